@@ -1,0 +1,77 @@
+/**
+ * The key hierarchy: everything a network owns is derived from its 32-byte secret of one epoch.
+ *
+ * `HKDF-SHA256(secret, salt = "dstack/v1", info = list of purpose, epoch, …)` (RFC 5869); the list is length-prefixed
+ * (encoding.ts). A *pinned* purpose keeps the epoch in which its use was born, because what it protects outlives a
+ * rotation; a *per-epoch* purpose always follows the current one. Vectors: testdata/protocol/keys.json.
+ */
+import { hkdfSync } from 'node:crypto';
+import { lengthPrefixed, toHex, uint64, utf8 } from './encoding.ts';
+import { DstackError } from './errors.ts';
+import { addressOf } from './secp256k1.ts';
+
+/** Every purpose that exists, and whether its keys are pinned to the epoch they were born in. */
+export const purposes = {
+  'network-key': 'per-epoch',
+  tls: 'per-epoch',
+  'acme-account': 'per-epoch',
+  disk: 'pinned',
+  signer: 'pinned',
+  kv: 'pinned',
+  app: 'pinned',
+} as const;
+
+export type Purpose = keyof typeof purposes;
+
+const SALT = utf8('dstack/v1');
+const SECP256K1_ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
+const P256_ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
+
+/**
+ * A key of `length` bytes for one purpose. `path` says which one within the purpose (a disk's id; an app and its tag).
+ * @throws KEY_SECRET when the secret is not 32 bytes
+ */
+export function deriveKey(
+  secret: Uint8Array,
+  epoch: number,
+  purpose: Purpose,
+  path: readonly Uint8Array[] = [],
+  length = 32,
+): Uint8Array {
+  if (secret.length !== 32) {
+    throw new DstackError('KEY_SECRET', `a network secret has 32 bytes, this one has ${secret.length}`);
+  }
+  const info = lengthPrefixed([utf8(purpose), uint64(epoch), ...path]);
+  return new Uint8Array(hkdfSync('sha256', secret, SALT, info, length));
+}
+
+/** The secp256k1 key that signs for the network; its address is the contract's `networkKey`. */
+export function networkKey(secret: Uint8Array, epoch: number): { privateKey: Uint8Array; address: string } {
+  const privateKey = scalar(deriveKey(secret, epoch, 'network-key', [], 48), SECP256K1_ORDER);
+  return { privateKey, address: addressOf(privateKey) };
+}
+
+/** The P-256 private scalar of the network's TLS key, 32 bytes. */
+export function tlsKey(secret: Uint8Array, epoch: number): Uint8Array {
+  return scalar(deriveKey(secret, epoch, 'tls', [], 48), P256_ORDER);
+}
+
+/** The key of one data disk, bound to the disk's random id. */
+export function diskKey(secret: Uint8Array, epoch: number, diskId: Uint8Array): Uint8Array {
+  return deriveKey(secret, epoch, 'disk', [diskId]);
+}
+
+/** A key that only `app` can reach; `tag` is the app's own name for it. */
+export function appKey(secret: Uint8Array, epoch: number, app: string, tag: string): Uint8Array {
+  return deriveKey(secret, epoch, 'app', [utf8(app), utf8(tag)]);
+}
+
+/**
+ * 48 bytes reduced modulo n: the bias is below 2^-128 (FIPS 186-5, A.2.1, with 128 extra bits). Zero cannot occur in
+ * practice and is refused rather than patched.
+ */
+function scalar(wide: Uint8Array, order: bigint): Uint8Array {
+  const reduced = BigInt(`0x${toHex(wide)}`) % order;
+  if (reduced === 0n) throw new DstackError('KEY_ZERO_SCALAR', 'the derived scalar is zero');
+  return new Uint8Array(Buffer.from(reduced.toString(16).padStart(64, '0'), 'hex'));
+}

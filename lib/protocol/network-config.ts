@@ -1,0 +1,90 @@
+/**
+ * `network.json` and `host.json`: what a VM is told at boot.
+ *
+ * network.json is measured: its raw bytes hash to `config`, which must be in the contract's allowed configs, because
+ * whoever runs a quorum of its endpoints is trusted until chain reads are proven. host.json is a hint from the
+ * untrusted host: the worst it can do is to deny service.
+ */
+import { type Static, Type } from 'typebox';
+import { sha256 } from './encoding.ts';
+import { DstackError } from './errors.ts';
+import { Address, Count, parseJson, Strict } from './schema.ts';
+
+export const NetworkConfigSchema = Strict({
+  version: Type.Literal(1),
+  chainId: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+  contract: Address,
+  /** Blocks on top of a state before it counts, or the chain's own `finalized`. */
+  confirmation: Type.Union([
+    Strict({ depth: Type.Integer({ minimum: 0, maximum: 1000 }) }),
+    Strict({ finalized: Type.Literal(true) }),
+  ]),
+  /** JSON-RPC endpoints as the guest reaches them: https, or plain http in the sim and dev flavours only. */
+  endpoints: Type.Array(Type.String({ minLength: 8, maxLength: 300, pattern: '^https?://[^\\s@]+$' }), {
+    minItems: 1,
+    maxItems: 16,
+    uniqueItems: true,
+  }),
+  /** How many endpoints must give the same answer. */
+  quorum: Type.Integer({ minimum: 1, maximum: 16 }),
+  /** Nodes that the network should have before a production app may rely on it. */
+  minimumNodes: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+});
+export type NetworkConfig = Static<typeof NetworkConfigSchema>;
+
+export const HostHintsSchema = Strict({
+  role: Type.Optional(Type.Union([Type.Literal('bootstrap'), Type.Literal('join')])),
+  /** `create` lets the node format a blank data disk; nothing else ever formats one. */
+  disk: Type.Optional(Type.Literal('create')),
+});
+export type HostHints = Static<typeof HostHintsSchema>;
+
+/** The largest network.json or host.json that is read, in bytes. */
+export const CONFIG_MAX_BYTES = 64 * 1024;
+
+/** @throws NETWORK_CONFIG for anything that is not a usable network.json of this flavour */
+export function parseNetworkConfig(bytes: Uint8Array, flavour: Flavour): NetworkConfig {
+  const text = new TextDecoder('utf-8', { fatal: false }).decode(bytes);
+  const config = parseJson(NetworkConfigSchema, text, 'NETWORK_CONFIG', 'network.json', CONFIG_MAX_BYTES);
+  if (config.quorum > config.endpoints.length || config.quorum * 2 <= config.endpoints.length) {
+    throw new DstackError(
+      'NETWORK_CONFIG',
+      `network.json asks for a quorum of ${config.quorum} of ${config.endpoints.length} endpoints; it must be a majority of them`,
+    );
+  }
+  const plain = config.endpoints.find((url) => !url.startsWith('https://'));
+  if (flavour === 'production' && plain !== undefined) {
+    throw new DstackError(
+      'NETWORK_CONFIG',
+      `a production image reads the chain over https only, not ${plain}`,
+    );
+  }
+  return config;
+}
+
+/** @throws HOST_HINTS */
+export function parseHostHints(bytes: Uint8Array): HostHints {
+  return parseJson(
+    HostHintsSchema,
+    new TextDecoder().decode(bytes),
+    'HOST_HINTS',
+    'host.json',
+    CONFIG_MAX_BYTES,
+  );
+}
+
+/** `config`: SHA-256 of the raw bytes of network.json. */
+export function configHash(bytes: Uint8Array): Uint8Array {
+  return sha256(bytes);
+}
+
+/** What an image is for. They differ by measured bytes only. */
+export type Flavour = 'production' | 'sim' | 'dev';
+
+export const ImageInfoSchema = Strict({
+  version: Type.Literal(1),
+  flavour: Type.Union([Type.Literal('production'), Type.Literal('sim'), Type.Literal('dev')]),
+  /** Unix seconds; no clock of a node is ever before it. */
+  builtAt: Count,
+});
+export type ImageInfo = Static<typeof ImageInfoSchema>;

@@ -1,0 +1,134 @@
+/**
+ * What travels between a node and its relay, and between relays by gossip, while a node joins.
+ *
+ * Every one of these is public and unauthenticated until its receiver has checked it: the host may change any byte.
+ * Binary fields are lower-case hex without 0x; chain values keep their 0x.
+ */
+import { type Static, Type } from 'typebox';
+import { fromHex, sha256 } from './encoding.ts';
+import { Address, Compact, Count, HexOf, HexUpTo, Strict } from './schema.ts';
+import { KEM_PUBLIC_KEY_BYTES, SEALED_BYTES } from './sealing.ts';
+import { type Request, requestHash } from './typed-data.ts';
+
+/** A quote with its padding never comes near this. */
+const QUOTE_MAX_BYTES = 16 * 1024;
+
+/** "Give me the secret": what `register` put on chain a hash of. */
+export const RequestMessageSchema = Strict({
+  type: Type.Literal('request'),
+  chainId: Count,
+  contract: Address,
+  node: Address,
+  kemPublicKey: HexOf(KEM_PUBLIC_KEY_BYTES),
+  config: HexOf(32),
+  epoch: Count,
+  blockNumber: Count,
+  blockHash: HexOf(32),
+  quote: HexUpTo(QUOTE_MAX_BYTES),
+  quoteHash: HexOf(32),
+  /** By the node's one-time key, over the EIP-712 digest of the request. */
+  signature: Compact,
+});
+export type RequestMessage = Static<typeof RequestMessageSchema>;
+
+/** The secret, sealed, with what the requester's relay needs to post `onboard`. */
+export const AnswerMessageSchema = Strict({
+  type: Type.Literal('answer'),
+  chainId: Count,
+  contract: Address,
+  node: Address,
+  requestHash: HexOf(32),
+  sealed: HexOf(SEALED_BYTES),
+  measurement: HexOf(32),
+  config: HexOf(32),
+  platform: HexOf(32),
+  /** By the network key, over the EIP-712 digest of the onboarding. */
+  signature: Compact,
+});
+export type AnswerMessage = Static<typeof AnswerMessageSchema>;
+
+/** What the first node exports and the owner checks and posts. */
+export const BootstrapPackageSchema = Strict({
+  type: Type.Literal('bootstrap'),
+  chainId: Count,
+  contract: Address,
+  networkKey: Address,
+  measurement: HexOf(32),
+  config: HexOf(32),
+  platform: HexOf(32),
+  epoch: Count,
+  blockNumber: Count,
+  blockHash: HexOf(32),
+  quote: HexUpTo(QUOTE_MAX_BYTES),
+  quoteHash: HexOf(32),
+  /** By the network key itself. */
+  signature: Compact,
+});
+export type BootstrapPackage = Static<typeof BootstrapPackageSchema>;
+
+/** What gossip carries. */
+export const GossipMessageSchema = Type.Union([RequestMessageSchema, AnswerMessageSchema]);
+export type GossipMessage = Static<typeof GossipMessageSchema>;
+
+/** The largest message of any kind, in bytes of JSON. */
+export const MESSAGE_MAX_BYTES = 64 * 1024;
+
+/** How a node stands, as its relay sees it. `code` and `message` say why it waits or failed. */
+export const NodeStatusSchema = Strict({
+  state: Type.Union([
+    Type.Literal('starting'),
+    /** A bootstrap package is ready for the owner. */
+    Type.Literal('bootstrapping'),
+    /** It wants `POST /v1/request`, then `register` and gossip. */
+    Type.Literal('requesting'),
+    Type.Literal('joined'),
+    Type.Literal('failed'),
+  ]),
+  flavour: Type.Union([Type.Literal('production'), Type.Literal('sim'), Type.Literal('dev')]),
+  chainId: Count,
+  contract: Address,
+  config: HexOf(32),
+  epoch: Count,
+  /** The open request, if one was made. */
+  requestHash: Type.Optional(HexOf(32)),
+  networkKey: Type.Optional(Address),
+  code: Type.Optional(Type.String({ maxLength: 64 })),
+  message: Type.Optional(Type.String({ maxLength: 1000 })),
+});
+export type NodeStatus = Static<typeof NodeStatusSchema>;
+
+/** Any refusal over HTTP. */
+export const ErrorReplySchema = Type.Object({
+  code: Type.String({ maxLength: 64 }),
+  message: Type.String({ maxLength: 2000 }),
+});
+export type ErrorReply = Static<typeof ErrorReplySchema>;
+
+/** The relay's view of a node: the port the guest offers to the host, and nothing else is on it. */
+export const nodePort = 7600;
+export const nodePaths = {
+  /** GET -> NodeStatus */
+  status: '/v1/status',
+  /** POST {} -> RequestMessage: the open request, or a new one when that expired */
+  request: '/v1/request',
+  /** POST AnswerMessage -> NodeStatus: the answer to this node's own request */
+  answer: '/v1/answer',
+  /** POST RequestMessage -> AnswerMessage: another node's request */
+  onboard: '/v1/onboard',
+  /** GET -> BootstrapPackage */
+  bootstrap: '/v1/bootstrap',
+} as const;
+
+/** The typed data behind a request message, and its hash. */
+export function requestOf(message: RequestMessage): { request: Request; hash: Uint8Array } {
+  const request: Request = {
+    node: message.node,
+    kemKeyHash: sha256(fromHex(message.kemPublicKey)),
+    quoteHash: fromHex(message.quoteHash, 32),
+    blockNumber: message.blockNumber,
+    blockHash: fromHex(message.blockHash, 32),
+    config: fromHex(message.config, 32),
+    epoch: message.epoch,
+  };
+  return { request, hash: requestHash(request) };
+}

@@ -1,0 +1,57 @@
+/**
+ * Report data: the 64 bytes by which a quote says what it is for. SHA-512 of a length-prefixed list whose first item
+ * names the purpose, so a quote made for one purpose never passes for another.
+ */
+import { fromHex, lengthPrefixed, sha512, uint64, utf8 } from './encoding.ts';
+import type { Domain } from './typed-data.ts';
+
+export interface RegisterReport extends Domain {
+  node: string;
+  kemPublicKey: Uint8Array;
+  config: Uint8Array;
+  epoch: number;
+  blockHash: Uint8Array;
+}
+
+export interface BootstrapReport extends Domain {
+  networkKey: string;
+  config: Uint8Array;
+  epoch: number;
+  blockHash: Uint8Array;
+}
+
+/** Report data of a quote that asks for the secret. */
+export function registerReportData(report: RegisterReport): Uint8Array {
+  return sha512(
+    lengthPrefixed([
+      utf8('dstack/v1/register'),
+      uint64(report.chainId),
+      fromHex(report.contract, 20),
+      fromHex(report.node, 20),
+      report.kemPublicKey,
+      report.config,
+      uint64(report.epoch),
+      report.blockHash,
+    ]),
+  );
+}
+
+/** Report data of a quote that says: this machine made this network key. */
+export function bootstrapReportData(report: BootstrapReport): Uint8Array {
+  return sha512(
+    lengthPrefixed([
+      utf8('dstack/v1/bootstrap'),
+      uint64(report.chainId),
+      fromHex(report.contract, 20),
+      fromHex(report.networkKey, 20),
+      report.config,
+      uint64(report.epoch),
+      report.blockHash,
+    ]),
+  );
+}
+
+/** Report data of a quote made for an app: `data` is what the app wants bound to it. */
+export function appReportData(app: string, manifestHash: Uint8Array, data: Uint8Array): Uint8Array {
+  return sha512(lengthPrefixed([utf8('dstack/v1/app'), utf8(app), manifestHash, data]));
+}

