@@ -63,3 +63,12 @@ export type JoinedReply = Static<typeof JoinedReply>;
 export const QuoteRequest = Strict({ reportData: HexOf(64) });
 export const QuoteReply = Strict({ quote: HexUpTo(16 * 1024) });
 export type QuoteReply = Static<typeof QuoteReply>;
+
+/** attestor.sock: GET /v1/status */
+export const AttestorStatusReply = Strict({
+  device: Type.Literal('simulated'),
+  flavour: Type.Union([Type.Literal('production'), Type.Literal('sim'), Type.Literal('dev')]),
+  config: HexOf(32),
+  joined: Type.Boolean(),
+});
+export type AttestorStatusReply = Static<typeof AttestorStatusReply>;

@@ -1,0 +1,105 @@
+/** The attestor's start, step by step, and what it serves afterwards. */
+import { mkdir, readFile, stat } from 'node:fs/promises';
+import type { Server } from 'node:http';
+import { dirname, join } from 'node:path';
+import { serveUnix } from '../../lib/framework/unix-http.ts';
+import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import { hasCode } from '../../lib/protocol/errors.ts';
+import { configHash, type ImageInfo, ImageInfoSchema } from '../../lib/protocol/network-config.ts';
+import { check, parseJson } from '../../lib/protocol/schema.ts';
+import { type AttestorStatusReply, QuoteRequest, sockets } from '../../lib/protocol/sockets.ts';
+import { takeBootFile } from './boot-files.ts';
+import { type AttestationDevice, openDevice } from './device.ts';
+import { type RegisterLog, registerLog } from './register-log.ts';
+
+export interface AttestorOptions {
+  /** Prefix of every path; empty in the guest. */
+  readonly root: string;
+  /** Stands for the virtio-serial port when there is no VM. */
+  readonly quoteSocket?: string | undefined;
+  /** Called when RTMR3 is found to be what it cannot be, at any time: the machine must end. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+export interface RunningAttestor {
+  readonly server: Server;
+  readonly flavour: ImageInfo['flavour'];
+  readonly config: Uint8Array;
+}
+
+/**
+ * Freezes the boot files, brings RTMR3 to where it must be, and serves.
+ * @throws whatever makes it impossible to vouch for this machine: then it must power off.
+ */
+export async function startAttestor(options: AttestorOptions): Promise<RunningAttestor> {
+  const at = (path: string) => join(options.root, path);
+
+  const network = await takeBootFile({
+    source: at('/mnt/host_volume/network.json'),
+    target: at('/run/dstack/network.json'),
+    optional: false,
+  });
+  await takeBootFile({
+    source: at('/mnt/host_volume/host.json'),
+    target: at('/run/dstack/host.json'),
+    optional: true,
+  });
+  const image = parseImageInfo(await readFile(at('/usr/lib/dstack/image.json'), 'utf8'));
+  const config = configHash(network);
+
+  const device = await openDevice({
+    flavour: image.flavour,
+    portsDirectory: at('/sys/class/virtio-ports'),
+    devDirectory: at('/dev'),
+    quoteSocket: options.quoteSocket,
+  });
+  const log = registerLog(device, image.flavour, config);
+  await log.establish();
+
+  const socketPath = at(`/run/dstack/${sockets.attestor}`);
+  const server = await serve(socketPath, routes(image, config, device, log), options.onFatal);
+  return { server, flavour: image.flavour, config };
+}
+
+type Routes = Record<string, (body: unknown) => Promise<unknown>>;
+
+function routes(image: ImageInfo, config: Uint8Array, device: AttestationDevice, log: RegisterLog): Routes {
+  return {
+    'POST /v1/quote': async (body) => {
+      const { reportData } = check(QuoteRequest, body, 'QUOTE_REQUEST', 'the request for a quote');
+      return { quote: toHex(await device.quote(fromHex(reportData, 64))) };
+    },
+    'POST /v1/joined': async () => {
+      await log.join();
+      return {};
+    },
+    'GET /v1/status': async (): Promise<AttestorStatusReply> => ({
+      device: device.kind,
+      flavour: image.flavour,
+      config: toHex(config),
+      joined: (await log.state()) === 'joined',
+    }),
+  };
+}
+
+async function serve(path: string, routes: Routes, onFatal: (error: unknown) => void): Promise<Server> {
+  const guarded = Object.entries(routes).map(([name, route]) => [
+    name,
+    async (body: unknown) => {
+      try {
+        return await route(body);
+      } catch (error) {
+        if (hasCode(error, 'RTMR3_UNEXPECTED')) onFatal(error);
+        throw error;
+      }
+    },
+  ]);
+  // In the guest systemd made the directory, root:dstack-replicator 0750; its group is who may connect.
+  await mkdir(dirname(path), { recursive: true, mode: 0o750 });
+  const { gid } = await stat(dirname(path));
+  return serveUnix({ path, routes: Object.fromEntries(guarded), gid, mode: 0o660, maxBodyBytes: 4096 });
+}
+
+function parseImageInfo(text: string): ImageInfo {
+  return parseJson(ImageInfoSchema, text, 'IMAGE_INFO', 'image.json', 4096);
+}

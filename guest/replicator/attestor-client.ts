@@ -1,0 +1,34 @@
+/** The attestor as the replicator sees it: quotes over its socket. */
+import type { Attestor } from '../../lib/framework/attestor.ts';
+import { callUnix } from '../../lib/framework/unix-http.ts';
+import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import { Strict } from '../../lib/protocol/schema.ts';
+import { QuoteReply } from '../../lib/protocol/sockets.ts';
+
+export function attestorClient(path: string): Attestor {
+  return {
+    async quote(reportData) {
+      const body = { reportData: toHex(reportData) };
+      const reply = await callUnix({
+        path,
+        method: 'POST',
+        route: '/v1/quote',
+        body,
+        reply: QuoteReply,
+        connectWithin: 60_000,
+        timeout: 30_000,
+      });
+      return fromHex(reply.quote);
+    },
+    async joined() {
+      await callUnix({
+        path,
+        method: 'POST',
+        route: '/v1/joined',
+        body: {},
+        reply: Strict({}),
+        timeout: 30_000,
+      });
+    },
+  };
+}

@@ -1,0 +1,70 @@
+/** What this machine is, as it read it at boot: its image, its measured configuration, and the host's hints. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expectedRequestLog, replay } from '../../lib/attestation/event-log.ts';
+import { type TrustRoot, trustRootOf } from '../../lib/attestation/trust-roots.ts';
+import { type Evidence, verifyQuote } from '../../lib/attestation/verify.ts';
+import {
+  configHash,
+  type HostHints,
+  type ImageInfo,
+  ImageInfoSchema,
+  type NetworkConfig,
+  parseHostHints,
+  parseNetworkConfig,
+} from '../../lib/protocol/network-config.ts';
+import { parseJson } from '../../lib/protocol/schema.ts';
+import type { Domain } from '../../lib/protocol/typed-data.ts';
+
+export interface Identity {
+  image: ImageInfo;
+  network: NetworkConfig;
+  /** SHA-256 of network.json's bytes. */
+  config: Uint8Array;
+  domain: Domain;
+  hints: HostHints;
+  trustRoot: TrustRoot;
+  /** What RTMR3 holds in any quote that asks for the secret: this flavour, this config, nothing more. */
+  requestRtmr3(config: Uint8Array): Uint8Array;
+}
+
+/** @param root prefix of every path, empty in the guest */
+export function readIdentity(root: string): Identity {
+  const image = parseJson(
+    ImageInfoSchema,
+    readFileSync(join(root, '/usr/lib/dstack/image.json'), 'utf8'),
+    'IMAGE_INFO',
+    'image.json',
+    4096,
+  );
+  const bytes = readFileSync(join(root, '/run/dstack/network.json'));
+  const network = parseNetworkConfig(bytes, image.flavour);
+  return {
+    image,
+    network,
+    config: configHash(bytes),
+    domain: { chainId: network.chainId, contract: network.contract },
+    hints: parseHostHints(readFileSync(join(root, '/run/dstack/host.json'))),
+    trustRoot: trustRootOf(image.flavour),
+    requestRtmr3: (config) => replay(expectedRequestLog(image.flavour, config)),
+  };
+}
+
+/**
+ * Verifies a quote that this machine just took of itself: it must be what others will accept, or there is no use in
+ * sending it; and it tells this node its own measurement and platform.
+ */
+export function ownEvidence(
+  identity: Identity,
+  quote: Uint8Array,
+  reportData: Uint8Array,
+  nowSeconds: number,
+): Evidence {
+  return verifyQuote(quote, {
+    trustRoot: identity.trustRoot,
+    now: new Date(nowSeconds * 1000),
+    reportData,
+    rtmr3: identity.requestRtmr3(identity.config),
+    measurement: () => true,
+  }).evidence;
+}

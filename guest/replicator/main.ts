@@ -1,0 +1,65 @@
+/**
+ * The replicator: holds the network secret; gets it by bootstrap or by an attested request, answers the requests of
+ * others, and derives keys for its siblings. Start reading at node.ts (the way to joined) and onboard.ts (the checks).
+ *
+ * Runs as its own user, and its end is the machine's end: the unit powers the VM off.
+ */
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import pino from 'pino';
+import { chainClient } from '../../lib/framework/chain-client.ts';
+import { networkReader } from '../../lib/framework/network-reader.ts';
+import { nodePort as defaultPort } from '../../lib/protocol/onboarding-messages.ts';
+import { sockets } from '../../lib/protocol/sockets.ts';
+import { attestorClient } from './attestor-client.ts';
+import { siblingGroups } from './groups.ts';
+import { readIdentity } from './identity.ts';
+import { createNode } from './node.ts';
+import { nodePort } from './node-port.ts';
+import { serveSiblings } from './siblings.ts';
+
+/** The exit code by which a unit or a test can tell an intended end from a crash. */
+const ENDED = 70;
+
+const { values } = parseArgs({
+  options: {
+    root: { type: 'string', default: '' },
+    listen: { type: 'string', default: `0.0.0.0:${defaultPort}` },
+  },
+});
+const logger = pino({ name: 'replicator' });
+const log = (level: 'info' | 'warn' | 'error', fields: object, message: string) =>
+  logger[level](fields, message);
+
+const identity = readIdentity(values.root);
+const runDirectory = join(values.root, '/run/dstack');
+const reader = networkReader(
+  chainClient({ config: identity.network, builtAt: identity.image.builtAt }),
+  identity.network.contract,
+);
+const node = createNode({
+  identity,
+  reader,
+  attestor: attestorClient(join(runDirectory, sockets.attestor)),
+  log,
+  pollEvery: 1000,
+  end(code, message) {
+    log('error', { code }, `${message}; powering off`);
+    process.exit(ENDED);
+  },
+});
+if (identity.image.flavour !== 'production') {
+  log('warn', { flavour: identity.image.flavour }, 'NOT A PRODUCTION IMAGE: its attestation proves nothing');
+}
+
+await serveSiblings(runDirectory, node.joined, siblingGroups(values.root));
+const port = nodePort(node, (fields, message) => logger.warn(fields, message));
+const [host, number] = splitListen(values.listen);
+const address = await port.listen({ host, port: number });
+log('info', { address }, 'listening for the relay');
+await node.run(new AbortController().signal);
+
+function splitListen(listen: string): [string, number] {
+  const at = listen.lastIndexOf(':');
+  return [listen.slice(0, at), Number(listen.slice(at + 1))];
+}

@@ -1,0 +1,246 @@
+/**
+ * A node's way from power-on to joined, as a state machine with one writer.
+ *
+ *     starting ──► bootstrapping ──► joined          (role `bootstrap`, before the network's first onboarding)
+ *        └───────► requesting ─────► joined
+ *
+ * Whatever ends it (another node's key on chain, a key that was superseded) ends the process, and with it the VM: a
+ * reboot is a fresh machine. Nothing is durable here on purpose; the chain and the relay hold what must outlive it.
+ */
+
+import type { Evidence } from '../../lib/attestation/verify.ts';
+import type { Attestor } from '../../lib/framework/attestor.ts';
+import type { NetworkReader } from '../../lib/framework/network-reader.ts';
+import { toHex } from '../../lib/protocol/encoding.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import type { NetworkView } from '../../lib/protocol/network-contract.ts';
+import type { AnswerMessage, NodeStatus } from '../../lib/protocol/onboarding-messages.ts';
+import { type Bootstrap, bootstrap } from './bootstrap.ts';
+import type { Identity } from './identity.ts';
+import type { NodeService } from './node-port.ts';
+import { type Onboarder, onboarder } from './onboard.ts';
+import { ownRequests } from './own-request.ts';
+import { newSecret, type SecretHolder, secretHolder } from './secret.ts';
+import type { Joined } from './siblings.ts';
+
+export type Log = (level: 'info' | 'warn' | 'error', fields: object, message: string) => void;
+
+export interface NodeOptions {
+  identity: Identity;
+  reader: NetworkReader;
+  attestor: Attestor;
+  log: Log;
+  /** How often the chain is looked at, milliseconds. */
+  pollEvery: number;
+  /** Ends the machine: called once, when this node may not go on. */
+  end(code: string, message: string): void;
+}
+
+export interface Node extends NodeService {
+  joined: Promise<Joined>;
+  /** Runs until `signal` aborts. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+type State =
+  | { name: 'starting' }
+  | { name: 'bootstrapping'; keys: SecretHolder; bootstrap: Bootstrap }
+  | { name: 'requesting' }
+  | { name: 'joined'; keys: SecretHolder; onboarder: Onboarder }
+  | { name: 'failed' };
+
+export function createNode(options: NodeOptions): Node {
+  const { identity, reader, attestor, log } = options;
+  const requests = ownRequests(identity, reader, attestor);
+  const { promise: joined, resolve: nowJoined } = Promise.withResolvers<Joined>();
+  let state: State = { name: 'starting' };
+  let trouble: { code: string; message: string } | undefined;
+  let epoch = 0;
+  let joining: Promise<NodeStatus> | undefined;
+
+  function status(): NodeStatus {
+    const hash = state.name === 'requesting' ? requests.currentHash() : undefined;
+    return {
+      state: state.name,
+      flavour: identity.image.flavour,
+      ...identity.domain,
+      config: toHex(identity.config),
+      epoch,
+      ...(hash === undefined ? {} : { requestHash: toHex(hash) }),
+      ...('keys' in state ? { networkKey: state.keys.networkKey } : {}),
+      ...(trouble === undefined ? {} : { code: trouble.code, message: trouble.message.slice(0, 1000) }),
+    };
+  }
+
+  /** Which way this node goes: decided once, by the contract's state and the host's hint. */
+  function decide(network: NetworkView): State {
+    if (identity.hints.role === 'bootstrap' && !network.onboarded) {
+      const keys = secretHolder(newSecret(), network.epoch + 1, identity.domain);
+      log(
+        'info',
+        { epoch: keys.epoch, networkKey: keys.networkKey },
+        'made a network secret; waiting for the owner',
+      );
+      return { name: 'bootstrapping', keys, bootstrap: bootstrap(identity, reader, attestor, keys) };
+    }
+    log('info', { epoch: network.epoch }, 'asking to join');
+    return { name: 'requesting' };
+  }
+
+  async function become(keys: SecretHolder, evidence: Evidence): Promise<void> {
+    await attestor.joined();
+    state = { name: 'joined', keys, onboarder: onboarder(identity, reader, keys) };
+    epoch = keys.epoch;
+    trouble = undefined;
+    nowJoined({
+      keys,
+      info: {
+        ...identity.domain,
+        networkKey: keys.networkKey,
+        epoch: keys.epoch,
+        config: toHex(identity.config),
+        measurement: toHex(evidence.measurement),
+        platform: toHex(evidence.platform),
+        flavour: identity.image.flavour,
+      },
+    });
+    log('info', { epoch: keys.epoch, networkKey: keys.networkKey }, 'joined');
+  }
+
+  /** The contract has a key: is it the one that this node made? */
+  async function watchBootstrap(
+    current: State & { name: 'bootstrapping' },
+    network: NetworkView,
+  ): Promise<void> {
+    if (sameAddress(network.networkKey, current.keys.networkKey)) {
+      // The package may have been remade since; the evidence differs in its block only.
+      const { evidence } = await current.bootstrap.package();
+      await become(current.keys, evidence);
+    } else if (network.epoch >= current.keys.epoch) {
+      end(
+        'BOOTSTRAP_SUPERSEDED',
+        `the contract took ${network.networkKey} as its key, not this node's`,
+        current.keys,
+      );
+    }
+  }
+
+  function watchKey(current: State & { name: 'joined' }, network: NetworkView): void {
+    if (!sameAddress(network.networkKey, current.keys.networkKey)) {
+      end('KEY_SUPERSEDED', `the contract's network key is now ${network.networkKey}`, current.keys);
+    } else if (!network.onboarded) {
+      warnAlone();
+    }
+  }
+
+  let warnedAloneAt = Number.NEGATIVE_INFINITY;
+  function warnAlone(): void {
+    if (performance.now() - warnedAloneAt < 60_000) return;
+    warnedAloneAt = performance.now();
+    log(
+      'warn',
+      { code: 'NETWORK_OF_ONE' },
+      'THIS IS THE ONLY NODE THAT HAS THE SECRET: if it stops, the network is lost. Let another one join',
+    );
+  }
+
+  function end(code: string, message: string, keys: SecretHolder): void {
+    keys.wipe();
+    state = { name: 'failed' };
+    trouble = { code, message };
+    options.end(code, message);
+  }
+
+  async function step(): Promise<void> {
+    const network = await reader.network();
+    if (state.name === 'starting') {
+      epoch = network.epoch;
+      state = decide(network);
+    }
+    if (state.name === 'bootstrapping') await watchBootstrap(state, network);
+    else if (state.name === 'joined') watchKey(state, network);
+    else epoch = network.epoch;
+  }
+
+  async function run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && state.name !== 'failed') {
+      try {
+        await step();
+        if (trouble?.code.startsWith('CHAIN_')) trouble = undefined;
+      } catch (error) {
+        report(error);
+      }
+      await new Promise((resolve) => setTimeout(resolve, options.pollEvery));
+    }
+  }
+
+  /** A failed look at the chain is not fatal: it is said once, and again when the reason changes. */
+  function report(error: unknown): void {
+    const next = { code: codeOf(error), message: (error as Error).message };
+    if (trouble?.code !== next.code) log('warn', next, 'cannot go on yet');
+    trouble = next;
+  }
+
+  /** The order matters: the secret is compared with the contract before anything is derived from it for others. */
+  async function takeAnswer(message: AnswerMessage): Promise<NodeStatus> {
+    if (state.name === 'joined') return status();
+    requireState('requesting', 'an answer');
+    const opened = await requests.open(message);
+    const keys = secretHolder(opened.secret, opened.epoch, identity.domain);
+    const network = await reader.network();
+    if (!sameAddress(network.networkKey, keys.networkKey) || network.epoch !== opened.epoch) {
+      keys.wipe();
+      requests.discard(message.requestHash);
+      trouble = {
+        code: 'SECRET_MISMATCH',
+        message: `the answer holds the secret of ${keys.networkKey}, but the contract's network key is ${network.networkKey}; asking again`,
+      };
+      throw new DstackError(trouble.code, trouble.message);
+    }
+    await become(keys, opened.evidence);
+    return status();
+  }
+
+  function requireState(name: State['name'], what: string): void {
+    if (state.name !== name) {
+      throw new DstackError('NODE_STATE', `this node is ${state.name}; it takes ${what} only while ${name}`);
+    }
+  }
+
+  return {
+    joined,
+    run,
+    status,
+    async request() {
+      requireState('requesting', 'a request');
+      return requests.current();
+    },
+    answer(message) {
+      // One at a time: two answers must not both take the last step.
+      joining = (joining ?? Promise.resolve()).then(
+        () => takeAnswer(message),
+        () => takeAnswer(message),
+      ) as Promise<NodeStatus>;
+      return joining;
+    },
+    async onboard(message) {
+      if (state.name !== 'joined') {
+        throw new DstackError(
+          'NODE_STATE',
+          `this node is ${state.name}; only one that has joined can onboard others`,
+        );
+      }
+      const answer = await state.onboarder.onboard(message);
+      log('info', { node: message.node, requestHash: answer.requestHash }, 'onboarded another node');
+      return answer;
+    },
+    async bootstrapPackage() {
+      if (state.name !== 'bootstrapping') {
+        throw new DstackError('NODE_STATE', `this node is ${state.name}; it has no bootstrap package`);
+      }
+      return (await state.bootstrap.package()).message;
+    },
+  };
+}
+
+const sameAddress = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();

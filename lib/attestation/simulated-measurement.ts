@@ -1,0 +1,78 @@
+/**
+ * What the simulated platform measures: the very files that QEMU boots.
+ *
+ * The host computes these before it starts a simulated VM, the build computes them when it publishes an image, and they
+ * must agree byte for byte. On TDX the same four registers come from the CPU (MRTD) and from TDVF (RTMR0 to RTMR2), by
+ * other rules; only `measurementOf` is common to both.
+ */
+
+import { lengthPrefixed, sha256, sha384, uint64, utf8 } from '../protocol/encoding.ts';
+import { DstackError } from '../protocol/errors.ts';
+import { extendRegister, requireRegisterLength, zeroRegister } from './rtmr.ts';
+
+/** The four registers that say which image runs in which VM shape; 48 bytes each. */
+export interface ImageRegisters {
+  readonly mrtd: Uint8Array;
+  readonly rtmr0: Uint8Array;
+  readonly rtmr1: Uint8Array;
+  readonly rtmr2: Uint8Array;
+}
+
+/** The VM shape: changing either number changes RTMR0 and so the measurement. */
+export interface VmShape {
+  readonly cpus: number;
+  readonly memoryMiB: number;
+}
+
+/** What a simulated VM boots: the bytes of the files that QEMU is given, and the exact kernel command line. */
+export interface SimulatedBoot {
+  readonly firmware: Uint8Array;
+  readonly kernel: Uint8Array;
+  readonly initramfs: Uint8Array;
+  readonly commandLine: string;
+  readonly shape: VmShape;
+}
+
+/**
+ * The registers of a simulated VM at the moment the guest's first instruction runs:
+ * - MRTD = SHA-384(firmware)
+ * - RTMR0 = zero, extended with SHA-384 of the list ["dstack/v1/shape", cpus, memoryMiB]
+ * - RTMR1 = zero, extended with SHA-384(kernel)
+ * - RTMR2 = zero, extended with SHA-384(initramfs), then with SHA-384(command line, UTF-8, no terminator)
+ *
+ * @throws DstackError SHAPE_INVALID when the shape is not of positive whole numbers.
+ */
+export function simulatedRegisters(boot: SimulatedBoot): ImageRegisters {
+  return {
+    mrtd: sha384(boot.firmware),
+    rtmr0: extendRegister(zeroRegister(), shapeDigest(boot.shape)),
+    rtmr1: extendRegister(zeroRegister(), sha384(boot.kernel)),
+    rtmr2: extendRegister(
+      extendRegister(zeroRegister(), sha384(boot.initramfs)),
+      sha384(utf8(boot.commandLine)),
+    ),
+  };
+}
+
+/**
+ * The measurement that the contract allows: SHA-256(MRTD ‖ RTMR0 ‖ RTMR1 ‖ RTMR2), 32 bytes. All four have one fixed
+ * length, so plain concatenation is unambiguous. RTMR3 is not in it: it is compared with its own replay.
+ *
+ * @throws DstackError REGISTER_LENGTH when a register is not 48 bytes.
+ */
+export function measurementOf(registers: ImageRegisters): Uint8Array {
+  const parts = [registers.mrtd, registers.rtmr0, registers.rtmr1, registers.rtmr2];
+  parts.forEach((part, index) => {
+    requireRegisterLength(index === 0 ? 'mrtd' : `rtmr${index - 1}`, part);
+  });
+  return sha256(Buffer.concat(parts));
+}
+
+function shapeDigest(shape: VmShape): Uint8Array {
+  for (const [name, value] of Object.entries({ cpus: shape.cpus, memoryMiB: shape.memoryMiB })) {
+    if (!Number.isSafeInteger(value) || value <= 0) {
+      throw new DstackError('SHAPE_INVALID', `${name} must be a positive whole number, not ${value}`);
+    }
+  }
+  return sha384(lengthPrefixed([utf8('dstack/v1/shape'), uint64(shape.cpus), uint64(shape.memoryMiB)]));
+}

