@@ -76,7 +76,7 @@ interface INetwork {
     /// @notice The network has a (new) key. Everything that the network key signed for goes in, so that an audit can
     /// find the bootstrap quote without tracing the owner's multisig.
     event Bootstrapped(
-        uint64 indexed epoch,
+        uint64 epoch,
         address networkKey,
         bytes32 measurement,
         bytes32 config,
@@ -87,15 +87,9 @@ interface INetwork {
     );
     /// @notice A node asks to join; the request itself travels by gossip.
     event Registered(bytes32 indexed requestHash, address node);
-    /// @notice A node's request was answered; the answer, whose SHA-256 is `answerHash`, travels by gossip.
-    event Onboarded(
-        bytes32 indexed requestHash,
-        address node,
-        bytes32 measurement,
-        bytes32 config,
-        bytes32 platform,
-        bytes32 answerHash
-    );
+    /// @notice A node's request was answered. Who asked is in `Registered`, the answer's hash in the state, the rest in the
+    /// transaction: an event's word costs as much as half one of calldata, and every node that joins pays for these.
+    event Onboarded(bytes32 indexed requestHash, bytes32 measurement, bytes32 platform);
     /// @notice Nodes of this measurement may join from `from` (Unix seconds) on.
     event MeasurementAllowed(bytes32 indexed measurement, uint64 from);
     /// @notice Nodes of this measurement may no longer join. Those that have joined keep the secret.

@@ -105,13 +105,12 @@ contract Network is INetwork, Ownable2Step, EIP712 {
         bytes32 r,
         bytes32 vs
     ) external onlyOwner {
-        Core memory core = _core;
-        if (core.stage == Stage.Onboarded) revert BootstrapClosed();
+        if (_core.stage == Stage.Onboarded) revert BootstrapClosed();
         bytes32 known = blockhash(blockNumber);
         if (blockNumber >= block.number || (known != 0 && known != blockHash)) revert UnknownBlock(blockNumber);
-        _requireAllowed(core, measurement, config, platform);
+        _requireAllowed(measurement, config, platform);
 
-        core.epoch += 1;
+        uint32 epoch = _core.epoch + 1;
         _requireSigner(
             networkKey,
             keccak256(
@@ -124,26 +123,15 @@ contract Network is INetwork, Ownable2Step, EIP712 {
                     quoteHash,
                     blockNumber,
                     blockHash,
-                    core.epoch
+                    epoch
                 )
             ),
             r,
             vs
         );
 
-        core.networkKey = networkKey;
-        core.stage = Stage.Bootstrapped;
-        _core = core;
-        emit Bootstrapped(
-            core.epoch,
-            networkKey,
-            measurement,
-            config,
-            platform,
-            quoteHash,
-            blockNumber,
-            blockHash
-        );
+        (_core.networkKey, _core.epoch, _core.stage) = (networkKey, epoch, Stage.Bootstrapped);
+        emit Bootstrapped(epoch, networkKey, measurement, config, platform, quoteHash, blockNumber, blockHash);
     }
 
     /// @inheritdoc INetwork
@@ -182,23 +170,23 @@ contract Network is INetwork, Ownable2Step, EIP712 {
         bytes32 r,
         bytes32 vs
     ) external {
-        Core memory core = _core;
+        (address networkKey, uint32 epoch, Stage stage) = (_core.networkKey, _core.epoch, _core.stage);
         uint256 slot = _requests[requestHash];
         if (slot & STATE_MASK != OPEN) revert RequestNotOpen(requestHash);
-        if (_isExpired(slot, core.epoch)) revert RequestExpired(requestHash);
-        _requireAllowed(core, measurement, config, platform);
+        if (_isExpired(slot, epoch)) revert RequestExpired(requestHash);
+        _requireAllowed(measurement, config, platform);
 
         address node = address(uint160(slot >> 8));
         _requireSigner(
-            core.networkKey,
+            networkKey,
             keccak256(abi.encode(ONBOARD_TYPE, node, requestHash, measurement, config, platform, answerHash)),
             r,
             vs
         );
 
         _requests[requestHash] = (uint256(answerHash) & ~STATE_MASK) | ANSWERED;
-        if (core.stage != Stage.Onboarded) _core.stage = Stage.Onboarded;
-        emit Onboarded(requestHash, node, measurement, config, platform, answerHash);
+        if (stage != Stage.Onboarded) _core.stage = Stage.Onboarded;
+        emit Onboarded(requestHash, measurement, platform);
     }
 
     // ----------------------------------------------------- who may join
@@ -228,12 +216,11 @@ contract Network is INetwork, Ownable2Step, EIP712 {
     /// @inheritdoc INetwork
     function allowPlatform(bytes32 platform) external onlyOwner {
         if (platform == 0) revert ZeroValue();
-        Core memory core = _core;
         uint64 listed = _platforms[platform];
         if (listed != 0 && listed != REVOKED) revert AlreadyAllowed(platform, listed);
         // What may join anyway is not loosened by listing it; a delay would shut it out for that long.
-        bool joinsAnyway = listed == 0 && _platformsOpenNow(core);
-        uint64 from = joinsAnyway ? uint64(block.timestamp) : _loosensFrom(core);
+        bool joinsAnyway = listed == 0 && _platformsOpenNow();
+        uint64 from = joinsAnyway ? uint64(block.timestamp) : _loosensFrom();
         _platforms[platform] = from;
         emit PlatformAllowed(platform, from);
     }
@@ -248,9 +235,8 @@ contract Network is INetwork, Ownable2Step, EIP712 {
 
     /// @inheritdoc INetwork
     function openPlatforms() external onlyOwner {
-        Core memory core = _core;
-        if (core.platformsOpen) revert PlatformsAlreadyOpen(_later.platformsOpenFrom);
-        uint64 from = _loosensFrom(core);
+        if (_core.platformsOpen) revert PlatformsAlreadyOpen(_later.platformsOpenFrom);
+        uint64 from = _loosensFrom();
         _core.platformsOpen = true;
         _later.platformsOpenFrom = from;
         emit PlatformsOpened(from);
@@ -284,7 +270,7 @@ contract Network is INetwork, Ownable2Step, EIP712 {
             latest ^= 1;
             hasPrevious = true;
         }
-        uint64 from = _loosensFrom(_core);
+        uint64 from = _loosensFrom();
         stored.manifests[latest] = manifestHash;
         (stored.from, stored.latest, stored.hasLatest, stored.hasPrevious, stored.listed) =
             (from, latest, true, hasPrevious, true);
@@ -320,14 +306,13 @@ contract Network is INetwork, Ownable2Step, EIP712 {
 
     /// @inheritdoc INetwork
     function network() external view returns (NetworkView memory) {
-        Core memory core = _core;
         return NetworkView({
-            networkKey: core.networkKey,
-            epoch: core.epoch,
-            onboarded: core.stage == Stage.Onboarded,
-            delay: _delayNow(core),
+            networkKey: _core.networkKey,
+            epoch: _core.epoch,
+            onboarded: _core.stage == Stage.Onboarded,
+            delay: _delayNow(),
             requestWindow: _requestWindow,
-            platformsOpen: _platformsOpenNow(core)
+            platformsOpen: _platformsOpenNow()
         });
     }
 
@@ -352,7 +337,7 @@ contract Network is INetwork, Ownable2Step, EIP712 {
         bytes32 config,
         bytes32 platform
     ) external view returns (bool measurementAllowed, bool configAllowed, bool platformAllowed) {
-        return (_holds(_measurements[measurement]), _holds(_configs[config]), _platformAllowed(_core, platform));
+        return (_holds(_measurements[measurement]), _holds(_configs[config]), _platformAllowed(platform));
     }
 
     /// @inheritdoc INetwork
@@ -438,10 +423,10 @@ contract Network is INetwork, Ownable2Step, EIP712 {
         return block.number > uint256(uint48(slot >> 168)) + _requestWindow || uint32(slot >> 216) != epoch;
     }
 
-    function _requireAllowed(Core memory core, bytes32 measurement, bytes32 config, bytes32 platform) private view {
+    function _requireAllowed(bytes32 measurement, bytes32 config, bytes32 platform) private view {
         if (!_holds(_measurements[measurement])) revert MeasurementNotAllowed(measurement);
         if (!_holds(_configs[config])) revert ConfigNotAllowed(config);
-        if (!_platformAllowed(core, platform)) revert PlatformNotAllowed(platform);
+        if (!_platformAllowed(platform)) revert PlatformNotAllowed(platform);
     }
 
     function _holds(uint64 from) private view returns (bool) {
@@ -449,19 +434,19 @@ contract Network is INetwork, Ownable2Step, EIP712 {
     }
 
     /// A time still to come keeps a platform out even when platforms are open: it was revoked before.
-    function _platformAllowed(Core memory core, bytes32 platform) private view returns (bool) {
+    function _platformAllowed(bytes32 platform) private view returns (bool) {
         uint64 from = _platforms[platform];
-        return from == 0 ? platform != 0 && _platformsOpenNow(core) : block.timestamp >= from;
+        return from == 0 ? platform != 0 && _platformsOpenNow() : block.timestamp >= from;
     }
 
-    function _platformsOpenNow(Core memory core) private view returns (bool) {
-        return core.platformsOpen && block.timestamp >= _later.platformsOpenFrom;
+    function _platformsOpenNow() private view returns (bool) {
+        return _core.platformsOpen && block.timestamp >= _later.platformsOpenFrom;
     }
 
     function _allow(mapping(bytes32 => uint64) storage list, bytes32 value) private returns (uint64 from) {
         if (value == 0) revert ZeroValue();
         if (list[value] != 0) revert AlreadyAllowed(value, list[value]);
-        from = _loosensFrom(_core);
+        from = _loosensFrom();
         list[value] = from;
     }
 
@@ -470,19 +455,18 @@ contract Network is INetwork, Ownable2Step, EIP712 {
         delete list[value];
     }
 
-    function _loosensFrom(Core memory core) private view returns (uint64) {
-        return uint64(block.timestamp) + (core.epoch == 0 ? 0 : _delayNow(core));
+    function _loosensFrom() private view returns (uint64) {
+        return uint64(block.timestamp) + (_core.epoch == 0 ? 0 : _delayNow());
     }
 
-    function _delayNow(Core memory core) private view returns (uint32) {
-        return core.delayShortens && block.timestamp >= _later.delayFrom ? _later.delay : core.delay;
+    function _delayNow() private view returns (uint32) {
+        return _core.delayShortens && block.timestamp >= _later.delayFrom ? _later.delay : _core.delay;
     }
 
     function _setDelay(uint32 delay) private {
         if (delay > LONGEST_DELAY) revert DelayTooLong(delay, LONGEST_DELAY);
-        Core memory core = _core;
-        uint32 present = _delayNow(core);
-        bool shortens = core.epoch != 0 && delay < present;
+        uint32 present = _delayNow();
+        bool shortens = _core.epoch != 0 && delay < present;
         uint64 from = uint64(block.timestamp) + (shortens ? present : 0);
         _core.delay = shortens ? present : delay;
         _core.delayShortens = shortens;

@@ -350,8 +350,8 @@ describe('onboard', () => {
     const request = await network.registered();
     const args = network.onboardArgs(request);
     const { events } = await network.asStranger(contract.encodeOnboard(args));
-    const { r: _r, vs: _vs, ...shown } = args;
-    expect(events).toEqual([{ name: 'Onboarded', node: request.node, ...shown }]);
+    const { measurement, platform } = ID;
+    expect(events).toEqual([{ name: 'Onboarded', requestHash: request.hash, measurement, platform }]);
     expect(await network.request(request.hash)).toEqual({
       state: 'answered',
       node: ZERO_ADDRESS,

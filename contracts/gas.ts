@@ -164,7 +164,7 @@ Measured on the pinned anvil under Prague's rules, whole transactions, nothing e
 ## Against the prototype
 
 The prototype checked no measurement, configuration or platform, let anyone replay, and its signatures named neither
-chain nor contract. The same chain rules, one signature each:
+chain nor contract. Under the same chain rules:
 
 | | prototype | now |
 |---|---:|---:|

@@ -97,7 +97,11 @@ const EVENT_PARSER = {
     `const topic = log.topics[0];
   const fragment = topic === undefined ? null : networkInterface.getEvent(topic);
   if (!fragment) ${fallback}
-  const args = guarded(fragment.name, () => networkInterface.decodeEventLog(fragment, log.data, log.topics));`,
+  const args = guarded(fragment.name, () => {
+    const values = networkInterface.decodeEventLog(fragment, log.data, log.topics);
+    const again = networkInterface.encodeEventLog(fragment, [...values]);
+    return same([log.data, ...log.topics], [again.data, ...again.topics]) ? values : undefined;
+  });`,
 };
 
 const ERROR_PARSER = {
@@ -109,8 +113,12 @@ const ERROR_PARSER = {
  * @throws DstackError \`CONTRACT_DATA_INVALID\` for one that is, with data that is not`,
   read: (fallback: string) =>
     `const fragment = /^0x[0-9a-f]{8}/i.test(data) ? networkInterface.getError(data.slice(0, 10)) : null;
-  if (!fragment) ${fallback}
-  const args = guarded(fragment.name, () => networkInterface.decodeErrorResult(fragment, data));`,
+  // ethers knows Solidity's own two besides the contract's.
+  if (!fragment || fragment.name === 'Error' || fragment.name === 'Panic') ${fallback}
+  const args = guarded(fragment.name, () => {
+    const values = networkInterface.decodeErrorResult(fragment, data);
+    return same([data], [networkInterface.encodeErrorResult(fragment, [...values])]) ? values : undefined;
+  });`,
 };
 
 const DESCRIBE = `/** One line for logs and people: the error, its values, and what to do about it. */
@@ -126,16 +134,34 @@ const HELPERS = `function invalid(what: string, cause?: unknown): DstackError {
 }
 
 /** ethers reports some malformed values only when they are read, so they are all read here. */
-function guarded(what: string, decode: () => Iterable<unknown>): readonly unknown[] {
+function guarded(what: string, decode: () => Iterable<unknown> | undefined): readonly unknown[] {
+  let values: readonly unknown[] | undefined;
   try {
-    return [...decode()];
+    values = toArray(decode());
   } catch (cause) {
     throw invalid(what, cause);
   }
+  if (values === undefined) throw invalid(what);
+  return values;
+}
+
+function toArray(values: Iterable<unknown> | undefined): readonly unknown[] | undefined {
+  return values && [...values];
+}
+
+/**
+ * ethers cuts off what does not fit: a bool of 2, an address of 32 bytes. Only what encodes to the same bytes again is what
+ * the contract can have said.
+ */
+function same(given: readonly string[], again: readonly (string | null)[]): boolean {
+  return given.length === again.length && given.every((part, index) => part.toLowerCase() === again[index]);
 }
 
 function decoded(name: string, data: string): readonly unknown[] {
-  return guarded(\`answer to \${name}\`, () => networkInterface.decodeFunctionResult(name, data));
+  return guarded(\`answer to \${name}\`, () => {
+    const values = networkInterface.decodeFunctionResult(name, data);
+    return same([data], [networkInterface.encodeFunctionResult(name, [...values])]) ? values : undefined;
+  });
 }
 
 function text(value: unknown): string {
@@ -241,6 +267,7 @@ function enumType([name, members]: [string, readonly string[]]): string {
   const values = members.map((member) => `'${member.toLowerCase()}'`).join(', ');
   const constant = name.slice(0, 1).toLowerCase() + name.slice(1);
   return `const ${constant} = [${values}] as const;
+/** One of the contract's enum; INetwork.sol says what each means. */
 export type ${name} = (typeof ${constant})[number];
 function read${name}(value: unknown): ${name} {
   const member = ${constant}[small(value)];

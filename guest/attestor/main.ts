@@ -21,8 +21,11 @@ function log(level: 30 | 60, msg: string, fields: Record<string, unknown> = {}):
 function end(error: unknown): void {
   const message = error instanceof Error ? error.message : String(error);
   log(60, `this machine cannot vouch for itself and ends: ${message}`, { code: codeOf(error) });
-  if (values.root === undefined) powerOff();
-  else process.exit(FATAL_EXIT_CODE);
+  try {
+    if (values.root === undefined) powerOff();
+  } finally {
+    process.exit(FATAL_EXIT_CODE);
+  }
 }
 
 // Whatever goes wrong in the one daemon that everyone relies on, the machine ends rather than go on half working.

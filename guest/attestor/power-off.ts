@@ -1,13 +1,17 @@
 /** Ends the machine. What cannot vouch for itself must not go on. */
-import { execFile } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 
-/** Exit code of a run without a VM, in place of powering off. EX_SOFTWARE of sysexits.h. */
+/** Exit code of an attestor that ended its machine. EX_SOFTWARE of sysexits.h. */
 export const FATAL_EXIT_CODE = 70;
 
-/** Powers off; by the kernel itself when systemd cannot. Does not wait: the caller must do nothing else. */
+/**
+ * Powers off; by the kernel itself when systemd cannot. Blocks, so that this process answers nobody any more.
+ */
 export function powerOff(): void {
-  execFile('/usr/bin/systemctl', ['poweroff', '--force'], (error) => {
-    if (error !== null) writeFileSync('/proc/sysrq-trigger', 'o');
-  });
+  try {
+    execFileSync('/usr/bin/systemctl', ['poweroff', '--force'], { timeout: 10_000, stdio: 'ignore' });
+  } catch {
+    writeFileSync('/proc/sysrq-trigger', 'o');
+  }
 }

@@ -3,7 +3,7 @@ import type { Attestor } from '../../lib/framework/attestor.ts';
 import { callUnix } from '../../lib/framework/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { Strict } from '../../lib/protocol/schema.ts';
-import { QuoteReply } from '../../lib/protocol/sockets.ts';
+import { AttestorStatusReply, QuoteReply } from '../../lib/protocol/sockets.ts';
 
 export function attestorClient(path: string): Attestor {
   return {
@@ -31,4 +31,15 @@ export function attestorClient(path: string): Attestor {
       });
     },
   };
+}
+
+/** Waits until the attestor serves: from then on RTMR3 stands for this boot's configuration. @throws SOCKET_UNREACHABLE */
+export async function attestorReady(path: string): Promise<void> {
+  await callUnix({
+    path,
+    method: 'GET',
+    route: '/v1/status',
+    reply: AttestorStatusReply,
+    connectWithin: 120_000,
+  });
 }

@@ -9,9 +9,10 @@ import { parseArgs } from 'node:util';
 import pino from 'pino';
 import { chainClient } from '../../lib/framework/chain-client.ts';
 import { networkReader } from '../../lib/framework/network-reader.ts';
+import { codeOf } from '../../lib/protocol/errors.ts';
 import { nodePort as defaultPort } from '../../lib/protocol/onboarding-messages.ts';
 import { sockets } from '../../lib/protocol/sockets.ts';
-import { attestorClient } from './attestor-client.ts';
+import { attestorClient, attestorReady } from './attestor-client.ts';
 import { siblingGroups } from './groups.ts';
 import { readIdentity } from './identity.ts';
 import { createNode } from './node.ts';
@@ -31,8 +32,18 @@ const logger = pino({ name: 'replicator' });
 const log = (level: 'info' | 'warn' | 'error', fields: object, message: string) =>
   logger[level](fields, message);
 
-const identity = readIdentity(values.root);
+// Whatever was not foreseen ends the machine too; it must be read on the console, which a crash alone would not ensure.
+for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+  process.on(event, (error: unknown) => {
+    logger.fatal({ err: error, code: codeOf(error) }, 'the replicator ends, and the machine with it');
+    process.exit(1);
+  });
+}
+
 const runDirectory = join(values.root, '/run/dstack');
+// The attestor answers once it has copied and measured what this node is told at boot; before that there is nothing to read.
+await attestorReady(join(runDirectory, sockets.attestor));
+const identity = readIdentity(values.root);
 const reader = networkReader(
   chainClient({ config: identity.network, builtAt: identity.image.builtAt }),
   identity.network.contract,

@@ -199,7 +199,7 @@ test('signatures of zero verify nothing', () => {
 
 test('evidence does not change with the buffer of the quote', () => {
   const { quote, expected } = simulatedCase();
-  const copy = quote.slice();
+  const copy = Buffer.from(quote);
   const { evidence } = verifyQuote(copy, expected);
   const before = structuredClone(evidence);
   copy.fill(0);

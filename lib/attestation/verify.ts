@@ -135,21 +135,21 @@ function requireFiniteTime(now: Date): void {
   }
 }
 
-/** Copies, so that evidence does not change when the caller reuses the buffer of the quote. */
+/** Copies, so that evidence does not change when the caller reuses the buffer of the quote; slice() of a Buffer is none. */
 function evidenceOf(quote: Quote, sgx: SgxExtension): Evidence {
   const { mrtd, rtmr0, rtmr1, rtmr2, rtmr3, reportData } = quote.body;
   const registers = {
-    mrtd: mrtd.slice(),
-    rtmr0: rtmr0.slice(),
-    rtmr1: rtmr1.slice(),
-    rtmr2: rtmr2.slice(),
-    rtmr3: rtmr3.slice(),
+    mrtd: Uint8Array.from(mrtd),
+    rtmr0: Uint8Array.from(rtmr0),
+    rtmr1: Uint8Array.from(rtmr1),
+    rtmr2: Uint8Array.from(rtmr2),
+    rtmr3: Uint8Array.from(rtmr3),
   };
   return {
     measurement: measurementOf(registers),
     platform: platformId(sgx.ppid),
     quoteHash: quoteHash(quote),
-    reportData: reportData.slice(),
+    reportData: Uint8Array.from(reportData),
     registers,
     sgx,
   };

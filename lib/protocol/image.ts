@@ -3,14 +3,15 @@
  * with a build of their own. It is not trusted: the measurement is computed from the files.
  */
 import Type, { type Static } from 'typebox';
-import { Value } from 'typebox/value';
-import { DstackError } from './errors.ts';
+import type { Flavour } from './network-config.ts';
+import { parseJson } from './schema.ts';
 
 /** Flavours differ by measured bytes only. Every flavour but production can be seen to be one from RTMR3. */
-export const flavours = ['production', 'sim', 'dev'] as const;
-export type Flavour = (typeof flavours)[number];
+export const flavours = ['production', 'sim', 'dev'] as const satisfies readonly Flavour[];
 
-const flavourSchema = Type.Enum([...flavours]);
+const MAX_IMAGE_JSON = 64 * 1024;
+
+const flavourSchema = Type.Union([Type.Literal('production'), Type.Literal('sim'), Type.Literal('dev')]);
 const hex32 = Type.String({ pattern: '^0x[0-9a-f]{64}$' });
 const file = Type.Object(
   {
@@ -45,7 +46,7 @@ export const imageManifestSchema = Type.Object(
     /** SHA-256 (hex) of the lock's lines for the guest and the kernel. */
     lockHash: Type.String({ pattern: '^[0-9a-f]{64}$' }),
     files: Type.Object(
-      { 'vmlinuz': file, 'initramfs.cpio.zst': file, 'root.img': file, 'firmware.bin': file },
+      { vmlinuz: file, 'initramfs.cpio.zst': file, 'root.img': file, 'firmware.bin': file },
       { additionalProperties: false },
     ),
     defaultShape: shape,
@@ -63,42 +64,5 @@ export type ImageManifest = Static<typeof imageManifestSchema>;
  * @throws DstackError IMAGE_INVALID with the first thing that is wrong.
  */
 export function parseImageManifest(text: string): ImageManifest {
-  return parse(imageManifestSchema, text, 'image.json');
-}
-
-export const embeddedImageSchema = Type.Object(
-  {
-    version: Type.Literal(1),
-    flavour: flavourSchema,
-    builtAt: Type.Integer({ minimum: 0 }),
-  },
-  { additionalProperties: false },
-);
-
-/** What `/usr/lib/dstack/image.json` inside the image says: measured with it, so daemons may trust it. */
-export type EmbeddedImage = Static<typeof embeddedImageSchema>;
-
-/** Path of the embedded description inside the image. */
-export const embeddedImagePath = '/usr/lib/dstack/image.json';
-
-/**
- * Parses `/usr/lib/dstack/image.json`.
- * @throws DstackError IMAGE_INVALID with the first thing that is wrong.
- */
-export function parseEmbeddedImage(text: string): EmbeddedImage {
-  return parse(embeddedImageSchema, text, embeddedImagePath);
-}
-
-function parse<Schema extends Type.TSchema>(schema: Schema, text: string, name: string): Static<Schema> {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new DstackError('IMAGE_INVALID', `${name} is not JSON`, { cause });
-  }
-  const [first] = Value.Errors(schema, value);
-  if (first !== undefined) {
-    throw new DstackError('IMAGE_INVALID', `${name}: ${first.instancePath || '/'} ${first.message}`);
-  }
-  return value as Static<Schema>;
+  return parseJson(imageManifestSchema, text, 'IMAGE_INVALID', 'image.json', MAX_IMAGE_JSON);
 }

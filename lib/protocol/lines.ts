@@ -34,8 +34,8 @@ export class LineSplitter {
       this.#pendingBytes = 0;
       return;
     }
-    // A copy: the caller may reuse its read buffer.
-    this.#pending.push(bytes.slice());
+    // A copy, as the caller may reuse its read buffer; slice() of a Buffer is none.
+    this.#pending.push(Uint8Array.from(bytes));
     this.#pendingBytes += bytes.length;
   }
 

@@ -36,7 +36,9 @@ describe('manifest', () => {
     expect(new TextDecoder().decode(bytes)).toBe(
       `{"app":"greeting","containers":[{"env":{"A":"ö","B":"2"},"http":{"port":8080},"image":"${image}","name":"web"}],"version":1}`,
     );
-    expect(toHex(manifestHash(bytes))).toBe('a586676a5a014ae95d4a35e36870cec899072ad58811b61dc4e1665104747e82');
+    expect(toHex(manifestHash(bytes))).toBe(
+      'a586676a5a014ae95d4a35e36870cec899072ad58811b61dc4e1665104747e82',
+    );
     expect(parseManifest(bytes)).toEqual(greeting);
   });
 
@@ -45,8 +47,12 @@ describe('manifest', () => {
     expect(refusal(canonical)).toBe('accepted');
     expect(refusal(`${canonical}\n`)).toBe('MANIFEST_NOT_CANONICAL');
     expect(refusal(canonical.replace('"version":1', '"version":1.0'))).toBe('MANIFEST_NOT_CANONICAL');
-    expect(refusal(canonical.replace('"version":1', '"version":1,"version":1'))).toBe('MANIFEST_NOT_CANONICAL');
-    expect(refusal(canonical.replace('"app":"greeting"', '"app":"other","app":"greeting"'))).toBe('MANIFEST_NOT_CANONICAL');
+    expect(refusal(canonical.replace('"version":1', '"version":1,"version":1'))).toBe(
+      'MANIFEST_NOT_CANONICAL',
+    );
+    expect(refusal(canonical.replace('"app":"greeting"', '"app":"other","app":"greeting"'))).toBe(
+      'MANIFEST_NOT_CANONICAL',
+    );
     expect(refusal(canonical.replace('"B":"2"', '"B":"\\u0032"'))).toBe('MANIFEST_NOT_CANONICAL');
     expect(refusal(`\ufeff${canonical}`)).toBe('MANIFEST_MALFORMED');
     expect(refusal(Uint8Array.of(0xff, ...utf8(canonical)))).toBe('MANIFEST_MALFORMED');
@@ -56,13 +62,19 @@ describe('manifest', () => {
     ['an unknown field', { ...greeting, privileged: true }],
     ['an unknown container field', { ...greeting, containers: [{ name: 'a', image, privileged: true }] }],
     ['a tag instead of a digest', { ...greeting, containers: [{ name: 'a', image: 'nginx:latest' }] }],
-    ['an upper-case digest', { ...greeting, containers: [{ name: 'a', image: `sha256:${'AB'.repeat(32)}` }] }],
+    [
+      'an upper-case digest',
+      { ...greeting, containers: [{ name: 'a', image: `sha256:${'AB'.repeat(32)}` }] },
+    ],
     ['no container', { ...greeting, containers: [] }],
     ['another version', { ...greeting, version: 2 }],
     ['a path as app', { ...greeting, app: '../x' }],
     ['an app that ends in a hyphen', { ...greeting, app: 'x-' }],
     ['an app of 32 letters', { ...greeting, app: 'x'.repeat(32) }],
-    ['a variable with an equals sign', { ...greeting, containers: [{ name: 'a', image, env: { 'A=B': '' } }] }],
+    [
+      'a variable with an equals sign',
+      { ...greeting, containers: [{ name: 'a', image, env: { 'A=B': '' } }] },
+    ],
     ['a NUL in a variable', { ...greeting, containers: [{ name: 'a', image, env: { A: '\0' } }] }],
     ['a port of 0', { ...greeting, containers: [{ name: 'a', image, http: { port: 0 } }] }],
     ['an empty command', { ...greeting, containers: [{ name: 'a', image, command: [] }] }],
@@ -72,10 +84,20 @@ describe('manifest', () => {
   });
 
   test('refuses what no container engine could run', () => {
-    const twice = { ...greeting, containers: [{ image, name: 'a' }, { image, name: 'a' }] };
-    expect(refusal(JSON.stringify(twice).replace(/^\{"version":1,(.*)\}$/, '{$1,"version":1}'))).toBe('MANIFEST_CONTAINERS');
+    const twice = {
+      ...greeting,
+      containers: [
+        { image, name: 'a' },
+        { image, name: 'a' },
+      ],
+    };
+    expect(refusal(JSON.stringify(twice).replace(/^\{"version":1,(.*)\}$/, '{$1,"version":1}'))).toBe(
+      'MANIFEST_CONTAINERS',
+    );
     const fronts = ['a', 'b'].map((name) => ({ http: { port: 80 }, image, name }));
-    expect(refusal(`{"app":"x","containers":${JSON.stringify(fronts)},"version":1}`)).toBe('MANIFEST_CONTAINERS');
+    expect(refusal(`{"app":"x","containers":${JSON.stringify(fronts)},"version":1}`)).toBe(
+      'MANIFEST_CONTAINERS',
+    );
   });
 
   test('a large one is refused before it is parsed', () => {
@@ -83,13 +105,21 @@ describe('manifest', () => {
   });
 
   test('arbitrary bytes and JSON never get through, nor throw anything untyped', () => {
-    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => refusal(bytes) === 'MANIFEST_MALFORMED'));
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => refusal(bytes) === 'MANIFEST_MALFORMED'),
+    );
     fc.assert(fc.property(fc.json(), (json) => refusal(json) === 'MANIFEST_MALFORMED'));
   });
 
   test('any content survives the way to bytes and back', () => {
-    const variable = fc.stringMatching(/^[A-Za-z_][A-Za-z0-9_]{0,20}$/).filter((name) => name !== '__proto__');
-    const env = fc.dictionary(variable, fc.string({ unit: 'grapheme' }).filter((s) => !s.includes('\0')), { noNullPrototype: true });
+    const variable = fc
+      .stringMatching(/^[A-Za-z_][A-Za-z0-9_]{0,20}$/)
+      .filter((name) => name !== '__proto__');
+    const env = fc.dictionary(
+      variable,
+      fc.string({ unit: 'grapheme' }).filter((s) => !s.includes('\0')),
+      { noNullPrototype: true },
+    );
     fc.assert(
       fc.property(env, (env) => {
         const manifest: Manifest = { version: 1, app: 'a', containers: [{ name: 'a', image, env }] };

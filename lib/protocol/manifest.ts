@@ -92,7 +92,8 @@ export function appId(name: string): Uint8Array {
 export function appName(id: Uint8Array): string {
   const end = id.indexOf(0);
   const name = Buffer.from(id.subarray(0, end === -1 ? id.length : end)).toString('latin1');
-  if (!bytesEqual(appId(name), id)) throw new DstackError('APP_NAME', 'not the id of an app: bytes after its end');
+  if (!bytesEqual(appId(name), id))
+    throw new DstackError('APP_NAME', 'not the id of an app: bytes after its end');
   return name;
 }
 

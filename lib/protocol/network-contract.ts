@@ -41,14 +41,14 @@ export const networkAbi = [
   'error WrongSigner(address expected, address signer)',
   'error ZeroRequestWindow()',
   'error ZeroValue()',
-  'event Bootstrapped(uint64 indexed epoch, address networkKey, bytes32 measurement, bytes32 config, bytes32 platform, bytes32 quoteHash, uint64 blockNumber, bytes32 blockHash)',
+  'event Bootstrapped(uint64 epoch, address networkKey, bytes32 measurement, bytes32 config, bytes32 platform, bytes32 quoteHash, uint64 blockNumber, bytes32 blockHash)',
   'event ConfigAllowed(bytes32 indexed config, uint64 from)',
   'event ConfigRevoked(bytes32 indexed config)',
   'event DelaySet(uint32 delay, uint64 from)',
   'event EIP712DomainChanged()',
   'event MeasurementAllowed(bytes32 indexed measurement, uint64 from)',
   'event MeasurementRevoked(bytes32 indexed measurement)',
-  'event Onboarded(bytes32 indexed requestHash, address node, bytes32 measurement, bytes32 config, bytes32 platform, bytes32 answerHash)',
+  'event Onboarded(bytes32 indexed requestHash, bytes32 measurement, bytes32 platform)',
   'event OwnershipTransferStarted(address indexed previousOwner, address indexed newOwner)',
   'event OwnershipTransferred(address indexed previousOwner, address indexed newOwner)',
   'event PlatformAllowed(bytes32 indexed platform, uint64 from)',
@@ -98,6 +98,7 @@ export const networkAbi = [
 export const networkInterface: Interface = new Interface(networkAbi);
 
 const requestState = ['none', 'open', 'answered', 'expired'] as const;
+/** One of the contract's enum; INetwork.sol says what each means. */
 export type RequestState = (typeof requestState)[number];
 function readRequestState(value: unknown): RequestState {
   const member = requestState[small(value)];
@@ -643,15 +644,12 @@ export type NetworkEvent =
   | { readonly name: 'MeasurementAllowed'; readonly measurement: string; readonly from: bigint }
   /** Nodes of this measurement may no longer join. Those that have joined keep the secret. */
   | { readonly name: 'MeasurementRevoked'; readonly measurement: string }
-  /** A node's request was answered; the answer, whose SHA-256 is `answerHash`, travels by gossip. */
+  /** A node's request was answered. Who asked is in `Registered`, the answer's hash in the state, the rest in the transaction: an event's word costs as much as half one of calldata, and every node that joins pays for these. */
   | {
       readonly name: 'Onboarded';
       readonly requestHash: string;
-      readonly node: string;
       readonly measurement: string;
-      readonly config: string;
       readonly platform: string;
-      readonly answerHash: string;
     }
   | { readonly name: 'OwnershipTransferStarted'; readonly previousOwner: string; readonly newOwner: string }
   | { readonly name: 'OwnershipTransferred'; readonly previousOwner: string; readonly newOwner: string }
@@ -681,7 +679,7 @@ export const networkTopics = {
   EIP712DomainChanged: '0x0a6387c9ea3628b88a633bb4f3b151770f70085117a15f9bf3787cda53f13d31',
   MeasurementAllowed: '0x42b08a849b7943e3a148a6aa0c5df868ab3545ab83a7bbf7ea64ede8043eac40',
   MeasurementRevoked: '0xd647711c0ef13ba6fb306e9195aed8a5d15d9cfd22b0ac0c2058f0bdc4936311',
-  Onboarded: '0x0d9edd8991c3192457e857c600aace8c8c01fe19aeda27392c87dabc8a110a70',
+  Onboarded: '0x277890f02d178fbc38cf3ba141c83a705445b5417018ca01374540f158997c60',
   OwnershipTransferStarted: '0x38d16b8cac22d99fc7c124b9cd0de2d3fa1faef420bfe791d8c362d765e22700',
   OwnershipTransferred: '0x8be0079c531659141344cd1fd0a4f28419497f9722a3daafe3b4186f6b6457e0',
   PlatformAllowed: '0x739717c99119734b5089290f9fec23dd0f6481e016cec4af9a894b5ecafbe91b',
@@ -707,7 +705,11 @@ export function parseNetworkEvent(log: {
   const topic = log.topics[0];
   const fragment = topic === undefined ? null : networkInterface.getEvent(topic);
   if (!fragment) return undefined;
-  const args = guarded(fragment.name, () => networkInterface.decodeEventLog(fragment, log.data, log.topics));
+  const args = guarded(fragment.name, () => {
+    const values = networkInterface.decodeEventLog(fragment, log.data, log.topics);
+    const again = networkInterface.encodeEventLog(fragment, [...values]);
+    return same([log.data, ...log.topics], [again.data, ...again.topics]) ? values : undefined;
+  });
   switch (fragment.name) {
     case 'Bootstrapped':
       return {
@@ -737,11 +739,8 @@ export function parseNetworkEvent(log: {
       return {
         name: 'Onboarded',
         requestHash: text(args[0]),
-        node: text(args[1]),
-        measurement: text(args[2]),
-        config: text(args[3]),
-        platform: text(args[4]),
-        answerHash: text(args[5]),
+        measurement: text(args[1]),
+        platform: text(args[2]),
       };
     case 'OwnershipTransferStarted':
       return { name: 'OwnershipTransferStarted', previousOwner: text(args[0]), newOwner: text(args[1]) };
@@ -829,8 +828,12 @@ export type NetworkError =
  */
 export function parseNetworkError(data: string): NetworkError | undefined {
   const fragment = /^0x[0-9a-f]{8}/i.test(data) ? networkInterface.getError(data.slice(0, 10)) : null;
-  if (!fragment) return undefined;
-  const args = guarded(fragment.name, () => networkInterface.decodeErrorResult(fragment, data));
+  // ethers knows Solidity's own two besides the contract's.
+  if (!fragment || fragment.name === 'Error' || fragment.name === 'Panic') return undefined;
+  const args = guarded(fragment.name, () => {
+    const values = networkInterface.decodeErrorResult(fragment, data);
+    return same([data], [networkInterface.encodeErrorResult(fragment, [...values])]) ? values : undefined;
+  });
   switch (fragment.name) {
     case 'AlreadyAllowed':
       return { name: 'AlreadyAllowed', value: text(args[0]), from: big(args[1]) };
@@ -939,16 +942,34 @@ function invalid(what: string, cause?: unknown): DstackError {
 }
 
 /** ethers reports some malformed values only when they are read, so they are all read here. */
-function guarded(what: string, decode: () => Iterable<unknown>): readonly unknown[] {
+function guarded(what: string, decode: () => Iterable<unknown> | undefined): readonly unknown[] {
+  let values: readonly unknown[] | undefined;
   try {
-    return [...decode()];
+    values = toArray(decode());
   } catch (cause) {
     throw invalid(what, cause);
   }
+  if (values === undefined) throw invalid(what);
+  return values;
+}
+
+function toArray(values: Iterable<unknown> | undefined): readonly unknown[] | undefined {
+  return values && [...values];
+}
+
+/**
+ * ethers cuts off what does not fit: a bool of 2, an address of 32 bytes. Only what encodes to the same bytes again is what
+ * the contract can have said.
+ */
+function same(given: readonly string[], again: readonly (string | null)[]): boolean {
+  return given.length === again.length && given.every((part, index) => part.toLowerCase() === again[index]);
 }
 
 function decoded(name: string, data: string): readonly unknown[] {
-  return guarded(`answer to ${name}`, () => networkInterface.decodeFunctionResult(name, data));
+  return guarded(`answer to ${name}`, () => {
+    const values = networkInterface.decodeFunctionResult(name, data);
+    return same([data], [networkInterface.encodeFunctionResult(name, [...values])]) ? values : undefined;
+  });
 }
 
 function text(value: unknown): string {

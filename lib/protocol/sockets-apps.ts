@@ -16,10 +16,9 @@ const IPv4 = Type.String({ pattern: '^(\\d{1,3}\\.){3}\\d{1,3}$', maxLength: 15 
 
 /** agent.sock: GET /v1/containers: who calls from which address, and on which address of ours it must arrive. */
 export const ContainersReply = Strict({
-  containers: Type.Array(
-    Strict({ app: AppName, manifestHash: HexOf(32), address: IPv4, gateway: IPv4 }),
-    { maxItems: 4096 },
-  ),
+  containers: Type.Array(Strict({ app: AppName, manifestHash: HexOf(32), address: IPv4, gateway: IPv4 }), {
+    maxItems: 4096,
+  }),
 });
 export type ContainersReply = Static<typeof ContainersReply>;
 

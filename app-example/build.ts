@@ -1,0 +1,102 @@
+/**
+ * Builds the greeting app's image as a `docker save` archive, offline: Debian's static busybox and the files of this
+ * folder. The same version gives the same config digest everywhere and always.
+ *
+ *     node app-example/build.ts --version 1 --out build/greeting-1.tar
+ */
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { withBuildah } from './tool-chroot.ts';
+
+/** Unpacked by build_vm.sh for the initramfs; statically linked, so it is all that the container needs. */
+const BUSYBOX = resolve(import.meta.dirname, '../.cache/kernel-root/usr/bin/busybox');
+const APPLETS = [
+  'sh',
+  'httpd',
+  'wget',
+  'sha256sum',
+  'cut',
+  'cat',
+  'sed',
+  'date',
+  'head',
+  'sync',
+  'mv',
+  'printf',
+];
+
+/** Writes the archive; returns nothing: `npx dstack app pack` reads the digest from the archive itself. */
+export function buildGreeting(version: string, out: string): void {
+  mkdirSync(dirname(out), { recursive: true });
+  const work = mkdtempSync(join(dirname(resolve(out)), '.greeting-'));
+  try {
+    layFiles(join(work, 'files'), version);
+    withBuildah(work, (buildah) => {
+      const container = buildah('from', 'scratch');
+      buildah('copy', '--quiet', container, '/work/files', '/');
+      buildah(
+        'config',
+        '--entrypoint',
+        '["/app/serve"]',
+        '--env',
+        'PATH=/bin',
+        '--env',
+        'DATA=/mnt/encrypted_data',
+        '--port',
+        '8080',
+        container,
+      );
+      buildah(
+        'commit',
+        '--quiet',
+        '--timestamp',
+        '0',
+        '--disable-compression',
+        container,
+        `docker-archive:/work/out.tar:greeting:${version}`,
+      );
+    });
+    renameSync(join(work, 'out.tar'), out);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+function layFiles(root: string, version: string): void {
+  cpSync(join(import.meta.dirname, 'files'), root, { recursive: true });
+  mkdirSync(join(root, 'bin'));
+  mkdirSync(join(root, 'mnt/encrypted_data'), { recursive: true });
+  copyFileSync(BUSYBOX, join(root, 'bin/busybox'));
+  for (const applet of APPLETS) symlinkSync('busybox', join(root, 'bin', applet));
+  writeFileSync(join(root, 'app/version'), `${version}\n`);
+  writeFileSync(join(root, 'app/www/version'), `${version}\n`);
+  writeFileSync(join(root, 'app/www/healthz'), 'ok\n');
+  // Modes must not depend on the umask of whoever cloned or built.
+  for (const path of ['', 'app', 'app/www', 'app/www/cgi-bin', 'bin', 'mnt', 'mnt/encrypted_data'])
+    chmodSync(join(root, path), 0o755);
+  for (const path of ['app/serve', 'app/www/cgi-bin/index.cgi', 'bin/busybox'])
+    chmodSync(join(root, path), 0o755);
+  for (const path of ['app/version', 'app/www/version', 'app/www/healthz'])
+    chmodSync(join(root, path), 0o644);
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({ options: { version: { type: 'string' }, out: { type: 'string' } } });
+  if (values.version === undefined || !/^[0-9]{1,9}$/.test(values.version) || values.out === undefined) {
+    console.error('usage: node app-example/build.ts --version NUMBER --out FILE');
+    process.exit(2);
+  }
+  buildGreeting(values.version, resolve(values.out));
+  console.log(`wrote ${values.out}`);
+}

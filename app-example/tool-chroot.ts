@@ -1,0 +1,70 @@
+/**
+ * Runs buildah from the tool root in a root of its own, thrown away afterwards: needs root, no container engine on the
+ * machine, and no network. The tool root itself is only read.
+ */
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { defaultToolRoot } from '../lib/framework/tool-root.ts';
+
+export interface Buildah {
+  /** One buildah command; returns what it prints. `/work` is the caller's directory. */
+  (...args: string[]): string;
+}
+
+/** @param work a directory that buildah sees as /work */
+export function withBuildah<T>(work: string, use: (buildah: Buildah) => T): T {
+  const root = mkdtempSync(join(tmpdir(), 'dstack-buildah-'));
+  try {
+    lay(root);
+    return use((...args) => inChroot(root, work, args));
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+}
+
+function lay(root: string): void {
+  for (const folder of [
+    'usr',
+    'proc',
+    'dev',
+    'tmp',
+    'var/tmp',
+    'run',
+    'work',
+    'etc/containers',
+    'etc/helpers',
+  ]) {
+    mkdirSync(join(root, folder), { recursive: true });
+  }
+  for (const name of ['bin', 'sbin', 'lib', 'lib64']) symlinkSync(`usr/${name}`, join(root, name));
+  cpSync(join(defaultToolRoot(), 'etc'), join(root, 'etc'), { recursive: true, verbatimSymlinks: true });
+  const put = (path: string, text: string, mode = 0o644) =>
+    writeFileSync(join(root, 'etc', path), text, { mode });
+  put('passwd', 'root:x:0:0::/tmp:\n');
+  put('group', 'root:x:0:\n');
+  put(
+    'containers/policy.json',
+    '{"default":[{"type":"reject"}],"transports":{"containers-storage":{"":[{"type":"insecureAcceptAnything"}]}}}',
+  );
+  // buildah looks for a network helper even where nothing is ever run; this one would fail if it were.
+  put('containers/containers.conf', '[engine]\nhelper_binaries_dir=["/etc/helpers"]\n');
+  put('helpers/netavark', '', 0o755);
+}
+
+/** The mounts live in a namespace of their own and end with the command. Paths are arguments, never script text. */
+function inChroot(root: string, work: string, args: readonly string[]): string {
+  const script = `set -eu
+    mount --bind "$2/usr" "$1/usr"; mount --rbind /proc "$1/proc"; mount --rbind /dev "$1/dev"; mount --bind "$3" "$1/work"
+    root=$1; shift 3
+    exec chroot "$root" /usr/bin/buildah --storage-driver vfs --root /var/tmp/storage --runroot /run/storage "$@"`;
+  return execFileSync(
+    'unshare',
+    ['--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', root, defaultToolRoot(), work, ...args],
+    {
+      encoding: 'utf8',
+      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/tmp', BUILDAH_ISOLATION: 'chroot' },
+    },
+  ).trim();
+}

@@ -1,0 +1,103 @@
+/** What a command of the CLI is, and how its arguments are read: one table, from which the help is printed too. */
+import { parseArgs } from 'node:util';
+import { DstackError } from '../lib/protocol/errors.ts';
+
+export interface Option {
+  /** What stands for the value in the help; absent for a switch. */
+  value?: string;
+  help: string;
+  /** The environment variable that gives it when the command line does not. */
+  env?: string;
+  default?: string;
+  required?: boolean;
+  /** May be given more than once; the values are joined by a newline, which no value may hold. */
+  multiple?: boolean;
+}
+
+export interface Arguments {
+  /** The value of a required option or one with a default. */
+  text(name: string): string;
+  optional(name: string): string | undefined;
+  list(name: string): string[];
+  flag(name: string): boolean;
+  positionals: readonly string[];
+}
+
+export interface Command {
+  name: string;
+  summary: string;
+  positionals?: readonly string[];
+  options: Record<string, Option>;
+  run(args: Arguments): Promise<void>;
+}
+
+/** A mistake in how the command was called: exit code 2. */
+export class UsageError extends DstackError {
+  constructor(message: string) {
+    super('USAGE', message);
+  }
+}
+
+export function readArguments(command: Command, argv: readonly string[]): Arguments {
+  const options = Object.fromEntries(
+    Object.entries(command.options).map(([name, option]) => [
+      name,
+      {
+        type: option.value === undefined ? ('boolean' as const) : ('string' as const),
+        multiple: option.multiple ?? false,
+      },
+    ]),
+  );
+  let parsed: { values: Record<string, unknown>; positionals: string[] };
+  try {
+    parsed = parseArgs({ args: [...argv], options, allowPositionals: true, strict: true }) as typeof parsed;
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+  const wanted = command.positionals ?? [];
+  if (parsed.positionals.length !== wanted.length) {
+    throw new UsageError(
+      `\`${command.name}\` takes ${wanted.length === 0 ? 'no arguments' : wanted.join(' ')}`,
+    );
+  }
+
+  const optional = (name: string): string | undefined => {
+    const option = command.options[name]!;
+    const given = parsed.values[name];
+    return (
+      (given as string | undefined) ?? (option.env ? process.env[option.env] : undefined) ?? option.default
+    );
+  };
+  for (const [name, option] of Object.entries(command.options)) {
+    if (option.required && optional(name) === undefined) {
+      throw new UsageError(
+        `--${name} is missing${option.env ? ` (or ${option.env} in the environment)` : ''}: ${option.help}`,
+      );
+    }
+  }
+  return {
+    optional,
+    text(name) {
+      const value = optional(name);
+      if (value === undefined) throw new UsageError(`--${name} is missing`);
+      return value;
+    },
+    list: (name) => (parsed.values[name] as string[] | undefined) ?? [],
+    flag: (name) => parsed.values[name] === true,
+    positionals: parsed.positionals,
+  };
+}
+
+export function helpOf(command: Command): string {
+  const lines = Object.entries(command.options).map(([name, option]) => {
+    const left = `  --${name}${option.value ? ` ${option.value}` : ''}`.padEnd(30);
+    const notes = [
+      option.required ? 'required' : undefined,
+      option.default === undefined ? undefined : `default ${option.default}`,
+      option.env,
+    ].filter((note) => note !== undefined);
+    return `${left} ${option.help}${notes.length === 0 ? '' : ` (${notes.join(', ')})`}`;
+  });
+  const usage = ['npx dstack', command.name, ...(command.positionals ?? [])].join(' ');
+  return `${usage}\n  ${command.summary}\n${lines.join('\n')}`;
+}

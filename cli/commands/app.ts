@@ -1,0 +1,153 @@
+/** `app …`: what an app's author and the network's owner do to get containers into the VMs. */
+import { createReadStream } from 'node:fs';
+import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { extract } from 'tar-stream';
+import { sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import {
+  appId,
+  formatManifest,
+  type Manifest,
+  manifestHash,
+  parseManifest,
+} from '../../lib/protocol/manifest.ts';
+import { encodeRollback, encodeRollout, encodeWithdraw } from '../../lib/protocol/network-contract.ts';
+import { contractOption, ownerKeyOption, provider, rpcOption, send, walletFrom } from '../chain.ts';
+import { type Arguments, type Command, UsageError } from '../command.ts';
+
+const ownerOptions = { rpc: rpcOption, contract: contractOption, 'owner-key': ownerKeyOption };
+
+const pack: Command = {
+  name: 'app pack',
+  summary: 'puts a `docker save` archive and its manifest where VMs find them; prints the manifest’s hash',
+  positionals: ['NAME', 'ARCHIVE'],
+  options: {
+    port: { value: 'PORT', help: 'the port on which the container speaks HTTP' },
+    env: { value: 'NAME=VALUE', help: 'an environment variable; may be given several times', multiple: true },
+    out: { value: 'DIR', help: 'the host volume of the VMs; may be given several times', multiple: true },
+  },
+  async run(args) {
+    const [app, archive] = args.positionals as [string, string];
+    const digest = await configDigest(archive);
+    const env = Object.fromEntries(args.list('env').map(environmentVariable));
+    const manifest: Manifest = {
+      version: 1,
+      app,
+      containers: [
+        {
+          name: app,
+          image: `sha256:${digest}`,
+          ...(Object.keys(env).length === 0 ? {} : { env }),
+          ...(args.optional('port') === undefined ? {} : { http: { port: Number(args.text('port')) } }),
+        },
+      ],
+    };
+    const bytes = formatManifest(manifest);
+    const hash = toHex(manifestHash(bytes));
+    const volumes = args.list('out');
+    if (volumes.length === 0) throw new UsageError('give at least one --out DIR, the host volume of a VM');
+    for (const volume of volumes) await place(volume, archive, digest, bytes, hash);
+    console.log(`config   sha256:${digest}`);
+    console.log(`manifest 0x${hash}`);
+  },
+};
+
+/** Each file appears under its name only when it is whole: a VM may be reading the volume. */
+async function place(
+  volume: string,
+  archive: string,
+  digest: string,
+  manifest: Uint8Array,
+  hash: string,
+): Promise<void> {
+  const put = async (path: string, write: (temporary: string) => Promise<void>) => {
+    await write(`${path}.part`);
+    await rename(`${path}.part`, path);
+  };
+  await mkdir(join(volume, 'archives'), { recursive: true });
+  await mkdir(join(volume, 'manifests'), { recursive: true });
+  await put(join(volume, 'archives', `${digest}.tar`), (part) => copyFile(archive, part));
+  await put(join(volume, 'manifests', `${hash}.json`), (part) => writeFile(part, manifest));
+}
+
+/** The config digest of the one image in a docker archive: SHA-256 of the config blob itself, whatever it is called. */
+async function configDigest(archive: string): Promise<string> {
+  const small = await smallEntries(archive);
+  const index = small.get('manifest.json');
+  if (index === undefined)
+    throw new DstackError(
+      'ARCHIVE_MALFORMED',
+      `${archive} has no manifest.json: make it with \`docker save\``,
+    );
+  const images = JSON.parse(index.toString('utf8')) as { Config?: unknown }[];
+  const name = images.length === 1 ? images[0]?.Config : undefined;
+  const config = typeof name === 'string' ? small.get(name) : undefined;
+  if (config === undefined)
+    throw new DstackError('ARCHIVE_MALFORMED', `${archive} does not hold exactly one image with its config`);
+  return toHex(sha256(config));
+}
+
+/** The archive's JSON entries; layers are passed over. */
+async function smallEntries(archive: string): Promise<Map<string, Buffer>> {
+  const entries = new Map<string, Buffer>();
+  const tar = createReadStream(archive).pipe(extract());
+  for await (const entry of tar) {
+    if ((entry.header.size ?? 0) > 1024 * 1024) {
+      entry.resume();
+      continue;
+    }
+    const chunks: Buffer[] = [];
+    for await (const chunk of entry) chunks.push(chunk as Buffer);
+    entries.set(entry.header.name, Buffer.concat(chunks));
+  }
+  return entries;
+}
+
+function environmentVariable(text: string): [string, string] {
+  const at = text.indexOf('=');
+  if (at < 1) throw new UsageError(`--env takes NAME=VALUE, not ${text}`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+const rollout: Command = {
+  name: 'app rollout',
+  summary: 'makes every node run this manifest, after the network’s delay',
+  positionals: ['NAME', 'MANIFEST'],
+  options: ownerOptions,
+  async run(args) {
+    const [app, manifest] = args.positionals as [string, string];
+    const data = encodeRollout({ app: to0x(appId(app)), manifestHash: await hashOf(app, manifest) });
+    await sendAsOwner(args, data);
+  },
+};
+
+/** 32 bytes of hex as they are; a manifest file is checked first, as the nodes will. */
+async function hashOf(app: string, manifest: string): Promise<string> {
+  if (/^0x[0-9a-f]{64}$/.test(manifest)) return manifest;
+  const bytes = await readFile(manifest);
+  const parsed = parseManifest(bytes);
+  if (parsed.app !== app) throw new UsageError(`${manifest} is a manifest of ${parsed.app}, not of ${app}`);
+  return to0x(manifestHash(bytes));
+}
+
+function simple(name: string, summary: string, encode: (args: { app: string }) => string): Command {
+  return {
+    name: `app ${name}`,
+    summary,
+    positionals: ['NAME'],
+    options: ownerOptions,
+    run: async (args) => sendAsOwner(args, encode({ app: to0x(appId(args.positionals[0]!)) })),
+  };
+}
+
+async function sendAsOwner(args: Arguments, data: string): Promise<void> {
+  await send(walletFrom(args.text('owner-key'), provider(args)), { to: args.text('contract'), data });
+}
+
+export const appCommands: readonly Command[] = [
+  pack,
+  rollout,
+  simple('rollback', 'goes back to the previous manifest, at once', encodeRollback),
+  simple('withdraw', 'leaves the app without a manifest, at once', encodeWithdraw),
+];

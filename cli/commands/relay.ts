@@ -1,0 +1,21 @@
+/** `relay run`: the host's relay, in the foreground. */
+import { runRelay } from '../../host/relay/main.ts';
+import { readEnvironment, relaySettings } from '../../host/relay/settings.ts';
+import type { Command } from '../command.ts';
+import { untilStopped } from '../until-stopped.ts';
+
+export const envFileOption = { value: 'FILE', help: 'settings; host.env.example documents all of them' };
+
+const run: Command = {
+  name: 'relay run',
+  summary: 'runs the relay: registers this host’s node, pays its gas, gossips',
+  options: { 'env-file': envFileOption },
+  async run(args) {
+    const relay = await runRelay(relaySettings(readEnvironment(args.optional('env-file'), process.env)));
+    console.log(JSON.stringify({ msg: 'relay runs', gossip: relay.gossipUrl, admin: relay.adminUrl }));
+    await untilStopped();
+    await relay.close();
+  },
+};
+
+export const relayCommands: readonly Command[] = [run];

@@ -1,0 +1,56 @@
+/** `vm run`: this host's VM, in the foreground. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readEnvironment, vmSettings } from '../../host/relay/settings.ts';
+import { startVm } from '../../host/vm/vm.ts';
+import { utf8 } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { parseHostHints } from '../../lib/protocol/network-config.ts';
+import type { Command } from '../command.ts';
+import { untilStopped } from '../until-stopped.ts';
+import { envFileOption } from './relay.ts';
+
+const run: Command = {
+  name: 'vm run',
+  summary: 'boots the VM and stays until it ends',
+  options: {
+    'env-file': envFileOption,
+    role: {
+      value: 'bootstrap|join',
+      help: 'what the node is to do while the network lets it',
+      default: 'join',
+    },
+    'create-disk': {
+      help: 'let the VM format its data disk if that is blank; DSTACK_VM_DATA_DISK_MIB makes a new one',
+    },
+  },
+  async run(args) {
+    const settings = vmSettings(readEnvironment(args.optional('env-file'), process.env));
+    await writeHints(settings.hostVolume, args.text('role'), args.flag('create-disk'));
+    const vm = await startVm({
+      ...settings,
+      log: (message) => console.log(JSON.stringify({ msg: message })),
+    });
+    const { pid, ports, consoleLog, platformId, accelerator } = vm;
+    console.log(
+      JSON.stringify({ msg: 'VM runs', pid, ports, consoleLog, platform: platformId, accelerator }),
+    );
+    const ended = await Promise.race([vm.exited, untilStopped().then(() => undefined)]);
+    if (ended === undefined) await vm.stop();
+    else
+      throw new DstackError(
+        'VM_ENDED',
+        `the VM powered off (exit code ${ended.code}); its console log is ${consoleLog}`,
+      );
+  },
+};
+
+/** host.json, from what the operator asked for. The guest takes it for a hint and no more. */
+async function writeHints(hostVolume: string, role: string, create: boolean): Promise<void> {
+  const text = `${JSON.stringify({ role, ...(create ? { disk: 'create' } : {}) })}\n`;
+  parseHostHints(utf8(text));
+  await mkdir(hostVolume, { recursive: true });
+  await writeFile(join(hostVolume, 'host.json'), text, { mode: 0o644 });
+}
+
+export const vmCommands: readonly Command[] = [run];

@@ -1,0 +1,43 @@
+/** `npx dstack`: the one place that may import both sides. Each command is one entry of a table in commands/. */
+import { DstackError } from '../lib/protocol/errors.ts';
+import { type Command, helpOf, readArguments, UsageError } from './command.ts';
+import { appCommands } from './commands/app.ts';
+import { networkCommands } from './commands/network.ts';
+import { relayCommands } from './commands/relay.ts';
+import { vmCommands } from './commands/vm.ts';
+
+const commands: readonly Command[] = [...networkCommands, ...appCommands, ...relayCommands, ...vmCommands];
+
+async function main(argv: readonly string[]): Promise<number> {
+  const words = argv
+    .filter((word) => !word.startsWith('-'))
+    .slice(0, 2)
+    .join(' ');
+  const command = commands.find(
+    ({ name }) => words === name || words.startsWith(`${name} `) || argv[0] === name,
+  );
+  if (command === undefined) {
+    const unknown = argv.length > 0 && !['help', '--help', '-h'].includes(argv[0]!);
+    console.log(
+      `${commands.map(({ name, summary }) => `npx dstack ${name.padEnd(20)} ${summary}`).join('\n')}\n`,
+    );
+    console.log('`npx dstack COMMAND --help` says more.');
+    if (unknown) console.error(`\ndstack: no command ${JSON.stringify(argv.slice(0, 2).join(' '))}`);
+    return unknown ? 2 : 0;
+  }
+  const rest = argv.slice(command.name.split(' ').length);
+  if (rest.includes('--help') || rest.includes('-h')) {
+    console.log(helpOf(command));
+    return 0;
+  }
+  await command.run(readArguments(command, rest));
+  return 0;
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof DstackError)) throw error;
+  console.error(`dstack: ${error.code}: ${error.message}`);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}

@@ -1,0 +1,96 @@
+/**
+ * What the owner's machine checks before the owner puts their name under a bootstrap: everything that the nodes will
+ * later rely on. The package came through an untrusted host.
+ */
+import { expectedRequestLog, replay } from '../lib/attestation/event-log.ts';
+import { trustRootOf } from '../lib/attestation/trust-roots.ts';
+import { type Verdict, verifyQuote } from '../lib/attestation/verify.ts';
+import type { NetworkReader } from '../lib/framework/network-reader.ts';
+import { fromHex, toHex } from '../lib/protocol/encoding.ts';
+import { DstackError } from '../lib/protocol/errors.ts';
+import type { Flavour } from '../lib/protocol/network-config.ts';
+import type { BootstrapPackage } from '../lib/protocol/onboarding-messages.ts';
+import { bootstrapReportData } from '../lib/protocol/report-data.ts';
+import { recover } from '../lib/protocol/secp256k1.ts';
+import { bootstrapDigest } from '../lib/protocol/typed-data.ts';
+
+/**
+ * @param flavour whose trust root to judge by; the owner says it, the package does not
+ * @throws BOOTSTRAP_OTHER_NETWORK, BOOTSTRAP_EPOCH, BOOTSTRAP_BLOCK, BOOTSTRAP_SIGNATURE, BOOTSTRAP_CLAIM,
+ *   MEASUREMENT_NOT_ALLOWED, CONFIG_NOT_ALLOWED, PLATFORM_NOT_ALLOWED, or the quote verifier's codes
+ */
+export async function verifyBootstrap(
+  message: BootstrapPackage,
+  network: { chainId: number; contract: string },
+  flavour: Flavour,
+  reader: NetworkReader,
+): Promise<Verdict> {
+  if (
+    message.chainId !== network.chainId ||
+    message.contract.toLowerCase() !== network.contract.toLowerCase()
+  ) {
+    throw new DstackError(
+      'BOOTSTRAP_OTHER_NETWORK',
+      `the package is for ${message.contract} on chain ${message.chainId}`,
+    );
+  }
+  const head = await reader.chain.head();
+  const state = await reader.network(head);
+  if (message.epoch !== state.epoch + 1) {
+    throw new DstackError(
+      'BOOTSTRAP_EPOCH',
+      `the package is for epoch ${message.epoch}, the network is in ${state.epoch}`,
+    );
+  }
+  const block = await reader.chain.block(message.blockNumber);
+  if (toHex(fromHex(block.hash)) !== message.blockHash) {
+    throw new DstackError(
+      'BOOTSTRAP_BLOCK',
+      `block ${message.blockNumber} is ${block.hash}, not ${message.blockHash}`,
+    );
+  }
+
+  const config = fromHex(message.config, 32);
+  const blockHash = fromHex(message.blockHash, 32);
+  const verdict = verifyQuote(fromHex(message.quote), {
+    trustRoot: trustRootOf(flavour),
+    now: new Date(reader.chain.now() * 1000),
+    rtmr3: replay(expectedRequestLog(flavour, config)),
+    reportData: bootstrapReportData({
+      ...network,
+      networkKey: message.networkKey,
+      config,
+      epoch: message.epoch,
+      blockHash,
+    }),
+    measurement: fromHex(message.measurement, 32),
+  });
+  const { evidence } = verdict;
+  if (toHex(evidence.platform) !== message.platform || toHex(evidence.quoteHash) !== message.quoteHash) {
+    throw new DstackError(
+      'BOOTSTRAP_CLAIM',
+      'the package claims another platform or quote hash than its quote has',
+    );
+  }
+  const digest = bootstrapDigest(network, { ...message, ...evidence, config, blockHash });
+  const signer = recover(digest, fromHex(message.signature.r, 32), fromHex(message.signature.vs, 32));
+  if (signer.toLowerCase() !== message.networkKey.toLowerCase()) {
+    throw new DstackError(
+      'BOOTSTRAP_SIGNATURE',
+      `signed by ${signer}, not by the network key ${message.networkKey}`,
+    );
+  }
+  const allowed = await reader.isAllowed({ ...evidence, config }, head);
+  if (!allowed.measurementAllowed)
+    throw notAllowed('MEASUREMENT_NOT_ALLOWED', 'measurement', message.measurement);
+  if (!allowed.configAllowed) throw notAllowed('CONFIG_NOT_ALLOWED', 'config', message.config);
+  if (!allowed.platformAllowed) throw notAllowed('PLATFORM_NOT_ALLOWED', 'platform', message.platform);
+  return verdict;
+}
+
+function notAllowed(code: string, what: string, value: string): DstackError {
+  return new DstackError(
+    code,
+    `the contract does not allow ${what} ${value}: npx dstack network allow ${what} ${value}`,
+  );
+}

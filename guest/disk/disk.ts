@@ -1,0 +1,191 @@
+/**
+ * From a raw virtio disk to a mounted, encrypted, integrity-checked file system.
+ *
+ * What a host may do to the disk and what comes of it: anything but a blank disk together with `create` leads to an
+ * open of exactly the disk that was formatted, or to an error; never to a format. The superblock is copied to tmpfs and
+ * checked there, and dm-integrity is given that copy. Old sectors put back one by one are not detected here: see
+ * docs/threat-model.md.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { chown, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { bytesEqual, toHex } from '../../lib/protocol/encoding.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import type { DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
+import {
+  AREA_OFFSET,
+  decodeSuperblock,
+  encodeSuperblock,
+  INTEGRITY_SUPERBLOCK_BYTES,
+  isBlank,
+  providedSectors,
+  readClaim,
+  SECTOR,
+  SUPERBLOCK_BYTES,
+  type Superblock,
+} from './superblock.ts';
+import * as system from './system.ts';
+import {
+  areaSectorsOf,
+  areaTable,
+  BLOCK,
+  cryptTable,
+  type DiskKeys,
+  diskKeys,
+  integrityTable,
+  names,
+  pathOf,
+} from './tables.ts';
+
+/** The least that is worth formatting: dm-integrity's journal alone takes some of it. Bytes. */
+const MIN_DISK_BYTES = 32 * 1024 * 1024;
+
+export interface DiskOptions {
+  serial: string;
+  /** Where tmpfs copies go: this process's own runtime directory. */
+  runDirectory: string;
+  mountPoint: string;
+  /** Who owns `apps/` on the disk and makes the apps' folders in it; absent: root. */
+  appsOwner?: { uid: number; gid: number } | undefined;
+  /** host.json's hint: a blank disk may be formatted. */
+  mayCreate: boolean;
+  /** The key of one disk, from the replicator; waits until the node has joined. */
+  keyOf(diskId: Uint8Array, epoch?: number): Promise<{ epoch: number; key: Uint8Array }>;
+  report(status: DiskStatusReply): void;
+}
+
+/** Opens the disk, or formats it first if that is asked for and it is blank. Never throws: the status says why. */
+export async function bringUpDisk(options: DiskOptions): Promise<void> {
+  let diskId: string | undefined;
+  try {
+    const disk = system.findDisk(options.serial);
+    if (disk === undefined) {
+      options.report({ state: 'absent' });
+      return;
+    }
+    const start = await system.readAt(disk.path, 0, AREA_OFFSET);
+    const format = isBlank(start) && options.mayCreate;
+    if (!isBlank(start) || !options.mayCreate) readClaim(start);
+
+    const started = performance.now();
+    const seconds = () => Math.round((performance.now() - started) / 100) / 10;
+    const superblock = format ? await formatDisk(disk, options) : await openDisk(disk, start, options);
+    diskId = toHex(superblock.diskId);
+    await mount(options);
+    options.report({ state: 'ready', diskId, seconds: seconds() });
+  } catch (error) {
+    const message = error instanceof Error ? error.message.slice(0, 500) : 'failed';
+    options.report({
+      state: 'failed',
+      code: codeOf(error),
+      message,
+      ...(diskId === undefined ? {} : { diskId }),
+    });
+  }
+}
+
+type Disk = { path: string; bytes: number };
+
+async function openDisk(disk: Disk, start: Uint8Array, options: DiskOptions): Promise<Superblock> {
+  const claim = readClaim(start);
+  options.report({ state: 'opening', diskId: toHex(claim.diskId) });
+  const { key } = await options.keyOf(claim.diskId, claim.epoch);
+  const keys = diskKeys(key);
+  const superblock = decodeSuperblock(start.subarray(0, SUPERBLOCK_BYTES), keys.superblockMac);
+  if (superblock.areaSectors > areaSectorsOf(disk.bytes)) {
+    throw new DstackError(
+      'DISK_TOO_SMALL',
+      'the data disk is smaller than when it was formatted: the host cut it',
+    );
+  }
+  await mapArea(disk, superblock.integritySuperblock, superblock.areaSectors, options);
+  await activate(keys, superblock.providedSectors, 'J');
+  return superblock;
+}
+
+/** The superblock is written last: a format that was cut off leaves a disk that is still blank to the next one. */
+async function formatDisk(disk: Disk, options: DiskOptions): Promise<Superblock> {
+  if (disk.bytes < MIN_DISK_BYTES) {
+    throw new DstackError(
+      'DISK_TOO_SMALL',
+      `a data disk has at least ${MIN_DISK_BYTES} bytes, this one has ${disk.bytes}`,
+    );
+  }
+  const diskId = new Uint8Array(randomBytes(16));
+  const shown = toHex(diskId);
+  options.report({ state: 'formatting', diskId: shown, done: 0 });
+  const { key, epoch } = await options.keyOf(diskId);
+  const keys = diskKeys(key);
+  const areaSectors = areaSectorsOf(disk.bytes);
+
+  const blank = new Uint8Array(INTEGRITY_SUPERBLOCK_BYTES);
+  const copy = await mapArea(disk, blank, areaSectors, options);
+  await system.createDevice(names.sealed, integrityTable(keys, BLOCK / SECTOR, 'D'));
+  await system.removeDevice(names.sealed);
+  const sectors = providedSectors(await system.readAt(copy, 0, INTEGRITY_SUPERBLOCK_BYTES));
+
+  await activate(keys, sectors, 'D');
+  await system.writeZeros(pathOf(names.data), sectors * SECTOR, (done) =>
+    options.report({ state: 'formatting', diskId: shown, done }),
+  );
+  await deactivate();
+  await activate(keys, sectors, 'J');
+  // The whole device was just zeroed under its keys, so inode tables and journal need no second zeroing.
+  await system.run('mkfs.ext4', [
+    '-q',
+    '-m',
+    '0',
+    '-E',
+    'lazy_itable_init=1,lazy_journal_init=1,nodiscard',
+    pathOf(names.data),
+  ]);
+
+  const integritySuperblock = await system.readAt(copy, 0, INTEGRITY_SUPERBLOCK_BYTES);
+  const superblock = { diskId, epoch, areaSectors, providedSectors: sectors, integritySuperblock };
+  const bytes = encodeSuperblock(superblock, keys.superblockMac);
+  await system.writeAt(disk.path, 0, bytes);
+  if (!bytesEqual(await system.readAt(disk.path, 0, bytes.length), bytes)) {
+    throw new DstackError('DISK_FORMAT', 'the superblock does not read back as it was written');
+  }
+  return superblock;
+}
+
+/** @returns the tmpfs file that stands for dm-integrity's superblock */
+async function mapArea(
+  disk: Disk,
+  integritySuperblock: Uint8Array,
+  areaSectors: number,
+  options: DiskOptions,
+): Promise<string> {
+  const copy = join(options.runDirectory, 'integrity-superblock');
+  await writeFile(copy, integritySuperblock, { mode: 0o600 });
+  const loop = await system.attachLoop(copy);
+  await system.createDevice(names.area, areaTable(loop, disk.path, areaSectors));
+  return copy;
+}
+
+async function activate(keys: DiskKeys, sectors: number, mode: 'D' | 'J'): Promise<void> {
+  await system.createDevice(names.sealed, integrityTable(keys, sectors, mode));
+  await system.createDevice(names.data, cryptTable(keys, sectors));
+}
+
+async function deactivate(): Promise<void> {
+  await system.removeDevice(names.data);
+  await system.removeDevice(names.sealed);
+}
+
+async function mount({ mountPoint, appsOwner }: DiskOptions): Promise<void> {
+  await system.run('mount', [
+    '-t',
+    'ext4',
+    '-o',
+    'nosuid,nodev,errors=remount-ro',
+    pathOf(names.data),
+    mountPoint,
+  ]);
+  // Closed to all but its owner: an app sees its own folder as a mount, whatever is above it.
+  const apps = join(mountPoint, 'apps');
+  await mkdir(apps, { recursive: true, mode: 0o700 });
+  if (appsOwner !== undefined) await chown(apps, appsOwner.uid, appsOwner.gid);
+}

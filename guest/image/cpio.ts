@@ -1,0 +1,56 @@
+/**
+ * Writes a cpio archive as the kernel's initramfs loader reads it ("newc"; Documentation/driver-api/early-userspace/
+ * buffer-format.rst). Written here rather than with cpio(1), so that no inode number, owner or time of the build host
+ * gets in.
+ */
+import { Buffer } from 'node:buffer';
+
+/** One entry. `path` has no leading slash; folders come before what is in them. */
+export type CpioEntry =
+  | { readonly path: string; readonly kind: 'folder' }
+  | { readonly path: string; readonly kind: 'link'; readonly target: string }
+  | { readonly path: string; readonly kind: 'file'; readonly bytes: Buffer; readonly executable: boolean };
+
+/** The archive's bytes; everything belongs to root and dates from 1970. */
+export function cpioArchive(entries: readonly CpioEntry[]): Buffer {
+  const parts: Buffer[] = [];
+  entries.forEach((entry, index) => {
+    parts.push(...record(index + 1, entry.path, modeOf(entry), contentOf(entry)));
+  });
+  parts.push(...record(0, 'TRAILER!!!', 0, Buffer.alloc(0)));
+  return Buffer.concat(parts);
+}
+
+function record(inode: number, path: string, mode: number, content: Buffer): Buffer[] {
+  const name = Buffer.from(`${path}\0`);
+  const links = mode === 0 ? 1 : mode >>> 12 === 0o4 ? 2 : 1;
+  const fields = [inode, mode, 0, 0, links, 0, content.length, 0, 0, 0, 0, name.length, 0];
+  const header = `070701${fields.map((field) => field.toString(16).padStart(8, '0')).join('')}`;
+  return [...padded(Buffer.concat([Buffer.from(header), name])), ...padded(content)];
+}
+
+function padded(bytes: Buffer): Buffer[] {
+  return [bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4)];
+}
+
+function modeOf(entry: CpioEntry): number {
+  switch (entry.kind) {
+    case 'folder':
+      return 0o040755;
+    case 'link':
+      return 0o120777;
+    case 'file':
+      return entry.executable ? 0o100755 : 0o100644;
+  }
+}
+
+function contentOf(entry: CpioEntry): Buffer {
+  switch (entry.kind) {
+    case 'folder':
+      return Buffer.alloc(0);
+    case 'link':
+      return Buffer.from(entry.target);
+    case 'file':
+      return entry.bytes;
+  }
+}

@@ -1,0 +1,45 @@
+/** Bundles each guest daemon into one file, so that starting it reads one file and no package folder is in the image. */
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { build } from 'esbuild';
+import { DstackError } from '../../lib/protocol/errors.ts';
+
+/** The daemons of the image, in the order of their units. */
+export const daemonNames = ['attestor', 'replicator', 'disk', 'agent', 'tls', 'kubernethes'] as const;
+
+const repository = resolve(import.meta.dirname, '../..');
+
+/**
+ * Bundles `<folder>/<name>/main.ts` of every name; the result maps `<name>.mjs` to its bytes.
+ * @throws DstackError DAEMON_MISSING for a daemon without a main.ts.
+ */
+export async function bundleDaemons(
+  names: readonly string[],
+  folder = join(repository, 'guest'),
+): Promise<Map<string, Uint8Array>> {
+  const bundles = new Map<string, Uint8Array>();
+  for (const name of names) {
+    const entry = join(folder, name, 'main.ts');
+    if (!existsSync(entry)) throw new DstackError('DAEMON_MISSING', `there is no ${entry}`);
+    const result = await build({
+      absWorkingDir: repository,
+      entryPoints: [entry],
+      bundle: true,
+      write: false,
+      platform: 'node',
+      format: 'esm',
+      target: 'node24',
+      charset: 'utf8',
+      legalComments: 'none',
+      minifySyntax: true,
+      minifyWhitespace: true,
+      // CommonJS dependencies call require(); an ES module has none of its own.
+      banner: {
+        js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+      },
+      logLevel: 'warning',
+    });
+    bundles.set(`${name}.mjs`, result.outputFiles[0]!.contents);
+  }
+  return bundles;
+}

@@ -1,0 +1,111 @@
+/**
+ * Fetches locked packages into `.cache/debs/<sha256>.deb`. What is there was checked before it got its name.
+ *
+ * apt's own downloader does the transfer, so that this machine's proxies and credentials apply; the lock's SHA-256
+ * decides, whatever the mirror says.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream, existsSync } from 'node:fs';
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import type { Mirrors } from './mirrors.ts';
+import type { LockedPackage } from './packages.ts';
+import { run } from './run.ts';
+
+const aptHelper = '/usr/lib/apt/apt-helper';
+const parallel = 4;
+const packagesPerCall = 12;
+
+/** Path of a locked package in the cache, downloaded or not. */
+export function cachedPath(cache: string, locked: LockedPackage): string {
+  return join(cache, `${locked.sha256}.deb`);
+}
+
+/**
+ * Makes sure that every package is in the cache. Returns how many bytes were downloaded.
+ * @throws DstackError PACKAGE_UNAVAILABLE naming the packages that the mirror no longer has.
+ */
+export async function downloadPackages(
+  packages: readonly LockedPackage[],
+  cache: string,
+  findMirrors: () => Mirrors,
+  progress: (message: string) => void,
+): Promise<number> {
+  await mkdir(cache, { recursive: true });
+  const unique = [...new Map(packages.map((p) => [p.sha256, p])).values()];
+  const missing = unique.filter((p) => !existsSync(cachedPath(cache, p)));
+  if (missing.length === 0) return 0;
+  const total = missing.reduce((sum, p) => sum + p.size, 0);
+  progress(`downloading ${missing.length} packages, ${Math.round(total / 1e6)} MB`);
+  const mirrors = findMirrors();
+  const unavailable: LockedPackage[] = [];
+  // The largest first, each in a call of its own: they take longest.
+  const sorted = missing.toSorted((a, b) => b.size - a.size);
+  const calls: LockedPackage[][] = [];
+  for (const locked of sorted) {
+    const last = calls.at(-1);
+    if (last === undefined || last.length >= packagesPerCall || last[0]!.size > 8e6) calls.push([locked]);
+    else last.push(locked);
+  }
+  let done = 0;
+  const worker = async () => {
+    for (let call = calls.shift(); call !== undefined; call = calls.shift()) {
+      unavailable.push(...(await downloadSome(call, cache, mirrors)));
+      done += call.reduce((sum, p) => sum + p.size, 0);
+      progress(`downloaded ${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB`);
+    }
+  };
+  await Promise.all(Array.from({ length: parallel }, worker));
+  if (unavailable.length > 0) {
+    throw new DstackError(
+      'PACKAGE_UNAVAILABLE',
+      `the mirror does not have ${unavailable.map((p) => `${p.name} ${p.version}`).join(', ')}. Debian removes a package when a newer one replaces it. Either build from a dated snapshot of the archive (set DSTACK_MIRROR), or move on with \`node guest/image/lock.ts --update\`: that makes an image with another measurement, which the network's owner has to allow.`,
+    );
+  }
+  return total;
+}
+
+/** Returns the packages that could not be had with the locked hash. */
+async function downloadSome(
+  packages: readonly LockedPackage[],
+  cache: string,
+  mirrors: Mirrors,
+): Promise<LockedPackage[]> {
+  const partial = (p: LockedPackage) => `${cachedPath(cache, p)}.part`;
+  const args = packages.flatMap((p) => [`${mirrors[p.archive]}/${p.path}`, partial(p), `SHA256:${p.sha256}`]);
+  // One missing package fails the call as a whole: what counts is which files are there and right.
+  const failure = await run(aptHelper, ['-o', 'APT::Sandbox::User=root', 'download-file', ...args]).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  const unavailable: LockedPackage[] = [];
+  for (const locked of packages) {
+    const file = partial(locked);
+    if (
+      existsSync(file) &&
+      (await stat(file)).size === locked.size &&
+      (await sha256File(file)) === locked.sha256
+    ) {
+      await rename(file, cachedPath(cache, locked));
+    } else {
+      await rm(file, { force: true });
+      unavailable.push(locked);
+    }
+  }
+  if (failure !== undefined && unavailable.length === packages.length && !mentionsMissing(failure))
+    throw failure;
+  return unavailable;
+}
+
+function mentionsMissing(failure: unknown): boolean {
+  return failure instanceof Error && /404|Not Found|Hash Sum mismatch|File not found/.test(failure.message);
+}
+
+/** SHA-256 (hex) of a file of any size. */
+export async function sha256File(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path), hash);
+  return hash.digest('hex');
+}

@@ -1,0 +1,162 @@
+/**
+ * `node guest/image/lock.ts --update` resolves the package sets with apt and writes packages.lock.
+ *
+ * apt runs in a folder of its own: none of this machine's sources, preferences, keys or installed packages take part,
+ * only its mirror. Debian's signature on the suites is checked with the machine's debian-archive-keyring.
+ */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { findMirrors, type Mirrors } from './mirrors.ts';
+import {
+  bootPackages,
+  guestPackages,
+  kernelMetapackage,
+  type RootName,
+  suites,
+  toolPackages,
+} from './package-sets.ts';
+import { type ArchiveName, formatLock, type LockedPackage, parseLock } from './packages.ts';
+import { run } from './run.ts';
+
+export const lockFile = join(import.meta.dirname, 'packages.lock');
+const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
+
+/** Resolves all roots against today's mirror. Downloads apt's indexes (some 11 MB), no package. */
+export async function resolveLock(mirrors: Mirrors): Promise<LockedPackage[]> {
+  if (!existsSync(keyring)) {
+    throw new DstackError('KEYRING_MISSING', `${keyring} is missing: install debian-archive-keyring`);
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'dstack-apt-'));
+  try {
+    const apt = await isolatedApt(folder, mirrors);
+    await apt('apt-get', ['update', '-q', '-o', 'APT::Update::Error-Mode=any']);
+    const resolve = async (root: RootName, names: readonly string[]) =>
+      parsePrintUris(await apt('apt-get', [...installArgs, ...names]), root, mirrors);
+    const kernel = await kernelPackages(apt);
+    return [
+      ...(await resolve('guest', ['?essential', ...guestPackages])),
+      // Only these, not what they depend on: their maintainer scripts and initramfs tools never run.
+      ...(await resolve('kernel', [...kernel, ...bootPackages])).filter(
+        (p) => kernel.includes(p.name) || bootPackages.includes(p.name),
+      ),
+      ...(await resolve('tools', toolPackages)),
+    ];
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+const installArgs = ['install', '--print-uris', '-qq', '-y', '--no-install-recommends'];
+
+/**
+ * Reads the lines of `apt-get --print-uris`: `'uri' file size SHA256:hex`.
+ * @throws DstackError APT_OUTPUT for a line that is not of that form, or that lies on another mirror.
+ */
+export function parsePrintUris(text: string, root: RootName, mirrors: Mirrors): LockedPackage[] {
+  const archives = Object.entries(mirrors) as [ArchiveName, string][];
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith("'"))
+    .map((line) => {
+      const match = /^'([^']+)' (\S+)_(\S+)_(?:amd64|all)\.deb (\d+) SHA256:([0-9a-f]{64})$/.exec(line);
+      const archive = archives.find(([, base]) => match?.[1]?.startsWith(`${base}/pool/`));
+      if (match === null || archive === undefined) {
+        throw new DstackError('APT_OUTPUT', `apt printed a line that is not understood: ${line}`);
+      }
+      return {
+        root,
+        name: match[2]!,
+        version: decodeURIComponent(match[3]!),
+        sha256: match[5]!,
+        size: Number(match[4]),
+        archive: archive[0],
+        path: match[1]!.slice(archive[1].length + 1),
+      };
+    });
+}
+
+type Apt = (command: 'apt-get' | 'apt-cache', args: readonly string[]) => Promise<string>;
+
+/** The packages that hold the kernel image, its modules and its list of built-in modules. */
+async function kernelPackages(apt: Apt): Promise<string[]> {
+  const { name, suite, flavour } = kernelMetapackage;
+  const policy = await apt('apt-cache', ['policy', name]);
+  const version = /^ {2}Candidate: (\S+)$/m.exec(policy)?.[1];
+  if (version === undefined) throw new DstackError('APT_OUTPUT', `${suite} has no ${name}`);
+  const dependsOf = async (what: string) => {
+    const text = await apt('apt-cache', ['show', '--no-all-versions', what]);
+    return /^Depends: (.*)$/m.exec(text)?.[1] ?? '';
+  };
+  const release = new RegExp(`linux-image-(\\d\\S*-${flavour})`).exec(
+    await dependsOf(`${name}=${version}`),
+  )?.[1];
+  if (release === undefined) throw new DstackError('APT_OUTPUT', `${name} ${version} names no kernel`);
+  // Newer kernels are packaged in parts; before, one package held all.
+  const parts = ['linux-binary', 'linux-modules', 'linux-base'].map((part) => `${part}-${release}`);
+  const depends = await dependsOf(`linux-image-${release}`);
+  const split = parts.filter((part) => depends.includes(`${part} `));
+  return split.length > 0 ? split : [`linux-image-${release}`];
+}
+
+async function isolatedApt(folder: string, mirrors: Mirrors): Promise<Apt> {
+  await mkdir(join(folder, 'state/lists/partial'), { recursive: true });
+  await mkdir(join(folder, 'cache/archives/partial'), { recursive: true });
+  writeFileSync(join(folder, 'status'), '');
+  writeFileSync(
+    join(folder, 'sources.list'),
+    suites
+      .map(
+        ({ suite, archive }) => `deb [arch=amd64 signed-by=${keyring}] ${mirrors[archive]} ${suite} main\n`,
+      )
+      .join(''),
+  );
+  const pinned = ['linux-image-*', 'linux-binary-*', 'linux-modules-*', 'linux-base-*'].join(' ');
+  writeFileSync(
+    join(folder, 'preferences'),
+    `Package: ${pinned}\nPin: release n=${kernelMetapackage.suite}\nPin-Priority: 990\n`,
+  );
+  const transport = await run('apt-config', ['dump', '--no-empty', 'Acquire::http', 'Acquire::https']);
+  const config = join(folder, 'apt.conf');
+  writeFileSync(
+    config,
+    `${transport}
+Dir "${folder}";
+Dir::Etc::parts "${folder}/none";
+Dir::Etc::main "/dev/null";
+Dir::Etc::sourcelist "${folder}/sources.list";
+Dir::Etc::sourceparts "${folder}/none";
+Dir::Etc::preferences "${folder}/preferences";
+Dir::Etc::preferencesparts "${folder}/none";
+Dir::State "${folder}/state";
+Dir::State::status "${folder}/status";
+Dir::Cache "${folder}/cache";
+APT::Architecture "amd64";
+APT::Architectures { "amd64"; };
+APT::Install-Recommends "false";
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Acquire::ForceHash "SHA256";
+`,
+  );
+  return (command, args) => run(command, args, { env: { APT_CONFIG: config, LC_ALL: 'C.UTF-8' } });
+}
+
+async function main(): Promise<void> {
+  if (process.argv[2] !== '--update') {
+    throw new DstackError('USAGE', 'usage: node guest/image/lock.ts --update');
+  }
+  const before = existsSync(lockFile) ? parseLock(readFileSync(lockFile, 'utf8')) : [];
+  const after = await resolveLock(findMirrors());
+  const line = (p: LockedPackage) => `${p.root} ${p.name} ${p.version}`;
+  const had = new Set(before.map(line));
+  const has = new Set(after.map(line));
+  for (const p of before) if (!has.has(line(p))) console.log(`- ${line(p)}`);
+  for (const p of after) if (!had.has(line(p))) console.log(`+ ${line(p)}`);
+  writeFileSync(lockFile, formatLock(after));
+  console.log(`${lockFile}: ${after.length} packages`);
+}
+
+if (import.meta.main) await main();

@@ -1,0 +1,52 @@
+/**
+ * What the locked roots are made of, before apt has resolved the dependencies. Change a list here, then run
+ * `node guest/image/lock.ts --update`: the image's measurement moves with it.
+ */
+
+/** A root: a set of packages that is locked, downloaded and unpacked together. */
+export type RootName = 'guest' | 'kernel' | 'tools';
+
+export const rootNames: readonly RootName[] = ['guest', 'kernel', 'tools'];
+
+/** The suites of Debian that the lock is resolved against, with the archive that each is found in. */
+export const suites = [
+  { suite: 'trixie', archive: 'debian' },
+  { suite: 'trixie-updates', archive: 'debian' },
+  { suite: 'trixie-backports', archive: 'debian' },
+  { suite: 'trixie-security', archive: 'debian-security' },
+] as const;
+
+/** Installed with their maintainer scripts by mmdebstrap: what runs inside the VM. Essential packages come on top. */
+export const guestPackages: readonly string[] = [
+  'systemd',
+  'systemd-resolved',
+  'udev',
+  'kmod',
+  'iproute2',
+  'nftables',
+  'ca-certificates',
+  'dmsetup',
+  'e2fsprogs',
+  'podman',
+  'netavark',
+  'crun',
+];
+
+/** Unpacked only, into the initramfs and the root's module folder. The kernel's own packages are found by lock.ts. */
+export const bootPackages: readonly string[] = ['busybox-static'];
+
+/** The kernel comes from backports: the first one with RTMR extension is 6.16. */
+export const kernelMetapackage = { name: 'linux-image-amd64', suite: 'trixie-backports', flavour: 'amd64' };
+
+/** Unpacked only, and run in place by their own loader: what build hosts differ in. */
+export const toolPackages: readonly string[] = [
+  'qemu-system-x86',
+  'seabios',
+  'erofs-utils',
+  'cryptsetup-bin',
+  'dmsetup',
+  'zstd',
+  'xz-utils',
+  'kmod',
+  'buildah',
+];

@@ -1,0 +1,46 @@
+/** What the supervisor asks of a container engine: few things, so that another engine is a small file. */
+import type { Readable } from 'node:stream';
+
+/** An app's own bridge network. `gateway` is the guest's address on it. */
+export interface AppNetwork {
+  name: string;
+  gateway: string;
+}
+
+export interface ContainerSpec {
+  /** Unique on the node. */
+  name: string;
+  app: string;
+  /** Image id, 64 hex digits. */
+  image: string;
+  env: Record<string, string>;
+  command?: string[];
+  network: AppNetwork;
+  /** The folder of the data disk that it sees as /mnt/encrypted_data; absent without a data disk. */
+  data?: string;
+}
+
+export interface Running {
+  id: string;
+  /** IPv4 on the app's network. */
+  address: string;
+}
+
+/** Every call rejects with a DstackError `ENGINE_…`. */
+export interface Engine {
+  /** Removes every container and network of apps: what an earlier run of this daemon may have left. */
+  clear(): Promise<void>;
+  hasImage(digest: string): Promise<boolean>;
+  loadImage(archive: Readable): Promise<void>;
+  /** Removes all images but these. */
+  pruneImages(keep: ReadonlySet<string>): Promise<void>;
+  ensureNetwork(app: string): Promise<AppNetwork>;
+  removeNetwork(app: string): Promise<void>;
+  /** Creates a container, in place of one with the same name, without starting it. Resolves to its id. */
+  create(spec: ContainerSpec): Promise<string>;
+  /** Starts it, also one that was stopped; its address is another one each time. */
+  start(id: string): Promise<Running>;
+  stop(id: string): Promise<void>;
+  remove(id: string): Promise<void>;
+  isRunning(id: string): Promise<boolean>;
+}

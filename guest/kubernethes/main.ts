@@ -1,0 +1,158 @@
+/** The kubernethes daemon. `--root DIR` puts /run, /mnt, /var and /usr below DIR, for tests without a VM. */
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { pino } from 'pino';
+import { chainClient } from '../../lib/framework/chain-client.ts';
+import { callUnix, serveUnix } from '../../lib/framework/unix-http.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { CONFIG_MAX_BYTES, ImageInfoSchema, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import { parseJson } from '../../lib/protocol/schema.ts';
+import { JoinedReply, sockets } from '../../lib/protocol/sockets.ts';
+import { appSockets, DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
+import { type Desired, readApps } from './apps-reader.ts';
+import { fetcher } from './deployment.ts';
+import { podman } from './podman.ts';
+import { Supervisor } from './supervisor.ts';
+
+const POLL = 2_000;
+const WAIT_FOR_SIBLING = 24 * 3600 * 1000;
+
+const { values: flags } = parseArgs({ options: { root: { type: 'string', default: '/' } } });
+const log = pino({ name: 'kubernethes' });
+const at = (path: string): string => join(flags.root, path);
+const pause = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
+
+await main();
+
+async function main(): Promise<void> {
+  const engine = podman(at('run/podman/podman.sock'));
+  const scratch = at('var/lib/dstack/kubernethes');
+  const places = { hostVolume: at('mnt/host_volume'), scratch, meminfo: '/proc/meminfo' };
+  const supervisor = new Supervisor({
+    engine,
+    fetcher: fetcher(engine, places),
+    dataFolder,
+    accepts,
+    log,
+    now: () => performance.now(),
+    pause,
+  });
+  mkdirSync(scratch, { recursive: true });
+  await serve(supervisor);
+  const { epoch } = await joined();
+  log.info({ epoch }, 'the node has joined; reading the contract');
+  await untilDone('remove what an earlier run left', () => engine.clear());
+  await run(supervisor);
+}
+
+async function serve(supervisor: Supervisor): Promise<void> {
+  mkdirSync(at('run/dstack/kubernethes'), { recursive: true });
+  await serveUnix({
+    path: at(join('run/dstack', appSockets.kubernethesForAgent)),
+    gid: groupOf('dstack-agent'),
+    routes: { 'GET /v1/containers': () => ({ containers: supervisor.containers() }) },
+  });
+  await serveUnix({
+    path: at(join('run/dstack', appSockets.kubernethesForTls)),
+    gid: groupOf('dstack-tls'),
+    routes: { 'GET /v1/upstream': () => supervisor.upstream() },
+  });
+}
+
+/** The reply is held back until the node has joined: no app starts before the quote that says so is out of reach. */
+function joined(): Promise<JoinedReply> {
+  return callUnix({
+    path: at(join('run/dstack', sockets.replicatorForKubernethes)),
+    method: 'GET',
+    route: '/v1/status',
+    reply: JoinedReply,
+    connectWithin: WAIT_FOR_SIBLING,
+  });
+}
+
+/** Reads the contract and follows it, for ever. What was read last stays wanted while the chain cannot be read. */
+async function run(supervisor: Supervisor): Promise<void> {
+  const image = parseJson(
+    ImageInfoSchema,
+    readSmall('usr/lib/dstack/image.json'),
+    'IMAGE_INFO',
+    'image.json',
+    CONFIG_MAX_BYTES,
+  );
+  const network = parseNetworkConfig(readFileSync(at('run/dstack/network.json')), image.flavour);
+  const chain = chainClient({ config: network, builtAt: image.builtAt });
+  let desired: Desired | undefined;
+  let problem = '';
+  for (;;) {
+    try {
+      desired = await readApps(chain, network.contract);
+      problem = '';
+    } catch (error) {
+      if (problem !== codeOf(error))
+        log.warn({ code: codeOf(error) }, `contract not read: ${(error as Error).message}`);
+      problem = codeOf(error);
+    }
+    if (desired !== undefined) await supervisor.step(desired);
+    await pause(POLL);
+  }
+}
+
+/** The app's own folder; only its containers see it, whatever user they run as. */
+async function dataFolder(app: string): Promise<string | undefined> {
+  const status = await callUnix({
+    path: at(join('run/dstack', appSockets.diskStatus)),
+    method: 'GET',
+    route: '/v1/status',
+    reply: DiskStatusReply,
+    timeout: 5_000,
+  });
+  if (status.state === 'absent') return undefined;
+  if (status.state !== 'ready') {
+    const why = status.code === undefined ? status.state : `${status.state} (${status.code})`;
+    throw new DstackError('DISK_NOT_READY', `the data disk is ${why}; the app waits for it`);
+  }
+  const folder = at(join('mnt/encrypted_data/apps', app));
+  mkdirSync(folder, { recursive: true });
+  chmodSync(folder, 0o777);
+  return folder;
+}
+
+function accepts(address: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: address, port, timeout: 2_000 });
+    const end = (up: boolean) => {
+      socket.destroy();
+      resolve(up);
+    };
+    socket.once('connect', () => end(true));
+    socket.once('error', () => end(false));
+    socket.once('timeout', () => end(false));
+  });
+}
+
+async function untilDone(what: string, action: () => Promise<void>): Promise<void> {
+  for (;;) {
+    try {
+      return await action();
+    } catch (error) {
+      log.warn({ code: codeOf(error) }, `cannot ${what} yet: ${(error as Error).message}`);
+      await pause(POLL);
+    }
+  }
+}
+
+function readSmall(path: string): string {
+  if (statSync(at(path)).size > CONFIG_MAX_BYTES) throw new DstackError('IMAGE_INFO', `${path} is too large`);
+  return readFileSync(at(path), 'utf8');
+}
+
+/** The group of a sibling, by which its socket is opened to it; undefined where there is none (tests). */
+function groupOf(name: string): number | undefined {
+  if (!existsSync(at('etc/group'))) return undefined;
+  const line = readFileSync(at('etc/group'), 'utf8')
+    .split('\n')
+    .find((entry) => entry.startsWith(`${name}:`));
+  return line === undefined ? undefined : Number(line.split(':')[2]);
+}

@@ -1,0 +1,157 @@
+/**
+ * A reader of tar archives in a file that the guest owns: ustar, with pax (POSIX.1-2001) and GNU long names.
+ *
+ * It is ours because the archive comes from the host: every header that makes a reader allocate is bounded, and entries
+ * are returned as ranges of the file, so nothing has to be read twice into memory.
+ */
+import type { FileHandle } from 'node:fs/promises';
+import { DstackError } from '../../lib/protocol/errors.ts';
+
+export type EntryKind = 'file' | 'directory' | 'symlink' | 'other';
+
+/** One entry: its content is `size` bytes of the file from `offset`. */
+export interface TarEntry {
+  name: string;
+  kind: EntryKind;
+  offset: number;
+  size: number;
+}
+
+const BLOCK = 512;
+/** The largest extended header, in bytes, and the most entries: beyond any image that exists. */
+const MAX_EXTENDED = 64 * 1024;
+const MAX_ENTRIES = 20_000;
+
+/**
+ * All entries in order.
+ * @throws ARCHIVE_TRUNCATED when the file ends before the archive does, ARCHIVE_MALFORMED for what is not a tar archive
+ */
+export async function readTar(file: FileHandle, length: number): Promise<TarEntry[]> {
+  const entries: TarEntry[] = [];
+  let extended: { name?: string; size?: number } = {};
+  let position = 0;
+  for (;;) {
+    const header = await readExactly(file, position, BLOCK, length);
+    if (isZero(header)) return entries;
+    assertChecksum(header, position);
+    const size = extended.size ?? number(header, 124, 12);
+    const offset = position + BLOCK;
+    if (offset + size > length) throw truncated(length);
+    position = offset + Math.ceil(size / BLOCK) * BLOCK;
+    const type = String.fromCharCode(header[156]!);
+    if (type === 'x' || type === 'L') {
+      extended = { ...extended, ...(await readExtended(file, type, offset, size, length)) };
+      continue;
+    }
+    // Global pax headers and long link names change nothing that is looked at here.
+    if (type === 'g' || type === 'K') continue;
+    entries.push({ name: extended.name ?? shortName(header), kind: kindOf(type), offset, size });
+    if (entries.length > MAX_ENTRIES) throw malformed(`it has more than ${MAX_ENTRIES} entries`);
+    extended = {};
+  }
+}
+
+/** `count` bytes at `position`. @throws ARCHIVE_TRUNCATED */
+export async function readExactly(
+  file: FileHandle,
+  position: number,
+  count: number,
+  length: number,
+): Promise<Buffer> {
+  const buffer = Buffer.alloc(count);
+  let done = 0;
+  while (done < count) {
+    const { bytesRead } = await file.read(buffer, done, count - done, position + done);
+    if (bytesRead === 0) throw truncated(length);
+    done += bytesRead;
+  }
+  return buffer;
+}
+
+async function readExtended(
+  file: FileHandle,
+  type: 'x' | 'L',
+  offset: number,
+  size: number,
+  length: number,
+): Promise<{ name?: string; size?: number }> {
+  if (size > MAX_EXTENDED) throw malformed(`an extended header has ${size} bytes`);
+  const body = await readExactly(file, offset, size, length);
+  return type === 'L' ? { name: cString(body) } : parsePax(body);
+}
+
+/** Pax records: `<length> <key>=<value>\n`, the length counting itself. */
+function parsePax(body: Buffer): { name?: string; size?: number } {
+  const found: { name?: string; size?: number } = {};
+  let at = 0;
+  while (at < body.length) {
+    const space = body.indexOf(0x20, at);
+    const digits = space === -1 ? '' : body.toString('latin1', at, space);
+    const recordLength = /^[1-9]\d{0,5}$/.test(digits) ? Number(digits) : 0;
+    const end = at + recordLength;
+    const equals = body.indexOf(0x3d, space);
+    if (recordLength === 0 || end > body.length || equals === -1 || equals >= end || body[end - 1] !== 0x0a) {
+      throw malformed('a pax record is broken');
+    }
+    const key = body.toString('utf8', space + 1, equals);
+    const value = body.toString('utf8', equals + 1, end - 1);
+    if (key === 'path') found.name = value;
+    if (key === 'size') {
+      if (!/^\d{1,15}$/.test(value)) throw malformed('a pax size is no number');
+      found.size = Number(value);
+    }
+    at = end;
+  }
+  return found;
+}
+
+function kindOf(type: string): EntryKind {
+  if (type === '0' || type === '\0' || type === '7') return 'file';
+  if (type === '5') return 'directory';
+  return type === '2' ? 'symlink' : 'other';
+}
+
+function shortName(header: Buffer): string {
+  const name = cString(header.subarray(0, 100));
+  const isUstar = header.toString('latin1', 257, 262) === 'ustar' && header[263] === 0x30;
+  const prefix = isUstar ? cString(header.subarray(345, 500)) : '';
+  return prefix === '' ? name : `${prefix}/${name}`;
+}
+
+/** An octal number, or GNU's base-256 form (top bit set). */
+function number(header: Buffer, at: number, width: number): number {
+  const field = header.subarray(at, at + width);
+  if ((field[0]! & 0x80) !== 0) {
+    const value = BigInt(`0x${field.toString('hex')}`) & ((1n << BigInt(width * 8 - 1)) - 1n);
+    if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw malformed('an entry has an impossible size');
+    return Number(value);
+  }
+  const text = cString(field).trim();
+  if (!/^[0-7]*$/.test(text)) throw malformed('a header’s number is not octal');
+  return text === '' ? 0 : Number.parseInt(text, 8);
+}
+
+/** The sum of the header's bytes with the checksum field read as spaces. */
+function assertChecksum(header: Buffer, position: number): void {
+  let sum = 8 * 0x20;
+  for (const [index, byte] of header.entries()) if (index < 148 || index >= 156) sum += byte;
+  if (sum !== number(header, 148, 8)) throw malformed(`no tar header at byte ${position}`);
+}
+
+function cString(bytes: Buffer): string {
+  const end = bytes.indexOf(0);
+  return bytes.toString('utf8', 0, end === -1 ? bytes.length : end);
+}
+
+const isZero = (bytes: Buffer): boolean => bytes.every((byte) => byte === 0);
+
+function malformed(why: string): DstackError {
+  return new DstackError('ARCHIVE_MALFORMED', `the archive is not a usable tar file: ${why}`);
+}
+
+function truncated(length: number): DstackError {
+  return new DstackError(
+    'ARCHIVE_TRUNCATED',
+    `the archive ends too early, after ${length} bytes; copy it again`,
+  );
+}

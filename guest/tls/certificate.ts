@@ -1,0 +1,98 @@
+/**
+ * The network's self-signed certificate (RFC 5280), made from the key alone.
+ *
+ * Everything in it is fixed by the key, the network and the image, and the signature is deterministic (RFC 6979): all
+ * nodes of one image show the same bytes, and a client that pinned them never sees the machine change.
+ */
+import { createHash, createPrivateKey, type KeyObject } from 'node:crypto';
+import { p256 } from '@noble/curves/nist.js';
+import { fromHex } from '../../lib/protocol/encoding.ts';
+import { bits, bool, explicit, implicit, integer, octets, oid, sequence, set, text, time } from './der.ts';
+
+const ECDSA_WITH_SHA256 = sequence(oid('1.2.840.10045.4.3.2'));
+const EC_P256 = sequence(oid('1.2.840.10045.2.1'), oid('1.2.840.10045.3.1.7'));
+const TEN_YEARS = 10 * 365 * 24 * 3600;
+/** Clients' clocks may be behind the builder's. */
+const SKEW = 24 * 3600;
+
+export interface CertificateOptions {
+  /** P-256 scalar, 32 bytes big-endian. */
+  privateKey: Uint8Array;
+  chainId: number;
+  /** 0x-prefixed address of the network's contract. */
+  contract: string;
+  /** Unix seconds. */
+  builtAt: number;
+}
+
+/** What a TLS server needs. */
+export interface Identity {
+  key: KeyObject;
+  /** PEM. */
+  certificate: string;
+  /** SHA-256 of the certificate, hex: what a client pins. */
+  fingerprint: string;
+}
+
+export function selfSigned(options: CertificateOptions): Identity {
+  const publicKey = p256.getPublicKey(options.privateKey, false);
+  const body = toBeSigned(options, publicKey);
+  const signature = p256.sign(body, options.privateKey, { format: 'der', lowS: false });
+  const der = Buffer.from(sequence(body, ECDSA_WITH_SHA256, bits(signature)));
+  const base64 = der
+    .toString('base64')
+    .replace(/(.{64})/g, '$1\n')
+    .trimEnd();
+  return {
+    key: keyObject(options.privateKey, publicKey),
+    certificate: `-----BEGIN CERTIFICATE-----\n${base64}\n-----END CERTIFICATE-----\n`,
+    fingerprint: createHash('sha256').update(der).digest('hex'),
+  };
+}
+
+function toBeSigned({ chainId, contract, builtAt }: CertificateOptions, publicKey: Uint8Array): Uint8Array {
+  const address = contract.toLowerCase();
+  const name = sequence(
+    set(sequence(oid('2.5.4.10'), text(`Dstack network on chain ${chainId}`))),
+    set(sequence(oid('2.5.4.3'), text(address))),
+  );
+  const serial = createHash('sha256')
+    .update('dstack/v1/serial')
+    .update(publicKey)
+    .update(`${builtAt}`)
+    .digest();
+  return sequence(
+    explicit(0, integer(Uint8Array.of(2))),
+    integer(Uint8Array.from([serial[0]! | 1, ...serial.subarray(1, 15)])),
+    ECDSA_WITH_SHA256,
+    name,
+    sequence(time(builtAt - SKEW), time(builtAt + TEN_YEARS)),
+    name,
+    sequence(EC_P256, bits(publicKey)),
+    explicit(3, extensions(address)),
+  );
+}
+
+function extensions(address: string): Uint8Array {
+  const extension = (id: string, critical: boolean, value: Uint8Array) =>
+    sequence(oid(id), ...(critical ? [bool(true)] : []), octets(value));
+  const dns = (host: string) => implicit(2, Buffer.from(host, 'latin1'));
+  // A name that can never be anybody's, for clients that pin; and the names under which a developer reaches a node.
+  const names = sequence(
+    dns(`${address}.dstack.invalid`),
+    dns('localhost'),
+    implicit(7, fromHex('7f000001')),
+  );
+  return sequence(
+    extension('2.5.29.19', true, sequence()),
+    extension('2.5.29.15', true, bits(Uint8Array.of(0x80), 7)),
+    extension('2.5.29.37', false, sequence(oid('1.3.6.1.5.5.7.3.1'))),
+    extension('2.5.29.17', false, names),
+  );
+}
+
+function keyObject(privateKey: Uint8Array, publicKey: Uint8Array): KeyObject {
+  const url = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
+  const point = { x: url(publicKey.subarray(1, 33)), y: url(publicKey.subarray(33)) };
+  return createPrivateKey({ format: 'jwk', key: { kty: 'EC', crv: 'P-256', d: url(privateKey), ...point } });
+}

@@ -1,0 +1,60 @@
+/** The TLS daemon. `--root DIR` puts /run and /usr below DIR, `--listen HOST:PORT` moves the server, for tests without a VM. */
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { pino } from 'pino';
+import { callUnix } from '../../lib/framework/unix-http.ts';
+import { fromHex } from '../../lib/protocol/encoding.ts';
+import { CONFIG_MAX_BYTES, ImageInfoSchema, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import { parseJson } from '../../lib/protocol/schema.ts';
+import { sockets, TlsKeyReply } from '../../lib/protocol/sockets.ts';
+import { appSockets, UpstreamReply } from '../../lib/protocol/sockets-apps.ts';
+import { selfSigned } from './certificate.ts';
+import { proxyServer } from './proxy.ts';
+
+const { values: flags } = parseArgs({
+  options: { root: { type: 'string', default: '/' }, listen: { type: 'string', default: '0.0.0.0:443' } },
+});
+const log = pino({ name: 'tls' });
+const at = (path: string): string => join(flags.root, path);
+const FOR_EVER = 24 * 3600 * 1000;
+
+// Held back by the replicator until the node has joined: before that there is no key, and nothing listens.
+const { epoch, privateKey } = await callUnix({
+  path: at(join('run/dstack', sockets.replicatorForTls)),
+  method: 'GET',
+  route: '/v1/tls-key',
+  reply: TlsKeyReply,
+  connectWithin: FOR_EVER,
+});
+const image = parseJson(
+  ImageInfoSchema,
+  readFileSync(at('usr/lib/dstack/image.json'), 'utf8'),
+  'IMAGE_INFO',
+  'image.json',
+  CONFIG_MAX_BYTES,
+);
+const network = parseNetworkConfig(readFileSync(at('run/dstack/network.json')), image.flavour);
+const identity = selfSigned({
+  privateKey: fromHex(privateKey, 32),
+  chainId: network.chainId,
+  contract: network.contract,
+  builtAt: image.builtAt,
+});
+const server = proxyServer({
+  identity,
+  log,
+  upstream: () =>
+    callUnix({
+      path: at(join('run/dstack', appSockets.kubernethesForTls)),
+      method: 'GET',
+      route: '/v1/upstream',
+      reply: UpstreamReply,
+      timeout: 10_000,
+    }),
+});
+const [host, port] = flags.listen.split(':');
+server.listen(Number(port), host);
+await once(server, 'listening');
+log.info({ address: server.address(), epoch, certificate: identity.fingerprint }, 'listening');

@@ -1,0 +1,39 @@
+/** Messages for the gossip's tests: of the right form, with no meaning. What they mean is for `admit` to judge. */
+import type { AnswerMessage, RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
+
+const hex = (n: number, bytes: number): string => n.toString(16).padStart(bytes * 2, '0');
+const signature = { r: `0x${hex(1, 32)}`, vs: `0x${hex(1, 32)}` };
+const contract = `0x${hex(1, 20)}`;
+
+/** Requests with the same `n` are about the same thing; `quote` makes another version of one. */
+export function someRequest(n: number, quote = '00'): RequestMessage {
+  return {
+    type: 'request',
+    chainId: 1,
+    contract,
+    node: `0x${hex(n, 20)}`,
+    kemPublicKey: hex(n, 1216),
+    config: hex(1, 32),
+    epoch: 1,
+    blockNumber: 1,
+    blockHash: hex(1, 32),
+    quote,
+    quoteHash: hex(1, 32),
+    signature,
+  };
+}
+
+export function someAnswer(requestHash: string): AnswerMessage {
+  return {
+    type: 'answer',
+    chainId: 1,
+    contract,
+    node: contract,
+    requestHash,
+    sealed: hex(1, 1168),
+    measurement: hex(1, 32),
+    config: hex(1, 32),
+    platform: hex(1, 32),
+    signature,
+  };
+}

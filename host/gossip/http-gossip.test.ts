@@ -1,0 +1,248 @@
+import { createServer, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import fastify from 'fastify';
+import { afterEach, expect, test } from 'vitest';
+import { Retryable } from '../../lib/framework/handler.ts';
+import { openStore, type Store } from '../../lib/framework/store.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { someRequest } from './gossip.fixture.ts';
+import { HttpGossip, type HttpGossipOptions } from './http-gossip.ts';
+
+const cleanups: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+interface Host {
+  gossip: HttpGossip;
+  url: string;
+  said: string[];
+  stop(): Promise<void>;
+}
+
+async function startHost(
+  peers: string[],
+  options: Partial<HttpGossipOptions> & { store?: Store; port?: number } = {},
+): Promise<Host> {
+  const said: string[] = [];
+  const gossip = new HttpGossip({
+    store: openStore(':memory:'),
+    peers,
+    admit: async (message) => {
+      if (message.chainId !== 1) throw new DstackError('GOSSIP_OTHER_NETWORK', 'not ours');
+    },
+    log: { info: (_, msg) => void said.push(msg), warn: (_, msg) => void said.push(msg) },
+    ...options,
+  });
+  const app = fastify();
+  app.setErrorHandler((error, _request, reply) =>
+    reply
+      .status(error instanceof Retryable ? 503 : codeOf(error) === 'GOSSIP_RATE' ? 429 : 400)
+      .send({ code: codeOf(error) }),
+  );
+  gossip.routes(app);
+  const url = await app.listen({ host: '127.0.0.1', port: options.port ?? 0 });
+  gossip.start();
+  let stopped: Promise<void> | undefined;
+  const stop = () => {
+    stopped ??= gossip.close().then(() => app.close());
+    return stopped;
+  };
+  cleanups.push(stop);
+  return { gossip, url, said, stop };
+}
+
+/** A peer that answers as the test says. */
+async function startHostile(listener: RequestListener): Promise<string> {
+  const server = createServer(listener);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  cleanups.push(() => {
+    server.closeAllConnections();
+    return new Promise((resolve) => server.close(resolve));
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+const held = ({ gossip }: Host): number[] =>
+  gossip.log.after(0, 1000).map(({ message }) => Number(BigInt(message.node)));
+
+async function until(holds: () => boolean, seen: () => unknown = () => ''): Promise<void> {
+  for (const deadline = Date.now() + 15_000; !holds(); ) {
+    if (Date.now() > deadline) throw new Error(`not within 15 s: ${JSON.stringify(seen())}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+test('messages flow both ways over one configured direction, and on to third hosts', async () => {
+  const a = await startHost([]);
+  await a.gossip.publish(someRequest(1));
+  const b = await startHost([a.url]);
+  const c = await startHost([b.url]);
+  await until(() => held(c).length === 1);
+  await c.gossip.publish(someRequest(2));
+  await until(() => held(a).length === 2);
+  expect(held(a)).toEqual([1, 2]);
+  expect(b.gossip.peers()).toEqual([{ peer: a.url, reachable: true }]);
+});
+
+test('a late subscriber sees everything, in order, then what is new; one that throws harms nobody', async () => {
+  const a = await startHost([]);
+  for (const n of [1, 2, 3]) await a.gossip.publish(someRequest(n));
+  const seen: number[] = [];
+  a.gossip.subscribe(() => {
+    throw new Error('a bad subscriber');
+  }, 0);
+  const stop = a.gossip.subscribe(({ sequence }) => void seen.push(sequence), 1);
+  await a.gossip.publish(someRequest(4));
+  expect(seen).toEqual([2, 3, 4]);
+  stop();
+  await a.gossip.publish(someRequest(5));
+  expect(seen).toEqual([2, 3, 4]);
+});
+
+test('a host that was down gets what was pushed meanwhile, though it can’t dial out', async () => {
+  const b = await startHost([]);
+  const port = Number(new URL(b.url).port);
+  await b.stop();
+  const a = await startHost([b.url]);
+  await a.gossip.publish(someRequest(1));
+  await until(() => a.said.some((line) => line.includes('gossip push failed')));
+  const again = await startHost([], { port });
+  await until(() => held(again).length === 1);
+  // Said once, however often it was tried.
+  expect(a.said.filter((line) => line.includes('gossip push failed'))).toHaveLength(1);
+});
+
+test.each(['pushed', 'polled'])(
+  'a message that can’t be judged yet when it is %s is not lost',
+  async (way) => {
+    let refusals = 2;
+    const admit = async () => {
+      refusals -= 1;
+      if (refusals >= 0) throw new Retryable('RPC_UNREACHABLE', 'the chain is away');
+    };
+    const receiver = await startHost([], way === 'pushed' ? { admit } : {});
+    const other = await startHost([receiver.url], way === 'polled' ? { admit } : {});
+    const [from, to] = way === 'pushed' ? [other, receiver] : [receiver, other];
+    await from.gossip.publish(someRequest(1));
+    await from.gossip.publish(someRequest(2));
+    await until(() => held(to).length === 2);
+    expect(held(to)).toEqual([1, 2]);
+    expect(refusals).toBeLessThan(0);
+  },
+);
+
+test('a peer that lost its store is read from the beginning', async () => {
+  const a = await startHost([]);
+  const port = Number(new URL(a.url).port);
+  for (const n of [1, 2, 3]) await a.gossip.publish(someRequest(n));
+  const store = openStore(':memory:');
+  const b = await startHost([a.url], { store });
+  await until(() => held(b).length === 3);
+  await b.stop();
+  await a.stop();
+  const fresh = await startHost([], { port });
+  await fresh.gossip.publish(someRequest(4));
+  const c = await startHost([a.url], { store });
+  await until(() => held(c).length === 4);
+});
+
+test('bad messages of a peer are left out, one by one; the good ones among them are taken', async () => {
+  const refused: string[] = [];
+  const batch = [
+    { type: 'request' },
+    null,
+    'x'.repeat(1000),
+    { ...someRequest(5), chainId: 9 },
+    someRequest(6),
+    [[]],
+  ];
+  const url = await startHostile((req, res) => {
+    res.setHeader('content-type', 'application/json');
+    res.end(JSON.stringify(req.method === 'GET' ? { log: '00'.repeat(16), next: 6, messages: batch } : {}));
+  });
+  const a = await startHost([url], { onRefused: (code) => refused.push(code) });
+  await until(() => held(a).length === 1);
+  expect(held(a)).toEqual([6]);
+  expect(refused.slice(0, 5)).toEqual([
+    'GOSSIP_MALFORMED',
+    'GOSSIP_MALFORMED',
+    'GOSSIP_MALFORMED',
+    'GOSSIP_OTHER_NETWORK',
+    'GOSSIP_MALFORMED',
+  ]);
+});
+
+test.each<[string, RequestListener]>([
+  ['garbage', (_req, res) => void res.end('<html>')],
+  ['another form', (_req, res) => void res.end('{"log":"x","next":-1,"messages":{}}')],
+  ['an error', (_req, res) => void res.writeHead(500).end('{}')],
+  ['a redirect', (_req, res) => void res.writeHead(302, { location: 'http://127.0.0.1:1/' }).end()],
+  ['a broken connection', (req) => void req.socket.destroy()],
+  ['more than is read', (_req, res) => void res.end(`"${'x'.repeat(3 * 1024 * 1024)}"`)],
+  [
+    'too many messages',
+    (_req, res) =>
+      void res.end(
+        JSON.stringify({ log: '00'.repeat(16), next: 1, messages: Array(100).fill(someRequest(1)) }),
+      ),
+  ],
+])('a peer that answers with %s is reported and left alone for longer each time', async (_what, listener) => {
+  let asked = 0;
+  const url = await startHostile((req, res) => {
+    asked += 1;
+    listener(req, res);
+  });
+  const a = await startHost([url]);
+  await until(() => a.said.length > 0);
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  expect(a.said).toHaveLength(1);
+  expect(asked).toBeLessThan(6);
+  expect(held(a)).toEqual([]);
+  await a.gossip.publish(someRequest(1));
+  expect(held(a)).toEqual([1]);
+});
+
+test('an endless peer makes no busy loop', async () => {
+  let asked = 0;
+  const url = await startHostile((req, res) => {
+    if (req.method === 'GET') asked += 1;
+    res.setHeader('content-type', 'application/json');
+    res.end(JSON.stringify({ log: '00'.repeat(16), next: asked, messages: [] }));
+  });
+  await startHost([url]);
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  expect(asked).toBeGreaterThan(1);
+  expect(asked).toBeLessThan(8);
+});
+
+test('who pushes too much is told to slow down', async () => {
+  const a = await startHost([], { rate: { burst: 3, perSecond: 0 } });
+  const push = async (n: number): Promise<number> => {
+    const headers = { 'content-type': 'application/json' };
+    const reply = await fetch(`${a.url}/v1/gossip`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify(someRequest(n)),
+    });
+    return reply.status;
+  };
+  expect([await push(1), await push(2), await push(3), await push(4)]).toEqual([200, 200, 200, 429]);
+  expect(held(a)).toEqual([1, 2, 3]);
+});
+
+test('a long poll ends with the next message, and with the process', async () => {
+  const a = await startHost([]);
+  const query = `log=${a.gossip.log.identity}&after=0&wait=20`;
+  const poll = fetch(`${a.url}/v1/gossip?${query}`).then((reply) => reply.json());
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await a.gossip.publish(someRequest(1));
+  expect(await poll).toMatchObject({ next: 1, messages: [someRequest(1)] });
+
+  const last = fetch(`${a.url}/v1/gossip?log=${a.gossip.log.identity}&after=1&wait=20`).then((reply) =>
+    reply.json(),
+  );
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await a.stop();
+  expect(await last).toMatchObject({ next: 1, messages: [] });
+});

@@ -1,0 +1,81 @@
+/**
+ * JSON over HTTP to someone who is not trusted: bounded in time and size, no redirects, and the reply's form is the
+ * caller's to check. Everything that the host's services ask of others goes through here.
+ */
+import { DstackError } from '../lib/protocol/errors.ts';
+
+export interface HttpJsonOptions {
+  url: string;
+  /** Absent: a GET. */
+  body?: unknown;
+  /** Milliseconds, for all of it. */
+  timeout: number;
+  /** Larger replies are refused, bytes. */
+  maxBytes: number;
+  signal?: AbortSignal;
+}
+
+export interface HttpJsonReply {
+  status: number;
+  value: unknown;
+}
+
+/**
+ * One exchange. Any status is returned, since a refusal has a JSON body too.
+ * @throws HTTP_UNREACHABLE (no reply in time), HTTP_TOO_LARGE, HTTP_NOT_JSON
+ */
+export async function httpJson(options: HttpJsonOptions): Promise<HttpJsonReply> {
+  const timeout = AbortSignal.timeout(options.timeout);
+  const signal = options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal]);
+  let status: number;
+  let text: string;
+  try {
+    const response = await fetch(options.url, {
+      redirect: 'error',
+      signal,
+      ...(options.body === undefined
+        ? {}
+        : {
+            method: 'POST',
+            body: JSON.stringify(options.body),
+            headers: { 'content-type': 'application/json' },
+          }),
+    });
+    status = response.status;
+    text = await boundedText(response, options.maxBytes, options.url);
+  } catch (cause) {
+    if (cause instanceof DstackError) throw cause;
+    throw new DstackError('HTTP_UNREACHABLE', `no reply from ${options.url}: ${reasonOf(cause)}`, { cause });
+  }
+  try {
+    return { status, value: JSON.parse(text) };
+  } catch (cause) {
+    throw new DstackError(
+      'HTTP_NOT_JSON',
+      `${options.url} answered HTTP ${status} with something that is not JSON`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+async function boundedText(response: Response, maxBytes: number, url: string): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    // Leaving the loop cancels the stream, and with it the connection.
+    if (size > maxBytes)
+      throw new DstackError('HTTP_TOO_LARGE', `${url} answered with more than ${maxBytes} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** fetch hides the reason (`ECONNREFUSED`) in the cause. */
+function reasonOf(error: unknown): string {
+  const { message, cause, name } = error as Error & { cause?: { code?: string; message?: string } };
+  if (name === 'TimeoutError') return 'it took too long';
+  return cause?.code ?? cause?.message ?? message;
+}

@@ -1,0 +1,107 @@
+/**
+ * The dialer of the guest's port: the relay asks, its node answers. The guest never dials out to the host.
+ *
+ * The guest is trusted by its network, not by this process: what it says is bounded and checked like anything else.
+ */
+import type { Static, TSchema } from 'typebox';
+import { type Enclave, Retryable } from '../lib/framework/handler.ts';
+import { DstackError } from '../lib/protocol/errors.ts';
+import {
+  type AnswerMessage,
+  type BootstrapPackage,
+  BootstrapPackageSchema,
+  ErrorReplySchema,
+  MESSAGE_MAX_BYTES,
+  type NodeStatus,
+  NodeStatusSchema,
+  nodePaths,
+  type RequestMessage,
+  RequestMessageSchema,
+} from '../lib/protocol/onboarding-messages.ts';
+import { check } from '../lib/protocol/schema.ts';
+import { httpJson } from './http-json.ts';
+
+/** Checking a quote and reading the chain by quorum takes a while. Milliseconds. */
+const SLOW_TIMEOUT = 60_000;
+const FAST_TIMEOUT = 10_000;
+
+/**
+ * Refusals of a node that may pass by themselves: it is busy or starting, or it sees an older state of the chain than
+ * this host, because its confirmation rule is stricter. Every other code is a verdict.
+ */
+const passing = new Set([
+  'INTERNAL',
+  'BUSY',
+  'NOT_READY',
+  'NODE_STATE',
+  'NETWORK_NOT_BOOTSTRAPPED',
+  'REQUEST_NOT_OPEN',
+  'REQUEST_EPOCH',
+  'REQUEST_BLOCK',
+  'MEASUREMENT_NOT_ALLOWED',
+  'CONFIG_NOT_ALLOWED',
+  'PLATFORM_NOT_ALLOWED',
+  'ANSWER_NOT_ON_CHAIN',
+]);
+const passes = (code: string): boolean => passing.has(code) || /^(CHAIN|RPC|SOCKET)_/.test(code);
+
+export class NodeClient implements Enclave {
+  readonly #url: string;
+
+  /** @param url of the node port as this host reaches it, `http://127.0.0.1:7600` */
+  constructor(url: string) {
+    this.#url = url.replace(/\/$/, '');
+  }
+
+  /** @throws Retryable NODE_UNREACHABLE; a refusal keeps the node's own code and is Retryable when it may pass */
+  async request(path: string, body?: unknown): Promise<unknown> {
+    const slow = path === nodePaths.onboard || path === nodePaths.request || path === nodePaths.answer;
+    let reply: { status: number; value: unknown };
+    try {
+      reply = await httpJson({
+        url: this.#url + path,
+        timeout: slow ? SLOW_TIMEOUT : FAST_TIMEOUT,
+        maxBytes: MESSAGE_MAX_BYTES,
+        ...(body === undefined ? {} : { body }),
+      });
+    } catch (cause) {
+      throw new Retryable(
+        'NODE_UNREACHABLE',
+        `the node did not answer ${path}: ${(cause as Error).message}`,
+        { cause },
+      );
+    }
+    if (reply.status === 200) return reply.value;
+    const { code, message } = check(
+      ErrorReplySchema,
+      reply.value,
+      'NODE_REPLY',
+      `the node's refusal of ${path}`,
+    );
+    const text = `the node refuses ${path}: ${message}`;
+    throw passes(code) || reply.status >= 500 ? new Retryable(code, text) : new DstackError(code, text);
+  }
+
+  status(): Promise<NodeStatus> {
+    return this.#checked(NodeStatusSchema, nodePaths.status);
+  }
+
+  /** The node's open request, or a new one. */
+  newRequest(): Promise<RequestMessage> {
+    return this.#checked(RequestMessageSchema, nodePaths.request, {});
+  }
+
+  /** Hands the node the answer to its own request. */
+  answer(message: AnswerMessage): Promise<NodeStatus> {
+    return this.#checked(NodeStatusSchema, nodePaths.answer, message);
+  }
+
+  bootstrapPackage(): Promise<BootstrapPackage> {
+    return this.#checked(BootstrapPackageSchema, nodePaths.bootstrap);
+  }
+
+  async #checked<T extends TSchema>(schema: T, path: string, body?: unknown): Promise<Static<T>> {
+    const value = await this.request(path, body);
+    return check(schema, value, 'NODE_REPLY', `the node's reply to ${path}`);
+  }
+}

@@ -1,0 +1,111 @@
+import { expect, test } from 'vitest';
+import { Retryable } from '../../lib/framework/handler.ts';
+import { networkKey } from '../../lib/protocol/keys.ts';
+import type { NetworkView } from '../../lib/protocol/network-contract.ts';
+import { type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
+import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
+import { addressOf, compact, newPrivateKey, sign } from '../../lib/protocol/secp256k1.ts';
+import { requestDigest } from '../../lib/protocol/typed-data.ts';
+import { newAnswer, SECRET } from '../../test/support/guest.ts';
+import { admit } from './admission.ts';
+
+const domain = { chainId: 7, contract: `0x${'11'.repeat(20)}` };
+const ZERO = `0x${'00'.repeat(20)}`;
+const KEY = networkKey(SECRET, 1).address;
+const kem = await newKemKeyPair();
+
+/** What the chain says when first asked, and when asked again. */
+function networkAt(...views: { epoch?: number; head?: number; networkKey?: string }[]) {
+  let asked = 0;
+  return {
+    domain,
+    asked: () => asked,
+    async recent() {
+      const { epoch = 1, head = 1000, networkKey = KEY } = views[Math.min(asked, views.length - 1)]!;
+      asked += 1;
+      const view: NetworkView = {
+        networkKey,
+        epoch,
+        onboarded: true,
+        delay: 0,
+        requestWindow: 50,
+        platformsOpen: false,
+      };
+      return { view, head };
+    },
+  };
+}
+
+function requestAt(blockNumber: number, epoch = 1): RequestMessage {
+  const key = newPrivateKey();
+  const unsigned: RequestMessage = {
+    type: 'request',
+    ...domain,
+    node: addressOf(key),
+    kemPublicKey: Buffer.from(kem.publicKey).toString('hex'),
+    config: '22'.repeat(32),
+    epoch,
+    blockNumber,
+    blockHash: '33'.repeat(32),
+    quote: '44',
+    quoteHash: '55'.repeat(32),
+    signature: { r: `0x${'00'.repeat(32)}`, vs: `0x${'00'.repeat(32)}` },
+  };
+  return { ...unsigned, signature: compact(sign(requestDigest(domain, requestOf(unsigned).hash), key)) };
+}
+
+test('a recent request by its own node is let through, whatever field of it was changed is not', async () => {
+  const good = requestAt(990);
+  await admit(networkAt({}), good);
+  for (const change of [
+    { node: addressOf(newPrivateKey()) },
+    { kemPublicKey: '00'.repeat(1216) },
+    { config: '00'.repeat(32) },
+    { blockNumber: 991 },
+    { blockHash: '00'.repeat(32) },
+    { quoteHash: '00'.repeat(32) },
+    { signature: { ...good.signature, vs: `0x${'00'.repeat(32)}` } },
+  ]) {
+    await expect(
+      admit(networkAt({}), { ...good, ...change }),
+      JSON.stringify(change).slice(0, 80),
+    ).rejects.toMatchObject({
+      code: 'GOSSIP_SIGNATURE',
+    });
+  }
+});
+
+test('a request that can’t be registered any more is stale; one that we can’t judge yet may come again', async () => {
+  await admit(networkAt({}), requestAt(1000 - 256 - 50));
+  await expect(admit(networkAt({}), requestAt(1000 - 256 - 51))).rejects.toMatchObject({
+    code: 'GOSSIP_STALE',
+  });
+  await expect(admit(networkAt({ epoch: 2 }), requestAt(990, 1))).rejects.toMatchObject({
+    code: 'GOSSIP_STALE',
+  });
+  for (const ahead of [requestAt(990, 2), requestAt(5000)]) {
+    const error = await admit(networkAt({}), ahead).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(Retryable);
+    expect(error.code).toBe('GOSSIP_AHEAD');
+  }
+});
+
+test('nothing is refused for what the chain said a while ago', async () => {
+  const network = networkAt({ epoch: 0, networkKey: ZERO }, { epoch: 1 });
+  await admit(network, requestAt(990));
+  expect(network.asked()).toBe(2);
+  await admit(networkAt({ networkKey: ZERO }, {}), await newAnswer(domain, requestAt(990)));
+});
+
+test('before bootstrap no answer is let through, not even one with a signature of nothing', async () => {
+  const answer = await newAnswer(domain, requestAt(990));
+  const unset = networkAt({ epoch: 0, networkKey: ZERO });
+  await expect(admit(unset, answer)).rejects.toMatchObject({ code: 'GOSSIP_SIGNATURE' });
+  for (const byte of ['00', 'ff']) {
+    const signature = { r: `0x${byte.repeat(32)}`, vs: `0x${byte.repeat(32)}` };
+    await expect(admit(unset, { ...answer, signature })).rejects.toMatchObject({ code: 'GOSSIP_SIGNATURE' });
+  }
+  await expect(admit(networkAt({}), { ...answer, sealed: '00'.repeat(1168) })).rejects.toMatchObject({
+    code: 'GOSSIP_SIGNATURE',
+  });
+});

@@ -1,0 +1,165 @@
+/** The chain's endpoint and the own node, answering as badly as they can. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, expect, test } from 'vitest';
+import { Retryable } from '../../lib/framework/handler.ts';
+import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
+import { NodeClient } from '../node-client.ts';
+import { Metrics } from './metrics.ts';
+import { Rpc } from './rpc.ts';
+
+const cleanups: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0)) await cleanup();
+});
+
+/** Answers every request by what `reply` makes of its body. */
+async function serve(
+  reply: (body: { method?: string }) => { status?: number; text: string } | 'never',
+): Promise<string> {
+  const server = createServer((req, res) => {
+    const chunks: Buffer[] = [];
+    req.on('data', (chunk: Buffer) => chunks.push(chunk));
+    req.on('end', () => {
+      const answer = reply(chunks.length === 0 ? {} : JSON.parse(Buffer.concat(chunks).toString()));
+      if (answer === 'never') return;
+      res.writeHead(answer.status ?? 200).end(answer.text);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  cleanups.push(() => {
+    server.closeAllConnections();
+    return new Promise((resolve) => server.close(resolve));
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+const CONTRACT = `0x${'11'.repeat(20)}`;
+const WORD = `0x${'22'.repeat(32)}`;
+/** An endpoint on chain 1 that answers everything else with `result`. */
+async function rpcWith(result: unknown): Promise<Rpc> {
+  const url = await serve(({ method }) => ({
+    text: JSON.stringify({ jsonrpc: '2.0', id: 1, result: method === 'eth_chainId' ? '0x1' : result }),
+  }));
+  return new Rpc({ url, chainId: 1, contract: CONTRACT, timeout: 500 });
+}
+
+test.each([
+  ['a number', 5],
+  ['no result', undefined],
+  ['a huge quantity', `0x${'f'.repeat(14)}`],
+  ['leading zeros', '0x05'],
+  ['negative', '-0x1'],
+])('an endpoint’s head that is %s is refused', async (_what, result) => {
+  await expect((await rpcWith(result)).head()).rejects.toMatchObject({ code: 'RPC_MALFORMED' });
+});
+
+test('logs of others, of other blocks or topics, and removed ones are left out', async () => {
+  const good = {
+    address: CONTRACT,
+    topics: [WORD],
+    data: '0x',
+    blockNumber: '0x5',
+    blockHash: WORD,
+    transactionHash: WORD,
+    logIndex: '0x0',
+  };
+  const bad = [
+    { ...good, address: `0x${'33'.repeat(20)}` },
+    { ...good, blockNumber: '0x9' },
+    { ...good, topics: [`0x${'44'.repeat(32)}`] },
+    { ...good, topics: [] },
+    { ...good, removed: true },
+  ];
+  const logs = await (await rpcWith([...bad, good])).logs(1, 8, [WORD]);
+  expect(logs).toEqual([
+    { blockNumber: 5, blockHash: WORD, transactionHash: WORD, logIndex: 0, topics: [WORD], data: '0x' },
+  ]);
+  for (const wrong of [[{ ...good, data: '0xzz' }], [{ ...good, blockHash: '0x1' }], {}, [null]]) {
+    await expect((await rpcWith(wrong)).logs(1, 8, [WORD])).rejects.toMatchObject({ code: 'RPC_MALFORMED' });
+  }
+});
+
+test('an endpoint of another chain is refused, one that is silent or floods is given up in time', async () => {
+  const other = await serve(() => ({ text: '{"jsonrpc":"2.0","id":1,"result":"0x2"}' }));
+  await expect(new Rpc({ url: other, chainId: 1, contract: CONTRACT }).head()).rejects.toMatchObject({
+    code: 'RPC_WRONG_CHAIN',
+  });
+  const silent = await serve(() => 'never');
+  await expect(
+    new Rpc({ url: silent, chainId: 1, contract: CONTRACT, timeout: 100 }).head(),
+  ).rejects.toMatchObject({
+    code: 'RPC_UNREACHABLE',
+  });
+  const flood = await serve(() => ({ text: `"${'x'.repeat(5 * 1024 * 1024)}"` }));
+  await expect(new Rpc({ url: flood, chainId: 1, contract: CONTRACT }).head()).rejects.toMatchObject({
+    code: 'RPC_TOO_LARGE',
+  });
+});
+
+test('a receipt of another transaction is not taken', async () => {
+  const receipt = {
+    blockNumber: '0x1',
+    blockHash: WORD,
+    status: '0x1',
+    gasUsed: '0x1',
+    transactionHash: WORD,
+  };
+  expect(await (await rpcWith(receipt)).receipt(WORD)).toMatchObject({ block: 1, succeeded: true });
+  expect(await (await rpcWith(receipt)).receipt(`0x${'55'.repeat(32)}`)).toBeUndefined();
+});
+
+test('revert data is found where clients put it, and nothing else is taken for it', async () => {
+  const refusalOf = async (data: unknown): Promise<unknown> => {
+    const url = await serve(({ method }) => ({
+      text: JSON.stringify(
+        method === 'eth_chainId'
+          ? { result: '0x1' }
+          : { error: { code: 3, message: 'execution reverted', data } },
+      ),
+    }));
+    const rpc = new Rpc({ url, chainId: 1, contract: CONTRACT });
+    return rpc.estimateGas({ from: CONTRACT, to: CONTRACT, data: '0x' }).catch((error) => error.data);
+  };
+  expect(await refusalOf('0x12345678')).toBe('0x12345678');
+  expect(await refusalOf({ data: '0x12345678' })).toBe('0x12345678');
+  for (const data of [undefined, 'reverted', { data: 5 }, `0x${'00'.repeat(5000)}`])
+    expect(await refusalOf(data)).toBeUndefined();
+});
+
+test('a node’s refusal keeps its code, and says whether it may pass', async () => {
+  const refusal = async (status: number, text: string) => {
+    const url = await serve(() => ({ status, text }));
+    return new NodeClient(url).newRequest().catch((error) => [error.code, error instanceof Retryable]);
+  };
+  expect(await refusal(422, '{"code":"QUOTE_SIGNATURE","message":"no"}')).toEqual(['QUOTE_SIGNATURE', false]);
+  expect(await refusal(422, '{"code":"CHAIN_STALE","message":"no"}')).toEqual(['CHAIN_STALE', true]);
+  expect(await refusal(422, '{"code":"REQUEST_NOT_OPEN","message":"no"}')).toEqual([
+    'REQUEST_NOT_OPEN',
+    true,
+  ]);
+  expect(await refusal(503, '{"code":"BUSY","message":"no"}')).toEqual(['BUSY', true]);
+  expect(await refusal(400, '{"oops":1}')).toEqual(['NODE_REPLY', false]);
+  expect(await refusal(200, '{"type":"request"}')).toEqual(['NODE_REPLY', false]);
+  expect(await refusal(200, 'not json')).toEqual(['NODE_UNREACHABLE', true]);
+  expect(await refusal(200, `"${'x'.repeat(MESSAGE_MAX_BYTES)}"`)).toEqual(['NODE_UNREACHABLE', true]);
+});
+
+test('a node that is not there is unreachable, which may pass', async () => {
+  const error = await new NodeClient('http://127.0.0.1:9').status().catch((thrown) => thrown);
+  expect(error).toBeInstanceOf(Retryable);
+  expect(error.code).toBe('NODE_UNREACHABLE');
+});
+
+test('metrics are Prometheus text; labels can’t break out of it, nor grow without bound', () => {
+  const metrics = new Metrics();
+  metrics.count('a_total', 'Things.', { code: 'x"}\n evil 1\\' });
+  metrics.count('a_total', 'Things.', { code: 'y' }, 2);
+  metrics.gauge('b', 'One.', 1.5);
+  expect(metrics.text()).toBe(
+    '# HELP a_total Things.\n# TYPE a_total counter\na_total{code="x_}_ evil 1_"} 1\na_total{code="y"} 2\n# HELP b One.\n# TYPE b gauge\nb 1.5\n',
+  );
+  for (let n = 0; n < 500; n += 1) metrics.count('c_total', 'Many.', { code: String(n) });
+  expect(metrics.text().match(/^c_total/gm)).toHaveLength(101);
+  expect(metrics.text()).toContain('c_total{code="other"} 400');
+});

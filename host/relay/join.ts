@@ -1,0 +1,286 @@
+/**
+ * Brings this host's own node into the network. The node's state says what it needs; the relay carries bytes and pays.
+ *
+ *   requesting:     ask it for its request; gossip it and post `register`; wait for an answer in the gossip; store it and
+ *                   post `onboard`; when the contract shows that answer, hand it to the node
+ *   bootstrapping:  store its bootstrap package as a file for the network's owner, who verifies and posts it
+ *   joined:         nothing
+ *
+ * Every round starts from what the node and the chain say now, and everything it does may be repeated; that is what
+ * makes it survive a crash of either at any point.
+ */
+import type { Store } from '../../lib/framework/store.ts';
+import { Table } from '../../lib/framework/store.ts';
+import { toHex } from '../../lib/protocol/encoding.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import type { NetworkView, RequestView } from '../../lib/protocol/network-contract.ts';
+import {
+  type AnswerMessage,
+  AnswerMessageSchema,
+  type NodeStatus,
+  type RequestMessage,
+  RequestMessageSchema,
+  requestOf,
+} from '../../lib/protocol/onboarding-messages.ts';
+import type { MessageLog } from '../gossip/message-log.ts';
+import type { GossipTransport } from '../gossip/transport.ts';
+import type { NodeClient } from '../node-client.ts';
+import {
+  checkAnswerSignature,
+  checkBootstrapSignature,
+  checkNetwork,
+  checkRequestSignature,
+} from './admission.ts';
+import { isAnswerOnChain, type Network } from './network.ts';
+import type { Records } from './records.ts';
+import type { Transactions } from './transactions.ts';
+
+export interface JoinOptions {
+  store: Store;
+  node: Pick<NodeClient, 'status' | 'newRequest' | 'answer' | 'bootstrapPackage'>;
+  network: Network;
+  gossip: GossipTransport;
+  messages: MessageLog;
+  transactions: Pick<Transactions, 'submit' | 'status'>;
+  records: Records;
+  log: { info(fields: object, msg: string): void; warn(fields: object, msg: string): void };
+  /** Milliseconds between rounds while joining. */
+  pollInterval: number;
+}
+
+/** Where joining stands, for the operator. */
+export interface JoinStatus {
+  node: NodeStatus | undefined;
+  /** One sentence: what the relay is waiting for. */
+  waitingFor: string;
+}
+
+/** Once the node needs nothing, it is asked this much less often. */
+const IDLE_FACTOR = 5;
+
+export class Join {
+  readonly #options: JoinOptions;
+  /** Our node's requests, by hash: they are never ours to answer. */
+  readonly #requests: Table<typeof RequestMessageSchema>;
+  /** The answer that `onboard` was or will be posted for, by request hash. */
+  readonly #answers: Table<typeof AnswerMessageSchema>;
+  #status: JoinStatus = { node: undefined, waitingFor: 'the first look at the node' };
+  #lastUseless = '';
+  #stopped = false;
+  #loop: Promise<void> | undefined;
+  #wake: () => void = () => {};
+
+  constructor(options: JoinOptions) {
+    this.#options = options;
+    this.#requests = new Table(options.store, 'join/request/', RequestMessageSchema);
+    this.#answers = new Table(options.store, 'join/answer/', AnswerMessageSchema);
+  }
+
+  start(): void {
+    this.#loop ??= this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#wake();
+    await this.#loop;
+  }
+
+  /** Something changed: look again now. */
+  wake(): void {
+    this.#wake();
+  }
+
+  status(): JoinStatus {
+    return this.#status;
+  }
+
+  isOwn(requestHash: string): boolean {
+    return this.#requests.get(requestHash) !== undefined;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      let waitingFor: string;
+      try {
+        waitingFor = await this.#round();
+      } catch (error) {
+        waitingFor = `another try, because ${codeOf(error)}: ${(error as Error).message}`;
+        if (codeOf(error) === 'NODE_UNREACHABLE') this.#status = { ...this.#status, node: undefined };
+      }
+      this.#tell(waitingFor);
+      if (this.#stopped) break;
+      const idle = this.#status.node?.state === 'joined' || this.#status.node?.state === 'failed';
+      await this.#pause(this.#options.pollInterval * (idle ? IDLE_FACTOR : 1));
+    }
+  }
+
+  #pause(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, milliseconds);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** One line per change. */
+  #tell(waitingFor: string): void {
+    if (waitingFor === this.#status.waitingFor) return;
+    const { log } = this.#options;
+    const fields = { node: this.#status.node?.state ?? 'unknown' };
+    if (waitingFor.startsWith('another try')) log.warn(fields, `waiting for ${waitingFor}`);
+    else if (waitingFor !== '') log.info(fields, `waiting for ${waitingFor}`);
+    this.#status = { ...this.#status, waitingFor };
+  }
+
+  /** Does what can be done now; returns what it then waits for. */
+  async #round(): Promise<string> {
+    const { node, network, log } = this.#options;
+    const status = await node.status();
+    checkNetwork(network.domain, status);
+    const before = this.#status.node?.state;
+    this.#status = { ...this.#status, node: status };
+    if (before !== status.state)
+      log.info({ node: status.state, code: status.code }, `the node is ${status.state}`);
+    switch (status.state) {
+      case 'starting':
+        return `the node to start${because(status)}`;
+      case 'failed':
+        return `the operator: the node failed${because(status)}`;
+      case 'joined':
+        return '';
+      case 'bootstrapping':
+        return this.#bootstrap();
+      case 'requesting':
+        return this.#request();
+    }
+  }
+
+  async #bootstrap(): Promise<string> {
+    const { node, network, records, log } = this.#options;
+    const found = await node.bootstrapPackage();
+    checkNetwork(network.domain, found);
+    checkBootstrapSignature(network.domain, found);
+    const path = records.keepBootstrap(found);
+    const waitingFor = `the owner to run: npx dstack network bootstrap ${path}`;
+    if (this.#status.waitingFor !== waitingFor) {
+      log.info({ networkKey: found.networkKey, path }, 'the bootstrap package is ready');
+    }
+    return waitingFor;
+  }
+
+  async #request(): Promise<string> {
+    const { view } = await this.#options.network.recent();
+    if (view.epoch === 0) return 'the network’s bootstrap: it has no secret to share yet';
+    const message = await this.#options.node.newRequest();
+    const hash = this.#remember(message);
+    const onChain = await this.#options.network.request(hash);
+    switch (onChain.state) {
+      case 'none':
+        return this.#register(message, hash);
+      case 'open':
+        this.#options.messages.keep(hash);
+        this.#options.records.keep(message);
+        return this.#onboard(hash, view, onChain);
+      case 'answered':
+        return this.#deliver(hash, onChain);
+      case 'expired':
+        return `the node to make a new request: nobody answered 0x${hash} in time`;
+    }
+  }
+
+  /** The node's own request, checked and stored before anyone else hears of it. */
+  #remember(message: RequestMessage): string {
+    const { network, log } = this.#options;
+    checkNetwork(network.domain, message);
+    checkRequestSignature(network.domain, message);
+    const hash = toHex(requestOf(message).hash);
+    if (this.#requests.get(hash) === undefined) {
+      this.#requests.put(hash, message);
+      log.info(
+        { request: `0x${hash}`, node: message.node, block: message.blockNumber },
+        'the node made a request',
+      );
+    }
+    return hash;
+  }
+
+  async #register(message: RequestMessage, hash: string): Promise<string> {
+    const { gossip, network, transactions } = this.#options;
+    await gossip.publish(message);
+    const transaction = network.register(message);
+    transactions.submit(transaction);
+    const status = transactions.status(transaction.purpose);
+    if (status?.state === 'failed') {
+      return `a new request: register of 0x${hash} failed: ${status.message ?? status.code}`;
+    }
+    return `register of 0x${hash} to be mined${status?.message === undefined ? '' : ` (${status.message})`}`;
+  }
+
+  async #onboard(hash: string, view: NetworkView, onChain: RequestView): Promise<string> {
+    const { network, transactions, records, log } = this.#options;
+    const stored = this.#answers.get(hash);
+    const answer = stored ?? this.#goodAnswer(hash, onChain.node, view.networkKey);
+    if (answer === undefined)
+      return `an answer to 0x${hash}; it may come until block ${onChain.expiresAfter}`;
+    if (stored === undefined) {
+      // Stored before it is posted: without the sealed bytes, an answered request would be lost for good.
+      records.keep(answer);
+      this.#answers.put(hash, answer);
+      log.info({ request: `0x${hash}` }, 'an answer arrived');
+    }
+    const transaction = network.onboard(answer);
+    transactions.submit(transaction);
+    const status = transactions.status(transaction.purpose);
+    if (status?.state === 'failed') {
+      return `0x${hash} to expire: onboard failed: ${status.message ?? status.code}`;
+    }
+    return `onboard of 0x${hash} to be mined${status?.message === undefined ? '' : ` (${status.message})`}`;
+  }
+
+  /** The first answer in the gossip that the contract would take. */
+  #goodAnswer(hash: string, requester: string, networkKey: string): AnswerMessage | undefined {
+    const { network, messages, log } = this.#options;
+    return messages.about('answer', hash).find((answer) => {
+      try {
+        checkNetwork(network.domain, answer);
+        checkAnswerSignature(network.domain, answer, networkKey);
+        if (answer.node.toLowerCase() === requester.toLowerCase()) return true;
+        throw new DstackError(
+          'ANSWER_OTHER_NODE',
+          `the answer names ${answer.node}, the request is by ${requester}`,
+        );
+      } catch (error) {
+        const msg = `an answer is of no use: ${(error as Error).message}`;
+        if (this.#lastUseless !== msg) log.warn({ code: codeOf(error), request: `0x${hash}` }, msg);
+        this.#lastUseless = msg;
+        return false;
+      }
+    });
+  }
+
+  /** The contract has an answer: the node gets the one with that hash, whoever posted it. */
+  async #deliver(hash: string, onChain: RequestView): Promise<string> {
+    const { node, messages, records, log } = this.#options;
+    const own = this.#answers.get(hash);
+    const answer = [...(own === undefined ? [] : [own]), ...messages.about('answer', hash)].find(
+      (candidate) => isAnswerOnChain(candidate, onChain),
+    );
+    if (answer === undefined) return `the answer that the contract shows for 0x${hash} to arrive by gossip`;
+    records.keep(answer);
+    const status = await node.answer(answer);
+    this.#status = { ...this.#status, node: status };
+    if (status.state !== 'joined') return `the node to open its answer${because(status)}`;
+    log.info(
+      { node: status.state, networkKey: status.networkKey, epoch: status.epoch },
+      'the node has joined',
+    );
+    return '';
+  }
+}
+
+function because(status: NodeStatus): string {
+  return status.message === undefined ? '' : `: ${status.code ?? ''} ${status.message}`.replace(':  ', ': ');
+}

@@ -1,0 +1,98 @@
+/** The network's contract as the relay reads and calls it. */
+import type { TransactionRequest } from '../../lib/framework/handler.ts';
+import { fromHex, sha256, to0x } from '../../lib/protocol/encoding.ts';
+import {
+  decodeNetwork,
+  decodeRequest,
+  encodeNetwork,
+  encodeOnboard,
+  encodeRegister,
+  encodeRequest,
+  type NetworkView,
+  type RequestView,
+} from '../../lib/protocol/network-contract.ts';
+import {
+  type AnswerMessage,
+  type RequestMessage,
+  requestOf,
+} from '../../lib/protocol/onboarding-messages.ts';
+import type { Domain } from '../../lib/protocol/typed-data.ts';
+import type { Rpc } from './rpc.ts';
+
+/** How old the network's view may be when it only decides what to keep, milliseconds. */
+const VIEW_MAX_AGE = 3000;
+
+export class Network {
+  readonly domain: Domain;
+  readonly #rpc: Rpc;
+  #view: { view: NetworkView; head: number; at: number } | undefined;
+  #reading: Promise<{ view: NetworkView; head: number; at: number }> | undefined;
+
+  constructor(rpc: Rpc, domain: Domain) {
+    this.#rpc = rpc;
+    this.domain = domain;
+  }
+
+  /**
+   * The network and the newest block's number, at most `maxAge` milliseconds old: many may ask, the chain is asked once.
+   */
+  async recent(maxAge: number = VIEW_MAX_AGE): Promise<{ view: NetworkView; head: number }> {
+    if (this.#view !== undefined && Date.now() - this.#view.at < maxAge) return this.#view;
+    this.#reading ??= this.#read().finally(() => {
+      this.#reading = undefined;
+    });
+    this.#view = await this.#reading;
+    return this.#view;
+  }
+
+  /** A request's state now. @param hash 64 hex digits */
+  async request(hash: string): Promise<RequestView> {
+    return decodeRequest(await this.#rpc.call(encodeRequest({ requestHash: `0x${hash}` })));
+  }
+
+  async #read(): Promise<{ view: NetworkView; head: number; at: number }> {
+    const head = await this.#rpc.head();
+    return { view: decodeNetwork(await this.#rpc.call(encodeNetwork())), head, at: Date.now() };
+  }
+
+  /** The one `register` there may be for a request. */
+  register(message: RequestMessage): TransactionRequest {
+    const { request, hash } = requestOf(message);
+    return {
+      purpose: `register:${to0x(hash)}`,
+      to: this.domain.contract,
+      data: encodeRegister({
+        node: message.node,
+        kemKeyHash: to0x(request.kemKeyHash),
+        quoteHash: `0x${message.quoteHash}`,
+        blockNumber: BigInt(message.blockNumber),
+        config: `0x${message.config}`,
+        ...message.signature,
+      }),
+    };
+  }
+
+  /** The one `onboard` there may be for a request. */
+  onboard(message: AnswerMessage): TransactionRequest {
+    return {
+      purpose: `onboard:0x${message.requestHash}`,
+      to: this.domain.contract,
+      data: encodeOnboard({
+        requestHash: `0x${message.requestHash}`,
+        measurement: `0x${message.measurement}`,
+        config: `0x${message.config}`,
+        platform: `0x${message.platform}`,
+        answerHash: answerHashOf(message),
+        ...message.signature,
+      }),
+    };
+  }
+}
+
+/** SHA-256 of the sealed bytes, 0x-prefixed. */
+export const answerHashOf = (message: AnswerMessage): string => to0x(sha256(fromHex(message.sealed)));
+
+/** Whether this is the answer whose hash, without its last byte, the contract holds. */
+export function isAnswerOnChain(message: AnswerMessage, view: RequestView): boolean {
+  return view.state === 'answered' && answerHashOf(message).slice(0, 64) === view.answerHash.slice(0, 64);
+}

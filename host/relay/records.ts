@@ -1,0 +1,94 @@
+/**
+ * What an audit reads, kept for ever: requests and answers that were on chain, and bootstrap packages. One JSON file
+ * each, so that they can be copied, served and verified without this program.
+ */
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import type {
+  AnswerMessage,
+  BootstrapPackage,
+  RequestMessage,
+} from '../../lib/protocol/onboarding-messages.ts';
+import { messageId, subjectOf } from '../gossip/message-log.ts';
+
+type Recorded = RequestMessage | AnswerMessage | BootstrapPackage;
+
+/** The only names there are: what is served can't leave the folder. */
+const NAME =
+  /^(request|answer)-[0-9a-f]{64}-[0-9a-f]{16}\.json$|^bootstrap-0x[0-9a-f]{40}(-[0-9a-f]{16})?\.json$/;
+
+export class Records {
+  readonly directory: string;
+
+  /** @param directory created if missing */
+  constructor(directory: string) {
+    this.directory = directory;
+    mkdirSync(directory, { recursive: true });
+  }
+
+  /** Durable when it returns. Returns the file's path. */
+  keep(message: Recorded): string {
+    const path = join(this.directory, nameOf(message));
+    if (!existsSync(path)) this.#write(path, message);
+    return path;
+  }
+
+  /**
+   * Keeps a bootstrap package, and has `bootstrap-<network key>.json` be the newest one: a node makes it again as blocks
+   * pass, and the owner should post a recent one. Returns the path of the latter.
+   */
+  keepBootstrap(message: BootstrapPackage): string {
+    const newest = join(this.directory, `bootstrap-${message.networkKey.toLowerCase()}.json`);
+    if (!existsSync(join(this.directory, nameOf(message))) || !existsSync(newest)) {
+      this.#write(newest, message);
+      this.keep(message);
+    }
+    return newest;
+  }
+
+  #write(path: string, message: Recorded): void {
+    const file = openSync(`${path}.new`, 'w', 0o644);
+    try {
+      writeSync(file, `${JSON.stringify(message, null, 2)}\n`);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(`${path}.new`, path);
+    const folder = openSync(this.directory, 'r');
+    fsyncSync(folder);
+    closeSync(folder);
+  }
+
+  /** Names in order, after `after`, at most `limit`. */
+  list(after = '', limit = 1000): string[] {
+    return readdirSync(this.directory)
+      .filter((name) => NAME.test(name) && name > after)
+      .sort()
+      .slice(0, limit);
+  }
+
+  /** The file's text, or undefined for a name that is not a record's. */
+  read(name: string): string | undefined {
+    const path = join(this.directory, name);
+    return NAME.test(name) && existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+  }
+}
+
+/** Named by what it is about; several versions of each can exist, so by its own hash too. */
+function nameOf(message: Recorded): string {
+  const version = messageId(message).slice(0, 16);
+  return message.type === 'bootstrap'
+    ? `bootstrap-${message.networkKey.toLowerCase()}-${version}.json`
+    : `${message.type}-${subjectOf(message)}-${version}.json`;
+}

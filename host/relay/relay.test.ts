@@ -1,0 +1,434 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { openStore } from '../../lib/framework/store.ts';
+import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { encodeOnboard, encodeRegister, networkTopics } from '../../lib/protocol/network-contract.ts';
+import { nodePaths, type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
+import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
+import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
+import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
+import {
+  bootstrappedNetwork,
+  Chain,
+  newAnswer,
+  newRequest,
+  SECRET,
+  TestGuest,
+  TestNetwork,
+} from '../../test/support/guest.ts';
+import { type Relay, runRelay } from './main.ts';
+import type { RelaySettings } from './settings.ts';
+
+let anvil: Anvil;
+let chain: Chain;
+const scratch = mkdtempSync(join(tmpdir(), 'relay-test-'));
+const cleanups: (() => Promise<void>)[] = [];
+
+beforeAll(async () => {
+  anvil = await startAnvil({ args: ['--block-time', '1', '--slots-in-an-epoch', '1'] });
+  chain = new Chain(anvil.url);
+});
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+afterAll(async () => {
+  await anvil.stop();
+  rmSync(scratch, { recursive: true });
+});
+
+let hosts = 0;
+/** A host's settings, with a funded gas key and a state directory of its own. */
+async function hostFor(
+  network: TestNetwork,
+  guest: TestGuest,
+  peers: string[] = [],
+): Promise<RelaySettings & { gas: string }> {
+  const stateDir = join(scratch, `host-${hosts++}`);
+  const key = newPrivateKey();
+  const gasKeyFile = `${stateDir}.key`;
+  writeFileSync(gasKeyFile, to0x(key), { mode: 0o600 });
+  await chain.rpc('anvil_setBalance', addressOf(key), '0x8ac7230489e80000');
+  return {
+    rpcUrl: anvil.url,
+    chainId: network.domain.chainId,
+    contract: network.address,
+    gasKeyFile,
+    nodeUrl: guest.url,
+    gossipListen: { host: '127.0.0.1', port: 0 },
+    gossipPeers: peers,
+    adminListen: { host: '127.0.0.1', port: 0 },
+    stateDir,
+    confirmations: 0,
+    pollMs: 100,
+    maxFeeGwei: 100,
+    feeBumpSeconds: 45,
+    lowBalanceEth: 0.01,
+    logLevel: process.env.RELAY_TEST_LOG === undefined ? 'silent' : 'debug',
+    gas: addressOf(key),
+  };
+}
+
+async function start({ gas: _, ...settings }: RelaySettings & { gas?: string }): Promise<Relay> {
+  const relay = await runRelay(settings);
+  cleanups.push(() => relay.close());
+  return relay;
+}
+
+/** The relay as its own process, so that it can be killed. */
+function spawnRelay(host: RelaySettings): { said: string[]; kill(): Promise<void> } {
+  const said: string[] = [];
+  const child = spawn(
+    process.execPath,
+    [join(import.meta.dirname, 'main.ts'), '--key-file', host.gasKeyFile],
+    {
+      env: {
+        DSTACK_RPC_URL: host.rpcUrl,
+        DSTACK_CHAIN_ID: String(host.chainId),
+        DSTACK_CONTRACT: host.contract,
+        DSTACK_NODE_URL: host.nodeUrl,
+        DSTACK_STATE_DIR: host.stateDir,
+        DSTACK_GOSSIP_LISTEN: '127.0.0.1:0',
+        DSTACK_ADMIN_LISTEN: '127.0.0.1:0',
+        DSTACK_CONFIRMATIONS: String(host.confirmations),
+        DSTACK_POLL_MS: String(host.pollMs),
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => said.push(...chunk.toString().trim().split('\n')));
+  }
+  const kill = async (): Promise<void> => {
+    if (child.exitCode === null && child.signalCode === null) {
+      const gone = once(child, 'exit');
+      child.kill('SIGKILL');
+      await gone;
+    }
+  };
+  cleanups.push(kill);
+  return { said, kill };
+}
+
+async function guestOf(
+  network: TestNetwork,
+  state: 'joined' | 'requesting' | 'bootstrapping',
+): Promise<TestGuest> {
+  const guest = await TestGuest.start(network, state);
+  cleanups.push(() => guest.stop());
+  return guest;
+}
+
+/** Polls until it holds; fails with what was seen last. */
+async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  seen: () => unknown = () => '',
+): Promise<void> {
+  const deadline = Date.now() + 30_000;
+  while (!(await holds())) {
+    if (Date.now() > deadline) throw new Error(`not within 30 s: ${what}; ${JSON.stringify(seen())}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const transactionsOf = async (address: string): Promise<number> =>
+  Number(await chain.rpc<string>('eth_getTransactionCount', address, 'latest'));
+
+async function eventsOf(network: TestNetwork, name: 'Registered' | 'Onboarded'): Promise<number> {
+  const filter = { address: network.address, fromBlock: '0x0', topics: [networkTopics[name]] };
+  return (await chain.rpc<unknown[]>('eth_getLogs', filter)).length;
+}
+
+const post = (url: string, body: unknown) =>
+  fetch(`${url}/v1/gossip`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+
+test('two relays bring a second node into the network, with one transaction for each purpose', async () => {
+  const network = await bootstrappedNetwork(chain, 50);
+  const [old, fresh] = [await guestOf(network, 'joined'), await guestOf(network, 'requesting')];
+  const first = await start(await hostFor(network, old));
+  const host = await hostFor(network, fresh, [first.gossipUrl]);
+  const second = await start(host);
+
+  await until(
+    'joined',
+    () => fresh.state === 'joined',
+    () => [first.status(), second.status()],
+  );
+  expect(fresh.secret).toEqual(SECRET);
+  await until('nothing left to wait for', () => second.status().waitingFor === '');
+  expect(await transactionsOf(host.gas)).toBe(2);
+  expect(await eventsOf(network, 'Registered')).toBe(1);
+  expect(await eventsOf(network, 'Onboarded')).toBe(1);
+  expect(old.asked.filter((path) => path === nodePaths.onboard)).toHaveLength(1);
+
+  // Both hosts have what an audit reads, and serve it.
+  await until('records', () => readdirSync(join(host.stateDir, 'records')).length === 2);
+  const { records } = (await (await fetch(`${second.gossipUrl}/v1/records`)).json()) as { records: string[] };
+  expect(records.map((name) => name.split('-')[0])).toEqual(['answer', 'request']);
+  const request = (await (
+    await fetch(`${second.gossipUrl}/v1/records/${records[1]}`)
+  ).json()) as RequestMessage;
+  expect(records[1]).toContain(toHex(requestOf(request).hash));
+  expect((await fetch(`${second.gossipUrl}/v1/records/..%2f..%2frelay.sqlite`)).status).toBe(404);
+
+  const metrics = await (await fetch(`${second.adminUrl}/metrics`)).text();
+  expect(metrics).toMatch(/^dstack_relay_node_joined 1$/m);
+  expect(metrics).toMatch(/^dstack_relay_transactions_sent_total\{kind="register"\} 1$/m);
+  expect(metrics).toMatch(/^dstack_relay_gas_used_total\{kind="onboard"\} \d{5}$/m);
+  expect((await fetch(`${second.adminUrl}/healthz`)).status).toBe(200);
+  // What is for the operator is not on the peers' listener.
+  expect((await fetch(`${second.gossipUrl}/v1/status`)).status).toBe(404);
+});
+
+test('a relay that is killed between register and onboard goes on where it was, and a late one gets the backlog', async () => {
+  const network = await bootstrappedNetwork(chain, 200);
+  const [old, fresh] = [await guestOf(network, 'joined'), await guestOf(network, 'requesting')];
+  // Nobody can answer yet: the requester's relay is alone.
+  const host = await hostFor(network, fresh);
+  const before = spawnRelay(host);
+  await until(
+    'registered',
+    async () => (await eventsOf(network, 'Registered')) === 1,
+    () => before.said,
+  );
+  await before.kill();
+
+  // The answering relay comes later still, and knows the requester's only as a peer.
+  const after = await start(host);
+  const late = await start(await hostFor(network, old, [after.gossipUrl]));
+  await until(
+    'joined',
+    () => fresh.state === 'joined',
+    () => [after.status(), late.status()],
+  );
+  expect(fresh.secret).toEqual(SECRET);
+  expect(await transactionsOf(host.gas)).toBe(2);
+  expect(await eventsOf(network, 'Registered')).toBe(1);
+});
+
+test('an answer that survived only in the requester’s store is delivered after a crash', async () => {
+  const network = await bootstrappedNetwork(chain, 200);
+  const [old, fresh] = [await guestOf(network, 'joined'), await guestOf(network, 'requesting')];
+  const first = await start(await hostFor(network, old));
+  const host = await hostFor(network, fresh, [first.gossipUrl]);
+  const before = await start(host);
+  await until(
+    'onboard posted',
+    async () => (await eventsOf(network, 'Onboarded')) === 1,
+    () => before.status(),
+  );
+  await Promise.all([before.close(), first.close()]);
+  fresh.state = 'requesting';
+  fresh.secret = undefined;
+
+  // Even if gossip has forgotten it meanwhile.
+  const store = openStore(join(host.stateDir, 'relay.sqlite'));
+  for (const { key } of store.list('gossip/')) store.delete(key);
+  store.close();
+  await start({ ...host, gossipPeers: [] });
+  await until('joined', () => fresh.state === 'joined');
+  expect(fresh.secret).toEqual(SECRET);
+  expect(await transactionsOf(host.gas)).toBe(2);
+});
+
+test('bad gossip is refused with a code, and the relay goes on', async () => {
+  const network = await bootstrappedNetwork(chain, 50);
+  const relay = await start(await hostFor(network, await guestOf(network, 'joined')));
+  const kem = await newKemKeyPair();
+  const good = await newRequest(network, kem.publicKey);
+  const refusal = async (body: unknown): Promise<unknown> => {
+    const response = await post(relay.gossipUrl, body);
+    return response.status === 200 ? 'accepted' : ((await response.json()) as { code: string }).code;
+  };
+
+  expect(await refusal({ ...good, signature: (await newRequest(network, kem.publicKey)).signature })).toBe(
+    'GOSSIP_SIGNATURE',
+  );
+  expect(await refusal({ ...good, chainId: 1 })).toBe('GOSSIP_OTHER_NETWORK');
+  expect(await refusal({ ...good, contract: addressOf(newPrivateKey()) })).toBe('GOSSIP_OTHER_NETWORK');
+  expect(await refusal({ ...good, surprise: 1 })).toBe('GOSSIP_MALFORMED');
+  expect(await refusal({ ...good, quote: 'zz' })).toBe('GOSSIP_MALFORMED');
+  expect(await refusal([null])).toBe('GOSSIP_MALFORMED');
+  expect(await refusal({ type: 'answer', __proto__: null })).toBe('GOSSIP_MALFORMED');
+  expect(await refusal({ ...good, quote: '00'.repeat(40_000) })).toBe('HTTP_REQUEST');
+  expect(await refusal(await newAnswer(network.domain, good, newPrivateKey()))).toBe('GOSSIP_SIGNATURE');
+  const text = await fetch(`${relay.gossipUrl}/v1/gossip`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"type":',
+  });
+  expect(text.status).toBe(400);
+  expect((await fetch(`${relay.gossipUrl}/v1/gossip?after=-1`)).status).toBe(400);
+
+  expect(await refusal(good)).toBe('accepted');
+  const held = (await (await fetch(`${relay.gossipUrl}/v1/gossip`)).json()) as { messages: unknown[] };
+  expect(held.messages).toEqual([good]);
+  expect(await (await fetch(`${relay.adminUrl}/metrics`)).text()).toMatch(
+    /^dstack_relay_gossip_refused_total\{code="GOSSIP_SIGNATURE"\} 2$/m,
+  );
+});
+
+test('an answer that the network’s key did not sign is never posted, nor one from our own node gossiped', async () => {
+  const network = await bootstrappedNetwork(chain, 200);
+  const [old, fresh] = [await guestOf(network, 'joined'), await guestOf(network, 'requesting')];
+  const thief = newPrivateKey();
+  old.onboards = (request) => newAnswer(network.domain, request, thief);
+  const first = await start(await hostFor(network, old));
+  const host = await hostFor(network, fresh, [first.gossipUrl]);
+  const second = await start(host);
+
+  await until(
+    'the node was asked',
+    () => old.asked.includes(nodePaths.onboard),
+    () => first.status(),
+  );
+  await until(
+    'given up',
+    () => first.status().requests.length === 0,
+    () => first.status(),
+  );
+  const { messages } = (await (await fetch(`${first.gossipUrl}/v1/gossip`)).json()) as {
+    messages: RequestMessage[];
+  };
+  expect(messages.map(({ type }) => type)).toEqual(['request']);
+  expect(
+    await (await post(second.gossipUrl, await newAnswer(network.domain, messages[0]!, thief))).json(),
+  ).toMatchObject({
+    code: 'GOSSIP_SIGNATURE',
+  });
+  await until(
+    'it goes on waiting',
+    () => second.status().waitingFor.startsWith('an answer to '),
+    () => second.status(),
+  );
+  expect(await transactionsOf(host.gas)).toBe(1);
+});
+
+test('a tampered copy of a request does not keep the good one from being answered', async () => {
+  const network = await bootstrappedNetwork(chain, 200);
+  const old = await guestOf(network, 'joined');
+  const first = await start(await hostFor(network, old));
+  const good = await newRequest(network, (await newKemKeyPair()).publicKey);
+  // The quote's signature is not covered by the request's hash, so this passes for the same request.
+  const tampered = { ...good, quote: `${good.quote}ff` };
+  const answers = old.onboards;
+  old.onboards = async (request) => {
+    if (request.quote !== good.quote)
+      throw new DstackError('QUOTE_SIGNATURE', 'the quote’s signature is wrong');
+    return answers(request);
+  };
+  expect((await post(first.gossipUrl, tampered)).status).toBe(200);
+  expect((await post(first.gossipUrl, good)).status).toBe(200);
+  const { request, hash } = requestOf(good);
+  await network.asStranger(
+    encodeRegister({
+      node: good.node,
+      kemKeyHash: to0x(request.kemKeyHash),
+      quoteHash: `0x${good.quoteHash}`,
+      blockNumber: BigInt(good.blockNumber),
+      config: `0x${good.config}`,
+      ...good.signature,
+    }),
+  );
+  await until(
+    'answered',
+    async () => {
+      const reply = await fetch(`${first.gossipUrl}/v1/gossip`);
+      const { messages } = (await reply.json()) as { messages: { type: string; requestHash?: string }[] };
+      return messages.some((message) => message.type === 'answer' && message.requestHash === toHex(hash));
+    },
+    () => [first.status(), old.asked],
+  );
+  expect(old.asked.filter((path) => path === nodePaths.onboard)).toHaveLength(2);
+});
+
+test('when somebody else posts the answer, the node gets that one and nothing is paid twice', async () => {
+  const network = await bootstrappedNetwork(chain, 200);
+  const fresh = await guestOf(network, 'requesting');
+  const host = await hostFor(network, fresh);
+  const relay = await start(host);
+  await until(
+    'registered',
+    async () => (await eventsOf(network, 'Registered')) === 1,
+    () => relay.status(),
+  );
+  const { messages } = (await (await fetch(`${relay.gossipUrl}/v1/gossip`)).json()) as {
+    messages: RequestMessage[];
+  };
+  const answer = await newAnswer(network.domain, messages[0]!);
+  const { measurement, config, platform } = answer;
+  await network.asStranger(
+    encodeOnboard({
+      requestHash: `0x${answer.requestHash}`,
+      measurement: `0x${measurement}`,
+      config: `0x${config}`,
+      platform: `0x${platform}`,
+      answerHash: to0x(sha256(fromHex(answer.sealed))),
+      ...answer.signature,
+    }),
+  );
+  await until(
+    'it waits for the bytes',
+    () => relay.status().waitingFor.includes('to arrive by gossip'),
+    () => relay.status(),
+  );
+  expect((await post(relay.gossipUrl, answer)).status).toBe(200);
+  await until(
+    'joined',
+    () => fresh.state === 'joined',
+    () => relay.status(),
+  );
+  expect(await transactionsOf(host.gas)).toBe(1);
+});
+
+test('a request that nobody answers is made anew after it expired', async () => {
+  const network = await bootstrappedNetwork(chain, 2);
+  const fresh = await guestOf(network, 'requesting');
+  const host = await hostFor(network, fresh);
+  const relay = await start(host);
+  await until(
+    'a second request',
+    async () => (await eventsOf(network, 'Registered')) >= 2,
+    () => relay.status(),
+  );
+  expect(await eventsOf(network, 'Onboarded')).toBe(0);
+});
+
+test('a bootstrap package becomes a file for the owner', async () => {
+  const network = await TestNetwork.deploy(chain);
+  const host = await hostFor(network, await guestOf(network, 'bootstrapping'));
+  const relay = await start(host);
+  await until(
+    'stored',
+    () => relay.status().waitingFor.includes('network bootstrap'),
+    () => relay.status(),
+  );
+  // The newest under a name of its own, each version for ever.
+  const names = readdirSync(join(host.stateDir, 'records')).sort();
+  expect(
+    names.map((name) => name.replace(/0x[0-9a-f]{40}/, 'KEY').replace(/-[0-9a-f]{16}\./, '-VERSION.')),
+  ).toContain('bootstrap-KEY-VERSION.json');
+  const name = names.find((candidate) => /^bootstrap-0x[0-9a-f]{40}\.json$/.test(candidate));
+  expect(relay.status().waitingFor).toContain(join(host.stateDir, 'records', name!));
+  expect(JSON.parse(readFileSync(join(host.stateDir, 'records', name!), 'utf8'))).toMatchObject({
+    type: 'bootstrap',
+    epoch: 1,
+  });
+  expect(await transactionsOf(host.gas)).toBe(0);
+});
+
+test('a state directory is one relay’s at a time', async () => {
+  const network = await bootstrappedNetwork(chain, 50);
+  const host = await hostFor(network, await guestOf(network, 'joined'));
+  await start(host);
+  await expect(start(host)).rejects.toMatchObject({ code: 'STORE_OPEN' });
+});

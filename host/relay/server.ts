@@ -1,0 +1,110 @@
+/**
+ * What the relay serves: to other relays (gossip, records), and to its operator (health, metrics, status, records).
+ * Two listeners, so that opening the first to the world does not open the second.
+ */
+import fastify, { type FastifyInstance } from 'fastify';
+import { Retryable } from '../../lib/framework/handler.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import type { HttpGossip } from '../gossip/http-gossip.ts';
+import { RateLimit } from '../gossip/rate-limit.ts';
+import type { Metrics } from './metrics.ts';
+import type { Records } from './records.ts';
+
+export interface ServerLog {
+  warn(fields: object, msg: string): void;
+}
+
+/** What peers may ask. */
+export function gossipServer(gossip: HttpGossip, records: Records, log: ServerLog): FastifyInstance {
+  const app = server(log);
+  const limit = new RateLimit({ burst: 240, perSecond: 20 });
+  app.addHook('onRequest', async (request) => {
+    if (!limit.take(request.ip)) {
+      throw new DstackError('GOSSIP_RATE', 'too many requests from this address; slow down and try again');
+    }
+  });
+  gossip.routes(app);
+  recordRoutes(app, records);
+  return app;
+}
+
+export interface AdminOptions {
+  records: Records;
+  metrics: Metrics;
+  /** Brings the gauges up to date. */
+  measure(): void;
+  status(): object;
+  /** Undefined when all is well, else why not. */
+  unhealthy(): string | undefined;
+  log: ServerLog;
+}
+
+/** What the operator may ask. Everything is read-only. */
+export function adminServer(options: AdminOptions): FastifyInstance {
+  const app = server(options.log);
+  recordRoutes(app, options.records);
+  app.get('/healthz', async (_request, reply) => {
+    const reason = options.unhealthy();
+    return reply
+      .status(reason === undefined ? 200 : 503)
+      .send(reason === undefined ? { ok: true } : { ok: false, reason });
+  });
+  app.get('/metrics', async (_request, reply) => {
+    options.measure();
+    return reply.type('text/plain; version=0.0.4').send(options.metrics.text());
+  });
+  app.get('/v1/status', async () => options.status());
+  return app;
+}
+
+function server(log: ServerLog): FastifyInstance {
+  const app = fastify({ logger: false, bodyLimit: 1024, requestTimeout: 10_000, connectionTimeout: 60_000 });
+  app.server.maxConnections = 512;
+  app.setNotFoundHandler(async (request, reply) =>
+    reply.status(404).send({
+      code: 'NO_ROUTE',
+      message: `nothing here answers ${request.method} ${request.url.slice(0, 100)}`,
+    }),
+  );
+  app.setErrorHandler(async (error, request, reply) => {
+    const { status, code, message } = refusal(error);
+    if (status === 500)
+      log.warn({ url: request.url.slice(0, 100), error: String(error) }, 'a request failed inside');
+    return reply.status(status).send({ code, message });
+  });
+  return app;
+}
+
+/** Our own refusals say why; fastify's (a body too large, not JSON) keep their status; the rest is our fault and says nothing. */
+function refusal(error: unknown): { status: number; code: string; message: string } {
+  if (error instanceof DstackError) {
+    const status =
+      error.code === 'GOSSIP_RATE'
+        ? 429
+        : error instanceof Retryable
+          ? 503
+          : error.code === 'NO_RECORD'
+            ? 404
+            : 400;
+    return { status, code: codeOf(error), message: error.message.slice(0, 500) };
+  }
+  const { statusCode, message } = error as { statusCode?: number; message?: string };
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
+    return { status: statusCode, code: 'HTTP_REQUEST', message: String(message).slice(0, 500) };
+  }
+  return { status: 500, code: 'INTERNAL', message: 'internal error; see the relay’s log' };
+}
+
+/** `GET /v1/records?after=<name>` lists, `GET /v1/records/<name>` gives one. */
+function recordRoutes(app: FastifyInstance, records: Records): void {
+  app.get('/v1/records', async (request) => {
+    const { after } = request.query as { after?: unknown };
+    return { records: records.list(typeof after === 'string' ? after : '') };
+  });
+  app.get('/v1/records/:name', async (request, reply) => {
+    const { name } = request.params as { name: string };
+    const text = records.read(name);
+    if (text === undefined) throw new DstackError('NO_RECORD', `there is no record ${name.slice(0, 100)}`);
+    return reply.type('application/json').send(text);
+  });
+}

@@ -1,0 +1,132 @@
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { parseEnvFile, readEnvironment, readGasKey, relaySettings, vmSettings } from './settings.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'settings-test-'));
+afterAll(() => rmSync(scratch, { recursive: true }));
+const EXAMPLE = join(import.meta.dirname, '../../host.env.example');
+const NEEDED = {
+  DSTACK_RPC_URL: 'http://127.0.0.1:8545',
+  DSTACK_CHAIN_ID: '31337',
+  DSTACK_CONTRACT: `0x${'11'.repeat(20)}`,
+  DSTACK_GAS_KEY_FILE: 'gas.key',
+  DSTACK_STATE_DIR: '.state',
+};
+const settings = (code: string) => expect.objectContaining({ code });
+
+test('the example is a complete file, and says every default as it is', () => {
+  const example = readEnvironment(EXAMPLE, {});
+  const { gasKeyFile, rpcUrl, chainId, contract, stateDir, ...rest } = relaySettings(example);
+  expect({ gasKeyFile, rpcUrl, chainId, stateDir }).toEqual({
+    gasKeyFile: 'gas.key',
+    rpcUrl: 'http://127.0.0.1:8545',
+    chainId: 31337,
+    stateDir: '.state/relay',
+  });
+  expect(contract).toBe(`0x${'00'.repeat(20)}`);
+  expect(relaySettings(NEEDED)).toMatchObject(rest);
+  expect(vmSettings(example)).toEqual({
+    imageFolder: 'build/image-sim',
+    hostVolume: '.state/volume',
+    stateFolder: '.state/vm',
+    platformStateFile: '.state/platform.json',
+    ports: { tls: 8443, replicator: 7600 },
+  });
+});
+
+test('every setting is in the example', () => {
+  const source = readFileSync(join(import.meta.dirname, 'settings.ts'), 'utf8');
+  const names = new Set([...source.matchAll(/^ {2}(DSTACK_[A-Z_]+): setting\(/gm)].map((match) => match[1]));
+  expect(names.size).toBeGreaterThan(20);
+  expect(new Set(Object.keys(parseEnvFile(readFileSync(EXAMPLE, 'utf8'))))).toEqual(names);
+});
+
+test('the environment overrides the file; lists, addresses and options are read', () => {
+  const path = join(scratch, 'host.env');
+  writeFileSync(
+    path,
+    '# c\nDSTACK_CHAIN_ID=1 # why\nDSTACK_STATE_DIR="/with space"\nDSTACK_LOG_LEVEL=\'warn\'\n',
+  );
+  const environment = readEnvironment(path, {
+    ...NEEDED,
+    DSTACK_STATE_DIR: undefined,
+    DSTACK_MIRROR: 'not ours',
+    PATH: '/',
+  });
+  expect(environment).not.toHaveProperty('DSTACK_MIRROR');
+  const read = relaySettings({
+    ...environment,
+    DSTACK_GOSSIP_PEERS: 'http://a:1/, https://b',
+    DSTACK_GOSSIP_LISTEN: '[::1]:0',
+  });
+  expect(read).toMatchObject({
+    chainId: 31337,
+    stateDir: '/with space',
+    logLevel: 'warn',
+    gossipPeers: ['http://a:1', 'https://b'],
+    gossipListen: { host: '::1', port: 0 },
+  });
+  const vm = {
+    DSTACK_VM_IMAGE_DIR: 'i',
+    DSTACK_VM_VOLUME_DIR: 'v',
+    DSTACK_VM_STATE_DIR: 's',
+    DSTACK_VM_PLATFORM_FILE: 'p',
+  };
+  expect(
+    vmSettings({ ...vm, DSTACK_VM_CPUS: '4', DSTACK_VM_MEMORY_MIB: '4096', DSTACK_VM_DATA_DISK: 'd' }),
+  ).toMatchObject({
+    shape: { cpus: 4, memoryMiB: 4096 },
+    dataDisk: { path: 'd' },
+  });
+  expect(() => vmSettings({ ...vm, DSTACK_VM_CPUS: '4' })).toThrowError(/DSTACK_VM_MEMORY_MIB is not set/);
+});
+
+test.each([
+  ['DSTACK_CONTRACT', ''],
+  ['DSTACK_CONTRACT', '0x12'],
+  ['DSTACK_CHAIN_ID', '0x1'],
+  ['DSTACK_CHAIN_ID', '1.5'],
+  ['DSTACK_RPC_URL', 'file:///etc/passwd'],
+  ['DSTACK_GOSSIP_LISTEN', '7610'],
+  ['DSTACK_GOSSIP_LISTEN', 'a:99999'],
+  ['DSTACK_GOSSIP_PEERS', 'http://a,a'],
+  ['DSTACK_MAX_FEE_GWEI', '-1'],
+  ['DSTACK_LOG_LEVEL', 'loud'],
+])('%s=%s is refused by its name', (name, value) => {
+  expect(() => relaySettings({ ...NEEDED, [name]: value })).toThrowError(
+    expect.objectContaining({ code: 'SETTINGS', message: expect.stringContaining(name) }),
+  );
+});
+
+test('a misspelt name, a line that is none, and a missing file are refused', () => {
+  const path = join(scratch, 'bad.env');
+  for (const line of [
+    'DSTACK_CHAIN_IDD=1',
+    'export DSTACK_CHAIN_ID=1',
+    'DSTACK_CHAIN_ID = 1',
+    'DSTACK_STATE_DIR=$(id) x',
+  ]) {
+    writeFileSync(path, line);
+    expect(() => readEnvironment(path, {}), line).toThrowError(settings('SETTINGS'));
+  }
+  expect(() => readEnvironment(join(scratch, 'none'), {})).toThrowError(settings('SETTINGS'));
+});
+
+test('the gas key is read from a file that only its owner may read', () => {
+  const path = join(scratch, 'gas.key');
+  const key = 'ab'.repeat(32);
+  writeFileSync(path, `${key}\n`, { mode: 0o600 });
+  expect(readGasKey(path)).toBe(`0x${key}`);
+  chmodSync(path, 0o640);
+  expect(() => readGasKey(path)).toThrowError(
+    expect.objectContaining({ code: 'GAS_KEY', message: expect.stringContaining('chmod 600') }),
+  );
+  writeFileSync(path, `${key}00`);
+  chmodSync(path, 0o600);
+  expect(() => readGasKey(path)).toThrowError(
+    expect.objectContaining({ code: 'GAS_KEY', message: expect.not.stringContaining(key) }),
+  );
+  expect(() => readGasKey(join(scratch, 'none'))).toThrowError(settings('GAS_KEY'));
+});

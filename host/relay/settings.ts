@@ -1,0 +1,268 @@
+/**
+ * The settings of a host: one file of `NAME=value` lines (host.env.example documents each), overridden by the process's
+ * environment. Misspelt names in the file are refused, not ignored.
+ */
+import { readFileSync, statSync } from 'node:fs';
+import { type Static, type TSchema, Type } from 'typebox';
+import { Value } from 'typebox/value';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { nodePort } from '../../lib/protocol/onboarding-messages.ts';
+import { Address, Strict } from '../../lib/protocol/schema.ts';
+
+/** One setting: what its text means, what that may be, and the text that stands for it when it is absent. */
+interface Setting<T extends TSchema> {
+  schema: T;
+  parse(text: string): unknown;
+  fallback: string | undefined;
+}
+
+function setting<T extends TSchema>(
+  schema: T,
+  parse: (text: string) => unknown,
+  fallback?: string,
+): Setting<T> {
+  return { schema, parse, fallback };
+}
+
+const Url = Type.String({ pattern: '^https?://[^\\s]+$', maxLength: 500 });
+const Path = Type.String({ minLength: 1, maxLength: 4096 });
+const Port = Type.Integer({ minimum: 1, maximum: 65535 });
+const Listen = Strict({
+  host: Type.String({ minLength: 1, maxLength: 255 }),
+  port: Type.Integer({ minimum: 0, maximum: 65535 }),
+});
+const Whole = (minimum: number, maximum: number) => Type.Integer({ minimum, maximum });
+const Level = Type.Union([
+  Type.Literal('debug'),
+  Type.Literal('info'),
+  Type.Literal('warn'),
+  Type.Literal('error'),
+  Type.Literal('silent'),
+]);
+
+/** Every setting there is. */
+const settings = {
+  DSTACK_RPC_URL: setting(Url, text),
+  DSTACK_CHAIN_ID: setting(Whole(1, Number.MAX_SAFE_INTEGER), number),
+  DSTACK_CONTRACT: setting(Address, text),
+  DSTACK_CONFIRMATIONS: setting(Whole(0, 1000), number, '2'),
+  DSTACK_POLL_MS: setting(Whole(50, 60_000), number, '1000'),
+  DSTACK_GAS_KEY_FILE: setting(Path, text),
+  DSTACK_MAX_FEE_GWEI: setting(Type.Number({ exclusiveMinimum: 0, maximum: 100_000 }), number, '100'),
+  DSTACK_FEE_BUMP_SECONDS: setting(Whole(1, 3600), number, '45'),
+  DSTACK_LOW_BALANCE_ETH: setting(Type.Number({ minimum: 0, maximum: 1000 }), number, '0.01'),
+  DSTACK_NODE_URL: setting(Url, withoutSlash, `http://127.0.0.1:${nodePort}`),
+  DSTACK_STATE_DIR: setting(Path, text),
+  DSTACK_GOSSIP_LISTEN: setting(Listen, listen, '127.0.0.1:7610'),
+  DSTACK_GOSSIP_PEERS: setting(Type.Array(Url, { maxItems: 64, uniqueItems: true }), list, ' '),
+  DSTACK_ADMIN_LISTEN: setting(Listen, listen, '127.0.0.1:7611'),
+  DSTACK_LOG_LEVEL: setting(Level, text, 'info'),
+  DSTACK_VM_IMAGE_DIR: setting(Path, text),
+  DSTACK_VM_VOLUME_DIR: setting(Path, text),
+  DSTACK_VM_STATE_DIR: setting(Path, text),
+  DSTACK_VM_PLATFORM_FILE: setting(Path, text),
+  DSTACK_VM_CPUS: setting(Whole(1, 256), number),
+  DSTACK_VM_MEMORY_MIB: setting(Whole(512, 1024 * 1024), number),
+  DSTACK_VM_NODE_PORT: setting(Port, number, String(nodePort)),
+  DSTACK_VM_TLS_PORT: setting(Port, number, '8443'),
+  DSTACK_VM_DATA_DISK: setting(Path, text),
+  DSTACK_VM_DATA_DISK_MIB: setting(Whole(64, 64 * 1024 * 1024), number),
+} as const;
+type Name = keyof typeof settings;
+type ValueOf<N extends Name> = Static<(typeof settings)[N]['schema']>;
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What the relay needs. */
+export interface RelaySettings {
+  rpcUrl: string;
+  chainId: number;
+  contract: string;
+  /** Blocks on top of an event or transaction before it counts. */
+  confirmations: number;
+  pollMs: number;
+  /** A file with the private key in hex; readable by its owner only. */
+  gasKeyFile: string;
+  maxFeeGwei: number;
+  feeBumpSeconds: number;
+  lowBalanceEth: number;
+  /** The node port of the guest, as this host reaches it. */
+  nodeUrl: string;
+  stateDir: string;
+  gossipListen: ValueOf<'DSTACK_GOSSIP_LISTEN'>;
+  gossipPeers: string[];
+  adminListen: ValueOf<'DSTACK_ADMIN_LISTEN'>;
+  logLevel: ValueOf<'DSTACK_LOG_LEVEL'>;
+}
+
+/** What starting this host's VM needs, in the form that host/vm takes. */
+export interface VmSettings {
+  imageFolder: string;
+  hostVolume: string;
+  stateFolder: string;
+  platformStateFile: string;
+  /** Absent: the image's default shape. */
+  shape?: { cpus: number; memoryMiB: number };
+  ports: { tls: number; replicator: number };
+  dataDisk?: { path: string; createMiB?: number };
+}
+
+/** @throws SETTINGS that names the first setting that is missing or out of range */
+export function relaySettings(environment: Environment): RelaySettings {
+  return {
+    rpcUrl: take(environment, 'DSTACK_RPC_URL'),
+    chainId: take(environment, 'DSTACK_CHAIN_ID'),
+    contract: take(environment, 'DSTACK_CONTRACT'),
+    confirmations: take(environment, 'DSTACK_CONFIRMATIONS'),
+    pollMs: take(environment, 'DSTACK_POLL_MS'),
+    gasKeyFile: take(environment, 'DSTACK_GAS_KEY_FILE'),
+    maxFeeGwei: take(environment, 'DSTACK_MAX_FEE_GWEI'),
+    feeBumpSeconds: take(environment, 'DSTACK_FEE_BUMP_SECONDS'),
+    lowBalanceEth: take(environment, 'DSTACK_LOW_BALANCE_ETH'),
+    nodeUrl: take(environment, 'DSTACK_NODE_URL'),
+    stateDir: take(environment, 'DSTACK_STATE_DIR'),
+    gossipListen: take(environment, 'DSTACK_GOSSIP_LISTEN'),
+    gossipPeers: take(environment, 'DSTACK_GOSSIP_PEERS'),
+    adminListen: take(environment, 'DSTACK_ADMIN_LISTEN'),
+    logLevel: take(environment, 'DSTACK_LOG_LEVEL'),
+  };
+}
+
+/** @throws SETTINGS as above */
+export function vmSettings(environment: Environment): VmSettings {
+  const shaped = isSet(environment, 'DSTACK_VM_CPUS') || isSet(environment, 'DSTACK_VM_MEMORY_MIB');
+  return {
+    imageFolder: take(environment, 'DSTACK_VM_IMAGE_DIR'),
+    hostVolume: take(environment, 'DSTACK_VM_VOLUME_DIR'),
+    stateFolder: take(environment, 'DSTACK_VM_STATE_DIR'),
+    platformStateFile: take(environment, 'DSTACK_VM_PLATFORM_FILE'),
+    ports: {
+      tls: take(environment, 'DSTACK_VM_TLS_PORT'),
+      replicator: take(environment, 'DSTACK_VM_NODE_PORT'),
+    },
+    ...(shaped && {
+      shape: {
+        cpus: take(environment, 'DSTACK_VM_CPUS'),
+        memoryMiB: take(environment, 'DSTACK_VM_MEMORY_MIB'),
+      },
+    }),
+    ...(isSet(environment, 'DSTACK_VM_DATA_DISK') && {
+      dataDisk: {
+        path: take(environment, 'DSTACK_VM_DATA_DISK'),
+        ...(isSet(environment, 'DSTACK_VM_DATA_DISK_MIB') && {
+          createMiB: take(environment, 'DSTACK_VM_DATA_DISK_MIB'),
+        }),
+      },
+    }),
+  };
+}
+
+/**
+ * Reads a settings file and lays the environment over it.
+ * @throws SETTINGS for a file that can't be read, a line that is not `NAME=value`, or a name that does not exist
+ */
+export function readEnvironment(path: string | undefined, environment: Environment): Environment {
+  const fromFile = path === undefined ? {} : parseEnvFile(readSettingsFile(path));
+  const unknown = Object.keys(fromFile).find((name) => !Object.hasOwn(settings, name));
+  if (unknown !== undefined) {
+    throw new DstackError('SETTINGS', `${path} sets ${unknown}, which does not exist; see host.env.example`);
+  }
+  // The environment also holds what is not ours, so only names that we know are taken from it.
+  const known = Object.keys(settings).filter((name) => environment[name] !== undefined);
+  return { ...fromFile, ...Object.fromEntries(known.map((name) => [name, environment[name]])) };
+}
+
+/** `NAME=value` lines, `#` comments, empty lines; a value may stand in quotes. Nothing is expanded. @throws SETTINGS */
+export function parseEnvFile(content: string): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const [index, raw] of content.split('\n').entries()) {
+    const line = raw.trim();
+    if (line === '' || line.startsWith('#')) continue;
+    const match = /^([A-Z][A-Z0-9_]*)=(?:"([^"]*)"|'([^']*)'|([^\s"'#]*))\s*(?:#.*)?$/.exec(line);
+    if (match === null) {
+      throw new DstackError(
+        'SETTINGS',
+        `line ${index + 1} of the settings is not NAME=value: ${line.slice(0, 60)}`,
+      );
+    }
+    found[match[1]!] = match[2] ?? match[3] ?? match[4] ?? '';
+  }
+  return found;
+}
+
+/**
+ * The private key in the gas key file, 0x-prefixed.
+ * @throws GAS_KEY when it is missing, readable by others, or not 32 bytes of hex. The message never quotes it.
+ */
+export function readGasKey(path: string): string {
+  let content: string;
+  let mode: number;
+  try {
+    mode = statSync(path).mode;
+    content = readFileSync(path, 'utf8').trim();
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new DstackError('GAS_KEY', `cannot read the gas key file ${path}: ${code}`, { cause });
+  }
+  if ((mode & 0o077) !== 0) {
+    throw new DstackError('GAS_KEY', `others may read the gas key file ${path}: chmod 600 it`);
+  }
+  if (!/^(0x)?[0-9a-fA-F]{64}$/.test(content)) {
+    throw new DstackError('GAS_KEY', `${path} does not hold a private key: 64 hex digits are expected`);
+  }
+  return content.startsWith('0x') ? content : `0x${content}`;
+}
+
+/** An empty value is an absent one, as in a shell. */
+function isSet(environment: Environment, name: Name): boolean {
+  return (environment[name] ?? '') !== '';
+}
+
+function take<N extends Name>(environment: Environment, name: N): ValueOf<N> {
+  const { schema, parse, fallback } = settings[name];
+  const given = environment[name] || fallback;
+  if (given === undefined)
+    throw new DstackError('SETTINGS', `${name} is not set; host.env.example says what it is`);
+  const value = parse(given);
+  if (!Value.Check(schema, value)) {
+    throw new DstackError(
+      'SETTINGS',
+      `${name} can’t be ${JSON.stringify(given)}; host.env.example says what it is`,
+    );
+  }
+  return value as ValueOf<N>;
+}
+
+function readSettingsFile(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new DstackError('SETTINGS', `cannot read the settings in ${path}: ${code}`, { cause });
+  }
+}
+
+function text(value: string): string {
+  return value;
+}
+
+function withoutSlash(value: string): string {
+  return value.replace(/\/+$/, '');
+}
+
+function number(value: string): unknown {
+  return /^\d+(\.\d+)?$/.test(value) ? Number(value) : value;
+}
+
+function list(value: string): string[] {
+  return value
+    .split(',')
+    .map((item) => withoutSlash(item.trim()))
+    .filter((item) => item !== '');
+}
+
+/** `127.0.0.1:7610`, `[::1]:7610` */
+function listen(value: string): unknown {
+  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:\s]+)):(\d{1,5})$/.exec(value);
+  return match === null ? value : { host: match[1] ?? match[2], port: Number(match[3]) };
+}

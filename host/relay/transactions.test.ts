@@ -1,0 +1,241 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { openStore, type Store } from '../../lib/framework/store.ts';
+import { to0x } from '../../lib/protocol/encoding.ts';
+import { encodeOnboard, encodeRegister } from '../../lib/protocol/network-contract.ts';
+import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
+import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
+import { Chain, TestNetwork } from '../../test/support/guest.ts';
+import { Metrics } from './metrics.ts';
+import { Rpc } from './rpc.ts';
+import { Transactions, type TransactionsOptions } from './transactions.ts';
+
+interface Pooled {
+  hash: string;
+  nonce: string;
+  maxFeePerGas: string;
+}
+
+let anvil: Anvil;
+let chain: Chain;
+let network: TestNetwork;
+let key: Uint8Array;
+let store: Store;
+let said: string[];
+const running: Transactions[] = [];
+
+beforeEach(async () => {
+  anvil = await startAnvil();
+  chain = new Chain(anvil.url);
+  network = await TestNetwork.bootstrapped(chain);
+  key = newPrivateKey();
+  store = openStore(':memory:');
+  said = [];
+  await fund('0x8ac7230489e80000');
+});
+afterEach(async () => {
+  await Promise.all(running.splice(0).map((transactions) => transactions.stop()));
+  await anvil.stop();
+});
+
+const fund = (wei: string) => chain.rpc('anvil_setBalance', addressOf(key), wei);
+const pool = async (): Promise<Pooled[]> => {
+  const content = await chain.rpc<{ pending: Record<string, Record<string, Pooled>> }>('txpool_content');
+  return Object.values(content.pending).flatMap((byNonce) => Object.values(byNonce));
+};
+const nonceOf = async () =>
+  Number(await chain.rpc<string>('eth_getTransactionCount', addressOf(key), 'latest'));
+
+function start(options: Partial<TransactionsOptions> = {}, rpc?: Rpc): Transactions {
+  const { chainId } = network.domain;
+  const transactions = new Transactions({
+    store,
+    rpc: rpc ?? new Rpc({ url: anvil.url, chainId, contract: network.address }),
+    chainId,
+    privateKey: to0x(key),
+    log: { info: (_, msg) => void said.push(msg), warn: (_, msg) => void said.push(msg) },
+    metrics: new Metrics(),
+    maxFee: 100_000_000_000n,
+    bumpAfter: 60_000,
+    confirmations: 0,
+    lowBalance: 0n,
+    pollInterval: 20,
+    ...options,
+  });
+  running.push(transactions);
+  transactions.start();
+  return transactions;
+}
+
+/** A `register` that the contract takes. */
+async function registration(): Promise<{ purpose: string; to: string; data: string }> {
+  const { hash, args } = await network.requestArgs();
+  return { purpose: `register:${hash}`, to: network.address, data: encodeRegister(args) };
+}
+
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + 15_000; !(await holds()); ) {
+    if (Date.now() > deadline) throw new Error(`not within 15 s: ${what}; said ${said.join(' | ')}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+test('purposes are carried out in order, each once, however often they are submitted', async () => {
+  const transactions = start();
+  const [a, b] = [await registration(), await registration()];
+  for (const request of [a, b, a, b, a]) transactions.submit(request);
+  await until('both final', () => transactions.status(b.purpose)?.state === 'final');
+  transactions.submit(a);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(transactions.status(a.purpose)).toMatchObject({ state: 'final' });
+  expect(await nonceOf()).toBe(2);
+  expect(transactions.open()).toEqual([]);
+});
+
+test('a process that died after signing sends the same transaction again', async () => {
+  await chain.rpc('evm_setAutomine', false);
+  // The endpoint loses what is sent through it, as if the process had died before sending.
+  class Losing extends Rpc {
+    override async send(): Promise<void> {}
+  }
+  const { chainId } = network.domain;
+  const first = start({}, new Losing({ url: anvil.url, chainId, contract: network.address }));
+  const request = await registration();
+  first.submit(request);
+  await until('signed', () => first.status(request.purpose)?.state === 'sent');
+  const signed = first.status(request.purpose)?.hash;
+  await first.stop();
+
+  let ahead = 0;
+  const second = start({ now: () => Date.now() + ahead });
+  ahead = 20_000;
+  await until('sent again', async () => (await pool()).length === 1);
+  expect((await pool())[0]).toMatchObject({ hash: signed, nonce: '0x0' });
+  await chain.mine(1);
+  await until('final', () => second.status(request.purpose)?.state === 'final');
+  expect(await nonceOf()).toBe(1);
+});
+
+test('a transaction that is not mined is replaced at a higher fee and the same nonce, up to the ceiling', async () => {
+  await chain.rpc('evm_setAutomine', false);
+  const transactions = start({ bumpAfter: 50, maxFee: 8_000_000_000n });
+  const request = await registration();
+  transactions.submit(request);
+  await until('sent', async () => (await pool()).length === 1);
+  const [first] = await pool();
+  await until('replaced', async () => (await pool())[0]?.hash !== first!.hash);
+  await until('at the ceiling', async () => {
+    const before = (await pool())[0]!.hash;
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    return (await pool())[0]!.hash === before;
+  });
+  const [last, ...more] = await pool();
+  expect(more).toEqual([]);
+  expect(last!.nonce).toBe(first!.nonce);
+  expect(BigInt(last!.maxFeePerGas)).toBeGreaterThan(BigInt(first!.maxFeePerGas));
+  expect(BigInt(last!.maxFeePerGas)).toBeLessThanOrEqual(8_000_000_000n);
+  await chain.mine(1);
+  await until('final', () => transactions.status(request.purpose)?.state === 'final');
+  expect(transactions.status(request.purpose)?.hash).toBe(last!.hash);
+  expect(await nonceOf()).toBe(1);
+});
+
+test('what would revert is not sent; the contract’s own error is reported', async () => {
+  const transactions = start();
+  const request = await network.requestArgs();
+  transactions.submit({
+    purpose: `onboard:${request.hash}`,
+    to: network.address,
+    data: encodeOnboard(network.onboardArgs(request)),
+  });
+  await until('failed', () => transactions.status(`onboard:${request.hash}`)?.state === 'failed');
+  const status = transactions.status(`onboard:${request.hash}`);
+  expect(status).toMatchObject({ code: 'TX_WOULD_REVERT', hash: undefined });
+  expect(status?.message).toContain(`RequestNotOpen(requestHash ${request.hash})`);
+  expect(await nonceOf()).toBe(0);
+
+  // It holds up nothing.
+  const good = await registration();
+  transactions.submit(good);
+  await until('final', () => transactions.status(good.purpose)?.state === 'final');
+});
+
+test('an estimate that fails only because the endpoint is behind is asked again', async () => {
+  const transactions = start();
+  const request = await network.requestArgs();
+  const purpose = `onboard:${request.hash}`;
+  transactions.submit({ purpose, to: network.address, data: encodeOnboard(network.onboardArgs(request)) });
+  await until('waits', () => transactions.status(purpose)?.code === 'TX_WOULD_REVERT');
+  await network.asStranger(encodeRegister(request.args));
+  await until('final', () => transactions.status(purpose)?.state === 'final');
+  expect(transactions.status(purpose)?.code).toBeUndefined();
+});
+
+test('without money it waits and says so, and goes on once there is some', async () => {
+  await fund('0x0');
+  let ahead = 0;
+  const transactions = start({ lowBalance: 1n, now: () => Date.now() + ahead });
+  const request = await registration();
+  transactions.submit(request);
+  await until('no funds', () => transactions.status(request.purpose)?.code === 'TX_NO_FUNDS');
+  expect(said).toContain('the gas key runs low: send it some ether');
+  await fund('0x8ac7230489e80000');
+  ahead = 60_000;
+  await until('final', () => transactions.status(request.purpose)?.state === 'final');
+});
+
+test('above the fee ceiling nothing is sent', async () => {
+  const transactions = start({ maxFee: 1000n });
+  const request = await registration();
+  transactions.submit(request);
+  await until('waits', () => transactions.status(request.purpose)?.code === 'TX_FEE_CEILING');
+  expect(await nonceOf()).toBe(0);
+});
+
+test('a transaction that a re-org dropped is sent again, as it was', async () => {
+  const snapshot = await chain.rpc<string>('evm_snapshot');
+  let ahead = 0;
+  const transactions = start({ confirmations: 3, now: () => Date.now() + ahead });
+  const request = await registration();
+  transactions.submit(request);
+  await until('mined', () => transactions.status(request.purpose)?.state === 'mined');
+  const { hash } = transactions.status(request.purpose)!;
+  await chain.rpc('evm_revert', snapshot);
+  await chain.rpc('evm_setAutomine', false);
+  await fund('0x8ac7230489e80000');
+  await chain.mine(10);
+  await until('noticed', () => said.includes('the chain was re-organised: sending it again'));
+  ahead = 20_000;
+  await until('in the pool', async () => (await pool()).some((pooled) => pooled.hash === hash));
+  await chain.mine(5);
+  await until('final', () => transactions.status(request.purpose)?.state === 'final');
+  expect(await nonceOf()).toBe(1);
+});
+
+test('when someone else used the nonce, another is taken, but only after a while', async () => {
+  class Losing extends Rpc {
+    lose = true;
+    override async send(raw: string): Promise<void> {
+      if (!this.lose) await super.send(raw);
+    }
+  }
+  const rpc = new Losing({ url: anvil.url, chainId: network.domain.chainId, contract: network.address });
+  let ahead = 0;
+  const transactions = start({ now: () => Date.now() + ahead }, rpc);
+  const request = await registration();
+  transactions.submit(request);
+  await until('signed', () => transactions.status(request.purpose)?.state === 'sent');
+  await chain.rpc('anvil_setNonce', addressOf(key), '0x1');
+  rpc.lose = false;
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(transactions.status(request.purpose)?.state).toBe('sent');
+  ahead = 200_000;
+  await until('final', () => transactions.status(request.purpose)?.state === 'final');
+  expect(await nonceOf()).toBe(2);
+});
+
+test('a key that is none is refused without being quoted', () => {
+  const bad = `0x${'00'.repeat(32)}`;
+  expect(() => start({ privateKey: bad })).toThrowError(
+    expect.objectContaining({ code: 'GAS_KEY', message: expect.not.stringContaining(bad) }),
+  );
+});

@@ -1,0 +1,218 @@
+/**
+ * Starts a VM and ends it. The one place of the host that spawns QEMU.
+ *
+ * Everything that belongs to one VM lies in its state folder: sockets, console log, the data disk if it was asked for.
+ * QEMU is bound to this process by the kernel's parent-death signal (set by setpriv, which then becomes QEMU), so that a
+ * host process that is killed leaves no VM behind that still answers for the network.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdir, open, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join, resolve } from 'node:path';
+import { qemuDataArguments, toolCommand } from '../../lib/framework/tool-root.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { openImage, registersOf, type Shape } from './image.ts';
+import { type Probe, probeAccelerator } from './probe.ts';
+import { type Accelerator, type PortForward, qemuArguments } from './qemu.ts';
+import { qmpCommand } from './qmp.ts';
+import { startQuotingService } from './quoting.ts';
+
+/** The guest's ports that a host forwards. */
+export const guestPorts = { tls: 443, replicator: 7600 } as const;
+
+export interface VmOptions {
+  /** `build/image-<flavour>`. */
+  readonly imageFolder: string;
+  /** Holds network.json, host.json and container archives; the guest sees it read-only. */
+  readonly hostVolume: string;
+  /** This VM's own: created when missing. One running VM at a time. */
+  readonly stateFolder: string;
+  /** The host's identity as a simulated platform: one file for all VMs of a host. */
+  readonly platformStateFile: string;
+  /** image.json's default shape when absent. Another shape has another measurement. */
+  readonly shape?: Shape;
+  /** Ports on 127.0.0.1; a free one is taken for each that is absent. */
+  readonly ports?: { readonly tls?: number; readonly replicator?: number };
+  /** The data disk; `createMiB` makes a sparse one of that size if there is none. Default: no disk. */
+  readonly dataDisk?: { readonly path: string; readonly createMiB?: number };
+  /** Found by `probeAccelerator` when absent. */
+  readonly accelerator?: Accelerator;
+  /** Lines for the log: what was chosen, and why. */
+  readonly log?: (message: string) => void;
+}
+
+/** A running VM. */
+export interface Vm {
+  readonly pid: number;
+  readonly accelerator: Accelerator;
+  /** Ports on 127.0.0.1. */
+  readonly ports: { readonly tls: number; readonly replicator: number };
+  /** What the VM's serial console prints, appended as it comes. */
+  readonly consoleLog: string;
+  /** The dev flavour's root shell: a Unix socket. */
+  readonly shellSocket?: string;
+  /** SHA-256 of the simulated platform's id, hex: what the network's owner allows. */
+  readonly platformId: string;
+  /** Resolves when QEMU has ended, however it did, and its quoting service is closed. */
+  readonly exited: Promise<VmExit>;
+  /**
+   * Tells QEMU to flush the disks and quit; kills it after `graceMs` (5 s). For the guest it is a power cut, which is
+   * what a guest that trusts no host has to survive anyway.
+   */
+  stop(graceMs?: number): Promise<VmExit>;
+  /** Ends QEMU at once, as pulling the plug. */
+  kill(): Promise<VmExit>;
+}
+
+export interface VmExit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+/**
+ * Starts a VM; resolves once QEMU runs (the guest needs its time after that).
+ * @throws DstackError IMAGE_MISSING, IMAGE_INVALID, TOOL_MISSING, DISK_MISSING, VM_START with what QEMU said.
+ */
+export async function startVm(options: VmOptions): Promise<Vm> {
+  const log = options.log ?? (() => {});
+  const image = await openImage(resolve(options.imageFolder));
+  const shape = options.shape ?? image.manifest.defaultShape;
+  const folder = resolve(options.stateFolder);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const consoleLog = join(folder, 'console.log');
+  const quotingSocket = join(folder, 'quote.sock');
+  const qmpSocket = join(folder, 'qmp.sock');
+  const dev = image.manifest.flavour === 'dev';
+  const shellSocket = join(folder, 'shell.sock');
+  await Promise.all([consoleLog, qmpSocket, shellSocket].map((file) => rm(file, { force: true })));
+  if (options.dataDisk !== undefined) await ensureDisk(options.dataDisk, log);
+
+  const probe: Probe =
+    options.accelerator === undefined
+      ? await probeAccelerator(image)
+      : { accelerator: options.accelerator, why: 'it was asked for' };
+  log(`${probe.accelerator}: ${probe.why}`);
+  const ports = {
+    tls: options.ports?.tls ?? (await freePort()),
+    replicator: options.ports?.replicator ?? (await freePort()),
+  };
+  const forwards: PortForward[] = [
+    { host: ports.tls, guest: guestPorts.tls },
+    { host: ports.replicator, guest: guestPorts.replicator },
+  ];
+
+  // Before QEMU, which connects to it; and anew for each QEMU, as a reset zeroes a machine's registers.
+  const quoting = await startQuotingService({
+    socketPath: quotingSocket,
+    registers: await registersOf(image, shape),
+    platformStateFile: resolve(options.platformStateFile),
+  });
+  const qemu = spawnQemu([
+    ...qemuDataArguments(),
+    ...qemuArguments({
+      image,
+      shape,
+      accelerator: probe.accelerator,
+      hostVolume: resolve(options.hostVolume),
+      ...(options.dataDisk && { dataDisk: resolve(options.dataDisk.path) }),
+      ports: forwards,
+      quotingSocket,
+      qmpSocket,
+      consoleLog,
+      ...(dev && { shellSocket }),
+    }),
+  ]);
+  const exited = ended(qemu).finally(() => quoting.close());
+  await started(qemu, qmpSocket, exited);
+  const kill = () => {
+    qemu.kill('SIGKILL');
+    return exited;
+  };
+  return {
+    pid: qemu.pid!,
+    accelerator: probe.accelerator,
+    ports,
+    consoleLog,
+    ...(dev && { shellSocket }),
+    platformId: quoting.platformId,
+    exited,
+    kill,
+    stop: async (graceMs = 5000) => {
+      const timer = setTimeout(kill, graceMs);
+      await qmpCommand(qmpSocket, 'quit').catch(kill);
+      return await exited.finally(() => clearTimeout(timer));
+    },
+  };
+}
+
+function spawnQemu(args: readonly string[]): ChildProcess {
+  const tool = toolCommand('qemu-system-x86_64', args);
+  // setpriv replaces itself by QEMU: the pid is QEMU's. It is part of util-linux, which Debian and Ubuntu always have.
+  return spawn('setpriv', ['--pdeathsig', 'KILL', '--', tool.command, ...tool.args], {
+    env: { ...process.env, ...tool.env },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+}
+
+function ended(qemu: ChildProcess): Promise<VmExit> {
+  return new Promise((resolve) => {
+    qemu.on('exit', (code, signal) => resolve({ code, signal }));
+    qemu.on('error', () => resolve({ code: null, signal: null }));
+  });
+}
+
+/** Waits until QEMU's control socket is there; throws with QEMU's words when it ends first. */
+async function started(qemu: ChildProcess, qmpSocket: string, exited: Promise<VmExit>): Promise<void> {
+  let said = '';
+  qemu.stderr?.on('data', (chunk: Buffer) => {
+    said = (said + chunk.toString('utf8')).slice(-4096);
+  });
+  qemu.on('error', (error) => {
+    said += error.message;
+  });
+  let over = false;
+  void exited.then(() => {
+    over = true;
+  });
+  while (!existsSync(qmpSocket)) {
+    if (over) throw new DstackError('VM_START', `QEMU did not start: ${said.trim() || 'it said nothing'}`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
+
+async function ensureDisk(
+  disk: { readonly path: string; readonly createMiB?: number },
+  log: (message: string) => void,
+): Promise<void> {
+  if (existsSync(disk.path)) return;
+  if (disk.createMiB === undefined) {
+    throw new DstackError(
+      'DISK_MISSING',
+      `there is no disk ${disk.path}, and createMiB does not ask for one`,
+    );
+  }
+  const file = await open(disk.path, 'wx', 0o600);
+  await file.truncate(disk.createMiB * 2 ** 20);
+  await file.close();
+  log(`${disk.path}: a new, empty disk of ${disk.createMiB} MiB`);
+}
+
+/** A port that was free a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new DstackError('PORT_INVALID', 'no free port');
+  return address.port;
+}
+
+/** The end of a console log, for error messages. */
+export async function consoleTail(vm: Pick<Vm, 'consoleLog'>, lines = 30): Promise<string> {
+  const text = existsSync(vm.consoleLog) ? await readFile(vm.consoleLog, 'utf8') : '';
+  return text.split('\n').slice(-lines).join('\n');
+}

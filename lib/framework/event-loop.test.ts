@@ -1,0 +1,336 @@
+import { afterEach, expect, test } from 'vitest';
+import { DstackError } from '../protocol/errors.ts';
+import { EventLoop, type EventLoopOptions, type LogSource } from './event-loop.ts';
+import {
+  type ContractLog,
+  type EventHandler,
+  Retryable,
+  type TransactionRequest,
+  type Verdict,
+} from './handler.ts';
+import { openStore, type Store } from './store.ts';
+
+const word = (n: number): string => `0x${n.toString(16).padStart(64, '0')}`;
+const TOPIC = word(0xabc);
+
+/** A chain whose blocks can be replaced. */
+class TestChain implements LogSource {
+  height = 10;
+  fork = 0;
+  forkedAt = Number.POSITIVE_INFINITY;
+  entries: ContractLog[] = [];
+  ranges: [number, number][] = [];
+
+  add(block: number, value: number): void {
+    const hash = this.hashOf(block);
+    this.entries.push({
+      blockNumber: block,
+      blockHash: hash,
+      transactionHash: word(value),
+      logIndex: 0,
+      topics: [TOPIC],
+      data: word(value),
+    });
+  }
+
+  hashOf(block: number): string {
+    return word(block * 1000 + (block >= this.forkedAt ? this.fork : 0));
+  }
+
+  async head(): Promise<number> {
+    return this.height;
+  }
+  async blockHash(block: number): Promise<string | undefined> {
+    return block <= this.height ? this.hashOf(block) : undefined;
+  }
+  async logs(from: number, to: number, topics: readonly string[]): Promise<ContractLog[]> {
+    this.ranges.push([from, to]);
+    return this.entries.filter(
+      ({ blockNumber, blockHash, topics: own }) =>
+        blockNumber >= from &&
+        blockNumber <= to &&
+        blockHash === this.hashOf(blockNumber) &&
+        topics.includes(own[0]!),
+    );
+  }
+}
+
+const loops: EventLoop[] = [];
+afterEach(async () => {
+  await Promise.all(loops.splice(0).map((loop) => loop.stop()));
+});
+
+interface World {
+  chain: TestChain;
+  store: Store;
+  asked: string[];
+  submitted: TransactionRequest[];
+  said: string[];
+  handler: EventHandler<string>;
+  options: Partial<EventLoopOptions>;
+  answer: (body: unknown) => Promise<unknown>;
+  submit: (transaction: TransactionRequest) => Promise<void>;
+}
+
+/** By default: each event is a request whose response is one transaction. */
+function newWorld(): World {
+  const world: World = {
+    chain: new TestChain(),
+    store: openStore(':memory:'),
+    asked: [],
+    submitted: [],
+    said: [],
+    handler: {
+      name: 'test',
+      topic: TOPIC,
+      decode: (log) => log.data,
+      request: async (event): Promise<Verdict> => ({ kind: 'request', path: '/do', body: event }),
+      settle: async (response) => [
+        { kind: 'transaction', purpose: `pay:${response}`, to: '0x00', data: '0x' },
+      ],
+    },
+    options: {},
+    answer: async (body) => body,
+    submit: async (transaction) => void world.submitted.push(transaction),
+  };
+  return world;
+}
+
+function run(world: World): EventLoop {
+  const tell = (_fields: object, msg: string) => void world.said.push(msg);
+  const loop = new EventLoop({
+    store: world.store,
+    source: world.chain,
+    enclave: {
+      request: async (_path, body) => {
+        world.asked.push(String(body));
+        return world.answer(body);
+      },
+    },
+    host: { submit: (transaction) => world.submit(transaction), publish: async () => {} },
+    handlers: [world.handler],
+    log: { info: tell, warn: tell },
+    startBlock: async () => 1,
+    confirmations: 0,
+    pollInterval: 5,
+    ...world.options,
+  });
+  loops.push(loop);
+  loop.start();
+  return loop;
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  for (const deadline = Date.now() + 5000; !holds(); ) {
+    if (Date.now() > deadline) throw new Error('not within 5 s');
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+/** Long enough for several polls. */
+const settle = () => new Promise((resolve) => setTimeout(resolve, 60));
+
+test('an event becomes a request, its response effects, once; also for a loop that starts anew', async () => {
+  const world = newWorld();
+  world.chain.add(3, 7);
+  const loop = run(world);
+  await until(() => loop.cursor() === 10 && loop.open().length === 0);
+  expect(world.submitted).toEqual([{ purpose: `pay:${word(7)}`, to: '0x00', data: '0x' }]);
+  await loop.stop();
+
+  world.chain.height = 12;
+  world.chain.add(12, 8);
+  const again = run(world);
+  await until(() => again.cursor() === 12 && again.open().length === 0);
+  expect(world.asked).toEqual([word(7), word(8)]);
+  expect(world.chain.ranges.at(-1)).toEqual([11, 12]);
+});
+
+test('only blocks that are deep enough are looked at, in bounded ranges', async () => {
+  const world = newWorld();
+  world.options = { confirmations: 3, maxRange: 4 };
+  world.chain.add(8, 7);
+  const loop = run(world);
+  await until(() => loop.cursor() === 7);
+  await settle();
+  expect(world.chain.ranges).toEqual([
+    [1, 4],
+    [5, 7],
+  ]);
+  expect(world.asked).toEqual([]);
+  world.chain.height = 11;
+  await until(() => world.submitted.length === 1);
+});
+
+test('effects that were stored are carried out after a crash, without asking the enclave again', async () => {
+  const world = newWorld();
+  world.chain.add(3, 7);
+  let reached = false;
+  // The process "dies" in the middle of the effect: it never returns.
+  world.submit = () => {
+    reached = true;
+    return new Promise(() => {});
+  };
+  run(world);
+  await until(() => reached);
+  loops.pop();
+
+  world.submit = async (transaction) => void world.submitted.push(transaction);
+  run(world);
+  await until(() => world.submitted.length === 1);
+  expect(world.asked).toHaveLength(1);
+});
+
+test('after a re-org the last blocks are looked at again: what moved is handled again, what stayed is not', async () => {
+  const world = newWorld();
+  world.chain.add(4, 1);
+  world.chain.add(9, 2);
+  const loop = run(world);
+  await until(() => world.submitted.length === 2);
+
+  world.chain.fork = 1;
+  world.chain.forkedAt = 8;
+  world.chain.height = 11;
+  world.chain.add(10, 2);
+  world.chain.add(11, 3);
+  await until(() => loop.cursor() === 11 && world.submitted.length === 4);
+  await settle();
+  expect(world.asked).toEqual([word(1), word(2), word(2), word(3)]);
+});
+
+test('what may pass is tried again, a refusal is not, what nobody foresaw is a few times', async () => {
+  const world = newWorld();
+  let clock = 0;
+  world.options = { now: () => (clock += 60_000), maxAttempts: 4 };
+  world.chain.add(2, 1);
+  world.chain.add(3, 2);
+  world.chain.add(4, 3);
+  let tries = 0;
+  world.answer = async (body) => {
+    if (body === word(1)) throw new DstackError('REFUSED', 'no');
+    if (body === word(2)) throw new TypeError('a bug');
+    tries += 1;
+    if (tries < 7) throw new Retryable('BUSY', 'later');
+    return body;
+  };
+  const loop = run(world);
+  await until(() => world.submitted.length === 1 && loop.open().length === 0);
+  const count = (n: number) => world.asked.filter((body) => body === word(n)).length;
+  expect([count(1), count(2), count(3)]).toEqual([1, 4, 7]);
+  expect(world.said).toContain('test given up: REFUSED: no');
+});
+
+test('a failing retry waits longer each time', async () => {
+  const world = newWorld();
+  let clock = 0;
+  const at: number[] = [];
+  world.options = { now: () => clock };
+  world.chain.add(2, 1);
+  world.answer = async () => {
+    at.push(clock);
+    throw new Retryable('BUSY', 'later');
+  };
+  run(world);
+  for (; clock < 40_000; clock += 500) await new Promise((resolve) => setTimeout(resolve, 8));
+  const pauses = at.slice(1).map((time, index) => time - at[index]!);
+  expect(pauses.slice(0, 4)).toEqual([1000, 2000, 4000, 8000]);
+});
+
+test('a handler may wait, is woken, and may skip', async () => {
+  const world = newWorld();
+  world.chain.add(2, 1);
+  world.chain.add(3, 2);
+  let there = false;
+  world.options = { pollInterval: 60_000 };
+  world.handler.request = async (event): Promise<Verdict> => {
+    if (event === word(2)) return { kind: 'skip', reason: 'not ours' };
+    return there ? { kind: 'request', path: '/do', body: event } : { kind: 'wait', reason: 'the message' };
+  };
+  const loop = run(world);
+  await until(() => loop.open().length === 1 && loop.open()[0]!.reason === 'the message');
+  there = true;
+  loop.wake();
+  await until(() => world.submitted.length === 1);
+  expect(world.asked).toEqual([word(1)]);
+});
+
+test('waiting writes nothing, and asks less often the longer it takes', async () => {
+  const world = newWorld();
+  let clock = 0;
+  let looks = 0;
+  world.chain.add(2, 1);
+  world.options = { now: () => clock };
+  world.handler.request = async (): Promise<Verdict> => {
+    looks += 1;
+    return { kind: 'wait', reason: 'the message' };
+  };
+  let writes = 0;
+  const put = world.store.batch.bind(world.store);
+  world.store.batch = (operations) => {
+    writes += 1;
+    put(operations);
+  };
+  const loop = run(world);
+  await until(() => loop.open()[0]?.reason === 'the message');
+  const before = writes;
+  for (; clock < 100_000; clock += 1000) await new Promise((resolve) => setTimeout(resolve, 8));
+  expect(writes).toBe(before);
+  // Every second at first, every five in the end.
+  expect(looks).toBeGreaterThan(20);
+  expect(looks).toBeLessThan(60);
+});
+
+test('a refused request is put differently if the handler can', async () => {
+  const world = newWorld();
+  world.chain.add(2, 1);
+  const versions = ['bad', 'good'];
+  world.handler.request = async () => ({ kind: 'request', path: '/do', body: versions[0] });
+  world.handler.refused = async () => {
+    versions.shift();
+    return versions.length > 0;
+  };
+  world.answer = async (body) => {
+    if (body === 'bad') throw new DstackError('REFUSED', 'no');
+    return body;
+  };
+  run(world);
+  await until(() => world.submitted.length === 1);
+  expect(world.asked).toEqual(['bad', 'good']);
+});
+
+test('with too many open jobs the cursor stands still, and nothing is lost', async () => {
+  const world = newWorld();
+  world.options = { maxJobs: 2, maxRange: 1 };
+  for (let block = 1; block <= 6; block += 1) world.chain.add(block, block);
+  let open = false;
+  world.handler.request = async (event): Promise<Verdict> =>
+    open ? { kind: 'request', path: '/do', body: event } : { kind: 'wait', reason: 'the gate' };
+  const loop = run(world);
+  await settle();
+  expect(loop.open()).toHaveLength(2);
+  expect(loop.cursor()).toBe(2);
+  open = true;
+  loop.wake();
+  await until(() => world.submitted.length === 6);
+});
+
+test('a chain that fails, and a log that is not the event, stop nothing', async () => {
+  const world = newWorld();
+  world.chain.add(2, 1);
+  world.chain.add(3, 2);
+  world.handler.decode = (log) => {
+    if (log.data === word(1)) throw new DstackError('EVENT', 'not one');
+    return log.data;
+  };
+  const logs = world.chain.logs.bind(world.chain);
+  let failures = 3;
+  world.chain.logs = async (...range) => {
+    failures -= 1;
+    if (failures >= 0) throw new Retryable('RPC_UNREACHABLE', 'gone');
+    return logs(...range);
+  };
+  run(world);
+  await until(() => world.submitted.length === 1);
+  expect(world.asked).toEqual([word(2)]);
+  // Said once, not at every poll.
+  expect(world.said.filter((line) => line.includes('RPC_UNREACHABLE'))).toHaveLength(1);
+});

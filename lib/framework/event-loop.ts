@@ -1,0 +1,410 @@
+/**
+ * Runs handlers over a contract's logs.
+ *
+ * What is durable, and when: the cursor moves in the same batch that stores the jobs of the blocks it moves over, so no
+ * event is lost; a job's effects are stored before the first is carried out, and the job is deleted after the last, so
+ * none is forgotten. Effects may be carried out twice after a crash; Host makes that harmless. A request to the
+ * enclave may be repeated too; enclaves are written for that.
+ *
+ * Re-orgs: logs are taken `confirmations` deep. If the block at the cursor is another one later, the loop goes back
+ * `rewind` blocks; an event that moved has a new id and is handled again, which is harmless because handlers read state.
+ */
+import { type Static, Type } from 'typebox';
+import { codeOf, DstackError } from '../protocol/errors.ts';
+import { GossipMessageSchema } from '../protocol/onboarding-messages.ts';
+import { Count, Strict, Word0x } from '../protocol/schema.ts';
+import {
+  type ContractLog,
+  type Effect,
+  type Enclave,
+  type EventHandler,
+  type Host,
+  Retryable,
+} from './handler.ts';
+import { type Store, type StoreOperation, Table } from './store.ts';
+
+/** Where logs come from. Replies are expected to be bounded and checked by the implementation. */
+export interface LogSource {
+  /** The newest block's number. */
+  head(): Promise<number>;
+  /** The hash of a block, undefined when there is none of that number. */
+  blockHash(number: number): Promise<string | undefined>;
+  /** Logs of the contract with one of `topics` as topic 0, from and to inclusive. */
+  logs(from: number, to: number, topics: readonly string[]): Promise<ContractLog[]>;
+}
+
+/** Where the loop tells what it does: one line per change, never per poll. */
+export interface LoopLog {
+  info(fields: object, msg: string): void;
+  warn(fields: object, msg: string): void;
+}
+
+export interface EventLoopOptions {
+  store: Store;
+  source: LogSource;
+  enclave: Enclave;
+  host: Host;
+  // biome-ignore lint/suspicious/noExplicitAny: handlers of different events in one list; each E stays inside its handler
+  handlers: readonly EventHandler<any>[];
+  log: LoopLog;
+  /** The first block to look at when there is no cursor yet. */
+  startBlock(head: number): Promise<number>;
+  /** Blocks on top of an event before it is handled. */
+  confirmations: number;
+  /** How often the chain is asked, milliseconds. */
+  pollInterval: number;
+  /** Blocks asked for at once. */
+  maxRange?: number;
+  /** Jobs held at once; the cursor stands still while there are so many. */
+  maxJobs?: number;
+  /** How far to go back after a re-org, blocks. */
+  rewind?: number;
+  /** After so many errors that nobody foresaw a job is given up. */
+  maxAttempts?: number;
+  /** Jobs worked on at the same time. */
+  concurrency?: number;
+  now?: () => number;
+}
+
+const LogSchema = Strict({
+  blockNumber: Count,
+  blockHash: Word0x,
+  transactionHash: Word0x,
+  logIndex: Count,
+  topics: Type.Array(Word0x, { maxItems: 4 }),
+  data: Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 64 * 1024 }),
+});
+
+const EffectSchema = Type.Union([
+  Strict({
+    kind: Type.Literal('transaction'),
+    purpose: Type.String({ maxLength: 200 }),
+    to: Type.String({ maxLength: 42 }),
+    data: Type.String({ maxLength: 256 * 1024 }),
+  }),
+  Strict({ kind: Type.Literal('gossip'), message: GossipMessageSchema }),
+]);
+
+const JobSchema = Strict({
+  handler: Type.String({ maxLength: 64 }),
+  log: LogSchema,
+  firstSeen: Count,
+  notBefore: Count,
+  attempts: Count,
+  /** Present once the enclave answered: only these are left to do. */
+  effects: Type.Optional(Type.Array(EffectSchema, { maxItems: 16 })),
+  /** Why it is not done yet, for the operator. */
+  reason: Type.Optional(Type.String({ maxLength: 500 })),
+});
+type Job = Static<typeof JobSchema>;
+
+const CursorSchema = Strict({ block: Count, hash: Type.String({ maxLength: 66 }) });
+const DoneSchema = Strict({ block: Count });
+
+/** A job as the operator sees it. */
+export interface OpenJob {
+  handler: string;
+  block: number;
+  transaction: string;
+  attempts: number;
+  reason: string;
+}
+
+const WAIT_MIN_MS = 1000;
+const WAIT_MAX_MS = 15_000;
+const BACKOFF_MAX_MS = 15_000;
+
+export class EventLoop {
+  readonly #options: Required<EventLoopOptions>;
+  readonly #jobs: Table<typeof JobSchema>;
+  readonly #done: Table<typeof DoneSchema>;
+  readonly #cursor: Table<typeof CursorSchema>;
+  readonly #running = new Set<string>();
+  #stopped = false;
+  #loop: Promise<void> | undefined;
+  #wake: () => void = () => {};
+  readonly #problems = new Map<string, string>();
+  /** When jobs that wait are looked at again; after a restart that is at once. */
+  readonly #waitUntil = new Map<string, number>();
+  #impatient = false;
+  #polledAt: number | undefined;
+
+  constructor(options: EventLoopOptions) {
+    this.#options = {
+      maxRange: 2000,
+      maxJobs: 2000,
+      rewind: 64,
+      maxAttempts: 20,
+      concurrency: 4,
+      now: Date.now,
+      ...options,
+    };
+    this.#jobs = new Table(options.store, 'loop/job/', JobSchema);
+    this.#done = new Table(options.store, 'loop/done/', DoneSchema);
+    this.#cursor = new Table(options.store, 'loop/', CursorSchema);
+  }
+
+  /** Starts polling; errors of the chain are logged and tried again, never thrown. */
+  start(): void {
+    this.#loop ??= this.#run();
+  }
+
+  /** Resolves when nothing of the loop runs any more. What was unfinished is in the store. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#wake();
+    await this.#loop;
+  }
+
+  /** Something changed: look at waiting jobs now instead of at the next poll. */
+  wake(): void {
+    this.#impatient = true;
+    this.#wake();
+  }
+
+  open(): OpenJob[] {
+    return this.#jobs.list({ limit: 100 }).map(({ value }) => ({
+      handler: value.handler,
+      block: value.log.blockNumber,
+      transaction: value.log.transactionHash,
+      attempts: value.attempts,
+      reason: value.reason ?? 'not looked at yet',
+    }));
+  }
+
+  /** The last block whose events are stored; undefined before the first poll. */
+  cursor(): number | undefined {
+    return this.#cursor.get('cursor')?.block;
+  }
+
+  /** When the chain was last read to its end, Unix milliseconds; undefined before the first time. */
+  polledAt(): number | undefined {
+    return this.#polledAt;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      await this.#guarded('reading the chain', () => this.#collect());
+      await this.#guarded('working on events', () => this.#work());
+      if (this.#stopped) break;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, this.#options.pollInterval);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+  }
+
+  /** A step may fail for any reason outside; the loop goes on, and says each new problem once. */
+  async #guarded(what: string, step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+      if (this.#problems.delete(what)) this.#options.log.info({}, `${what} works again`);
+    } catch (error) {
+      const problem = `${codeOf(error)}: ${(error as Error).message}`;
+      if (problem !== this.#problems.get(what)) {
+        this.#options.log.warn({ code: codeOf(error) }, `${what} failed, trying again: ${problem}`);
+      }
+      this.#problems.set(what, problem);
+    }
+  }
+
+  /** Stores a job for every new event, together with the cursor that moved past it. */
+  async #collect(): Promise<void> {
+    const { source, confirmations, maxRange, maxJobs, rewind, startBlock, log } = this.#options;
+    const safe = Math.max(0, (await source.head()) - confirmations);
+    let cursor = this.#cursor.get('cursor');
+    if (
+      cursor !== undefined &&
+      cursor.block <= safe &&
+      (await source.blockHash(cursor.block)) !== cursor.hash
+    ) {
+      log.warn({ block: cursor.block }, 'the chain was re-organised: looking at its last blocks again');
+      cursor = { block: Math.max(0, cursor.block - rewind), hash: '' };
+    }
+    let from = cursor === undefined ? Math.max(0, await startBlock(safe)) : cursor.block + 1;
+    while (from <= safe && !this.#stopped) {
+      if (this.#jobs.count() >= maxJobs) return;
+      const to = Math.min(safe, from + maxRange - 1);
+      // The hash is read before the logs: if a re-org comes between, the next poll sees another hash and goes back.
+      const hash = await source.blockHash(to);
+      if (hash === undefined) return;
+      const logs = await source.logs(
+        from,
+        to,
+        this.#options.handlers.map((handler) => handler.topic),
+      );
+      this.#options.store.batch([
+        ...logs.flatMap((entry) => this.#jobOf(entry)),
+        this.#cursor.putting('cursor', { block: to, hash }),
+        ...this.#forgettable(to),
+      ]);
+      from = to + 1;
+    }
+    this.#polledAt = this.#options.now();
+  }
+
+  #jobOf(log: ContractLog): StoreOperation[] {
+    const handler = this.#options.handlers.find((candidate) => candidate.topic === log.topics[0]);
+    const id = eventId(log);
+    if (handler === undefined || this.#done.get(id) !== undefined || this.#jobs.get(id) !== undefined)
+      return [];
+    const job: Job = {
+      handler: handler.name,
+      log: { ...log, topics: [...log.topics] },
+      firstSeen: this.#options.now(),
+      notBefore: 0,
+      attempts: 0,
+    };
+    return [this.#jobs.putting(id, job)];
+  }
+
+  /** Marks of handled events too old for any re-org that the loop goes back for. */
+  #forgettable(block: number): StoreOperation[] {
+    const horizon = block - 2 * this.#options.rewind - this.#options.maxRange;
+    return this.#done
+      .list({ limit: 500 })
+      .filter(({ value }) => value.block < horizon)
+      .map(({ id }) => this.#done.deleting(id));
+  }
+
+  /** Works off what is due, a few at a time. */
+  async #work(): Promise<void> {
+    const now = this.#options.now();
+    const impatient = this.#impatient;
+    this.#impatient = false;
+    const due = this.#jobs
+      .list({ limit: this.#options.maxJobs })
+      .filter(
+        ({ id, value }) => value.notBefore <= now && (impatient || (this.#waitUntil.get(id) ?? 0) <= now),
+      );
+    const queue = due.values();
+    const worker = async () => {
+      for (const { id, value } of queue) {
+        if (this.#stopped) return;
+        if (this.#running.has(id)) continue;
+        this.#running.add(id);
+        try {
+          await this.#advance(id, value);
+        } finally {
+          this.#running.delete(id);
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: this.#options.concurrency }, worker));
+  }
+
+  async #advance(id: string, job: Job): Promise<void> {
+    try {
+      const effects = job.effects ?? (await this.#effectsOf(id, job));
+      if (effects === undefined) return;
+      if (job.effects === undefined) this.#jobs.put(id, { ...job, effects });
+      for (const effect of effects) await this.#carryOut(effect);
+      this.#finish(id, job, 'done');
+    } catch (error) {
+      await this.#failed(id, job, error);
+    }
+  }
+
+  /** Undefined when there is nothing to carry out now; the job is then waiting or finished. */
+  async #effectsOf(id: string, job: Job): Promise<Effect[] | undefined> {
+    const handler = this.#options.handlers.find((candidate) => candidate.name === job.handler);
+    if (handler === undefined)
+      throw new DstackError('LOOP_NO_HANDLER', `nothing handles ${job.handler} any more`);
+    const event = handler.decode(job.log);
+    const verdict = await handler.request(event, { log: job.log, age: this.#options.now() - job.firstSeen });
+    if (verdict.kind === 'skip') {
+      this.#finish(id, job, verdict.reason);
+      return undefined;
+    }
+    if (verdict.kind === 'wait') {
+      this.#wait(id, job, verdict.reason);
+      return undefined;
+    }
+    return handler.settle(await this.#options.enclave.request(verdict.path, verdict.body), event);
+  }
+
+  /** Asks again later, the later the longer it took already. Only what changed is written: waiting is not an act. */
+  #wait(id: string, job: Job, reason: string): void {
+    const now = this.#options.now();
+    const pause = Math.min(WAIT_MAX_MS, Math.max(WAIT_MIN_MS, (now - job.firstSeen) / 20));
+    this.#waitUntil.set(id, now + pause);
+    if (job.reason === clip(reason) && job.attempts === 0) return;
+    this.#jobs.put(id, { ...job, attempts: 0, reason: clip(reason) });
+    this.#options.log.info({ handler: job.handler, block: job.log.blockNumber }, `waiting: ${reason}`);
+  }
+
+  /** Whether the handler can put its request in another way after this refusal. */
+  async #hasAnother(job: Job, error: DstackError): Promise<boolean> {
+    const handler = this.#options.handlers.find((candidate) => candidate.name === job.handler);
+    if (handler?.refused === undefined || job.effects !== undefined) return false;
+    try {
+      return await handler.refused(handler.decode(job.log), error);
+    } catch {
+      return false;
+    }
+  }
+
+  async #carryOut(effect: Effect): Promise<void> {
+    if (effect.kind === 'gossip') await this.#options.host.publish(effect.message);
+    else await this.#options.host.submit({ purpose: effect.purpose, to: effect.to, data: effect.data });
+  }
+
+  #finish(id: string, job: Job, reason: string): void {
+    this.#close(id, job);
+    this.#options.log.info({ handler: job.handler, block: job.log.blockNumber }, `${job.handler}: ${reason}`);
+  }
+
+  #close(id: string, job: Job): void {
+    this.#waitUntil.delete(id);
+    this.#options.store.batch([
+      this.#jobs.deleting(id),
+      this.#done.putting(id, { block: job.log.blockNumber }),
+    ]);
+  }
+
+  /**
+   * Typed refusals are final. What may pass is tried for as long as the handler wants it: its next `request` can skip.
+   * What nobody foresaw is tried a bounded number of times.
+   */
+  async #failed(id: string, job: Job, error: unknown): Promise<void> {
+    const current = this.#jobs.get(id) ?? job;
+    const reason = `${codeOf(error)}: ${(error as Error).message}`;
+    const attempts = current.attempts + 1;
+    const final =
+      error instanceof DstackError
+        ? !(error instanceof Retryable) && !(await this.#hasAnother(current, error))
+        : attempts >= this.#options.maxAttempts;
+    if (final) {
+      this.#close(id, job);
+      this.#options.log.warn(
+        { handler: job.handler, code: codeOf(error), attempts },
+        `${job.handler} given up: ${reason}`,
+      );
+      return;
+    }
+    if (current.reason !== clip(reason)) {
+      this.#options.log.warn(
+        { handler: job.handler, code: codeOf(error) },
+        `${job.handler} will be tried again: ${reason}`,
+      );
+    }
+    const pause = Math.min(BACKOFF_MAX_MS, 500 * 2 ** Math.min(attempts, 10));
+    this.#jobs.put(id, {
+      ...current,
+      attempts,
+      notBefore: this.#options.now() + pause,
+      reason: clip(reason),
+    });
+  }
+}
+
+/** One log entry of one fork of the chain; block first, so that the store lists jobs in order. */
+function eventId(log: ContractLog): string {
+  const block = String(log.blockNumber).padStart(16, '0');
+  return `${block}/${log.blockHash}/${log.transactionHash}/${log.logIndex}`;
+}
+
+const clip = (text: string): string => text.slice(0, 500);

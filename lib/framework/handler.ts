@@ -1,0 +1,82 @@
+/**
+ * What an author implements to have something happen in the enclave because something happened on chain.
+ *
+ * The pattern is always the same: a contract event is noticed by a host, turned into a request for its enclave, and
+ * the enclave's response becomes effects: a transaction, a gossip message. The host moves bytes and pays; it decides
+ * nothing, because the enclave checks everything again. The loop that runs handlers (event-loop.ts) takes care of
+ * order, retries, crashes and re-orgs; a handler is three small functions.
+ */
+import { DstackError } from '../protocol/errors.ts';
+import type { GossipMessage } from '../protocol/onboarding-messages.ts';
+
+/** The guest as its host sees it: a few routes that take and return JSON. */
+export interface Enclave {
+  /**
+   * Sends `body` to `path` (undefined: a GET) and returns the parsed reply, unchecked: its schema is the caller's.
+   * @throws Retryable when it may work later; any other DstackError is the enclave's refusal, with its code
+   */
+  request(path: string, body?: unknown): Promise<unknown>;
+}
+
+/** A log entry as the chain shows it. Addresses, topics and hashes are lower-case hex with 0x. */
+export interface ContractLog {
+  blockNumber: number;
+  blockHash: string;
+  transactionHash: string;
+  logIndex: number;
+  topics: readonly string[];
+  data: string;
+}
+
+/** What a handler may know about the delivery of an event. */
+export interface EventContext {
+  log: ContractLog;
+  /** Milliseconds since the event was first seen by this host. */
+  age: number;
+}
+
+/** What to do about an event now. A reason is shown to the operator. */
+export type Verdict =
+  | { kind: 'request'; path: string; body: unknown }
+  /** Ask again soon: something it needs is not there yet. A handler must end its waiting itself with a `skip`. */
+  | { kind: 'wait'; reason: string }
+  | { kind: 'skip'; reason: string };
+
+export interface TransactionRequest {
+  /** Names what the transaction is for, like `register:0xabc…`: there is never a second transaction for one purpose. */
+  purpose: string;
+  to: string;
+  /** Calldata, hex with 0x. */
+  data: string;
+}
+
+export type Effect =
+  | ({ kind: 'transaction' } & TransactionRequest)
+  | { kind: 'gossip'; message: GossipMessage };
+
+/** What the host does for an enclave. Both are durable when they return and may be repeated without harm. */
+export interface Host {
+  submit(transaction: TransactionRequest): Promise<void>;
+  publish(message: GossipMessage): Promise<void>;
+}
+
+export interface EventHandler<E> {
+  /** Stable: part of what is stored. Lower case and dashes. */
+  readonly name: string;
+  /** The event's topic 0, 0x-prefixed. */
+  readonly topic: string;
+  /** @throws any error for a log that is not this event: it is dropped */
+  decode(log: ContractLog): E;
+  /** An event is a reason to read state, never a fact: the handler reads what it decides on. May be called often. */
+  request(event: E, context: EventContext): Promise<Verdict>;
+  /** Checks the enclave's response and says what follows from it. @throws when it is not a proper response */
+  settle(response: unknown, event: E): Promise<Effect[]>;
+  /**
+   * The enclave refused the request for good, or its response was not a proper one. True when the handler has another
+   * request to try for this event; without this method, or when it says no, the event is given up.
+   */
+  refused?(event: E, error: DstackError): Promise<boolean>;
+}
+
+/** An error that may pass by itself: the loop tries again, with growing pauses. */
+export class Retryable extends DstackError {}

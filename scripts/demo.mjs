@@ -1,0 +1,44 @@
+/**
+ * `npm run demo`: does all set-up, then runs the whole network on this machine. `-- --once` checks itself and ends.
+ * Plain JavaScript without dependencies, up to the last line.
+ */
+
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  buildImage,
+  environment,
+  installDebianPackages,
+  installNpmPackages,
+  node24,
+  root,
+  stop,
+} from './set-up.mjs';
+
+const started = Date.now();
+const unknown = process.argv.slice(2).filter((argument) => argument !== '--once');
+if (unknown.length > 0) stop(`the demo takes --once and nothing else, not ${unknown.join(' ')}`);
+
+installDebianPackages();
+installNpmPackages();
+const warm = existsSync(join(root, 'build/image-sim/image.json'));
+const imageSeconds = buildImage('sim');
+
+const child = spawn(
+  node24,
+  ['--disable-warning=ExperimentalWarning', join(root, 'scripts/demo/main.ts'), ...process.argv.slice(2)],
+  {
+    cwd: root,
+    stdio: 'inherit',
+    env: {
+      ...environment(),
+      DSTACK_DEMO_STARTED: String(started),
+      DSTACK_DEMO_IMAGE_SECONDS: String(imageSeconds),
+      DSTACK_DEMO_IMAGE_WARM: String(warm),
+    },
+  },
+);
+// The demo itself tears down on Ctrl-C; this process only waits for it.
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)));

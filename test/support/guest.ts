@@ -1,0 +1,223 @@
+/**
+ * What the host's tests share: guests that are small HTTP servers which speak the node port with real keys, seals and
+ * signatures (but no quotes), on a real contract on a real anvil.
+ */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Chain, CONFIG, MEASUREMENT, PLATFORM, TestNetwork } from '../../contracts/fixture.ts';
+import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { networkKey } from '../../lib/protocol/keys.ts';
+import { encodeBootstrap } from '../../lib/protocol/network-contract.ts';
+import {
+  type AnswerMessage,
+  AnswerMessageSchema,
+  type BootstrapPackage,
+  type NodeStatus,
+  nodePaths,
+  type RequestMessage,
+  RequestMessageSchema,
+  requestOf,
+} from '../../lib/protocol/onboarding-messages.ts';
+import { check } from '../../lib/protocol/schema.ts';
+import { type KemKeyPair, newKemKeyPair, seal } from '../../lib/protocol/sealing.ts';
+import { addressOf, compact, newPrivateKey, sign } from '../../lib/protocol/secp256k1.ts';
+import { bootstrapDigest, type Domain, onboardDigest, requestDigest } from '../../lib/protocol/typed-data.ts';
+
+export const SECRET = sha256(new TextEncoder().encode('the network secret of a test'));
+const QUOTE = sha256(new TextEncoder().encode('a quote'));
+const IDS = { measurement: MEASUREMENT, config: CONFIG, platform: PLATFORM };
+const HEX_IDS = { measurement: toHex(MEASUREMENT), config: toHex(CONFIG), platform: toHex(PLATFORM) };
+
+export { Chain, TestNetwork };
+
+/** A network whose key is that of SECRET. */
+export async function bootstrappedNetwork(chain: Chain, requestWindow: number): Promise<TestNetwork> {
+  // Setting up needs six blocks; nobody looks at their times.
+  await chain.rpc('evm_setAutomine', true);
+  const network = await TestNetwork.deploy(chain, { requestWindow });
+  await network.allowAll();
+  const args = await network.bootstrapArgs({ key: networkKey(SECRET, 1).privateKey });
+  await network.asOwner(encodeBootstrap(args));
+  await chain.rpc('evm_setIntervalMining', 1);
+  return network;
+}
+
+/** A request as a node with this key would make it, over the newest block. */
+export async function newRequest(
+  network: TestNetwork,
+  kemPublicKey: Uint8Array,
+  nodeKey = newPrivateKey(),
+): Promise<RequestMessage> {
+  const block = await network.chain.head();
+  const unsigned: RequestMessage = {
+    type: 'request',
+    chainId: network.domain.chainId,
+    contract: network.address,
+    node: addressOf(nodeKey),
+    kemPublicKey: toHex(kemPublicKey),
+    config: toHex(CONFIG),
+    epoch: 1,
+    blockNumber: block.number,
+    blockHash: toHex(block.hash),
+    quote: toHex(QUOTE),
+    quoteHash: toHex(sha256(QUOTE)),
+    signature: { r: to0x(new Uint8Array(32)), vs: to0x(new Uint8Array(32)) },
+  };
+  const digest = requestDigest(network.domain, requestOf(unsigned).hash);
+  return { ...unsigned, signature: compact(sign(digest, nodeKey)) };
+}
+
+/** The answer to a request; by the network's key, or by another one. */
+export async function newAnswer(
+  domain: Domain,
+  request: RequestMessage,
+  key: Uint8Array = networkKey(SECRET, 1).privateKey,
+): Promise<AnswerMessage> {
+  const { hash } = requestOf(request);
+  const sealed = await seal(SECRET, fromHex(request.kemPublicKey), hash);
+  const digest = onboardDigest(domain, {
+    ...IDS,
+    node: request.node,
+    requestHash: hash,
+    answerHash: sha256(sealed),
+  });
+  return {
+    type: 'answer',
+    chainId: domain.chainId,
+    contract: domain.contract,
+    node: request.node,
+    requestHash: toHex(hash),
+    sealed: toHex(sealed),
+    ...HEX_IDS,
+    signature: compact(sign(digest, key)),
+  };
+}
+
+/** A guest as its relay sees it. It keeps what it was asked, for the tests to look at. */
+export class TestGuest {
+  readonly asked: string[] = [];
+  state: NodeStatus['state'];
+  url = '';
+  secret: Uint8Array | undefined;
+  /** Set to have an onboard refused, or answered with something else. */
+  onboards: (request: RequestMessage) => Promise<unknown>;
+  readonly #network: TestNetwork;
+  readonly #server: Server;
+  #kem: KemKeyPair | undefined;
+  #request: RequestMessage | undefined;
+
+  private constructor(network: TestNetwork, state: NodeStatus['state']) {
+    this.#network = network;
+    this.state = state;
+    this.onboards = (request) => newAnswer(network.domain, request);
+    this.#server = createServer((req, res) => {
+      const chunks: Buffer[] = [];
+      req.on('data', (chunk: Buffer) => chunks.push(chunk));
+      req.on('end', () => {
+        this.#answer(
+          req.url ?? '',
+          chunks.length === 0 ? undefined : JSON.parse(Buffer.concat(chunks).toString()),
+        ).then(
+          (value) => res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value)),
+          (error: Error) =>
+            res
+              .writeHead(400, { 'content-type': 'application/json' })
+              .end(JSON.stringify({ code: codeOf(error), message: error.message })),
+        );
+      });
+    });
+  }
+
+  static async start(
+    network: TestNetwork,
+    state: 'joined' | 'requesting' | 'bootstrapping',
+  ): Promise<TestGuest> {
+    const guest = new TestGuest(network, state);
+    await new Promise<void>((resolve) => guest.#server.listen(0, '127.0.0.1', resolve));
+    guest.url = `http://127.0.0.1:${(guest.#server.address() as AddressInfo).port}`;
+    return guest;
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  async #answer(path: string, body: unknown): Promise<unknown> {
+    this.asked.push(path);
+    switch (path) {
+      case nodePaths.status:
+        return this.#status();
+      case nodePaths.request:
+        return this.#openRequest();
+      case nodePaths.answer:
+        return this.#open(check(AnswerMessageSchema, body, 'ANSWER_MALFORMED', 'the answer'));
+      case nodePaths.onboard:
+        return this.onboards(check(RequestMessageSchema, body, 'REQUEST_MALFORMED', 'the request'));
+      case nodePaths.bootstrap:
+        return this.#bootstrapPackage();
+      default:
+        throw new DstackError('NO_ROUTE', path);
+    }
+  }
+
+  #status(): NodeStatus {
+    return {
+      state: this.state,
+      flavour: 'sim',
+      chainId: this.#network.domain.chainId,
+      contract: this.#network.address,
+      config: toHex(CONFIG),
+      epoch: 1,
+    };
+  }
+
+  async #openRequest(): Promise<RequestMessage> {
+    if (this.#request !== undefined) {
+      const { state } = await this.#network.request(to0x(requestOf(this.#request).hash));
+      if (state === 'expired') this.#request = undefined;
+    }
+    this.#kem ??= await newKemKeyPair();
+    this.#request ??= await newRequest(this.#network, this.#kem.publicKey);
+    return this.#request;
+  }
+
+  /** Opens only what the contract shows, like a real node. */
+  async #open(answer: AnswerMessage): Promise<NodeStatus> {
+    const { state, answerHash } = await this.#network.request(`0x${answer.requestHash}`);
+    const hash = to0x(sha256(fromHex(answer.sealed)));
+    if (state !== 'answered' || hash.slice(0, 64) !== answerHash.slice(0, 64)) {
+      throw new DstackError('ANSWER_NOT_ON_CHAIN', 'the contract shows another answer');
+    }
+    this.secret = await this.#kem!.open(fromHex(answer.sealed), fromHex(answer.requestHash));
+    this.state = 'joined';
+    return this.#status();
+  }
+
+  async #bootstrapPackage(): Promise<BootstrapPackage> {
+    const { privateKey, address } = networkKey(SECRET, 1);
+    const block = await this.#network.chain.head();
+    const typed = {
+      ...IDS,
+      networkKey: address,
+      quoteHash: sha256(QUOTE),
+      blockNumber: block.number,
+      blockHash: block.hash,
+      epoch: 1,
+    };
+    return {
+      type: 'bootstrap',
+      chainId: this.#network.domain.chainId,
+      contract: this.#network.address,
+      networkKey: address,
+      ...HEX_IDS,
+      epoch: 1,
+      blockNumber: block.number,
+      blockHash: toHex(block.hash),
+      quote: toHex(QUOTE),
+      quoteHash: toHex(sha256(QUOTE)),
+      signature: compact(sign(bootstrapDigest(this.#network.domain, typed), privateKey)),
+    };
+  }
+}
