@@ -68,9 +68,18 @@ export async function bringUpDisk(options: DiskOptions): Promise<void> {
     const format = isBlank(start) && options.mayCreate;
     if (!isBlank(start) || !options.mayCreate) readClaim(start);
 
-    const started = performance.now();
+    // From when the key is there: until then the node was joining, which is not the disk's time.
+    let started = performance.now();
     const seconds = () => Math.round((performance.now() - started) / 100) / 10;
-    const superblock = format ? await formatDisk(disk, options) : await openDisk(disk, start, options);
+    const timed: DiskOptions = {
+      ...options,
+      async keyOf(...args) {
+        const key = await options.keyOf(...args);
+        started = performance.now();
+        return key;
+      },
+    };
+    const superblock = format ? await formatDisk(disk, timed) : await openDisk(disk, start, timed);
     diskId = toHex(superblock.diskId);
     await mount(options);
     options.report({ state: 'ready', diskId, seconds: seconds() });
