@@ -2,9 +2,25 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    include: ['{contracts,guest,host,lib,cli,auditing,app-example,test}/**/*.test.ts'],
-    exclude: ['test/vm/**', 'node_modules/**'],
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    projects: [
+      {
+        test: {
+          name: 'processes',
+          include: ['{contracts,guest,host,lib,cli,auditing,app-example,scripts,test}/**/*.test.ts'],
+          exclude: ['test/vm/**'],
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        // Two machines that share two cores: nothing else runs beside them.
+        test: {
+          name: 'vm',
+          include: ['test/vm/**/*.vm.test.ts'],
+          testTimeout: 300_000,
+          fileParallelism: false,
+        },
+      },
+    ],
   },
 });

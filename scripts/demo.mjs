@@ -17,13 +17,15 @@ import {
 } from './set-up.mjs';
 
 const started = Date.now();
-const unknown = process.argv.slice(2).filter((argument) => argument !== '--once');
-if (unknown.length > 0) stop(`the demo takes --once and nothing else, not ${unknown.join(' ')}`);
+const known = ['--once', '--set-up-only'];
+const unknown = process.argv.slice(2).filter((argument) => !known.includes(argument));
+if (unknown.length > 0) stop(`the demo takes ${known.join(' or ')}, not ${unknown.join(' ')}`);
 
 installDebianPackages();
 installNpmPackages();
 const warm = existsSync(join(root, 'build/image-sim/image.json'));
 const imageSeconds = buildImage('sim');
+if (process.argv.includes('--set-up-only')) process.exit(0);
 
 const child = spawn(
   node24,

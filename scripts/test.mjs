@@ -1,32 +1,58 @@
-/** `npm test`: set-up, then every check and test. The last line is `N passed, N failed, N skipped`, from the runner's report. */
+/**
+ * `npm test`: all set-up, then every check and test. `-- --fast` leaves the VMs out (and says so in the count of the
+ * skipped). The last line is `N passed, N failed, N skipped`, from the runner's own reports.
+ */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { environment, installDebianPackages, installNpmPackages, node24, root, run } from './set-up.mjs';
+import {
+  buildImage,
+  environment,
+  installDebianPackages,
+  installNpmPackages,
+  node24,
+  root,
+  run,
+} from './set-up.mjs';
 
-const onlyFast = process.argv.includes('--fast');
+const fast = process.argv.includes('--fast');
+const counts = { passed: 0, failed: 0, skipped: 0 };
 
 installDebianPackages();
 installNpmPackages();
 run('npm', ['run', '--silent', 'check']);
-const report = join(root, 'build/test-report.json');
-mkdirSync(join(root, 'build'), { recursive: true });
-rmSync(report, { force: true });
-const { status } = spawnSync(
-  node24,
-  [
-    'node_modules/vitest/vitest.mjs',
-    'run',
-    '--reporter=default',
-    '--reporter=json',
-    `--outputFile.json=${report}`,
-  ],
-  { cwd: root, stdio: 'inherit', env: { ...environment(), ...(onlyFast ? { DSTACK_TEST_FAST: '1' } : {}) } },
-);
-const counts = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : undefined;
-const passed = counts?.numPassedTests ?? 0;
-// A suite that did not even load has no failed tests: it counts as one.
-const failed = counts ? Math.max(counts.numFailedTests, counts.success ? 0 : 1) : 1;
-const skipped = counts ? counts.numPendingTests + counts.numTodoTests : 0;
-console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
-process.exit(status === 0 && failed === 0 && passed > 0 ? 0 : 1);
+vitest('processes');
+if (fast) {
+  console.log('--fast: the tests in test/vm are skipped');
+  counts.skipped += 1;
+} else {
+  buildImage('sim');
+  vitest('vm');
+}
+console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+process.exit(counts.failed === 0 && counts.passed > 0 ? 0 : 1);
+
+/** Runs one project of vitest.config.ts and adds up what its report says. */
+function vitest(project) {
+  const report = join(root, `build/test-report-${project}.json`);
+  mkdirSync(join(root, 'build'), { recursive: true });
+  rmSync(report, { force: true });
+  const { status } = spawnSync(
+    node24,
+    [
+      'node_modules/vitest/vitest.mjs',
+      'run',
+      `--project=${project}`,
+      '--reporter=default',
+      '--reporter=json',
+      `--outputFile.json=${report}`,
+    ],
+    { cwd: root, stdio: 'inherit', env: environment() },
+  );
+  const result = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : undefined;
+  counts.passed += result?.numPassedTests ?? 0;
+  counts.skipped += (result?.numPendingTests ?? 0) + (result?.numTodoTests ?? 0);
+  // A file that did not even load, or an error outside of a test, has no failed test: it counts as one.
+  const failed = result?.numFailedTests ?? 0;
+  counts.failed += status === 0 ? failed : Math.max(1, failed);
+}

@@ -89,7 +89,7 @@ export class DemoHost {
       DSTACK_CONFIRMATIONS: '1',
       DSTACK_POLL_MS: '500',
       DSTACK_GAS_KEY_FILE: join(this.folder, 'gas.key'),
-      DSTACK_NODE_URL: `http://127.0.0.1:${this.#nodePort}`,
+      DSTACK_NODE_URL: this.nodeUrl,
       DSTACK_STATE_DIR: join(this.folder, 'relay'),
       DSTACK_GOSSIP_LISTEN: '127.0.0.1:0',
       DSTACK_ADMIN_LISTEN: '127.0.0.1:0',
@@ -104,15 +104,26 @@ export class DemoHost {
     await this.#relay?.stop();
   }
 
+  get nodeUrl(): string {
+    return `http://127.0.0.1:${this.#nodePort}`;
+  }
+
+  /** What the node port says of the node. */
+  async status(): Promise<{ state: string; networkKey?: string }> {
+    const response = await fetch(`${this.nodeUrl}${nodePaths.status}`, { signal: AbortSignal.timeout(5000) });
+    return (await response.json()) as { state: string; networkKey?: string };
+  }
+
+  get consoleLog(): string {
+    return this.#consoleLog;
+  }
+
   /** Seconds from power-on until the node had joined. */
   async joined(): Promise<number> {
     await waitFor(
       `node ${this.name} to join`,
       async () => {
-        const response = await fetch(`http://127.0.0.1:${this.#nodePort}${nodePaths.status}`, {
-          signal: AbortSignal.timeout(5000),
-        });
-        const status = (await response.json()) as { state: string };
+        const status = await this.status();
         return status.state === 'joined' ? status : undefined;
       },
       PATIENCE_SECONDS,

@@ -1,0 +1,164 @@
+/** The steps by which a network comes to be, each as its operator or owner would take it. Shared with the VM tests. */
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { $ } from 'zx';
+import type { DemoHost, DemoNetwork } from './host.ts';
+import { dstack, repository, startDaemon } from './processes.ts';
+import { say, waitFor } from './steps.ts';
+
+/** anvil's well-known accounts. They are worth nothing anywhere. */
+const ownerKey = 'ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80';
+/** Who pays for each host. */
+export const relayKeys = [
+  '59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d',
+  '5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a',
+  '7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6',
+] as const;
+
+export const image = join(repository, 'build/image-sim');
+
+/** The owner’s settings for `npx dstack`. */
+export function owner(
+  network: Pick<DemoNetwork, 'rpcUrl' | 'folder'> & Partial<DemoNetwork>,
+): Record<string, string> {
+  return {
+    DSTACK_RPC_URL: network.rpcUrl,
+    DSTACK_OWNER_KEY_FILE: join(network.folder, 'owner.key'),
+    ...(network.contract === undefined ? {} : { DSTACK_CONTRACT: network.contract }),
+    ...(network.chainId === undefined ? {} : { DSTACK_CHAIN_ID: String(network.chainId) }),
+  };
+}
+
+/** @returns the archive of each version */
+export async function buildApps(): Promise<string[]> {
+  const sudo = process.getuid?.() === 0 ? [] : ['sudo'];
+  const archives: string[] = [];
+  for (const version of ['1', '2']) {
+    const archive = join(repository, `build/greeting-${version}.tar`);
+    await $({
+      cwd: repository,
+      quiet: true,
+    })`${sudo} ${process.execPath} app-example/build.ts --version ${version} --out ${archive}`;
+    archives.push(archive);
+  }
+  return archives;
+}
+
+/** A chain and the contract, in a folder that is emptied first. */
+export async function deployNetwork(folder: string): Promise<DemoNetwork> {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'owner.key'), ownerKey, { mode: 0o600 });
+  const anvil = join(repository, 'node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil');
+  // Time, delays and `finalized` move only if blocks are made whether or not somebody sends something.
+  const chain = startDaemon('chain', folder, [
+    anvil,
+    '--port',
+    '0',
+    '--block-time',
+    '1',
+    '--slots-in-an-epoch',
+    '1',
+  ]);
+  const address = await waitFor(
+    'the chain',
+    async () => /Listening on (127\.0\.0\.1:\d+)/.exec(chain.text())?.[1],
+    30,
+  );
+  const rpcUrl = `http://${address}`;
+  const deployed = await dstack(
+    owner({ rpcUrl, folder }),
+    'network',
+    'deploy',
+    '--delay',
+    '0',
+    '--request-window',
+    '120',
+  );
+  const contract = /^contract (0x[0-9a-fA-F]{40})$/m.exec(deployed)?.[1];
+  if (contract === undefined) throw new Error(`no contract address in: ${deployed}`);
+  say(`contract ${contract} on ${rpcUrl}`);
+  return { folder, rpcUrl, chainId: 31337, contract };
+}
+
+/** @returns the manifest hash of each version */
+export async function prepareNetwork(
+  network: DemoNetwork,
+  a: DemoHost,
+  archives: readonly string[],
+): Promise<string[]> {
+  const networkJson = join(network.folder, 'network.json');
+  const env = owner(network);
+  // The host as QEMU's user network shows it to the guest.
+  const endpoint = network.rpcUrl.replace('127.0.0.1', '10.0.2.2');
+  await dstack(
+    env,
+    'network',
+    'config',
+    '--endpoint',
+    endpoint,
+    '--depth',
+    '1',
+    '--minimum-nodes',
+    '1',
+    '--out',
+    networkJson,
+  );
+  shareFile(networkJson, a.volume);
+  await dstack(env, 'network', 'allow', 'config', networkJson);
+  await dstack(env, 'network', 'allow', 'measurement', join(image, 'image.json'));
+  const manifests: string[] = [];
+  for (const archive of archives) {
+    const packed = await dstack(env, 'app', 'pack', 'greeting', archive, '--port', '8080', '--out', a.volume);
+    manifests.push(/^manifest (0x[0-9a-f]{64})$/m.exec(packed)![1]!);
+  }
+  await dstack(env, 'app', 'rollout', 'greeting', manifests[0]!);
+  return manifests;
+}
+
+/** @returns seconds from power-on to joined */
+export async function bootstrapFirst(network: DemoNetwork, a: DemoHost): Promise<number> {
+  await a.powerOn('bootstrap', { createDisk: true });
+  await dstack(owner(network), 'network', 'allow', 'platform', a.platform);
+  await a.startRelay();
+  const file = await waitFor(
+    'the bootstrap package of A',
+    async () => {
+      if (!existsSync(a.records)) return undefined;
+      return readdirSync(a.records).find((name) => /^bootstrap-0x[0-9a-f]{40}\.json$/.test(name));
+    },
+    300,
+    () => a.waitingFor(),
+    () => a.alive(),
+  );
+  const output = await dstack(
+    owner(network),
+    'network',
+    'bootstrap',
+    join(a.records, file),
+    '--flavour',
+    'sim',
+  );
+  for (const line of output.trim().split('\n')) say(`    ${line}`);
+  return a.joined();
+}
+
+/** @returns seconds from power-on to joined */
+export async function joinSecond(network: DemoNetwork, a: DemoHost, b: DemoHost): Promise<number> {
+  for (const folderName of ['manifests', 'archives']) {
+    for (const name of readdirSync(join(a.volume, folderName)))
+      shareFile(join(a.volume, folderName, name), join(b.volume, folderName));
+  }
+  shareFile(join(network.folder, 'network.json'), b.volume);
+  await b.powerOn('join', { createDisk: true });
+  await b.startRelay();
+  return b.joined();
+}
+
+/** A copy that a VM's daemons may read: the host's own modes are what they see. */
+export function shareFile(file: string, into: string): void {
+  mkdirSync(into, { recursive: true });
+  const target = join(into, file.split('/').at(-1)!);
+  copyFileSync(file, target);
+  chmodSync(target, 0o644);
+}

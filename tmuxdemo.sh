@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The demo in four panes: what it says, both relays, the chain, both VM consoles. Needs tmux, which it offers to install.
+# Ctrl-C in the first pane ends the network; `tmux kill-session -t dstack` closes the rest.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")"
+
+if ! command -v tmux >/dev/null; then
+  sudo=()
+  [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+  echo 'tmuxdemo.sh: installing with apt: tmux'
+  "${sudo[@]}" apt-get update -q
+  "${sudo[@]}" apt-get install -q -y --no-install-recommends tmux
+fi
+if tmux has-session -t dstack 2>/dev/null; then
+  echo 'tmuxdemo.sh: a session named dstack runs already: tmux attach -t dstack' >&2
+  exit 1
+fi
+
+state=.state/demo
+# Everything slow is done before there are panes, where it can be read.
+node scripts/demo.mjs --set-up-only
+# The demo empties its folder when it starts; -F waits for the files to come back.
+follow() { printf 'exec tail -n +1 -F %s 2>/dev/null' "$*"; }
+mkdir -p "$state"
+
+tmux new-session -d -s dstack -x 200 -y 50 -n network "npm run demo; exec bash"
+tmux split-window -t dstack:network -h "$(follow "$state/relay-a.log" "$state/relay-b.log")"
+tmux split-window -t dstack:network.0 -v "$(follow "$state/chain.log")"
+tmux split-window -t dstack:network.2 -v "$(follow "$state/a/vm/console.log" "$state/b/vm/console.log")"
+tmux select-pane -t dstack:network.0
+if [ -t 1 ]; then exec tmux attach -t dstack; fi
+echo 'the demo runs in the tmux session dstack: tmux attach -t dstack'
