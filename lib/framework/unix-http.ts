@@ -131,6 +131,8 @@ function callOnce<T extends TSchema>(options: UnixCallOptions<T>): Promise<impor
       socketPath: options.path,
       method: options.method,
       path: options.route,
+      // A connection of its own: a kept one may lead to a server that is gone.
+      agent: false,
       headers:
         body === undefined
           ? {}

@@ -1,0 +1,143 @@
+/**
+ * A real chain behind endpoints that misbehave: each is a small proxy in front of one anvil, told how to lie.
+ */
+import { createServer, type Server } from 'node:http';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
+import { chainClient, STALE_AFTER_SECONDS } from './chain-client.ts';
+
+type Reply = { result?: unknown; error?: unknown };
+/** Changes what the chain answered; undefined hangs up, 'stall' never answers. */
+type Lie = (method: string, reply: Reply) => Reply | string | undefined | 'stall';
+
+const honest: Lie = (_, reply) => reply;
+let anvil: Anvil;
+const proxies: { server: Server; url: string; lie: Lie }[] = [];
+
+beforeAll(async () => {
+  anvil = await startAnvil();
+  for (let i = 0; i < 3; i += 1) proxies.push(await startProxy());
+  await mine(5);
+});
+beforeEach(() => {
+  for (const proxy of proxies) proxy.lie = honest;
+});
+afterAll(async () => {
+  for (const { server } of proxies) {
+    server.closeAllConnections();
+    server.close();
+  }
+  await anvil.stop();
+});
+
+async function rpc(method: string, params: unknown[] = []): Promise<unknown> {
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
+  const response = await fetch(anvil.url, {
+    method: 'POST',
+    body,
+    headers: { 'content-type': 'application/json' },
+  });
+  return ((await response.json()) as Reply).result;
+}
+const mine = (blocks: number) => rpc('anvil_mine', [`0x${blocks.toString(16)}`]);
+
+async function startProxy() {
+  const proxy = { url: '', lie: honest, server: undefined as unknown as Server };
+  proxy.server = createServer(async (req, res) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of req) chunks.push(chunk as Buffer);
+    const body = Buffer.concat(chunks).toString('utf8');
+    const { method, id } = JSON.parse(body) as { method: string; id: number };
+    const response = await fetch(anvil.url, {
+      method: 'POST',
+      body,
+      headers: { 'content-type': 'application/json' },
+    });
+    const { result, error } = (await response.json()) as Reply;
+    const said = proxy.lie(method, error === undefined ? { result } : { error });
+    if (said === undefined) return res.destroy();
+    if (said === 'stall') return;
+    res.end(typeof said === 'string' ? said : JSON.stringify({ jsonrpc: '2.0', id, ...said }));
+  });
+  await new Promise<void>((resolve) => proxy.server.listen(0, '127.0.0.1', resolve));
+  const { port } = proxy.server.address() as { port: number };
+  proxy.url = `http://127.0.0.1:${port}`;
+  return proxy;
+}
+
+const client = (depth = 0, monotonic?: () => number) =>
+  chainClient({
+    config: { chainId: 31337, endpoints: proxies.map(({ url }) => url), quorum: 2, confirmation: { depth } },
+    timeout: 1000,
+    ...(monotonic === undefined ? {} : { monotonic }),
+  });
+const coinbase = '0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266';
+
+test('reads the newest block, and one so many blocks deep', async () => {
+  const head = await client().head();
+  expect(head).toMatchObject({ number: 5, proven: { by: 'quorum', agreeing: 3, of: 3 } });
+  expect((await client(2).head()).number).toBe(3);
+  expect(await client().call(coinbase, '0x', head)).toBe('0x');
+});
+
+test.each<[string, Lie]>([
+  ['hangs up', () => undefined],
+  ['never answers', () => 'stall'],
+  ['answers with no JSON', () => 'hello'],
+  ['answers with a list', () => '[]'],
+  ['answers with a giant', () => `{"jsonrpc":"2.0","result":"${'0'.repeat(2_000_000)}"}`],
+  ['refuses', () => ({ error: { code: -32005, message: 'rate limited' } })],
+  ['serves another chain', (method, reply) => (method === 'eth_chainId' ? { result: '0x1' } : reply)],
+  ['invents a later block', changeHeader({ number: '0xffffff' })],
+  ['invents another hash', changeHeader({ hash: `0x${'11'.repeat(32)}` })],
+  ['forgets the hash', changeHeader({ hash: null })],
+  ['says a number that is none', changeHeader({ number: '0x0x5' })],
+  ['changes what a call returns', (method, reply) => (method === 'eth_call' ? { result: '0x01' } : reply)],
+])('one endpoint that %s is outvoted', async (_, lie) => {
+  proxies[1]!.lie = lie;
+  const chain = client();
+  const head = await chain.head();
+  expect(head.number).toBe(5);
+  expect(await chain.call(coinbase, '0x', head)).toBe('0x');
+});
+
+test('two that are silent are too many', async () => {
+  proxies[0]!.lie = proxies[1]!.lie = () => undefined;
+  await expect(client().head()).rejects.toMatchObject({ code: 'CHAIN_UNREACHABLE' });
+});
+
+test('two that differ, each in another way, are too many; a tie never wins', async () => {
+  proxies[0]!.lie = changeHeader({ hash: `0x${'11'.repeat(32)}` });
+  proxies[1]!.lie = changeHeader({ hash: `0x${'22'.repeat(32)}` });
+  await expect(client().head()).rejects.toMatchObject({ code: 'CHAIN_DISAGREES' });
+});
+
+test('a block other than the one asked for is refused, even by all', async () => {
+  for (const proxy of proxies) {
+    proxy.lie = (method, reply) =>
+      method === 'eth_getBlockByNumber' ? { result: { ...(reply.result as object), number: '0x2' } } : reply;
+  }
+  await expect(client().block(3)).rejects.toMatchObject({ code: 'CHAIN_DISAGREES' });
+});
+
+test('time is the chain’s, moves with a monotonic clock, and ends an hour after the last new block', async () => {
+  let passed = 0;
+  const chain = client(0, () => passed * 1000);
+  expect(() => chain.now()).toThrowError(expect.objectContaining({ code: 'CHAIN_STALE' }));
+  const { timestamp } = await chain.head();
+  expect(chain.now()).toBe(timestamp);
+  passed = 1800;
+  expect(chain.now()).toBe(timestamp + 1800);
+  // The same block again is no news: a chain that stands still grows stale.
+  await chain.head();
+  passed = STALE_AFTER_SECONDS + 1;
+  expect(() => chain.now()).toThrowError(expect.objectContaining({ code: 'CHAIN_STALE' }));
+  await mine(1);
+  await chain.head();
+  expect(chain.now()).toBeGreaterThanOrEqual(timestamp);
+});
+
+function changeHeader(change: Record<string, unknown>): Lie {
+  return (method, reply) =>
+    method === 'eth_getBlockByNumber' ? { result: { ...(reply.result as object), ...change } } : reply;
+}
