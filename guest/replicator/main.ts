@@ -54,6 +54,7 @@ const node = createNode({
   attestor: attestorClient(join(runDirectory, sockets.attestor)),
   log,
   pollEvery: 1000,
+  watchEvery: 5000,
   end(code, message) {
     log('error', { code }, `${message}; powering off`);
     process.exit(ENDED);

@@ -30,8 +30,10 @@ export interface NodeOptions {
   reader: NetworkReader;
   attestor: Attestor;
   log: Log;
-  /** How often the chain is looked at, milliseconds. */
+  /** How often the chain is looked at on the way to joined, milliseconds. */
   pollEvery: number;
+  /** The same once joined, when only a superseded key is looked for. */
+  watchEvery: number;
   /** Ends the machine: called once, when this node may not go on. */
   end(code: string, message: string): void;
 }
@@ -84,6 +86,8 @@ export function createNode(options: NodeOptions): Node {
       return { name: 'bootstrapping', keys, bootstrap: bootstrap(identity, reader, attestor, keys) };
     }
     log('info', { epoch: network.epoch }, 'asking to join');
+    // Made before the relay asks for it: keys and quote take seconds on a slow machine. A failure is told to the relay.
+    if (network.epoch > 0) requests.current().catch(() => {});
     return { name: 'requesting' };
   }
 
@@ -170,7 +174,8 @@ export function createNode(options: NodeOptions): Node {
       } catch (error) {
         report(error);
       }
-      await new Promise((resolve) => setTimeout(resolve, options.pollEvery));
+      const pause = state.name === 'joined' ? options.watchEvery : options.pollEvery;
+      await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
 
