@@ -20,6 +20,7 @@ import { buildRootImage } from './filesystem.ts';
 import { assembleGuestRoot } from './guest-root.ts';
 import { buildInitramfs } from './initramfs.ts';
 import { indexKernel } from './kernel.ts';
+import { installKernel } from './kernel-image.ts';
 import { findMirrors } from './mirrors.ts';
 import { kernelRelease, type LockedPackage, lockHash, packagesOf, parseLock } from './packages.ts';
 import { run } from './run.ts';
@@ -78,7 +79,9 @@ export async function buildImage(options: BuildOptions): Promise<ImageManifest> 
   await step('initramfs', () =>
     buildInitramfs(kernelRoot, release, defaultToolRoot(), join(fresh, 'initramfs.cpio.zst')),
   );
-  await copyFile(kernelImage(kernelRoot, release), join(fresh, 'vmlinuz'));
+  await step('kernel image', () =>
+    installKernel(kernelImage(kernelRoot, release), options.flavour, join(fresh, 'vmlinuz')),
+  );
   await copyFile(seabiosPath(), join(fresh, 'firmware.bin'));
 
   const manifest = await step('measurement', () =>

@@ -32,6 +32,8 @@ export async function buildDebianRoot(
       `--include=${packages.map((p) => p.name).join(',')}`,
       '--aptopt=APT::Install-Recommends "false"',
       '--aptopt=Acquire::Languages "none"',
+      // The repository may lie where apt's own user must not look, as in a home folder.
+      '--aptopt=APT::Sandbox::User "root"',
       '--dpkgopt=path-exclude=/usr/share/man/*',
       '--dpkgopt=path-exclude=/usr/share/locale/*',
       '--dpkgopt=path-exclude=/usr/share/doc/*',

@@ -18,7 +18,8 @@ export async function buildInitramfs(
   const modulesFolder = join(kernelRoot, 'usr/lib/modules', release);
   const modules = kernelModules(modulesFolder, bootModules);
   const all = kernelModules(modulesFolder, [...bootModules, ...tdxModules]);
-  const listOf = (paths: readonly string[]) => Buffer.from(paths.map((path) => `${basename(path)}\n`).join(''));
+  const listOf = (paths: readonly string[]) =>
+    Buffer.from(paths.map((path) => `${basename(path)}\n`).join(''));
   const files = new Map<string, Buffer>([
     ['init', readFileSync(join(import.meta.dirname, 'initramfs/init'))],
     ['bin/busybox', readFileSync(join(kernelRoot, 'usr/bin/busybox'))],

@@ -7,7 +7,14 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { run } from './run.ts';
 
 /** Loaded by the initramfs, in this order after what they depend on: the root, the host volume, the network card. */
-export const bootModules: readonly string[] = ['virtio_blk', 'dm-verity', 'erofs', '9pnet_virtio', '9p', 'virtio_net'];
+export const bootModules: readonly string[] = [
+  'virtio_blk',
+  'dm-verity',
+  'erofs',
+  '9pnet_virtio',
+  '9p',
+  'virtio_net',
+];
 
 /** Loaded by the initramfs where there is the hardware for it. */
 export const tdxModules: readonly string[] = ['configfs', 'tdx-guest'];

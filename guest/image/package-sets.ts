@@ -49,4 +49,5 @@ export const toolPackages: readonly string[] = [
   'xz-utils',
   'kmod',
   'buildah',
+  'netavark',
 ];

@@ -42,6 +42,10 @@ export async function unpackRoot(
       fresh,
     ]);
   }
+  // buildah, in a chroot of the tools, asks who its user is.
+  await mkdir(join(fresh, 'etc'), { recursive: true });
+  await writeFile(join(fresh, 'etc/passwd'), 'root:x:0:0:root:/root:/usr/sbin/nologin\n');
+  await writeFile(join(fresh, 'etc/group'), 'root:x:0:\n');
   await writeFile(join(fresh, stampName), hash);
   await rm(folder, { recursive: true, force: true });
   await rename(fresh, folder);

@@ -25,7 +25,12 @@ export function qmpCommand(socketPath: string, command: string): Promise<void> {
       const lines = text.split('\n');
       text = lines.pop() ?? '';
       for (const line of lines) {
-        const message = JSON.parse(line) as { id?: number; error?: { desc?: string } };
+        let message: { id?: number; error?: { desc?: string } };
+        try {
+          message = JSON.parse(line);
+        } catch {
+          return fail('QEMU sent what is not JSON');
+        }
         if (message.error !== undefined) return fail(message.error.desc ?? 'refused');
         if (message.id === 1) {
           socket.removeAllListeners('close');
