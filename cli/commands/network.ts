@@ -6,7 +6,7 @@ import { networkReader } from '../../lib/framework/network-reader.ts';
 import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { appName } from '../../lib/protocol/manifest.ts';
-import { configHash, type Flavour, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import { configHash, type Flavour, flavours, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import {
   decodeApps,
   decodeNetwork,
@@ -245,9 +245,9 @@ function wholeNumber(args: Arguments, name: string): number {
 }
 
 function flavourOf(args: Arguments): Flavour {
-  const flavour = args.text('flavour');
-  if (flavour !== 'production' && flavour !== 'sim' && flavour !== 'dev') {
-    throw new UsageError(`--flavour takes production, sim or dev, not ${flavour}`);
+  const flavour = flavours.find((known) => known === args.text('flavour'));
+  if (flavour === undefined) {
+    throw new UsageError(`--flavour takes ${flavours.join(', ')}, not ${args.text('flavour')}`);
   }
   return flavour;
 }

@@ -1,12 +1,13 @@
 /** The attestor's start, step by step, and what it serves afterwards. */
-import { mkdir, readFile, stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { dirname, join } from 'node:path';
+import { readImageInfo } from '../../lib/framework/image-info.ts';
 import { serveUnix } from '../../lib/framework/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { hasCode } from '../../lib/protocol/errors.ts';
-import { configHash, type ImageInfo, ImageInfoSchema } from '../../lib/protocol/network-config.ts';
-import { check, parseJson } from '../../lib/protocol/schema.ts';
+import { configHash, type ImageInfo } from '../../lib/protocol/network-config.ts';
+import { check } from '../../lib/protocol/schema.ts';
 import { type AttestorStatusReply, QuoteRequest, sockets } from '../../lib/protocol/sockets.ts';
 import { takeBootFile } from './boot-files.ts';
 import { type AttestationDevice, openDevice } from './device.ts';
@@ -44,7 +45,7 @@ export async function startAttestor(options: AttestorOptions): Promise<RunningAt
     target: at('/run/dstack/host.json'),
     optional: true,
   });
-  const image = parseImageInfo(await readFile(at('/usr/lib/dstack/image.json'), 'utf8'));
+  const image = readImageInfo(options.root);
   const config = configHash(network);
 
   const device = await openDevice({
@@ -98,8 +99,4 @@ async function serve(path: string, routes: Routes, onFatal: (error: unknown) => 
   await mkdir(dirname(path), { recursive: true, mode: 0o750 });
   const { gid } = await stat(dirname(path));
   return serveUnix({ path, routes: Object.fromEntries(guarded), gid, mode: 0o660, maxBodyBytes: 4096 });
-}
-
-function parseImageInfo(text: string): ImageInfo {
-  return parseJson(ImageInfoSchema, text, 'IMAGE_INFO', 'image.json', 4096);
 }

@@ -1,14 +1,15 @@
 /** The kubernethes daemon. `--root DIR` puts /run, /mnt, /var and /usr below DIR, for tests without a VM. */
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { pino } from 'pino';
 import { chainClient } from '../../lib/framework/chain-client.ts';
+import { groupId } from '../../lib/framework/groups.ts';
+import { readImageInfo } from '../../lib/framework/image-info.ts';
 import { callUnix, serveUnix } from '../../lib/framework/unix-http.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
-import { CONFIG_MAX_BYTES, ImageInfoSchema, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
-import { parseJson } from '../../lib/protocol/schema.ts';
+import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { JoinedReply, sockets } from '../../lib/protocol/sockets.ts';
 import { appSockets, DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
 import { type Desired, readApps } from './apps-reader.ts';
@@ -51,12 +52,12 @@ async function serve(supervisor: Supervisor): Promise<void> {
   mkdirSync(at('run/dstack/kubernethes'), { recursive: true });
   await serveUnix({
     path: at(join('run/dstack', appSockets.kubernethesForAgent)),
-    gid: groupOf('dstack-agent'),
+    gid: groupId(flags.root, 'dstack-agent'),
     routes: { 'GET /v1/containers': () => ({ containers: supervisor.containers() }) },
   });
   await serveUnix({
     path: at(join('run/dstack', appSockets.kubernethesForTls)),
-    gid: groupOf('dstack-tls'),
+    gid: groupId(flags.root, 'dstack-tls'),
     routes: { 'GET /v1/upstream': () => supervisor.upstream() },
   });
 }
@@ -74,13 +75,7 @@ function joined(): Promise<JoinedReply> {
 
 /** Reads the contract and follows it, for ever. What was read last stays wanted while the chain cannot be read. */
 async function run(supervisor: Supervisor): Promise<void> {
-  const image = parseJson(
-    ImageInfoSchema,
-    readSmall('usr/lib/dstack/image.json'),
-    'IMAGE_INFO',
-    'image.json',
-    CONFIG_MAX_BYTES,
-  );
+  const image = readImageInfo(flags.root);
   const network = parseNetworkConfig(readFileSync(at('run/dstack/network.json')), image.flavour);
   const chain = chainClient({ config: network, builtAt: image.builtAt });
   let desired: Desired | undefined;
@@ -141,18 +136,4 @@ async function untilDone(what: string, action: () => Promise<void>): Promise<voi
       await pause(POLL);
     }
   }
-}
-
-function readSmall(path: string): string {
-  if (statSync(at(path)).size > CONFIG_MAX_BYTES) throw new DstackError('IMAGE_INFO', `${path} is too large`);
-  return readFileSync(at(path), 'utf8');
-}
-
-/** The group of a sibling, by which its socket is opened to it; undefined where there is none (tests). */
-function groupOf(name: string): number | undefined {
-  if (!existsSync(at('etc/group'))) return undefined;
-  const line = readFileSync(at('etc/group'), 'utf8')
-    .split('\n')
-    .find((entry) => entry.startsWith(`${name}:`));
-  return line === undefined ? undefined : Number(line.split(':')[2]);
 }

@@ -1,22 +1,18 @@
 /**
- * Podman behind the Engine interface, through its HTTP API on a unix socket.
- *
- * The client is ours and small: a general one takes seconds to load under emulation, and six calls are all that is
- * needed. Containers go through the Docker-compatible API; networks through podman's own, which alone lets one name the
- * interface and do without a name server.
+ * Podman behind the Engine interface: dockerode on podman's Docker-compatible socket. Networks go through podman's own
+ * API on the same socket, which alone lets one name the interface and do without a name server.
  */
-import { request } from 'node:http';
 import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { type Static, type TSchema, Type } from 'typebox';
+import { text } from 'node:stream/consumers';
+import type Docker from 'dockerode';
+import { Type } from 'typebox';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { check } from '../../lib/protocol/schema.ts';
+import { type Bounds, boundedDocker, unless } from './bounded-docker.ts';
 import type { ContainerSpec, Engine, Running } from './engine.ts';
 
 const LABEL = 'dstack.app';
-const MAX_REPLY = 4 * 1024 * 1024;
-/** Loading and starting are slow under emulation. Milliseconds. */
-const TIMEOUT = 300_000;
+/** Loading and starting are slow under emulation. */
+const BOUNDS: Bounds = { bytes: 4 * 1024 * 1024, milliseconds: 300_000 };
 
 /** What every app container gets; an app that needs more does not belong on a node that others use. */
 const limits = {
@@ -29,15 +25,17 @@ const limits = {
 } as const;
 
 const Anything = Type.Unknown();
-const CreatedSchema = Type.Object({ Id: Type.String({ pattern: '^[0-9a-f]{64}$' }) });
-const ContainersSchema = Type.Array(Type.Object({ Id: Type.String() }));
+const Id = Type.String({ pattern: '^[0-9a-f]{64}$' });
+const CreatedSchema = Type.Object({ id: Id });
+const ContainersSchema = Type.Array(Type.Object({ Id }));
 const ImagesSchema = Type.Array(Type.Object({ Id: Type.String() }));
 const ImageSchema = Type.Object({ Id: Type.String() });
 const NetworksSchema = Type.Array(
   Type.Object({ name: Type.String(), network_interface: Type.Optional(Type.String()) }),
 );
-const InspectSchema = Type.Object({
-  State: Type.Object({ Running: Type.Boolean() }),
+const StateSchema = Type.Object({ State: Type.Object({ Running: Type.Boolean() }) });
+const StartedSchema = Type.Object({
+  Config: Type.Object({ Labels: Type.Record(Type.String(), Type.String()) }),
   NetworkSettings: Type.Object({
     Networks: Type.Record(Type.String(), Type.Object({ IPAddress: Type.String() })),
   }),
@@ -45,67 +43,67 @@ const InspectSchema = Type.Object({
 const LoadedSchema = Type.Object({ error: Type.Optional(Type.String()) });
 
 /** @param socketPath podman's API socket */
-export function podman(socketPath: string): Engine {
-  const call = caller(socketPath);
+export function podman(socketPath: string, bounds = BOUNDS): Engine {
+  const { call } = boundedDocker(socketPath, bounds);
 
   async function networks() {
-    const all = await call('GET', '/v5.0.0/libpod/networks/json', NetworksSchema);
+    const all = await call('list its networks', NetworksSchema, (docker) => libpod(docker, 'GET', 'json'));
     return all.filter((network) => network.name.startsWith('dstack-'));
-  }
-
-  async function running(id: string, app: string): Promise<Running> {
-    const found = await call('GET', `/containers/${id}/json`, InspectSchema);
-    const address = found.NetworkSettings.Networks[networkName(app)]?.IPAddress ?? '';
-    if (!/^(\d{1,3}\.){3}\d{1,3}$/.test(address)) {
-      throw new DstackError('ENGINE_NO_ADDRESS', `the container ${id.slice(0, 12)} of ${app} has no address`);
-    }
-    return { id, address };
-  }
-
-  /** The app of a container that is known by its id only. */
-  async function appOf(id: string): Promise<string> {
-    const schema = Type.Object({
-      Config: Type.Object({ Labels: Type.Record(Type.String(), Type.String()) }),
-    });
-    return (await call('GET', `/containers/${id}/json`, schema)).Config.Labels[LABEL] ?? '';
   }
 
   const remove = async (id: string): Promise<void> => {
     // Killed first: a forced removal alone gives a container that ignores signals ten more seconds.
-    await call('POST', `/containers/${id}/kill?signal=KILL`, Anything, { accept: [404, 409] });
-    await call('DELETE', `/containers/${id}?force=true`, Anything, { accept: [404] });
+    const kill = call(`kill ${id}`, Anything, (docker) => docker.getContainer(id).kill({ signal: 'KILL' }));
+    await unless([404, 409], kill);
+    const removal = call(`remove ${id}`, Anything, (docker) =>
+      docker.getContainer(id).remove({ force: true }),
+    );
+    await unless([404], removal);
   };
   const removeNetwork = async (name: string): Promise<void> => {
-    await call('DELETE', `/v5.0.0/libpod/networks/${name}?force=true`, Anything, { accept: [404] });
+    const removal = call(`remove the network ${name}`, Anything, (docker) =>
+      libpod(docker, 'DELETE', `${name}?`, { force: true }),
+    );
+    await unless([404], removal);
   };
 
   return {
     async clear() {
-      const filters = encodeURIComponent(JSON.stringify({ label: [LABEL] }));
-      const left = await call('GET', `/containers/json?all=true&filters=${filters}`, ContainersSchema);
+      const ours = { all: true, filters: { label: [LABEL] } };
+      const left = await call('list its containers', ContainersSchema, (docker) =>
+        docker.listContainers(ours),
+      );
       for (const container of left) await remove(container.Id);
       for (const network of await networks()) await removeNetwork(network.name);
     },
 
     async hasImage(digest) {
-      const image = await call('GET', `/images/sha256:${digest}/json`, Type.Partial(ImageSchema), {
-        accept: [404],
-      });
-      return image.Id?.replace(/^sha256:/, '') === digest;
+      const inspection = call(`show image ${digest}`, ImageSchema, (docker) =>
+        docker.getImage(`sha256:${digest}`).inspect(),
+      );
+      const image = await unless([404], inspection);
+      return image?.Id.replace(/^sha256:/, '') === digest;
     },
 
     async loadImage(archive) {
-      const reply = await call('POST', '/images/load?quiet=true', LoadedSchema, { stream: archive });
-      if (reply.error !== undefined)
-        throw new DstackError('ENGINE_LOAD', `podman cannot load the image: ${reply.error.slice(0, 300)}`);
+      try {
+        const loaded = await call('load an image', LoadedSchema, (docker) => load(docker, archive));
+        if (loaded.error !== undefined)
+          throw new DstackError('ENGINE_LOAD', `podman cannot load the image: ${loaded.error.slice(0, 300)}`);
+      } finally {
+        archive.destroy();
+      }
     },
 
     async pruneImages(keep) {
-      for (const image of await call('GET', '/images/json?all=true', ImagesSchema)) {
+      const all = await call('list its images', ImagesSchema, (docker) => docker.listImages({ all: true }));
+      for (const image of all) {
         const digest = image.Id.replace(/^sha256:/, '');
-        if (/^[0-9a-f]{64}$/.test(digest) && !keep.has(digest)) {
-          await call('DELETE', `/images/${digest}?force=true`, Anything, { accept: [404, 409] });
-        }
+        if (!/^[0-9a-f]{64}$/.test(digest) || keep.has(digest)) continue;
+        const removal = call(`remove image ${digest}`, Anything, (docker) =>
+          docker.getImage(digest).remove({ force: true }),
+        );
+        await unless([404, 409], removal);
       }
     },
 
@@ -118,7 +116,9 @@ export function podman(socketPath: string): Engine {
       if (found !== undefined) return { name, gateway: gatewayOf(found.network_interface ?? '') };
       if (index === undefined)
         throw new DstackError('ENGINE_NETWORKS', 'more than 250 apps do not fit on a node');
-      await call('POST', '/v5.0.0/libpod/networks/create', Anything, { body: networkRequest(name, index) });
+      await call(`make the network ${name}`, Anything, (docker) =>
+        libpod(docker, 'POST', 'create', networkRequest(name, index)),
+      );
       return { name, gateway: gatewayOf(interfaceName(index)) };
     },
 
@@ -126,27 +126,74 @@ export function podman(socketPath: string): Engine {
 
     async create(spec) {
       await remove(spec.name);
-      const created = await call('POST', `/containers/create?name=${spec.name}`, CreatedSchema, {
-        body: containerRequest(spec),
-      });
-      return created.Id;
+      // Without these two, dockerode would repeat the whole body in the URL.
+      const options: Docker.ContainerCreateOptions & { _query: object; _body: object } = {
+        _query: { name: spec.name },
+        _body: containerRequest(spec),
+      };
+      const created = await call(`create ${spec.name}`, CreatedSchema, (docker) =>
+        docker.createContainer(options),
+      );
+      return created.id;
     },
 
     async start(id) {
-      await call('POST', `/containers/${id}/start`, Anything);
-      return running(id, await appOf(id));
+      await unless(
+        [304],
+        call(`start ${id}`, Anything, (docker) => docker.getContainer(id).start()),
+      );
+      const found = await call(`show ${id}`, StartedSchema, (docker) => docker.getContainer(id).inspect());
+      const app = found.Config.Labels[LABEL] ?? '';
+      return runningAt(id, app, found.NetworkSettings.Networks[networkName(app)]?.IPAddress ?? '');
     },
     async stop(id) {
-      await call('POST', `/containers/${id}/stop?t=${limits.stopSeconds}`, Anything, { accept: [404] });
+      const stopped = call(`stop ${id}`, Anything, (docker) =>
+        docker.getContainer(id).stop({ t: limits.stopSeconds }),
+      );
+      await unless([304, 404], stopped);
     },
     remove,
     async isRunning(id) {
-      const found = await call('GET', `/containers/${id}/json`, Type.Partial(InspectSchema), {
-        accept: [404],
-      });
-      return found.State?.Running === true;
+      const shown = call(`show ${id}`, StateSchema, (docker) => docker.getContainer(id).inspect());
+      return (await unless([404], shown))?.State.Running === true;
     },
   };
+}
+
+/** One call of podman's own network API, which dockerode has no method for. `options`: the body of a POST, else the query. */
+function libpod(docker: Docker, method: string, path: string, options?: object): Promise<unknown> {
+  const statusCodes = { 200: true, 201: true, 204: true };
+  const request = {
+    path: `/v5.0.0/libpod/networks/${path}`,
+    method,
+    statusCodes,
+    ...(options && { options }),
+  };
+  return new Promise((resolve, reject) => {
+    docker.modem.dial(request, (error: Error | null, reply: unknown) => {
+      if (error === null || error === undefined) resolve(reply);
+      else reject(error);
+    });
+  });
+}
+
+/** Podman sends a line of JSON for each step; the last one says how it ended. */
+async function load(docker: Docker, archive: Readable): Promise<unknown> {
+  const reply = await text(await docker.loadImage(archive, { quiet: true }));
+  try {
+    return JSON.parse(reply.trim().split('\n').at(-1) ?? '');
+  } catch (cause) {
+    throw new DstackError('ENGINE_REPLY', 'podman’s reply when asked to load an image is not JSON', {
+      cause,
+    });
+  }
+}
+
+function runningAt(id: string, app: string, address: string): Running {
+  if (!/^(\d{1,3}\.){3}\d{1,3}$/.test(address)) {
+    throw new DstackError('ENGINE_NO_ADDRESS', `the container ${id.slice(0, 12)} of ${app} has no address`);
+  }
+  return { id, address };
 }
 
 const networkName = (app: string): string => `dstack-${app}`;
@@ -191,95 +238,4 @@ export function containerRequest(spec: ContainerSpec): object {
       LogConfig: { Type: 'k8s-file', Config: { 'max-size': '1mb' } },
     },
   };
-}
-
-interface CallOptions {
-  body?: object;
-  stream?: Readable;
-  /** Statuses besides 2xx and 304 that are fine; the reply is then an empty object. */
-  accept?: number[];
-}
-
-type Call = <T extends TSchema>(
-  method: string,
-  path: string,
-  reply: T,
-  options?: CallOptions,
-) => Promise<Static<T>>;
-
-function caller(socketPath: string): Call {
-  return async (method, path, reply, options = {}) => {
-    const { status, text } = await exchange(socketPath, method, path, options);
-    if (options.accept?.includes(status)) return {} as never;
-    if (status >= 400) {
-      throw new DstackError(
-        'ENGINE_REFUSED',
-        `podman answered ${method} ${path} with ${status}: ${text.slice(0, 300)}`,
-      );
-    }
-    return check(
-      reply,
-      text === '' ? {} : parse(text),
-      'ENGINE_REPLY',
-      `podman’s reply to ${method} ${path}`,
-    );
-  };
-}
-
-/** Some endpoints send a line of JSON for each step; the last one says how it ended. */
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    try {
-      return JSON.parse(text.trim().split('\n').at(-1) ?? '');
-    } catch (cause) {
-      throw new DstackError('ENGINE_REPLY', 'podman’s reply is not JSON', { cause });
-    }
-  }
-}
-
-async function exchange(
-  socketPath: string,
-  method: string,
-  path: string,
-  options: CallOptions,
-): Promise<{ status: number; text: string }> {
-  const body = options.body === undefined ? undefined : JSON.stringify(options.body);
-  const type = options.stream === undefined ? 'application/json' : 'application/x-tar';
-  return new Promise((resolve, reject) => {
-    const fail = (cause: Error) =>
-      reject(
-        new DstackError('ENGINE_UNREACHABLE', `podman does not answer on ${socketPath}: ${cause.message}`, {
-          cause,
-        }),
-      );
-    const req = request({
-      socketPath,
-      method,
-      path,
-      headers: {
-        host: 'podman',
-        ...(body === undefined && options.stream === undefined ? {} : { 'content-type': type }),
-        ...(body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }),
-      },
-      signal: AbortSignal.timeout(TIMEOUT),
-    });
-    req.on('error', fail);
-    req.on('response', (res) => {
-      const chunks: Buffer[] = [];
-      let size = 0;
-      res.on('data', (chunk: Buffer) => {
-        size += chunk.length;
-        if (size > MAX_REPLY) res.destroy(new Error('its reply is too large'));
-        else chunks.push(chunk);
-      });
-      res.on('error', fail);
-      res.on('end', () =>
-        resolve({ status: res.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }),
-      );
-    });
-    if (options.stream === undefined) req.end(body);
-    else pipeline(options.stream, req).catch(fail);
-  });
 }

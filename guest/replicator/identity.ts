@@ -4,16 +4,15 @@ import { join } from 'node:path';
 import { expectedRequestLog, replay } from '../../lib/attestation/event-log.ts';
 import { type TrustRoot, trustRootOf } from '../../lib/attestation/trust-roots.ts';
 import { type Evidence, verifyQuote } from '../../lib/attestation/verify.ts';
+import { readImageInfo } from '../../lib/framework/image-info.ts';
 import {
   configHash,
   type HostHints,
   type ImageInfo,
-  ImageInfoSchema,
   type NetworkConfig,
   parseHostHints,
   parseNetworkConfig,
 } from '../../lib/protocol/network-config.ts';
-import { parseJson } from '../../lib/protocol/schema.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
 
 export interface Identity {
@@ -30,13 +29,7 @@ export interface Identity {
 
 /** @param root prefix of every path, empty in the guest */
 export function readIdentity(root: string): Identity {
-  const image = parseJson(
-    ImageInfoSchema,
-    readFileSync(join(root, '/usr/lib/dstack/image.json'), 'utf8'),
-    'IMAGE_INFO',
-    'image.json',
-    4096,
-  );
+  const image = readImageInfo(root);
   const bytes = readFileSync(join(root, '/run/dstack/network.json'));
   const network = parseNetworkConfig(bytes, image.flavour);
   return {

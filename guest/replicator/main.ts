@@ -8,12 +8,12 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import pino from 'pino';
 import { chainClient } from '../../lib/framework/chain-client.ts';
+import { groupId } from '../../lib/framework/groups.ts';
 import { networkReader } from '../../lib/framework/network-reader.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { nodePort as defaultPort } from '../../lib/protocol/onboarding-messages.ts';
 import { sockets } from '../../lib/protocol/sockets.ts';
 import { attestorClient, attestorReady } from './attestor-client.ts';
-import { siblingGroups } from './groups.ts';
 import { readIdentity } from './identity.ts';
 import { createNode } from './node.ts';
 import { nodePort } from './node-port.ts';
@@ -64,7 +64,11 @@ if (identity.image.flavour !== 'production') {
   log('warn', { flavour: identity.image.flavour }, 'NOT A PRODUCTION IMAGE: its attestation proves nothing');
 }
 
-await serveSiblings(runDirectory, node.joined, siblingGroups(values.root));
+await serveSiblings(runDirectory, node.joined, {
+  tls: groupId(values.root, 'dstack-tls'),
+  agent: groupId(values.root, 'dstack-agent'),
+  kubernethes: groupId(values.root, 'dstack-kubernethes'),
+});
 const port = nodePort(node, (fields, message) => logger.warn(fields, message));
 const [host, number] = splitListen(values.listen);
 const address = await port.listen({ host, port: number });

@@ -25,7 +25,7 @@ export interface Joined {
 }
 
 /** Group ids by daemon; a daemon without one (root, or in a test) shares the replicator's own permission. */
-export type SiblingGroups = Partial<Record<'tls' | 'agent' | 'kubernethes', number>>;
+export type SiblingGroups = Partial<Record<'tls' | 'agent' | 'kubernethes', number | undefined>>;
 
 export async function serveSiblings(
   runDirectory: string,

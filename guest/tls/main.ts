@@ -4,10 +4,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { pino } from 'pino';
+import { readImageInfo } from '../../lib/framework/image-info.ts';
 import { callUnix } from '../../lib/framework/unix-http.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
-import { CONFIG_MAX_BYTES, ImageInfoSchema, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
-import { parseJson } from '../../lib/protocol/schema.ts';
+import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { sockets, TlsKeyReply } from '../../lib/protocol/sockets.ts';
 import { appSockets, UpstreamReply } from '../../lib/protocol/sockets-apps.ts';
 import { selfSigned } from './certificate.ts';
@@ -28,13 +28,7 @@ const { epoch, privateKey } = await callUnix({
   reply: TlsKeyReply,
   connectWithin: FOR_EVER,
 });
-const image = parseJson(
-  ImageInfoSchema,
-  readFileSync(at('usr/lib/dstack/image.json'), 'utf8'),
-  'IMAGE_INFO',
-  'image.json',
-  CONFIG_MAX_BYTES,
-);
+const image = readImageInfo(flags.root);
 const network = parseNetworkConfig(readFileSync(at('run/dstack/network.json')), image.flavour);
 const identity = selfSigned({
   privateKey: fromHex(privateKey, 32),

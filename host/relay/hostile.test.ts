@@ -114,8 +114,8 @@ test('revert data is found where clients put it, and nothing else is taken for i
     const url = await serve(({ method }) => ({
       text: JSON.stringify(
         method === 'eth_chainId'
-          ? { result: '0x1' }
-          : { error: { code: 3, message: 'execution reverted', data } },
+          ? { jsonrpc: '2.0', result: '0x1' }
+          : { jsonrpc: '2.0', error: { code: 3, message: 'execution reverted', data } },
       ),
     }));
     const rpc = new Rpc({ url, chainId: 1, contract: CONTRACT });
@@ -125,6 +125,23 @@ test('revert data is found where clients put it, and nothing else is taken for i
   expect(await refusalOf({ data: '0x12345678' })).toBe('0x12345678');
   for (const data of [undefined, 'reverted', { data: 5 }, `0x${'00'.repeat(5000)}`])
     expect(await refusalOf(data)).toBeUndefined();
+});
+
+test.each([
+  [
+    'a refusal, whatever its status',
+    400,
+    '{"jsonrpc":"2.0","error":{"code":1,"message":"no"}}',
+    'RPC_REFUSED',
+  ],
+  ['a page of a proxy', 502, '<html>', 'RPC_STATUS'],
+  ['no JSON', 200, 'hello', 'RPC_NOT_JSON'],
+  ['no JSON-RPC', 200, '{"result":"0x1"}', 'RPC_MALFORMED'],
+])('what an endpoint answers may be another thing later: %s', async (_, status, body, code) => {
+  const url = await serve(() => ({ status, text: body }));
+  const error = await new Rpc({ url, chainId: 1, contract: CONTRACT }).head().catch((thrown) => thrown);
+  expect(error).toBeInstanceOf(Retryable);
+  expect(error.code).toBe(code);
 });
 
 test('a node’s refusal keeps its code, and says whether it may pass', async () => {

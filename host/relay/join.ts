@@ -9,6 +9,7 @@
  * Every round starts from what the node and the chain say now, and everything it does may be repeated; that is what
  * makes it survive a crash of either at any point.
  */
+import { Rounds } from '../../lib/framework/rounds.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import { Table } from '../../lib/framework/store.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
@@ -66,9 +67,7 @@ export class Join {
   readonly #answers: Table<typeof AnswerMessageSchema>;
   #status: JoinStatus = { node: undefined, waitingFor: 'the first look at the node' };
   #lastUseless = '';
-  #stopped = false;
-  #loop: Promise<void> | undefined;
-  #wake: () => void = () => {};
+  readonly #rounds = new Rounds(() => this.#look());
 
   constructor(options: JoinOptions) {
     this.#options = options;
@@ -77,18 +76,16 @@ export class Join {
   }
 
   start(): void {
-    this.#loop ??= this.#run();
+    this.#rounds.start();
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#wake();
-    await this.#loop;
+    await this.#rounds.stop();
   }
 
   /** Something changed: look again now. */
   wake(): void {
-    this.#wake();
+    this.#rounds.wake();
   }
 
   status(): JoinStatus {
@@ -99,30 +96,17 @@ export class Join {
     return this.#requests.get(requestHash) !== undefined;
   }
 
-  async #run(): Promise<void> {
-    while (!this.#stopped) {
-      let waitingFor: string;
-      try {
-        waitingFor = await this.#round();
-      } catch (error) {
-        waitingFor = `another try, because ${codeOf(error)}: ${(error as Error).message}`;
-        if (codeOf(error) === 'NODE_UNREACHABLE') this.#status = { ...this.#status, node: undefined };
-      }
-      this.#tell(waitingFor);
-      if (this.#stopped) break;
-      const idle = this.#status.node?.state === 'joined' || this.#status.node?.state === 'failed';
-      await this.#pause(this.#options.pollInterval * (idle ? IDLE_FACTOR : 1));
+  async #look(): Promise<number> {
+    let waitingFor: string;
+    try {
+      waitingFor = await this.#round();
+    } catch (error) {
+      waitingFor = `another try, because ${codeOf(error)}: ${(error as Error).message}`;
+      if (codeOf(error) === 'NODE_UNREACHABLE') this.#status = { ...this.#status, node: undefined };
     }
-  }
-
-  #pause(milliseconds: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, milliseconds);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+    this.#tell(waitingFor);
+    const idle = this.#status.node?.state === 'joined' || this.#status.node?.state === 'failed';
+    return this.#options.pollInterval * (idle ? IDLE_FACTOR : 1);
   }
 
   /** One line per change. */

@@ -4,10 +4,10 @@
  */
 import { type Static, type TSchema, Type } from 'typebox';
 import type { LogSource } from '../../lib/framework/event-loop.ts';
-import { type ContractLog, Retryable } from '../../lib/framework/handler.ts';
+import type { ContractLog } from '../../lib/framework/handler.ts';
+import { type RpcEndpoint, rpcEndpoint } from '../../lib/framework/json-rpc.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { check, Word0x } from '../../lib/protocol/schema.ts';
-import { httpJson } from '../http-json.ts';
+import { Word0x } from '../../lib/protocol/schema.ts';
 
 const Quantity = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,63})$', maxLength: 66 });
 /** A quantity that JavaScript holds exactly. */
@@ -15,12 +15,6 @@ const Small = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,12})$', maxLength
 const Data = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 256 * 1024 });
 const LowAddress = Type.String({ pattern: '^0x[0-9a-fA-F]{40}$', maxLength: 42 });
 
-const ReplySchema = Type.Object({
-  result: Type.Optional(Type.Unknown()),
-  error: Type.Optional(
-    Type.Object({ code: Type.Number(), message: Type.String(), data: Type.Optional(Type.Unknown()) }),
-  ),
-});
 const BlockSchema = Type.Object({ number: Small, hash: Word0x, baseFeePerGas: Type.Optional(Quantity) });
 const LogSchema = Type.Object({
   address: LowAddress,
@@ -46,16 +40,6 @@ const ReceiptSchema = Type.Union([
 const REPLY_MAX_BYTES = 4 * 1024 * 1024;
 const MAX_LOGS = 10_000;
 
-/** The endpoint understood the call and refused it. `data` is what a contract reverted with, if it did. */
-export class RpcRefusal extends Retryable {
-  readonly data: string | undefined;
-
-  constructor(message: string, data: string | undefined) {
-    super('RPC_REFUSED', message);
-    this.data = data;
-  }
-}
-
 export interface Block {
   number: number;
   hash: string;
@@ -80,17 +64,14 @@ export interface RpcOptions {
 /** All errors are Retryable but RPC_WRONG_CHAIN: an endpoint may come back, its chain won't change. */
 export class Rpc implements LogSource {
   readonly contract: string;
-  readonly #url: string;
+  readonly #endpoint: RpcEndpoint;
   readonly #chainId: number;
-  readonly #timeout: number;
-  #id = 0;
   #chainChecked: Promise<void> | undefined;
 
   constructor(options: RpcOptions) {
     this.contract = options.contract.toLowerCase();
-    this.#url = options.url;
+    this.#endpoint = rpcEndpoint(options.url, { timeout: options.timeout, maxReplyBytes: REPLY_MAX_BYTES });
     this.#chainId = options.chainId;
-    this.#timeout = options.timeout ?? 10_000;
   }
 
   async head(): Promise<number> {
@@ -179,50 +160,18 @@ export class Rpc implements LogSource {
       throw error;
     });
     await this.#chainChecked;
-    return this.#ask(schema, method, params);
+    return this.#endpoint.call(schema, method, params);
   }
 
   async #checkChain(): Promise<void> {
-    const id = Number(await this.#ask(Small, 'eth_chainId', []));
+    const id = Number(await this.#endpoint.call(Small, 'eth_chainId', []));
     if (id !== this.#chainId) {
       throw new DstackError(
         'RPC_WRONG_CHAIN',
-        `${this.#url} serves chain ${id}, not ${this.#chainId}: check DSTACK_RPC_URL`,
+        `${this.#endpoint.url} serves chain ${id}, not ${this.#chainId}: check DSTACK_RPC_URL`,
       );
     }
   }
-
-  async #ask<T extends TSchema>(schema: T, method: string, params: readonly unknown[]): Promise<Static<T>> {
-    this.#id += 1;
-    let value: unknown;
-    try {
-      const body = { jsonrpc: '2.0', id: this.#id, method, params };
-      ({ value } = await httpJson({
-        url: this.#url,
-        body,
-        timeout: this.#timeout,
-        maxBytes: REPLY_MAX_BYTES,
-      }));
-      const reply = check(ReplySchema, value, 'RPC_MALFORMED', `the reply to ${method}`);
-      if (reply.error === undefined)
-        return check(schema, reply.result, 'RPC_MALFORMED', `the result of ${method}`);
-      throw new RpcRefusal(
-        `${method} refused: ${reply.error.message.slice(0, 300)}`,
-        revertData(reply.error.data),
-      );
-    } catch (cause) {
-      if (cause instanceof Retryable || !(cause instanceof DstackError)) throw cause;
-      throw new Retryable(cause.code.replace('HTTP_', 'RPC_'), `${this.#url}: ${cause.message}`, { cause });
-    }
-  }
-}
-
-/** Clients put revert data as the error's data, or one level deeper. */
-function revertData(data: unknown): string | undefined {
-  const candidate = typeof data === 'object' && data !== null && 'data' in data ? data.data : data;
-  return typeof candidate === 'string' && /^0x([0-9a-f]{2}){0,4096}$/i.test(candidate)
-    ? candidate
-    : undefined;
 }
 
 const hex = (number: number): string => `0x${number.toString(16)}`;

@@ -12,12 +12,14 @@
 import { computeAddress, SigningKey, Transaction } from 'ethers';
 import { type Static, Type } from 'typebox';
 import type { TransactionRequest } from '../../lib/framework/handler.ts';
+import { RpcRefusal } from '../../lib/framework/json-rpc.ts';
+import { Rounds } from '../../lib/framework/rounds.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { describeNetworkError, parseNetworkError } from '../../lib/protocol/network-contract.ts';
 import { Count, Strict, Word0x } from '../../lib/protocol/schema.ts';
 import type { Metrics } from './metrics.ts';
-import { type Rpc, RpcRefusal } from './rpc.ts';
+import type { Rpc } from './rpc.ts';
 
 const Wei = Type.String({ pattern: '^[0-9]{1,30}$', maxLength: 30 });
 
@@ -116,9 +118,7 @@ export class Transactions {
   /** Purposes that are not final yet. */
   readonly #open: Table<typeof EmptySchema>;
   readonly #orders: Table<typeof OrderSchema>;
-  #stopped = false;
-  #loop: Promise<void> | undefined;
-  #wake: () => void = () => {};
+  readonly #rounds = new Rounds(() => this.#round());
   #balanceAt = 0;
   #problem = '';
 
@@ -138,13 +138,11 @@ export class Transactions {
   }
 
   start(): void {
-    this.#loop ??= this.#run();
+    this.#rounds.start();
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#wake();
-    await this.#loop;
+    await this.#rounds.stop();
   }
 
   /**
@@ -167,7 +165,7 @@ export class Transactions {
       this.#orders.putting('order', { order }),
     ]);
     this.#options.log.info({ purpose: request.purpose }, `transaction queued: ${kindOf(request.purpose)}`);
-    this.#wake();
+    this.#rounds.wake();
   }
 
   status(purpose: string): TransactionStatus | undefined {
@@ -180,26 +178,17 @@ export class Transactions {
     return this.#pending().map(statusOf);
   }
 
-  async #run(): Promise<void> {
-    while (!this.#stopped) {
-      try {
-        await this.#step();
-        this.#problem = '';
-      } catch (error) {
-        const problem = `${codeOf(error)}: ${(error as Error).message}`;
-        if (problem !== this.#problem)
-          this.#options.log.warn({ code: codeOf(error) }, `transactions wait: ${problem}`);
-        this.#problem = problem;
-      }
-      if (this.#stopped) break;
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, this.#options.pollInterval);
-        this.#wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
+  async #round(): Promise<number> {
+    try {
+      await this.#step();
+      this.#problem = '';
+    } catch (error) {
+      const problem = `${codeOf(error)}: ${(error as Error).message}`;
+      if (problem !== this.#problem)
+        this.#options.log.warn({ code: codeOf(error) }, `transactions wait: ${problem}`);
+      this.#problem = problem;
     }
+    return this.#options.pollInterval;
   }
 
   async #step(): Promise<void> {
@@ -306,7 +295,7 @@ export class Transactions {
       await this.#options.rpc.send(raw);
     } catch (error) {
       // Known already, or mined meanwhile: the receipt will tell. Anything else is tried again.
-      if (error instanceof RpcRefusal && /known|nonce too low/i.test(error.message)) return;
+      if (error instanceof RpcRefusal && /known|nonce too low/i.test(error.reason)) return;
       this.#options.log.warn({ purpose, code: codeOf(error) }, `not sent yet: ${(error as Error).message}`);
     }
   }
@@ -398,7 +387,7 @@ export class Transactions {
   /** What a transaction would revert with. The endpoint may only be behind, so it is asked a few times. */
   #refused(entry: Entry, error: RpcRefusal): void {
     const named = error.data === undefined ? undefined : namedError(error.data);
-    if (named === undefined && /insufficient funds/i.test(error.message)) {
+    if (named === undefined && /insufficient funds/i.test(error.reason)) {
       this.#wait(entry, 'TX_NO_FUNDS', `${this.address} has too little for gas: send it some`);
       return;
     }

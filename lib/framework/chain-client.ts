@@ -9,7 +9,7 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { DstackError } from '../protocol/errors.ts';
 import type { NetworkConfig } from '../protocol/network-config.ts';
-import { check, Word0x } from '../protocol/schema.ts';
+import { Word0x } from '../protocol/schema.ts';
 import { type RpcEndpoint, rpcEndpoint } from './json-rpc.ts';
 
 /** A block that a quorum agreed on. `timestamp` in Unix seconds. */
@@ -52,7 +52,7 @@ export interface ChainClientOptions {
 
 export function chainClient(options: ChainClientOptions): ChainClient {
   const { chainId, quorum, confirmation } = options.config;
-  const endpoints = options.config.endpoints.map((url) => rpcEndpoint(url, options.timeout));
+  const endpoints = options.config.endpoints.map((url) => rpcEndpoint(url, { timeout: options.timeout }));
   const clock = new ChainClock(options.builtAt ?? 0, options.monotonic ?? (() => performance.now()));
   const onChain = new WeakSet<RpcEndpoint>();
 
@@ -67,9 +67,7 @@ export function chainClient(options: ChainClientOptions): ChainClient {
       endpoints.map(async (endpoint) => {
         try {
           await assertChain(endpoint);
-          return [
-            check(schema, await endpoint.call(method, params), 'RPC_MALFORMED', `${endpoint.url}: ${method}`),
-          ];
+          return [await endpoint.call(schema, method, params)];
         } catch (error) {
           failures.push((error as Error).message);
           return [];
@@ -88,12 +86,7 @@ export function chainClient(options: ChainClientOptions): ChainClient {
 
   async function assertChain(endpoint: RpcEndpoint): Promise<void> {
     if (onChain.has(endpoint)) return;
-    const id = check(
-      Quantity,
-      await endpoint.call('eth_chainId', []),
-      'RPC_MALFORMED',
-      `${endpoint.url}: eth_chainId`,
-    );
+    const id = await endpoint.call(Quantity, 'eth_chainId', []);
     if (Number(id) !== chainId) {
       throw new DstackError('CHAIN_WRONG_ID', `${endpoint.url} serves chain ${Number(id)}, not ${chainId}`);
     }

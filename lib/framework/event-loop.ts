@@ -21,6 +21,7 @@ import {
   type Host,
   Retryable,
 } from './handler.ts';
+import { Rounds } from './rounds.ts';
 import { type Store, type StoreOperation, Table } from './store.ts';
 
 /** Where logs come from. Replies are expected to be bounded and checked by the implementation. */
@@ -120,9 +121,7 @@ export class EventLoop {
   readonly #done: Table<typeof DoneSchema>;
   readonly #cursor: Table<typeof CursorSchema>;
   readonly #running = new Set<string>();
-  #stopped = false;
-  #loop: Promise<void> | undefined;
-  #wake: () => void = () => {};
+  readonly #rounds = new Rounds(() => this.#round());
   readonly #problems = new Map<string, string>();
   /** When jobs that wait are looked at again; after a restart that is at once. */
   readonly #waitUntil = new Map<string, number>();
@@ -146,20 +145,18 @@ export class EventLoop {
 
   /** Starts polling; errors of the chain are logged and tried again, never thrown. */
   start(): void {
-    this.#loop ??= this.#run();
+    this.#rounds.start();
   }
 
   /** Resolves when nothing of the loop runs any more. What was unfinished is in the store. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#wake();
-    await this.#loop;
+    await this.#rounds.stop();
   }
 
   /** Something changed: look at waiting jobs now instead of at the next poll. */
   wake(): void {
     this.#impatient = true;
-    this.#wake();
+    this.#rounds.wake();
   }
 
   open(): OpenJob[] {
@@ -182,19 +179,10 @@ export class EventLoop {
     return this.#polledAt;
   }
 
-  async #run(): Promise<void> {
-    while (!this.#stopped) {
-      await this.#guarded('reading the chain', () => this.#collect());
-      await this.#guarded('working on events', () => this.#work());
-      if (this.#stopped) break;
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, this.#options.pollInterval);
-        this.#wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-    }
+  async #round(): Promise<number> {
+    await this.#guarded('reading the chain', () => this.#collect());
+    await this.#guarded('working on events', () => this.#work());
+    return this.#options.pollInterval;
   }
 
   /** A step may fail for any reason outside; the loop goes on, and says each new problem once. */
@@ -225,7 +213,7 @@ export class EventLoop {
       cursor = { block: Math.max(0, cursor.block - rewind), hash: '' };
     }
     let from = cursor === undefined ? Math.max(0, await startBlock(safe)) : cursor.block + 1;
-    while (from <= safe && !this.#stopped) {
+    while (from <= safe && !this.#rounds.stopped) {
       if (this.#jobs.count() >= maxJobs) return;
       const to = Math.min(safe, from + maxRange - 1);
       // The hash is read before the logs: if a re-org comes between, the next poll sees another hash and goes back.
@@ -283,7 +271,7 @@ export class EventLoop {
     const queue = due.values();
     const worker = async () => {
       for (const { id, value } of queue) {
-        if (this.#stopped) return;
+        if (this.#rounds.stopped) return;
         if (this.#running.has(id)) continue;
         this.#running.add(id);
         try {

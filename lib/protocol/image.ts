@@ -3,15 +3,11 @@
  * with a build of their own. It is not trusted: the measurement is computed from the files.
  */
 import Type, { type Static } from 'typebox';
-import type { Flavour } from './network-config.ts';
+import { FlavourSchema } from './network-config.ts';
 import { parseJson } from './schema.ts';
-
-/** Flavours differ by measured bytes only. Every flavour but production can be seen to be one from RTMR3. */
-export const flavours = ['production', 'sim', 'dev'] as const satisfies readonly Flavour[];
 
 const MAX_IMAGE_JSON = 64 * 1024;
 
-const flavourSchema = Type.Union([Type.Literal('production'), Type.Literal('sim'), Type.Literal('dev')]);
 const hex32 = Type.String({ pattern: '^0x[0-9a-f]{64}$' });
 const file = Type.Object(
   {
@@ -33,7 +29,7 @@ const shape = Type.Object(
 export const imageManifestSchema = Type.Object(
   {
     version: Type.Literal(1),
-    flavour: flavourSchema,
+    flavour: FlavourSchema,
     /** Seconds since 1970: SOURCE_DATE_EPOCH, the same for every build of the same sources. */
     builtAt: Type.Integer({ minimum: 0 }),
     /** The whole kernel command line; measured. */

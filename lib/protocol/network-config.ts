@@ -78,12 +78,19 @@ export function configHash(bytes: Uint8Array): Uint8Array {
   return sha256(bytes);
 }
 
-/** What an image is for. They differ by measured bytes only. */
-export type Flavour = 'production' | 'sim' | 'dev';
+/** What an image is for. They differ by measured bytes only; every one but production can be told by RTMR3. */
+export const FlavourSchema = Type.Union([
+  Type.Literal('production'),
+  Type.Literal('sim'),
+  Type.Literal('dev'),
+]);
+export type Flavour = Static<typeof FlavourSchema>;
+export const flavours: readonly Flavour[] = FlavourSchema.anyOf.map((flavour) => flavour.const);
 
+/** The `image.json` inside an image, from which its daemons know what they are part of. */
 export const ImageInfoSchema = Strict({
   version: Type.Literal(1),
-  flavour: Type.Union([Type.Literal('production'), Type.Literal('sim'), Type.Literal('dev')]),
+  flavour: FlavourSchema,
   /** Unix seconds; no clock of a node is ever before it. */
   builtAt: Count,
 });

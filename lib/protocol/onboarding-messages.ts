@@ -6,6 +6,7 @@
  */
 import { type Static, Type } from 'typebox';
 import { fromHex, sha256 } from './encoding.ts';
+import { FlavourSchema } from './network-config.ts';
 import { Address, Compact, Count, HexOf, HexUpTo, Strict } from './schema.ts';
 import { KEM_PUBLIC_KEY_BYTES, SEALED_BYTES } from './sealing.ts';
 import { type Request, requestHash } from './typed-data.ts';
@@ -84,7 +85,7 @@ export const NodeStatusSchema = Strict({
     Type.Literal('joined'),
     Type.Literal('failed'),
   ]),
-  flavour: Type.Union([Type.Literal('production'), Type.Literal('sim'), Type.Literal('dev')]),
+  flavour: FlavourSchema,
   chainId: Count,
   contract: Address,
   config: HexOf(32),

@@ -5,6 +5,7 @@
  * its asker has no use for. A request to the replicator is held open until the node has joined.
  */
 import { type Static, Type } from 'typebox';
+import { FlavourSchema } from './network-config.ts';
 import { Count, HexOf, HexUpTo, Strict } from './schema.ts';
 
 /** Paths below /run/dstack. */
@@ -67,7 +68,7 @@ export type QuoteReply = Static<typeof QuoteReply>;
 /** attestor.sock: GET /v1/status */
 export const AttestorStatusReply = Strict({
   device: Type.Literal('simulated'),
-  flavour: Type.Union([Type.Literal('production'), Type.Literal('sim'), Type.Literal('dev')]),
+  flavour: FlavourSchema,
   config: HexOf(32),
   joined: Type.Boolean(),
 });

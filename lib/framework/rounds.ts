@@ -1,0 +1,51 @@
+/** Does the same again and again, with a pause between that can be cut short. */
+export class Rounds {
+  readonly #round: () => Promise<number>;
+  #running: Promise<void> | undefined;
+  #stopped = false;
+  #wake: () => void = () => {};
+
+  /** @param round resolves to how long to pause after it, in milliseconds; must handle its own errors */
+  constructor(round: () => Promise<number>) {
+    this.#round = round;
+  }
+
+  /** Begins with the first round at once. Once only. */
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** Resolves when the round that runs has ended; there is no other after it. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#wake();
+    await this.#running;
+  }
+
+  /** Whether a long round should break off. */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
+  /** Ends the pause. Without effect during a round. */
+  wake(): void {
+    this.#wake();
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      const pause = await this.#round();
+      if (!this.#stopped) await this.#pause(pause);
+    }
+  }
+
+  #pause(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, milliseconds);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
