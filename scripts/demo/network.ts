@@ -59,6 +59,9 @@ export async function deployNetwork(folder: string): Promise<DemoNetwork> {
     '1',
     '--slots-in-an-epoch',
     '1',
+    // Or it spills old states into the home folder.
+    '--prune-history',
+    '1000',
   ]);
   const address = await waitFor(
     'the chain',

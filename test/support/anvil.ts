@@ -26,7 +26,9 @@ export interface Anvil {
  * @throws Error when it ends, or says nothing for 30 s, before it listens
  */
 export async function startAnvil(options: { readonly args?: readonly string[] } = {}): Promise<Anvil> {
-  const args = ['--host', '127.0.0.1', '--port', '0', '--threads', '1', ...(options.args ?? [])];
+  // Without a bound on its history anvil spills gigabytes of old states into the home folder, and leaves them there.
+  const bounded = ['--prune-history', '1000'];
+  const args = ['--host', '127.0.0.1', '--port', '0', '--threads', '1', ...bounded, ...(options.args ?? [])];
   const child = execa(ANVIL, args, {
     cleanup: true,
     reject: false,
