@@ -8,10 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { defaultToolRoot } from '../lib/framework/tool-root.ts';
 
-export interface Buildah {
-  /** One buildah command; returns what it prints. `/work` is the caller's directory. */
-  (...args: string[]): string;
-}
+/** One buildah command; returns what it prints. `/work` is the caller's directory. */
+export type Buildah = (...args: string[]) => string;
 
 /** @param work a directory that buildah sees as /work */
 export function withBuildah<T>(work: string, use: (buildah: Buildah) => T): T {
@@ -53,15 +51,35 @@ function lay(root: string): void {
   put('helpers/netavark', '', 0o755);
 }
 
-/** The mounts live in a namespace of their own and end with the command. Paths are arguments, never script text. */
+/**
+ * The mounts live in a namespace of their own, and are taken away before it ends too: where this machine is itself a
+ * chroot, its root is no mount point and can't be made private. Paths are arguments, never script text.
+ */
 function inChroot(root: string, work: string, args: readonly string[]): string {
   const script = `set -eu
-    mount --bind "$2/usr" "$1/usr"; mount --rbind /proc "$1/proc"; mount --rbind /dev "$1/dev"; mount --bind "$3" "$1/work"
-    root=$1; shift 3
-    exec chroot "$root" /usr/bin/buildah --storage-driver vfs --root /var/tmp/storage --runroot /run/storage "$@"`;
+    root=$1 tools=$2 work=$3; shift 3
+    if mountpoint -q /; then mount --make-rprivate /; fi
+    trap 'for at in work dev proc usr; do umount -l "$root/$at" 2>/dev/null || true; done' EXIT
+    mount --bind "$tools/usr" "$root/usr"
+    mount -t proc proc "$root/proc"
+    mount --bind /dev "$root/dev"
+    mount --bind "$work" "$root/work"
+    chroot "$root" /usr/bin/buildah --storage-driver vfs --root /var/tmp/storage --runroot /run/storage "$@"`;
   return execFileSync(
     'unshare',
-    ['--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', root, defaultToolRoot(), work, ...args],
+    [
+      '--mount',
+      '--propagation',
+      'unchanged',
+      'sh',
+      '-c',
+      script,
+      'sh',
+      root,
+      defaultToolRoot(),
+      work,
+      ...args,
+    ],
     {
       encoding: 'utf8',
       env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/tmp', BUILDAH_ISOLATION: 'chroot' },
