@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { build } from 'esbuild';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { builtins } from './builtins.ts';
 import { leftOut } from './left-out.ts';
 
 /** The daemons of the image, in the order of their units. */
@@ -38,7 +39,7 @@ export async function bundleDaemons(
       banner: {
         js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
       },
-      plugins: [leftOut],
+      plugins: [builtins, leftOut],
       logLevel: 'warning',
     });
     bundles.set(`${name}.mjs`, result.outputFiles[0]!.contents);
