@@ -27,6 +27,7 @@ if (fast) {
   counts.skipped += 1;
 } else {
   buildImage('sim');
+  buildImage('dev');
   vitest('vm');
 }
 console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
