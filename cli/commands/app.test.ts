@@ -36,7 +36,14 @@ beforeEach(async () => {
 
 async function rollout(manifest: string): Promise<void> {
   const command = appCommands.find(({ name }) => name === 'app rollout')!;
-  const options = ['--rpc', anvil.url, '--contract', network.address, '--owner-key', join(folder, 'owner.key')];
+  const options = [
+    '--rpc',
+    anvil.url,
+    '--contract',
+    network.address,
+    '--owner-key',
+    join(folder, 'owner.key'),
+  ];
   await command.run(readArguments(command, [...options, 'web', manifest]));
 }
 

@@ -10,11 +10,12 @@ import { FuzzChain, type MinedBlock } from './chain.ts';
 import { BranchCoverage, type CoverageReport, type StructLog } from './coverage.ts';
 import { runSequence, type Sent, type ViewCall } from './run.ts';
 import { type Sequence, sequences } from './sequence.ts';
+import { type SequenceFailure, shrink } from './shrink.ts';
 import { type FuzzFigures, FuzzStatistics } from './statistics.ts';
 
 /** Blocks with calls that a sequence has at most. */
 const BLOCKS = 48;
-/** Each sequence starts from scratch, so a failing one is cut to its few calls that matter within this. */
+/** How long a failing sequence is cut down at most. */
 const SHRINK_LIMIT_MS = 120_000;
 /** Views change little: their branches are traced in each so manieth block. */
 const VIEWS_EVERY = 10;
@@ -78,24 +79,21 @@ async function one(
 ): Promise<CampaignFailure | undefined> {
   const { bytecode, coverage } = options;
   const observe = coverage?.observer(chain);
-  const property = fc.asyncProperty(sequences(options.blocks ?? BLOCKS), (sequence) =>
+  const play = (sequence: Sequence, counted: boolean): Promise<SequenceFailure | undefined> =>
     runSequence(chain, sequence, {
-      statistics,
+      ...(counted ? { statistics } : {}),
       ...(bytecode === undefined ? {} : { bytecode }),
       ...(observe === undefined ? {} : { observe }),
-    }),
-  );
-  const result = await fc.check(property, {
-    // One run for each seed, so that any sequence can be made again without those before it.
-    seed: seedOf(options.seed, number),
-    numRuns: 1,
-    endOnFailure: options.shrink === false,
-    interruptAfterTimeLimit: SHRINK_LIMIT_MS,
-  });
-  if (!result.failed || result.counterexample === null) return undefined;
-  const error = result.errorInstance;
-  const message = error instanceof Error ? error.message : String(error);
-  return { number, message, sequence: result.counterexample[0] };
+    });
+  const arbitrary = sequences(options.blocks ?? BLOCKS);
+  // One draw for each seed, so that any sequence can be made again without those before it.
+  const sequence = fc.sample(arbitrary, { seed: seedOf(options.seed, number), numRuns: 1 })[0]!;
+  const failure = await play(sequence, true);
+  if (!failure) return undefined;
+  const found = { sequence, failure };
+  const deadline = Date.now() + SHRINK_LIMIT_MS;
+  const shrunk = options.shrink === false ? found : await shrink(found, (it) => play(it, false), deadline);
+  return { number, message: shrunk.failure.message, sequence: shrunk.sequence };
 }
 
 /** Spreads (seed, number) over fast-check's 32 bits; an odd factor keeps a campaign's sequences apart. */

@@ -6,7 +6,7 @@ import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 
 /** A block number and time of a live network, so that calldata is as long as there; Prague's rules; gas is free. */
 const ANVIL_ARGS = ['--number', '21000000', '--timestamp', '1800000000', '--hardfork', 'prague']
-  .concat(['--no-mining', '--prune-history', '64', '--order', 'fifo', '--auto-impersonate'])
+  .concat(['--no-mining', '--order', 'fifo', '--auto-impersonate'])
   .concat(['--gas-price', '0', '--block-base-fee-per-gas', '0']);
 const CHAIN_ID = 31_337;
 /** More than the 256 whose hashes the chain remembers. */

@@ -26,6 +26,9 @@ export interface StructLog {
   readonly depth: number;
 }
 
+/** What a branch leads to. */
+type End = 'panic' | 'refusal without data' | 'other';
+
 interface Branch {
   readonly pc: number;
   /** Where in which file; undefined for what the compiler added. */
@@ -47,7 +50,7 @@ export interface CoverageReport {
   /** Branches that the compiler added. */
   readonly compiler: CoverageFigures;
   /** What the directions of the compiler's branches that never ran would have led to. */
-  readonly compilerUncovered: Readonly<Record<'panic' | 'refusal without data' | 'other', number>>;
+  readonly compilerUncovered: Readonly<Record<End, number>>;
   /** Each direction of a source branch that never ran, with the reason if it is known that it can't. */
   readonly uncovered: readonly { readonly where: string; readonly missing: string; readonly why: string }[];
 }
@@ -163,6 +166,34 @@ function branchesOf(code: MappedCode, sources: TraceableNetwork['sources']): Bra
     pc += sizeOf(op);
   }
   return found;
+}
+
+/** The length of an instruction with what it pushes. */
+function sizeOf(op: number): number {
+  return op > PUSH0 && op <= PUSH32 ? op - PUSH0 + 1 : 1;
+}
+
+/** The constant that the instruction pushes, if it is one that can be a place in the code. */
+function pushedBy(bytes: Buffer, pc: number): number | undefined {
+  const size = sizeOf(bytes[pc]!) - 1;
+  return size === 0 || size > 3 ? undefined : bytes.readUIntBE(pc + 1, size);
+}
+
+/** What straight-line code from `pc` on ends in, over a few jumps to constants. */
+function endOf(bytes: Buffer, from: number | undefined): End {
+  let pc = from;
+  let pushed: number | undefined;
+  for (let steps = 0; pc !== undefined && pc < bytes.length && steps < FOLLOWED; steps++) {
+    const op: number = bytes[pc]!;
+    // As a whole word, or as a selector that is shifted into place.
+    if ((op === PUSH32 || op === PUSH4) && bytes.readUInt32BE(pc + 1) === PANIC) return 'panic';
+    if (op === REVERT) return 'refusal without data';
+    if (op === JUMPI) return 'other';
+    const next: number | undefined = op === JUMP ? pushed : pc + sizeOf(op);
+    pushed = pushedBy(bytes, pc);
+    pc = next;
+  }
+  return 'other';
 }
 
 function place(

@@ -504,7 +504,7 @@ function requireSigner(expected: string, digest: Uint8Array, signature: { r: str
   const s = BigInt(signature.vs) & ((1n << 255n) - 1n);
   if (s > HALF_ORDER) refuse('ECDSAInvalidSignatureS', { s: `0x${s.toString(16).padStart(64, '0')}` });
   const signer = signerOf(digest, signature.r, signature.vs);
-  if (signer === undefined) return refuse('ECDSAInvalidSignature');
+  if (signer === undefined) refuse('ECDSAInvalidSignature');
   if (signer !== expected) refuse('WrongSigner', { expected, signer });
 }
 

@@ -2,7 +2,7 @@
  * Plays one sequence on the chain and on the model at once, block by block, and compares all that either shows: each
  * call's events or refusal, then every view. The invariants of watch.ts look on.
  */
-import { DstackError } from '../../lib/protocol/errors.ts';
+import { DstackError, hasCode } from '../../lib/protocol/errors.ts';
 import * as contract from '../../lib/protocol/network-contract.ts';
 import { encodeDeploy, networkBytecode } from '../bindings.ts';
 import type { FuzzChain, MinedBlock, MinedTransaction, RpcCall } from './chain.ts';
@@ -11,15 +11,15 @@ import {
   type DeployArgs,
   type Named,
   NetworkModel,
-  type Operation,
   type Outcome,
   ZERO_ADDRESS,
   ZERO_WORD,
 } from './model.ts';
 import { ENTRIES_SLOT, PUPPET, puppetCode } from './puppet.ts';
 import { type Choice, headStartSteps, type Sequence, type Step, type Wait } from './sequence.ts';
+import type { SequenceFailure } from './shrink.ts';
 import type { FuzzStatistics } from './statistics.ts';
-import { Watch } from './watch.ts';
+import { InvariantBroken, Watch } from './watch.ts';
 import { type Accounts, type Call, CONFIGS, MEASUREMENTS, PLATFORMS, World } from './world.ts';
 
 const DEPLOY_GAS = 12_000_000;
@@ -57,30 +57,42 @@ export interface ViewCall {
   readonly data: string;
 }
 
-/** The contract and the model differ. The message tells the whole sequence up to there. */
-export class Mismatch extends Error {}
+/** The contract and the model differ. */
+class Mismatch extends Error {}
 
 interface Expected extends Sent {
   readonly call: Call;
   readonly outcome: Outcome;
 }
 
-/** @throws Mismatch, InvariantBroken */
+/** @returns what the sequence failed with; undefined if the contract did all that it must */
 export async function runSequence(
   chain: FuzzChain,
   sequence: Sequence,
   options: RunOptions = {},
-): Promise<void> {
+): Promise<SequenceFailure | undefined> {
   const run = new SequenceRun(chain, sequence, options);
+  const headStart = headStartSteps(sequence.headStart);
+  let step = -1;
   try {
     await run.deploy();
-    for (const step of [...headStartSteps(sequence.headStart), ...sequence.steps]) await run.step(step);
+    for (const it of headStart) await run.step(it);
+    for (const it of sequence.steps) {
+      step += 1;
+      await run.step(it);
+    }
     await run.finish();
   } catch (error) {
-    if (error instanceof Error) error.message += `\n${run.story.join('\n')}`;
-    throw error;
+    if (!(error instanceof Mismatch || error instanceof InvariantBroken || isUndecodable(error))) throw error;
+    return { message: [error.message, ...run.story].join('\n'), step };
   }
   options.statistics?.sequenceEnded();
+  return undefined;
+}
+
+/** An answer that is not even of the ABI's form is a failure of the contract's too. */
+function isUndecodable(error: unknown): error is DstackError {
+  return hasCode(error, 'CONTRACT_DATA_INVALID');
 }
 
 class SequenceRun {
@@ -267,8 +279,13 @@ class SequenceRun {
       owner: named<string>('owner')[0]![1],
       apps: named<readonly contract.AppView[]>('apps')[0]![1],
       allowed: named<contract.IsAllowedResult>('isAllowed').map(([{ args }, result]) => {
-        const { measurement, config, platform } = args as contract.IsAllowedArgs;
-        return { measurement, config, platform, result };
+        const { measurement, config, platform } = args;
+        return {
+          measurement: String(measurement),
+          config: String(config),
+          platform: String(platform),
+          result,
+        };
       }),
       requests: new Map(
         named<contract.RequestView>('request').map(([{ args }, it]) => [String(args.requestHash), it]),

@@ -1,5 +1,5 @@
 /**
- * What a fuzz sequence is made of, as plain numbers that fast-check draws and shrinks.
+ * What a fuzz sequence is made of, as plain numbers that fast-check draws and shrink.ts cuts.
  *
  * Nothing here names an address, a hash or a time: a choice such as "answer the second open request, with a high s" gets
  * its meaning in world.ts, from the model's state when its turn comes. So a sequence from which steps were cut still
@@ -148,7 +148,7 @@ const calls = fc.oneof(
 
 /** @param blocks how many blocks with calls a sequence has at most, besides its head start */
 export function sequences(blocks: number): fc.Arbitrary<Sequence> {
-  // Each sequence is the only run of its own seed, and fast-check begins every seed with values at the edges.
+  // Each sequence is the only draw of its own seed, and fast-check begins every seed with values at the edges.
   return fc.noBias(
     fc.record({
       deploy: fc.record({
