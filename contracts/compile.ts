@@ -88,9 +88,8 @@ interface AstNode {
 }
 
 interface SolcOutput {
-  readonly sources?: { readonly 'INetwork.sol': { readonly ast: AstNode } };
-  readonly errors?: readonly { readonly severity: string; readonly formattedMessage: string }[];
-  readonly contracts?: {
+  readonly sources: { readonly 'INetwork.sol': { readonly ast: AstNode } };
+  readonly contracts: {
     readonly 'Network.sol': {
       readonly Network: {
         readonly abi: readonly AbiEntry[];
@@ -131,16 +130,7 @@ interface Solc {
  */
 export function compileNetwork(): CompiledNetwork {
   const solc: Solc = require('solc');
-  const input = {
-    language: 'Solidity',
-    sources: { 'Network.sol': { content: readFileSync(join(CONTRACTS, 'Network.sol'), 'utf8') } },
-    settings: SETTINGS,
-  };
-  const output: SolcOutput = JSON.parse(solc.compile(JSON.stringify(input), { import: readImport }));
-  if (output.errors?.length || !output.contracts || !output.sources) {
-    const messages = (output.errors ?? []).map((error) => error.formattedMessage).join('\n');
-    throw new DstackError('SOLC_FAILED', `solc did not accept contracts/Network.sol as it is:\n${messages}`);
-  }
+  const output = compiled<SolcOutput>(solc, networkSource(), SETTINGS);
   const network = output.contracts['Network.sol'].Network;
   const { methods = {}, events = {}, errors = {} } = output.contracts['INetwork.sol'].INetwork.userdoc;
   return {
@@ -156,6 +146,88 @@ export function compileNetwork(): CompiledNetwork {
     notices: noticesByName({ ...methods, ...events, ...errors }),
     compiler: solc.version(),
   };
+}
+
+/** The text of Network.sol. */
+export function networkSource(): string {
+  return readFileSync(join(CONTRACTS, 'Network.sol'), 'utf8');
+}
+
+/** One code and where each of its instructions comes from. */
+export interface MappedCode {
+  /** Without `0x`; immutables zeroed. */
+  readonly object: string;
+  /** solc's compressed source map: `start:length:file:jump:depth` for each instruction. */
+  readonly sourceMap: string;
+}
+
+export interface TraceableNetwork {
+  readonly creation: MappedCode;
+  readonly runtime: MappedCode;
+  /** The text of each source and the number by which source maps name it. */
+  readonly sources: readonly { readonly path: string; readonly id: number; readonly text: string }[];
+}
+
+/**
+ * Compiles with source maps, for the fuzz.
+ *
+ * @param options.optimized false gives code in which each branch of the source is still one jump
+ * @param options.source another text of Network.sol; warnings are accepted in that one only
+ * @throws DstackError `SOLC_FAILED` as `compileNetwork`
+ */
+export function compileTraceable(options: {
+  readonly optimized: boolean;
+  readonly source?: string;
+}): TraceableNetwork {
+  const code = ['object', 'sourceMap'];
+  const outputs = [
+    ...code.map((it) => `evm.bytecode.${it}`),
+    ...code.map((it) => `evm.deployedBytecode.${it}`),
+  ];
+  const source = options.source ?? networkSource();
+  const settings = {
+    ...SETTINGS,
+    optimizer: options.optimized ? SETTINGS.optimizer : { enabled: false },
+    outputSelection: { 'Network.sol': { Network: outputs }, '*': { '': ['ast'] } },
+  };
+  const output = compiled<TraceableOutput>(require('solc'), source, settings, options.source !== undefined);
+  const { bytecode, deployedBytecode } = output.contracts['Network.sol'].Network.evm;
+  const sources = Object.entries(output.sources).map(([path, { id }]) => {
+    return { path, id, text: path === 'Network.sol' ? source : textOf(path) };
+  });
+  return { creation: bytecode, runtime: deployedBytecode, sources };
+}
+
+interface TraceableOutput {
+  readonly sources: Readonly<Record<string, { readonly id: number }>>;
+  readonly contracts: {
+    readonly 'Network.sol': {
+      readonly Network: {
+        readonly evm: { readonly bytecode: MappedCode; readonly deployedBytecode: MappedCode };
+      };
+    };
+  };
+}
+
+function textOf(path: string): string {
+  const found = readImport(path);
+  if ('error' in found) throw new DstackError('SOLC_FAILED', found.error);
+  return found.contents;
+}
+
+function compiled<T>(solc: Solc, source: string, settings: unknown, acceptsWarnings = false): T {
+  const input = { language: 'Solidity', sources: { 'Network.sol': { content: source } }, settings };
+  const output = JSON.parse(solc.compile(JSON.stringify(input), { import: readImport })) as Partial<T> & {
+    readonly errors?: readonly { readonly severity: string; readonly formattedMessage: string }[];
+    readonly contracts?: unknown;
+    readonly sources?: unknown;
+  };
+  const refused = (output.errors ?? []).filter(({ severity }) => !acceptsWarnings || severity === 'error');
+  if (refused.length > 0 || !output.contracts || !output.sources) {
+    const messages = refused.map((error) => error.formattedMessage).join('\n');
+    throw new DstackError('SOLC_FAILED', `solc did not accept contracts/Network.sol as it is:\n${messages}`);
+  }
+  return output as T;
 }
 
 /** Reads a source that another imports: from this folder or from the pinned OpenZeppelin package, nowhere else. */

@@ -12,8 +12,14 @@ import {
   manifestHash,
   parseManifest,
 } from '../../lib/protocol/manifest.ts';
-import { encodeRollback, encodeRollout, encodeWithdraw } from '../../lib/protocol/network-contract.ts';
-import { contractOption, ownerKeyOption, provider, rpcOption, send, walletFrom } from '../chain.ts';
+import {
+  decodeAppOf,
+  encodeAppOf,
+  encodeRollback,
+  encodeRollout,
+  encodeWithdraw,
+} from '../../lib/protocol/network-contract.ts';
+import { contractOption, ownerKeyOption, provider, rpcOption, send, view, walletFrom } from '../chain.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 
 const ownerOptions = { rpc: rpcOption, contract: contractOption, 'owner-key': ownerKeyOption };
@@ -117,10 +123,38 @@ const rollout: Command = {
   options: ownerOptions,
   async run(args) {
     const [app, manifest] = args.positionals as [string, string];
-    const data = encodeRollout({ app: to0x(appId(app)), manifestHash: await hashOf(app, manifest) });
-    await sendAsOwner(args, data);
+    const wanted = { app: to0x(appId(app)), manifestHash: await hashOf(app, manifest) };
+    await requireNew(args, app, wanted);
+    await sendAsOwner(args, encodeRollout(wanted));
   },
 };
+
+/**
+ * The contract takes a manifest a second time: the one in force would become its own previous one, with nothing left to
+ * go back to, and a pending one would wait its delay anew.
+ *
+ * @throws ALREADY_ROLLED_OUT
+ */
+async function requireNew(
+  args: Arguments,
+  name: string,
+  { app, manifestHash }: { app: string; manifestHash: string },
+): Promise<void> {
+  const answer = await view(provider(args), args.text('contract'), encodeAppOf({ app }));
+  const shown = decodeAppOf(answer);
+  const isPending = shown.latest !== shown.manifestHash;
+  if (shown.manifestHash === manifestHash) {
+    const instead = isPending ? `; to cancel the rollout that is pending: app rollback ${name}` : '';
+    throw new DstackError('ALREADY_ROLLED_OUT', `${name} runs ${manifestHash} already${instead}`);
+  }
+  if (isPending && shown.latest === manifestHash) {
+    const from = new Date(Number(shown.from) * 1_000).toISOString();
+    throw new DstackError(
+      'ALREADY_ROLLED_OUT',
+      `${manifestHash} of ${name} is pending and takes effect at ${from}; a repeated rollout would begin its delay anew`,
+    );
+  }
+}
 
 /** 32 bytes of hex as they are; a manifest file is checked first, as the nodes will. */
 async function hashOf(app: string, manifest: string): Promise<string> {

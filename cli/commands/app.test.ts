@@ -1,0 +1,74 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { appId, Chain, TestNetwork, value } from '../../contracts/fixture.ts';
+import { to0x } from '../../lib/protocol/encoding.ts';
+import { encodeRollout } from '../../lib/protocol/network-contract.ts';
+import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
+import { readArguments } from '../command.ts';
+import { appCommands } from './app.ts';
+
+const DELAY = 1_000;
+/** Anvil's first account, from its published mnemonic. */
+const OWNER_KEY = 'ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80';
+const FIRST = to0x(value('manifest 1'));
+const SECOND = to0x(value('manifest 2'));
+
+let anvil: Anvil;
+let chain: Chain;
+let folder: string;
+let network: TestNetwork;
+beforeAll(async () => {
+  anvil = await startAnvil();
+  chain = new Chain(anvil.url);
+  folder = await mkdtemp(join(tmpdir(), 'dstack-app-'));
+  await writeFile(join(folder, 'owner.key'), OWNER_KEY);
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+  await anvil.stop();
+});
+beforeEach(async () => {
+  network = await TestNetwork.bootstrapped(chain, { delay: DELAY });
+  await network.asOwner(encodeRollout({ app: appId('web'), manifestHash: FIRST }));
+});
+
+async function rollout(manifest: string): Promise<void> {
+  const command = appCommands.find(({ name }) => name === 'app rollout')!;
+  const options = [
+    '--rpc',
+    anvil.url,
+    '--contract',
+    network.address,
+    '--owner-key',
+    join(folder, 'owner.key'),
+  ];
+  await command.run(readArguments(command, [...options, 'web', manifest]));
+}
+
+test('a rollout of the manifest in force is refused before anything is sent', async () => {
+  await chain.pass(DELAY);
+  await expect(rollout(FIRST)).rejects.toMatchObject({
+    code: 'ALREADY_ROLLED_OUT',
+    message: `web runs ${FIRST} already`,
+  });
+  await rollout(SECOND);
+  expect(await network.app('web')).toMatchObject({ manifestHash: FIRST, latest: SECOND });
+  await expect(rollout(FIRST)).rejects.toMatchObject({
+    code: 'ALREADY_ROLLED_OUT',
+    message: expect.stringContaining('app rollback web'),
+  });
+});
+
+test('a rollout that is pending keeps its time', async () => {
+  const before = await network.app('web');
+  await chain.pass(10);
+  await expect(rollout(FIRST)).rejects.toMatchObject({
+    code: 'ALREADY_ROLLED_OUT',
+    message: expect.stringContaining(new Date(Number(before.from) * 1_000).toISOString()),
+  });
+  expect(await network.app('web')).toEqual(before);
+  await rollout(SECOND);
+  expect(await network.app('web')).toMatchObject({ latest: SECOND });
+});
