@@ -3,10 +3,17 @@ import { DstackError } from '../lib/protocol/errors.ts';
 import { type Command, helpOf, readArguments, UsageError } from './command.ts';
 import { appCommands } from './commands/app.ts';
 import { networkCommands } from './commands/network.ts';
+import { nodeCommands } from './commands/node.ts';
 import { relayCommands } from './commands/relay.ts';
 import { vmCommands } from './commands/vm.ts';
 
-const commands: readonly Command[] = [...networkCommands, ...appCommands, ...relayCommands, ...vmCommands];
+const commands: readonly Command[] = [
+  ...networkCommands,
+  ...appCommands,
+  ...nodeCommands,
+  ...relayCommands,
+  ...vmCommands,
+];
 
 async function main(argv: readonly string[]): Promise<number> {
   const words = argv

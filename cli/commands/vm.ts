@@ -1,12 +1,9 @@
 /** `vm run`: this host's VM, in the foreground. */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { readEnvironment, vmSettings } from '../../host/relay/settings.ts';
 import { startVm } from '../../host/vm/vm.ts';
-import { utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { parseHostHints } from '../../lib/protocol/network-config.ts';
 import type { Command } from '../command.ts';
+import { writeHints } from '../host-hints.ts';
 import { untilStopped } from '../until-stopped.ts';
 import { envFileOption } from './relay.ts';
 
@@ -44,13 +41,5 @@ const run: Command = {
       );
   },
 };
-
-/** host.json, from what the operator asked for. The guest takes it for a hint and no more. */
-async function writeHints(hostVolume: string, role: string, create: boolean): Promise<void> {
-  const text = `${JSON.stringify({ role, ...(create ? { disk: 'create' } : {}) })}\n`;
-  parseHostHints(utf8(text));
-  await mkdir(hostVolume, { recursive: true });
-  await writeFile(join(hostVolume, 'host.json'), text, { mode: 0o644 });
-}
 
 export const vmCommands: readonly Command[] = [run];

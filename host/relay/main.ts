@@ -4,16 +4,18 @@
  *
  *   node host/relay/main.ts [--env-file host.env] [--key-file gas.key]
  */
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Logger, pino } from 'pino';
 import { EventLoop } from '../../lib/framework/event-loop.ts';
 import { openStore } from '../../lib/framework/store.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
+import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { HttpGossip } from '../gossip/http-gossip.ts';
 import { subjectOf } from '../gossip/message-log.ts';
 import { NodeClient } from '../node-client.ts';
-import { admit } from './admission.ts';
+import { admit, checkNetwork } from './admission.ts';
 import { Join, type JoinStatus } from './join.ts';
 import { Metrics } from './metrics.ts';
 import { Network } from './network.ts';
@@ -170,6 +172,22 @@ export async function runRelay(settings: RelaySettings, logger?: Logger): Promis
     },
   });
 
+  /** Joining hosts get it from here. What is not this network's is for the VM to refuse; here it is only not served. */
+  function keepNetworkJson(): void {
+    const { networkJson } = settings;
+    if (networkJson === undefined || !existsSync(networkJson)) return;
+    try {
+      const bytes = readFileSync(networkJson);
+      checkNetwork(network.domain, parseNetworkConfig(bytes, 'sim'));
+      records.keepConfig(bytes);
+    } catch (error) {
+      log.warn(
+        { code: codeOf(error), networkJson },
+        `network.json is not served: ${(error as Error).message}`,
+      );
+    }
+  }
+
   async function close(): Promise<void> {
     await Promise.all([joining.stop(), loop.stop()]);
     await transactions.stop();
@@ -181,6 +199,7 @@ export async function runRelay(settings: RelaySettings, logger?: Logger): Promis
   try {
     const gossipUrl = await peerSide.listen(settings.gossipListen);
     const adminUrl = await operatorSide.listen(settings.adminListen);
+    keepNetworkJson();
     gossip.start();
     transactions.start();
     loop.start();

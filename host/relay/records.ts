@@ -1,6 +1,6 @@
 /**
- * What an audit reads, kept for ever: requests and answers that were on chain, and bootstrap packages. One JSON file
- * each, so that they can be copied, served and verified without this program.
+ * What an audit reads, kept for ever: requests and answers that were on chain, bootstrap packages, and the network.json
+ * behind a config hash. One JSON file each, so that they can be copied, served and verified without this program.
  */
 import {
   closeSync,
@@ -14,6 +14,8 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { configHash } from '../../lib/protocol/network-config.ts';
 import type {
   AnswerMessage,
   BootstrapPackage,
@@ -25,7 +27,7 @@ type Recorded = RequestMessage | AnswerMessage | BootstrapPackage;
 
 /** The only names there are: what is served can't leave the folder. */
 const NAME =
-  /^(request|answer)-[0-9a-f]{64}-[0-9a-f]{16}\.json$|^bootstrap-0x[0-9a-f]{40}(-[0-9a-f]{16})?\.json$/;
+  /^(request|answer)-[0-9a-f]{64}-[0-9a-f]{16}\.json$|^bootstrap-0x[0-9a-f]{40}(-[0-9a-f]{16})?\.json$|^config-[0-9a-f]{64}\.json$/;
 
 export class Records {
   readonly directory: string;
@@ -56,10 +58,24 @@ export class Records {
     return newest;
   }
 
+  /**
+   * Keeps a network.json under its config hash, byte for byte: who wants to join needs exactly those bytes, and an audit
+   * what the hash on chain stands for. Returns the file's path.
+   */
+  keepConfig(bytes: Uint8Array): string {
+    const path = join(this.directory, configRecord(toHex(configHash(bytes))));
+    if (!existsSync(path)) this.#writeBytes(path, bytes);
+    return path;
+  }
+
   #write(path: string, message: Recorded): void {
+    this.#writeBytes(path, utf8(`${JSON.stringify(message, null, 2)}\n`));
+  }
+
+  #writeBytes(path: string, bytes: Uint8Array): void {
     const file = openSync(`${path}.new`, 'w', 0o644);
     try {
-      writeSync(file, `${JSON.stringify(message, null, 2)}\n`);
+      writeSync(file, bytes);
       fsyncSync(file);
     } finally {
       closeSync(file);
@@ -84,6 +100,9 @@ export class Records {
     return NAME.test(name) && existsSync(path) ? readFileSync(path, 'utf8') : undefined;
   }
 }
+
+/** The record that holds the network.json with this hash. @param config 64 hex digits */
+export const configRecord = (config: string): string => `config-${config}.json`;
 
 /** Named by what it is about; several versions of each can exist, so by its own hash too. */
 function nameOf(message: Recorded): string {

@@ -58,7 +58,14 @@ export function adminServer(options: AdminOptions): FastifyInstance {
 }
 
 function server(log: ServerLog): FastifyInstance {
-  const app = fastify({ logger: false, bodyLimit: 1024, requestTimeout: 10_000, connectionTimeout: 60_000 });
+  const app = fastify({
+    logger: false,
+    bodyLimit: 1024,
+    requestTimeout: 10_000,
+    connectionTimeout: 60_000,
+    // A peer that only keeps a connection open must not hold up the end of the relay for that minute.
+    forceCloseConnections: true,
+  });
   app.server.maxConnections = 512;
   app.setNotFoundHandler(async (request, reply) =>
     reply.status(404).send({

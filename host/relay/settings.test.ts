@@ -18,12 +18,13 @@ const settings = (code: string) => expect.objectContaining({ code });
 
 test('the example is a complete file, and says every default as it is', () => {
   const example = readEnvironment(EXAMPLE, {});
-  const { gasKeyFile, rpcUrl, chainId, contract, stateDir, ...rest } = relaySettings(example);
-  expect({ gasKeyFile, rpcUrl, chainId, stateDir }).toEqual({
+  const { gasKeyFile, rpcUrl, chainId, contract, stateDir, networkJson, ...rest } = relaySettings(example);
+  expect({ gasKeyFile, rpcUrl, chainId, stateDir, networkJson }).toEqual({
     gasKeyFile: 'gas.key',
     rpcUrl: 'http://127.0.0.1:8545',
     chainId: 31337,
     stateDir: '.state/relay',
+    networkJson: '.state/volume/network.json',
   });
   expect(contract).toBe(`0x${'00'.repeat(20)}`);
   expect(relaySettings(NEEDED)).toMatchObject(rest);

@@ -3,6 +3,7 @@
  * environment. Misspelt names in the file are refused, not ignored.
  */
 import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Static, type TSchema, Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -89,6 +90,8 @@ export interface RelaySettings {
   /** The node port of the guest, as this host reaches it. */
   nodeUrl: string;
   stateDir: string;
+  /** This host's network.json, which the relay serves as a record once it is there; absent without a VM volume. */
+  networkJson?: string;
   gossipListen: ValueOf<'DSTACK_GOSSIP_LISTEN'>;
   gossipPeers: string[];
   adminListen: ValueOf<'DSTACK_ADMIN_LISTEN'>;
@@ -121,6 +124,9 @@ export function relaySettings(environment: Environment): RelaySettings {
     lowBalanceEth: take(environment, 'DSTACK_LOW_BALANCE_ETH'),
     nodeUrl: take(environment, 'DSTACK_NODE_URL'),
     stateDir: take(environment, 'DSTACK_STATE_DIR'),
+    ...(isSet(environment, 'DSTACK_VM_VOLUME_DIR') && {
+      networkJson: join(take(environment, 'DSTACK_VM_VOLUME_DIR'), 'network.json'),
+    }),
     gossipListen: take(environment, 'DSTACK_GOSSIP_LISTEN'),
     gossipPeers: take(environment, 'DSTACK_GOSSIP_PEERS'),
     adminListen: take(environment, 'DSTACK_ADMIN_LISTEN'),

@@ -79,6 +79,15 @@ export async function startQuotingService(options: QuotingOptions): Promise<Quot
   };
 }
 
+/**
+ * The id of this host's simulated platform, 64 hex digits, before any VM runs; made if there is none yet.
+ * @throws DstackError PLATFORM_STATE
+ */
+export async function simulatedPlatformId(platformStateFile: string): Promise<string> {
+  const ppid = await readOrCreatePpid(platformStateFile);
+  return toHex(createSimulatedPlatform({ ppid }).platformId);
+}
+
 type Machine = (request: QuotingRequest) => QuotingReply;
 
 /** The registers of one machine, and its three instructions. */

@@ -1,0 +1,67 @@
+/** `node …`: what the operator of one node does. */
+import { readEnvironment, relaySettings, vmSettings } from '../../host/relay/settings.ts';
+import { startVm } from '../../host/vm/vm.ts';
+import { type Arguments, type Command, type Option, UsageError } from '../command.ts';
+import { joinNetwork } from '../join/join.ts';
+import { nodeStatus } from '../join/status.ts';
+import { untilStopped } from '../until-stopped.ts';
+import { envFileOption } from './relay.ts';
+
+const networkOption: Option = {
+  value: 'ADDRESS',
+  help: 'the network’s contract; without it DSTACK_CONTRACT of the settings',
+};
+
+const join: Command = {
+  name: 'node join',
+  summary: 'brings this host’s VM into a network that runs, and keeps it there: VM and relay in one',
+  options: {
+    network: networkOption,
+    'env-file': envFileOption,
+    'network-json': {
+      value: 'FILE|URL',
+      help: 'the network’s network.json; without it the one in the volume, else a gossip peer’s',
+    },
+    'create-disk': {
+      help: 'let the VM format its data disk if that is blank; DSTACK_VM_DATA_DISK_MIB makes a new one',
+    },
+    'once-joined': { help: 'end, VM and all, as soon as the node has joined' },
+  },
+  async run(args) {
+    const environment = settingsOf(args);
+    const source = args.optional('network-json');
+    const stop = new AbortController();
+    void untilStopped().then(() => stop.abort());
+    await joinNetwork(
+      {
+        relay: relaySettings(environment),
+        vm: vmSettings(environment),
+        ...(source === undefined ? {} : { networkJson: source }),
+        createDisk: args.flag('create-disk'),
+        onceJoined: args.flag('once-joined'),
+      },
+      { startVm, stop: stop.signal, print: (line) => console.log(line) },
+    );
+  },
+};
+
+const status: Command = {
+  name: 'node status',
+  summary: 'says in a paragraph how this host’s node stands, by its relay and the contract',
+  options: { network: networkOption, 'env-file': envFileOption },
+  async run(args) {
+    console.log(await nodeStatus(relaySettings(settingsOf(args))));
+  },
+};
+
+/** The settings, with the network that the command line names. */
+function settingsOf(args: Arguments): ReturnType<typeof readEnvironment> {
+  const network = args.optional('network');
+  if (network !== undefined && !/^0x[0-9a-fA-F]{40}$/.test(network)) {
+    throw new UsageError(`--network takes the contract's address, 0x and 40 hex digits, not ${network}`);
+  }
+  const environment = readEnvironment(args.optional('env-file'), process.env);
+  return network === undefined ? environment : { ...environment, DSTACK_CONTRACT: network };
+}
+
+export const nodeCommands: readonly Command[] = [join, status];

