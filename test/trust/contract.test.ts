@@ -151,6 +151,7 @@ test('7: keys: another app, another tag, another purpose or another epoch is ano
     appKey(secret, 1, 'ab', 'c'),
     appKey(secret, 1, 'a', 'bc'),
     appKey(secret, 1, 'abc', ''),
+    appKey(secret, 1, 'other', 'c'),
     appKey(secret, 2, 'ab', 'c'),
     ...Object.keys(purposes).map((purpose) => deriveKey(secret, 1, purpose as Purpose)),
     deriveKey(secret, 1, 'app', [utf8('abc')]),

@@ -22,6 +22,15 @@ import { newSecret, secretHolder } from '../../guest/replicator/secret.ts';
 import { measurementOf, simulatedRegisters } from '../../lib/attestation/simulated-measurement.ts';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
+import {
+  appKey,
+  deriveKey,
+  diskKey,
+  networkKey,
+  type Purpose,
+  purposes,
+  tlsKey,
+} from '../../lib/protocol/keys.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import { parseHostHints, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { check } from '../../lib/protocol/schema.ts';
@@ -289,6 +298,19 @@ test('10: a key goes to the kernel’s mapper through standard input, never as a
   }
   expect(readFileSync(join(folder, 'input'), 'utf8')).toContain('5e'.repeat(32));
   expect(readFileSync(join(folder, 'arguments'), 'utf8')).not.toContain('5e'.repeat(8));
+});
+
+test('10: no two uses share a key, and none is the secret', () => {
+  const secret = newSecret();
+  const keys = [
+    secret,
+    networkKey(secret, 1).privateKey,
+    tlsKey(secret, 1),
+    diskKey(secret, 1, new Uint8Array(16)),
+    appKey(secret, 1, 'greeting', 'session'),
+    ...Object.keys(purposes).map((purpose) => deriveKey(secret, 1, purpose as Purpose)),
+  ].map(toHex);
+  expect(new Set(keys).size).toBe(keys.length);
 });
 
 test('10: a wiped secret is gone, and nothing more comes of it', () => {
