@@ -5,7 +5,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { callUnix } from '../lib/framework/unix-http.ts';
 import { toHex } from '../lib/protocol/encoding.ts';
-import { networkKey } from '../lib/protocol/keys.ts';
 import {
   encodeAllowConfig,
   encodeAllowMeasurement,
@@ -20,10 +19,8 @@ import {
   type RequestMessage,
   requestOf,
 } from '../lib/protocol/onboarding-messages.ts';
-import { answerHash, seal } from '../lib/protocol/sealing.ts';
-import { compact, sign } from '../lib/protocol/secp256k1.ts';
 import { AppKeyReply, AttestReply, sockets, TlsKeyReply } from '../lib/protocol/sockets.ts';
-import { onboardDigest } from '../lib/protocol/typed-data.ts';
+import { forgeAnswer, forgeBootstrap, secretOf } from './support/forge.ts';
 import { eventually, startTestNetwork, type TestNetwork, type TestNode } from './support/network.ts';
 
 let network: TestNetwork;
@@ -260,41 +257,13 @@ describe('a new node refuses', () => {
     // A network of its own, whose key the test holds: so it can put a lie on chain under a valid signature.
     const evil = await startTestNetwork();
     try {
-      const secret = new Uint8Array(32).fill(9);
-      const { privateKey, address } = networkKey(secret, 1);
+      const secret = secretOf('the network’s');
       const b = await evil.start({ role: 'join' });
       await evil.allow(b);
-      await forgeBootstrap(evil, b, address, privateKey);
+      await forgeBootstrap(evil, secret);
       const request = await requestFrom(b);
       await evil.register(request);
-      const { hash } = requestOf(request);
-      const sealed = await seal(new Uint8Array(32).fill(8), Buffer.from(request.kemPublicKey, 'hex'), hash);
-      const domain = { chainId: request.chainId, contract: request.contract };
-      const platform = Buffer.from(b.quoting.platformId, 'hex');
-      const signature = compact(
-        sign(
-          onboardDigest(domain, {
-            node: request.node,
-            requestHash: hash,
-            measurement: b.measurement,
-            config: b.config,
-            platform,
-            answerHash: answerHash(sealed),
-          }),
-          privateKey,
-        ),
-      );
-      const answer: AnswerMessage = {
-        type: 'answer',
-        ...domain,
-        node: request.node,
-        requestHash: toHex(hash),
-        sealed: toHex(sealed),
-        measurement: toHex(b.measurement),
-        config: toHex(b.config),
-        platform: toHex(platform),
-        signature,
-      };
+      const answer = await forgeAnswer(evil, request, secret, { secret: secretOf('another') });
       await evil.postOnboard(answer);
       await expect(b.post(nodePaths.answer, answer)).rejects.toMatchObject(refused('SECRET_MISMATCH'));
       expect(await b.status()).toMatchObject({ state: 'requesting', code: 'SECRET_MISMATCH' });
@@ -312,49 +281,6 @@ describe('a production image', () => {
     expect(node.attestor.exitCode).toBe(70);
   });
 });
-
-/** The first node’s part, played with a key that the test knows. */
-async function forgeBootstrap(
-  evil: TestNetwork,
-  b: TestNode,
-  address: string,
-  privateKey: Uint8Array,
-): Promise<void> {
-  const { encodeBootstrap } = await import('../lib/protocol/network-contract.ts');
-  const { bootstrapDigest } = await import('../lib/protocol/typed-data.ts');
-  const block = (await evil.rpc.getBlock('latest'))!;
-  const platform = Buffer.from(b.quoting.platformId, 'hex');
-  const quoteHash = new Uint8Array(32).fill(1);
-  const domain = { chainId: Number((await evil.rpc.getNetwork()).chainId), contract: evil.contract };
-  const blockHash = Buffer.from(block.hash!.slice(2), 'hex');
-  const signature = compact(
-    sign(
-      bootstrapDigest(domain, {
-        networkKey: address,
-        measurement: b.measurement,
-        config: b.config,
-        platform,
-        quoteHash,
-        blockNumber: block.number,
-        blockHash,
-        epoch: 1,
-      }),
-      privateKey,
-    ),
-  );
-  await evil.send(
-    encodeBootstrap({
-      networkKey: address,
-      measurement: `0x${toHex(b.measurement)}`,
-      config: `0x${toHex(b.config)}`,
-      platform: `0x${b.quoting.platformId}`,
-      quoteHash: `0x${toHex(quoteHash)}`,
-      blockNumber: BigInt(block.number),
-      blockHash: block.hash!,
-      ...signature,
-    }),
-  );
-}
 
 /** Changes one byte of hex text. */
 function flip(hex: string, byte: number): string {

@@ -19,7 +19,7 @@ import { type Bootstrap, bootstrap } from './bootstrap.ts';
 import type { Identity } from './identity.ts';
 import type { NodeService } from './node-port.ts';
 import { type Onboarder, onboarder } from './onboard.ts';
-import { ownRequests } from './own-request.ts';
+import { type Monotonic, ownRequests } from './own-request.ts';
 import { newSecret, type SecretHolder, secretHolder } from './secret.ts';
 import type { Joined } from './siblings.ts';
 
@@ -34,6 +34,8 @@ export interface NodeOptions {
   pollEvery: number;
   /** The same once joined, when only a superseded key is looked for. */
   watchEvery: number;
+  /** Replaces the boot clock in tests. */
+  monotonic?: Monotonic;
   /** Ends the machine: called once, when this node may not go on. */
   end(code: string, message: string): void;
 }
@@ -53,7 +55,7 @@ type State =
 
 export function createNode(options: NodeOptions): Node {
   const { identity, reader, attestor, log } = options;
-  const requests = ownRequests(identity, reader, attestor);
+  const requests = ownRequests(identity, reader, attestor, options.monotonic);
   const { promise: joined, resolve: nowJoined } = Promise.withResolvers<Joined>();
   let state: State = { name: 'starting' };
   let trouble: { code: string; message: string } | undefined;
@@ -107,6 +109,7 @@ export function createNode(options: NodeOptions): Node {
         platform: toHex(evidence.platform),
         flavour: identity.image.flavour,
       },
+      requireFresh: () => void reader.chain.now(),
     });
     log('info', { epoch: keys.epoch, networkKey: keys.networkKey }, 'joined');
   }
@@ -164,6 +167,8 @@ export function createNode(options: NodeOptions): Node {
     if (state.name === 'bootstrapping') await watchBootstrap(state, network);
     else if (state.name === 'joined') watchKey(state, network);
     else epoch = network.epoch;
+    // What a chain that stands still says may be old: the status says so, and what rests on it refuses by itself.
+    reader.chain.now();
   }
 
   async function run(signal: AbortSignal): Promise<void> {

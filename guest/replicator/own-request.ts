@@ -24,6 +24,9 @@ const KEPT_REQUESTS = 4;
 /** An answer that is on chain but does not arrive was lost or is withheld: after this long the node asks anew. */
 const ANSWER_WITHIN_MS = 120_000;
 
+/** A clock that only moves forward, in milliseconds. */
+export type Monotonic = () => number;
+
 interface OpenRequest {
   message: RequestMessage;
   /** When the contract first showed it as answered, by the monotonic clock; milliseconds. */
@@ -47,7 +50,12 @@ export interface OwnRequests {
   discard(requestHash: string): void;
 }
 
-export function ownRequests(identity: Identity, reader: NetworkReader, attestor: Attestor): OwnRequests {
+export function ownRequests(
+  identity: Identity,
+  reader: NetworkReader,
+  attestor: Attestor,
+  monotonic: Monotonic = () => performance.now(),
+): OwnRequests {
   const kept: OpenRequest[] = [];
   let making: Promise<RequestMessage> | undefined;
 
@@ -68,8 +76,8 @@ export function ownRequests(identity: Identity, reader: NetworkReader, attestor:
     if (network.epoch !== message.epoch) return false;
     if (onChain.state === 'none') return head.number - message.blockNumber < REGISTER_WITHIN_BLOCKS;
     if (onChain.state !== 'answered') return onChain.state === 'open';
-    open.answeredAt ??= performance.now();
-    return performance.now() - open.answeredAt < ANSWER_WITHIN_MS;
+    open.answeredAt ??= monotonic();
+    return monotonic() - open.answeredAt < ANSWER_WITHIN_MS;
   }
 
   async function make(): Promise<RequestMessage> {

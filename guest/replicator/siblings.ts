@@ -22,6 +22,8 @@ import {
 export interface Joined {
   keys: KeyManager;
   info: InfoReply;
+  /** Whether the chain still moves: with no new block for an hour nothing more is vouched for. @throws CHAIN_STALE */
+  requireFresh(): void;
 }
 
 /** Group ids by daemon; a daemon without one (root, or in a test) shares the replicator's own permission. */
@@ -75,7 +77,8 @@ export async function serveSiblings(
             'BAD_REQUEST',
             'the request for an attestation',
           );
-          const { keys } = await joined;
+          const { keys, requireFresh } = await joined;
+          requireFresh();
           return { signature: toHex(keys.signAttestation(app, tag, fromHex(data))) };
         },
         'GET /v1/info': async () => (await joined).info,

@@ -1,32 +1,30 @@
 /**
  * A real chain behind endpoints that misbehave: each is a small proxy in front of one anvil, told how to lie.
  */
-import { createServer, type Server } from 'node:http';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
+import {
+  changeHeader,
+  honest,
+  type Lie,
+  type LyingRpc,
+  startLyingRpc,
+} from '../../test/support/lying-rpc.ts';
 import { chainClient, STALE_AFTER_SECONDS } from './chain-client.ts';
 
-type Reply = { result?: unknown; error?: unknown };
-/** Changes what the chain answered; undefined hangs up, 'stall' never answers. */
-type Lie = (method: string, reply: Reply) => Reply | string | undefined | 'stall';
-
-const honest: Lie = (_, reply) => reply;
 let anvil: Anvil;
-const proxies: { server: Server; url: string; lie: Lie }[] = [];
+const proxies: LyingRpc[] = [];
 
 beforeAll(async () => {
   anvil = await startAnvil();
-  for (let i = 0; i < 3; i += 1) proxies.push(await startProxy());
+  for (let i = 0; i < 3; i += 1) proxies.push(await startLyingRpc(anvil.url));
   await mine(5);
 });
 beforeEach(() => {
   for (const proxy of proxies) proxy.lie = honest;
 });
 afterAll(async () => {
-  for (const { server } of proxies) {
-    server.closeAllConnections();
-    server.close();
-  }
+  for (const proxy of proxies) proxy.stop();
   await anvil.stop();
 });
 
@@ -37,33 +35,9 @@ async function rpc(method: string, params: unknown[] = []): Promise<unknown> {
     body,
     headers: { 'content-type': 'application/json' },
   });
-  return ((await response.json()) as Reply).result;
+  return ((await response.json()) as { result: unknown }).result;
 }
 const mine = (blocks: number) => rpc('anvil_mine', [`0x${blocks.toString(16)}`]);
-
-async function startProxy() {
-  const proxy = { url: '', lie: honest, server: undefined as unknown as Server };
-  proxy.server = createServer(async (req, res) => {
-    const chunks: Buffer[] = [];
-    for await (const chunk of req) chunks.push(chunk as Buffer);
-    const body = Buffer.concat(chunks).toString('utf8');
-    const { method, id } = JSON.parse(body) as { method: string; id: number };
-    const response = await fetch(anvil.url, {
-      method: 'POST',
-      body,
-      headers: { 'content-type': 'application/json' },
-    });
-    const { result, error } = (await response.json()) as Reply;
-    const said = proxy.lie(method, error === undefined ? { result } : { error });
-    if (said === undefined) return res.destroy();
-    if (said === 'stall') return;
-    res.end(typeof said === 'string' ? said : JSON.stringify({ jsonrpc: '2.0', id, ...said }));
-  });
-  await new Promise<void>((resolve) => proxy.server.listen(0, '127.0.0.1', resolve));
-  const { port } = proxy.server.address() as { port: number };
-  proxy.url = `http://127.0.0.1:${port}`;
-  return proxy;
-}
 
 const client = (depth = 0, monotonic?: () => number) =>
   chainClient({
@@ -136,8 +110,3 @@ test('time is the chain’s, moves with a monotonic clock, and ends an hour afte
   await chain.head();
   expect(chain.now()).toBeGreaterThanOrEqual(timestamp);
 });
-
-function changeHeader(change: Record<string, unknown>): Lie {
-  return (method, reply) =>
-    method === 'eth_getBlockByNumber' ? { result: { ...(reply.result as object), ...change } } : reply;
-}

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Type } from 'typebox';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { DstackError } from '../protocol/errors.ts';
 import { callUnix, serveUnix } from './unix-http.ts';
 
@@ -40,6 +40,23 @@ test('a reply is checked by its schema', async () => {
   await serve({ 'GET /good': () => ({ n: 1 }), 'GET /bad': () => ({ n: 'one' }) });
   expect(await call('/good')).toEqual({ n: 1 });
   await expect(call('/bad')).rejects.toMatchObject({ code: 'SOCKET_REPLY' });
+});
+
+test('a late server is waited for, however the machine’s clock is moved meanwhile', async () => {
+  let looks = 0;
+  const clock = vi.spyOn(Date, 'now').mockImplementation(() => {
+    looks += 1;
+    return looks * 3_600_000;
+  });
+  try {
+    const reply = Type.Object({ n: Type.Number() });
+    const waiting = callUnix({ path, method: 'GET', route: '/good', reply, connectWithin: 10_000 });
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await serve({ 'GET /good': () => ({ n: 1 }) });
+    expect(await waiting).toEqual({ n: 1 });
+  } finally {
+    clock.mockRestore();
+  }
 });
 
 test('a refusal keeps its code; what is not ours is not told', async () => {

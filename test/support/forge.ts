@@ -1,0 +1,243 @@
+/**
+ * The parts that a test plays itself: a node that asks (with any lie in its evidence), and a first node whose network
+ * secret the test knows. So one real node is enough to see what it accepts, and what it keeps to itself.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expectedRequestLog, replay } from '../../lib/attestation/event-log.ts';
+import { encodePem } from '../../lib/attestation/pem.ts';
+import { parseQuote, quoteHash } from '../../lib/attestation/quote.ts';
+import {
+  authorityExtensions,
+  issue,
+  pckExtensions,
+  simulatedKey,
+} from '../../lib/attestation/simulated-certificates.ts';
+import { measurementOf } from '../../lib/attestation/simulated-measurement.ts';
+import {
+  createSimulatedPlatform,
+  type SimulatedQuoteRequest,
+  sgxExtensionOf,
+} from '../../lib/attestation/simulated-platform.ts';
+import { SIMULATED_ROLES } from '../../lib/attestation/trust-roots.ts';
+import { fromHex, sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { networkKey } from '../../lib/protocol/keys.ts';
+import { configHash } from '../../lib/protocol/network-config.ts';
+import { decodeNetwork, encodeBootstrap, encodeNetwork } from '../../lib/protocol/network-contract.ts';
+import {
+  type AnswerMessage,
+  type RequestMessage,
+  requestOf,
+} from '../../lib/protocol/onboarding-messages.ts';
+import { type RegisterReport, registerReportData } from '../../lib/protocol/report-data.ts';
+import { answerHash, type KemKeyPair, newKemKeyPair, seal } from '../../lib/protocol/sealing.ts';
+import { addressOf, compact, newPrivateKey, sign } from '../../lib/protocol/secp256k1.ts';
+import { bootstrapDigest, onboardDigest, requestDigest } from '../../lib/protocol/typed-data.ts';
+import { registersOf, type TestNetwork } from './network.ts';
+
+/** The lies that a forged request may tell; each applies to the evidence and leaves the rest true. */
+export interface Lies {
+  /** Boots another image. */
+  image?: string;
+  /** Runs on another platform. */
+  ppid?: Uint8Array;
+  debug?: boolean;
+  tdAttributes?: Uint8Array;
+  /** RTMR3 in place of the replay of flavour and config. */
+  rtmr3?: Uint8Array;
+  /** The bytes of network.json that the request names. */
+  networkJson?: string;
+  /** Changes what the report data is over; the message stays as it is. */
+  report?: (report: RegisterReport) => RegisterReport;
+  /** Replaces the finished quote; the message names the new one's hash. */
+  quote?: (quote: Uint8Array) => Uint8Array;
+  /** Signs for another network. */
+  domain?: { chainId: number; contract: string };
+}
+
+export interface ForgedRequest {
+  message: RequestMessage;
+  kem: KemKeyPair;
+}
+
+/** The PPID of the host that a test network's nodes run on. */
+export function ppidOf(network: TestNetwork): Uint8Array {
+  const { ppid } = JSON.parse(readFileSync(join(network.directory, 'platform'), 'utf8')) as { ppid: string };
+  return fromHex(ppid);
+}
+
+/** A request as a node would make it over the newest block, but for the lies. A node must have started before. */
+export async function forgeRequest(network: TestNetwork, lies: Lies = {}): Promise<ForgedRequest> {
+  const block = (await network.rpc.getBlock('latest'))!;
+  const nodeKey = newPrivateKey();
+  const kem = await newKemKeyPair();
+  const config = configHash(Buffer.from(lies.networkJson ?? network.networkJson));
+  const report: RegisterReport = {
+    ...network.domain,
+    node: addressOf(nodeKey),
+    kemPublicKey: kem.publicKey,
+    config,
+    epoch: await epochOf(network),
+    blockHash: fromHex(block.hash!),
+  };
+  const request: SimulatedQuoteRequest = {
+    registers: {
+      ...registersOf(lies.image),
+      rtmr3: lies.rtmr3 ?? replay(expectedRequestLog('sim', config)),
+    },
+    reportData: registerReportData(lies.report?.(report) ?? report),
+    ...(lies.debug === undefined ? {} : { debug: lies.debug }),
+    ...(lies.tdAttributes === undefined ? {} : { tdAttributes: lies.tdAttributes }),
+  };
+  const honest = createSimulatedPlatform({ ppid: lies.ppid ?? ppidOf(network) }).signQuote(request);
+  const quote = lies.quote?.(honest) ?? honest;
+  const unsigned: RequestMessage = {
+    type: 'request',
+    ...network.domain,
+    node: report.node,
+    kemPublicKey: toHex(kem.publicKey),
+    config: toHex(config),
+    epoch: report.epoch,
+    blockNumber: block.number,
+    blockHash: toHex(report.blockHash),
+    quote: toHex(quote),
+    quoteHash: toHex(quoteHash(parseQuote(quote))),
+    signature: { r: to0x(new Uint8Array(32)), vs: to0x(new Uint8Array(32)) },
+  };
+  const digest = requestDigest(lies.domain ?? network.domain, requestOf(unsigned).hash);
+  return { message: { ...unsigned, signature: compact(sign(digest, nodeKey)) }, kem };
+}
+
+/** The first node's part, played with a secret that the test knows: the contract takes its key. */
+export async function forgeBootstrap(network: TestNetwork, secret: Uint8Array): Promise<void> {
+  const epoch = (await epochOf(network)) + 1;
+  const { privateKey, address } = networkKey(secret, epoch);
+  const block = (await network.rpc.getBlock('latest'))!;
+  const evidence = {
+    measurement: measurementOf(registersOf()),
+    config: configHash(Buffer.from(network.networkJson)),
+    platform: createSimulatedPlatform({ ppid: ppidOf(network) }).platformId,
+    quoteHash: new Uint8Array(32).fill(1),
+  };
+  const typed = {
+    ...evidence,
+    networkKey: address,
+    blockNumber: block.number,
+    blockHash: fromHex(block.hash!),
+    epoch,
+  };
+  await network.send(
+    encodeBootstrap({
+      networkKey: address,
+      measurement: to0x(evidence.measurement),
+      config: to0x(evidence.config),
+      platform: to0x(evidence.platform),
+      quoteHash: to0x(evidence.quoteHash),
+      blockNumber: BigInt(block.number),
+      blockHash: block.hash!,
+      ...compact(sign(bootstrapDigest(network.domain, typed), privateKey)),
+    }),
+  );
+}
+
+/**
+ * An answer under a valid signature of the network whose secret is `secret`. What is sealed may be another secret, or
+ * sealed to another request.
+ */
+export async function forgeAnswer(
+  network: TestNetwork,
+  request: RequestMessage,
+  secret: Uint8Array,
+  sealed: { secret?: Uint8Array; kemPublicKey?: string } = {},
+): Promise<AnswerMessage> {
+  const { hash } = requestOf(request);
+  const bytes = await seal(
+    sealed.secret ?? secret,
+    fromHex(sealed.kemPublicKey ?? request.kemPublicKey),
+    hash,
+  );
+  const evidence = {
+    measurement: measurementOf(registersOf()),
+    config: fromHex(request.config),
+    platform: createSimulatedPlatform({ ppid: ppidOf(network) }).platformId,
+  };
+  const digest = onboardDigest(network.domain, {
+    ...evidence,
+    node: request.node,
+    requestHash: hash,
+    answerHash: answerHash(bytes),
+  });
+  return {
+    type: 'answer',
+    ...network.domain,
+    node: request.node,
+    requestHash: toHex(hash),
+    sealed: toHex(bytes),
+    measurement: toHex(evidence.measurement),
+    config: request.config,
+    platform: toHex(evidence.platform),
+    signature: compact(sign(digest, networkKey(secret, request.epoch).privateKey)),
+  };
+}
+
+/**
+ * The same quote under certificates of one's own making: same names, same roles, same extensions and the same leaf key,
+ * but issued by a root that nobody trusts.
+ */
+export function underOwnRoot(quote: Uint8Array, ppid: Uint8Array): Uint8Array {
+  const rootKey = simulatedKey(utf8('a root of one’s own'));
+  const authorityKey = simulatedKey(utf8('an authority of one’s own'));
+  const authority = 'Dstack Simulated PCK Platform CA';
+  const root = issue({
+    subject: SIMULATED_ROLES.root,
+    publicKey: rootKey.publicKey,
+    issuer: SIMULATED_ROLES.root,
+    issuerKey: rootKey,
+    extensions: authorityExtensions(1),
+  });
+  const intermediate = issue({
+    subject: authority,
+    publicKey: authorityKey.publicKey,
+    issuer: SIMULATED_ROLES.root,
+    issuerKey: rootKey,
+    extensions: authorityExtensions(0),
+  });
+  const leaf = issue({
+    subject: SIMULATED_ROLES.leaf,
+    publicKey: simulatedKey(utf8('pck'), ppid).publicKey,
+    issuer: authority,
+    issuerKey: authorityKey,
+    extensions: pckExtensions(sgxExtensionOf(ppid)),
+  });
+  return withChain(quote, Buffer.from([leaf, intermediate, root].map(encodePem).join('')));
+}
+
+/** The same statement signed by an attestation key that no quoting enclave vouched for. */
+export function byOwnAttestationKey(quote: Uint8Array): Uint8Array {
+  const key = simulatedKey(utf8('an attestation key of one’s own'));
+  const { signedBytes, signature, attestationKey } = parseQuote(quote);
+  const out = Uint8Array.from(quote);
+  out.set(key.sign(signedBytes, 'r-s'), signature.byteOffset - quote.byteOffset);
+  out.set(key.publicKey, attestationKey.byteOffset - quote.byteOffset);
+  return out;
+}
+
+/** Puts another PEM chain into a quote; three lengths enclose it (signature data, type 6, type 5). */
+function withChain(quote: Uint8Array, chain: Buffer): Uint8Array {
+  const { signedBytes, pckChain } = parseQuote(quote);
+  const at = pckChain.byteOffset - quote.byteOffset;
+  const out = Buffer.concat([quote.subarray(0, at), chain]);
+  const grown = chain.length - pckChain.length;
+  const signatureData = signedBytes.length;
+  for (const offset of [signatureData, signatureData + 4 + 64 + 64 + 2, at - 4]) {
+    out.writeUInt32LE(out.readUInt32LE(offset) + grown, offset);
+  }
+  return new Uint8Array(out);
+}
+
+/** SHA-256 of some text: a recognisable secret. */
+export const secretOf = (text: string): Uint8Array => sha256(utf8(text));
+
+async function epochOf(network: TestNetwork): Promise<number> {
+  return decodeNetwork(await network.rpc.call({ to: network.contract, data: encodeNetwork() })).epoch;
+}

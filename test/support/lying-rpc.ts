@@ -1,0 +1,51 @@
+/** JSON-RPC endpoints that misbehave: each is a small proxy in front of one honest chain, told how to lie. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+export type RpcReply = { result?: unknown; error?: unknown };
+
+/** Changes what the chain answered; undefined hangs up, 'stall' never answers, other text is sent as it is. */
+export type Lie = (method: string, reply: RpcReply) => RpcReply | string | undefined | 'stall';
+
+export const honest: Lie = (_, reply) => reply;
+
+export interface LyingRpc {
+  readonly url: string;
+  /** May be replaced at any time. */
+  lie: Lie;
+  stop(): void;
+}
+
+/** @param upstream the honest endpoint */
+export async function startLyingRpc(upstream: string): Promise<LyingRpc> {
+  const server = createServer(async (request, response) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    const body = Buffer.concat(chunks).toString('utf8');
+    const { method, id } = JSON.parse(body) as { method: string; id: number };
+    const headers = { 'content-type': 'application/json' };
+    const answer = await fetch(upstream, { method: 'POST', body, headers }).catch(() => undefined);
+    if (answer === undefined) return response.destroy();
+    const { result, error } = (await answer.json()) as RpcReply;
+    const said = rpc.lie(method, error === undefined ? { result } : { error });
+    if (said === undefined) return response.destroy();
+    if (said === 'stall') return;
+    response.end(typeof said === 'string' ? said : JSON.stringify({ jsonrpc: '2.0', id, ...said }));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const rpc: LyingRpc = {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    lie: honest,
+    stop() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+  return rpc;
+}
+
+/** Replaces fields of every block header. */
+export function changeHeader(change: Record<string, unknown>): Lie {
+  return (method, reply) =>
+    method === 'eth_getBlockByNumber' ? { result: { ...(reply.result as object), ...change } } : reply;
+}

@@ -1,0 +1,145 @@
+/** Point 13: no message from a peer stops a relay, and one that comes late sees what was said before. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { sha256, to0x } from '../../lib/protocol/encoding.ts';
+import { encodeRegister } from '../../lib/protocol/network-contract.ts';
+import { nodePaths, type RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
+import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
+import { type Anvil, startAnvil } from '../support/anvil.ts';
+import { bootstrappedNetwork, Chain, newRequest, TestGuest, type TestNetwork } from '../support/guest.ts';
+import { eventually } from '../support/network.ts';
+import { startRelay } from '../support/relay.ts';
+
+let anvil: Anvil;
+let chain: Chain;
+const scratch = mkdtempSync(join(tmpdir(), 'dstack-trust-gossip-'));
+const cleanups: (() => Promise<unknown>)[] = [];
+
+beforeAll(async () => {
+  anvil = await startAnvil({ args: ['--block-time', '1', '--slots-in-an-epoch', '1'] });
+  chain = new Chain(anvil.url);
+});
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+afterAll(async () => {
+  await anvil?.stop();
+  rmSync(scratch, { recursive: true });
+});
+
+async function guestOf(network: TestNetwork, state: 'joined' | 'requesting'): Promise<TestGuest> {
+  const guest = await TestGuest.start(network, state);
+  cleanups.push(() => guest.stop());
+  return guest;
+}
+
+async function relayOf(network: TestNetwork, guest: TestGuest, peers: string[] = []) {
+  const stateDir = mkdtempSync(join(scratch, 'relay-'));
+  const relay = await startRelay({ chain, rpcUrl: anvil.url, network, guest, stateDir, peers });
+  cleanups.push(() => relay.kill());
+  return relay;
+}
+
+/** A request that is open on chain. */
+async function openRequest(network: TestNetwork): Promise<RequestMessage> {
+  const request = await newRequest(network, (await newKemKeyPair()).publicKey);
+  await network.asStranger(
+    encodeRegister({
+      node: request.node,
+      kemKeyHash: to0x(sha256(Buffer.from(request.kemPublicKey, 'hex'))),
+      quoteHash: `0x${request.quoteHash}`,
+      blockNumber: BigInt(request.blockNumber),
+      config: `0x${request.config}`,
+      ...request.signature,
+    }),
+  );
+  return request;
+}
+
+/** What no relay may stumble over. */
+const bad = (good: RequestMessage): unknown[] => [
+  null,
+  0,
+  'hello',
+  [[]],
+  {},
+  { type: 'request' },
+  { type: '__proto__' },
+  { ...good, kemPublicKey: 'zz' },
+  { ...good, blockNumber: -1 },
+  { ...good, blockNumber: Number.MAX_VALUE },
+  { ...good, signature: null },
+  { ...good, signature: { r: `0x${'00'.repeat(32)}`, vs: `0x${'ff'.repeat(32)}` } },
+  { ...good, chainId: 1 },
+  { ...good, quote: '00'.repeat(16 * 1024 + 1) },
+  { ...good, type: 'answer' },
+  JSON.parse('{"type":"request","__proto__":{"type":"answer"},"toString":1}'),
+];
+
+/** A peer whose every poll is answered with these messages, the good one last. */
+async function hostilePeer(messages: unknown[]): Promise<string> {
+  const server = createServer((request, response) => {
+    response.setHeader('content-type', 'application/json');
+    const batch = { log: '00'.repeat(16), next: messages.length, messages };
+    response.end(JSON.stringify(request.method === 'GET' ? batch : {}));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  cleanups.push(async () => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+test('13: a peer’s bad messages, polled with a good one behind them: the good one is answered', async () => {
+  const network = await bootstrappedNetwork(chain, 200);
+  const guest = await guestOf(network, 'joined');
+  const good = await openRequest(network);
+  const relay = await relayOf(network, guest, [await hostilePeer([...bad(good), good])]);
+  await eventually(
+    async () => guest.asked.includes(nodePaths.onboard),
+    'the good request to reach the node',
+    10_000,
+  );
+  expect(relay.process.exitCode).toBeNull();
+  expect((await fetch(`${relay.adminUrl}/healthz`)).status).toBe(200);
+});
+
+test('13: bad messages pushed, from JSON that is none to a flood, stop nothing', async () => {
+  const network = await bootstrappedNetwork(chain, 200);
+  const guest = await guestOf(network, 'joined');
+  const relay = await relayOf(network, guest);
+  const good = await openRequest(network);
+  const push = async (body: string): Promise<number> => {
+    const headers = { 'content-type': 'application/json' };
+    const response = await fetch(`${relay.gossipUrl}/v1/gossip`, { method: 'POST', headers, body });
+    return response.status;
+  };
+  for (const text of ['', '{', '[', '\u0000', '"', `"${'x'.repeat(200_000)}"`]) {
+    expect(await push(text), text.slice(0, 10)).toBeGreaterThanOrEqual(400);
+  }
+  for (const message of bad(good)) {
+    const status = await push(JSON.stringify(message));
+    expect([400, 413, 422, 429], JSON.stringify(message).slice(0, 80)).toContain(status);
+  }
+  expect(relay.process.exitCode).toBeNull();
+  expect(await push(JSON.stringify(good))).toBe(200);
+  await eventually(async () => guest.asked.includes(nodePaths.onboard), 'the good request', 10_000);
+});
+
+test('13: a relay that starts after a request was made, registered and gossiped still answers it', async () => {
+  const network = await bootstrappedNetwork(chain, 200);
+  const [old, fresh] = [await guestOf(network, 'joined'), await guestOf(network, 'requesting')];
+  const first = await relayOf(network, fresh);
+  await eventually(async () => {
+    const held = (await (await fetch(`${first.gossipUrl}/v1/gossip`)).json()) as { messages: unknown[] };
+    return held.messages.length > 0;
+  }, 'the request to be gossiped');
+  await chain.mine(3);
+  await relayOf(network, old, [first.gossipUrl]);
+  await eventually(async () => fresh.state === 'joined', 'the node to join', 20_000);
+});

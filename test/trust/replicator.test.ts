@@ -1,0 +1,329 @@
+/**
+ * The replicator under fire. Real daemons where the host's moves are what counts; a node in this process, on a clock of the
+ * test's own, where hours have to pass.
+ */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readIdentity } from '../../guest/replicator/identity.ts';
+import { createNode, type Node } from '../../guest/replicator/node.ts';
+import { serveSiblings } from '../../guest/replicator/siblings.ts';
+import { expectedRequestLog, replay } from '../../lib/attestation/event-log.ts';
+import { createSimulatedPlatform } from '../../lib/attestation/simulated-platform.ts';
+import { chainClient, STALE_AFTER_SECONDS } from '../../lib/framework/chain-client.ts';
+import { networkReader } from '../../lib/framework/network-reader.ts';
+import { callUnix } from '../../lib/framework/unix-http.ts';
+import { toHex } from '../../lib/protocol/encoding.ts';
+import { networkKey } from '../../lib/protocol/keys.ts';
+import { encodeAllowPlatform, encodeRevokePlatform } from '../../lib/protocol/network-contract.ts';
+import {
+  type AnswerMessage,
+  nodePaths,
+  type RequestMessage,
+  requestOf,
+} from '../../lib/protocol/onboarding-messages.ts';
+import { AttestReply, sockets } from '../../lib/protocol/sockets.ts';
+import { forgeAnswer, forgeBootstrap, forgeRequest, ppidOf, secretOf } from '../support/forge.ts';
+import { changeHeader, honest, type LyingRpc, startLyingRpc } from '../support/lying-rpc.ts';
+import {
+  eventually,
+  registersOf,
+  startTestNetwork,
+  type TestNetwork,
+  type TestNode,
+} from '../support/network.ts';
+
+const refused = (code: string) => ({ code });
+const askedBy = async (network: TestNetwork, node: TestNode): Promise<RequestMessage> => {
+  await eventually(async () => (await node.status()).state === 'requesting', 'the node to ask');
+  const request = await node.post<RequestMessage>(nodePaths.request);
+  await network.register(request);
+  return request;
+};
+
+describe('a network of processes', () => {
+  const clock = ['--import', join(import.meta.dirname, '../support/wrong-clock.ts')];
+  const proxies: LyingRpc[] = [];
+  let network: TestNetwork;
+  /** The first that made a secret; then the one whose secret stayed; then one that joined it. */
+  let first: TestNode;
+  let second: TestNode;
+  let third: TestNode;
+
+  beforeAll(async () => {
+    network = await startTestNetwork();
+    first = await network.start({ role: 'bootstrap' });
+    await network.allow(first);
+  });
+  afterAll(async () => {
+    for (const proxy of proxies) proxy.stop();
+    await network?.stop();
+  });
+
+  test('a network of one says so', async () => {
+    await network.bootstrap(first);
+    await eventually(async () => first.log().includes('NETWORK_OF_ONE'), 'the warning');
+  });
+
+  test('a network bootstrapped anew: whoever has another secret forgets it and ends with 70', async () => {
+    // One that joined and one that still waits; the machine's clock of the one that wins is an hour off, either way.
+    second = await network.start({ role: 'bootstrap', execArgv: clock });
+    const waiting = await network.start({ role: 'bootstrap' });
+    await eventually(async () => (await waiting.status()).state === 'bootstrapping', 'the third secret');
+    const { networkKey, epoch } = await network.takeBootstrap(second);
+    expect(epoch).toBe(2);
+    await eventually(async () => (await second.status()).state === 'joined', 'the second to join');
+    expect(await second.status()).toMatchObject({ networkKey, epoch: 2 });
+    const said = [...second.log().matchAll(/"time":(\d+)/g)].map(([, time]) =>
+      Math.abs(Date.now() - Number(time)),
+    );
+    expect(Math.max(...said), 'its clock is wrong').toBeGreaterThan(3_500_000);
+
+    await eventually(async () => first.replicator.exitCode !== null, 'the first to end');
+    await eventually(async () => waiting.replicator.exitCode !== null, 'the waiting one to end');
+    expect([first.replicator.exitCode, waiting.replicator.exitCode]).toEqual([70, 70]);
+    expect(first.log()).toContain('KEY_SUPERSEDED');
+    expect(waiting.log()).toContain('BOOTSTRAP_SUPERSEDED');
+  });
+
+  test('endpoints that disagree: it waits and says why; one liar among three is outvoted to the end', async () => {
+    for (let i = 0; i < 3; i += 1) proxies.push(await startLyingRpc(network.anvil.url));
+    const [a, b, c] = proxies as [LyingRpc, LyingRpc, LyingRpc];
+    const networkJson = network.configWith({ endpoints: proxies.map(({ url }) => url), quorum: 2 });
+    await network.allowConfig(networkJson);
+    a.lie = changeHeader({ hash: `0x${'11'.repeat(32)}` });
+    b.lie = changeHeader({ hash: `0x${'22'.repeat(32)}` });
+    third = await network.start({ role: 'join', networkJson, execArgv: clock });
+    await eventually(async () => (await third.status()).code === 'CHAIN_DISAGREES', 'the reason');
+    expect((await third.status()).state).toBe('starting');
+
+    a.lie = honest;
+    b.lie = honest;
+    // All calls of one endpoint answered as if there were no network, no request, no permission.
+    c.lie = (method, reply) => (method === 'eth_call' ? { result: `0x${'00'.repeat(192)}` } : reply);
+    const request = await askedBy(network, third);
+    expect((await third.status()).code).toBeUndefined();
+    // Its platform is revoked between request and answer: nothing is sealed. Allowed again, it is.
+    const platform = `0x${second.quoting.platformId}`;
+    await network.send(encodeRevokePlatform({ platform }));
+    await network.confirm();
+    await expect(second.post(nodePaths.onboard, request)).rejects.toMatchObject(
+      refused('PLATFORM_NOT_ALLOWED'),
+    );
+    await network.send(encodeAllowPlatform({ platform }));
+    await network.confirm();
+    const answer = await second.post<AnswerMessage>(nodePaths.onboard, request);
+    // And between answer and its posting: the contract takes nothing.
+    await network.send(encodeRevokePlatform({ platform }));
+    await expect(network.postOnboard(answer)).rejects.toMatchObject(refused('PlatformNotAllowed'));
+    await expect(third.post(nodePaths.answer, answer)).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
+    await network.send(encodeAllowPlatform({ platform }));
+    await network.postOnboard(answer);
+    expect(await third.post(nodePaths.answer, answer)).toMatchObject({ state: 'joined', epoch: 2 });
+  });
+
+  test('two onboarders race: both answers are good, one lands, and only that one is taken', async () => {
+    const fourth = await network.start({ role: 'join' });
+    const request = await askedBy(network, fourth);
+    const [one, other] = await Promise.all([
+      second.post<AnswerMessage>(nodePaths.onboard, request),
+      third.post<AnswerMessage>(nodePaths.onboard, request),
+    ]);
+    expect(one.sealed).not.toBe(other.sealed);
+    // Asked again, an onboarder repeats itself: a relay that lost the answer gets the same bytes.
+    expect(await second.post<AnswerMessage>(nodePaths.onboard, request)).toEqual(one);
+    const landed = await Promise.allSettled([network.postOnboard(other), network.postOnboard(one)]);
+    expect(landed.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+    const [taken, lost] = landed[0].status === 'fulfilled' ? [other, one] : [one, other];
+
+    // An answer for another request, as it is and relabelled; and the one that lost.
+    const elsewhere = await forgeRequest(network);
+    await network.register(elsewhere.message);
+    const foreign = await second.post<AnswerMessage>(nodePaths.onboard, elsewhere.message);
+    await expect(fourth.post(nodePaths.answer, foreign)).rejects.toMatchObject(
+      refused('ANSWER_UNKNOWN_REQUEST'),
+    );
+    const relabelled = { ...foreign, requestHash: lost.requestHash };
+    await expect(fourth.post(nodePaths.answer, relabelled)).rejects.toMatchObject(refused('ANSWER_MISMATCH'));
+    await expect(fourth.post(nodePaths.answer, lost)).rejects.toMatchObject(refused('ANSWER_MISMATCH'));
+
+    const joins = await Promise.all([
+      fourth.post(nodePaths.answer, taken),
+      fourth.post(nodePaths.answer, taken),
+    ]);
+    for (const status of joins) expect(status).toMatchObject({ state: 'joined' });
+    expect((await fourth.status()).networkKey).toBe((await second.status()).networkKey);
+  });
+
+  test('a replayed quote, and a config of yesterday, are refused', async () => {
+    const { message: original } = await forgeRequest(network);
+    await network.register(original);
+    const quote = Buffer.from(original.quote, 'hex');
+    const { message: replayed } = await forgeRequest(network, { quote: () => quote });
+    expect(replayed.quoteHash).toBe(original.quoteHash);
+    await network.register(replayed);
+    await network.confirm();
+    await expect(second.post(nodePaths.onboard, replayed)).rejects.toMatchObject(
+      refused('REPORT_DATA_MISMATCH'),
+    );
+
+    const old = network.configWith({ minimumNodes: 9 });
+    const { message: stale } = await forgeRequest(network, { networkJson: old });
+    await network.register(stale);
+    await network.confirm();
+    await expect(second.post(nodePaths.onboard, stale)).rejects.toMatchObject(refused('CONFIG_NOT_ALLOWED'));
+    // Nor does it help to run under the old one and to name the new one.
+    const rtmr3 = replay(expectedRequestLog('sim', requestOf(stale).request.config));
+    const { message: mixed } = await forgeRequest(network, { rtmr3 });
+    await network.register(mixed);
+    await network.confirm();
+    await expect(second.post(nodePaths.onboard, mixed)).rejects.toMatchObject(refused('RTMR3_MISMATCH'));
+  });
+});
+
+describe('a node on a clock of the test’s own', () => {
+  const SECRET = secretOf('the network’s');
+  let network: TestNetwork;
+  /** Milliseconds that the test let pass. */
+  let passed = 0;
+  const stop = new AbortController();
+  const ends: string[] = [];
+  const quotes: Uint8Array[] = [];
+  let files: TestNode;
+
+  beforeAll(async () => {
+    network = await startTestNetwork();
+    // Lends its files and its platform; its replicator is not asked.
+    files = await network.start({ role: 'join' });
+    await network.allow(files);
+    await forgeBootstrap(network, SECRET);
+  });
+  afterAll(async () => {
+    stop.abort();
+    await network?.stop();
+  });
+
+  function nodeHere(role: 'join' | 'bootstrap' = 'join'): Node {
+    writeFileSync(join(files.directory, 'run/dstack/host.json'), JSON.stringify({ role }));
+    const identity = readIdentity(files.directory);
+    const monotonic = () => performance.now() + passed;
+    const platform = createSimulatedPlatform({ ppid: ppidOf(network) });
+    const registers = {
+      ...registersOf(),
+      rtmr3: replay(expectedRequestLog('sim', identity.config)),
+    };
+    const node = createNode({
+      identity,
+      reader: networkReader(chainClient({ config: identity.network, monotonic }), network.contract),
+      attestor: {
+        quote: async (reportData) => {
+          const quote = platform.signQuote({ registers, reportData });
+          quotes.push(quote);
+          return quote;
+        },
+        joined: async () => {},
+      },
+      log: () => {},
+      pollEvery: 20,
+      monotonic,
+      end: (code) => void ends.push(code),
+    });
+    void node.run(stop.signal);
+    return node;
+  }
+  const reached = (node: Node, state: string) =>
+    eventually(async () => node.status().state === state, `the node to be ${state}`);
+  const joinHere = async (node: Node): Promise<void> => {
+    await reached(node, 'requesting');
+    const request = await node.request();
+    await network.register(request);
+    const answer = await forgeAnswer(network, request, SECRET);
+    await network.postOnboard(answer);
+    await node.answer(answer);
+  };
+
+  test('an answer that is withheld: two minutes after it landed the node asks anew, and still takes it if it comes', async () => {
+    const node = nodeHere();
+    await reached(node, 'requesting');
+    const request = await node.request();
+    await network.register(request);
+    const withheld = await forgeAnswer(network, request, SECRET);
+    await network.postOnboard(withheld);
+    expect(await node.request()).toEqual(request);
+    passed += 119_000;
+    expect(await node.request()).toEqual(request);
+    passed += 2_000;
+    const again = await node.request();
+    expect(toHex(requestOf(again).hash)).not.toBe(toHex(requestOf(request).hash));
+    expect(again.quoteHash).not.toBe(request.quoteHash);
+    // It did not make a third one meanwhile, and the late answer to the first is as good as ever.
+    expect(await node.request()).toEqual(again);
+    expect(await node.answer(withheld)).toMatchObject({ state: 'joined' });
+  });
+
+  test('with no new block for an hour nothing is sealed, quoted or attested, and the status says why', async () => {
+    const node = nodeHere();
+    await joinHere(node);
+    const joined = await node.joined;
+    const asking = nodeHere();
+    await reached(asking, 'requesting');
+    const { message } = await forgeRequest(network);
+    await network.register(message);
+    const run = join(files.directory, 'here');
+    const servers = await serveSiblings(run, node.joined, {});
+    // Both look every 20 ms: after this they have seen the last block.
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    joined.requireFresh();
+
+    passed += (STALE_AFTER_SECONDS + 60) * 1000;
+    await expect(node.onboard(message)).rejects.toMatchObject(refused('CHAIN_STALE'));
+    await expect(asking.request()).rejects.toMatchObject(refused('CHAIN_STALE'));
+    expect(() => joined.requireFresh()).toThrowError(expect.objectContaining(refused('CHAIN_STALE')));
+    // As the agent asks: the socket says it too, and an app gets nothing.
+    const attest = () =>
+      callUnix({
+        path: join(run, sockets.replicatorForAgent),
+        method: 'POST',
+        route: '/v1/attest',
+        body: { app: 'greeting', tag: 'hello', data: '00' },
+        reply: AttestReply,
+        timeout: 5_000,
+      });
+    await expect(attest()).rejects.toMatchObject(refused('CHAIN_STALE'));
+    for (const each of [node, asking]) {
+      await eventually(async () => each.status().code === 'CHAIN_STALE', 'the reason');
+    }
+
+    await network.confirm();
+    expect(await node.onboard(message)).toMatchObject({ node: message.node });
+    expect(await asking.request()).toMatchObject({ type: 'request' });
+    await eventually(async () => node.status().code === undefined, 'the reason to go');
+    expect((await attest()).signature).toHaveLength(130);
+    for (const server of servers) server.close();
+  });
+
+  test('a secret that was superseded is wiped, and nothing more comes of the node', async () => {
+    const other = await startTestNetwork();
+    try {
+      const here = network;
+      const [file, secret] = [await other.start({ role: 'join' }), secretOf('the winner’s')];
+      await other.allow(file);
+      network = other;
+      files = file;
+      const node = nodeHere('bootstrap');
+      await reached(node, 'bootstrapping');
+      const { signature: _, ...made } = await node.bootstrapPackage();
+      expect(made).toMatchObject({ epoch: 1, contract: other.contract });
+      await forgeBootstrap(other, secret);
+      await eventually(async () => ends.length > 0, 'the end');
+      expect(ends).toEqual(['BOOTSTRAP_SUPERSEDED']);
+      expect(node.status()).toMatchObject({ state: 'failed', code: 'BOOTSTRAP_SUPERSEDED' });
+      expect(node.status().networkKey).toBeUndefined();
+      await expect(node.bootstrapPackage()).rejects.toMatchObject(refused('NODE_STATE'));
+      expect(networkKey(secret, 1).address).not.toBe(made.networkKey);
+      network = here;
+    } finally {
+      await other.stop();
+    }
+  });
+});
