@@ -3,10 +3,17 @@ import { DstackError } from '../lib/protocol/errors.ts';
 import { type Command, helpOf, readArguments, UsageError } from './command.ts';
 import { appCommands } from './commands/app.ts';
 import { networkCommands } from './commands/network.ts';
+import { quoteCommands } from './commands/quote.ts';
 import { relayCommands } from './commands/relay.ts';
 import { vmCommands } from './commands/vm.ts';
 
-const commands: readonly Command[] = [...networkCommands, ...appCommands, ...relayCommands, ...vmCommands];
+const commands: readonly Command[] = [
+  ...networkCommands,
+  ...appCommands,
+  ...quoteCommands,
+  ...relayCommands,
+  ...vmCommands,
+];
 
 async function main(argv: readonly string[]): Promise<number> {
   const words = argv
@@ -31,7 +38,8 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   await command.run(readArguments(command, rest));
-  return 0;
+  // A command whose answer is no says so by the exit code, without an error.
+  return Number(process.exitCode ?? 0);
 }
 
 try {

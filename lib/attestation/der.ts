@@ -92,6 +92,24 @@ export function readSmallInteger(value: DerValue | undefined, tag: number = TAG.
   return content.reduce((sum, byte) => sum * 256 + byte, 0);
 }
 
+/** A positive INTEGER in its shortest form, as its content: what certificates and CRLs use as a serial number. */
+export function readSerial(value: DerValue | undefined): Uint8Array {
+  const { content } = expectTag(value, TAG.integer);
+  const [first, second] = content;
+  const padded = first === 0 && (second === undefined || second < 0x80);
+  if (first === undefined || first >= 0x80 || padded || content.length > 21) {
+    throw encoding('a serial number is not a positive integer of at most 20 bytes in its shortest form');
+  }
+  return content;
+}
+
+/** A BIT STRING whose bits all count. */
+export function readWholeBits(value: DerValue | undefined): Uint8Array {
+  const { content } = expectTag(value, TAG.bitString);
+  if (content[0] !== 0) throw encoding('a signature is not a whole number of bytes');
+  return content.subarray(1);
+}
+
 /** A BOOLEAN: 0x00 or 0xff. */
 export function readBoolean(value: DerValue | undefined): boolean {
   const { content } = expectTag(value, TAG.boolean);

@@ -3,25 +3,29 @@
  * of a file that the host writes.
  */
 import type { Flavour } from '../protocol/network-config.ts';
+import type { Collateral } from './collateral.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from './simulated-published.ts';
+import { SIMULATED_ROLES } from './simulated-roles.ts';
 
 export interface TrustRoot {
-  readonly name: 'intel' | 'simulated';
+  /** `given` is one that the user of the command line brought. */
+  readonly name: 'intel' | 'simulated' | 'given';
   /** The root certificate, DER; compared byte for byte. */
   readonly certificate: Uint8Array;
-  /** Common names of the certificates that may stand in each place of a PCK chain. */
+  /** Common names of the certificates that may stand in each place of a chain. */
   readonly roles: {
     readonly root: string;
     readonly intermediates: readonly string[];
     readonly leaf: string;
+    /** Signs TCB info and QE identities. */
+    readonly tcbSigner: string;
   };
+  /**
+   * Collateral that is as constant as the root: the simulated platform's, whose signing keys are published anyway. It is
+   * used when a caller brings none. Intel's must always be brought.
+   */
+  readonly publishedCollateral?: Collateral;
 }
-
-/** Names of the simulated platform's certificates. */
-export const SIMULATED_ROLES = {
-  root: 'Dstack Simulated Root CA',
-  intermediates: ['Dstack Simulated PCK Platform CA'],
-  leaf: 'Dstack Simulated PCK Certificate',
-} as const;
 
 /** The trust root of an image of this flavour. */
 export function trustRootOf(flavour: Flavour): TrustRoot {
@@ -50,6 +54,7 @@ export const INTEL_ROOT: TrustRoot = {
     root: 'Intel SGX Root CA',
     intermediates: ['Intel SGX PCK Platform CA', 'Intel SGX PCK Processor CA'],
     leaf: 'Intel SGX PCK Certificate',
+    tcbSigner: 'Intel SGX TCB Signing',
   },
 };
 
@@ -66,6 +71,7 @@ export const SIMULATED_ROOT: TrustRoot = {
       'Td6epDnlLxmDIQ==',
   ),
   roles: SIMULATED_ROLES,
+  publishedCollateral: PUBLISHED_SIMULATED_COLLATERAL,
 };
 
 function fromBase64(text: string): Uint8Array {
