@@ -12,7 +12,12 @@ import { parsePolicy } from '../../lib/attestation/policy.ts';
 import { MAX_QUOTE_BYTES, parseQuote, type Quote, quoteHash } from '../../lib/attestation/quote.ts';
 import { measurementOf } from '../../lib/attestation/simulated-measurement.ts';
 import { tdAttributeNames } from '../../lib/attestation/td-attributes.ts';
-import { INTEL_ROOT, SIMULATED_ROOT, type TrustRoot } from '../../lib/attestation/trust-roots.ts';
+import {
+  defineTrustRoot,
+  INTEL_ROOT,
+  SIMULATED_ROOT,
+  type TrustRoot,
+} from '../../lib/attestation/trust-roots.ts';
 import { bytesEqual, toHex } from '../../lib/protocol/encoding.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 
@@ -90,7 +95,11 @@ function rootFrom(file: string): TrustRoot {
   if (known !== undefined) return known;
   const { isAuthority, commonName } = ownInput(() => parseCertificate(certificate));
   if (!isAuthority) throw new UsageError(`--root ${file} is not a certificate authority`);
-  return { name: 'given', certificate, roles: { ...INTEL_ROOT.roles, root: commonName } };
+  return defineTrustRoot({
+    name: 'given',
+    certificate,
+    roles: { ...INTEL_ROOT.roles, root: commonName },
+  });
 }
 
 function instant(text: string | undefined): Date {

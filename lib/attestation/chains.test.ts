@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { fromHex, sha256, utf8 } from '../protocol/encoding.ts';
-import { parseCertificate } from './certificate.ts';
+import { isSignedBy, parseCertificate } from './certificate.ts';
 import { readPckChain, requireValidAt } from './chains.ts';
 import { readChildren, readDer, readOid, readSmallInteger, readTime, TAG } from './der.ts';
 import { der, derInteger, derOid, derSequence, derText } from './der-writer.ts';
 import { AttestationError } from './errors.ts';
-import { decodePemChain, encodePem } from './pem.ts';
+import { decodePem, encodePem, splitPemChain } from './pem.ts';
 import { parseSgxExtension, platformId } from './sgx-extension.ts';
 import {
   authorityExtensions,
@@ -49,7 +49,7 @@ const AUTHORITY: Issue = {
 const pem = (...ders: Uint8Array[]) => ders.map(encodePem).join('');
 const code = (expected: string) => expect.objectContaining({ name: 'AttestationError', code: expected });
 function verify(...ders: Uint8Array[]) {
-  const chain = readPckChain(pem(...ders), SIMULATED_ROOT);
+  const chain = readPckChain(pem(...ders), SIMULATED_ROOT, new Map());
   for (const certificate of [chain.intermediate, chain.leaf]) {
     requireValidAt(certificate, NOW.getTime(), 20 * 60_000, 'PCK_CHAIN');
   }
@@ -65,6 +65,21 @@ test('the constants in trust-roots.ts are the certificates they claim to be', ()
   expect(sha256(INTEL_ROOT.certificate)).toEqual(
     fromHex('44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3'),
   );
+});
+
+test('the certificates that come with Intel’s root are signed by it', () => {
+  const intel = parseCertificate(INTEL_ROOT.certificate);
+  expect(isSignedBy(intel, intel)).toBe(true);
+  expect([...INTEL_ROOT.issued.values()].map((one) => [one.commonName, isSignedBy(one, intel)])).toEqual([
+    ['Intel SGX PCK Platform CA', true],
+    ['Intel SGX PCK Processor CA', true],
+    ['Intel SGX TCB Signing', true],
+    ['Intel SGX TCB Signing', true],
+  ]);
+  for (const [text, { raw, issuer }] of INTEL_ROOT.issued) {
+    expect(text).toBe(encodePem(raw));
+    expect(issuer).toEqual(intel.subject);
+  }
 });
 
 test('a proper chain gives the PCK certificate and what it says', () => {
@@ -135,9 +150,11 @@ test('a chain has three certificates and ends at the trusted one', () => {
 });
 
 test('PEM has one form', () => {
+  const decode = (chain: string) =>
+    splitPemChain(chain, 'PCK_CHAIN').map((block) => decodePem(block, 'PCK_CHAIN'));
   const text = encodePem(root);
-  expect(decodePemChain(text, 'PCK_CHAIN')).toEqual([root]);
-  expect(decodePemChain(`${text}\0`, 'PCK_CHAIN')).toEqual([root]);
+  expect(decode(text)).toEqual([root]);
+  expect(decode(`${text}\0`)).toEqual([root]);
   const loose = [
     `${text}\0\0`,
     ` ${text}`,
@@ -148,7 +165,7 @@ test('PEM has one form', () => {
   ];
   const lastLine = text.replace(/(.)\n-----END/, '\n$1\n-----END');
   for (const wrong of [...loose, lastLine]) {
-    expect(() => decodePemChain(wrong, 'PCK_CHAIN')).toThrow(code('PCK_CHAIN_FORMAT'));
+    expect(() => decode(wrong)).toThrow(code('PCK_CHAIN_FORMAT'));
   }
 });
 

@@ -10,7 +10,7 @@ import { bytesEqual } from '../protocol/encoding.ts';
 import { type Certificate, isSignedBy, parseCertificate } from './certificate.ts';
 import { isRevoked, type RevocationList } from './crl.ts';
 import { AttestationError, type ChainName } from './errors.ts';
-import { decodePemChain } from './pem.ts';
+import { decodePem, splitPemChain } from './pem.ts';
 import { parseSgxExtension, SGX_EXTENSION_OID, type SgxExtension } from './sgx-extension.ts';
 import type { TrustRoot } from './trust-roots.ts';
 
@@ -24,52 +24,75 @@ export interface PckChain {
   readonly sgx: SgxExtension;
 }
 
+/** Certificates that were found to be issued by the root, by their PEM. */
+export interface IssuedByRoot {
+  get(pem: string): Certificate | undefined;
+  set(pem: string, certificate: Certificate): void;
+}
+
 /**
  * The PCK chain of a quote: exactly leaf, intermediate, root, each in its role and signed by the next.
  * @throws AttestationError with a PCK_CHAIN_ code, SGX_EXTENSION, or of the certificate's encoding.
  */
-export function readPckChain(pem: string, trustRoot: TrustRoot): PckChain {
+export function readPckChain(pem: string, trustRoot: TrustRoot, issued: IssuedByRoot): PckChain {
   const name = 'PCK_CHAIN';
-  const [leaf, intermediate, root] = readChain(pem, 3, name, trustRoot) as [
-    Certificate,
-    Certificate,
-    Certificate,
-  ];
+  const [leafBlock = '', block = ''] = blocksUnderRoot(pem, 3, name, trustRoot);
+  const { root } = trustRoot;
+  const leaf = parseCertificate(decodePem(leafBlock, name));
+  const known = issued.get(block);
+  const intermediate = known ?? parseCertificate(decodePem(block, name));
   requireRole(
     leaf.commonName === trustRoot.roles.leaf && isSigner(leaf) && isIntermediate(intermediate, trustRoot),
     [leaf, intermediate, root],
     name,
   );
-  requireIssued(intermediate, root, name);
+  if (known === undefined) requireIssued(intermediate, root, name);
+  issued.set(block, intermediate);
   requireIssued(leaf, intermediate, name);
   return { leaf, intermediate, root, sgx: parseSgxExtension(leaf) };
 }
 
 /** The authority whose PCK CRL comes with collateral. @throws AttestationError with a CRL_CHAIN_ code */
-export function readCrlIssuer(pem: string, trustRoot: TrustRoot): Certificate {
-  const name = 'CRL_CHAIN';
-  const [intermediate, root] = readChain(pem, 2, name, trustRoot) as [Certificate, Certificate];
-  requireRole(isIntermediate(intermediate, trustRoot), [intermediate, root], name);
-  requireIssued(intermediate, root, name);
-  return intermediate;
+export function readCrlIssuer(pem: string, trustRoot: TrustRoot, issued: IssuedByRoot): Certificate {
+  return readUnderRoot(pem, trustRoot, issued, 'CRL_CHAIN', (certificate) =>
+    isIntermediate(certificate, trustRoot),
+  );
 }
 
 /** The signer of TCB info or QE identity. @throws AttestationError with a code of `name` */
 export function readTcbSigner(
   pem: string,
   trustRoot: TrustRoot,
+  issued: IssuedByRoot,
   name: 'TCB_CHAIN' | 'QE_CHAIN',
 ): Certificate {
-  const [signer, root] = readChain(pem, 2, name, trustRoot) as [Certificate, Certificate];
-  requireRole(
-    signer.commonName === trustRoot.roles.tcbSigner &&
-      isSigner(signer) &&
-      !signer.extensions.has(SGX_EXTENSION_OID),
-    [signer, root],
+  return readUnderRoot(
+    pem,
+    trustRoot,
+    issued,
     name,
+    (certificate) =>
+      certificate.commonName === trustRoot.roles.tcbSigner &&
+      isSigner(certificate) &&
+      !certificate.extensions.has(SGX_EXTENSION_OID),
   );
-  requireIssued(signer, root, name);
-  return signer;
+}
+
+/** A chain of a certificate in its role, then the root. */
+function readUnderRoot(
+  pem: string,
+  trustRoot: TrustRoot,
+  issued: IssuedByRoot,
+  name: ChainName,
+  fits: (certificate: Certificate) => boolean,
+): Certificate {
+  const [block = ''] = blocksUnderRoot(pem, 2, name, trustRoot);
+  const known = issued.get(block);
+  const certificate = known ?? parseCertificate(decodePem(block, name));
+  requireRole(fits(certificate), [certificate, trustRoot.root], name);
+  if (known === undefined) requireIssued(certificate, trustRoot.root, name);
+  issued.set(block, certificate);
+  return certificate;
 }
 
 /** @throws AttestationError `${name}_VALIDITY` */
@@ -96,22 +119,23 @@ export function requireNotRevoked(
   }
 }
 
-function readChain(pem: string, length: number, name: ChainName, trustRoot: TrustRoot): Certificate[] {
-  const ders = decodePemChain(pem, name);
-  if (ders.length !== length) {
+/** The PEM blocks of a chain of exactly `length` certificates that ends at the trusted root. */
+function blocksUnderRoot(pem: string, length: number, name: ChainName, trustRoot: TrustRoot): string[] {
+  const blocks = splitPemChain(pem, name);
+  if (blocks.length !== length) {
     throw new AttestationError(
       `${name}_FORMAT`,
-      `the chain must have ${length} certificates, not ${ders.length}`,
+      `the chain must have ${length} certificates, not ${blocks.length}`,
     );
   }
   // The root is trusted because of its bytes, not because of anything that it says.
-  if (!bytesEqual(ders[length - 1] ?? new Uint8Array(), trustRoot.certificate)) {
+  if (blocks[length - 1] !== trustRoot.pem) {
     throw new AttestationError(
       `${name}_ROOT`,
       `the chain does not end at the ${trustRoot.name} root certificate`,
     );
   }
-  return ders.map(parseCertificate);
+  return blocks;
 }
 
 function isSigner(certificate: Certificate): boolean {

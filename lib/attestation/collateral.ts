@@ -79,7 +79,10 @@ export function collateralOf(value: unknown): Collateral {
   }
   const collateral = Object.fromEntries(FIELDS.map((name) => [name, fields[name]])) as unknown as Collateral;
   for (const name of HEX_FIELDS) {
-    if (!/^(?:[0-9a-f]{2})+$/.test(collateral[name])) throw malformed(`${name} must be lower-case hex`);
+    // Decoding stops at the first digit that is none, so what comes back must be what was there.
+    if (Buffer.from(collateral[name], 'hex').toString('hex') !== collateral[name]) {
+      throw malformed(`${name} must be lower-case hex`);
+    }
   }
   return Object.freeze(collateral);
 }

@@ -5,12 +5,14 @@
 import { bytesEqual, toHex } from '../protocol/encoding.ts';
 import { type Certificate, readExtensions, requireEcdsa } from './certificate.ts';
 import {
+  type DerValue,
   expectTag,
   readChildren,
   readDer,
   readSerial,
   readSmallInteger,
   readTime,
+  readValue,
   readWholeBits,
   TAG,
 } from './der.ts';
@@ -60,9 +62,7 @@ export function readCrl(der: Uint8Array, issuer: Certificate, name: CrlName): Re
     issuer: expectTag(issuerName, TAG.sequence).raw,
     thisUpdate: readTime(thisUpdate),
     nextUpdate: readTime(nextUpdate),
-    revoked: new Set(
-      revoked === undefined ? [] : readChildren(revoked).map((entry) => readEntry(entry, refused)),
-    ),
+    revoked: revoked === undefined ? new Set() : readEntries(revoked, refused),
   };
   if (!issuer.maySignCrls || !bytesEqual(list.issuer, issuer.subject)) {
     throw new AttestationError(`${name}_ISSUER`, `the CRL is not of ${issuer.commonName}`);
@@ -73,16 +73,35 @@ export function readCrl(der: Uint8Array, issuer: Certificate, name: CrlName): Re
   return list;
 }
 
-function readEntry(
-  entry: Parameters<typeof expectTag>[0],
-  refused: (message: string) => AttestationError,
-): string {
-  const [serial, date, extensions, ...more] = readChildren(expectTag(entry, TAG.sequence));
+/** The serial numbers. Most entries differ in nothing else, so what follows the number is read again only when it changed. */
+function readEntries(list: DerValue, refused: (message: string) => AttestationError): Set<string> {
+  const { bytes } = list;
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const revoked = new Set<string>();
+  let checked: { start: number; end: number } | undefined;
+  for (let offset = list.contentStart; offset < list.end; ) {
+    const entry = expectTag(readValue(bytes, offset, list.end), TAG.sequence);
+    const serial = readValue(bytes, entry.contentStart, entry.end);
+    readSerial(serial);
+    revoked.add(buffer.toString('hex', serial.contentStart, serial.end));
+    if (
+      checked === undefined ||
+      buffer.compare(buffer, checked.start, checked.end, serial.end, entry.end) !== 0
+    ) {
+      checkTail(entry, refused);
+      checked = { start: serial.end, end: entry.end };
+    }
+    offset = entry.end;
+  }
+  return revoked;
+}
+
+function checkTail(entry: DerValue, refused: (message: string) => AttestationError): void {
+  const [, date, extensions, ...more] = readChildren(entry);
   if (more.length > 0) throw refused('an entry has too many fields');
   readTime(date);
   // A certificate issuer other than the list's would be a critical extension here.
   if (extensions !== undefined) readExtensions(extensions, [REASON], refused);
-  return toHex(readSerial(serial));
 }
 
 /** @throws AttestationError `${name}_NOT_YET` or `${name}_EXPIRED` */

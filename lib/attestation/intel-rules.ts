@@ -132,7 +132,7 @@ function verifyPckChain(quote: Quote, { memory, trustRoot, now, skewMs }: Contex
     );
   }
   const pem = Buffer.from(data.buffer, data.byteOffset, data.length).toString('latin1');
-  const chain = remembered(memory.pckChains, pem, () => readPckChain(pem, trustRoot));
+  const chain = remembered(memory.pckChains, pem, () => readPckChain(pem, trustRoot, memory.issued));
   for (const certificate of [chain.root, chain.intermediate, chain.leaf]) {
     requireValidAt(certificate, now, skewMs, 'PCK_CHAIN');
   }
@@ -148,7 +148,7 @@ function verifyPckCrl(
 ): RevocationList {
   const { memory, trustRoot, now, skewMs } = context;
   const pem = collateral.pck_crl_issuer_chain;
-  const issuer = remembered(memory.crlIssuers, pem, () => readCrlIssuer(pem, trustRoot));
+  const issuer = readCrlIssuer(pem, trustRoot, memory.issued);
   requireValidAt(issuer, now, skewMs, 'CRL_CHAIN');
   requireNotRevoked(issuer, rootCrl, 'CRL_CHAIN_REVOKED');
   const { intermediate } = chain;
@@ -193,7 +193,7 @@ function verifyTcbSigner(
   rootCrl: RevocationList,
   { memory, trustRoot, now, skewMs }: Context,
 ): Certificate {
-  const signer = remembered(memory.tcbSigners, pem, () => readTcbSigner(pem, trustRoot, name));
+  const signer = readTcbSigner(pem, trustRoot, memory.issued, name);
   requireValidAt(signer, now, skewMs, name);
   requireNotRevoked(signer, rootCrl, `${name}_REVOKED`);
   return signer;

@@ -4,7 +4,7 @@
  * the oldest entry first. Whether a remembered certificate, list or document is current is judged anew each time.
  */
 import type { Certificate } from './certificate.ts';
-import type { PckChain } from './chains.ts';
+import type { IssuedByRoot, PckChain } from './chains.ts';
 import type { RevocationList } from './crl.ts';
 import type { P256Key } from './p256.ts';
 import type { QeIdentity } from './qe-identity.ts';
@@ -52,9 +52,8 @@ export interface VerifierMemory {
   readonly trustRoot: TrustRoot;
   /** By the PEM of the chain in the quote. */
   readonly pckChains: Store<PckChain>;
-  /** By PEM. */
-  readonly crlIssuers: Store<Certificate>;
-  readonly tcbSigners: Store<Certificate>;
+  /** Certificates under the root, by PEM: what comes with the trust root, then what was met. */
+  readonly issued: IssuedByRoot;
   /** By the hex of the list. */
   readonly crls: Store<Signed<RevocationList>>;
   /** By the exact signed text. */
@@ -69,11 +68,18 @@ export function createMemory(trustRoot: TrustRoot, entries: number = DEFAULT_ENT
   return {
     trustRoot,
     pckChains: new Store(entries),
-    crlIssuers: new Store(entries),
-    tcbSigners: new Store(entries),
+    issued: issuedBy(trustRoot, entries),
     crls: new Store(entries),
     tcbInfos: new Store(entries),
     qeIdentities: new Store(entries),
     attestationKeys: new Store(entries),
+  };
+}
+
+function issuedBy(trustRoot: TrustRoot, entries: number): IssuedByRoot {
+  const met = new Store<Certificate>(entries);
+  return {
+    get: (pem) => trustRoot.issued.get(pem) ?? met.get(pem),
+    set: (pem, certificate) => met.set(pem, certificate),
   };
 }

@@ -78,14 +78,8 @@ export class JsonObject {
   /** A date as Intel writes it, to the second in UTC, as milliseconds since 1970. */
   date(name: string): number {
     const value = this.#field(name);
-    const time =
-      typeof value === 'string' && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(value)
-        ? Date.parse(value)
-        : Number.NaN;
-    // Date.parse takes the 30th of February for the 1st of March: only a date that survives the round trip is one.
-    if (!Number.isFinite(time) || `${new Date(time).toISOString().slice(0, 19)}Z` !== value) {
-      throw this.#refused(name, 'a date such as 2026-01-31T23:59:59Z', value);
-    }
+    const time = typeof value === 'string' ? parseDate(value) : Number.NaN;
+    if (!Number.isFinite(time)) throw this.#refused(name, 'a date such as 2026-01-31T23:59:59Z', value);
     return time;
   }
 
@@ -137,6 +131,13 @@ export class JsonObject {
       `${this.#document}${this.#path}${name && `.${name}`} must be ${expected}; it is ${shown}`,
     );
   }
+}
+
+/** Milliseconds since 1970, or NaN. */
+function parseDate(text: string): number {
+  const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(text) ? Date.parse(text) : Number.NaN;
+  // Date.parse takes the 30th of February for the 1st of March; it refuses a wrong month or hour by itself.
+  return new Date(time).getUTCDate() === Number(text.slice(8, 10)) ? time : Number.NaN;
 }
 
 /** What both documents say of their age: milliseconds since 1970, both ends inside. */
