@@ -79,8 +79,9 @@ export function collateralOf(value: unknown): Collateral {
   }
   const collateral = Object.fromEntries(FIELDS.map((name) => [name, fields[name]])) as unknown as Collateral;
   for (const name of HEX_FIELDS) {
-    // Decoding stops at the first digit that is none, so what comes back must be what was there.
-    if (Buffer.from(collateral[name], 'hex').toString('hex') !== collateral[name]) {
+    const hex = collateral[name];
+    // Decoding stops at the first digit that is none.
+    if (2 * Buffer.from(hex, 'hex').length !== hex.length || hex !== hex.toLowerCase()) {
       throw malformed(`${name} must be lower-case hex`);
     }
   }

@@ -78,24 +78,24 @@ export function expectTag(value: DerValue | undefined, tag: number): DerValue {
 
 /** An OBJECT IDENTIFIER in dotted form. */
 export function readOid(value: DerValue | undefined): string {
-  const { content } = expectTag(value, TAG.oid);
-  const arcs: number[] = [];
+  const { bytes, contentStart, end } = expectTag(value, TAG.oid);
+  let text = '';
   let arc = 0;
   let fresh = true;
-  for (const byte of content) {
+  for (let index = contentStart; index < end; index++) {
+    const byte = bytes[index] ?? 0;
     if (fresh && byte === 0x80) throw encoding('an OID arc has a leading zero');
     arc = arc * 128 + (byte & 0x7f);
     if (arc > 0xffffffff) throw encoding('an OID arc is too large');
     fresh = byte < 0x80;
-    if (fresh) {
-      arcs.push(arc);
-      arc = 0;
-    }
+    if (!fresh) continue;
+    // The first number holds two arcs.
+    const root = Math.min(Math.floor(arc / 40), 2);
+    text = text === '' ? `${root}.${arc - root * 40}` : `${text}.${arc}`;
+    arc = 0;
   }
-  const [first] = arcs;
-  if (!fresh || first === undefined) throw encoding('an OID is cut short');
-  const root = Math.min(Math.floor(first / 40), 2);
-  return [root, first - root * 40, ...arcs.slice(1)].join('.');
+  if (!fresh || text === '') throw encoding('an OID is cut short');
+  return text;
 }
 
 /** A non-negative INTEGER or ENUMERATED of at most six bytes. */

@@ -2,6 +2,8 @@
 import { AttestationError, type ChainName } from './errors.ts';
 
 const BEGIN = '-----BEGIN CERTIFICATE-----\n';
+const COLUMNS = 64;
+const NEWLINE = 0x0a;
 const END = '-----END CERTIFICATE-----\n';
 
 /** PEM text of a chain; more than any has. */
@@ -27,16 +29,29 @@ export function splitPemChain(text: string, chain: ChainName): string[] {
 
 /** The certificate in one block, DER. @throws AttestationError `${chain}_FORMAT` */
 export function decodePem(block: string, chain: ChainName): Uint8Array {
-  const der = new Uint8Array(Buffer.from(block.slice(BEGIN.length, -END.length), 'base64'));
+  const body = block.slice(BEGIN.length, -END.length);
+  const der = new Uint8Array(Buffer.from(body, 'base64'));
   // Encoding again is the whole check: other line lengths and loose base64 fail it.
-  if (encodePem(der) !== block) throw notPem(chain);
+  const base64 = toBase64(der);
+  const lines = Math.ceil(base64.length / COLUMNS);
+  let same = lines > 0 && body.length === base64.length + lines;
+  for (let line = 0; same && line < lines; line++) {
+    const text = base64.slice(line * COLUMNS, (line + 1) * COLUMNS);
+    const start = line * (COLUMNS + 1);
+    same = body.startsWith(text, start) && body.charCodeAt(start + text.length) === NEWLINE;
+  }
+  if (!same) throw notPem(chain);
   return der;
 }
 
 /** One certificate as PEM with 64 columns and a final newline. */
 export function encodePem(der: Uint8Array): string {
-  const base64 = Buffer.from(der.buffer, der.byteOffset, der.length).toString('base64');
-  return `${BEGIN}${base64.replace(/.{64}(?=.)/g, '$&\n')}\n${END}`;
+  const lines = toBase64(der).match(/.{1,64}/g) ?? [];
+  return `${BEGIN}${lines.join('\n')}\n${END}`;
+}
+
+function toBase64(der: Uint8Array): string {
+  return Buffer.from(der.buffer, der.byteOffset, der.length).toString('base64');
 }
 
 function notPem(chain: ChainName): AttestationError {

@@ -27,16 +27,17 @@ export function parseSignedJson(text: string, document: DocumentName): JsonObjec
       `${document} is not in the one form of its value: a repeated key, white space or an odd number`,
     );
   }
-  return new JsonObject(value, document, '');
+  return new JsonObject(value, document, () => document);
 }
 
 /** Reads the fields of one JSON object. */
 export class JsonObject {
   readonly #fields: Readonly<Record<string, unknown>>;
   readonly #document: DocumentName;
-  readonly #path: string;
+  /** Where it is in the document: made only for a message. */
+  readonly #path: () => string;
 
-  constructor(value: unknown, document: DocumentName, path: string) {
+  constructor(value: unknown, document: DocumentName, path: () => string) {
     this.#document = document;
     this.#path = path;
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
@@ -91,14 +92,26 @@ export class JsonObject {
   }
 
   object(name: string): JsonObject {
-    return new JsonObject(this.#field(name), this.#document, `${this.#path}.${name}`);
+    return new JsonObject(this.#field(name), this.#document, () => `${this.#path()}.${name}`);
   }
 
   /** A list of `min` to `max` objects. */
   objects(name: string, min: number, max: number): JsonObject[] {
     return this.#list(name, min, max).map(
-      (item, index) => new JsonObject(item, this.#document, `${this.#path}.${name}[${index}]`),
+      (item, index) => new JsonObject(item, this.#document, () => `${this.#path()}.${name}[${index}]`),
     );
+  }
+
+  /** The whole number that each of a list of exactly `count` objects has in `field`, from 0 to 255. */
+  bytesOf(name: string, field: string, count: number): Uint8Array {
+    return Uint8Array.from(this.#list(name, count, count), (item) => {
+      const known = typeof item === 'object' && item !== null && Object.hasOwn(item, field);
+      const value: unknown = known ? (item as Record<string, unknown>)[field] : undefined;
+      if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > 255) {
+        throw this.#refused(name, `a list whose every ${field} is a whole number from 0 to 255`, item);
+      }
+      return value;
+    });
   }
 
   /** A list of texts; none when the field is missing. */
@@ -128,7 +141,7 @@ export class JsonObject {
     const shown = value === undefined ? 'missing' : (JSON.stringify(value) ?? 'nothing').slice(0, 80);
     return new AttestationError(
       `${this.#document}_JSON`,
-      `${this.#document}${this.#path}${name && `.${name}`} must be ${expected}; it is ${shown}`,
+      `${this.#path()}${name && `.${name}`} must be ${expected}; it is ${shown}`,
     );
   }
 }

@@ -99,7 +99,7 @@ function parseLevel(level: JsonObject, isTdx: boolean): TcbLevel {
 }
 
 function parseComponents(tcb: JsonObject, name: string): Uint8Array {
-  return Uint8Array.from(tcb.objects(name, 16, 16), (component) => component.integer('svn', 0xff));
+  return tcb.bytesOf(name, 'svn', 16);
 }
 
 function parseModuleIdentity(identity: JsonObject): ModuleIdentity {
