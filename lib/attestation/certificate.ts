@@ -10,12 +10,14 @@ import {
   readChildren,
   readDer,
   readOid,
+  readSerial,
   readSmallInteger,
   readTime,
+  readWholeBits,
   TAG,
 } from './der.ts';
 import { AttestationError } from './errors.ts';
-import { P256_SPKI_PREFIX, verifyP256 } from './p256.ts';
+import { P256_SPKI_PREFIX, P256Key } from './p256.ts';
 
 /** AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758): no parameters. */
 export const ECDSA_WITH_SHA256 = Buffer.from('300a06082a8648ce3d040302', 'hex');
@@ -40,12 +42,14 @@ export interface Certificate {
   /** Milliseconds since 1970; both ends are inside. */
   readonly notBefore: number;
   readonly notAfter: number;
-  /** x ‖ y, 64 bytes, P-256. */
-  readonly publicKey: Uint8Array;
+  readonly publicKey: P256Key;
   /** DER of r and s. */
   readonly signature: Uint8Array;
   readonly isAuthority: boolean;
+  /** How many authorities may follow below this one; undefined when it does not say. */
+  readonly pathLength: number | undefined;
   readonly maySignCertificates: boolean;
+  readonly maySignCrls: boolean;
   readonly maySignData: boolean;
   /** Content of each extension by OID. */
   readonly extensions: ReadonlyMap<string, Uint8Array>;
@@ -65,19 +69,21 @@ export function parseCertificate(der: Uint8Array): Certificate {
   const [notBefore, notAfter] = readChildren(expectTag(validity, TAG.sequence));
   const extensions = parseExtensions(extensionsField);
   const usage = keyUsage(extensions.get(OID.keyUsage));
+  const constraints = basicConstraints(extensions.get(OID.basicConstraints));
   return {
     raw: der,
     tbs: expectTag(tbs, TAG.sequence).raw,
-    serial: expectTag(serial, TAG.integer).content,
+    serial: readSerial(serial),
     issuer: expectTag(issuer, TAG.sequence).raw,
     subject: expectTag(subject, TAG.sequence).raw,
     commonName: commonName(expectTag(subject, TAG.sequence)),
     notBefore: readTime(notBefore),
     notAfter: readTime(notAfter),
-    publicKey: p256PublicKey(expectTag(publicKey, TAG.sequence)),
-    signature: wholeBits(signature),
-    isAuthority: isAuthority(extensions.get(OID.basicConstraints)),
+    publicKey: new P256Key(p256PublicKey(expectTag(publicKey, TAG.sequence))),
+    signature: readWholeBits(signature),
+    ...constraints,
     maySignCertificates: (usage & 0x04) !== 0,
+    maySignCrls: (usage & 0x02) !== 0,
     maySignData: (usage & 0x80) !== 0,
     extensions,
   };
@@ -85,7 +91,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
 
 /** True when `certificate` is signed by the key of `issuer`. Names are compared by the caller. */
 export function isSignedBy(certificate: Certificate, issuer: Certificate): boolean {
-  return verifyP256(issuer.publicKey, certificate.tbs, certificate.signature, 'der');
+  return issuer.publicKey.verify(certificate.tbs, certificate.signature, 'der');
 }
 
 function requireVersion3(version: DerValue | undefined): void {
@@ -93,7 +99,8 @@ function requireVersion3(version: DerValue | undefined): void {
   if (readSmallInteger(number) !== 2) throw format('the version is not 3');
 }
 
-function requireEcdsa(algorithm: DerValue | undefined): void {
+/** @throws AttestationError CERTIFICATE_FORMAT */
+export function requireEcdsa(algorithm: DerValue | undefined): void {
   if (!bytesEqual(expectTag(algorithm, TAG.sequence).raw, ECDSA_WITH_SHA256)) {
     throw format('the signature algorithm is not ecdsa-with-SHA256');
   }
@@ -123,39 +130,51 @@ function commonName(name: DerValue): string {
 
 /** RFC 5280, section 4.2: an unknown critical extension is refused, and so is a repeated one. */
 function parseExtensions(field: DerValue | undefined): Map<string, Uint8Array> {
-  const extensions = new Map<string, Uint8Array>();
   const [list, ...more] = readChildren(expectTag(field, TAG.context3));
   if (more.length > 0) throw format('more than one list of extensions');
+  return readExtensions(list, [OID.keyUsage, OID.basicConstraints], format);
+}
+
+/**
+ * A list of Extension values: content by OID.
+ * @param known those that may be critical
+ * @param refused makes the error for a malformed, repeated or unknown critical one
+ */
+export function readExtensions(
+  list: DerValue | undefined,
+  known: readonly string[],
+  refused: (message: string) => AttestationError,
+): Map<string, Uint8Array> {
+  const extensions = new Map<string, Uint8Array>();
   for (const extension of readChildren(expectTag(list, TAG.sequence))) {
     const parts = readChildren(expectTag(extension, TAG.sequence));
     const oid = readOid(parts[0]);
     const critical = parts.length === 3 && readBoolean(parts[1]);
-    if (parts.length > 3) throw format(`extension ${oid} has too many fields`);
-    if (extensions.has(oid)) throw format(`extension ${oid} appears twice`);
-    if (critical && oid !== OID.keyUsage && oid !== OID.basicConstraints) {
-      throw format(`extension ${oid} is critical and unknown`);
-    }
+    if (parts.length > 3) throw refused(`extension ${oid} has too many fields`);
+    if (extensions.has(oid)) throw refused(`extension ${oid} appears twice`);
+    if (critical && !known.includes(oid)) throw refused(`extension ${oid} is critical and unknown`);
     extensions.set(oid, expectTag(parts.at(-1), TAG.octetString).content);
   }
   return extensions;
 }
 
-function isAuthority(extension: Uint8Array | undefined): boolean {
-  if (extension === undefined) return false;
-  const [flag] = readChildren(readDer(extension, TAG.sequence));
-  return flag !== undefined && readBoolean(flag);
+function basicConstraints(extension: Uint8Array | undefined) {
+  if (extension === undefined) return { isAuthority: false, pathLength: undefined };
+  const [flag, length, ...more] = readChildren(readDer(extension, TAG.sequence));
+  const authority = flag !== undefined && readBoolean(flag);
+  // DER leaves out a FALSE; a path length below a non-authority says nothing that could be meant.
+  if (more.length > 0 || (flag !== undefined && !authority))
+    throw format('the basic constraints are malformed');
+  return {
+    isAuthority: authority,
+    pathLength: length === undefined ? undefined : readSmallInteger(length),
+  };
 }
 
 /** The first byte of the key usage bits; none when the extension is missing. */
 function keyUsage(extension: Uint8Array | undefined): number {
   if (extension === undefined) return 0;
   return readDer(extension, TAG.bitString).content[1] ?? 0;
-}
-
-function wholeBits(value: DerValue | undefined): Uint8Array {
-  const { content } = expectTag(value, TAG.bitString);
-  if (content[0] !== 0) throw format('the signature is not a whole number of bytes');
-  return content.subarray(1);
 }
 
 function format(message: string): AttestationError {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { assertComplete, MISSING_CHECKS } from './completeness.ts';
 
-test('a production image may judge nothing while a check is missing; the others have no collateral to check', () => {
+test('a production image may judge nothing while a check is missing; the others have their collateral published', () => {
   const incomplete = expect.objectContaining({ code: 'ATTESTATION_INCOMPLETE' });
   for (const missing of MISSING_CHECKS)
     expect(() => assertComplete('production', [missing])).toThrow(incomplete);
@@ -10,7 +10,7 @@ test('a production image may judge nothing while a check is missing; the others 
   expect(() => assertComplete('dev')).not.toThrow();
 });
 
-test('this version says that it cannot judge hardware quotes for a network', () => {
-  expect(MISSING_CHECKS.map(({ name }) => name)).toEqual(['crl', 'qe-identity', 'tcb-info']);
-  expect(() => assertComplete('production')).toThrow('crl, qe-identity, tcb-info');
+test('this version says why a production node can not judge hardware quotes yet', () => {
+  expect(MISSING_CHECKS.map(({ name }) => name)).toEqual(['collateral']);
+  expect(() => assertComplete('production')).toThrow('onboarding messages carry none');
 });

@@ -22,30 +22,47 @@ export const TAG = {
   context3: 0xa3,
 } as const;
 
-export interface DerValue {
+/** One value within the bytes that it was read from; it cuts views out of them only when asked. */
+export class DerValue {
   readonly tag: number;
-  readonly content: Uint8Array;
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly contentStart: number;
+  readonly end: number;
+
+  constructor(bytes: Uint8Array, tag: number, start: number, contentStart: number, end: number) {
+    this.bytes = bytes;
+    this.tag = tag;
+    this.start = start;
+    this.contentStart = contentStart;
+    this.end = end;
+  }
+
+  get content(): Uint8Array {
+    return this.bytes.subarray(this.contentStart, this.end);
+  }
+
   /** Tag, length and content. */
-  readonly raw: Uint8Array;
+  get raw(): Uint8Array {
+    return this.bytes.subarray(this.start, this.end);
+  }
 }
 
 /** The one value that `bytes` hold. @throws AttestationError DER_ENCODING when there is more, or less, or another tag. */
 export function readDer(bytes: Uint8Array, tag: number): DerValue {
-  const value = readValue(bytes, 0);
-  if (value.raw.length !== bytes.length) {
-    throw encoding(`${bytes.length - value.raw.length} bytes follow the value`);
-  }
+  const value = readValue(bytes, 0, bytes.length);
+  if (value.end !== bytes.length) throw encoding(`${bytes.length - value.end} bytes follow the value`);
   return expectTag(value, tag);
 }
 
 /** The values inside a SEQUENCE, a SET or an explicit tag. */
 export function readChildren(parent: DerValue): DerValue[] {
   const children: DerValue[] = [];
-  let offset = 0;
-  while (offset < parent.content.length) {
-    const child = readValue(parent.content, offset);
+  let offset = parent.contentStart;
+  while (offset < parent.end) {
+    const child = readValue(parent.bytes, offset, parent.end);
     children.push(child);
-    offset += child.raw.length;
+    offset = child.end;
   }
   return children;
 }
@@ -61,24 +78,24 @@ export function expectTag(value: DerValue | undefined, tag: number): DerValue {
 
 /** An OBJECT IDENTIFIER in dotted form. */
 export function readOid(value: DerValue | undefined): string {
-  const { content } = expectTag(value, TAG.oid);
-  const arcs: number[] = [];
+  const { bytes, contentStart, end } = expectTag(value, TAG.oid);
+  let text = '';
   let arc = 0;
   let fresh = true;
-  for (const byte of content) {
+  for (let index = contentStart; index < end; index++) {
+    const byte = bytes[index] ?? 0;
     if (fresh && byte === 0x80) throw encoding('an OID arc has a leading zero');
     arc = arc * 128 + (byte & 0x7f);
     if (arc > 0xffffffff) throw encoding('an OID arc is too large');
     fresh = byte < 0x80;
-    if (fresh) {
-      arcs.push(arc);
-      arc = 0;
-    }
+    if (!fresh) continue;
+    // The first number holds two arcs.
+    const root = Math.min(Math.floor(arc / 40), 2);
+    text = text === '' ? `${root}.${arc - root * 40}` : `${text}.${arc}`;
+    arc = 0;
   }
-  const [first] = arcs;
-  if (!fresh || first === undefined) throw encoding('an OID is cut short');
-  const root = Math.min(Math.floor(first / 40), 2);
-  return [root, first - root * 40, ...arcs.slice(1)].join('.');
+  if (!fresh || text === '') throw encoding('an OID is cut short');
+  return text;
 }
 
 /** A non-negative INTEGER or ENUMERATED of at most six bytes. */
@@ -92,6 +109,24 @@ export function readSmallInteger(value: DerValue | undefined, tag: number = TAG.
   return content.reduce((sum, byte) => sum * 256 + byte, 0);
 }
 
+/** A positive INTEGER in its shortest form, as its content: what certificates and CRLs use as a serial number. */
+export function readSerial(value: DerValue | undefined): Uint8Array {
+  const { content } = expectTag(value, TAG.integer);
+  const [first, second] = content;
+  const padded = first === 0 && (second === undefined || second < 0x80);
+  if (first === undefined || first >= 0x80 || padded || content.length > 21) {
+    throw encoding('a serial number is not a positive integer of at most 20 bytes in its shortest form');
+  }
+  return content;
+}
+
+/** A BIT STRING whose bits all count. */
+export function readWholeBits(value: DerValue | undefined): Uint8Array {
+  const { content } = expectTag(value, TAG.bitString);
+  if (content[0] !== 0) throw encoding('a signature is not a whole number of bytes');
+  return content.subarray(1);
+}
+
 /** A BOOLEAN: 0x00 or 0xff. */
 export function readBoolean(value: DerValue | undefined): boolean {
   const { content } = expectTag(value, TAG.boolean);
@@ -103,45 +138,63 @@ export function readBoolean(value: DerValue | undefined): boolean {
 /** UTCTime or GeneralizedTime in the form that RFC 5280, section 4.1.2.5, prescribes, as milliseconds since 1970. */
 export function readTime(value: DerValue | undefined): number {
   if (value === undefined) throw encoding('a time is missing');
-  const text = Buffer.from(value.content).toString('latin1');
-  const digits = value.tag === TAG.utcTime ? 2 : value.tag === TAG.generalizedTime ? 4 : 0;
-  const parts = new RegExp(`^(\\d{${digits}})(\\d\\d)(\\d\\d)(\\d\\d)(\\d\\d)(\\d\\d)Z$`).exec(text);
-  if (digits === 0 || parts === null) throw encoding(`not a time: ${JSON.stringify(text.slice(0, 40))}`);
-  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = parts.slice(1).map(Number);
-  const fullYear = digits === 4 ? year : year < 50 ? 2000 + year : 1900 + year;
-  const iso = `${String(fullYear).padStart(4, '0')}-${pad(month)}-${pad(day)}T${pad(hour)}:${pad(minute)}:${pad(second)}.000Z`;
-  const time = Date.parse(iso);
-  // Date.parse takes the 30th of February for the 1st of March: only a date that survives the round trip is one.
-  if (Number.isNaN(time) || new Date(time).toISOString() !== iso) throw encoding(`no such time: ${iso}`);
+  const { bytes, contentStart, end, tag } = value;
+  const digits = tag === TAG.utcTime ? 2 : tag === TAG.generalizedTime ? 4 : 0;
+  const two = (offset: number): number => {
+    const tens = (bytes[contentStart + offset] ?? 0) - 0x30;
+    const ones = (bytes[contentStart + offset + 1] ?? 0) - 0x30;
+    return tens >= 0 && tens <= 9 && ones >= 0 && ones <= 9 ? 10 * tens + ones : Number.NaN;
+  };
+  const short = two(digits - 2);
+  const year = digits === 4 ? 100 * two(0) + short : short < 50 ? 2000 + short : 1900 + short;
+  const [month, day, hour, minute, second] = [0, 2, 4, 6, 8].map((offset) => two(digits + offset)) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  const time = Date.UTC(year, month - 1, day, hour, minute, second);
+  const date = new Date(time);
+  // Date.UTC takes the 30th of February for the 1st of March, and second 60 for the next minute: what comes out must be
+  // what went in. A digit that is none makes all of it NaN.
+  const same =
+    date.getUTCFullYear() === year &&
+    date.getUTCMonth() === month - 1 &&
+    date.getUTCDate() === day &&
+    date.getUTCHours() === hour &&
+    date.getUTCMinutes() === minute &&
+    date.getUTCSeconds() === second;
+  if (digits === 0 || end - contentStart !== digits + 11 || bytes[end - 1] !== 0x5a || !same) {
+    throw encoding(
+      `no such time: ${JSON.stringify(Buffer.from(value.content).toString('latin1').slice(0, 40))}`,
+    );
+  }
   return time;
 }
 
-function pad(part: number): string {
-  return String(part).padStart(2, '0');
-}
-
-function readValue(bytes: Uint8Array, start: number): DerValue {
+/** The value at `start`, which must end by `limit`. */
+export function readValue(bytes: Uint8Array, start: number, limit: number): DerValue {
   const tag = bytes[start];
   const first = bytes[start + 1];
-  if (tag === undefined || first === undefined) throw encoding('a value is cut short');
+  if (tag === undefined || first === undefined || start + 2 > limit) throw encoding('a value is cut short');
   if ((tag & 0x1f) === 0x1f) throw encoding('a tag number is above 30');
   let length = first;
-  let header = 2;
+  let contentStart = start + 2;
   if (first >= 0x80) {
     const count = first & 0x7f;
     if (count === 0 || count > 3) throw encoding('a length is indefinite or too large');
-    header += count;
+    contentStart += count;
+    if (contentStart > limit) throw encoding('a length is cut short');
     length = 0;
-    for (let index = 0; index < count; index++) {
-      const byte = bytes[start + 2 + index];
-      if (byte === undefined) throw encoding('a length is cut short');
-      length = length * 256 + byte;
+    for (let index = contentStart - count; index < contentStart; index++) {
+      length = length * 256 + (bytes[index] ?? 0);
     }
     if (length < 0x80 || length < 256 ** (count - 1)) throw encoding('a length is not in its shortest form');
   }
-  const end = start + header + length;
-  if (end > bytes.length) throw encoding('a value ends after its container');
-  return { tag, content: bytes.subarray(start + header, end), raw: bytes.subarray(start, end) };
+  const end = contentStart + length;
+  if (end > limit) throw encoding('a value ends after its container');
+  return new DerValue(bytes, tag, start, contentStart, end);
 }
 
 function encoding(message: string): AttestationError {

@@ -11,7 +11,7 @@ import { TAG } from './der.ts';
 import { der, derBits, derBoolean, derInteger, derOid, derSequence, derText } from './der-writer.ts';
 import { P256_SPKI_PREFIX } from './p256.ts';
 import { SGX_EXTENSION_OID, type SgxExtension } from './sgx-extension.ts';
-import { SIMULATED_ROLES } from './trust-roots.ts';
+import { SIMULATED_ROLES } from './simulated-roles.ts';
 
 /** Signs like the real platform does: P-256, SHA-256; RFC 6979 nonces, so that the same statement has one signature. */
 export interface SimulatedKey {
@@ -49,7 +49,7 @@ export function simulatedAuthorities() {
     issuerKey: rootKey,
     extensions: authorityExtensions(0),
   });
-  return { root, intermediate, intermediateKey };
+  return { root, rootKey, intermediate, intermediateKey };
 }
 
 /** The PCK certificate of one simulated platform, DER. */
@@ -67,7 +67,7 @@ export function simulatedPckCertificate(
   });
 }
 
-const SIMULATED_PLATFORM_CA = 'Dstack Simulated PCK Platform CA';
+export const SIMULATED_PLATFORM_CA = 'Dstack Simulated PCK Platform CA';
 
 /** What goes into one certificate. */
 export interface Issue {
@@ -84,10 +84,10 @@ export interface Issue {
 
 /** Signs one certificate of the PCK profile, DER. */
 export function issue(request: Issue): Uint8Array {
-  const [notBefore, notAfter] = request.validity ?? ['200101000000Z', '491231235959Z'];
+  const [notBefore, notAfter] = request.validity ?? SIMULATED_VALIDITY;
   const tbs = derSequence(
     der(TAG.context0, derInteger(Buffer.from([2]))),
-    derInteger(sha256(utf8(request.subject), request.publicKey).subarray(0, 16)),
+    derInteger(serialOf(request.subject, request.publicKey)),
     ECDSA_WITH_SHA256,
     name(request.issuer),
     derSequence(derText(TAG.utcTime, notBefore), derText(TAG.utcTime, notAfter)),
@@ -96,6 +96,60 @@ export function issue(request: Issue): Uint8Array {
     der(TAG.context3, derSequence(...request.extensions)),
   );
   return derSequence(tbs, ECDSA_WITH_SHA256, derBits(request.issuerKey.sign(tbs, 'der')));
+}
+
+/** The serial number of the certificate that `issue` makes for this subject and key. */
+export function serialOf(subject: string, publicKey: Uint8Array): Uint8Array {
+  return sha256(utf8(subject), publicKey).subarray(0, 16);
+}
+
+/** What goes into one CRL. */
+export interface CrlIssue {
+  /** Common name. */
+  readonly issuer: string;
+  readonly issuerKey: SimulatedKey;
+  /** Serial numbers, big-endian. */
+  readonly revoked?: readonly Uint8Array[];
+  /** UTCTime texts, YYMMDDHHMMSSZ; when missing, 2020 to 2049. */
+  readonly validity?: readonly [string, string];
+  /** Encoded Extension values in place of the usual CRL number. */
+  readonly extensions?: readonly Uint8Array[];
+}
+
+/** Signs one CRL of Intel's profile, DER. */
+export function issueCrl(request: CrlIssue): Uint8Array {
+  const [thisUpdate, nextUpdate] = request.validity ?? SIMULATED_VALIDITY;
+  const entries = (request.revoked ?? []).map((serial) =>
+    derSequence(
+      derInteger(serial),
+      derText(TAG.utcTime, thisUpdate),
+      derSequence(extension('2.5.29.21', false, der(TAG.enumerated, Buffer.from([1])))),
+    ),
+  );
+  const tbs = derSequence(
+    derInteger(Buffer.from([1])),
+    ECDSA_WITH_SHA256,
+    name(request.issuer),
+    derText(TAG.utcTime, thisUpdate),
+    derText(TAG.utcTime, nextUpdate),
+    ...(entries.length === 0 ? [] : [derSequence(...entries)]),
+    der(
+      TAG.context0,
+      derSequence(...(request.extensions ?? [extension('2.5.29.20', false, derInteger(Buffer.from([1])))])),
+    ),
+  );
+  return derSequence(tbs, ECDSA_WITH_SHA256, derBits(request.issuerKey.sign(tbs, 'der')));
+}
+
+const SIMULATED_VALIDITY: readonly [string, string] = ['200101000000Z', '491231235959Z'];
+
+/** keyUsage and basicConstraints of a certificate that signs data: what a TCB signer has. */
+export function signerExtensions(): Uint8Array[] {
+  return [
+    // digitalSignature and nonRepudiation, as in Intel's
+    extension(OID.keyUsage, true, derBits(Buffer.from([0xc0]), 6)),
+    extension(OID.basicConstraints, true, derSequence()),
+  ];
 }
 
 /** keyUsage and basicConstraints of a certificate authority. */
@@ -113,12 +167,7 @@ export function authorityExtensions(pathLength: number): Uint8Array[] {
 
 /** keyUsage, basicConstraints and SGX extension of a PCK certificate. */
 export function pckExtensions(sgx: SgxExtension): Uint8Array[] {
-  return [
-    // digitalSignature and nonRepudiation, as in Intel's
-    extension(OID.keyUsage, true, derBits(Buffer.from([0xc0]), 6)),
-    extension(OID.basicConstraints, true, derSequence()),
-    extension(SGX_EXTENSION_OID, false, sgxExtension(sgx)),
-  ];
+  return [...signerExtensions(), extension(SGX_EXTENSION_OID, false, sgxExtension(sgx))];
 }
 
 /** One Extension of RFC 5280: `value` is the DER inside its OCTET STRING. */

@@ -1,5 +1,5 @@
 /**
- * A platform without TDX that makes real version 4 quotes: same bytes, same signatures, another root. It stands where a
+ * A platform without TDX that makes real quotes, of version 4 and 5: same bytes, same signatures, another root. It stands where a
  * CPU and its quoting enclave stand, and is trusted by sim and dev images only.
  *
  * Host and tests only (see simulated-certificates.ts).
@@ -10,7 +10,12 @@ import { DstackError } from '../protocol/errors.ts';
 import { encodePem } from './pem.ts';
 import { REGISTER_BYTES } from './rtmr.ts';
 import { platformId, type SgxExtension } from './sgx-extension.ts';
-import { simulatedAuthorities, simulatedKey, simulatedPckCertificate } from './simulated-certificates.ts';
+import {
+  type SimulatedKey,
+  simulatedAuthorities,
+  simulatedKey,
+  simulatedPckCertificate,
+} from './simulated-certificates.ts';
 import type { ImageRegisters } from './simulated-measurement.ts';
 
 /** Length of a PPID. */
@@ -24,6 +29,27 @@ export interface SimulatedQuoteRequest {
   readonly debug?: boolean;
   /** TDATTRIBUTES, 8 bytes, in place of the usual ones: to test verifiers. */
   readonly tdAttributes?: Uint8Array;
+  /** The layout: version 4, or version 5 with a TD report 1.0 or 1.5. Version 4 when left out. */
+  readonly layout?: '4' | '5/1.0' | '5/1.5';
+  /** 16, 16, 48, 48 and 8 bytes in place of the usual ones; the second and third exist in TD report 1.5 only. */
+  readonly teeTcbSvn?: Uint8Array;
+  readonly teeTcbSvn2?: Uint8Array;
+  readonly mrServiceTd?: Uint8Array;
+  readonly mrSignerSeam?: Uint8Array;
+  readonly seamAttributes?: Uint8Array;
+}
+
+/** How a simulated platform differs from the usual one: to test verifiers. */
+export interface SimulatedPlatformOptions {
+  /** 16 bytes. */
+  readonly ppid: Uint8Array;
+  /** What the PCK certificate says instead. */
+  readonly sgx?: Partial<SgxExtension>;
+  /** Writes over the QE report before it is signed. */
+  readonly alterQeReport?: (report: Uint8Array) => void;
+  readonly qeAuthenticationData?: Uint8Array;
+  /** The PCK chain, DER, in place of the usual one. */
+  readonly chain?: readonly Uint8Array[];
 }
 
 export interface SimulatedPlatform {
@@ -34,30 +60,39 @@ export interface SimulatedPlatform {
   signQuote(request: SimulatedQuoteRequest): Uint8Array;
 }
 
+/** The PCK key of the simulated platform with this PPID. */
+export function simulatedPckKey(ppid: Uint8Array): SimulatedKey {
+  return simulatedKey(utf8('pck'), ppid);
+}
+
 /**
  * The simulated platform with this PPID (16 bytes). Its keys and its PCK certificate follow from it.
  * @throws DstackError QUOTE_REQUEST when the PPID has another length.
  */
-export function createSimulatedPlatform({ ppid }: { ppid: Uint8Array }): SimulatedPlatform {
+export function createSimulatedPlatform(options: SimulatedPlatformOptions): SimulatedPlatform {
+  const { ppid, qeAuthenticationData = QE_AUTHENTICATION_DATA } = options;
   requireLength('PPID', ppid, PPID_BYTES);
-  const pckKey = simulatedKey(utf8('pck'), ppid);
+  const pckKey = simulatedPckKey(ppid);
   const attestationKey = simulatedKey(utf8('attestation'), ppid);
   const { root, intermediate, intermediateKey } = simulatedAuthorities();
-  const leaf = simulatedPckCertificate(pckKey.publicKey, sgxExtensionOf(ppid), intermediateKey);
-  const qeReport = buildQeReport(attestationKey.publicKey);
+  const sgx = { ...sgxExtensionOf(ppid), ...options.sgx };
+  const leaf = simulatedPckCertificate(pckKey.publicKey, sgx, intermediateKey);
+  const chain = options.chain ?? [leaf, intermediate, root];
+  const qeReport = buildQeReport(attestationKey.publicKey, qeAuthenticationData);
+  options.alterQeReport?.(qeReport);
   const certification = Buffer.concat([
     qeReport,
     pckKey.sign(qeReport, 'r-s'),
-    uint16(QE_AUTHENTICATION_DATA.length),
-    QE_AUTHENTICATION_DATA,
-    certificationData(5, Buffer.from([leaf, intermediate, root].map(encodePem).join(''))),
+    uint16(qeAuthenticationData.length),
+    qeAuthenticationData,
+    certificationData(5, Buffer.from(chain.map(encodePem).join(''))),
   ]);
 
   return {
     ppid,
     platformId: platformId(ppid),
     signQuote: (request) => {
-      const signed = Buffer.concat([header(), tdReportBody(request)]);
+      const signed = Buffer.concat(headerAndBody(request));
       const signatureData = Buffer.concat([
         attestationKey.sign(signed, 'r-s'),
         attestationKey.publicKey,
@@ -69,9 +104,13 @@ export function createSimulatedPlatform({ ppid }: { ppid: Uint8Array }): Simulat
 }
 
 /** "SIM": no CPU has this one. */
-const SIMULATED_FMSPC = Buffer.from('53494d000000', 'hex');
+export const SIMULATED_FMSPC = Buffer.from('53494d000000', 'hex');
 const QE_AUTHENTICATION_DATA = Buffer.from(Array.from({ length: 32 }, (_, index) => index));
 const INTEL_QE_VENDOR = Buffer.from('939a7233f79c4ca9940a0db3957f0607', 'hex');
+/** MRSIGNER of the simulated quoting enclave. */
+export const SIMULATED_QE_SIGNER = sha256(utf8('dstack/v1/simulated-qe-signer'));
+/** A module of version 1 with SVN 1. */
+const TEE_TCB_SVN = Uint8Array.from({ length: 16 }, (_, index) => (index < 3 ? 1 : 0));
 /** SEPT_VE_DISABLE, which a Linux guest wants; bit 0 of the first byte is DEBUG. */
 const TD_ATTRIBUTES = '0000001000000000';
 const TD_ATTRIBUTES_DEBUG = '0100001000000000';
@@ -91,7 +130,7 @@ export function sgxExtensionOf(ppid: Uint8Array): SgxExtension {
 }
 
 /** An SGX report body, 384 bytes, whose report data binds the attestation key. */
-function buildQeReport(attestationKey: Uint8Array): Uint8Array {
+function buildQeReport(attestationKey: Uint8Array, authenticationData: Uint8Array): Uint8Array {
   const report = new Uint8Array(384);
   report.set(
     Uint8Array.from({ length: 16 }, () => 1),
@@ -99,15 +138,31 @@ function buildQeReport(attestationKey: Uint8Array): Uint8Array {
   ); // CPUSVN
   report.set(Buffer.from('0500000000000000', 'hex'), 48); // ATTRIBUTES: INIT, MODE64BIT
   report.set(sha256(utf8('dstack/v1/simulated-qe')), 64); // MRENCLAVE
-  report.set(sha256(utf8('dstack/v1/simulated-qe-signer')), 128); // MRSIGNER
+  report.set(SIMULATED_QE_SIGNER, 128); // MRSIGNER
   report.set(uint16(2), 256); // ISVPRODID of Intel's TD quoting enclave
   report.set(uint16(1), 258); // ISVSVN
-  report.set(sha256(attestationKey, QE_AUTHENTICATION_DATA), 320); // REPORTDATA
+  report.set(sha256(attestationKey, authenticationData), 320); // REPORTDATA
   return report;
 }
 
-function header(): Uint8Array {
-  return Buffer.concat([uint16(4), uint16(2), uint32(0x81), uint32(0), INTEL_QE_VENDOR, new Uint8Array(20)]);
+function headerAndBody(request: SimulatedQuoteRequest): Uint8Array[] {
+  const { layout = '4' } = request;
+  const body = tdReportBody(request);
+  if (layout === '4') return [header(4), body];
+  const type = layout === '5/1.0' ? 2 : 3;
+  const more = type === 2 ? [] : tdReportBody15(request);
+  return [header(5), uint16(type), uint32(type === 2 ? 584 : 648), body, ...more];
+}
+
+function header(version: number): Uint8Array {
+  return Buffer.concat([
+    uint16(version),
+    uint16(2),
+    uint32(0x81),
+    uint32(0),
+    INTEL_QE_VENDOR,
+    new Uint8Array(20),
+  ]);
 }
 
 function tdReportBody(request: SimulatedQuoteRequest): Uint8Array {
@@ -119,9 +174,19 @@ function tdReportBody(request: SimulatedQuoteRequest): Uint8Array {
   }
   requireLength('report data', reportData, 64);
   requireLength('TDATTRIBUTES', tdAttributes, 8);
+  const {
+    teeTcbSvn = TEE_TCB_SVN,
+    mrSignerSeam = new Uint8Array(48),
+    seamAttributes = new Uint8Array(8),
+  } = request;
+  requireLength('TEE_TCB_SVN', teeTcbSvn, 16);
+  requireLength('MRSIGNERSEAM', mrSignerSeam, 48);
+  requireLength('SEAMATTRIBUTES', seamAttributes, 8);
   return Buffer.concat([
-    Uint8Array.from({ length: 16 }, (_, index) => (index < 3 ? 1 : 0)), // TEE_TCB_SVN
-    new Uint8Array(48 + 48 + 8), // MRSEAM, MRSIGNERSEAM, SEAMATTRIBUTES: no module
+    teeTcbSvn,
+    new Uint8Array(48), // MRSEAM: no module
+    mrSignerSeam,
+    seamAttributes,
     tdAttributes,
     Buffer.from('e718060000000000', 'hex'), // XFAM
     registers.mrtd,
@@ -132,6 +197,14 @@ function tdReportBody(request: SimulatedQuoteRequest): Uint8Array {
     registers.rtmr3,
     reportData,
   ]);
+}
+
+/** What TD report 1.5 adds. */
+function tdReportBody15(request: SimulatedQuoteRequest): Uint8Array[] {
+  const { teeTcbSvn2 = request.teeTcbSvn ?? TEE_TCB_SVN, mrServiceTd = new Uint8Array(48) } = request;
+  requireLength('TEE_TCB_SVN_2', teeTcbSvn2, 16);
+  requireLength('MRSERVICETD', mrServiceTd, 48);
+  return [teeTcbSvn2, mrServiceTd];
 }
 
 function certificationData(type: number, data: Uint8Array): Uint8Array {

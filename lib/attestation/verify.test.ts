@@ -1,112 +1,118 @@
 import { expect, test } from 'vitest';
 import { bytesEqual, fromHex, sha256, toHex } from '../protocol/encoding.ts';
-import { MISSING_CHECKS } from './completeness.ts';
 import type { AttestationCode } from './errors.ts';
 import { expectedJoinedLog, expectedRequestLog, replay } from './event-log.ts';
+import { createMemory } from './memory.ts';
 import { parseQuote, quoteHash } from './quote.ts';
 import { measurementOf } from './simulated-measurement.ts';
 import { createSimulatedPlatform } from './simulated-platform.ts';
 import {
+  codeOfRefusal,
   flipped,
+  otherS,
   PUBLISHED_QUOTES,
+  publishedQuote,
+  readPublishedCollateral,
   readPublishedQuote,
   simulatedCase,
   TEST_CONFIG,
   TEST_PPID,
 } from './testing.ts';
 import { INTEL_ROOT, SIMULATED_ROOT } from './trust-roots.ts';
-import { type Expectations, STEP_NAMES, verifyQuote } from './verify.ts';
+import { type Expectations, verifyQuote } from './verify.ts';
 
-const P256_ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
+const refusal = (quote: Uint8Array, expected: Expectations) =>
+  codeOfRefusal(() => verifyQuote(quote, expected));
 
-/** The code with which the quote is refused; fails when it is accepted or breaks in another way. */
-function refusal(quote: Uint8Array, expected: Expectations): string {
-  try {
-    verifyQuote(quote, expected);
-  } catch (error) {
-    if (error instanceof Error && error.name === 'AttestationError' && 'code' in error)
-      return String(error.code);
-    throw error;
-  }
-  return 'ACCEPTED';
-}
-
-/** What the published quote itself says, as expectations: only the signatures and certificates are left to judge. */
-function expectationsOf(bytes: Uint8Array, at: number): Expectations {
+/** A published quote with collateral, and what it itself says as expectations. */
+function publishedCase(name: string, index = 0) {
+  const published = publishedQuote(name);
+  const collateral = published.collateral[index]!;
+  const bytes = readPublishedQuote(published);
   const { body } = parseQuote(bytes);
-  return {
+  if (body.kind === 'sgx') throw new Error('not a TD');
+  const expected: Expectations = {
     trustRoot: INTEL_ROOT,
-    now: new Date(at * 1000),
+    collateral: readPublishedCollateral(collateral),
+    now: new Date(collateral.verify_at_unix * 1000),
     reportData: body.reportData,
     rtmr3: body.rtmr3,
     measurement: measurementOf(body),
   };
+  return { published, bytes, expected };
 }
 
-const version4 = PUBLISHED_QUOTES.filter(({ version }) => version === 4);
-
-test.each(version4)('$name: verifies to Intel root, or is refused for its debug bit', (published) => {
-  const bytes = readPublishedQuote(published);
-  const at = published.verify_at_unix ?? Number.NaN;
-  const expected = expectationsOf(bytes, at);
-  if (published.debug) {
-    expect(refusal(bytes, expected)).toBe('TD_DEBUG');
-    return;
-  }
-  const verdict = verifyQuote(bytes, expected);
-  expect(verdict.steps.map(({ name }) => name)).toEqual(STEP_NAMES);
-  expect(verdict.unchecked).toEqual(MISSING_CHECKS.map(({ name }) => name));
-  expect(toHex(verdict.evidence.sgx.fmspc)).toBe(published.fmspc);
-  expect(toHex(verdict.evidence.sgx.cpuSvn)).toBe(published.cpusvn);
-  expect(verdict.evidence.sgx.pceSvn).toBe(published.pcesvn);
-  expect(toHex(verdict.evidence.reportData)).toBe(published.report_data);
-  expect(verdict.evidence.quoteHash).toEqual(sha256(bytes.subarray(0, 632)));
+test('a hardware quote with collateral is accepted by the same steps, and refused without', () => {
+  const { bytes, expected, published } = publishedCase('tdx-v4-b0c06f000000-0c699dd4-dstack');
+  const { evidence, steps } = verifyQuote(bytes, expected);
+  expect(toHex(evidence.sgx.fmspc)).toBe(published.fmspc);
+  expect(toHex(evidence.sgx.cpuSvn)).toBe(published.cpusvn);
+  expect(evidence.tcb.status).toBe('UpToDate');
+  expect(evidence.quoteHash).toEqual(sha256(bytes.subarray(0, 632)));
+  const simulated = simulatedCase();
+  expect(steps.map(({ name }) => name)).toEqual(
+    verifyQuote(simulated.quote, simulated.expected).steps.map(({ name }) => name),
+  );
+  const { collateral: _, ...without } = expected;
+  expect(refusal(bytes, without)).toBe('COLLATERAL_MISSING');
+  expect(refusal(bytes, { ...without, trustRoot: SIMULATED_ROOT })).toBe('PCK_CHAIN_ROOT');
 });
 
-test.each(version4)('$name: refused under the simulated root and outside its validity', (published) => {
-  const bytes = readPublishedQuote(published);
-  const expected = expectationsOf(bytes, published.verify_at_unix ?? Number.NaN);
-  expect(refusal(bytes, { ...expected, trustRoot: SIMULATED_ROOT })).toBe('PCK_CHAIN_ROOT');
-  const dayAfter = new Date(Date.parse(published.pck_not_after) + 2 * 86_400_000);
-  const dayBefore = new Date(Date.parse(published.pck_not_before) - 86_400_000);
-  expect(refusal(bytes, { ...expected, now: dayAfter })).toBe('PCK_CHAIN_VALIDITY');
-  expect(refusal(bytes, { ...expected, now: dayBefore })).toBe('PCK_CHAIN_VALIDITY');
+test('the strictest policy is the usual one: out of date, debug and lax TDs need a policy that says so', () => {
+  const outOfDate = publishedCase('tdx-v4-00806f050000-3c51eae6-teekit');
+  expect(refusal(outOfDate.bytes, outOfDate.expected)).toBe('TCB_STATUS_NOT_ACCEPTED');
+  const policy = { statuses: ['OutOfDate' as const] };
+  expect(refusal(outOfDate.bytes, { ...outOfDate.expected, policy })).toBe('ACCEPTED');
+  const debug = publishedCase('tdx-v4-50806f000000-12b401a8-teekit');
+  expect(refusal(debug.bytes, debug.expected)).toBe('TD_DEBUG');
+  const lax = publishedCase('tdx-v4-00806f050000-7462cb52-teekit');
+  expect(refusal(lax.bytes, lax.expected)).toBe('TD_SEPT_VE');
 });
 
-test('a simulated quote that says what is expected is accepted, with all steps and no gaps', () => {
-  const { quote, expected, registers, reportData, platform } = simulatedCase();
-  const seen: string[] = [];
-  const verdict = verifyQuote(quote, expected, ({ name }) => seen.push(name));
-  expect(seen).toEqual(STEP_NAMES);
-  expect(verdict.unchecked).toEqual([]);
-  expect(verdict.evidence).toMatchObject({
-    registers,
-    reportData,
-    platform: platform.platformId,
-    measurement: measurementOf(registers),
-  });
+test('an SGX quote is no evidence of a node', () => {
+  const published = PUBLISHED_QUOTES.find(({ tee, collateral }) => tee === 'SGX' && collateral.length > 0)!;
+  const collateral = published.collateral[0]!;
+  const expected = {
+    ...simulatedCase().expected,
+    trustRoot: INTEL_ROOT,
+    collateral: readPublishedCollateral(collateral),
+    now: new Date(collateral.verify_at_unix * 1000),
+  };
+  expect(refusal(readPublishedQuote(published), expected)).toBe('QUOTE_TEE_TYPE');
 });
 
-test('every single changed byte of a simulated quote is refused; none is free', () => {
+test.each(['4', '5/1.0', '5/1.5'] as const)(
+  'a simulated quote of layout %s is accepted, with what it says',
+  (layout) => {
+    const { platform, expected, registers, reportData } = simulatedCase();
+    const quote = platform.signQuote({ registers, reportData, layout });
+    const seen: string[] = [];
+    const { steps, evidence } = verifyQuote(quote, expected, ({ name }) => seen.push(name));
+    expect(seen).toEqual(steps.map(({ name }) => name));
+    expect(evidence).toMatchObject({
+      registers,
+      reportData,
+      platform: platform.platformId,
+      measurement: measurementOf(registers),
+    });
+    expect(evidence.tcb.status).toBe('UpToDate');
+  },
+);
+
+test('with a memory the verdict is the same, and it serves one root', () => {
   const { quote, expected } = simulatedCase();
-  const accepted: number[] = [];
-  for (let offset = 0; offset < quote.length; offset++) {
-    for (const mask of [0x01, 0x80, 0xff]) {
-      if (refusal(flipped(quote, offset, mask), expected) === 'ACCEPTED') accepted.push(offset);
-    }
-  }
-  expect(accepted).toEqual([]);
-});
-
-test('every single changed byte of a real quote is refused; none is free', () => {
-  const [published] = version4;
-  const bytes = readPublishedQuote(published!);
-  const expected = expectationsOf(bytes, published!.verify_at_unix ?? Number.NaN);
-  const accepted: number[] = [];
-  for (let offset = 0; offset < bytes.length; offset++) {
-    if (refusal(flipped(bytes, offset, 0x20), expected) === 'ACCEPTED') accepted.push(offset);
-  }
-  expect(accepted).toEqual([]);
+  const memory = createMemory(SIMULATED_ROOT);
+  const verdicts = [
+    verifyQuote(quote, expected),
+    ...[1, 2].map(() => verifyQuote(quote, { ...expected, memory })),
+  ];
+  expect(verdicts[1]).toEqual(verdicts[0]);
+  expect(verdicts[2]).toEqual(verdicts[0]);
+  expect(refusal(quote, { ...expected, memory, now: new Date('2051-01-01T00:00:00Z') })).toBe(
+    'PCK_CHAIN_VALIDITY',
+  );
+  expect(refusal(flipped(quote, 700, 1), { ...expected, memory })).not.toBe('ACCEPTED');
+  expect(() => verifyQuote(quote, { ...expected, memory, trustRoot: INTEL_ROOT })).toThrow(TypeError);
 });
 
 test('the same machine under another root is refused, in both directions', () => {
@@ -181,8 +187,7 @@ test('parts of two platforms do not make one quote', () => {
 test('a second valid ECDSA signature over the same statement is the same quote', () => {
   const { quote, expected } = simulatedCase();
   const twin = quote.slice();
-  const s = BigInt(`0x${toHex(quote.subarray(636 + 32, 636 + 64))}`);
-  twin.set(fromHex((P256_ORDER - s).toString(16).padStart(64, '0')), 636 + 32);
+  twin.set(otherS(quote.subarray(636, 636 + 64)), 636);
   expect(twin).not.toEqual(quote);
   expect(verifyQuote(twin, expected).evidence.quoteHash).toEqual(
     verifyQuote(quote, expected).evidence.quoteHash,

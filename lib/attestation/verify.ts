@@ -1,30 +1,35 @@
 /**
- * The verifier (RFC 9334): evidence in, verdict out. Start reading at `verifyQuote`; it is the table of contents, in the
- * order in which the checks are made. Pure: the time, the trust root and what is expected are all arguments.
- *
- * What it does not check yet is listed in completeness.ts, and every verdict names it.
+ * The verifier of a node (RFC 9334): evidence in, verdict out. Start reading at `verifyQuote`; it is the table of
+ * contents. Intel's rules come first (intel-rules.ts), then policy (policy.ts), then what this protocol expects of a TD:
+ * its measurement, its RTMR3, its report data. Pure: the time, the trust root, the collateral and what is expected are
+ * all arguments.
  */
 import { bytesEqual, toHex } from '../protocol/encoding.ts';
-import { MISSING_CHECKS } from './completeness.ts';
+import { CLOCK_SKEW_MS } from './chains.ts';
+import type { Collateral } from './collateral.ts';
 import { AttestationError } from './errors.ts';
-import { verifyPckChain } from './pck-chain.ts';
-import { parseQuote, type Quote, quoteHash } from './quote.ts';
-import {
-  requireQeReportBinding,
-  requireQeReportSignature,
-  requireQuoteSignature,
-} from './quote-signatures.ts';
-import { parseSgxExtension, platformId, type SgxExtension } from './sgx-extension.ts';
+import { applyIntelRules, type Finding } from './intel-rules.ts';
+import type { VerifierMemory } from './memory.ts';
+import { applyPolicy, type Policy } from './policy.ts';
+import { type Quote, quoteHash, type TdReportBody } from './quote.ts';
+import { platformId, type SgxExtension } from './sgx-extension.ts';
 import { type ImageRegisters, measurementOf } from './simulated-measurement.ts';
-import { requireProtectedTd } from './td-attributes.ts';
+import type { TcbVerdict } from './tcb.ts';
+import { type Step, Trace } from './trace.ts';
 import type { TrustRoot } from './trust-roots.ts';
 
 /** What the relying party demands of the evidence. Nothing here may come from the party that sent the quote. */
 export interface Expectations {
   /** From the verifier's own image, by `trustRootOf`. */
   readonly trustRoot: TrustRoot;
-  /** The time to judge certificates at: the quorum's, not the host's. */
+  /** The time to judge certificates and collateral at, within 20 minutes: the quorum's, not the host's. */
   readonly now: Date;
+  /** Required under Intel's root; it may come from anyone. */
+  readonly collateral?: Collateral;
+  /** The network's policy; the strictest one (`{}`) when left out. */
+  readonly policy?: Policy;
+  /** What this verifier checked before. */
+  readonly memory?: VerifierMemory;
   /** The only acceptable report data, 64 bytes. */
   readonly reportData: Uint8Array;
   /** The only acceptable RTMR3, 48 bytes: a `replay`. */
@@ -45,38 +50,16 @@ export interface Evidence {
   readonly reportData: Uint8Array;
   readonly registers: ImageRegisters & { readonly rtmr3: Uint8Array };
   readonly sgx: SgxExtension;
+  readonly tcb: TcbVerdict;
 }
-
-/** One check that passed. */
-export interface Step {
-  readonly name: StepName;
-  readonly detail: string;
-}
-
-export const STEP_NAMES = [
-  'structure',
-  'pck-chain',
-  'sgx-extension',
-  'qe-report-signature',
-  'attestation-key',
-  'quote-signature',
-  'td-attributes',
-  'measurement',
-  'rtmr3',
-  'report-data',
-] as const;
-
-export type StepName = (typeof STEP_NAMES)[number];
 
 export interface Verdict {
   readonly steps: readonly Step[];
   readonly evidence: Evidence;
-  /** Checks that do not exist yet and that a hardware quote would need. Empty under the simulated root. */
-  readonly unchecked: readonly string[];
 }
 
 /**
- * Verifies one quote. Returns only when every check passed.
+ * Verifies one quote of a TD. Returns only when every check passed.
  *
  * @param onStep called with each passed check, so that a refusal can be shown together with what held before it.
  * @throws AttestationError whose code names the first check that failed.
@@ -86,58 +69,41 @@ export function verifyQuote(
   expected: Expectations,
   onStep: (step: Step) => void = () => {},
 ): Verdict {
-  const steps: Step[] = [];
-  const passed = (name: StepName, detail: string) => {
-    steps.push({ name, detail });
-    onStep({ name, detail });
-  };
-  requireFiniteTime(expected.now);
+  const trace = new Trace(onStep);
+  const { trustRoot, now, collateral, memory, policy = {} } = expected;
 
-  const quote = parseQuote(bytes);
-  passed('structure', `TDX version ${quote.header.version}, ${quote.length} bytes`);
+  const finding = applyIntelRules(
+    bytes,
+    { trustRoot, now, collateral, memory, skewMs: CLOCK_SKEW_MS },
+    trace,
+  );
+  const body = requireTd(finding.quote);
+  trace.passed('tee', 'a TD');
+  applyPolicy(finding, policy, now, trace);
 
-  const pck = verifyPckChain(quote.pckChain, expected.trustRoot, expected.now);
-  passed('pck-chain', `to the ${expected.trustRoot.name} root, valid at ${expected.now.toISOString()}`);
-
-  const sgx = parseSgxExtension(pck);
-  passed('sgx-extension', `FMSPC ${toHex(sgx.fmspc)}, PCE SVN ${sgx.pceSvn}`);
-
-  requireQeReportSignature(quote, pck);
-  passed('qe-report-signature', 'the QE report is signed by the PCK');
-
-  requireQeReportBinding(quote);
-  passed('attestation-key', 'the QE report binds the attestation key');
-
-  requireQuoteSignature(quote);
-  passed('quote-signature', 'header and body are signed by the attestation key');
-
-  requireProtectedTd(quote.body.tdAttributes);
-  passed('td-attributes', `${toHex(quote.body.tdAttributes)}: not debug, not migratable`);
-
-  const evidence = evidenceOf(quote, sgx);
+  const evidence = evidenceOf(finding, body);
   requireMeasurement(evidence.measurement, expected.measurement);
-  passed('measurement', toHex(evidence.measurement));
+  trace.passed('measurement', toHex(evidence.measurement));
 
-  requireRtmr3(quote.body.rtmr3, expected.rtmr3);
-  passed('rtmr3', 'exactly the expected replay');
+  requireRtmr3(body.rtmr3, expected.rtmr3);
+  trace.passed('rtmr3', 'exactly the expected replay');
 
-  requireReportData(quote.body.reportData, expected.reportData);
-  passed('report-data', 'exactly the expected statement');
-
-  const unchecked = expected.trustRoot.name === 'intel' ? MISSING_CHECKS.map(({ name }) => name) : [];
-  return { steps, evidence, unchecked };
+  requireReportData(body.reportData, expected.reportData);
+  trace.passed('report-data', 'exactly the expected statement');
+  return { steps: trace.steps, evidence };
 }
 
-/** Date comparisons with an invalid date are all false, which would accept anything. */
-function requireFiniteTime(now: Date): void {
-  if (!Number.isFinite(now.getTime())) {
-    throw new AttestationError('TIME_INVALID', 'the time to judge certificates at is not a date');
+/** An enclave is no node: it has no registers of a boot. */
+function requireTd({ body }: Quote): TdReportBody {
+  if (body.kind === 'sgx') {
+    throw new AttestationError('QUOTE_TEE_TYPE', 'the quote is of an SGX enclave; a node is a TD');
   }
+  return body;
 }
 
 /** Copies, so that evidence does not change when the caller reuses the buffer of the quote; slice() of a Buffer is none. */
-function evidenceOf(quote: Quote, sgx: SgxExtension): Evidence {
-  const { mrtd, rtmr0, rtmr1, rtmr2, rtmr3, reportData } = quote.body;
+function evidenceOf({ quote, sgx, tcb }: Finding, body: TdReportBody): Evidence {
+  const { mrtd, rtmr0, rtmr1, rtmr2, rtmr3, reportData } = body;
   const registers = {
     mrtd: Uint8Array.from(mrtd),
     rtmr0: Uint8Array.from(rtmr0),
@@ -152,6 +118,7 @@ function evidenceOf(quote: Quote, sgx: SgxExtension): Evidence {
     reportData: Uint8Array.from(reportData),
     registers,
     sgx,
+    tcb,
   };
 }
 

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { fromHex, sha256, utf8 } from '../protocol/encoding.ts';
-import { parseCertificate } from './certificate.ts';
+import { isSignedBy, parseCertificate } from './certificate.ts';
+import { readPckChain, requireValidAt } from './chains.ts';
 import { readChildren, readDer, readOid, readSmallInteger, readTime, TAG } from './der.ts';
 import { der, derInteger, derOid, derSequence, derText } from './der-writer.ts';
 import { AttestationError } from './errors.ts';
-import { verifyPckChain } from './pck-chain.ts';
-import { decodePemChain, encodePem } from './pem.ts';
+import { decodePem, encodePem, splitPemChain } from './pem.ts';
 import { parseSgxExtension, platformId } from './sgx-extension.ts';
 import {
   authorityExtensions,
@@ -14,14 +14,16 @@ import {
   type Issue,
   issue,
   pckExtensions,
+  signerExtensions,
   simulatedAuthorities,
   simulatedKey,
 } from './simulated-certificates.ts';
 import { sgxExtensionOf } from './simulated-platform.ts';
-import { TEST_PPID } from './testing.ts';
-import { INTEL_ROOT, SIMULATED_ROLES, SIMULATED_ROOT } from './trust-roots.ts';
+import { SIMULATED_ROLES } from './simulated-roles.ts';
+import { TEST_NOW, TEST_PPID } from './testing.ts';
+import { INTEL_ROOT, SIMULATED_ROOT } from './trust-roots.ts';
 
-const NOW = new Date('2026-01-01T00:00:00Z');
+const NOW = TEST_NOW;
 const rootKey = simulatedKey(utf8('root'));
 const { root, intermediate, intermediateKey } = simulatedAuthorities();
 const pckKey = simulatedKey(utf8('pck'), TEST_PPID);
@@ -44,9 +46,15 @@ const AUTHORITY: Issue = {
   extensions: authorityExtensions(0),
 };
 
-const pem = (...ders: Uint8Array[]) => utf8(ders.map(encodePem).join(''));
+const pem = (...ders: Uint8Array[]) => ders.map(encodePem).join('');
 const code = (expected: string) => expect.objectContaining({ name: 'AttestationError', code: expected });
-const verify = (...ders: Uint8Array[]) => verifyPckChain(pem(...ders), SIMULATED_ROOT, NOW);
+function verify(...ders: Uint8Array[]) {
+  const chain = readPckChain(pem(...ders), SIMULATED_ROOT, new Map());
+  for (const certificate of [chain.intermediate, chain.leaf]) {
+    requireValidAt(certificate, NOW.getTime(), 20 * 60_000, 'PCK_CHAIN');
+  }
+  return chain.leaf;
+}
 
 test('the constants in trust-roots.ts are the certificates they claim to be', () => {
   expect(SIMULATED_ROOT.certificate).toEqual(root);
@@ -57,6 +65,21 @@ test('the constants in trust-roots.ts are the certificates they claim to be', ()
   expect(sha256(INTEL_ROOT.certificate)).toEqual(
     fromHex('44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3'),
   );
+});
+
+test('the certificates that come with Intel’s root are signed by it', () => {
+  const intel = parseCertificate(INTEL_ROOT.certificate);
+  expect(isSignedBy(intel, intel)).toBe(true);
+  expect([...INTEL_ROOT.issued.values()].map((one) => [one.commonName, isSignedBy(one, intel)])).toEqual([
+    ['Intel SGX PCK Platform CA', true],
+    ['Intel SGX PCK Processor CA', true],
+    ['Intel SGX TCB Signing', true],
+    ['Intel SGX TCB Signing', true],
+  ]);
+  for (const [text, { raw, issuer }] of INTEL_ROOT.issued) {
+    expect(text).toBe(encodePem(raw));
+    expect(issuer).toEqual(intel.subject);
+  }
 });
 
 test('a proper chain gives the PCK certificate and what it says', () => {
@@ -70,6 +93,25 @@ test.each<[string, string, Partial<Issue>, Partial<Issue>]>([
   ['an intermediate that is none', 'PCK_CHAIN_ROLE', {}, { extensions: pckExtensions(sgx) }],
   ['an intermediate without extensions that say so', 'PCK_CHAIN_ROLE', {}, { extensions: [] }],
   ['a leaf of another name', 'PCK_CHAIN_ROLE', { subject: 'Dstack Simulated TCB Signing' }, {}],
+  [
+    'an intermediate that may have authorities below it',
+    'PCK_CHAIN_ROLE',
+    {},
+    { extensions: authorityExtensions(1) },
+  ],
+  [
+    'an intermediate with an SGX extension',
+    'PCK_CHAIN_ROLE',
+    {},
+    { extensions: [...authorityExtensions(0), ...pckExtensions(sgx).slice(2)] },
+  ],
+  [
+    'a TCB signer as a leaf',
+    'PCK_CHAIN_ROLE',
+    { subject: SIMULATED_ROLES.tcbSigner, extensions: signerExtensions() },
+    {},
+  ],
+  ['a leaf without the SGX extension', 'SGX_EXTENSION', { extensions: signerExtensions() }, {}],
   ['an intermediate of another name', 'PCK_CHAIN_ROLE', { issuer: 'X' }, { subject: 'X' }],
   ['a leaf of another issuer', 'PCK_CHAIN_ISSUER', { issuer: SIMULATED_ROLES.root }, {}],
   ['a leaf signed by a stranger', 'PCK_CHAIN_SIGNATURE', { issuerKey: strangerKey }, {}],
@@ -108,9 +150,11 @@ test('a chain has three certificates and ends at the trusted one', () => {
 });
 
 test('PEM has one form', () => {
+  const decode = (chain: string) =>
+    splitPemChain(chain, 'PCK_CHAIN').map((block) => decodePem(block, 'PCK_CHAIN'));
   const text = encodePem(root);
-  expect(decodePemChain(utf8(text))).toEqual([root]);
-  expect(decodePemChain(utf8(`${text}\0`))).toEqual([root]);
+  expect(decode(text)).toEqual([root]);
+  expect(decode(`${text}\0`)).toEqual([root]);
   const loose = [
     `${text}\0\0`,
     ` ${text}`,
@@ -121,7 +165,7 @@ test('PEM has one form', () => {
   ];
   const lastLine = text.replace(/(.)\n-----END/, '\n$1\n-----END');
   for (const wrong of [...loose, lastLine]) {
-    expect(() => decodePemChain(utf8(wrong))).toThrow(code('PCK_CHAIN_FORMAT'));
+    expect(() => decode(wrong)).toThrow(code('PCK_CHAIN_FORMAT'));
   }
 });
 

@@ -1,0 +1,315 @@
+/**
+ * Intel's rules: is this quote what it claims, and what is the security status of the platform under it? No opinion of
+ * ours is in here (see policy.ts). `applyIntelRules` is the table of contents, in the order in which the checks are made.
+ *
+ * Source: Intel SGX DCAP Quote Verification Library, section 4.1.2.4. docs/attestation.md maps every step.
+ */
+import { bytesEqual, sha256, toHex } from '../protocol/encoding.ts';
+import type { Certificate } from './certificate.ts';
+import {
+  type PckChain,
+  readCrlIssuer,
+  readPckChain,
+  readTcbSigner,
+  requireNotRevoked,
+  requireValidAt,
+} from './chains.ts';
+import type { Collateral } from './collateral.ts';
+import { type RevocationList, readCrl, requireCurrentCrl } from './crl.ts';
+import { AttestationError, type CrlName, type DocumentName } from './errors.ts';
+import { createMemory, type Signed, type Store, type VerifierMemory } from './memory.ts';
+import { P256Key } from './p256.ts';
+import { matchQeIdentity, parseQeIdentity, type QeIdentity } from './qe-identity.ts';
+import { CERTIFICATION_PCK_CHAIN, parseQuote, type Quote } from './quote.ts';
+import type { SgxExtension } from './sgx-extension.ts';
+import { requireCurrent } from './signed-json.ts';
+import { judgeTcb, requireTcbInfoOf, type TcbVerdict } from './tcb.ts';
+import { type ComponentLevel, parseTcbInfo, type TcbInfo } from './tcb-info.ts';
+import type { Trace } from './trace.ts';
+import type { TrustRoot } from './trust-roots.ts';
+
+export interface IntelInputs {
+  readonly trustRoot: TrustRoot;
+  /** May be left out only under a root that has published collateral. */
+  readonly collateral?: Collateral | undefined;
+  /** The instant to judge at. */
+  readonly now: Date;
+  /** How far `now` may be off, in milliseconds: certificates and collateral are judged within it. 0 when left out. */
+  readonly skewMs?: number;
+  /** What was checked before, for the same trust root. */
+  readonly memory?: VerifierMemory | undefined;
+}
+
+/** What Intel's rules say of a quote that they do not refuse. */
+export interface Finding {
+  readonly quote: Quote;
+  readonly sgx: SgxExtension;
+  readonly tcb: TcbVerdict;
+  readonly tcbInfo: TcbInfo;
+  readonly qeIdentity: QeIdentity;
+}
+
+/**
+ * @throws AttestationError whose code names the first check that failed; `trace` holds those that passed
+ */
+export function applyIntelRules(bytes: Uint8Array, inputs: IntelInputs, trace: Trace): Finding {
+  const context = contextOf(inputs);
+  const quote = parseQuote(bytes);
+  trace.passed('structure', `version ${quote.header.version}, ${quote.body.kind}, ${quote.length} bytes`);
+
+  const chain = verifyPckChain(quote, context);
+  const { sgx } = chain;
+  trace.passed('pck-chain', `serial ${toHex(chain.leaf.serial)}, to the ${context.trustRoot.name} root`);
+  trace.passed('sgx-extension', `FMSPC ${toHex(sgx.fmspc)}, PCEID ${toHex(sgx.pceId)}, PCESVN ${sgx.pceSvn}`);
+
+  const collateral = requireCollateral(inputs);
+  const rootCrl = verifyCrl(collateral.root_ca_crl, 'ROOT_CRL', chain.root, context);
+  trace.passed('root-crl', `${rootCrl.revoked.size} revoked`);
+  const pckCrl = verifyPckCrl(collateral, chain, rootCrl, context);
+  trace.passed('pck-crl', `${pckCrl.revoked.size} revoked`);
+  requireUnrevokedChain(chain, rootCrl, pckCrl);
+  trace.passed('revocation', 'PCK certificate, intermediate and root are on no list');
+
+  const qeSigner = verifyTcbSigner(collateral.qe_identity_issuer_chain, 'QE_CHAIN', rootCrl, context);
+  const tcbSigner = verifyTcbSigner(collateral.tcb_info_issuer_chain, 'TCB_CHAIN', rootCrl, context);
+  trace.passed('collateral-signers', `serials ${toHex(qeSigner.serial)}, ${toHex(tcbSigner.serial)}`);
+
+  const attestationKey = verifyAttestationKey(quote, chain.leaf, context);
+  trace.passed('qe-report', 'signed by the PCK; binds the attestation key and the authentication data');
+  const qeIdentity = verifyQeIdentity(collateral, qeSigner, context);
+  trace.passed('qe-identity', `${qeIdentity.id}, evaluation ${qeIdentity.tcbEvaluationDataNumber}`);
+  const qe = requireQeOf(quote, qeIdentity);
+  trace.passed('qe-tcb', `ISVSVN ${quote.qeReport.isvSvn}: ${qe.status}`);
+
+  requireQuoteSignature(quote, attestationKey);
+  trace.passed('quote-signature', 'header and body are signed by the attestation key');
+
+  const tcbInfo = verifyTcbInfo(collateral, tcbSigner, context);
+  requireTcbInfoOf(quote, sgx, tcbInfo);
+  trace.passed('tcb-info', `${tcbInfo.id}, evaluation ${tcbInfo.tcbEvaluationDataNumber}`);
+  const tcb = judgeTcb(quote, sgx, tcbInfo, qe);
+  trace.status = tcb.status;
+  trace.advisories = tcb.advisories;
+  trace.passed('tcb', describeTcb(tcb));
+  return { quote, sgx, tcb, tcbInfo, qeIdentity };
+}
+
+interface Context {
+  readonly trustRoot: TrustRoot;
+  readonly now: number;
+  readonly skewMs: number;
+  readonly memory: VerifierMemory;
+}
+
+function contextOf({ trustRoot, now, skewMs = 0, memory = createMemory(trustRoot) }: IntelInputs): Context {
+  const time = now.getTime();
+  // Comparisons with an invalid date are all false, which would accept anything.
+  if (!Number.isFinite(time) || !Number.isFinite(skewMs) || skewMs < 0) {
+    throw new AttestationError('TIME_INVALID', 'the time to judge at is not a date');
+  }
+  // What was remembered under one root says nothing under another.
+  if (memory.trustRoot !== trustRoot) throw new TypeError('the memory belongs to another trust root');
+  return { trustRoot, now: time, skewMs, memory };
+}
+
+function requireCollateral({ collateral, trustRoot }: IntelInputs): Collateral {
+  const found = collateral ?? trustRoot.publishedCollateral;
+  if (found === undefined) {
+    throw new AttestationError(
+      'COLLATERAL_MISSING',
+      `a quote under the ${trustRoot.name} root is judged with collateral only: pass it`,
+    );
+  }
+  return found;
+}
+
+function verifyPckChain(quote: Quote, { memory, trustRoot, now, skewMs }: Context): PckChain {
+  const { type, data } = quote.certification;
+  if (type !== CERTIFICATION_PCK_CHAIN) {
+    throw new AttestationError(
+      'QUOTE_CERTIFICATION_TYPE',
+      `the quote names its PCK by certification data of type ${type}; a verdict needs the chain itself (type 5)`,
+    );
+  }
+  const pem = Buffer.from(data.buffer, data.byteOffset, data.length).toString('latin1');
+  const chain = remembered(memory.pckChains, pem, () => readPckChain(pem, trustRoot, memory.issued));
+  for (const certificate of [chain.root, chain.intermediate, chain.leaf]) {
+    requireValidAt(certificate, now, skewMs, 'PCK_CHAIN');
+  }
+  return chain;
+}
+
+/** The list of the very authority that issued the PCK certificate of this quote. */
+function verifyPckCrl(
+  collateral: Collateral,
+  chain: PckChain,
+  rootCrl: RevocationList,
+  context: Context,
+): RevocationList {
+  const { memory, trustRoot, now, skewMs } = context;
+  const pem = collateral.pck_crl_issuer_chain;
+  const issuer = readCrlIssuer(pem, trustRoot, memory.issued);
+  requireValidAt(issuer, now, skewMs, 'CRL_CHAIN');
+  requireNotRevoked(issuer, rootCrl, 'CRL_CHAIN_REVOKED');
+  const { intermediate } = chain;
+  const same =
+    bytesEqual(issuer.subject, intermediate.subject) &&
+    bytesEqual(issuer.publicKey.point, intermediate.publicKey.point);
+  if (!same) {
+    throw new AttestationError(
+      'PCK_CRL_ISSUER',
+      `the PCK CRL is of ${issuer.commonName}, the PCK certificate of ${intermediate.commonName}`,
+    );
+  }
+  return verifyCrl(collateral.pck_crl, 'PCK_CRL', intermediate, context);
+}
+
+function verifyCrl(
+  hex: string,
+  name: CrlName,
+  issuer: Certificate,
+  { memory, now, skewMs }: Context,
+): RevocationList {
+  const known = memory.crls.get(hex);
+  let list = known?.value;
+  // A list that was read for one place is read again for another: only the pair of list and issuer was checked.
+  if (list === undefined || list.name !== name || !sameKey(known?.signer, issuer.publicKey)) {
+    list = readCrl(new Uint8Array(Buffer.from(hex, 'hex')), issuer, name);
+    memory.crls.set(hex, { signer: issuer.publicKey, signature: '', value: list });
+  }
+  requireCurrentCrl(list, now, skewMs);
+  return list;
+}
+
+function requireUnrevokedChain(chain: PckChain, rootCrl: RevocationList, pckCrl: RevocationList): void {
+  requireNotRevoked(chain.root, rootCrl, 'PCK_CHAIN_REVOKED');
+  requireNotRevoked(chain.intermediate, rootCrl, 'PCK_CHAIN_REVOKED');
+  requireNotRevoked(chain.leaf, pckCrl, 'PCK_REVOKED');
+}
+
+function verifyTcbSigner(
+  pem: string,
+  name: 'TCB_CHAIN' | 'QE_CHAIN',
+  rootCrl: RevocationList,
+  { memory, trustRoot, now, skewMs }: Context,
+): Certificate {
+  const signer = readTcbSigner(pem, trustRoot, memory.issued, name);
+  requireValidAt(signer, now, skewMs, name);
+  requireNotRevoked(signer, rootCrl, `${name}_REVOKED`);
+  return signer;
+}
+
+/** PCK → QE report → attestation key. All three are the same bytes in every quote of a platform, until it is provisioned anew. */
+function verifyAttestationKey(quote: Quote, pck: Certificate, { memory }: Context): P256Key {
+  const { qeReport, qeReportSignature, attestationKey, qeAuthenticationData } = quote;
+  // The parts but the last have one length each, so this is unambiguous.
+  const id = Buffer.concat([qeReport.raw, qeReportSignature, attestationKey, qeAuthenticationData]).toString(
+    'latin1',
+  );
+  const known = memory.attestationKeys.get(id);
+  if (known !== undefined && bytesEqual(known.pck.raw, pck.raw)) return known.key;
+
+  if (!pck.publicKey.verify(qeReport.raw, qeReportSignature, 'r-s')) {
+    throw new AttestationError(
+      'QE_REPORT_SIGNATURE',
+      'the QE report is not signed by the PCK certificate of the quote',
+    );
+  }
+  const expected = new Uint8Array(64);
+  expected.set(sha256(attestationKey, qeAuthenticationData));
+  if (!bytesEqual(qeReport.reportData, expected)) {
+    throw new AttestationError(
+      'QE_REPORT_BINDING',
+      'the QE report does not vouch for the attestation key of the quote',
+    );
+  }
+  // A copy: the quote's buffer is the caller's.
+  const key = new P256Key(Uint8Array.from(attestationKey));
+  memory.attestationKeys.set(id, { pck, key });
+  return key;
+}
+
+function verifyQeIdentity(
+  collateral: Collateral,
+  signer: Certificate,
+  { memory, now, skewMs }: Context,
+): QeIdentity {
+  const { qe_identity: text, qe_identity_signature: signature } = collateral;
+  const identity = signedDocument(
+    memory.qeIdentities,
+    text,
+    signature,
+    signer,
+    'QE_IDENTITY',
+    parseQeIdentity,
+  );
+  requireCurrent('QE_IDENTITY', identity, now, skewMs);
+  return identity;
+}
+
+function verifyTcbInfo(
+  collateral: Collateral,
+  signer: Certificate,
+  { memory, now, skewMs }: Context,
+): TcbInfo {
+  const { tcb_info: text, tcb_info_signature: signature } = collateral;
+  const info = signedDocument(memory.tcbInfos, text, signature, signer, 'TCB_INFO', parseTcbInfo);
+  requireCurrent('TCB_INFO', info, now, skewMs);
+  return info;
+}
+
+function requireQeOf(quote: Quote, identity: QeIdentity): ComponentLevel {
+  const expected = quote.body.kind === 'sgx' ? 'QE' : 'TD_QE';
+  if (identity.id !== expected) {
+    throw new AttestationError(
+      'QE_IDENTITY_ID',
+      `the identity is of ${identity.id}, the quote needs ${expected}`,
+    );
+  }
+  return matchQeIdentity(quote.qeReport, identity);
+}
+
+function requireQuoteSignature(quote: Quote, attestationKey: P256Key): void {
+  if (!attestationKey.verify(quote.signedBytes, quote.signature, 'r-s')) {
+    throw new AttestationError(
+      'QUOTE_SIGNATURE',
+      'header and body are not signed by the attestation key of the quote',
+    );
+  }
+}
+
+/** Signature first, over the exact bytes; only signed text is parsed. */
+function signedDocument<Value>(
+  store: Store<Signed<Value>>,
+  text: string,
+  signature: string,
+  signer: Certificate,
+  name: DocumentName,
+  parse: (text: string) => Value,
+): Value {
+  const known = store.get(text);
+  if (known?.signature === signature && sameKey(known.signer, signer.publicKey)) return known.value;
+  if (!signer.publicKey.verify(Buffer.from(text, 'utf8'), Buffer.from(signature, 'hex'), 'r-s')) {
+    throw new AttestationError(`${name}_SIGNATURE`, `${name} is not signed by ${signer.commonName}`);
+  }
+  const value = parse(text);
+  store.set(text, { signer: signer.publicKey, signature, value });
+  return value;
+}
+
+function sameKey(a: P256Key | undefined, b: P256Key): boolean {
+  return a === b || (a !== undefined && bytesEqual(a.point, b.point));
+}
+
+function remembered<Value>(store: Store<Value>, key: string, read: () => Value): Value {
+  const known = store.get(key);
+  if (known !== undefined) return known;
+  const value = read();
+  store.set(key, value);
+  return value;
+}
+
+function describeTcb({ status, platform, module, qe, advisories }: TcbVerdict): string {
+  const parts = `platform ${platform.status}, module ${module?.status ?? 'without levels'}, QE ${qe.status}`;
+  return advisories.length === 0 ? `${status} (${parts})` : `${status} (${parts}): ${advisories.join(', ')}`;
+}
