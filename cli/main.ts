@@ -3,22 +3,16 @@ import { DstackError } from '../lib/protocol/errors.ts';
 import { type Command, helpOf, readArguments, UsageError } from './command.ts';
 import { appCommands } from './commands/app.ts';
 import { networkCommands } from './commands/network.ts';
-<<<<<<< HEAD
 import { nodeCommands } from './commands/node.ts';
-=======
 import { quoteCommands } from './commands/quote.ts';
->>>>>>> e3ff51f3b2b6e6c61b26b95546171a59e221eafe
 import { relayCommands } from './commands/relay.ts';
 import { vmCommands } from './commands/vm.ts';
 
 const commands: readonly Command[] = [
   ...networkCommands,
   ...appCommands,
-<<<<<<< HEAD
   ...nodeCommands,
-=======
   ...quoteCommands,
->>>>>>> e3ff51f3b2b6e6c61b26b95546171a59e221eafe
   ...relayCommands,
   ...vmCommands,
 ];
