@@ -19,7 +19,7 @@ import {
   type SimulatedQuoteRequest,
   sgxExtensionOf,
 } from '../../lib/attestation/simulated-platform.ts';
-import { SIMULATED_ROLES } from '../../lib/attestation/trust-roots.ts';
+import { SIMULATED_ROLES } from '../../lib/attestation/simulated-roles.ts';
 import { fromHex, sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
 import { configHash } from '../../lib/protocol/network-config.ts';
@@ -224,7 +224,8 @@ export function byOwnAttestationKey(quote: Uint8Array): Uint8Array {
 
 /** Puts another PEM chain into a quote; three lengths enclose it (signature data, type 6, type 5). */
 function withChain(quote: Uint8Array, chain: Buffer): Uint8Array {
-  const { signedBytes, pckChain } = parseQuote(quote);
+  const { signedBytes, certification } = parseQuote(quote);
+  const pckChain = certification.data;
   const at = pckChain.byteOffset - quote.byteOffset;
   const out = Buffer.concat([quote.subarray(0, at), chain]);
   const grown = chain.length - pckChain.length;
