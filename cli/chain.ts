@@ -1,9 +1,10 @@
 /** The operator's own connection to the chain: an RPC endpoint, a key from a file, and transactions that report. */
 import { readFileSync } from 'node:fs';
-import { isCallException, isError, JsonRpcProvider, type TransactionReceipt, Wallet } from 'ethers';
+import { isCallException, isError, JsonRpcProvider, Network, type TransactionReceipt, Wallet } from 'ethers';
+import { httpJson } from '../host/http-json.ts';
 import { DstackError } from '../lib/protocol/errors.ts';
 import { describeNetworkError, parseNetworkError } from '../lib/protocol/network-contract.ts';
-import type { Arguments, Option } from './command.ts';
+import { type Arguments, type Option, UsageError } from './command.ts';
 
 export const rpcOption: Option = {
   value: 'URL',
@@ -24,12 +25,34 @@ export const ownerKeyOption: Option = {
   required: true,
 };
 
-export function provider(args: Arguments): JsonRpcProvider {
-  return new JsonRpcProvider(args.text('rpc'), undefined, {
-    staticNetwork: true,
+/**
+ * Asks the endpoint which chain it serves before anything else: ethers would go on asking a dead one for ever.
+ * @throws UsageError for what is no http(s) URL, RPC_UNREACHABLE
+ */
+export async function provider(args: Arguments): Promise<JsonRpcProvider> {
+  const url = args.text('rpc');
+  if (!/^https?:\/\/[^\s]+$/.test(url) || !URL.canParse(url)) {
+    throw new UsageError(`--rpc takes an http(s) URL, not ${JSON.stringify(url.slice(0, 100))}`);
+  }
+  const body = { jsonrpc: '2.0', id: 1, method: 'eth_chainId', params: [] };
+  const reply = await httpJson({ url, body, timeout: 15_000, maxBytes: 64 * 1024 }).catch((cause) => {
+    // A URL may hold the operator's key to the endpoint: its host says enough.
+    throw unreachable((cause as Error).message.replaceAll(url, new URL(url).host), cause);
+  });
+  const chainId = (reply.value as { result?: unknown } | null)?.result;
+  if (typeof chainId !== 'string' || !/^0x[0-9a-f]{1,13}$/.test(chainId)) {
+    throw unreachable(`${new URL(url).host} does not say which chain it serves (HTTP ${reply.status})`);
+  }
+  const network = Network.from(BigInt(chainId));
+  return new JsonRpcProvider(url, network, {
+    staticNetwork: network,
     pollingInterval: 500,
     cacheTimeout: -1,
   });
+}
+
+function unreachable(message: string, cause?: unknown): DstackError {
+  return new DstackError('RPC_UNREACHABLE', `the RPC endpoint does not answer: ${message}`, { cause });
 }
 
 /** @throws KEY_FILE when the file does not hold one private key */
@@ -43,7 +66,12 @@ export function walletFrom(file: string, rpc: JsonRpcProvider): Wallet {
   if (!/^(0x)?[0-9a-fA-F]{64}$/.test(text)) {
     throw new DstackError('KEY_FILE', `${file} does not hold a private key of 32 bytes in hex`);
   }
-  return new Wallet(text.startsWith('0x') ? text : `0x${text}`, rpc);
+  try {
+    return new Wallet(text.startsWith('0x') ? text : `0x${text}`, rpc);
+  } catch {
+    // The cause may quote the key.
+    throw new DstackError('KEY_FILE', `${file} holds 32 bytes that are no secp256k1 private key`);
+  }
 }
 
 /** Sends one transaction and waits for it; a revert comes back as the contract's own error, explained. */
@@ -88,9 +116,9 @@ function explained(error: unknown): unknown {
     });
   }
   if (isError(error, 'NETWORK_ERROR') || isError(error, 'SERVER_ERROR') || isError(error, 'TIMEOUT')) {
-    return new DstackError('RPC_UNREACHABLE', `the RPC endpoint does not answer: ${error.shortMessage}`, {
-      cause: error,
-    });
+    return unreachable(error.shortMessage, error);
   }
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (/^E[A-Z]+$/.test(code ?? '')) return unreachable(message, error);
   return error;
 }

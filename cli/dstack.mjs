@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --
 // `npx dstack`: hands over to the pinned Node 24, which runs the TypeScript as it is, whatever Node started this.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -10,7 +10,8 @@ if (!existsSync(node)) {
   console.error('dstack: npm packages are missing; run `npm ci` in the repository first');
   process.exit(1);
 }
-const child = spawn(node, ['--disable-warning=ExperimentalWarning', main, ...process.argv.slice(2)], {
+// Node itself takes --env-file wherever it stands, unless a -- is before it; the first line is so for the same reason.
+const child = spawn(node, ['--disable-warning=ExperimentalWarning', '--', main, ...process.argv.slice(2)], {
   stdio: 'inherit',
 });
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));

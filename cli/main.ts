@@ -47,7 +47,14 @@ async function main(argv: readonly string[]): Promise<number> {
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  if (!(error instanceof DstackError)) throw error;
-  console.error(`dstack: ${error.code}: ${error.message}`);
+  const told = error instanceof DstackError || isSystemError(error);
+  // What nobody foresaw is a bug, and its stack trace the report.
+  if (!told) throw error;
+  console.error(`dstack: ${error instanceof DstackError ? error.code : 'FILE'}: ${error.message}`);
   process.exitCode = error instanceof UsageError ? 2 : 1;
+}
+
+/** A file that is not there or not ours to read or write, say: ENOENT, EACCES. Node's message names it. */
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error && 'code' in error;
 }

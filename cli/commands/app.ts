@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { extract } from 'tar-stream';
+import { Type } from 'typebox';
 import { sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import {
@@ -19,6 +20,7 @@ import {
   encodeRollout,
   encodeWithdraw,
 } from '../../lib/protocol/network-contract.ts';
+import { parseJson } from '../../lib/protocol/schema.ts';
 import { contractOption, ownerKeyOption, provider, rpcOption, send, view, walletFrom } from '../chain.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 
@@ -86,26 +88,51 @@ async function configDigest(archive: string): Promise<string> {
       'ARCHIVE_MALFORMED',
       `${archive} has no manifest.json: make it with \`docker save\``,
     );
-  const images = JSON.parse(index.toString('utf8')) as { Config?: unknown }[];
+  const images = parseJson(
+    DockerIndexSchema,
+    index.toString('utf8'),
+    'ARCHIVE_MALFORMED',
+    `manifest.json of ${archive}`,
+    SMALL,
+  );
   const name = images.length === 1 ? images[0]?.Config : undefined;
-  const config = typeof name === 'string' ? small.get(name) : undefined;
+  const config = name === undefined ? undefined : small.get(name);
   if (config === undefined)
     throw new DstackError('ARCHIVE_MALFORMED', `${archive} does not hold exactly one image with its config`);
   return toHex(sha256(config));
 }
 
+const SMALL = 1024 * 1024;
+/** Of all small entries together: a real archive has a few kilobytes of them. */
+const SMALL_TOTAL = 64 * SMALL;
+const DockerIndexSchema = Type.Array(Type.Object({ Config: Type.String() }));
+
 /** The archive's JSON entries; layers are passed over. */
 async function smallEntries(archive: string): Promise<Map<string, Buffer>> {
   const entries = new Map<string, Buffer>();
-  const tar = createReadStream(archive).pipe(extract());
-  for await (const entry of tar) {
-    if ((entry.header.size ?? 0) > 1024 * 1024) {
-      entry.resume();
-      continue;
+  const file = createReadStream(archive);
+  const tar = extract();
+  file.on('error', (error) => tar.destroy(error));
+  let total = 0;
+  try {
+    for await (const entry of file.pipe(tar)) {
+      const size = entry.header.size ?? 0;
+      if (size > SMALL) {
+        entry.resume();
+        continue;
+      }
+      total += size;
+      if (total > SMALL_TOTAL) throw new Error(`its small entries are more than ${SMALL_TOTAL} bytes`);
+      const chunks: Buffer[] = [];
+      for await (const chunk of entry) chunks.push(chunk as Buffer);
+      entries.set(entry.header.name, Buffer.concat(chunks));
     }
-    const chunks: Buffer[] = [];
-    for await (const chunk of entry) chunks.push(chunk as Buffer);
-    entries.set(entry.header.name, Buffer.concat(chunks));
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code !== undefined) throw cause;
+    throw new DstackError('ARCHIVE_MALFORMED', `${archive} is no docker archive: ${message}`, { cause });
+  } finally {
+    file.destroy();
   }
   return entries;
 }
@@ -140,7 +167,7 @@ async function requireNew(
   name: string,
   { app, manifestHash }: { app: string; manifestHash: string },
 ): Promise<void> {
-  const answer = await view(provider(args), args.text('contract'), encodeAppOf({ app }));
+  const answer = await view(await provider(args), args.text('contract'), encodeAppOf({ app }));
   const shown = decodeAppOf(answer);
   const isPending = shown.latest !== shown.manifestHash;
   if (shown.manifestHash === manifestHash) {
@@ -176,7 +203,7 @@ function simple(name: string, summary: string, encode: (args: { app: string }) =
 }
 
 async function sendAsOwner(args: Arguments, data: string): Promise<void> {
-  await send(walletFrom(args.text('owner-key'), provider(args)), { to: args.text('contract'), data });
+  await send(walletFrom(args.text('owner-key'), await provider(args)), { to: args.text('contract'), data });
 }
 
 export const appCommands: readonly Command[] = [

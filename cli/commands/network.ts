@@ -43,7 +43,7 @@ const deploy: Command = {
     'request-window': { value: 'BLOCKS', help: 'how long a request stays open', default: '256' },
   },
   async run(args) {
-    const wallet = walletFrom(args.text('owner-key'), provider(args));
+    const wallet = walletFrom(args.text('owner-key'), await provider(args));
     const data = encodeDeploy({
       owner: args.optional('owner') ?? wallet.address,
       delay: wholeNumber(args, 'delay'),
@@ -112,7 +112,7 @@ const bootstrap: Command = {
       'the bootstrap package',
       MESSAGE_MAX_BYTES,
     );
-    const rpc = provider(args);
+    const rpc = await provider(args);
     const network = { chainId: Number((await rpc.getNetwork()).chainId), contract: args.text('contract') };
     const chain = chainClient({
       config: {
@@ -183,7 +183,10 @@ function changePolicy(verb: 'allow' | 'revoke', summary: string): Command {
             ? encodeOpenPlatforms()
             : encodeClosePlatforms()
           : allowable[kind as keyof typeof allowable][verb](policyValue(kind, value));
-      await send(walletFrom(args.text('owner-key'), provider(args)), { to: args.text('contract'), data });
+      await send(walletFrom(args.text('owner-key'), await provider(args)), {
+        to: args.text('contract'),
+        data,
+      });
     },
   };
 }
@@ -214,7 +217,7 @@ const status: Command = {
   summary: 'prints the network’s state and its apps',
   options: { rpc: rpcOption, contract: contractOption },
   async run(args) {
-    const [rpc, contract] = [provider(args), args.text('contract')];
+    const [rpc, contract] = [await provider(args), args.text('contract')];
     const read = (data: string) => view(rpc, contract, data);
     const network = decodeNetwork(await read(encodeNetwork()));
     const rows = {

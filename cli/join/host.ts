@@ -45,12 +45,10 @@ export async function hostFacts(settings: HostSettings): Promise<HostFacts> {
 }
 
 function notBuilt(folder: string, cause: unknown): DstackError {
-  const flavour = flavours.find((name) => folder.replace(/\/+$/, '').endsWith(`image-${name}`));
-  const command =
-    flavour === undefined ? './build_vm.sh --flavour FLAVOUR' : `./build_vm.sh --flavour ${flavour}`;
+  const flavour = /image-(production|sim|dev)\/*$/.exec(folder)?.[1] ?? 'FLAVOUR';
   return new DstackError(
     'IMAGE_MISSING',
-    `there is no image in ${folder} (DSTACK_VM_IMAGE_DIR); build it with: ${command}`,
+    `there is no image in ${folder} (DSTACK_VM_IMAGE_DIR); build it with: ./build_vm.sh --flavour ${flavour}`,
     { cause },
   );
 }

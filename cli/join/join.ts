@@ -86,7 +86,8 @@ export async function joinNetwork(settings: JoinSettings, dependencies: JoinDepe
     tell.say(
       `The relay runs: gossip ${relay.gossipUrl}, status ${relay.adminUrl}/v1/status, log ${logFile}.`,
     );
-    tell.waitFor(peerReasons(relay.status()));
+    // Whether peers answer is not known yet; that there are none is.
+    if (settings.relay.gossipPeers.length === 0) tell.waitFor(peerReasons(relay.status()));
     const node = new NodeProgress(relay, contract, identity);
     await withVm(settings, dependencies, tell, async (vmEnded) => {
       const joined = await waiting.until(() => node.look(), vmEnded);

@@ -83,9 +83,7 @@ export function progress(status: RelayStatus, facts: RequestFacts | undefined): 
     return [{ kind: `node ${node.state} ${node.code ?? ''}`, text: `The node is ${node.state}.${trouble}` }];
   }
   if (facts === undefined || node.requestHash === undefined) {
-    return [
-      { kind: 'request', text: `The node makes its request.${trouble || ` ${sentence(status.waitingFor)}`}` },
-    ];
+    return [{ kind: 'request', text: `The node makes its request.${trouble}` }];
   }
   return requestReasons(status, node.requestHash, facts);
 }
@@ -103,7 +101,7 @@ function requestReasons(status: RelayStatus, hash: string, { request, head }: Re
       return [
         {
           kind: 'answered',
-          text: `The contract has the answer to request ${short(hash)}; the node has yet to open it. ${sentence(status.waitingFor)}`,
+          text: `The contract has the answer to request ${short(hash)}; the node has yet to open it.${opening(status)}`,
         },
       ];
     case 'expired':
@@ -146,9 +144,11 @@ export function peerReasons({ peers }: Pick<RelayStatus, 'peers'>): Reason[] {
   return [{ kind: 'peers', text }];
 }
 
-/** The relay's `waitingFor` as a sentence. */
-function sentence(waitingFor: string): string {
-  return waitingFor === '' ? '' : `The relay waits for ${waitingFor}.`;
+/** What the relay says about handing the answer over; what it said of posting it is past. */
+function opening({ waitingFor }: RelayStatus): string {
+  return waitingFor === '' || waitingFor.startsWith('onboard of')
+    ? ''
+    : ` The relay waits for ${waitingFor}.`;
 }
 
 const short = (hash: string): string => `0x${hash.slice(0, 8)}…`;

@@ -1,0 +1,232 @@
+/** The command line as a process: what it takes, what it refuses, and with which exit code (0 done, 1 failed, 2 misused). */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test, vi } from 'vitest';
+import { dstack, startDstack } from '../test/support/cli.ts';
+import { readArguments, UsageError } from './command.ts';
+
+// On a busy machine a process takes a few seconds to load.
+vi.setConfig({ testTimeout: 120_000 });
+
+const scratch = mkdtempSync(join(tmpdir(), 'cli-test-'));
+afterAll(() => rmSync(scratch, { recursive: true }));
+const ADDRESS = `0x${'11'.repeat(20)}`;
+const NOWHERE = ['--rpc', 'http://127.0.0.1:9', '--contract', ADDRESS];
+const file = (name: string, content: string, mode = 0o600): string => {
+  const path = join(scratch, name);
+  writeFileSync(path, content, { mode });
+  return path;
+};
+const key = file('key', 'ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80\n');
+
+test('without a command, and with help, it lists all of them and succeeds', async () => {
+  for (const args of [[], ['--help'], ['help']]) {
+    const { code, stdout } = await dstack(args);
+    expect(code, args.join()).toBe(0);
+    for (const name of ['network deploy', 'app rollout', 'node join', 'node status', 'relay run', 'vm run']) {
+      expect(stdout).toContain(`npx dstack ${name} `);
+    }
+  }
+});
+
+test('a command’s help names its options, where they come from, and runs nothing', async () => {
+  const { code, stdout } = await dstack(['network', 'deploy', '--help']);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/--owner-key FILE .*\(required, DSTACK_OWNER_KEY_FILE\)/);
+  expect(stdout).toMatch(/--delay SECONDS .*\(default 172800\)/);
+});
+
+describe('misuse is exit code 2, with the reason and without a stack trace', () => {
+  test.each<[string[], string]>([
+    [['nonsense'], 'no command "nonsense"'],
+    [['network'], 'no command "network"'],
+    [['network', 'deployed'], 'no command "network deployed"'],
+    [['network', 'status', '--no-such', ...NOWHERE], "Unknown option '--no-such'"],
+    [['network', 'status', '--contract', ADDRESS], '--rpc is missing (or DSTACK_RPC_URL in the environment)'],
+    [['network', 'status', '--rpc', 'ftp://x', '--contract', ADDRESS], '--rpc takes an http(s) URL'],
+    [['network', 'status', 'extra', ...NOWHERE], '`network status` takes no arguments'],
+    [['network', 'allow', 'config', ...NOWHERE, '--owner-key', key], 'takes measurement|config|platform'],
+    [['network', 'allow', 'color', 'red', ...NOWHERE, '--owner-key', key], 'color is none of measurement'],
+    [['network', 'config', '--contract', ADDRESS, '--chain-id', '1'], 'at least one --endpoint'],
+    [
+      ['network', 'config', '--contract', ADDRESS, '--chain-id', '1e3', '--endpoint', 'https://x.test'],
+      '--chain-id takes a whole number, not 1e3',
+    ],
+    [['app', 'pack', 'x'], 'takes NAME ARCHIVE'],
+    [['node', 'join', '--network', 'mainnet'], "--network takes the contract's address"],
+    [['vm', 'run', '--role'], "'--role <value>' argument missing"],
+  ])('%j', async (args, reason) => {
+    const { code, stderr } = await dstack(args);
+    expect(stderr).toContain(reason);
+    expect(stderr).not.toMatch(/^\s+at /m);
+    expect(code).toBe(2);
+  });
+});
+
+describe('failure is exit code 1, with a code and without a stack trace', () => {
+  test.each<[string, string[], string]>([
+    ['no settings at all', ['node', 'join'], 'SETTINGS: DSTACK_RPC_URL is not set'],
+    ['no settings at all', ['relay', 'run'], 'SETTINGS: DSTACK_RPC_URL is not set'],
+    ['no settings file', ['node', 'status', '--env-file', join(scratch, 'none')], 'SETTINGS: cannot read'],
+    [
+      'a misspelt setting',
+      ['node', 'join', '--env-file', file('wrong.env', 'DSTACK_RPC=http://x\n')],
+      'sets DSTACK_RPC, which does not exist',
+    ],
+    ['a dead endpoint', ['network', 'status', ...NOWHERE], 'RPC_UNREACHABLE'],
+    ['no archive', ['app', 'pack', 'x', join(scratch, 'none'), '--out', scratch], 'FILE: ENOENT'],
+    [
+      'no package',
+      ['network', 'bootstrap', join(scratch, 'none'), ...NOWHERE, '--owner-key', key],
+      'FILE: ENOENT',
+    ],
+    [
+      'a quorum that is no majority',
+      [
+        ...['network', 'config', '--contract', ADDRESS, '--chain-id', '1', '--quorum', '1'],
+        ...['--endpoint', 'https://a.test', '--endpoint', 'https://b.test', '--out', join(scratch, 'n.json')],
+      ],
+      'NETWORK_CONFIG',
+    ],
+    [
+      'a role that does not exist',
+      ['vm', 'run', '--role', 'owner', '--env-file', file('vm.env', vmSettings())],
+      'HOST_HINTS',
+    ],
+  ])('%s: %j', async (_, args, reason) => {
+    const { code, stderr } = await dstack(args);
+    expect(stderr).toContain(`dstack: ${reason}`.replace('dstack: sets', 'sets'));
+    expect(stderr).not.toMatch(/^\s+at /m);
+    expect(code).toBe(1);
+    expect(existsSync(join(scratch, 'n.json'))).toBe(false);
+  });
+
+  test('a key file that is missing, malformed or zero; its content is never shown', async () => {
+    const endpoint = createServer((_, response) => response.end('{"jsonrpc":"2.0","id":1,"result":"0x1"}'));
+    await new Promise<void>((resolve) => endpoint.listen(0, '127.0.0.1', resolve));
+    const rpc = `http://127.0.0.1:${(endpoint.address() as AddressInfo).port}`;
+    const almost = `${'ab'.repeat(31)}a`;
+    try {
+      for (const path of [join(scratch, 'none'), file('almost', almost), file('zero', '00'.repeat(32))]) {
+        const { code, stderr } = await dstack(['network', 'deploy', '--rpc', rpc, '--owner-key', path]);
+        expect(stderr).toContain(`KEY_FILE`);
+        expect(stderr).toContain(path);
+        expect(stderr).not.toContain(almost);
+        expect(stderr).not.toMatch(/^\s+at /m);
+        expect(code).toBe(1);
+      }
+    } finally {
+      endpoint.closeAllConnections();
+      endpoint.close();
+    }
+  });
+
+  test.each([
+    ['no JSON', 'hello'],
+    ['no chain id', '{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no"}}'],
+    ['null', 'null'],
+  ])('an endpoint that answers %s, and whose URL is not shown', async (_, answer) => {
+    const endpoint = createServer((_request, response) => response.end(answer));
+    await new Promise<void>((resolve) => endpoint.listen(0, '127.0.0.1', resolve));
+    const rpc = `http://127.0.0.1:${(endpoint.address() as AddressInfo).port}/my-endpoint-key`;
+    try {
+      const { code, stderr } = await dstack(['network', 'status', '--rpc', rpc, '--contract', ADDRESS]);
+      expect(stderr).toContain('dstack: RPC_UNREACHABLE');
+      expect(stderr).not.toContain('my-endpoint-key');
+      expect(code).toBe(1);
+    } finally {
+      endpoint.closeAllConnections();
+      endpoint.close();
+    }
+  });
+});
+
+test('Ctrl-C ends a join that waits: exit code 1, and says why', async () => {
+  const { writeTestImage } = await import('../test/support/vm-process.ts');
+  const env = file(
+    'join.env',
+    `${vmSettings()}DSTACK_VM_IMAGE_DIR=${writeTestImage(join(scratch, 'image-sim'))}
+DSTACK_RPC_URL=http://127.0.0.1:9
+DSTACK_CHAIN_ID=11155111
+DSTACK_GAS_KEY_FILE=${key}
+DSTACK_STATE_DIR=${join(scratch, 'relay')}
+`,
+  );
+  const running = startDstack(['node', 'join', '--network', ADDRESS, '--env-file', env]);
+  while (!running.text().includes('can’t be read') && !running.text().includes("can't be read")) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (running.child.exitCode !== null) break;
+  }
+  running.child.kill('SIGINT');
+  const { code, stdout, stderr } = await running.ended;
+  expect(stdout).toContain(`Joining ${ADDRESS} on chain 11155111`);
+  expect(stdout).toContain('measurement 0x');
+  expect(stderr).toBe('dstack: INTERRUPTED: stopped before the node had joined\n');
+  expect(code).toBe(1);
+});
+
+describe('reading arguments', () => {
+  const command = {
+    name: 'a b',
+    summary: '',
+    positionals: ['X'],
+    options: {
+      one: { value: 'V', help: '', env: 'DSTACK_TEST_ONE', default: 'd' },
+      many: { value: 'V', help: '', multiple: true },
+      on: { help: '' },
+    },
+    run: async () => {},
+  };
+  test('the command line wins over the environment, which wins over the default', () => {
+    expect(readArguments(command, ['x']).text('one')).toBe('d');
+    process.env.DSTACK_TEST_ONE = 'e';
+    try {
+      expect(readArguments(command, ['x']).text('one')).toBe('e');
+      expect(readArguments(command, ['x', '--one', 'c']).text('one')).toBe('c');
+    } finally {
+      delete process.env.DSTACK_TEST_ONE;
+    }
+  });
+  test('lists keep their order, switches are off unless given, and a value is no switch', () => {
+    const args = readArguments(command, ['--many', '1', 'x', '--many=2', '--on']);
+    expect(args.list('many')).toEqual(['1', '2']);
+    expect([args.flag('on'), args.positionals]).toEqual([true, ['x']]);
+    expect(readArguments(command, ['x']).flag('on')).toBe(false);
+    expect(() => readArguments(command, ['x', '--on=yes'])).toThrow(UsageError);
+    expect(() => readArguments(command, ['x', 'y'])).toThrow('`a b` takes X');
+  });
+});
+
+test('network config writes exactly what it prints the hash of', async () => {
+  const out = join(scratch, 'network.json');
+  const args = ['network', 'config', '--contract', ADDRESS, '--chain-id', '11155111', '--out', out];
+  const { code, stdout } = await dstack([
+    ...args,
+    '--endpoint',
+    'https://a.test',
+    '--endpoint',
+    'https://b.test',
+  ]);
+  expect(code).toBe(0);
+  const { configHash } = await import('../lib/protocol/network-config.ts');
+  const hash = Buffer.from(configHash(readFileSync(out))).toString('hex');
+  expect(stdout).toBe(`config 0x${hash} (${out})\n`);
+  expect(JSON.parse(readFileSync(out, 'utf8'))).toMatchObject({
+    chainId: 11155111,
+    confirmation: { finalized: true },
+    quorum: 2,
+    minimumNodes: 2,
+  });
+});
+
+function vmSettings(): string {
+  return `DSTACK_VM_IMAGE_DIR=${scratch}
+DSTACK_VM_VOLUME_DIR=${join(scratch, 'volume')}
+DSTACK_VM_STATE_DIR=${join(scratch, 'vm')}
+DSTACK_VM_PLATFORM_FILE=${join(scratch, 'platform.json')}
+DSTACK_GOSSIP_PEERS=http://127.0.0.1:9
+`;
+}
