@@ -7,7 +7,6 @@ import { measurementOf } from '../../lib/attestation/simulated-measurement.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
-import { flavours } from '../../lib/protocol/network-config.ts';
 
 export interface HostSettings {
   readonly imageFolder: string;
