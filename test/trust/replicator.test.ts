@@ -225,7 +225,7 @@ describe('a node on a clock of the test’s own', () => {
       },
       log: () => {},
       pollEvery: 20,
-      watchEvery: 50,
+      watchEvery: 20,
       monotonic,
       end: (code) => void ends.push(code),
     });
