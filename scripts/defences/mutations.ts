@@ -37,6 +37,9 @@ const gossip = 'test/trust/gossip.test.ts';
 
 const CONTRACT = 'contracts/Network.sol';
 const VERIFY = 'lib/attestation/verify.ts';
+const CHAINS = 'lib/attestation/chains.ts';
+const INTEL_RULES = 'lib/attestation/intel-rules.ts';
+const POLICY = 'lib/attestation/policy.ts';
 const ONBOARD = 'guest/replicator/onboard.ts';
 const OWN_REQUEST = 'guest/replicator/own-request.ts';
 const KEYS = 'lib/protocol/keys.ts';
@@ -156,46 +159,79 @@ export const mutations: readonly Mutation[] = [
   ),
 
   // 4: the quote was "verified" by a URL; no measurement, TCB status or debug bit was checked
+  {
+    point: 4,
+    removes: 'the trust root, and that it issued the intermediate',
+    edits: [
+      {
+        file: CHAINS,
+        find: 'if (blocks[length - 1] !== trustRoot.pem) {',
+        replace: 'if (blocks.length === 0) {',
+      },
+      {
+        file: CHAINS,
+        find: '  if (known === undefined) requireIssued(intermediate, root, name);\n',
+        replace: '',
+      },
+    ],
+    test: { file: node, name: '^4: .*PCK_CHAIN_ROOT' },
+  },
   one(
     4,
-    'the trust root',
-    ['lib/attestation/pck-chain.ts', '  requireTrustedRoot(rootDer, trustRoot);\n', ''],
+    'the comparison of the root alone',
+    [CHAINS, 'if (blocks[length - 1] !== trustRoot.pem) {', 'if (blocks.length === 0) {'],
     [node, '^4: .*PCK_CHAIN_ROOT'],
   ),
   one(
     4,
+    'Intel’s revocations',
+    [INTEL_RULES, '  requireUnrevokedChain(chain, rootCrl, pckCrl);\n', ''],
+    [node, '^4: .*PCK_REVOKED'],
+  ),
+  one(
+    4,
     'the quoting enclave’s signature',
-    [VERIFY, '  requireQeReportSignature(quote, pck);\n', ''],
+    [
+      INTEL_RULES,
+      "if (!pck.publicKey.verify(qeReport.raw, qeReportSignature, 'r-s')) {",
+      'if (qeReport.raw.length === 0) {',
+    ],
     [node, '^4: .*QE_REPORT_SIGNATURE'],
   ),
   one(
     4,
     'the attestation key’s binding',
-    [VERIFY, '  requireQeReportBinding(quote);\n', ''],
+    [INTEL_RULES, 'if (!bytesEqual(qeReport.reportData, expected)) {', 'if (expected.length === 0) {'],
     [node, '^4: .*QE_REPORT_BINDING'],
   ),
   one(
     4,
     'the quote’s signature',
-    [VERIFY, '  requireQuoteSignature(quote);\n', ''],
+    [INTEL_RULES, '  requireQuoteSignature(quote, attestationKey);\n', ''],
     [node, '^4: .*QUOTE_SIGNATURE'],
   ),
   one(
     4,
+    'the TCB’s status',
+    [POLICY, '  requireStatus(finding, policy, now);\n', ''],
+    [node, '^4: .*TCB_STATUS_NOT_ACCEPTED'],
+  ),
+  one(
+    4,
     'the debug and migration bits',
-    [VERIFY, '  requireProtectedTd(quote.body.tdAttributes);\n', ''],
+    [POLICY, '  requireAttributes(finding.quote.body, policy);\n', ''],
     [node, '^4: .*TD_(DEBUG|MIGRATABLE)'],
   ),
   one(
     4,
     'RTMR3',
-    [VERIFY, '  requireRtmr3(quote.body.rtmr3, expected.rtmr3);\n', ''],
+    [VERIFY, '  requireRtmr3(body.rtmr3, expected.rtmr3);\n', ''],
     [node, '^4: .*RTMR3_MISMATCH'],
   ),
   one(
     4,
     'the report data',
-    [VERIFY, '  requireReportData(quote.body.reportData, expected.reportData);\n', ''],
+    [VERIFY, '  requireReportData(body.reportData, expected.reportData);\n', ''],
     [node, '^4: .*REPORT_DATA_MISMATCH'],
   ),
   one(
@@ -278,7 +314,7 @@ export const mutations: readonly Mutation[] = [
   one(
     6,
     'a request’s end',
-    [CONTRACT, '        if (_isExpired(slot, epoch)) revert RequestExpired(requestHash);\n', ''],
+    [CONTRACT, 'if (_isExpired(slot, epoch)) revert', 'if (slot == 1 && _isExpired(slot, epoch)) revert'],
     [contract, '^6: an onboarding is'],
   ),
   one(
@@ -396,7 +432,7 @@ export const mutations: readonly Mutation[] = [
   one(
     8,
     'the read-only mount',
-    [INIT, 'erofs -o ro,nodev /dev/mapper/root', 'erofs -o nodev /dev/mapper/root'],
+    [INIT, 'erofs -o ro,nodev /dev/dm-0', 'erofs -o nodev /dev/dm-0'],
     [machine, '^8: the root'],
   ),
   one(
@@ -484,10 +520,23 @@ export const mutations: readonly Mutation[] = [
   // 11: a missing LUKS header meant "format"
   one(
     11,
-    'formatting only what is blank',
+    'opening a disk of ours when `create` is asked for',
     [DISK, 'const format = isBlank(start) && options.mayCreate;', 'const format = options.mayCreate;'],
-    [disk, '^11: .create. formats'],
+    [disk, '^11: a disk of ours'],
   ),
+  {
+    point: 11,
+    removes: 'formatting only what is blank',
+    edits: [
+      {
+        file: DISK,
+        find: 'const format = isBlank(start) && options.mayCreate;',
+        replace: 'const format = options.mayCreate;',
+      },
+      { file: DISK, find: 'if (!isBlank(start) || !options.mayCreate)', replace: 'if (!options.mayCreate)' },
+    ],
+    test: { file: disk, name: '^11: .create. formats' },
+  },
   {
     point: 11,
     removes: 'formatting only when told to',

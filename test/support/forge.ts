@@ -5,19 +5,21 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expectedRequestLog, replay } from '../../lib/attestation/event-log.ts';
-import { encodePem } from '../../lib/attestation/pem.ts';
 import { parseQuote, quoteHash } from '../../lib/attestation/quote.ts';
 import {
   authorityExtensions,
   issue,
-  pckExtensions,
+  SIMULATED_PLATFORM_CA,
   simulatedKey,
+  simulatedPckCertificate,
 } from '../../lib/attestation/simulated-certificates.ts';
 import { measurementOf } from '../../lib/attestation/simulated-measurement.ts';
 import {
   createSimulatedPlatform,
+  type SimulatedPlatformOptions,
   type SimulatedQuoteRequest,
   sgxExtensionOf,
+  simulatedPckKey,
 } from '../../lib/attestation/simulated-platform.ts';
 import { SIMULATED_ROLES } from '../../lib/attestation/simulated-roles.ts';
 import { fromHex, sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
@@ -39,8 +41,8 @@ import { registersOf, type TestNetwork } from './network.ts';
 export interface Lies {
   /** Boots another image. */
   image?: string;
-  /** Runs on another platform. */
-  ppid?: Uint8Array;
+  /** Runs on another platform, or on one that differs from the usual one. */
+  platform?: Partial<SimulatedPlatformOptions>;
   debug?: boolean;
   tdAttributes?: Uint8Array;
   /** RTMR3 in place of the replay of flavour and config. */
@@ -89,7 +91,7 @@ export async function forgeRequest(network: TestNetwork, lies: Lies = {}): Promi
     ...(lies.debug === undefined ? {} : { debug: lies.debug }),
     ...(lies.tdAttributes === undefined ? {} : { tdAttributes: lies.tdAttributes }),
   };
-  const honest = createSimulatedPlatform({ ppid: lies.ppid ?? ppidOf(network) }).signQuote(request);
+  const honest = createSimulatedPlatform({ ppid: ppidOf(network), ...lies.platform }).signQuote(request);
   const quote = lies.quote?.(honest) ?? honest;
   const unsigned: RequestMessage = {
     type: 'request',
@@ -181,13 +183,12 @@ export async function forgeAnswer(
 }
 
 /**
- * The same quote under certificates of one's own making: same names, same roles, same extensions and the same leaf key,
- * but issued by a root that nobody trusts.
+ * A PCK chain of one's own making for the platform with this PPID, DER: same names, same roles, same extensions and the
+ * same leaf key, but issued by a root that nobody trusts.
  */
-export function underOwnRoot(quote: Uint8Array, ppid: Uint8Array): Uint8Array {
+export function ownChain(ppid: Uint8Array): Uint8Array[] {
   const rootKey = simulatedKey(utf8('a root of one’s own'));
   const authorityKey = simulatedKey(utf8('an authority of one’s own'));
-  const authority = 'Dstack Simulated PCK Platform CA';
   const root = issue({
     subject: SIMULATED_ROLES.root,
     publicKey: rootKey.publicKey,
@@ -196,20 +197,14 @@ export function underOwnRoot(quote: Uint8Array, ppid: Uint8Array): Uint8Array {
     extensions: authorityExtensions(1),
   });
   const intermediate = issue({
-    subject: authority,
+    subject: SIMULATED_PLATFORM_CA,
     publicKey: authorityKey.publicKey,
     issuer: SIMULATED_ROLES.root,
     issuerKey: rootKey,
     extensions: authorityExtensions(0),
   });
-  const leaf = issue({
-    subject: SIMULATED_ROLES.leaf,
-    publicKey: simulatedKey(utf8('pck'), ppid).publicKey,
-    issuer: authority,
-    issuerKey: authorityKey,
-    extensions: pckExtensions(sgxExtensionOf(ppid)),
-  });
-  return withChain(quote, Buffer.from([leaf, intermediate, root].map(encodePem).join('')));
+  const leaf = simulatedPckCertificate(simulatedPckKey(ppid).publicKey, sgxExtensionOf(ppid), authorityKey);
+  return [leaf, intermediate, root];
 }
 
 /** The same statement signed by an attestation key that no quoting enclave vouched for. */
@@ -220,20 +215,6 @@ export function byOwnAttestationKey(quote: Uint8Array): Uint8Array {
   out.set(key.sign(signedBytes, 'r-s'), signature.byteOffset - quote.byteOffset);
   out.set(key.publicKey, attestationKey.byteOffset - quote.byteOffset);
   return out;
-}
-
-/** Puts another PEM chain into a quote; three lengths enclose it (signature data, type 6, type 5). */
-function withChain(quote: Uint8Array, chain: Buffer): Uint8Array {
-  const { signedBytes, certification } = parseQuote(quote);
-  const pckChain = certification.data;
-  const at = pckChain.byteOffset - quote.byteOffset;
-  const out = Buffer.concat([quote.subarray(0, at), chain]);
-  const grown = chain.length - pckChain.length;
-  const signatureData = signedBytes.length;
-  for (const offset of [signatureData, signatureData + 4 + 64 + 64 + 2, at - 4]) {
-    out.writeUInt32LE(out.readUInt32LE(offset) + grown, offset);
-  }
-  return new Uint8Array(out);
 }
 
 /** SHA-256 of some text: a recognisable secret. */

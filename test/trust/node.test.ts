@@ -13,6 +13,7 @@ import { p256 } from '@noble/curves/nist.js';
 import { afterAll, expect, test } from 'vitest';
 import { onboarder } from '../../guest/replicator/onboard.ts';
 import { expectedJoinedLog, replay } from '../../lib/attestation/event-log.ts';
+import { REVOKED_PPID } from '../../lib/attestation/simulated-collateral.ts';
 import { serveUnix } from '../../lib/framework/unix-http.ts';
 import { fromHex, sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { appKey, diskKey, networkKey, tlsKey } from '../../lib/protocol/keys.ts';
@@ -29,9 +30,9 @@ import {
   forgeBootstrap,
   forgeRequest,
   type Lies,
+  ownChain,
   ppidOf,
   secretOf,
-  underOwnRoot,
 } from '../support/forge.ts';
 import {
   eventually,
@@ -239,21 +240,26 @@ test('3: a new node takes only the answer that the contract recorded, and only i
 
 // ------------------------------------------------------------------------------------------------ 4
 
-const platform = (n: number): Uint8Array => new Uint8Array(16).fill(n);
 const lies: [string, string, (network: TestNetwork) => Lies][] = [
   ['a debug TD', 'TD_DEBUG', () => ({ debug: true })],
+  [
+    'a platform with old microcode',
+    'TCB_STATUS_NOT_ACCEPTED',
+    () => ({ platform: { sgx: { components: new Array(16).fill(0) } } }),
+  ],
   ['a TD that its host may migrate', 'TD_MIGRATABLE', () => ({ tdAttributes: fromHex('0000003000000000') })],
   [
     'a root of the host’s own',
     'PCK_CHAIN_ROOT',
-    (network) => ({ quote: (quote) => underOwnRoot(quote, ppidOf(network)) }),
+    (network) => ({ platform: { chain: ownChain(ppidOf(network)) } }),
   ],
-  // Fields that nothing else compares (TEE_TCB_SVN, the QE's CPUSVN): only the signatures stand in the way.
-  ['a changed body', 'QUOTE_SIGNATURE', () => ({ quote: (quote) => changed(quote, 48) })],
+  // Fields that nothing else compares (MRCONFIGID, the QE's CPUSVN): only the signatures stand in the way.
+  ['a changed body', 'QUOTE_SIGNATURE', () => ({ quote: (quote) => changed(quote, 232) })],
   ['a changed QE report', 'QE_REPORT_SIGNATURE', () => ({ quote: (quote) => changed(quote, 632 + 138) })],
   ['an attestation key of the host’s own', 'QE_REPORT_BINDING', () => ({ quote: byOwnAttestationKey })],
+  ['a platform that Intel revoked', 'PCK_REVOKED', () => ({ platform: { ppid: REVOKED_PPID } })],
   ['another image', 'MEASUREMENT_NOT_ALLOWED', () => ({ image: 'one that leaks' })],
-  ['another platform', 'PLATFORM_NOT_ALLOWED', () => ({ ppid: platform(7) })],
+  ['another platform', 'PLATFORM_NOT_ALLOWED', () => ({ platform: { ppid: new Uint8Array(16).fill(7) } })],
   [
     'a machine that has joined already, where apps run',
     'RTMR3_MISMATCH',

@@ -268,6 +268,11 @@ describe('a node on a clock of the test’s own', () => {
     const joined = await node.joined;
     const asking = nodeHere();
     await reached(asking, 'requesting');
+    // Answered, and the answer withheld: when two minutes have passed it needs a new quote.
+    const asked = await asking.request();
+    await network.register(asked);
+    await network.postOnboard(await forgeAnswer(network, asked, SECRET));
+    expect(await asking.request()).toEqual(asked);
     const { message } = await forgeRequest(network);
     await network.register(message);
     const run = join(files.directory, 'here');
@@ -297,7 +302,7 @@ describe('a node on a clock of the test’s own', () => {
 
     await network.confirm();
     expect(await node.onboard(message)).toMatchObject({ node: message.node });
-    expect(await asking.request()).toMatchObject({ type: 'request' });
+    expect((await asking.request()).quoteHash).not.toBe(asked.quoteHash);
     await eventually(async () => node.status().code === undefined, 'the reason to go');
     expect((await attest()).signature).toHaveLength(130);
     for (const server of servers) server.close();
