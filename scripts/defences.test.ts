@@ -11,10 +11,9 @@ test('each of the thirteen points has a defence in the table, and a test of its 
 });
 
 test.each(mutations.map((mutation) => [mutation.point, mutation.removes, mutation] as const))(
-  '%d: %s: the text to remove is there, once, and the page has its row',
-  (_, removes, { edits, test: { file } }) => {
+  '%d: %s: the text to remove is there, once',
+  (_, __, { edits, test: { file } }) => {
     for (const edit of edits) expect(read(edit.file).split(edit.find).length - 1, edit.find).toBe(1);
     expect(read(file).length).toBeGreaterThan(0);
-    expect(read('docs/defences.md')).toContain(`| ${removes} |`);
   },
 );
