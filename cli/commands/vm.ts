@@ -30,7 +30,15 @@ const run: Command = {
     });
     const { pid, ports, consoleLog, platformId, accelerator } = vm;
     console.log(
-      JSON.stringify({ msg: 'VM runs', pid, ports, consoleLog, platform: platformId, accelerator }),
+      JSON.stringify({
+        msg: 'VM runs',
+        time: Date.now(),
+        pid,
+        ports,
+        consoleLog,
+        platform: platformId,
+        accelerator,
+      }),
     );
     const ended = await Promise.race([vm.exited, untilStopped().then(() => undefined)]);
     if (ended === undefined) await vm.stop();
