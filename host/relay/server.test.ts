@@ -1,0 +1,54 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { Metrics } from './metrics.ts';
+import { Records } from './records.ts';
+import { adminServer } from './server.ts';
+
+test('an open connection that asks nothing does not hold up the end', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'server-test-'));
+  const app = adminServer({
+    records: new Records(folder),
+    metrics: new Metrics(),
+    measure: () => {},
+    status: () => ({}),
+    unhealthy: () => undefined,
+    log: { warn: () => {} },
+  });
+  try {
+    await app.listen({ host: '127.0.0.1', port: 0 });
+    const { port } = app.server.address() as { port: number };
+    const socket = connect(port, '127.0.0.1');
+    await once(socket, 'connect');
+    // It is cut off; how, is no matter.
+    socket.on('error', () => {});
+    const cut = new Promise((resolve) => socket.once('close', resolve));
+    socket.write('GET /healthz HTTP/1.1\r\nHost: x');
+    const begin = performance.now();
+    await Promise.all([app.close(), cut]);
+    expect(performance.now() - begin).toBeLessThan(5_000);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('a network.json is kept byte for byte under its hash, and served; other names are not', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'server-test-'));
+  try {
+    const records = new Records(folder);
+    const bytes = Buffer.from('{ "odd":   "spacing, no newline" }');
+    const path = records.keepConfig(bytes);
+    const name = path.split('/').at(-1)!;
+    expect(name).toBe('config-6c6ebf7574864c4054816d5047999ac4300ac6416631e791842ea6410296ca94.json');
+    expect(records.read(name)).toBe(bytes.toString());
+    expect(records.list('config-')).toEqual([name]);
+    for (const other of ['config-00.json', `../${name}`, `${name}.new`, 'relay.sqlite']) {
+      expect(records.read(other)).toBeUndefined();
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
