@@ -11,7 +11,7 @@ if ! command -v tmux >/dev/null; then
   "${sudo[@]}" apt-get update -q
   "${sudo[@]}" apt-get install -q -y --no-install-recommends tmux
 fi
-if tmux has-session -t dstack 2>/dev/null; then
+if tmux has-session -t =dstack 2>/dev/null; then
   echo 'tmuxdemo.sh: a session named dstack runs already: tmux attach -t dstack' >&2
   exit 1
 fi
@@ -23,10 +23,15 @@ node scripts/demo.mjs --set-up-only
 follow() { printf 'exec tail -n +1 -F %s 2>/dev/null' "$*"; }
 mkdir -p "$state"
 
-tmux new-session -d -s dstack -x 200 -y 50 -n network "npm run demo; exec bash"
-tmux split-window -t dstack:network -h "$(follow "$state/relay-a.log" "$state/relay-b.log")"
-tmux split-window -t dstack:network.0 -v "$(follow "$state/chain.log")"
-tmux split-window -t dstack:network.2 -v "$(follow "$state/a/vm/console.log" "$state/b/vm/console.log")"
-tmux select-pane -t dstack:network.0
-if [ -t 1 ]; then exec tmux attach -t dstack; fi
+# Panes by their ids: where numbering begins is up to the user's own settings.
+demo=$(tmux new-session -d -P -F '#{pane_id}' -s dstack -x 200 -y 50 -n network "npm run demo; exec bash")
+relays=$(tmux split-window -P -F '#{pane_id}' -t "$demo" -h "$(follow "$state/relay-a.log" "$state/relay-b.log")")
+tmux split-window -t "$demo" -v "$(follow "$state/chain.log")"
+tmux split-window -t "$relays" -v "$(follow "$state/a/vm/console.log" "$state/b/vm/console.log")"
+tmux select-pane -t "$demo"
+# A terminal inside tmux can't attach another one, but switch to it.
+if [ -t 1 ]; then
+  if [ -n "${TMUX:-}" ]; then exec tmux switch-client -t =dstack; fi
+  exec tmux attach -t =dstack
+fi
 echo 'the demo runs in the tmux session dstack: tmux attach -t dstack'

@@ -180,6 +180,8 @@ test('two relays bring a second node into the network, with one transaction for 
   expect(records[1]).toContain(toHex(requestOf(request).hash));
   expect((await fetch(`${second.gossipUrl}/v1/records/..%2f..%2frelay.sqlite`)).status).toBe(404);
 
+  // The node may have its answer a moment before the relay has seen the receipt.
+  await until('the receipt', () => second.status().transactions.every(({ state }) => state !== 'sent'));
   const metrics = await (await fetch(`${second.adminUrl}/metrics`)).text();
   expect(metrics).toMatch(/^dstack_relay_node_joined 1$/m);
   expect(metrics).toMatch(/^dstack_relay_transactions_sent_total\{kind="register"\} 1$/m);
