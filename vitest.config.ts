@@ -14,12 +14,11 @@ export default defineConfig({
       },
       {
         // Two machines that share two cores: nothing else runs beside them.
-        test: {
-          name: 'vm',
-          include: ['test/vm/**/*.vm.test.ts'],
-          testTimeout: 300_000,
-          fileParallelism: false,
-        },
+        test: { name: 'vm', include: ['test/vm/network.vm.test.ts'], testTimeout: 300_000 },
+      },
+      {
+        // By hand, `npm run test:disk`: a boot of its own, and minutes of bad blocks.
+        test: { name: 'disk', include: ['test/vm/disk.vm.test.ts'] },
       },
     ],
   },
