@@ -2,6 +2,7 @@
 import { DstackError } from '../lib/protocol/errors.ts';
 import { type Command, helpOf, readArguments, UsageError } from './command.ts';
 import { appCommands } from './commands/app.ts';
+import { auditCommands } from './commands/audit.ts';
 import { networkCommands } from './commands/network.ts';
 import { nodeCommands } from './commands/node.ts';
 import { quoteCommands } from './commands/quote.ts';
@@ -13,6 +14,7 @@ const commands: readonly Command[] = [
   ...appCommands,
   ...nodeCommands,
   ...quoteCommands,
+  ...auditCommands,
   ...relayCommands,
   ...vmCommands,
 ];

@@ -17,9 +17,9 @@ import {
   parseNetworkConfig,
 } from '../../lib/protocol/network-config.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
+import { download } from '../download.ts';
 import type { Reason } from './narrator.ts';
 
-const TIMEOUT_MS = 10_000;
 /** A peer that lists more configs of one network than this is not asked for the rest. */
 const MAX_CONFIGS = 32;
 const LIST_MAX_BYTES = 256 * 1024;
@@ -54,7 +54,7 @@ export async function findNetworkFile(options: NetworkFileOptions): Promise<Netw
   const { source, volume, peers } = options;
   if (source !== undefined) {
     const bytes = /^https?:\/\//.test(source)
-      ? await download(source, CONFIG_MAX_BYTES)
+      ? await download(source, CONFIG_MAX_BYTES, 'NETWORK_JSON_FETCH')
       : await given(source);
     return accepted(bytes, source, options);
   }
@@ -122,7 +122,7 @@ async function fromPeers(options: NetworkFileOptions): Promise<NetworkFile | Rea
 
 /** What one peer has that this network allows now. What it lists beyond that is passed over. */
 async function ofPeer(peer: string, options: NetworkFileOptions): Promise<NetworkFile[]> {
-  const listed = await download(`${peer}/v1/records?after=config-`, LIST_MAX_BYTES);
+  const listed = await download(`${peer}/v1/records?after=config-`, LIST_MAX_BYTES, 'NETWORK_JSON_FETCH');
   const { records } = parseJson(
     ListSchema,
     new TextDecoder().decode(listed),
@@ -135,7 +135,7 @@ async function ofPeer(peer: string, options: NetworkFileOptions): Promise<Networ
     .filter((name) => /^config-[0-9a-f]{64}\.json$/.test(name))
     .slice(0, MAX_CONFIGS)) {
     const url = `${peer}/v1/records/${name}`;
-    const bytes = await download(url, CONFIG_MAX_BYTES);
+    const bytes = await download(url, CONFIG_MAX_BYTES, 'NETWORK_JSON_FETCH');
     if (configRecord(toHex(configHash(bytes))) !== name) {
       throw new DstackError('NETWORK_JSON_FETCH', `what it serves as ${name} has another hash`);
     }
@@ -168,25 +168,4 @@ async function given(path: string): Promise<Uint8Array> {
 function absent(error: NodeJS.ErrnoException): undefined {
   if (error.code !== 'ENOENT') throw error;
   return undefined;
-}
-
-/** The raw bytes: a parser in between would not give back what was hashed. @throws NETWORK_JSON_FETCH */
-async function download(url: string, maxBytes: number): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  try {
-    const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS) });
-    if (!response.ok) throw new DstackError('NETWORK_JSON_FETCH', `${url} answers HTTP ${response.status}`);
-    for await (const chunk of response.body ?? []) {
-      size += chunk.length;
-      if (size > maxBytes)
-        throw new DstackError('NETWORK_JSON_FETCH', `${url} answers with more than ${maxBytes} bytes`);
-      chunks.push(chunk);
-    }
-  } catch (cause) {
-    if (cause instanceof DstackError) throw cause;
-    const { message, cause: inner } = cause as Error & { cause?: { code?: string } };
-    throw new DstackError('NETWORK_JSON_FETCH', `no reply from ${url}: ${inner?.code ?? message}`, { cause });
-  }
-  return Buffer.concat(chunks);
 }

@@ -1,0 +1,199 @@
+/**
+ * One node's evidence, judged again as its onboarder (or the owner, for the first node) had to judge it: the same
+ * verifier, at the block's time, with the collateral that was kept with it. Several versions of a record may have been
+ * found; one that holds is enough.
+ */
+
+import { expectedRequestLog, replay } from '../../lib/attestation/event-log.ts';
+import type { Policy } from '../../lib/attestation/policy.ts';
+import type { Step } from '../../lib/attestation/trace.ts';
+import { trustRootOf } from '../../lib/attestation/trust-roots.ts';
+import { verifyQuote } from '../../lib/attestation/verify.ts';
+import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import type { Flavour } from '../../lib/protocol/network-config.ts';
+import {
+  type AnswerMessage,
+  type BootstrapPackage,
+  type RequestMessage,
+  requestOf,
+} from '../../lib/protocol/onboarding-messages.ts';
+import { bootstrapReportData, registerReportData } from '../../lib/protocol/report-data.ts';
+import { answerHash } from '../../lib/protocol/sealing.ts';
+import { recover } from '../../lib/protocol/secp256k1.ts';
+import { bootstrapDigest, type Domain, onboardDigest, requestDigest } from '../../lib/protocol/typed-data.ts';
+
+/** What the public files prove of one node. */
+export type Proof =
+  | { readonly is: 'verified'; readonly steps: readonly Step[] }
+  | { readonly is: 'missing'; readonly code: string; readonly message: string }
+  | { readonly is: 'refused'; readonly code: string; readonly message: string };
+
+export interface Circumstances {
+  readonly network: Domain;
+  /** Whose trust root and RTMR3 events to judge by: the auditor says it, no record does. */
+  readonly flavour: Flavour;
+  /** Of the block that let the node in, Unix seconds. */
+  readonly time: number;
+  /** The contract's TCB policy at that time. */
+  readonly policy: Policy;
+}
+
+/** What the chain says of the node; hex without 0x, addresses with. */
+export interface Claimed {
+  readonly measurement: string;
+  readonly platform: string;
+}
+
+export interface BootstrapClaim extends Claimed {
+  readonly networkKey: string;
+  readonly config: string;
+  readonly quoteHash: string;
+  readonly epoch: number;
+  readonly blockHash: string;
+}
+
+/** @param versions every bootstrap package that was found with this quote hash */
+export function proveBootstrap(
+  versions: readonly BootstrapPackage[],
+  claim: BootstrapClaim,
+  circumstances: Circumstances,
+): Proof {
+  return firstThatHolds(
+    versions,
+    'BOOTSTRAP_RECORD_MISSING',
+    `bootstrap package of ${claim.networkKey}`,
+    (message) => {
+      requireSame('network key', message.networkKey.toLowerCase(), claim.networkKey.toLowerCase());
+      requireSame('config', message.config, claim.config);
+      requireSame('block hash', message.blockHash, claim.blockHash);
+      requireSame('epoch', message.epoch, claim.epoch);
+      const { network } = circumstances;
+      const config = fromHex(message.config, 32);
+      const blockHash = fromHex(message.blockHash, 32);
+      const { networkKey, epoch } = message;
+      const reportData = bootstrapReportData({ ...network, networkKey, config, epoch, blockHash });
+      const steps = judge(message, reportData, claim, circumstances);
+      const digest = bootstrapDigest(network, {
+        ...message,
+        config,
+        blockHash,
+        measurement: fromHex(message.measurement, 32),
+        platform: fromHex(message.platform, 32),
+        quoteHash: fromHex(message.quoteHash, 32),
+      });
+      requireSigner(digest, message, networkKey);
+      return steps;
+    },
+  );
+}
+
+/** @param versions every request that was found with this request hash, which `requestHash` binds to the chain's */
+export function proveRequest(
+  versions: readonly RequestMessage[],
+  requestHash: string,
+  claim: Claimed,
+  circumstances: Circumstances,
+): Proof {
+  return firstThatHolds(versions, 'REQUEST_RECORD_MISSING', `request ${requestHash}`, (message) => {
+    const { network } = circumstances;
+    const reportData = registerReportData({
+      ...network,
+      node: message.node,
+      kemPublicKey: fromHex(message.kemPublicKey),
+      config: fromHex(message.config, 32),
+      epoch: message.epoch,
+      blockHash: fromHex(message.blockHash, 32),
+    });
+    const steps = judge(message, reportData, claim, circumstances);
+    requireSigner(requestDigest(network, requestOf(message).hash), message, message.node);
+    return steps;
+  });
+}
+
+/**
+ * Whether an answer that was found is the one that the contract recorded, signed by the network key.
+ * @param recorded the contract's answer hash: the top 248 bits, hex
+ */
+export function proveAnswer(
+  versions: readonly AnswerMessage[],
+  requestHash: string,
+  recorded: string,
+  networkKey: string,
+  network: Domain,
+): Proof {
+  return firstThatHolds(versions, 'ANSWER_RECORD_MISSING', `answer to ${requestHash}`, (message) => {
+    const hash = answerHash(fromHex(message.sealed));
+    requireSame('top 248 bits of the answer hash', toHex(hash).slice(0, 62), recorded.slice(0, 62));
+    const digest = onboardDigest(network, {
+      node: message.node,
+      requestHash: fromHex(message.requestHash, 32),
+      measurement: fromHex(message.measurement, 32),
+      config: fromHex(message.config, 32),
+      platform: fromHex(message.platform, 32),
+      answerHash: hash,
+    });
+    requireSigner(digest, message, networkKey);
+    return [];
+  });
+}
+
+function judge(
+  message: { quote: string; quoteHash: string; config: string },
+  reportData: Uint8Array,
+  claim: Claimed,
+  { flavour, time, policy }: Circumstances,
+): readonly Step[] {
+  const { evidence, steps } = verifyQuote(fromHex(message.quote), {
+    trustRoot: trustRootOf(flavour),
+    now: new Date(time * 1000),
+    policy,
+    rtmr3: replay(expectedRequestLog(flavour, fromHex(message.config, 32))),
+    reportData,
+    measurement: fromHex(claim.measurement, 32),
+  });
+  requireSame('platform of the quote', toHex(evidence.platform), claim.platform);
+  requireSame('quote hash', toHex(evidence.quoteHash), message.quoteHash);
+  return steps;
+}
+
+function firstThatHolds<T>(
+  versions: readonly T[],
+  missing: string,
+  what: string,
+  prove: (version: T) => readonly Step[],
+): Proof {
+  let refusal: Proof = {
+    is: 'missing',
+    code: missing,
+    message: `no record has the ${what}: give more --records`,
+  };
+  for (const version of versions) {
+    try {
+      return { is: 'verified', steps: prove(version) };
+    } catch (error) {
+      if (!(error instanceof DstackError)) throw error;
+      refusal = { is: 'refused', code: codeOf(error), message: error.message };
+    }
+  }
+  return refusal;
+}
+
+function requireSame(what: string, found: string | number, claimed: string | number): void {
+  if (found === claimed) return;
+  throw new DstackError(
+    'RECORD_CONTRADICTS_CHAIN',
+    `the record's ${what} is ${found}, the chain has ${claimed}`,
+  );
+}
+
+function requireSigner(
+  digest: Uint8Array,
+  message: { signature: { r: string; vs: string } },
+  signer: string,
+): void {
+  const actual = recover(digest, fromHex(message.signature.r, 32), fromHex(message.signature.vs, 32));
+  if (actual.toLowerCase() !== signer.toLowerCase()) {
+    throw new DstackError('RECORD_SIGNATURE', `the record is signed by ${actual}, not by ${signer}`);
+  }
+}

@@ -1,0 +1,243 @@
+/**
+ * The network's life as the chain has it: every event of the contract since its deployment, in order, each with its
+ * block's time. Endpoints are not trusted one by one: all that are given must say the same, to the byte. What all of
+ * them hide together can still show up where the replay is compared with the contract's state and with the records.
+ */
+import { getAddress, getCreateAddress } from 'ethers';
+import { type Static, type TSchema, Type } from 'typebox';
+import { networkBytecode } from '../../contracts/bindings.ts';
+import type { Head } from '../../lib/framework/chain-client.ts';
+import { type RpcEndpoint, RpcRefusal, rpcEndpoint } from '../../lib/framework/json-rpc.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { type NetworkEvent, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
+import { Address, Word0x } from '../../lib/protocol/schema.ts';
+
+/** One event. `time` is its block's timestamp in Unix seconds. */
+export interface Entry {
+  readonly block: number;
+  readonly time: number;
+  /** Its place in the block. */
+  readonly index: number;
+  /** The hash of the transaction that caused it, 0x-prefixed. */
+  readonly transaction: string;
+  readonly event: NetworkEvent;
+}
+
+export interface History {
+  readonly entries: readonly Entry[];
+  /** What the contract was deployed with, as far as its creation shows it. */
+  readonly deployment: Deployment;
+}
+
+/** Whether the code behind the address is contracts/Network.sol as this tree compiles it. */
+export type Deployment =
+  | { readonly genuine: true; readonly transaction: string }
+  | { readonly genuine: false; readonly reason: string };
+
+const Quantity = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,13})$', maxLength: 16 });
+const Data = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 1024 * 1024 });
+const LogSchema = Type.Object({
+  address: Address,
+  topics: Type.Array(Word0x, { maxItems: 4 }),
+  data: Data,
+  blockNumber: Quantity,
+  blockHash: Word0x,
+  transactionHash: Word0x,
+  logIndex: Quantity,
+});
+const LogsSchema = Type.Array(LogSchema, { maxItems: 100_000 });
+const HeaderSchema = Type.Object({ number: Quantity, hash: Word0x, timestamp: Quantity });
+const TransactionSchema = Type.Object({
+  from: Address,
+  to: Type.Union([Address, Type.Null()]),
+  nonce: Quantity,
+  input: Data,
+});
+type Log = Static<typeof LogSchema>;
+
+/** Blocks asked for at once: grown while the endpoints take it, halved when they refuse. */
+const FIRST_RANGE = 10_000;
+const LONGEST_RANGE = 100_000;
+const TIMEOUT_MS = 30_000;
+const MAX_REPLY_BYTES = 32 * 1024 * 1024;
+
+export interface HistoryOptions {
+  /** JSON-RPC endpoints; all must agree. */
+  readonly endpoints: readonly string[];
+  readonly contract: string;
+  /** The first block to read; the deployment must not be before it. */
+  readonly from: number;
+  readonly head: Head;
+  /** Told the last block read so far. */
+  readonly onProgress?: (block: number) => void;
+}
+
+/** @throws CHAIN_DISAGREES, AUDIT_NO_HISTORY, CONTRACT_DATA_INVALID, RPC_* */
+export async function readHistory(options: HistoryOptions): Promise<History> {
+  const all = options.endpoints.map((url) =>
+    rpcEndpoint(url, { timeout: TIMEOUT_MS, maxReplyBytes: MAX_REPLY_BYTES }),
+  );
+  const logs = await readLogs(all, options);
+  const entries = await entriesOf(all, logs, options.contract);
+  const [first] = entries;
+  if (first === undefined) {
+    throw new DstackError(
+      'AUDIT_NO_HISTORY',
+      `${options.contract} has no event from block ${options.from} to ${options.head.number}: is the address right, and --from not after its deployment?`,
+    );
+  }
+  return { entries, deployment: await deploymentOf(all, first, options.contract) };
+}
+
+async function readLogs(all: readonly RpcEndpoint[], options: HistoryOptions): Promise<Log[]> {
+  const { contract, head } = options;
+  const logs: Log[] = [];
+  let range = FIRST_RANGE;
+  for (let from = options.from; from <= head.number; ) {
+    const to = Math.min(head.number, from + range - 1);
+    const filter = { address: contract, fromBlock: hex(from), toBlock: hex(to) };
+    try {
+      logs.push(...(await unanimous(all, LogsSchema, 'eth_getLogs', [filter], pickLogs)));
+    } catch (error) {
+      const tooMuch = error instanceof RpcRefusal || codeOf(error) === 'RPC_TOO_LARGE';
+      if (!tooMuch || range === 1) throw error;
+      range = Math.max(1, Math.floor(range / 4));
+      continue;
+    }
+    from = to + 1;
+    range = Math.min(LONGEST_RANGE, range * 2);
+    options.onProgress?.(to);
+  }
+  return logs;
+}
+
+async function entriesOf(
+  all: readonly RpcEndpoint[],
+  logs: readonly Log[],
+  contract: string,
+): Promise<Entry[]> {
+  const times = new Map<string, number>();
+  const entries: Entry[] = [];
+  let [lastBlock, lastIndex] = [-1, -1];
+  for (const log of logs) {
+    const [block, index] = [Number(log.blockNumber), Number(log.logIndex)];
+    const inOrder = block > lastBlock || (block === lastBlock && index > lastIndex);
+    if (!inOrder || log.address.toLowerCase() !== contract.toLowerCase()) {
+      throw new DstackError('AUDIT_LOGS', `the endpoints' logs are out of order or not of ${contract}`);
+    }
+    [lastBlock, lastIndex] = [block, index];
+    const time = times.get(log.blockHash) ?? (await timeOf(all, log));
+    times.set(log.blockHash, time);
+    const event = parseNetworkEvent(log);
+    if (event === undefined) {
+      throw new DstackError(
+        'AUDIT_UNKNOWN_EVENT',
+        `block ${block} has an event ${log.topics[0] ?? 'without a name'} of ${contract} that contracts/Network.sol does not have: it is another contract`,
+      );
+    }
+    entries.push({ block, time, index, transaction: log.transactionHash, event });
+  }
+  return entries;
+}
+
+async function timeOf(all: readonly RpcEndpoint[], log: Log): Promise<number> {
+  const header = await unanimous(
+    all,
+    HeaderSchema,
+    'eth_getBlockByNumber',
+    [log.blockNumber, false],
+    pickHeader,
+  );
+  if (header.hash !== log.blockHash) {
+    throw new DstackError(
+      'AUDIT_LOGS',
+      `a log claims to be in block ${log.blockHash}, the chain has ${header.hash} at that height: the chain may have reorganised, try again`,
+    );
+  }
+  return Number(header.timestamp);
+}
+
+/** A creation transaction whose code is ours, and whose sender and nonce give this very address, can't have made other code. */
+async function deploymentOf(
+  all: readonly RpcEndpoint[],
+  first: Entry,
+  contract: string,
+): Promise<Deployment> {
+  const { event, transaction } = first;
+  if (event.name !== 'OwnershipTransferred' || BigInt(event.previousOwner) !== 0n) {
+    return {
+      genuine: false,
+      reason: `the first event is ${event.name}, not the deployment's: --from is too late`,
+    };
+  }
+  const made = await unanimous(
+    all,
+    TransactionSchema,
+    'eth_getTransactionByHash',
+    [transaction],
+    pickTransaction,
+  );
+  if (made.to !== null) {
+    return {
+      genuine: false,
+      reason: 'it was deployed by another contract, whose code this audit does not read',
+    };
+  }
+  if (getCreateAddress({ from: made.from, nonce: BigInt(made.nonce) }) !== getAddress(contract)) {
+    return { genuine: false, reason: `transaction ${transaction} created another address` };
+  }
+  if (!made.input.startsWith(networkBytecode)) {
+    return {
+      genuine: false,
+      reason: 'its creation code is not what contracts/Network.sol compiles to in this tree',
+    };
+  }
+  return { genuine: true, transaction };
+}
+
+const pickHeader = ({ number, hash, timestamp }: Static<typeof HeaderSchema>) => ({
+  number,
+  hash,
+  timestamp,
+});
+const pickTransaction = ({ from, to, nonce, input }: Static<typeof TransactionSchema>) => ({
+  from,
+  to,
+  nonce,
+  input,
+});
+const pickLogs = (logs: Static<typeof LogsSchema>): Static<typeof LogsSchema> =>
+  logs.map(({ address, topics, data, blockNumber, blockHash, transactionHash, logIndex }) => ({
+    address: address.toLowerCase(),
+    topics,
+    data,
+    blockNumber,
+    blockHash,
+    transactionHash,
+    logIndex,
+  }));
+
+/**
+ * Asks every endpoint; what it says beyond the schema's fields is left out before comparing.
+ * @throws CHAIN_DISAGREES naming the first endpoint that says something else
+ */
+async function unanimous<T extends TSchema>(
+  all: readonly RpcEndpoint[],
+  schema: T,
+  method: string,
+  params: readonly unknown[],
+  pick: (answer: Static<T>) => Static<T>,
+): Promise<Static<T>> {
+  const answers = await Promise.all(all.map(async (rpc) => pick(await rpc.call(schema, method, params))));
+  const texts = answers.map((answer) => JSON.stringify(answer));
+  const other = texts.findIndex((text) => text !== texts[0]);
+  if (other > 0) {
+    throw new DstackError(
+      'CHAIN_DISAGREES',
+      `${new URL(all[0]!.url).host} and ${new URL(all[other]!.url).host} answer ${method} ${JSON.stringify(params)} differently: one of them lies or lags`,
+    );
+  }
+  return answers[0]!;
+}
+
+const hex = (value: number): string => `0x${value.toString(16)}`;

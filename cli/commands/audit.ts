@@ -1,0 +1,134 @@
+/** `audit`: replays a network's life from its chain and its public files, and says who could hold the secret today. */
+import { chainClient } from '../../lib/framework/chain-client.ts';
+import { networkReader } from '../../lib/framework/network-reader.ts';
+import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
+import { type AuditReport, audit, instant } from '../audit/audit.ts';
+import { readHistory } from '../audit/history.ts';
+import { readRecords } from '../audit/records.ts';
+import { provider } from '../chain.ts';
+import { type Arguments, type Command, UsageError } from '../command.ts';
+
+const command: Command = {
+  name: 'audit',
+  summary:
+    'replays a network’s life, verifies each quote as of its time, says who could hold the secret today',
+  positionals: ['CONTRACT'],
+  options: {
+    rpc: {
+      value: 'URL',
+      help: 'JSON-RPC endpoint with the contract’s logs; give several and all must agree',
+      env: 'DSTACK_RPC_URL',
+      required: true,
+      multiple: true,
+    },
+    records: {
+      value: 'DIR|URL',
+      help: 'public files: a folder, or a relay to read them from; give several',
+      multiple: true,
+    },
+    from: { value: 'BLOCK', help: 'the first block to read; not after the deployment', default: '0' },
+    depth: {
+      value: 'BLOCKS',
+      help: 'read up to this many blocks below the newest; without it, the finalized one',
+    },
+    flavour: {
+      value: 'NAME',
+      help: 'of the network’s images: production, sim or dev',
+      default: 'production',
+    },
+    json: { help: 'prints one JSON object' },
+  },
+  async run(args) {
+    const [contract] = args.positionals as [string];
+    if (!/^0x[0-9a-fA-F]{40}$/.test(contract))
+      throw new UsageError(`CONTRACT is 0x and 40 hex digits, not ${contract}`);
+    const flavour = flavours.find((name) => name === args.text('flavour')) as Flavour | undefined;
+    if (flavour === undefined) throw new UsageError(`--flavour takes one of ${flavours.join(', ')}`);
+    const report = await auditOf(args, contract, flavour);
+    console.log(args.flag('json') ? JSON.stringify(report) : asText(report));
+    if (report.verdict === 'unproven' || report.verdict === 'failed') process.exitCode = 1;
+  },
+};
+
+async function auditOf(args: Arguments, contract: string, flavour: Flavour): Promise<AuditReport> {
+  const endpoints = args.list('rpc').length > 0 ? args.list('rpc') : [args.text('rpc')];
+  const rpc = await provider({ ...args, text: () => endpoints[0]! });
+  const chainId = Number((await rpc.getNetwork()).chainId);
+  rpc.destroy();
+  const depth = args.optional('depth');
+  const chain = chainClient({
+    config: {
+      chainId,
+      endpoints,
+      quorum: endpoints.length,
+      confirmation: depth === undefined ? { finalized: true } : { depth: wholeNumber('depth', depth) },
+    },
+  });
+  const head = await chain.head();
+  const progress = progressOn(process.stderr, head.number);
+  const history = await readHistory({
+    endpoints,
+    contract,
+    from: wholeNumber('from', args.text('from')),
+    head,
+    onProgress: progress,
+  });
+  const records = await readRecords(args.list('records'));
+  const reader = networkReader(chain, contract);
+  return audit({ network: { chainId, contract }, flavour, history, records, reader, head });
+}
+
+/** A line now and then, only once it takes longer than a person likes to wait for nothing. */
+function progressOn(stream: NodeJS.WriteStream, last: number): (block: number) => void {
+  let said = Date.now();
+  return (block) => {
+    if (Date.now() - said < 2_000) return;
+    said = Date.now();
+    stream.write(`read up to block ${block} of ${last}\n`);
+  };
+}
+
+function wholeNumber(name: string, text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`--${name} takes a whole number, not ${text}`);
+  return Number(text);
+}
+
+function asText(report: AuditReport): string {
+  const { head, holders, findings, pending, apps, timeline } = report;
+  const lines = [
+    `network  ${report.contract} on chain ${report.chainId}, as of block ${head.number} (${instant(head.timestamp)})`,
+    `owner    ${report.owner}; whatever loosens takes ${report.delay} s`,
+    '',
+    'history',
+    ...timeline.map(({ block, time, text }) => `  ${String(block).padStart(9)}  ${instant(time)}  ${text}`),
+    '',
+    `who could hold the secret of epoch ${report.epoch} today`,
+    ...holders.flatMap((holder) => [
+      `  ${holder.role} ${holder.node}, block ${holder.block} (${instant(holder.time)}): evidence ${holder.proof.is}`,
+      ...(['measurement', 'platform', 'config'] as const).map(
+        (kind) => `    ${kind.padEnd(12)} ${holder[kind] ?? 'unknown'} ${standingOf(holder.standing[kind])}`,
+      ),
+    ]),
+    ...(holders.length === 0 ? ['  nobody: there is none'] : []),
+    '',
+    'apps',
+    ...apps.map(({ app, manifest }) => `  ${app}: ${manifest ?? 'none'}`),
+    ...(pending.length === 0 ? [] : ['', 'to come']),
+    ...pending.map(({ what, from }) => `  ${instant(from)}  ${what}`),
+    '',
+    ...findings.map(
+      ({ severity, code, where, message }) => `${severity.toUpperCase()}  ${code} (${where}): ${message}`,
+    ),
+    `verdict  ${report.verdict}`,
+  ];
+  return lines.join('\n');
+}
+
+function standingOf(standing: AuditReport['holders'][number]['standing']['config']): string {
+  if (standing === undefined) return '';
+  if (standing.is === 'allowed') return `(allowed since ${instant(standing.since)})`;
+  if (standing.is === 'pending') return `(allowed from ${instant(standing.from)})`;
+  return standing.is === 'revoked' ? `(REVOKED at ${instant(standing.at)})` : '(not listed)';
+}
+
+export const auditCommands: readonly Command[] = [command];

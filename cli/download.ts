@@ -1,0 +1,27 @@
+/** Raw bytes over HTTP from someone who is not trusted: bounded in time and size, no redirects. */
+import { DstackError } from '../lib/protocol/errors.ts';
+
+const TIMEOUT_MS = 10_000;
+
+/**
+ * The raw bytes: a parser in between would not give back what was hashed.
+ * @throws an error with `code` for whatever goes wrong
+ */
+export async function download(url: string, maxBytes: number, code: string): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (!response.ok) throw new DstackError(code, `${url} answers HTTP ${response.status}`);
+    for await (const chunk of response.body ?? []) {
+      size += chunk.length;
+      if (size > maxBytes) throw new DstackError(code, `${url} answers with more than ${maxBytes} bytes`);
+      chunks.push(chunk);
+    }
+  } catch (cause) {
+    if (cause instanceof DstackError) throw cause;
+    const { message, cause: inner } = cause as Error & { cause?: { code?: string } };
+    throw new DstackError(code, `no reply from ${url}: ${inner?.code ?? message}`, { cause });
+  }
+  return Buffer.concat(chunks);
+}

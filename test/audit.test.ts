@@ -1,0 +1,324 @@
+/**
+ * `npx dstack audit` over a network that lived: a first node, three that were onboarded, one of them by a measurement
+ * that was revoked since; and over histories and public files that someone tampered with.
+ */
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { AuditReport } from '../cli/audit/audit.ts';
+import { Records } from '../host/relay/records.ts';
+import { to0x, utf8 } from '../lib/protocol/encoding.ts';
+import { appId } from '../lib/protocol/manifest.ts';
+import { encodeRevokeMeasurement, encodeRollout, networkTopics } from '../lib/protocol/network-contract.ts';
+import {
+  type AnswerMessage,
+  nodePaths,
+  type RequestMessage,
+  requestOf,
+} from '../lib/protocol/onboarding-messages.ts';
+import { dstack } from './support/cli.ts';
+import { type Lie, startLyingRpc } from './support/lying-rpc.ts';
+import { eventually, startTestNetwork, type TestNetwork, type TestNode } from './support/network.ts';
+
+let network: TestNetwork;
+let folder: string;
+let revoked: TestNode;
+let onboarded: { request: RequestMessage; answer: AnswerMessage }[];
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'dstack-audit-'));
+  const records = new Records(folder);
+  network = await startTestNetwork();
+  const first = await network.start({ role: 'bootstrap' });
+  await network.allow(first);
+  records.keepBootstrap(await network.bootstrap(first));
+  records.keepConfig(utf8(network.networkJson));
+  const join3 = async (node: TestNode) => {
+    await eventually(async () => (await node.status()).state === 'requesting', 'the node to ask');
+    const request = await node.post<RequestMessage>(nodePaths.request);
+    await network.register(request);
+    const answer = await first.post<AnswerMessage>(nodePaths.onboard, request);
+    await network.postOnboard(answer);
+    records.keep(request);
+    records.keep(answer);
+    return { request, answer };
+  };
+  onboarded = [await join3(await network.start({ role: 'join' }))];
+  revoked = await network.start({ role: 'join', image: 'an old image' });
+  await network.allow(revoked);
+  onboarded.push(await join3(revoked));
+  await network.send(encodeRollout({ app: to0x(appId('greeting')), manifestHash: `0x${'5a'.repeat(32)}` }));
+  await network.send(encodeRevokeMeasurement({ measurement: to0x(revoked.measurement) }));
+  onboarded.push(await join3(await network.start({ role: 'join' })));
+});
+afterAll(async () => {
+  await network?.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Runs the command; what it said and how it ended. */
+async function auditWith(
+  options: { rpc?: string[]; records?: string; extra?: string[] } = {},
+): Promise<{ code: number | null; report: AuditReport; stderr: string }> {
+  const { rpc = [network.anvil.url], records = folder, extra = [] } = options;
+  const outcome = await dstack([
+    'audit',
+    network.contract,
+    ...rpc.flatMap((url) => ['--rpc', url]),
+    ...['--records', records, '--flavour', 'sim', '--depth', '0', '--json', ...extra],
+  ]);
+  const report = outcome.stdout === '' ? undefined : JSON.parse(outcome.stdout);
+  return { code: outcome.code, report: report as AuditReport, stderr: outcome.stderr };
+}
+const codes = (report: AuditReport, severity: string) =>
+  report.findings.filter((finding) => finding.severity === severity).map(({ code }) => code);
+
+describe('a network with three onboardings', () => {
+  test('is replayed: every quote verified, and the holder whose measurement was revoked since is named', async () => {
+    const { code, report } = await auditWith();
+    expect(codes(report, 'failure')).toEqual([]);
+    expect(codes(report, 'gap')).toEqual([]);
+    expect(report.verdict).toBe('sound-with-warnings');
+    expect(code).toBe(0);
+    expect(report.holders.map(({ role, proof }) => `${role} ${proof.is}`)).toEqual([
+      'bootstrap verified',
+      'onboarded verified',
+      'onboarded verified',
+      'onboarded verified',
+    ]);
+    expect(report.holders.map(({ standing }) => standing.measurement?.is)).toEqual([
+      'allowed',
+      'allowed',
+      'revoked',
+      'allowed',
+    ]);
+    const finding = report.findings.find((found) => found.code === 'HOLDER_MEASUREMENT_REVOKED');
+    expect(finding?.where).toBe(`onboarded node ${onboarded[1]!.request.node}`);
+    expect(codes(report, 'warning')).toEqual(expect.arrayContaining(['NOT_PRODUCTION', 'NO_DELAY']));
+    expect(report.apps).toEqual([{ app: 'greeting', manifest: `0x${'5a'.repeat(32)}` }]);
+    const steps = report.holders[1]!.proof.is === 'verified' ? report.holders[1]!.proof.steps : [];
+    expect(steps.map(({ name }) => name)).toEqual(
+      expect.arrayContaining(['rtmr3', 'report-data', 'measurement']),
+    );
+  });
+
+  test('is told to a person too', async () => {
+    const outcome = await dstack([
+      'audit',
+      network.contract,
+      '--rpc',
+      network.anvil.url,
+      '--records',
+      folder,
+      '--flavour',
+      'sim',
+      '--depth',
+      '0',
+    ]);
+    expect(outcome.stdout).toMatch(/who could hold the secret of epoch 1 today/);
+    expect(outcome.stdout).toMatch(new RegExp(`${onboarded[1]!.request.node}.*evidence verified`));
+    expect(outcome.stdout).toContain('(REVOKED at ');
+    expect(outcome.stdout.trim().split('\n').at(-1)).toBe('verdict  sound-with-warnings');
+    expect(outcome.code).toBe(0);
+  });
+
+  test('judged as production, simulated evidence is refused', async () => {
+    const { code, report } = await auditWith({ extra: ['--flavour', 'production'] });
+    expect(report.verdict).toBe('failed');
+    expect(codes(report, 'failure')).toContain('PCK_CHAIN_ROOT');
+    expect(code).toBe(1);
+  });
+});
+
+describe('public files that were tampered with', () => {
+  /** A copy of the public files with one kind changed. */
+  async function auditChanged(prefix: string, change: (text: string) => string | undefined) {
+    const copy = mkdtempSync(join(tmpdir(), 'dstack-audit-'));
+    try {
+      cpSync(folder, copy, { recursive: true });
+      const names = readdirSync(copy).filter((name) => name.startsWith(prefix));
+      expect(names.length).toBeGreaterThan(0);
+      for (const name of names) {
+        const text = change(readFileSync(join(copy, name), 'utf8'));
+        if (text === undefined) rmSync(join(copy, name));
+        else writeFileSync(join(copy, name), text);
+      }
+      return await auditWith({ records: copy });
+    } finally {
+      rmSync(copy, { recursive: true, force: true });
+    }
+  }
+  const edit = (change: (message: Record<string, string>) => void) => (text: string) => {
+    const message = JSON.parse(text);
+    change(message);
+    return JSON.stringify(message);
+  };
+  const flipped = (hex: string, at: number) => {
+    const bytes = Buffer.from(hex, 'hex');
+    bytes[at] = bytes[at]! ^ 1;
+    return bytes.toString('hex');
+  };
+
+  test.each<[string, string, (text: string) => string | undefined, string, string, string]>([
+    ['a request withheld', 'request-', () => undefined, 'gap', 'REQUEST_RECORD_MISSING', 'unproven'],
+    [
+      'a bootstrap package withheld',
+      'bootstrap-',
+      () => undefined,
+      'gap',
+      'BOOTSTRAP_RECORD_MISSING',
+      'unproven',
+    ],
+    ['network.json withheld', 'config-', () => undefined, 'gap', 'CONFIG_RECORD_MISSING', 'unproven'],
+    [
+      'an answer withheld',
+      'answer-',
+      () => undefined,
+      'warning',
+      'ANSWER_RECORD_MISSING',
+      'sound-with-warnings',
+    ],
+    [
+      'a byte of a request’s quote',
+      'request-',
+      edit((message) => {
+        message.quote = flipped(message.quote!, 300);
+      }),
+      'failure',
+      'QUOTE_SIGNATURE',
+      'failed',
+    ],
+    [
+      'a request for another node: its hash is no longer the chain’s',
+      'request-',
+      edit((message) => {
+        message.node = `0x${'11'.repeat(20)}`;
+      }),
+      'gap',
+      'REQUEST_RECORD_MISSING',
+      'unproven',
+    ],
+    [
+      'another sealed answer',
+      'answer-',
+      edit((message) => {
+        message.sealed = flipped(message.sealed!, 0);
+      }),
+      'failure',
+      'RECORD_CONTRADICTS_CHAIN',
+      'failed',
+    ],
+    [
+      'a byte of the bootstrap quote',
+      'bootstrap-',
+      edit((message) => {
+        message.quote = flipped(message.quote!, 300);
+      }),
+      'failure',
+      'QUOTE_SIGNATURE',
+      'failed',
+    ],
+    [
+      'a bootstrap package of another measurement',
+      'bootstrap-',
+      edit((message) => {
+        message.measurement = 'ab'.repeat(32);
+      }),
+      'failure',
+      'RECORD_SIGNATURE',
+      'failed',
+    ],
+    ['what is no record', 'request-', () => '{', 'gap', 'REQUEST_RECORD_MISSING', 'unproven'],
+  ])('%s', async (_, prefix, change, severity, code, verdict) => {
+    const outcome = await auditChanged(prefix, change);
+    expect(codes(outcome.report, severity)).toContain(code);
+    expect(outcome.report.verdict).toBe(verdict);
+    expect(outcome.code).toBe(verdict === 'sound-with-warnings' ? 0 : 1);
+  });
+
+  test('a spoiled copy does not hide a good one', async () => {
+    const spoiled = mkdtempSync(join(tmpdir(), 'dstack-audit-'));
+    mkdirSync(spoiled, { recursive: true });
+    for (const name of readdirSync(folder).filter((found) => found.startsWith('request-'))) {
+      const message = JSON.parse(readFileSync(join(folder, name), 'utf8'));
+      writeFileSync(join(spoiled, name), JSON.stringify({ ...message, quote: flipped(message.quote, 700) }));
+    }
+    const { report } = await auditWith({ records: spoiled, extra: ['--records', folder] });
+    rmSync(spoiled, { recursive: true, force: true });
+    expect(report.verdict).toBe('sound-with-warnings');
+  });
+});
+
+describe('a history that an endpoint tampers with', () => {
+  type Log = { topics: string[]; data: string };
+  /** Audits through an endpoint that changes the list of logs. */
+  async function auditLied(change: (logs: Log[]) => Log[], others: string[] = []) {
+    const rpc = await startLyingRpc(network.anvil.url);
+    const lie: Lie = (method, reply) =>
+      method === 'eth_getLogs' ? { result: change(reply.result as Log[]) } : reply;
+    rpc.lie = lie;
+    try {
+      return await auditWith({ rpc: [rpc.url, ...others] });
+    } finally {
+      rpc.stop();
+    }
+  }
+  const lastOf = (logs: Log[], topic: string) => logs.findLast(({ topics }) => topics[0] === topic)!;
+  const without = (topic: string) => (logs: Log[]) => logs.filter((log) => log !== lastOf(logs, topic));
+  /** The onboarding of one request is left out altogether, its registration too. */
+  const hide = (logs: Log[]) => {
+    const hash = to0x(requestOf(onboarded[1]!.request).hash);
+    return logs.filter(({ topics }) => topics[1] !== hash);
+  };
+
+  test.each<[string, (logs: Log[]) => Log[], string]>([
+    ['an onboarding left out', without(networkTopics.Onboarded), 'HIDDEN_ONBOARDING'],
+    ['an onboarding and its registration left out', hide, 'HIDDEN_ONBOARDING'],
+    ['the registration left out', without(networkTopics.Registered), 'HISTORY_BROKEN'],
+    ['the revocation left out', without(networkTopics.MeasurementRevoked), 'HISTORY_INCOMPLETE'],
+    ['the allowance left out', without(networkTopics.MeasurementAllowed), 'HISTORY_BROKEN'],
+    ['the bootstrap left out', without(networkTopics.Bootstrapped), 'HISTORY_BROKEN'],
+    ['a rollout left out', without(networkTopics.RolledOut), 'HISTORY_INCOMPLETE'],
+    [
+      'another measurement in an onboarding',
+      (logs) =>
+        logs.map((log) =>
+          log === lastOf(logs, networkTopics.Onboarded)
+            ? { ...log, data: to0x(revoked.measurement) + log.data.slice(66) }
+            : log,
+        ),
+      'HISTORY_BROKEN',
+    ],
+  ])('%s', async (_, change, code) => {
+    const { code: exit, report } = await auditLied(change);
+    expect(codes(report, 'failure')).toContain(code);
+    expect(report.verdict).toBe('failed');
+    expect(exit).toBe(1);
+  });
+
+  test('with a second endpoint, the lie itself is seen', async () => {
+    const { code, stderr } = await auditLied(without(networkTopics.Onboarded), [network.anvil.url]);
+    expect(stderr).toContain('CHAIN_DISAGREES');
+    expect(code).toBe(1);
+  });
+
+  test('read from after the deployment: what came before is not taken on trust', async () => {
+    const { report } = await auditWith({ extra: ['--from', '3'] });
+    expect(codes(report, 'gap')).toContain('CONTRACT_CODE_UNPROVEN');
+    expect(report.verdict).toBe('failed');
+  });
+
+  test('no such contract', async () => {
+    const outcome = await dstack([
+      'audit',
+      `0x${'11'.repeat(20)}`,
+      '--rpc',
+      network.anvil.url,
+      '--depth',
+      '0',
+    ]);
+    expect(outcome.stderr).toContain('AUDIT_NO_HISTORY');
+    expect(outcome.code).toBe(1);
+  });
+});
