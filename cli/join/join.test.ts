@@ -457,7 +457,7 @@ describe('a peer that gives network.json', () => {
   });
 
   test('and one that the contract does not allow is passed over', async () => {
-    const bytes = readFileSync(networkJson, 'utf8').replace('"minimumNodes": 1', '"minimumNodes": 9');
+    const bytes = readFileSync(networkJson, 'utf8').replace('"minimumNodes": 1', '"minimumNodes": 2');
     const { configHash } = await import('../../lib/protocol/network-config.ts');
     const name = `config-${Buffer.from(configHash(Buffer.from(bytes))).toString('hex')}.json`;
     const url = await peer((q, r) =>

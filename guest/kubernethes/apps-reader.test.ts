@@ -4,7 +4,7 @@ import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import { networkInterface } from '../../lib/protocol/network-contract.ts';
-import { decodeApps, readApps } from './apps-reader.ts';
+import { decodeApps, decodeOnboarded, readState, wanted } from './apps-reader.ts';
 
 const word = (letter: string): string => `0x${letter.repeat(64)}`;
 
@@ -30,7 +30,10 @@ test('agrees with the ABI, keeps the order, leaves out withdrawn apps and foreig
   expect(decodeApps(encode([])).size).toBe(0);
 });
 
-test('asks for apps() at the head that the reader accepted', async () => {
+const encodeNetwork = (onboarded: boolean): string =>
+  networkInterface.encodeFunctionResult('network', [[`0x${'11'.repeat(20)}`, 3, onboarded, 0, 50, false]]);
+
+test('asks for apps() and network() at the one head that the reader accepted', async () => {
   const head = {
     number: 5,
     hash: word('1') as `0x${string}`,
@@ -44,12 +47,39 @@ test('asks for apps() at the head that the reader accepted', async () => {
     block: async () => head,
     call: async (...call) => {
       calls.push(call);
-      return encode([[id('a'), word('a')]]);
+      return call[1] === networkInterface.encodeFunctionData('apps')
+        ? encode([[id('a'), word('a')]])
+        : encodeNetwork(true);
     },
     now: () => 0,
   };
-  expect([...(await readApps(chain, '0xc0'))]).toEqual([['a', 'a'.repeat(64)]]);
-  expect(calls).toEqual([['0xc0', networkInterface.encodeFunctionData('apps'), head]]);
+  const state = await readState(chain, '0xc0');
+  expect([...state.apps]).toEqual([['a', 'a'.repeat(64)]]);
+  expect(state.onboarded).toBe(true);
+  expect(calls).toEqual([
+    ['0xc0', networkInterface.encodeFunctionData('apps'), head],
+    ['0xc0', networkInterface.encodeFunctionData('network'), head],
+  ]);
+});
+
+test('a network of one starts no app, unless network.json says that one is enough', () => {
+  const apps = new Map([['a', 'a'.repeat(64)]]);
+  for (const minimumNodes of [undefined, 2]) {
+    expect(() => wanted({ apps, onboarded: false }, minimumNodes)).toThrow('no second node has joined');
+    expect(wanted({ apps, onboarded: true }, minimumNodes)).toBe(apps);
+  }
+  expect(wanted({ apps, onboarded: false }, 1)).toBe(apps);
+});
+
+test('one node or more: as the ABI has it, and nothing else', () => {
+  expect(decodeOnboarded(encodeNetwork(false))).toBe(false);
+  expect(decodeOnboarded(encodeNetwork(true))).toBe(true);
+  for (const bad of ['0x', encodeNetwork(true).slice(0, -2), encodeNetwork(true).slice(0, 2 + 5 * 64)]) {
+    expect(() => decodeOnboarded(bad), bad).toThrow('network()');
+  }
+  const words = encodeNetwork(true).slice(2).match(/.{64}/g)!;
+  words[2] = words[2]!.replace(/1$/, '2');
+  expect(() => decodeOnboarded(`0x${words.join('')}`)).toThrow('network()');
 });
 
 test.each([

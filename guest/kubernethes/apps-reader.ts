@@ -1,8 +1,8 @@
 /**
  * Which manifest each app should run now, by the contract: `apps()` at the newest block that the chain reader accepts.
  *
- * The reply is decoded here, by hand: it is an array of four words each, and a general ABI decoder takes longer to load
- * than everything else of this daemon.
+ * Replies are decoded here, by hand: they are plain words, and a general ABI decoder takes longer to load than everything
+ * else of this daemon.
  */
 import type { ChainClient } from '../../lib/framework/chain-client.ts';
 import { fromHex, toHex, utf8 } from '../../lib/protocol/encoding.ts';
@@ -13,13 +13,51 @@ import { keccak256 } from '../../lib/protocol/secp256k1.ts';
 /** App name to manifest hash (64 hex digits), in the contract's order; apps without a manifest in force are left out. */
 export type Desired = ReadonlyMap<string, string>;
 
-const CALL = `0x${toHex(keccak256(utf8('apps()')).subarray(0, 4))}`;
+/** What the contract says of apps, all of one block. */
+export interface NetworkState {
+  readonly apps: Desired;
+  /** Whether a second node was ever given the secret. Never false again once it is true. */
+  readonly onboarded: boolean;
+}
+
+const APPS = selector('apps()');
+const NETWORK = selector('network()');
 const WORD = 32;
 const MAX_APPS = 250;
 
 /** @throws what the chain reader throws, CONTRACT_REPLY */
-export async function readApps(chain: ChainClient, contract: string): Promise<Desired> {
-  return decodeApps(await chain.call(contract, CALL, await chain.head()));
+export async function readState(chain: ChainClient, contract: string): Promise<NetworkState> {
+  const head = await chain.head();
+  const [apps, network] = await Promise.all([
+    chain.call(contract, APPS, head),
+    chain.call(contract, NETWORK, head),
+  ]);
+  return { apps: decodeApps(apps), onboarded: decodeOnboarded(network) };
+}
+
+/** @param minimumNodes of network.json @throws NETWORK_TOO_SMALL until the network has them */
+export function wanted({ apps, onboarded }: NetworkState, minimumNodes = 2): Desired {
+  if (minimumNodes > 1 && !onboarded) {
+    throw new DstackError(
+      'NETWORK_TOO_SMALL',
+      'no second node has joined, and network.json asks for two: apps wait, since what a single node has is lost with it',
+    );
+  }
+  return apps;
+}
+
+/** The third word of NetworkView, a static struct. @throws CONTRACT_REPLY */
+export function decodeOnboarded(reply: string): boolean {
+  const bytes = fromHex(reply);
+  const isStruct = bytes.length % WORD === 0 && bytes.length >= 6 * WORD;
+  const value = isStruct ? number(bytes.subarray(2 * WORD, 3 * WORD)) : undefined;
+  if (value !== 0 && value !== 1) {
+    throw new DstackError(
+      'CONTRACT_REPLY',
+      'network() of the contract returned something else than a network',
+    );
+  }
+  return value === 1;
 }
 
 /** Decodes `(bytes32 app, bytes32 manifestHash, bytes32 latest, uint64 from)[]`. @throws CONTRACT_REPLY */
@@ -56,6 +94,10 @@ function nameOf(id: Uint8Array): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+function selector(signature: string): string {
+  return `0x${toHex(keccak256(utf8(signature)).subarray(0, 4))}`;
 }
 
 function number(word: Uint8Array | undefined): number {

@@ -12,7 +12,7 @@ import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { JoinedReply, sockets } from '../../lib/protocol/sockets.ts';
 import { appSockets, DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
-import { type Desired, readApps } from './apps-reader.ts';
+import { type Desired, readState, wanted } from './apps-reader.ts';
 import { fetcher } from './deployment.ts';
 import { podman } from './podman.ts';
 import { Supervisor } from './supervisor.ts';
@@ -73,7 +73,10 @@ function joined(): Promise<JoinedReply> {
   });
 }
 
-/** Reads the contract and follows it, for ever. What was read last stays wanted while the chain cannot be read. */
+/**
+ * Reads the contract and follows it, for ever. What was read last stays wanted while the chain cannot be read. Nothing
+ * starts before the network has its nodes: what an app of a network of one stores is gone with that node.
+ */
 async function run(supervisor: Supervisor): Promise<void> {
   const image = readImageInfo(flags.root);
   const network = parseNetworkConfig(readFileSync(at('run/dstack/network.json')), image.flavour);
@@ -82,11 +85,12 @@ async function run(supervisor: Supervisor): Promise<void> {
   let problem = '';
   for (;;) {
     try {
-      desired = await readApps(chain, network.contract);
+      desired = wanted(await readState(chain, network.contract), network.minimumNodes);
       problem = '';
     } catch (error) {
+      supervisor.hold(`the contract says nothing to start yet (${codeOf(error)})`);
       if (problem !== codeOf(error))
-        log.warn({ code: codeOf(error) }, `contract not read: ${(error as Error).message}`);
+        log.warn({ code: codeOf(error) }, `apps not followed: ${(error as Error).message}`);
       problem = codeOf(error);
     }
     if (desired !== undefined) await supervisor.step(desired);

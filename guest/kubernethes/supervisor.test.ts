@@ -160,6 +160,8 @@ describe('supervisor', () => {
   test('starts what the contract names, and says where it listens', async () => {
     const { step, publish, supervisor, engine, upstream } = node();
     expect(upstream()).toBe('NOT_READY: the contract has not been read yet');
+    supervisor.hold('too small');
+    expect(upstream()).toBe('NOT_READY: too small');
     await step({});
     expect(upstream()).toBe('NOT_READY: the contract names no app');
     publish('greeting', 'a');

@@ -76,9 +76,15 @@ export class Supervisor {
   /** In the contract's order. */
   #apps = new Map<string, App>();
   #hasChainState = false;
+  #held = 'the contract has not been read yet';
 
   constructor(options: SupervisorOptions) {
     this.#options = { upWithin: 120_000, staysUp: 3_000, ...options };
+  }
+
+  /** Says why no app is started yet; the first `step` ends it. */
+  hold(reason: string): void {
+    this.#held = reason;
   }
 
   /** Moves every app towards what the contract wants. One app's trouble never stops another; nothing is thrown. */
@@ -120,7 +126,7 @@ export class Supervisor {
   }
 
   #whyNotReady(): string {
-    if (!this.#hasChainState) return 'the contract has not been read yet';
+    if (!this.#hasChainState) return this.#held;
     if (this.#apps.size === 0) return 'the contract names no app';
     const reasons = [...this.#apps].map(([name, app]) => {
       if (app.refusal !== undefined && app.serving === undefined) return `${name}: ${app.refusal.code}`;

@@ -27,8 +27,11 @@ export const NetworkConfigSchema = Strict({
   }),
   /** How many endpoints must give the same answer. */
   quorum: Type.Integer({ minimum: 1, maximum: 16 }),
-  /** Nodes that the network should have before a production app may rely on it. */
-  minimumNodes: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+  /**
+   * Nodes that must have been given the secret before apps start; 2 when left out. The contract tells one from more than
+   * one, and no more: a count would cost every onboarding another 2,900 gas.
+   */
+  minimumNodes: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 })),
 });
 export type NetworkConfig = Static<typeof NetworkConfigSchema>;
 

@@ -167,7 +167,7 @@ describe('a network of processes', () => {
       refused('REPORT_DATA_MISMATCH'),
     );
 
-    const old = network.configWith({ minimumNodes: 9 });
+    const old = network.configWith({ minimumNodes: 2 });
     const { message: stale } = await forgeRequest(network, { networkJson: old });
     await network.register(stale);
     await network.confirm();
