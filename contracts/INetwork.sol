@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 /// @title A network of confidential VMs that share one secret
 /// @notice Holds what every node must agree on: the network key, which images, configurations and platforms may join,
-/// which requests to join are open or answered, and what each app runs.
+/// how current those platforms must be, which requests to join are open or answered, and what each app runs.
 ///
 /// Whatever loosens (allowing, opening, a shorter delay, a rollout) takes effect after the network's delay; whatever
 /// tightens is immediate. Until the first bootstrap there is no secret to lose, so loosening is immediate too.
@@ -16,6 +16,19 @@ pragma solidity 0.8.37;
 ///   Onboard(address node,bytes32 requestHash,bytes32 measurement,bytes32 config,bytes32 platform,bytes32 answerHash)
 ///   Bootstrap(address networkKey,bytes32 measurement,bytes32 config,bytes32 platform,bytes32 quoteHash,uint64 blockNumber,bytes32 blockHash,uint64 epoch)
 ///   Attestation(bytes32 app,string tag,bytes data)
+///
+/// The TCB policy says how current a platform has to be: Intel's word, found in a quote's collateral, which no contract
+/// can check at a reasonable price. So onboard does not look at it and costs nothing for it. The node that answers a request
+/// reads it, at one block, and refuses what it does not accept. A tightening therefore binds each answer made by a node that
+/// sees its block; an answer signed before can still be posted until its request expires.
+/// Its three parts (minimum, statuses, grace period) are set one by one, and none touches another. What is set holds at
+/// once as far as it is stricter than what is in force, and wholly once the delay is over: of a change of the statuses that
+/// adds some and takes others away, the removal is immediate and the addition waits. A new setting replaces one of the
+/// same part that is still to come, and its time begins anew: so tightening a part also cancels what was to loosen it.
+///
+/// Statuses are bits, in this order from bit 0, which never changes: UpToDate, SWHardeningNeeded, ConfigurationNeeded,
+/// ConfigurationAndSWHardeningNeeded, OutOfDate, OutOfDateConfigurationNeeded, Revoked (which no policy can accept),
+/// TDRelaunchAdvised, TDRelaunchAdvisedConfigurationNeeded.
 ///
 /// No decision should rest on an event: an event is a reason to read state.
 interface INetwork {
@@ -71,6 +84,13 @@ interface INetwork {
         uint64 from;
     }
 
+    /// @param fmspc family, model, stepping, platform and custom SKU, from a PCK certificate
+    /// @param deniedUntil until when (Unix seconds) it is denied: 2^64-1 if nobody has allowed it again
+    struct FmspcView {
+        bytes6 fmspc;
+        uint64 deniedUntil;
+    }
+
     // --------------------------------------------------------------- events
 
     /// @notice The network has a (new) key. Everything that the network key signed for goes in, so that an audit can
@@ -108,6 +128,19 @@ interface INetwork {
     event PlatformsClosed();
     /// @notice Loosening takes `delay` seconds from `from` (Unix seconds) on.
     event DelaySet(uint32 delay, uint64 from);
+    /// @notice Collateral must be of this TCB evaluation or a later one: from `from` (Unix seconds) on if this is lower than
+    /// what was in force, at once if not.
+    event MinimumTcbEvaluationNumberSet(uint32 tcbEvaluationDataNumber, uint64 from);
+    /// @notice Platforms of these statuses (bits) may join from `from` (Unix seconds) on. Statuses in force that are not
+    /// among them are no longer accepted, at once.
+    event AcceptedTcbStatusesSet(uint16 statuses, uint64 from);
+    /// @notice Platforms that are out of date may join for so many seconds: from `from` (Unix seconds) on if this is longer
+    /// than what was in force, at once if not.
+    event TcbOutOfDateGraceSet(uint32 gracePeriod, uint64 from);
+    /// @notice Platforms of this FMSPC may no longer join.
+    event FmspcDenied(bytes6 indexed fmspc);
+    /// @notice Platforms of this FMSPC may join again from `from` (Unix seconds) on.
+    event FmspcAllowed(bytes6 indexed fmspc, uint64 from);
     /// @notice The app runs this manifest from `from` (Unix seconds) on.
     event RolledOut(bytes32 indexed app, bytes32 manifestHash, uint64 from);
     /// @notice The app is back at this manifest, at once; zero when it has none.
@@ -149,6 +182,14 @@ interface INetwork {
     error ZeroValue();
     /// @notice A delay of more than a year is taken for a mistake: it could not be undone before it has passed.
     error DelayTooLong(uint32 delay, uint32 longest);
+    /// @notice Accepted statuses are bits: UpToDate is always one of them, Revoked and unknown ones never.
+    error InvalidTcbStatuses(uint16 statuses);
+    /// @notice A grace period of more than ten years is taken for a mistake: accept the status OutOfDate instead.
+    error GracePeriodTooLong(uint32 gracePeriod, uint32 longest);
+    /// @notice The FMSPC is denied already.
+    error FmspcAlreadyDenied(bytes6 fmspc);
+    /// @notice The FMSPC is not denied, or will not be from `until` on; asking again changes neither.
+    error FmspcNotDenied(bytes6 fmspc, uint64 until);
     /// @notice A request window of zero blocks would let nobody join.
     error ZeroRequestWindow();
     /// @notice The owner can't be renounced: a network that nobody can tighten can't be defended.
@@ -250,6 +291,24 @@ interface INetwork {
     /// @param delay seconds, a year at most; 0 is legal and means that the owner is trusted fully at any moment
     function setDelay(uint32 delay) external;
 
+    // ---------------------------------------------------------- TCB policy
+
+    /// @notice Sets the lowest `tcbEvaluationDataNumber` that TCB info and QE identity may have: a higher one at once, a
+    /// lower one after the delay. Only the owner.
+    /// @param tcbEvaluationDataNumber Intel's number of the TCB recovery; 0, as at deployment, asks for nothing
+    function setMinimumTcbEvaluationNumber(uint32 tcbEvaluationDataNumber) external;
+    /// @notice Sets which TCB statuses are accepted: fewer at once, more after the delay. Only the owner.
+    /// @param statuses bits in the order given above; with UpToDate, which alone is accepted at deployment, never Revoked
+    function setAcceptedTcbStatuses(uint16 statuses) external;
+    /// @notice Sets how long platforms that are out of date (OutOfDate, OutOfDateConfigurationNeeded) are accepted all the
+    /// same: shorter at once, longer after the delay. Only the owner.
+    /// @param gracePeriod seconds since the oldest TCB date under the quote, ten years at most; 0, as at deployment, is none
+    function setTcbOutOfDateGrace(uint32 gracePeriod) external;
+    /// @notice Keeps all platforms of this FMSPC out, at once, whatever else holds; or does so no longer, after the delay.
+    /// Denying it again cancels that. Only the owner.
+    /// @param denied true to keep them out, false to let them in again
+    function setDeniedFmspc(bytes6 fmspc, bool denied) external;
+
     // ---------------------------------------------------------------- apps
 
     /// @notice Makes an app run this manifest, after the delay; until then the present one stays in force. Replaces a
@@ -286,6 +345,31 @@ interface INetwork {
     /// @notice The delay that was set last and since or from when (Unix seconds) it holds; `from` is 0 for one that was
     /// not set by shortening.
     function nextDelay() external view returns (uint32 delay, uint64 from);
+    /// @notice The TCB policy in force now. Who judges a quote reads this and `fmspcDenied` at one block.
+    /// @return minimumTcbEvaluationDataNumber the lowest that TCB info and QE identity may have
+    /// @return statuses bits of those accepted
+    /// @return gracePeriod seconds for which platforms out of date are accepted since their TCB date; 0 for none
+    function tcbPolicy()
+        external
+        view
+        returns (uint32 minimumTcbEvaluationDataNumber, uint16 statuses, uint32 gracePeriod);
+    /// @notice Each part of the TCB policy as it was set last, and since or from when (Unix seconds) it holds wholly; 0 for
+    /// one that was never set.
+    function nextTcbPolicy()
+        external
+        view
+        returns (
+            uint32 minimumTcbEvaluationDataNumber,
+            uint64 minimumFrom,
+            uint16 statuses,
+            uint64 statusesFrom,
+            uint32 gracePeriod,
+            uint64 gracePeriodFrom
+        );
+    /// @notice Whether platforms of this FMSPC are kept out now.
+    function fmspcDenied(bytes6 fmspc) external view returns (bool);
+    /// @notice Every FMSPC that was ever denied, in that order, those allowed again too.
+    function deniedFmspcs() external view returns (FmspcView[] memory);
     /// @notice Every app that was ever rolled out, in that order.
     function apps() external view returns (AppView[] memory);
     /// @notice One app; all zero but the name if it was never rolled out.

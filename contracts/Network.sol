@@ -26,6 +26,14 @@ contract Network is INetwork, Ownable2Step, EIP712 {
     uint32 private constant LONGEST_DELAY = 365 days;
     /// What a revoked platform holds instead of a time: it never comes, and it differs from "not listed".
     uint64 private constant REVOKED = type(uint64).max;
+    /// Until when an FMSPC is denied that nobody has allowed again.
+    uint64 private constant FOREVER = type(uint64).max;
+
+    // Bits by Intel's statuses, in the order that INetwork gives. A policy without UpToDate is a mistake, such as an index
+    // that was given for a mask; one with Revoked (bit 6) would let in what Intel says is broken.
+    uint16 private constant UP_TO_DATE = 1 << 0;
+    uint16 private constant ACCEPTABLE_STATUSES = 0x1bf;
+    uint32 private constant LONGEST_GRACE_PERIOD = 3650 days;
 
     // The low byte of a request's slot is its state. Open: node in bits 8..167, block 168..215, epoch 216..247.
     // Answered: the other 248 bits are the top ones of the answer's hash.
@@ -70,6 +78,14 @@ contract Network is INetwork, Ownable2Step, EIP712 {
         bytes32[2] manifests;
     }
 
+    /// One part of the TCB policy: `set` holds from `from` on, `before` until then. Nobody reads these on the way of a
+    /// register or an onboard, so each part has a slot of its own and none can disturb another.
+    struct Setting {
+        uint32 before;
+        uint32 set;
+        uint64 from;
+    }
+
     uint32 private immutable _requestWindow;
 
     Core private _core;
@@ -80,6 +96,11 @@ contract Network is INetwork, Ownable2Step, EIP712 {
     mapping(bytes32 platform => uint64 from) private _platforms;
     mapping(bytes32 app => App) private _apps;
     bytes32[] private _appNames;
+    Setting private _tcbMinimum;
+    Setting private _tcbStatuses;
+    Setting private _tcbGracePeriod;
+    mapping(bytes6 fmspc => uint64 until) private _deniedFmspcs;
+    bytes6[] private _fmspcList;
 
     /// @param owner who decides for the network; meant to be a multisig
     /// @param delay seconds that loosening takes once the network is bootstrapped; a year at most
@@ -89,6 +110,7 @@ contract Network is INetwork, Ownable2Step, EIP712 {
         _requestWindow = requestWindow;
         _core.stage = Stage.Deployed;
         _setDelay(delay);
+        _setTcbStatuses(UP_TO_DATE);
     }
 
     // ------------------------------------------------- the network's secret
@@ -254,6 +276,45 @@ contract Network is INetwork, Ownable2Step, EIP712 {
         _setDelay(delay);
     }
 
+    // ---------------------------------------------------------- TCB policy
+
+    /// @inheritdoc INetwork
+    function setMinimumTcbEvaluationNumber(uint32 tcbEvaluationDataNumber) external onlyOwner {
+        uint32 present = _valueNow(_tcbMinimum);
+        uint32 stricter = tcbEvaluationDataNumber > present ? tcbEvaluationDataNumber : present;
+        emit MinimumTcbEvaluationNumberSet(tcbEvaluationDataNumber, _set(_tcbMinimum, stricter, tcbEvaluationDataNumber));
+    }
+
+    /// @inheritdoc INetwork
+    function setAcceptedTcbStatuses(uint16 statuses) external onlyOwner {
+        _setTcbStatuses(statuses);
+    }
+
+    /// @inheritdoc INetwork
+    function setTcbOutOfDateGrace(uint32 gracePeriod) external onlyOwner {
+        if (gracePeriod > LONGEST_GRACE_PERIOD) revert GracePeriodTooLong(gracePeriod, LONGEST_GRACE_PERIOD);
+        uint32 present = _valueNow(_tcbGracePeriod);
+        uint32 stricter = gracePeriod < present ? gracePeriod : present;
+        emit TcbOutOfDateGraceSet(gracePeriod, _set(_tcbGracePeriod, stricter, gracePeriod));
+    }
+
+    /// @inheritdoc INetwork
+    function setDeniedFmspc(bytes6 fmspc, bool denied) external onlyOwner {
+        uint64 until = _deniedFmspcs[fmspc];
+        if (denied) {
+            if (until == FOREVER) revert FmspcAlreadyDenied(fmspc);
+            // Once listed, an FMSPC stays in the list: its time is never zero again.
+            if (until == 0) _fmspcList.push(fmspc);
+            _deniedFmspcs[fmspc] = FOREVER;
+            emit FmspcDenied(fmspc);
+        } else {
+            if (until != FOREVER) revert FmspcNotDenied(fmspc, until);
+            uint64 from = _loosensFrom();
+            _deniedFmspcs[fmspc] = from;
+            emit FmspcAllowed(fmspc, from);
+        }
+    }
+
     // ---------------------------------------------------------------- apps
 
     /// @inheritdoc INetwork
@@ -366,6 +427,46 @@ contract Network is INetwork, Ownable2Step, EIP712 {
     }
 
     /// @inheritdoc INetwork
+    function tcbPolicy()
+        external
+        view
+        returns (uint32 minimumTcbEvaluationDataNumber, uint16 statuses, uint32 gracePeriod)
+    {
+        return (_valueNow(_tcbMinimum), uint16(_valueNow(_tcbStatuses)), _valueNow(_tcbGracePeriod));
+    }
+
+    /// @inheritdoc INetwork
+    function nextTcbPolicy()
+        external
+        view
+        returns (
+            uint32 minimumTcbEvaluationDataNumber,
+            uint64 minimumFrom,
+            uint16 statuses,
+            uint64 statusesFrom,
+            uint32 gracePeriod,
+            uint64 gracePeriodFrom
+        )
+    {
+        (minimumTcbEvaluationDataNumber, minimumFrom) = (_tcbMinimum.set, _tcbMinimum.from);
+        (statuses, statusesFrom) = (uint16(_tcbStatuses.set), _tcbStatuses.from);
+        (gracePeriod, gracePeriodFrom) = (_tcbGracePeriod.set, _tcbGracePeriod.from);
+    }
+
+    /// @inheritdoc INetwork
+    function fmspcDenied(bytes6 fmspc) external view returns (bool) {
+        return block.timestamp < _deniedFmspcs[fmspc];
+    }
+
+    /// @inheritdoc INetwork
+    function deniedFmspcs() external view returns (FmspcView[] memory list) {
+        list = new FmspcView[](_fmspcList.length);
+        for (uint256 i = 0; i < list.length; i++) {
+            list[i] = FmspcView({fmspc: _fmspcList[i], deniedUntil: _deniedFmspcs[_fmspcList[i]]});
+        }
+    }
+
+    /// @inheritdoc INetwork
     function apps() external view returns (AppView[] memory list) {
         list = new AppView[](_appNames.length);
         for (uint256 i = 0; i < list.length; i++) list[i] = appOf(_appNames[i]);
@@ -472,6 +573,22 @@ contract Network is INetwork, Ownable2Step, EIP712 {
         _core.delayShortens = shortens;
         if (shortens) (_later.delay, _later.delayFrom) = (delay, from);
         emit DelaySet(delay, from);
+    }
+
+    function _setTcbStatuses(uint16 statuses) private {
+        bool sound = statuses & UP_TO_DATE != 0 && statuses & ~ACCEPTABLE_STATUSES == 0;
+        if (!sound) revert InvalidTcbStatuses(statuses);
+        emit AcceptedTcbStatusesSet(statuses, _set(_tcbStatuses, _valueNow(_tcbStatuses) & statuses, statuses));
+    }
+
+    /// @param stricter what holds at once: the present value where the new one would loosen it, the new one elsewhere
+    function _set(Setting storage setting, uint32 stricter, uint32 value) private returns (uint64 from) {
+        from = stricter == value ? uint64(block.timestamp) : _loosensFrom();
+        (setting.before, setting.set, setting.from) = (stricter, value, from);
+    }
+
+    function _valueNow(Setting storage setting) private view returns (uint32) {
+        return block.timestamp >= setting.from ? setting.set : setting.before;
     }
 
     /// Checked once, when an app is listed.

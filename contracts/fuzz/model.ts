@@ -134,8 +134,9 @@ export class NetworkModel {
     }
     const transferred = { name: 'OwnershipTransferred', previousOwner: ZERO_ADDRESS, newOwner: args.owner };
     const delaySet = { name: 'DelaySet', delay: args.delay, from: BigInt(block.time) };
+    const statusesSet = { name: 'AcceptedTcbStatusesSet', statuses: 1, from: BigInt(block.time) };
     return {
-      outcome: { accepted: [transferred, delaySet] },
+      outcome: { accepted: [transferred, delaySet, statusesSet] },
       model: new NetworkModel(args, domain),
     };
   }

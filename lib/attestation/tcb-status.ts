@@ -2,6 +2,10 @@
  * TCB statuses and how three of them become one.
  * Source: Intel SGX DCAP Quote Verification Library, sections 4.1.2.4.17 (convergence, TD relaunch) and 4.1.2.9.
  */
+import { TCB_STATUSES, type TcbStatus } from '../protocol/tcb-policy.ts';
+
+/** What a verdict says. */
+export { TCB_STATUSES, type TcbStatus };
 
 /** What TCB info says of a level of platform components. */
 export const LEVEL_STATUSES = [
@@ -12,20 +16,12 @@ export const LEVEL_STATUSES = [
   'OutOfDate',
   'OutOfDateConfigurationNeeded',
   'Revoked',
-] as const;
+] as const satisfies readonly TcbStatus[];
 export type LevelStatus = (typeof LEVEL_STATUSES)[number];
 
 /** What TCB info says of a TDX module, and a QE identity of a quoting enclave. */
 export const COMPONENT_STATUSES = ['UpToDate', 'OutOfDate', 'Revoked'] as const;
 export type ComponentStatus = (typeof COMPONENT_STATUSES)[number];
-
-/** What a verdict says. */
-export const TCB_STATUSES = [
-  ...LEVEL_STATUSES,
-  'TDRelaunchAdvised',
-  'TDRelaunchAdvisedConfigurationNeeded',
-] as const;
-export type TcbStatus = (typeof TCB_STATUSES)[number];
 
 /** The platform's status when one of its components has this one. */
 export function converge(platform: TcbStatus, component: ComponentStatus): TcbStatus {

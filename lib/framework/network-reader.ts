@@ -1,20 +1,28 @@
 /** The network's contract, read through the one chain reader: typed state at a block that a quorum agreed on. */
 
+import type { Policy } from '../attestation/policy.ts';
 import { to0x } from '../protocol/encoding.ts';
+import { DstackError } from '../protocol/errors.ts';
 import {
   type AppView,
   decodeApps,
+  decodeFmspcDenied,
   decodeIsAllowed,
   decodeNetwork,
   decodeRequest,
+  decodeTcbPolicy,
   encodeApps,
+  encodeFmspcDenied,
   encodeIsAllowed,
   encodeNetwork,
   encodeRequest,
+  encodeTcbPolicy,
   type IsAllowedResult,
   type NetworkView,
   type RequestView,
+  type TcbPolicyResult,
 } from '../protocol/network-contract.ts';
+import { LONGEST_GRACE_SECONDS, statusesOf } from '../protocol/tcb-policy.ts';
 import type { ChainClient, Head } from './chain-client.ts';
 
 export interface NetworkReader {
@@ -26,7 +34,22 @@ export interface NetworkReader {
     at?: Head,
   ): Promise<IsAllowedResult>;
   apps(at?: Head): Promise<readonly AppView[]>;
+  /**
+   * The TCB policy in force at that block, as fields of a verifier's policy: spread it into one. Denied FMSPCs are not in it,
+   * `fmspcDenied` answers for the one of a quote: ask both at the same block.
+   *
+   * @throws DstackError `TCB_POLICY_INVALID` for what no contract of ours can hold
+   */
+  tcbPolicy(at?: Head): Promise<NetworkTcbPolicy>;
+  /** @param fmspc the 6 bytes of a PCK certificate */
+  fmspcDenied(fmspc: Uint8Array, at?: Head): Promise<boolean>;
 }
+
+/** What the contract says of a platform's TCB, in the verifier's own terms. */
+export type NetworkTcbPolicy = Pick<
+  Policy,
+  'statuses' | 'gracePeriodDays' | 'minimumTcbEvaluationDataNumber'
+>;
 
 /** Reads without `at` are made at the newest confirmed block. All refuse as the chain client does. */
 export function networkReader(chain: ChainClient, contract: string): NetworkReader {
@@ -44,5 +67,24 @@ export function networkReader(chain: ChainClient, contract: string): NetworkRead
         ),
       ),
     apps: async (at) => decodeApps(await call(encodeApps(), at)),
+    tcbPolicy: async (at) => networkTcbPolicy(decodeTcbPolicy(await call(encodeTcbPolicy(), at))),
+    fmspcDenied: async (fmspc, at) =>
+      decodeFmspcDenied(await call(encodeFmspcDenied({ fmspc: to0x(fmspc) }), at)),
+  };
+}
+
+function networkTcbPolicy(shown: TcbPolicyResult): NetworkTcbPolicy {
+  const { statuses, gracePeriod, minimumTcbEvaluationDataNumber } = shown;
+  if (gracePeriod > LONGEST_GRACE_SECONDS) {
+    throw new DstackError(
+      'TCB_POLICY_INVALID',
+      `the contract shows a grace period of ${gracePeriod} s, more than it takes (${LONGEST_GRACE_SECONDS} s): is the address that of a network?`,
+    );
+  }
+  return {
+    statuses: [...statusesOf(statuses)],
+    minimumTcbEvaluationDataNumber,
+    // Left out when there is none: a grace of zero days would still accept a level that is dated today or later.
+    ...(gracePeriod === 0 ? {} : { gracePeriodDays: gracePeriod / 86_400 }),
   };
 }

@@ -20,8 +20,12 @@ export const networkAbi = [
   'error ECDSAInvalidSignature()',
   'error ECDSAInvalidSignatureLength(uint256 length)',
   'error ECDSAInvalidSignatureS(bytes32 s)',
+  'error FmspcAlreadyDenied(bytes6 fmspc)',
+  'error FmspcNotDenied(bytes6 fmspc, uint64 until)',
+  'error GracePeriodTooLong(uint32 gracePeriod, uint32 longest)',
   'error InvalidAppName(bytes32 app)',
   'error InvalidShortString()',
+  'error InvalidTcbStatuses(uint16 statuses)',
   'error MeasurementNotAllowed(bytes32 measurement)',
   'error NoManifest(bytes32 app)',
   'error NoPreviousManifest(bytes32 app)',
@@ -41,13 +45,17 @@ export const networkAbi = [
   'error WrongSigner(address expected, address signer)',
   'error ZeroRequestWindow()',
   'error ZeroValue()',
+  'event AcceptedTcbStatusesSet(uint16 statuses, uint64 from)',
   'event Bootstrapped(uint64 epoch, address networkKey, bytes32 measurement, bytes32 config, bytes32 platform, bytes32 quoteHash, uint64 blockNumber, bytes32 blockHash)',
   'event ConfigAllowed(bytes32 indexed config, uint64 from)',
   'event ConfigRevoked(bytes32 indexed config)',
   'event DelaySet(uint32 delay, uint64 from)',
   'event EIP712DomainChanged()',
+  'event FmspcAllowed(bytes6 indexed fmspc, uint64 from)',
+  'event FmspcDenied(bytes6 indexed fmspc)',
   'event MeasurementAllowed(bytes32 indexed measurement, uint64 from)',
   'event MeasurementRevoked(bytes32 indexed measurement)',
+  'event MinimumTcbEvaluationNumberSet(uint32 tcbEvaluationDataNumber, uint64 from)',
   'event Onboarded(bytes32 indexed requestHash, bytes32 measurement, bytes32 platform)',
   'event OwnershipTransferStarted(address indexed previousOwner, address indexed newOwner)',
   'event OwnershipTransferred(address indexed previousOwner, address indexed newOwner)',
@@ -58,6 +66,7 @@ export const networkAbi = [
   'event Registered(bytes32 indexed requestHash, address node)',
   'event RolledBack(bytes32 indexed app, bytes32 manifestHash)',
   'event RolledOut(bytes32 indexed app, bytes32 manifestHash, uint64 from)',
+  'event TcbOutOfDateGraceSet(uint32 gracePeriod, uint64 from)',
   'event Withdrawn(bytes32 indexed app)',
   'function acceptOwnership()',
   'function allowConfig(bytes32 config)',
@@ -68,12 +77,15 @@ export const networkAbi = [
   'function bootstrap(address networkKey, bytes32 measurement, bytes32 config, bytes32 platform, bytes32 quoteHash, uint64 blockNumber, bytes32 blockHash, bytes32 r, bytes32 vs)',
   'function closePlatforms()',
   'function configAllowedFrom(bytes32 config) view returns (uint64)',
+  'function deniedFmspcs() view returns ((bytes6 fmspc, uint64 deniedUntil)[] list)',
   'function eip712Domain() view returns (bytes1 fields, string name, string version, uint256 chainId, address verifyingContract, bytes32 salt, uint256[] extensions)',
+  'function fmspcDenied(bytes6 fmspc) view returns (bool)',
   'function isAllowed(bytes32 measurement, bytes32 config, bytes32 platform) view returns (bool measurementAllowed, bool configAllowed, bool platformAllowed)',
   'function manifestOf(bytes32 app) view returns (bytes32)',
   'function measurementAllowedFrom(bytes32 measurement) view returns (uint64)',
   'function network() view returns ((address networkKey, uint32 epoch, bool onboarded, uint32 delay, uint32 requestWindow, bool platformsOpen))',
   'function nextDelay() view returns (uint32 delay, uint64 from)',
+  'function nextTcbPolicy() view returns (uint32 minimumTcbEvaluationDataNumber, uint64 minimumFrom, uint16 statuses, uint64 statusesFrom, uint32 gracePeriod, uint64 gracePeriodFrom)',
   'function onboard(bytes32 requestHash, bytes32 measurement, bytes32 config, bytes32 platform, bytes32 answerHash, bytes32 r, bytes32 vs)',
   'function openPlatforms()',
   'function owner() view returns (address)',
@@ -88,7 +100,12 @@ export const networkAbi = [
   'function revokePlatform(bytes32 platform)',
   'function rollback(bytes32 app)',
   'function rollout(bytes32 app, bytes32 manifestHash)',
+  'function setAcceptedTcbStatuses(uint16 statuses)',
   'function setDelay(uint32 delay)',
+  'function setDeniedFmspc(bytes6 fmspc, bool denied)',
+  'function setMinimumTcbEvaluationNumber(uint32 tcbEvaluationDataNumber)',
+  'function setTcbOutOfDateGrace(uint32 gracePeriod)',
+  'function tcbPolicy() view returns (uint32 minimumTcbEvaluationDataNumber, uint16 statuses, uint32 gracePeriod)',
   'function transferOwnership(address newOwner)',
   'function verifyAttestation(bytes32 app, string tag, bytes data, uint8 v, bytes32 r, bytes32 s) view returns (bool)',
   'function withdraw(bytes32 app)',
@@ -121,6 +138,16 @@ function readAppView(value: unknown): AppView {
     latest: text(fields[2]),
     from: big(fields[3]),
   };
+}
+
+/** See INetwork.sol for the fields' meaning. */
+export interface FmspcView {
+  readonly fmspc: string;
+  readonly deniedUntil: bigint;
+}
+function readFmspcView(value: unknown): FmspcView {
+  const fields = list(value);
+  return { fmspc: text(fields[0]), deniedUntil: big(fields[1]) };
 }
 
 /** See INetwork.sol for the fields' meaning. */
@@ -276,6 +303,17 @@ export function decodeConfigAllowedFrom(data: string): bigint {
   return big(values[0]);
 }
 
+/** Every FMSPC that was ever denied, in that order, those allowed again too. */
+export function encodeDeniedFmspcs(): string {
+  return networkInterface.encodeFunctionData('deniedFmspcs');
+}
+
+/** What `deniedFmspcs` returned. */
+export function decodeDeniedFmspcs(data: string): readonly FmspcView[] {
+  const values = decoded('deniedFmspcs', data);
+  return list(values[0]).map((item) => readFmspcView(item));
+}
+
 /** `eip712Domain` of OpenZeppelin's Ownable2Step or EIP712. */
 export function encodeEip712Domain(): string {
   return networkInterface.encodeFunctionData('eip712Domain');
@@ -303,6 +341,22 @@ export function decodeEip712Domain(data: string): Eip712DomainResult {
     salt: text(values[5]),
     extensions: list(values[6]).map((item) => big(item)),
   };
+}
+
+/** The arguments of `fmspcDenied`. */
+export interface FmspcDeniedArgs {
+  readonly fmspc: string;
+}
+
+/** Whether platforms of this FMSPC are kept out now. */
+export function encodeFmspcDenied(args: FmspcDeniedArgs): string {
+  return networkInterface.encodeFunctionData('fmspcDenied', [args.fmspc]);
+}
+
+/** What `fmspcDenied` returned. */
+export function decodeFmspcDenied(data: string): boolean {
+  const values = decoded('fmspcDenied', data);
+  return truth(values[0]);
 }
 
 /** The arguments of `isAllowed`. */
@@ -390,6 +444,33 @@ export interface NextDelayResult {
 export function decodeNextDelay(data: string): NextDelayResult {
   const values = decoded('nextDelay', data);
   return { delay: small(values[0]), from: big(values[1]) };
+}
+
+/** Each part of the TCB policy as it was set last, and since or from when (Unix seconds) it holds wholly; 0 for one that was never set. */
+export function encodeNextTcbPolicy(): string {
+  return networkInterface.encodeFunctionData('nextTcbPolicy');
+}
+
+/** What `nextTcbPolicy` returns. */
+export interface NextTcbPolicyResult {
+  readonly minimumTcbEvaluationDataNumber: number;
+  readonly minimumFrom: bigint;
+  readonly statuses: number;
+  readonly statusesFrom: bigint;
+  readonly gracePeriod: number;
+  readonly gracePeriodFrom: bigint;
+}
+/** What `nextTcbPolicy` returned. */
+export function decodeNextTcbPolicy(data: string): NextTcbPolicyResult {
+  const values = decoded('nextTcbPolicy', data);
+  return {
+    minimumTcbEvaluationDataNumber: small(values[0]),
+    minimumFrom: big(values[1]),
+    statuses: small(values[2]),
+    statusesFrom: big(values[3]),
+    gracePeriod: small(values[4]),
+    gracePeriodFrom: big(values[5]),
+  };
 }
 
 /** The arguments of `onboard`. */
@@ -561,6 +642,16 @@ export function encodeRollout(args: RolloutArgs): string {
   return networkInterface.encodeFunctionData('rollout', [args.app, args.manifestHash]);
 }
 
+/** The arguments of `setAcceptedTcbStatuses`. */
+export interface SetAcceptedTcbStatusesArgs {
+  readonly statuses: number;
+}
+
+/** Sets which TCB statuses are accepted: fewer at once, more after the delay. Only the owner. */
+export function encodeSetAcceptedTcbStatuses(args: SetAcceptedTcbStatusesArgs): string {
+  return networkInterface.encodeFunctionData('setAcceptedTcbStatuses', [args.statuses]);
+}
+
 /** The arguments of `setDelay`. */
 export interface SetDelayArgs {
   readonly delay: number;
@@ -569,6 +660,58 @@ export interface SetDelayArgs {
 /** Sets the delay: a longer one at once, a shorter one after the present one. It replaces a shorter one that is still to come. What is pending keeps its time. Only the owner. */
 export function encodeSetDelay(args: SetDelayArgs): string {
   return networkInterface.encodeFunctionData('setDelay', [args.delay]);
+}
+
+/** The arguments of `setDeniedFmspc`. */
+export interface SetDeniedFmspcArgs {
+  readonly fmspc: string;
+  readonly denied: boolean;
+}
+
+/** Keeps all platforms of this FMSPC out, at once, whatever else holds; or does so no longer, after the delay. Denying it again cancels that. Only the owner. */
+export function encodeSetDeniedFmspc(args: SetDeniedFmspcArgs): string {
+  return networkInterface.encodeFunctionData('setDeniedFmspc', [args.fmspc, args.denied]);
+}
+
+/** The arguments of `setMinimumTcbEvaluationNumber`. */
+export interface SetMinimumTcbEvaluationNumberArgs {
+  readonly tcbEvaluationDataNumber: number;
+}
+
+/** Sets the lowest `tcbEvaluationDataNumber` that TCB info and QE identity may have: a higher one at once, a lower one after the delay. Only the owner. */
+export function encodeSetMinimumTcbEvaluationNumber(args: SetMinimumTcbEvaluationNumberArgs): string {
+  return networkInterface.encodeFunctionData('setMinimumTcbEvaluationNumber', [args.tcbEvaluationDataNumber]);
+}
+
+/** The arguments of `setTcbOutOfDateGrace`. */
+export interface SetTcbOutOfDateGraceArgs {
+  readonly gracePeriod: number;
+}
+
+/** Sets how long platforms that are out of date (OutOfDate, OutOfDateConfigurationNeeded) are accepted all the same: shorter at once, longer after the delay. Only the owner. */
+export function encodeSetTcbOutOfDateGrace(args: SetTcbOutOfDateGraceArgs): string {
+  return networkInterface.encodeFunctionData('setTcbOutOfDateGrace', [args.gracePeriod]);
+}
+
+/** The TCB policy in force now. Who judges a quote reads this and `fmspcDenied` at one block. */
+export function encodeTcbPolicy(): string {
+  return networkInterface.encodeFunctionData('tcbPolicy');
+}
+
+/** What `tcbPolicy` returns. */
+export interface TcbPolicyResult {
+  readonly minimumTcbEvaluationDataNumber: number;
+  readonly statuses: number;
+  readonly gracePeriod: number;
+}
+/** What `tcbPolicy` returned. */
+export function decodeTcbPolicy(data: string): TcbPolicyResult {
+  const values = decoded('tcbPolicy', data);
+  return {
+    minimumTcbEvaluationDataNumber: small(values[0]),
+    statuses: small(values[1]),
+    gracePeriod: small(values[2]),
+  };
 }
 
 /** The arguments of `transferOwnership`. */
@@ -621,6 +764,8 @@ export function encodeWithdraw(args: WithdrawArgs): string {
 
 /** An event of the contract. */
 export type NetworkEvent =
+  /** Platforms of these statuses (bits) may join from `from` (Unix seconds) on. Statuses in force that are not among them are no longer accepted, at once. */
+  | { readonly name: 'AcceptedTcbStatusesSet'; readonly statuses: number; readonly from: bigint }
   /** The network has a (new) key. Everything that the network key signed for goes in, so that an audit can find the bootstrap quote without tracing the owner's multisig. */
   | {
       readonly name: 'Bootstrapped';
@@ -640,10 +785,20 @@ export type NetworkEvent =
   /** Loosening takes `delay` seconds from `from` (Unix seconds) on. */
   | { readonly name: 'DelaySet'; readonly delay: number; readonly from: bigint }
   | { readonly name: 'EIP712DomainChanged' }
+  /** Platforms of this FMSPC may join again from `from` (Unix seconds) on. */
+  | { readonly name: 'FmspcAllowed'; readonly fmspc: string; readonly from: bigint }
+  /** Platforms of this FMSPC may no longer join. */
+  | { readonly name: 'FmspcDenied'; readonly fmspc: string }
   /** Nodes of this measurement may join from `from` (Unix seconds) on. */
   | { readonly name: 'MeasurementAllowed'; readonly measurement: string; readonly from: bigint }
   /** Nodes of this measurement may no longer join. Those that have joined keep the secret. */
   | { readonly name: 'MeasurementRevoked'; readonly measurement: string }
+  /** Collateral must be of this TCB evaluation or a later one: from `from` (Unix seconds) on if this is lower than what was in force, at once if not. */
+  | {
+      readonly name: 'MinimumTcbEvaluationNumberSet';
+      readonly tcbEvaluationDataNumber: number;
+      readonly from: bigint;
+    }
   /** A node's request was answered. Who asked is in `Registered`, the answer's hash in the state, the rest in the transaction: an event's word costs as much as half one of calldata, and every node that joins pays for these. */
   | {
       readonly name: 'Onboarded';
@@ -667,18 +822,24 @@ export type NetworkEvent =
   | { readonly name: 'RolledBack'; readonly app: string; readonly manifestHash: string }
   /** The app runs this manifest from `from` (Unix seconds) on. */
   | { readonly name: 'RolledOut'; readonly app: string; readonly manifestHash: string; readonly from: bigint }
+  /** Platforms that are out of date may join for so many seconds: from `from` (Unix seconds) on if this is longer than what was in force, at once if not. */
+  | { readonly name: 'TcbOutOfDateGraceSet'; readonly gracePeriod: number; readonly from: bigint }
   /** The app has no manifest any more. */
   | { readonly name: 'Withdrawn'; readonly app: string };
 
 /** Each event's first topic, for filters. */
 export const networkTopics = {
+  AcceptedTcbStatusesSet: '0x9ff1d41f0273dda91eb1a9d3bdd78e05ccefaed249fb41668c23b8c7242fc4ea',
   Bootstrapped: '0xc814684b8a9e1e4146f880b5b38a1e9cadda92320a33a47dcd057711c47b4c60',
   ConfigAllowed: '0xf60f1f36bec5d305fb016bd00f0276077aab1bf72600ea3e32d954c6142820c3',
   ConfigRevoked: '0xfdde4bfc1a9ef28a2e3dbe34a4ccc65b0ad588f6b0406e492637aeaa73342160',
   DelaySet: '0xcb4f02f4eeaed600f22317ad9e28761f61e37f33d74e72a6007cc41cfb8ad95e',
   EIP712DomainChanged: '0x0a6387c9ea3628b88a633bb4f3b151770f70085117a15f9bf3787cda53f13d31',
+  FmspcAllowed: '0xeb124b2ce5e3c391bb92a581e151d14e2142f75cf5356ea179534cc1f094b237',
+  FmspcDenied: '0x1badef2b0bd9f3723a19371020a103b5700400941ee2c33ffaf483086e2bc703',
   MeasurementAllowed: '0x42b08a849b7943e3a148a6aa0c5df868ab3545ab83a7bbf7ea64ede8043eac40',
   MeasurementRevoked: '0xd647711c0ef13ba6fb306e9195aed8a5d15d9cfd22b0ac0c2058f0bdc4936311',
+  MinimumTcbEvaluationNumberSet: '0x61145854aac5bfceba83aaec27cbd000f280168c70b776cd1522dd1d7d96b523',
   Onboarded: '0x277890f02d178fbc38cf3ba141c83a705445b5417018ca01374540f158997c60',
   OwnershipTransferStarted: '0x38d16b8cac22d99fc7c124b9cd0de2d3fa1faef420bfe791d8c362d765e22700',
   OwnershipTransferred: '0x8be0079c531659141344cd1fd0a4f28419497f9722a3daafe3b4186f6b6457e0',
@@ -689,6 +850,7 @@ export const networkTopics = {
   Registered: '0x7d917fcbc9a29a9705ff9936ffa599500e4fd902e4486bae317414fe967b307c',
   RolledBack: '0xe12147067b0952481fce046b54a586c580b87adc0ea835003c7bc9def4f42649',
   RolledOut: '0x2285190ae56273c5af7f263c509a8d91ac78eff066d3d1e63ca51b36c45b10a8',
+  TcbOutOfDateGraceSet: '0x2c22233b85ebde2879fd33b42027439a5583e79a7b8590c4e075b1c715d36878',
   Withdrawn: '0x44654674e66e9e53d34afdf3e9513fb94b4c8b946e980d6958ef4e6a37a153e3',
 } as const;
 
@@ -711,6 +873,8 @@ export function parseNetworkEvent(log: {
     return same([log.data, ...log.topics], [again.data, ...again.topics]) ? values : undefined;
   });
   switch (fragment.name) {
+    case 'AcceptedTcbStatusesSet':
+      return { name: 'AcceptedTcbStatusesSet', statuses: small(args[0]), from: big(args[1]) };
     case 'Bootstrapped':
       return {
         name: 'Bootstrapped',
@@ -731,10 +895,20 @@ export function parseNetworkEvent(log: {
       return { name: 'DelaySet', delay: small(args[0]), from: big(args[1]) };
     case 'EIP712DomainChanged':
       return { name: 'EIP712DomainChanged' };
+    case 'FmspcAllowed':
+      return { name: 'FmspcAllowed', fmspc: text(args[0]), from: big(args[1]) };
+    case 'FmspcDenied':
+      return { name: 'FmspcDenied', fmspc: text(args[0]) };
     case 'MeasurementAllowed':
       return { name: 'MeasurementAllowed', measurement: text(args[0]), from: big(args[1]) };
     case 'MeasurementRevoked':
       return { name: 'MeasurementRevoked', measurement: text(args[0]) };
+    case 'MinimumTcbEvaluationNumberSet':
+      return {
+        name: 'MinimumTcbEvaluationNumberSet',
+        tcbEvaluationDataNumber: small(args[0]),
+        from: big(args[1]),
+      };
     case 'Onboarded':
       return {
         name: 'Onboarded',
@@ -760,6 +934,8 @@ export function parseNetworkEvent(log: {
       return { name: 'RolledBack', app: text(args[0]), manifestHash: text(args[1]) };
     case 'RolledOut':
       return { name: 'RolledOut', app: text(args[0]), manifestHash: text(args[1]), from: big(args[2]) };
+    case 'TcbOutOfDateGraceSet':
+      return { name: 'TcbOutOfDateGraceSet', gracePeriod: small(args[0]), from: big(args[1]) };
     case 'Withdrawn':
       return { name: 'Withdrawn', app: text(args[0]) };
     default:
@@ -780,9 +956,17 @@ export type NetworkError =
   | { readonly name: 'ECDSAInvalidSignature' }
   | { readonly name: 'ECDSAInvalidSignatureLength'; readonly length: bigint }
   | { readonly name: 'ECDSAInvalidSignatureS'; readonly s: string }
+  /** The FMSPC is denied already. */
+  | { readonly name: 'FmspcAlreadyDenied'; readonly fmspc: string }
+  /** The FMSPC is not denied, or will not be from `until` on; asking again changes neither. */
+  | { readonly name: 'FmspcNotDenied'; readonly fmspc: string; readonly until: bigint }
+  /** A grace period of more than ten years is taken for a mistake: accept the status OutOfDate instead. */
+  | { readonly name: 'GracePeriodTooLong'; readonly gracePeriod: number; readonly longest: number }
   /** An app's name is 1 to 31 characters of a-z, 0-9 and "-", padded with zeros. */
   | { readonly name: 'InvalidAppName'; readonly app: string }
   | { readonly name: 'InvalidShortString' }
+  /** Accepted statuses are bits: UpToDate is always one of them, Revoked and unknown ones never. */
+  | { readonly name: 'InvalidTcbStatuses'; readonly statuses: number }
   /** The measurement is not allowed now. */
   | { readonly name: 'MeasurementNotAllowed'; readonly measurement: string }
   /** The app has no manifest. */
@@ -849,10 +1033,18 @@ export function parseNetworkError(data: string): NetworkError | undefined {
       return { name: 'ECDSAInvalidSignatureLength', length: big(args[0]) };
     case 'ECDSAInvalidSignatureS':
       return { name: 'ECDSAInvalidSignatureS', s: text(args[0]) };
+    case 'FmspcAlreadyDenied':
+      return { name: 'FmspcAlreadyDenied', fmspc: text(args[0]) };
+    case 'FmspcNotDenied':
+      return { name: 'FmspcNotDenied', fmspc: text(args[0]), until: big(args[1]) };
+    case 'GracePeriodTooLong':
+      return { name: 'GracePeriodTooLong', gracePeriod: small(args[0]), longest: small(args[1]) };
     case 'InvalidAppName':
       return { name: 'InvalidAppName', app: text(args[0]) };
     case 'InvalidShortString':
       return { name: 'InvalidShortString' };
+    case 'InvalidTcbStatuses':
+      return { name: 'InvalidTcbStatuses', statuses: small(args[0]) };
     case 'MeasurementNotAllowed':
       return { name: 'MeasurementNotAllowed', measurement: text(args[0]) };
     case 'NoManifest':
@@ -903,7 +1095,13 @@ const networkErrorHelp: Readonly<Partial<Record<NetworkError['name'], string>>> 
   ConfigNotAllowed: 'The configuration is not allowed now.',
   DelayTooLong:
     'A delay of more than a year is taken for a mistake: it could not be undone before it has passed.',
+  FmspcAlreadyDenied: 'The FMSPC is denied already.',
+  FmspcNotDenied: 'The FMSPC is not denied, or will not be from `until` on; asking again changes neither.',
+  GracePeriodTooLong:
+    'A grace period of more than ten years is taken for a mistake: accept the status OutOfDate instead.',
   InvalidAppName: 'An app\'s name is 1 to 31 characters of a-z, 0-9 and "-", padded with zeros.',
+  InvalidTcbStatuses:
+    'Accepted statuses are bits: UpToDate is always one of them, Revoked and unknown ones never.',
   MeasurementNotAllowed: 'The measurement is not allowed now.',
   NoManifest: 'The app has no manifest.',
   NoPreviousManifest:
