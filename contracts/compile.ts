@@ -11,6 +11,8 @@ import { DstackError } from '../lib/protocol/errors.ts';
 const CONTRACTS = dirname(fileURLToPath(import.meta.url));
 const require = createRequire(import.meta.url);
 const OPENZEPPELIN = '@openzeppelin/contracts/';
+/** solc's number of "Contract code size exceeds 24576 bytes". */
+const TOO_LARGE = '5574';
 
 /** One input or output of a function, event or error, as in Solidity's JSON ABI. */
 export interface AbiParameter {
@@ -172,6 +174,8 @@ export interface TraceableNetwork {
  * Compiles with source maps, for the fuzz.
  *
  * @param options.optimized false gives code in which each branch of the source is still one jump
+ * Unoptimised code may be larger than a chain would take: it is deployed on the fuzz's own chain only.
+ *
  * @param options.source another text of Network.sol; warnings are accepted in that one only
  * @throws DstackError `SOLC_FAILED` as `compileNetwork`
  */
@@ -190,7 +194,9 @@ export function compileTraceable(options: {
     optimizer: options.optimized ? SETTINGS.optimizer : { enabled: false },
     outputSelection: { 'Network.sol': { Network: outputs }, '*': { '': ['ast'] } },
   };
-  const output = compiled<TraceableOutput>(require('solc'), source, settings, options.source !== undefined);
+  const output = compiled<TraceableOutput>(require('solc'), source, settings, (warning) => {
+    return options.source !== undefined || (!options.optimized && warning === TOO_LARGE);
+  });
   const { bytecode, deployedBytecode } = output.contracts['Network.sol'].Network.evm;
   const sources = Object.entries(output.sources).map(([path, { id }]) => {
     return { path, id, text: path === 'Network.sol' ? source : textOf(path) };
@@ -215,14 +221,26 @@ function textOf(path: string): string {
   return found.contents;
 }
 
-function compiled<T>(solc: Solc, source: string, settings: unknown, acceptsWarnings = false): T {
+/** @param accepts by its number, whether a warning may be passed over */
+function compiled<T>(
+  solc: Solc,
+  source: string,
+  settings: unknown,
+  accepts: (warning: string | undefined) => boolean = () => false,
+): T {
   const input = { language: 'Solidity', sources: { 'Network.sol': { content: source } }, settings };
   const output = JSON.parse(solc.compile(JSON.stringify(input), { import: readImport })) as Partial<T> & {
-    readonly errors?: readonly { readonly severity: string; readonly formattedMessage: string }[];
+    readonly errors?: readonly {
+      readonly severity: string;
+      readonly errorCode?: string;
+      readonly formattedMessage: string;
+    }[];
     readonly contracts?: unknown;
     readonly sources?: unknown;
   };
-  const refused = (output.errors ?? []).filter(({ severity }) => !acceptsWarnings || severity === 'error');
+  const refused = (output.errors ?? []).filter(
+    ({ severity, errorCode }) => severity === 'error' || !accepts(errorCode),
+  );
   if (refused.length > 0 || !output.contracts || !output.sources) {
     const messages = refused.map((error) => error.formattedMessage).join('\n');
     throw new DstackError('SOLC_FAILED', `solc did not accept contracts/Network.sol as it is:\n${messages}`);

@@ -44,6 +44,11 @@ test('a contract whose rollouts do not wait is noticed, and shown by a few calls
   expect(failure!.sequence.steps.flatMap(({ calls }) => calls).length).toBeLessThanOrEqual(3);
 }, 120_000);
 
+test('code that cannot be deployed at all is an error of the fuzz, not a finding', async () => {
+  const broken = fuzz({ seed: SEED, sequences: 1, bytecode: '0xfe' });
+  await expect(broken).rejects.toMatchObject({ code: 'FUZZ_DEPLOY' });
+});
+
 test('the network calls nobody: its code has one call, static, to the precompile that recovers signers', () => {
   const code = Buffer.from(networkRuntimeBytecode.slice(2), 'hex');
   const found: { readonly op: number; readonly at: number }[] = [];

@@ -74,6 +74,11 @@ const UNREACHABLE_IN_CREATION: readonly (readonly [text: string, why: string])[]
   ],
   ['shortens', 'the constructor sets the first delay: there is no epoch yet, so nothing is shortened'],
   ['_core.delayShortens', 'the constructor sets the first delay: there is none before it'],
+  ['_core.epoch == 0', 'the constructor sets the first statuses: there is no epoch yet, so they do not wait'],
+  ['statuses & UP_TO_DATE', 'the constructor sets the first statuses, which are sound'],
+  ['sound', 'the constructor sets the first statuses, which are sound'],
+  ['stricter == value', 'the constructor sets the first statuses: before them there are none'],
+  ['block.timestamp >= setting.from', 'the constructor sets the first statuses: before them there are none'],
 ];
 export const UNEXPLAINED = 'not reached';
 

@@ -17,6 +17,8 @@ import {
   requestDigest,
   requestHash,
 } from '../../lib/protocol/typed-data.ts';
+import { type Named, type Outcome, Refusal, refuse } from './refusal.ts';
+import { type TcbOperation, TcbPolicyModel } from './tcb-model.ts';
 
 export const ZERO_ADDRESS: string = `0x${'0'.repeat(40)}`;
 export const ZERO_WORD: string = `0x${'0'.repeat(64)}`;
@@ -39,6 +41,7 @@ export type Operation =
   | { readonly name: 'openPlatforms' | 'closePlatforms' | 'renounceOwnership'; readonly args: Nothing }
   | { readonly name: 'acceptOwnership'; readonly args: Nothing }
   | { readonly name: 'setDelay'; readonly args: { readonly delay: number } }
+  | TcbOperation
   | { readonly name: 'rollout'; readonly args: contract.RolloutArgs }
   | { readonly name: 'rollback' | 'withdraw'; readonly args: { readonly app: string } }
   | { readonly name: 'transferOwnership'; readonly args: { readonly newOwner: string } }
@@ -53,11 +56,6 @@ export interface BlockContext {
   /** The hash of one of the last 256 blocks, as `0x` hex; undefined for any other. */
   hashOf(number: bigint): string | undefined;
 }
-
-/** An event or an error: its name and its fields. Uints of more than 48 bits are bigints, as the bindings have them. */
-export type Named = { readonly name: string } & Readonly<Record<string, unknown>>;
-/** `bare` is a revert without data: what the compiler's own checks of calldata and value do. */
-export type Outcome = { readonly accepted: readonly Named[] } | { readonly refused: Named | 'bare' };
 
 export interface DeployArgs {
   readonly owner: string;
@@ -76,20 +74,6 @@ interface AppState {
   inForce?: { readonly manifest: string; readonly from: number } | undefined;
   pending?: { readonly manifest: string; readonly from: number } | undefined;
   previous?: string | undefined;
-}
-
-/** Thrown inside the model and turned into an `Outcome`. */
-class Refusal extends Error {
-  readonly refused: Named | 'bare';
-
-  constructor(refused: Named | 'bare') {
-    super(typeof refused === 'string' ? refused : refused.name);
-    this.refused = refused;
-  }
-}
-
-function refuse(name: string, fields: Readonly<Record<string, unknown>> = {}): never {
-  throw new Refusal({ name, ...fields });
 }
 
 export class NetworkModel {
@@ -111,13 +95,15 @@ export class NetworkModel {
   delay: { readonly set: number; readonly from: number; readonly before: number };
   readonly requests: Map<string, OpenRequest | { readonly answer: string }> = new Map();
   readonly apps: Map<string, AppState> = new Map();
+  readonly tcb: TcbPolicyModel;
 
   /** @throws never; use `deploy`, which says what the constructor refuses */
-  private constructor(args: DeployArgs, domain: Domain) {
+  private constructor(args: DeployArgs, domain: Domain, time: number) {
     this.domain = domain;
     this.owner = args.owner;
     this.requestWindow = args.requestWindow;
     this.delay = { set: args.delay, from: 0, before: args.delay };
+    this.tcb = new TcbPolicyModel(time);
   }
 
   static deploy(
@@ -137,7 +123,7 @@ export class NetworkModel {
     const statusesSet = { name: 'AcceptedTcbStatusesSet', statuses: 1, from: BigInt(block.time) };
     return {
       outcome: { accepted: [transferred, delaySet, statusesSet] },
-      model: new NetworkModel(args, domain),
+      model: new NetworkModel(args, domain, block.time),
     };
   }
 
@@ -224,6 +210,11 @@ export class NetworkModel {
         return { name: 'PlatformsClosed' };
       case 'setDelay':
         return this.#setDelay(operation.args.delay, time);
+      case 'setMinimumTcbEvaluationNumber':
+      case 'setAcceptedTcbStatuses':
+      case 'setTcbOutOfDateGrace':
+      case 'setDeniedFmspc':
+        return this.tcb.apply(operation, time, this.#loosensFrom(time));
       case 'rollout':
         return this.#rollout(operation.args, time);
       case 'rollback':

@@ -6,20 +6,16 @@ import { DstackError, hasCode } from '../../lib/protocol/errors.ts';
 import * as contract from '../../lib/protocol/network-contract.ts';
 import { encodeDeploy, networkBytecode } from '../bindings.ts';
 import type { FuzzChain, MinedBlock, MinedTransaction, RpcCall } from './chain.ts';
-import {
-  type BlockContext,
-  type DeployArgs,
-  type Named,
-  NetworkModel,
-  type Outcome,
-  ZERO_ADDRESS,
-  ZERO_WORD,
-} from './model.ts';
+import { InvariantBroken } from './invariant.ts';
+import { type BlockContext, type DeployArgs, NetworkModel, ZERO_ADDRESS, ZERO_WORD } from './model.ts';
 import { ENTRIES_SLOT, PUPPET, puppetCode } from './puppet.ts';
+import type { Named, Outcome } from './refusal.ts';
 import { type Choice, headStartSteps, type Sequence, type Step, type Wait } from './sequence.ts';
 import type { SequenceFailure } from './shrink.ts';
 import type { FuzzStatistics } from './statistics.ts';
-import { InvariantBroken, Watch } from './watch.ts';
+import { FMSPCS } from './tcb-choices.ts';
+import { type Arguments, decoded, encoded, type View, view } from './views.ts';
+import { Watch } from './watch.ts';
 import { type Accounts, type Call, CONFIGS, MEASUREMENTS, PLATFORMS, World } from './world.ts';
 
 const DEPLOY_GAS = 12_000_000;
@@ -144,7 +140,12 @@ class SequenceRun {
     const domain = { chainId: this.#chain.chainId, contract: address ?? ZERO_ADDRESS };
     const { outcome, model } = NetworkModel.deploy(args, domain, this.#context(block));
     this.story.push(`deploy ${JSON.stringify(args)}`);
-    this.#same('deploy', outcomeOf(transaction, address), outcome);
+    const found = outcomeOf(transaction, address);
+    if ('refused' in found && found.refused === 'bare') {
+      // Else every mutant would be noticed, by what has nothing to do with it: too little gas, too much code.
+      throw new DstackError('FUZZ_DEPLOY', 'the code to be fuzzed cannot be deployed at all');
+    }
+    this.#same('deploy', found, outcome);
     this.#options.statistics?.call('deploy', outcome, transaction.gasUsed);
     await this.#options.observe?.(block, [{ name: 'deploy', direct: true }], []);
     return { address, model };
@@ -290,6 +291,12 @@ class SequenceRun {
       requests: new Map(
         named<contract.RequestView>('request').map(([{ args }, it]) => [String(args.requestHash), it]),
       ),
+      tcb: {
+        policy: named<contract.TcbPolicyResult>('tcbPolicy')[0]![1],
+        fmspcs: named<boolean>('fmspcDenied').map(([{ args }, denied]) => {
+          return { fmspc: String(args.fmspc), denied };
+        }),
+      },
     };
   }
 
@@ -311,6 +318,10 @@ class SequenceRun {
       view('pendingOwner', {}, model.pendingOwner),
       view('nextDelay', {}, model.nextDelay()),
       view('platformsOpenFrom', {}, BigInt(model.open ?? 0)),
+      view('tcbPolicy', {}, model.tcb.policy(time)),
+      view('nextTcbPolicy', {}, model.tcb.nextPolicy()),
+      view('deniedFmspcs', {}, model.tcb.list()),
+      ...FMSPCS.map((fmspc) => view('fmspcDenied', { fmspc }, model.tcb.isDenied(fmspc, time))),
       view('apps', {}, model.appList(time)),
       view('appOf', { app }, model.app(app, time)),
       view('manifestOf', { app }, model.app(app, time).manifestHash),
@@ -350,57 +361,6 @@ class SequenceRun {
     const entries = await this.#chain.rpc<string>('eth_getStorageAt', PUPPET, ENTRIES_SLOT, 'latest');
     this.#same('times that the network called the contract that owns it', BigInt(entries), 0n);
   }
-}
-
-type Arguments = Readonly<Record<string, unknown>>;
-
-interface View {
-  readonly name: ViewName;
-  readonly args: Arguments;
-  readonly data: string;
-  /** What the model says that it shows. */
-  readonly expected: unknown;
-}
-
-const DECODERS = {
-  network: contract.decodeNetwork,
-  owner: contract.decodeOwner,
-  pendingOwner: contract.decodePendingOwner,
-  nextDelay: contract.decodeNextDelay,
-  platformsOpenFrom: contract.decodePlatformsOpenFrom,
-  apps: contract.decodeApps,
-  appOf: contract.decodeAppOf,
-  manifestOf: contract.decodeManifestOf,
-  isAllowed: contract.decodeIsAllowed,
-  measurementAllowedFrom: contract.decodeMeasurementAllowedFrom,
-  configAllowedFrom: contract.decodeConfigAllowedFrom,
-  platformAllowedFrom: contract.decodePlatformAllowedFrom,
-  request: contract.decodeRequest,
-  verifyAttestation: contract.decodeVerifyAttestation,
-  eip712Domain: contract.decodeEip712Domain,
-} as const;
-type ViewName = keyof typeof DECODERS;
-
-function view(name: ViewName, args: object, expected: unknown): View {
-  return { name, args: args as Arguments, data: encoded(name, args as Arguments), expected };
-}
-
-/** Most calldata and most answers come again and again, and ethers is slow at both. */
-const MEMORY = 20_000;
-const answers = new Map<string, unknown>();
-const calldata = new Map<string, string>();
-
-function remembered<T>(memory: Map<string, T>, key: string, make: () => T): T {
-  const known = memory.get(key);
-  if (known !== undefined) return known;
-  if (memory.size > MEMORY) memory.clear();
-  const made = make();
-  memory.set(key, made);
-  return made;
-}
-
-function decoded(name: ViewName, answer: string): unknown {
-  return remembered(answers, `${name} ${answer}`, () => DECODERS[name](answer));
 }
 
 function domainOf(model: NetworkModel): contract.Eip712DomainResult {
@@ -446,19 +406,10 @@ function pendingTimes(model: NetworkModel): readonly number[] {
     ...model.configs.values(),
     ...[...model.platforms.values()].filter((it) => it !== 'revoked'),
     ...[...model.apps.values()].flatMap(({ pending }) => (pending ? [pending.from] : [])),
+    ...model.tcb.pendingTimes(),
     model.open ?? 0,
     model.delay.from,
   ];
-}
-
-/** Calldata by the names of the arguments; those that the function does not take are left out. */
-function encoded(name: string, args: Arguments): string {
-  return remembered(calldata, `${name} ${Object.values(args).join()}`, () => {
-    const fragment = contract.networkInterface.getFunction(name);
-    if (!fragment) throw new DstackError('FUZZ_CALL', `the contract has no ${name}`);
-    const values = fragment.inputs.map((input) => args[input.name]);
-    return contract.networkInterface.encodeFunctionData(fragment, values);
-  });
 }
 
 /** What the chain says became of a transaction, in the model's words. */

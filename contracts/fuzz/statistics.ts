@@ -1,5 +1,5 @@
 /** What a fuzz run did, for its report: how many calls of which kind were taken, and which refusals were met how often. */
-import type { Outcome } from './model.ts';
+import type { Outcome } from './refusal.ts';
 
 export interface FuzzFigures {
   readonly sequences: number;

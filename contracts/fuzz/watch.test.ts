@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest';
 import type { RequestView } from '../../lib/protocol/network-contract.ts';
-import { type Named, ZERO_ADDRESS, ZERO_WORD } from './model.ts';
-import { type Accepted, InvariantBroken, type Shown, Watch } from './watch.ts';
+import { InvariantBroken } from './invariant.ts';
+import { ZERO_ADDRESS, ZERO_WORD } from './model.ts';
+import type { Named } from './refusal.ts';
+import { type Accepted, type Shown, Watch } from './watch.ts';
 
 const OWNER = `0x${'0a'.repeat(20)}`;
 const OTHER = `0x${'0b'.repeat(20)}`;
@@ -9,6 +11,7 @@ const KEY = `0x${'0c'.repeat(20)}`;
 const [M, C, P, R, APP, FILE] = ['11', '22', '33', '44', '55', '66'].map(
   (byte) => `0x${byte.repeat(32)}`,
 ) as [string, string, string, string, string, string];
+const FMSPC = '0x00906ed50000';
 const DELAY = 100;
 const WINDOW = 5;
 const START = 1_000;
@@ -29,6 +32,8 @@ class History {
   owner = OWNER;
   allowed = { measurementAllowed: false, configAllowed: false, platformAllowed: false };
   manifestHash = ZERO_WORD;
+  policy = { minimumTcbEvaluationDataNumber: 0, statuses: 0b1, gracePeriod: 0 };
+  fmspcDenied = false;
   readonly requests = new Map<string, RequestView>();
 
   block(seconds: number, ...accepted: Accepted[]): void {
@@ -40,6 +45,7 @@ class History {
       allowed: [{ measurement: M, config: C, platform: P, result: this.allowed }],
       apps: [{ app: APP, manifestHash: this.manifestHash, latest: this.manifestHash, from: 0n }],
       requests: this.requests,
+      tcb: { policy: this.policy, fmspcs: [{ fmspc: FMSPC, denied: this.fmspcDenied }] },
     };
     this.watch.block(this.number, this.time, accepted, shown);
   }
@@ -95,6 +101,12 @@ test('a sound history breaks nothing', () => {
   history.manifestHash = FILE;
   expect(broken(() => history.block(DELAY))).toBe('nothing');
 });
+
+const TCB_RULE = 'what the TCB policy lets in has a ripe cause that nothing has undone';
+const minimumSet = (tcbEvaluationDataNumber: number): Named => {
+  return { name: 'MinimumTcbEvaluationNumberSet', tcbEvaluationDataNumber };
+};
+const statusesSet = (statuses: number): Named => ({ name: 'AcceptedTcbStatusesSet', statuses });
 
 const BREACHES: readonly (readonly [invariant: string, how: string, breach: (history: History) => void])[] = [
   ['only the owner decides', 'a stranger revokes', (it) => it.block(10, by(OTHER, 'revokeConfig'))],
@@ -223,6 +235,83 @@ const BREACHES: readonly (readonly [invariant: string, how: string, breach: (his
       it.manifestHash = FILE;
       it.block(DELAY);
       it.block(10, by(OWNER, 'withdraw', { name: 'Withdrawn', app: APP }));
+    },
+  ],
+  [
+    TCB_RULE,
+    'a lower minimum a second early',
+    (it) => {
+      it.policy = { ...it.policy, minimumTcbEvaluationDataNumber: 17 };
+      it.block(10, by(OWNER, 'setMinimumTcbEvaluationNumber', minimumSet(17)));
+      it.block(10, by(OWNER, 'setMinimumTcbEvaluationNumber', minimumSet(16)));
+      it.policy = { ...it.policy, minimumTcbEvaluationDataNumber: 16 };
+      it.block(DELAY - 1);
+    },
+  ],
+  [
+    TCB_RULE,
+    'a higher minimum in the next block only',
+    (it) => it.block(10, by(OWNER, 'setMinimumTcbEvaluationNumber', minimumSet(17))),
+  ],
+  [
+    TCB_RULE,
+    'a lower minimum that a tightening has cancelled',
+    (it) => {
+      it.policy = { ...it.policy, minimumTcbEvaluationDataNumber: 17 };
+      it.block(10, by(OWNER, 'setMinimumTcbEvaluationNumber', minimumSet(17)));
+      it.block(10, by(OWNER, 'setMinimumTcbEvaluationNumber', minimumSet(16)));
+      it.block(10, by(OWNER, 'setMinimumTcbEvaluationNumber', minimumSet(17)));
+      it.policy = { ...it.policy, minimumTcbEvaluationDataNumber: 16 };
+      it.block(DELAY);
+    },
+  ],
+  [
+    TCB_RULE,
+    'a status that was added in exchange for another is accepted at once',
+    (it) => {
+      it.block(10, by(OWNER, 'setAcceptedTcbStatuses', statusesSet(0b101)));
+      it.policy = { ...it.policy, statuses: 0b101 };
+      it.block(DELAY);
+      it.policy = { ...it.policy, statuses: 0b11 };
+      it.block(10, by(OWNER, 'setAcceptedTcbStatuses', statusesSet(0b11)));
+    },
+  ],
+  [
+    TCB_RULE,
+    'a status that was taken away in exchange for another is accepted until that is',
+    (it) => {
+      it.block(10, by(OWNER, 'setAcceptedTcbStatuses', statusesSet(0b101)));
+      it.policy = { ...it.policy, statuses: 0b101 };
+      it.block(DELAY);
+      it.block(10, by(OWNER, 'setAcceptedTcbStatuses', statusesSet(0b11)));
+    },
+  ],
+  [
+    TCB_RULE,
+    'a longer grace period at once',
+    (it) => {
+      it.policy = { ...it.policy, gracePeriod: 60 };
+      it.block(10, by(OWNER, 'setTcbOutOfDateGrace', { name: 'TcbOutOfDateGraceSet', gracePeriod: 60 }));
+    },
+  ],
+  [
+    'Revoked is never accepted',
+    'even when the owner set it',
+    (it) => {
+      it.block(10, by(OWNER, 'setAcceptedTcbStatuses', statusesSet(0b100_0001)));
+      it.policy = { ...it.policy, statuses: 0b100_0001 };
+      it.block(DELAY);
+    },
+  ],
+  [
+    TCB_RULE,
+    'an FMSPC is let in again a second early',
+    (it) => {
+      it.fmspcDenied = true;
+      it.block(10, by(OWNER, 'setDeniedFmspc', { name: 'FmspcDenied', fmspc: FMSPC }));
+      it.block(10, by(OWNER, 'setDeniedFmspc', { name: 'FmspcAllowed', fmspc: FMSPC }));
+      it.fmspcDenied = false;
+      it.block(DELAY - 1);
     },
   ],
 ];

@@ -12,7 +12,10 @@ import type {
   NetworkView,
   RequestView,
 } from '../../lib/protocol/network-contract.ts';
-import { type Named, ZERO_ADDRESS, ZERO_WORD } from './model.ts';
+import { check } from './invariant.ts';
+import { ZERO_ADDRESS, ZERO_WORD } from './model.ts';
+import type { Named } from './refusal.ts';
+import { type TcbShown, TcbWatch } from './tcb-watch.ts';
 
 /** A call that the chain took, in the order of the block. */
 export interface Accepted {
@@ -34,19 +37,7 @@ export interface Shown {
   }[];
   readonly apps: readonly AppView[];
   readonly requests: ReadonlyMap<string, RequestView>;
-}
-
-export class InvariantBroken extends Error {
-  readonly invariant: string;
-
-  constructor(invariant: string, detail: string) {
-    super(`invariant broken: ${invariant}: ${detail}`);
-    this.invariant = invariant;
-  }
-}
-
-function check(holds: boolean, invariant: string, detail: () => string): asserts holds {
-  if (!holds) throw new InvariantBroken(invariant, detail());
+  readonly tcb: TcbShown;
 }
 
 /** What anyone may call. */
@@ -65,6 +56,7 @@ export class Watch {
   /** From when each cause is ripe, by what it allows: `measurement 0x…`. */
   readonly #causes = new Map<string, number>();
   readonly #revoked = new Set<string>();
+  readonly #tcb = new TcbWatch();
   readonly #manifests: { readonly app: string; readonly manifest: string; readonly ripe: number }[] = [];
   readonly #requests = new Map<
     string,
@@ -86,6 +78,7 @@ export class Watch {
     this.#joining(time, shown);
     this.#containers(time, shown);
     this.#openRequests(number, shown);
+    this.#tcb.shown(shown.tcb, time);
   }
 
   #mayCall(call: Accepted): void {
@@ -101,6 +94,7 @@ export class Watch {
     const text = (field: string): string => String(event[field]);
     this.#ripen(time);
     const ripe = time + (this.#epoch === 0 ? 0 : this.#delay);
+    this.#tcb.take(event, time, ripe);
     switch (event.name) {
       case 'Bootstrapped':
         check(this.#onboardings === 0, 'bootstrap is closed after the first onboard', () =>

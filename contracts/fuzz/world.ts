@@ -20,6 +20,7 @@ import {
 import { appId, value } from '../fixture.ts';
 import { type BlockContext, type NetworkModel, type Operation, ZERO_ADDRESS, ZERO_WORD } from './model.ts';
 import type { Choice } from './sequence.ts';
+import { tcbOperation } from './tcb-choices.ts';
 
 /** The accounts of a sequence, lower case. `puppet` is the contract that re-enters; `driver` makes it act. */
 export interface Accounts {
@@ -148,6 +149,11 @@ export class World {
         const listed = [...this.model.platforms].flatMap(([it, from]) => (from === 'revoked' ? [] : [it]));
         return byOwner({ name: kind, args: { platform: drawn(mostly(listed, PLATFORMS, choice), pick) } });
       }
+      case 'setMinimumTcbEvaluationNumber':
+      case 'setAcceptedTcbStatuses':
+      case 'setTcbOutOfDateGrace':
+      case 'setDeniedFmspc':
+        return byOwner(tcbOperation(kind, choice, this.model.tcb, block.time));
       case 'setDelay':
         return byOwner({ name: kind, args: { delay: at(DELAYS, pick) } });
       case 'rollout':

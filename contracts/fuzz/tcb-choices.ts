@@ -1,0 +1,51 @@
+/** What a drawn choice means for the TCB policy: around the edges of what is in force, and now and then what is no policy. */
+import { LONGEST_GRACE_SECONDS, statusMask } from '../../lib/protocol/tcb-policy.ts';
+import type { TcbOperation, TcbPolicyModel } from './tcb-model.ts';
+
+const DAY = 86_400;
+const MINIMA = [17, 18, 16, 0, 19, 17, 2 ** 32 - 1];
+const SOUND_MASKS = [
+  statusMask(['UpToDate']),
+  statusMask(['UpToDate', 'SWHardeningNeeded']),
+  statusMask(['UpToDate', 'ConfigurationNeeded']),
+  statusMask(['UpToDate', 'SWHardeningNeeded', 'ConfigurationNeeded', 'ConfigurationAndSWHardeningNeeded']),
+  statusMask(['UpToDate', 'OutOfDate', 'OutOfDateConfigurationNeeded']),
+  statusMask(['UpToDate', 'TDRelaunchAdvised', 'TDRelaunchAdvisedConfigurationNeeded']),
+  0x1bf,
+];
+/** None at all, none that is up to date, Revoked, all known ones, the first unknown bit, the last. */
+const UNSOUND_MASKS = [0, 0x1be, 0x41, 0x1ff, 0x201, 0x8001, 0xffff];
+const PERIODS = [30 * DAY, 0, 1, 90 * DAY, LONGEST_GRACE_SECONDS, LONGEST_GRACE_SECONDS + 1, 2 ** 32 - 1];
+export const FMSPCS: readonly string[] = [
+  '0x00906ed50000',
+  '0x30806f040000',
+  '0x000000000000',
+  '0xffffffffffff',
+];
+
+export function tcbOperation(
+  name: TcbOperation['name'],
+  { pick, other }: { readonly pick: number; readonly other: number },
+  model: TcbPolicyModel,
+  time: number,
+): TcbOperation {
+  switch (name) {
+    case 'setMinimumTcbEvaluationNumber':
+      return { name, args: { tcbEvaluationDataNumber: from(MINIMA, pick) } };
+    case 'setAcceptedTcbStatuses':
+      return {
+        name,
+        args: { statuses: from(other % 6 === 0 ? UNSOUND_MASKS : SOUND_MASKS, pick) },
+      };
+    case 'setTcbOutOfDateGrace':
+      return { name, args: { gracePeriod: from(PERIODS, pick) } };
+    case 'setDeniedFmspc': {
+      // Mostly what has an effect. One that is to be let in is denied until then: denying it again does too.
+      const fmspc = from(FMSPCS, pick % 7);
+      const effective = other % 4 < 3 ? !model.isDenied(fmspc, time) : other % 8 < 4;
+      return { name, args: { fmspc, denied: effective } };
+    }
+  }
+}
+
+const from = <T>(list: readonly T[], pick: number): T => list[pick % list.length]!;
