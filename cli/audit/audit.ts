@@ -2,7 +2,6 @@
  * The network's life, replayed from its chain and its public files: who was let in, on what evidence, and who could hold
  * the secret today. `audit` reads like the report that it makes.
  */
-import type { Policy } from '../../lib/attestation/policy.ts';
 import type { Head } from '../../lib/framework/chain-client.ts';
 import type { NetworkReader } from '../../lib/framework/network-reader.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
@@ -141,8 +140,27 @@ class Auditor {
     const claim: Claimed = { measurement: bare(event.measurement), platform: bare(event.platform) };
     const { records, network, reader, head } = this.#input;
     const versions = records.requests.get(requestHash) ?? [];
-    const proof = proveRequest(versions, requestHash, claim, this.#circumstances(entry));
-    const node = this.#replay.requests.get(event.requestHash)?.node ?? 'unknown';
+    const request = this.#replay.requests.get(event.requestHash);
+    const circumstances = this.#circumstances(entry);
+    let proof = proveRequest(versions, requestHash, claim, circumstances);
+    if (proof.is === 'refused' && request !== undefined) {
+      // Its onboarder judged it some blocks before its answer was posted, and what changed since did not bind it.
+      const earlier = proveRequest(versions, requestHash, claim, {
+        ...circumstances,
+        time: request.time,
+        policy: request.policy,
+      });
+      if (earlier.is === 'verified') {
+        this.#find(
+          'warning',
+          'POLICY_TIGHTENED_MEANWHILE',
+          where,
+          `refused as of its onboarding (${proof.code}), accepted as of its request: the policy, or the collateral's time, ran out in between`,
+        );
+        proof = earlier;
+      }
+    }
+    const node = request?.node ?? 'unknown';
     const config = versions[0]?.config;
     this.#hold({ ...claim, config, epoch: this.#replay.epoch, role: 'onboarded', node, proof }, entry, where);
 
@@ -229,6 +247,14 @@ class Auditor {
     differs('epoch', this.#replay.epoch, network.epoch);
     differs('onboarded', this.#replay.onboarded, network.onboarded);
     differs('delay', this.#replay.delayAt(head.timestamp), network.delay);
+    const { deniedFmspcs, ...tcb } = this.#replay.tcbPolicyAt(head.timestamp);
+    const shown = await reader.tcbPolicy(head);
+    for (const part of ['statuses', 'minimumTcbEvaluationDataNumber', 'gracePeriodDays'] as const) {
+      differs(`TCB policy: ${part}`, tcb[part], shown[part]);
+    }
+    for (const fmspc of deniedFmspcs ?? []) {
+      differs(`FMSPC ${fmspc} denied`, true, await reader.fmspcDenied(bytesOf(fmspc), head));
+    }
     differs('platforms open', this.#replay.platformsOpenAt(head.timestamp), network.platformsOpen);
     const ZERO = `0x${'0'.repeat(64)}`;
     const apps = await reader.apps(head);
@@ -364,7 +390,7 @@ class Auditor {
   }
 
   #circumstances({ time }: Entry) {
-    const policy: Policy = {};
+    const policy = this.#replay.tcbPolicyAt(time);
     return { network: this.#input.network, flavour: this.#input.flavour, time, policy };
   }
 

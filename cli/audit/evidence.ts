@@ -33,7 +33,7 @@ export interface Circumstances {
   readonly network: Domain;
   /** Whose trust root and RTMR3 events to judge by: the auditor says it, no record does. */
   readonly flavour: Flavour;
-  /** Of the block that let the node in, Unix seconds. */
+  /** When it was judged, Unix seconds. */
   readonly time: number;
   /** The contract's TCB policy at that time. */
   readonly policy: Policy;

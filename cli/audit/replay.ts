@@ -5,6 +5,7 @@
  */
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Entry } from './history.ts';
+import { type TcbPolicy, TcbReplay } from './tcb-replay.ts';
 
 /** What a node was let in by. */
 export type Kind = 'measurement' | 'config' | 'platform';
@@ -31,6 +32,15 @@ export interface AppState {
   from: number;
 }
 
+/** A request as it was registered. `time` is its block's, in Unix seconds, and `policy` what held then. */
+export interface Request {
+  readonly node: string;
+  readonly epoch: number;
+  readonly time: number;
+  readonly policy: TcbPolicy;
+  answered: boolean;
+}
+
 const ZERO_WORD = `0x${'0'.repeat(64)}`;
 
 export class Replay {
@@ -41,7 +51,8 @@ export class Replay {
   onboarded = false;
   readonly apps = new Map<string, AppState>();
   /** Requests by hash: who asked, in which epoch, and whether it was answered. */
-  readonly requests = new Map<string, { node: string; block: number; epoch: number; answered: boolean }>();
+  readonly requests = new Map<string, Request>();
+  readonly #tcb = new TcbReplay();
   #delay = 0;
   #shorterDelay: { delay: number; from: number } | undefined;
   #platformsOpenFrom: number | undefined;
@@ -108,8 +119,9 @@ export class Replay {
         require(known === undefined || !known.answered, 'a request that was answered was registered again');
         this.requests.set(event.requestHash, {
           node: event.node,
-          block: 0,
           epoch: this.epoch,
+          time,
+          policy: this.tcbPolicyAt(time),
           answered: false,
         });
         return;
@@ -134,6 +146,15 @@ export class Replay {
         require(this.apps.get(event.app)?.manifest !== undefined, 'an app without a manifest was withdrawn');
         this.apps.set(event.app, { manifest: undefined, previous: undefined, from: 0 });
         return;
+      case 'MinimumTcbEvaluationNumberSet':
+      case 'AcceptedTcbStatusesSet':
+      case 'TcbOutOfDateGraceSet':
+      case 'FmspcDenied':
+      case 'FmspcAllowed': {
+        const impossible = this.#tcb.take(event, time, this.#loosensFrom(time));
+        require(impossible === undefined, impossible ?? '');
+        return;
+      }
       case 'EIP712DomainChanged':
         throw new DstackError('HISTORY_BROKEN', 'the contract never changes its EIP-712 domain');
     }
@@ -144,6 +165,11 @@ export class Replay {
     return this.#shorterDelay !== undefined && time >= this.#shorterDelay.from
       ? this.#shorterDelay.delay
       : this.#delay;
+  }
+
+  /** What onboarders had to enforce; `time` is not before the last event taken. */
+  tcbPolicyAt(time: number): TcbPolicy {
+    return this.#tcb.policyAt(time);
   }
 
   platformsOpenAt(time: number): boolean {
@@ -190,7 +216,7 @@ export class Replay {
       this.#shorterDelay === undefined
         ? []
         : [{ what: `the delay is ${this.#shorterDelay.delay} s`, from: this.#shorterDelay.from }];
-    return [...lists, ...apps, ...open, ...delay].filter(({ from }) => from > time);
+    return [...lists, ...apps, ...open, ...delay, ...this.#tcb.changes()].filter(({ from }) => from > time);
   }
 
   #takeDelay(delay: number, from: number, time: number): void {
@@ -238,8 +264,12 @@ export class Replay {
   }
 
   #requireDelay(from: number, time: number, what: string): void {
-    const earliest = time + (this.epoch === 0 ? 0 : this.delayAt(time));
+    const earliest = this.#loosensFrom(time);
     require(from === earliest, `${what} from ${from}, its delay ends at ${earliest}`);
+  }
+
+  #loosensFrom(time: number): number {
+    return time + (this.epoch === 0 ? 0 : this.delayAt(time));
   }
 
   #requireAllowed(values: { measurement: string; platform: string; config?: string }, time: number): void {
