@@ -26,9 +26,19 @@ import {
 } from '../../lib/protocol/network-contract.ts';
 import { BootstrapPackageSchema, MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
-import { contractOption, ownerKeyOption, provider, rpcOption, send, view, walletFrom } from '../chain.ts';
+import {
+  contractOption,
+  instant,
+  ownerKeyOption,
+  provider,
+  rpcOption,
+  send,
+  view,
+  walletFrom,
+} from '../chain.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 import { verifyBootstrap } from '../verify-bootstrap.ts';
+import { tcb, tcbStatus } from './network-tcb.ts';
 
 const ownerOptions = { rpc: rpcOption, contract: contractOption, 'owner-key': ownerKeyOption };
 
@@ -214,7 +224,7 @@ function policyValue(kind: string, value: string): string {
 
 const status: Command = {
   name: 'network status',
-  summary: 'prints the network’s state and its apps',
+  summary: 'prints the network’s state, its TCB policy and its apps',
   options: { rpc: rpcOption, contract: contractOption },
   async run(args) {
     const [rpc, contract] = [await provider(args), args.text('contract')];
@@ -231,14 +241,13 @@ const status: Command = {
       platforms: network.platformsOpen ? 'OPEN: any that is not revoked' : 'listed ones only',
     };
     for (const [name, value] of Object.entries(rows)) console.log(`${name.padEnd(16)} ${value}`);
+    for (const row of await tcbStatus(rpc, contract)) console.log(row);
     for (const app of decodeApps(await read(encodeApps()))) {
       const pending = app.latest !== app.manifestHash ? `, ${app.latest} from ${instant(app.from)}` : '';
       console.log(`app ${appName(fromHex(app.app)).padEnd(12)} ${app.manifestHash}${pending}`);
     }
   },
 };
-
-const instant = (seconds: bigint): string => new Date(Number(seconds) * 1000).toISOString();
 
 function wholeNumber(args: Arguments, name: string): number {
   const text = args.text(name);
@@ -260,5 +269,6 @@ export const networkCommands: readonly Command[] = [
   bootstrap,
   changePolicy('allow', 'lets a measurement, config or platform join, after the network’s delay'),
   changePolicy('revoke', 'lets it join no more, at once (those that joined keep the secret)'),
+  tcb,
   status,
 ];

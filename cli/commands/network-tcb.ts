@@ -1,0 +1,207 @@
+/** `network tcb …`: how current platforms have to be, as the owner sets it, and how `network status` shows it. */
+import type { JsonRpcProvider } from 'ethers';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import {
+  decodeDeniedFmspcs,
+  decodeNextTcbPolicy,
+  decodeTcbPolicy,
+  encodeDeniedFmspcs,
+  encodeNextTcbPolicy,
+  encodeSetAcceptedTcbStatuses,
+  encodeSetDeniedFmspc,
+  encodeSetMinimumTcbEvaluationNumber,
+  encodeSetTcbOutOfDateGrace,
+  encodeTcbPolicy,
+  type FmspcView,
+  type NextTcbPolicyResult,
+  type TcbPolicyResult,
+} from '../../lib/protocol/network-contract.ts';
+import {
+  ACCEPTABLE_STATUSES,
+  LONGEST_GRACE_SECONDS,
+  statusesOf,
+  statusMask,
+} from '../../lib/protocol/tcb-policy.ts';
+import {
+  contractOption,
+  instant,
+  ownerKeyOption,
+  provider,
+  rpcOption,
+  send,
+  view,
+  walletFrom,
+} from '../chain.ts';
+import { type Command, UsageError } from '../command.ts';
+
+const FOREVER = 2n ** 64n - 1n;
+const DAY = 86_400;
+const UNITS: Readonly<Record<string, number>> = { s: 1, h: 3_600, d: DAY };
+
+/** One part of the policy: what is in force, and what was set last with the time from which it is. */
+interface Part {
+  readonly now: number;
+  readonly latest: number;
+  readonly from: bigint;
+}
+
+interface TcbState {
+  readonly minimum: Part;
+  readonly statuses: Part;
+  readonly grace: Part;
+  readonly fmspcs: readonly FmspcView[];
+}
+
+/** What can be set: how a value is written, which part it belongs to, and the call that sets it. */
+const parts = {
+  minimum: {
+    read: evaluationNumber,
+    encode: (value: number) => encodeSetMinimumTcbEvaluationNumber({ tcbEvaluationDataNumber: value }),
+    show: (value: number) => (value === 0 ? 'any evaluation' : `evaluation ${value} or later`),
+  },
+  statuses: {
+    read: acceptedStatuses,
+    encode: (value: number) => encodeSetAcceptedTcbStatuses({ statuses: value }),
+    show: (value: number) => statusesOf(value).join(', '),
+  },
+  grace: {
+    read: period,
+    encode: (value: number) => encodeSetTcbOutOfDateGrace({ gracePeriod: value }),
+    show: (value: number) =>
+      value === 0 ? 'none' : value % DAY === 0 ? `${value / DAY} days` : `${value} s`,
+  },
+} as const;
+
+export const tcb: Command = {
+  name: 'network tcb',
+  summary: 'sets how current a platform’s TCB must be: stricter at once, looser after the delay',
+  positionals: ['minimum|statuses|grace|deny|allow', 'NUMBER|NAME,NAME|DAYSd|FMSPC'],
+  options: { rpc: rpcOption, contract: contractOption, 'owner-key': ownerKeyOption },
+  async run(args) {
+    const [kind, text] = args.positionals as [string, string];
+    const change = changeOf(kind, text);
+    const [rpc, contract] = [await provider(args), args.text('contract')];
+    const wallet = walletFrom(args.text('owner-key'), rpc);
+    requireEffect(change, await readTcb(rpc, contract));
+    await send(wallet, { to: contract, data: change.data });
+    for (const row of tcbRows(await readTcb(rpc, contract), await chainTime(rpc))) console.log(row);
+  },
+};
+
+type Change =
+  | { readonly part: keyof typeof parts; readonly value: number; readonly data: string }
+  | { readonly part: 'fmspc'; readonly data: string };
+
+/** @throws UsageError for what is no part of the policy, or no value of it */
+function changeOf(kind: string, text: string): Change {
+  if (kind === 'deny' || kind === 'allow') {
+    const fmspc = /^(?:0x)?([0-9a-f]{12})$/i.exec(text)?.[1]?.toLowerCase();
+    if (fmspc === undefined) throw new UsageError(`an FMSPC is 6 bytes of hex, not ${text}`);
+    return {
+      part: 'fmspc',
+      data: encodeSetDeniedFmspc({ fmspc: `0x${fmspc}`, denied: kind === 'deny' }),
+    };
+  }
+  if (!Object.hasOwn(parts, kind)) {
+    throw new UsageError(`${kind} is none of ${Object.keys(parts).join(', ')}, deny, allow`);
+  }
+  const part = kind as keyof typeof parts;
+  const value = parts[part].read(text);
+  return { part, value, data: parts[part].encode(value) };
+}
+
+/**
+ * The contract takes the same value a second time: one in force would cost gas for nothing, and a pending one would wait its
+ * delay anew. Setting what is in force while another is pending does something: it cancels that.
+ *
+ * @throws DstackError `TCB_POLICY_UNCHANGED`
+ */
+function requireEffect(change: Change, state: TcbState): void {
+  if (change.part === 'fmspc') return;
+  const { now, latest, from } = state[change.part];
+  if (change.value !== latest) return;
+  const shown = parts[change.part].show(latest);
+  throw new DstackError(
+    'TCB_POLICY_UNCHANGED',
+    latest === now
+      ? `${change.part} is ${shown} already`
+      : `${change.part} ${shown} is pending and takes effect at ${instant(from)}; set again, its delay would begin anew`,
+  );
+}
+
+/** The policy as `network status` shows it. */
+export async function tcbStatus(rpc: JsonRpcProvider, contract: string): Promise<readonly string[]> {
+  return tcbRows(await readTcb(rpc, contract), await chainTime(rpc));
+}
+
+async function readTcb(rpc: JsonRpcProvider, contract: string): Promise<TcbState> {
+  const now: TcbPolicyResult = decodeTcbPolicy(await view(rpc, contract, encodeTcbPolicy()));
+  const next: NextTcbPolicyResult = decodeNextTcbPolicy(await view(rpc, contract, encodeNextTcbPolicy()));
+  return {
+    minimum: {
+      now: now.minimumTcbEvaluationDataNumber,
+      latest: next.minimumTcbEvaluationDataNumber,
+      from: next.minimumFrom,
+    },
+    statuses: { now: now.statuses, latest: next.statuses, from: next.statusesFrom },
+    grace: { now: now.gracePeriod, latest: next.gracePeriod, from: next.gracePeriodFrom },
+    fmspcs: decodeDeniedFmspcs(await view(rpc, contract, encodeDeniedFmspcs())),
+  };
+}
+
+function tcbRows(state: TcbState, time: bigint): readonly string[] {
+  const shown = (part: keyof typeof parts): string => {
+    const { now, latest, from } = state[part];
+    const pending = latest === now ? '' : `; ${parts[part].show(latest)} from ${instant(from)}`;
+    return `${parts[part].show(now)}${pending}`;
+  };
+  const denied = state.fmspcs.filter(({ deniedUntil }) => time < deniedUntil);
+  const rows = [
+    ['TCB minimum', shown('minimum')],
+    ['TCB statuses', shown('statuses')],
+    ['out of date for', shown('grace')],
+    ...denied.map(({ fmspc, deniedUntil }) => [
+      'denied FMSPC',
+      `${fmspc.slice(2)}${deniedUntil === FOREVER ? '' : `; allowed from ${instant(deniedUntil)}`}`,
+    ]),
+  ];
+  return rows.map(([name, value]) => `${name!.padEnd(16)} ${value}`);
+}
+
+async function chainTime(rpc: JsonRpcProvider): Promise<bigint> {
+  const block = await rpc.getBlock('latest');
+  if (block === null) throw new DstackError('RPC_UNREACHABLE', 'the RPC endpoint has no latest block');
+  return BigInt(block.timestamp);
+}
+
+function evaluationNumber(text: string): number {
+  if (!/^[0-9]{1,10}$/.test(text) || Number(text) > 0xffffffff) {
+    throw new UsageError(`a TCB evaluation data number is a whole number of up to 32 bits, not ${text}`);
+  }
+  return Number(text);
+}
+
+/** Names, with commas between them, in any order. */
+function acceptedStatuses(text: string): number {
+  const statuses = text.split(',').map((word) => {
+    const name = word.trim();
+    if (name === 'Revoked') throw new UsageError('Revoked can never be accepted');
+    const known = ACCEPTABLE_STATUSES.find((status) => status === name);
+    if (known !== undefined) return known;
+    throw new UsageError(`${JSON.stringify(name)} is none of ${ACCEPTABLE_STATUSES.join(', ')}`);
+  });
+  if (!statuses.includes('UpToDate')) throw new UsageError('UpToDate has to be among the statuses');
+  return statusMask(statuses);
+}
+
+/** `30d`, `12h`, `90s`; `none`. */
+function period(text: string): number {
+  if (text === 'none') return 0;
+  const [, count, unit] = /^([0-9]{1,10})([dhs])$/.exec(text) ?? [];
+  if (count === undefined) throw new UsageError(`a grace period is like 30d, 12h, 90s or none, not ${text}`);
+  const seconds = Number(count) * UNITS[unit!]!;
+  if (seconds > LONGEST_GRACE_SECONDS) {
+    throw new UsageError(`a grace period is ${LONGEST_GRACE_SECONDS / DAY} days at most, not ${text}`);
+  }
+  return seconds;
+}
