@@ -47,6 +47,8 @@ test('storage lies where README.md says, for proofs', () => {
     _configs: 8,
   });
   expect(slots).toMatchObject({ _platforms: 9, _apps: 10, _appNames: 11 });
+  expect(slots).toMatchObject({ _tcbMinimum: 12, _tcbStatuses: 13, _tcbGracePeriod: 14 });
+  expect(slots).toMatchObject({ _deniedFmspcs: 15, _fmspcList: 16 });
 });
 
 test('decoders refuse anything but the expected bytes', () => {
