@@ -40,10 +40,9 @@ export function tcbOperation(
     case 'setTcbOutOfDateGrace':
       return { name, args: { gracePeriod: from(PERIODS, pick) } };
     case 'setDeniedFmspc': {
-      // Mostly what has an effect. One that is to be let in is denied until then: denying it again does too.
+      // Often what has an effect; else denied, which one that is denied already refuses and one that is to be let in takes.
       const fmspc = from(FMSPCS, pick % 7);
-      const effective = other % 4 < 3 ? !model.isDenied(fmspc, time) : other % 8 < 4;
-      return { name, args: { fmspc, denied: effective } };
+      return { name, args: { fmspc, denied: other % 3 === 0 || !model.isDenied(fmspc, time) } };
     }
   }
 }
