@@ -2,9 +2,12 @@
  * What the owner's machine checks before the owner puts their name under a bootstrap: everything that the nodes will
  * later rely on. The package came through an untrusted host.
  */
+import { collateralOf } from '../lib/attestation/collateral.ts';
 import { expectedRequestLog, replay } from '../lib/attestation/event-log.ts';
 import { trustRootOf } from '../lib/attestation/trust-roots.ts';
-import { type Verdict, verifyQuote } from '../lib/attestation/verify.ts';
+import { Trace } from '../lib/attestation/trace.ts';
+import { judgeTd, requireStatement, type Verdict } from '../lib/attestation/verify.ts';
+import { applyNetworkPolicy, requireAllowed } from '../lib/framework/network-policy.ts';
 import type { NetworkReader } from '../lib/framework/network-reader.ts';
 import { fromHex, toHex } from '../lib/protocol/encoding.ts';
 import { DstackError } from '../lib/protocol/errors.ts';
@@ -52,25 +55,36 @@ export async function verifyBootstrap(
 
   const config = fromHex(message.config, 32);
   const blockHash = fromHex(message.blockHash, 32);
-  const verdict = verifyQuote(fromHex(message.quote), {
-    trustRoot: trustRootOf(flavour),
-    now: new Date(reader.chain.now() * 1000),
-    rtmr3: replay(expectedRequestLog(flavour, config)),
-    reportData: bootstrapReportData({
-      ...network,
-      networkKey: message.networkKey,
-      config,
-      epoch: message.epoch,
-      blockHash,
-    }),
-    measurement: fromHex(message.measurement, 32),
+  const now = new Date(reader.chain.now() * 1000);
+  const trace = new Trace();
+  const { finding, evidence } = judgeTd(
+    fromHex(message.quote),
+    {
+      trustRoot: trustRootOf(flavour),
+      now,
+      collateral: message.collateral === undefined ? undefined : collateralOf(message.collateral),
+    },
+    trace,
+  );
+  await applyNetworkPolicy(reader, finding, now, head, trace);
+  await requireAllowed(reader, { ...evidence, config }, head);
+  trace.passed('allowed', 'measurement, config and platform, by the contract');
+  const reportData = bootstrapReportData({
+    ...network,
+    networkKey: message.networkKey,
+    config,
+    epoch: message.epoch,
+    blockHash,
   });
-  const { evidence } = verdict;
-  if (toHex(evidence.platform) !== message.platform || toHex(evidence.quoteHash) !== message.quoteHash) {
-    throw new DstackError(
-      'BOOTSTRAP_CLAIM',
-      'the package claims another platform or quote hash than its quote has',
-    );
+  requireStatement(evidence, { rtmr3: replay(expectedRequestLog(flavour, config)), reportData }, trace);
+  for (const name of ['measurement', 'platform', 'quoteHash'] as const) {
+    const found = toHex(evidence[name]);
+    if (found !== message[name]) {
+      throw new DstackError(
+        'BOOTSTRAP_CLAIM',
+        `the package claims ${name} ${message[name]}, its quote has ${found}`,
+      );
+    }
   }
   const digest = bootstrapDigest(network, { ...message, ...evidence, config, blockHash });
   const signer = recover(digest, fromHex(message.signature.r, 32), fromHex(message.signature.vs, 32));
@@ -80,17 +94,5 @@ export async function verifyBootstrap(
       `signed by ${signer}, not by the network key ${message.networkKey}`,
     );
   }
-  const allowed = await reader.isAllowed({ ...evidence, config }, head);
-  if (!allowed.measurementAllowed)
-    throw notAllowed('MEASUREMENT_NOT_ALLOWED', 'measurement', message.measurement);
-  if (!allowed.configAllowed) throw notAllowed('CONFIG_NOT_ALLOWED', 'config', message.config);
-  if (!allowed.platformAllowed) throw notAllowed('PLATFORM_NOT_ALLOWED', 'platform', message.platform);
-  return verdict;
-}
-
-function notAllowed(code: string, what: string, value: string): DstackError {
-  return new DstackError(
-    code,
-    `the contract does not allow ${what} ${value}: npx dstack network allow ${what} ${value}`,
-  );
+  return { steps: trace.steps, evidence, tcb: finding.tcb };
 }

@@ -1,5 +1,5 @@
 /**
- * JSON over HTTP to someone who is not trusted: bounded in time and size, no redirects, and the reply's form is the
+ * JSON (and whatever else) over HTTP to someone who is not trusted: bounded in time and size, no redirects, and the reply's form is the
  * caller's to check. Everything that the host's services ask of others goes through here.
  */
 import { DstackError } from '../lib/protocol/errors.ts';
@@ -25,10 +25,31 @@ export interface HttpJsonReply {
  * @throws HTTP_UNREACHABLE (no reply in time), HTTP_TOO_LARGE, HTTP_NOT_JSON
  */
 export async function httpJson(options: HttpJsonOptions): Promise<HttpJsonReply> {
+  const { status, bytes } = await httpBytes(options);
+  try {
+    return { status, value: JSON.parse(bytes.toString('utf8')) };
+  } catch (cause) {
+    throw new DstackError(
+      'HTTP_NOT_JSON',
+      `${options.url} answered HTTP ${status} with something that is not JSON`,
+      { cause },
+    );
+  }
+}
+
+export interface HttpBytesReply {
+  status: number;
+  headers: Headers;
+  bytes: Buffer;
+}
+
+/**
+ * The same, for who expects something else than JSON.
+ * @throws HTTP_UNREACHABLE (no reply in time, or a redirect), HTTP_TOO_LARGE
+ */
+export async function httpBytes(options: HttpJsonOptions): Promise<HttpBytesReply> {
   const timeout = AbortSignal.timeout(options.timeout);
   const signal = options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal]);
-  let status: number;
-  let text: string;
   try {
     const response = await fetch(options.url, {
       redirect: 'error',
@@ -41,26 +62,15 @@ export async function httpJson(options: HttpJsonOptions): Promise<HttpJsonReply>
             headers: { 'content-type': 'application/json' },
           }),
     });
-    status = response.status;
-    text = await boundedText(response, options.maxBytes, options.url);
+    const bytes = await boundedBytes(response, options.maxBytes, options.url);
+    return { status: response.status, headers: response.headers, bytes };
   } catch (cause) {
     if (cause instanceof DstackError) throw cause;
     throw new DstackError('HTTP_UNREACHABLE', `no reply from ${options.url}: ${reasonOf(cause)}`, { cause });
   }
-  try {
-    return { status, value: JSON.parse(text) };
-  } catch (cause) {
-    throw new DstackError(
-      'HTTP_NOT_JSON',
-      `${options.url} answered HTTP ${status} with something that is not JSON`,
-      {
-        cause,
-      },
-    );
-  }
 }
 
-async function boundedText(response: Response, maxBytes: number, url: string): Promise<string> {
+async function boundedBytes(response: Response, maxBytes: number, url: string): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of response.body ?? []) {
@@ -70,7 +80,7 @@ async function boundedText(response: Response, maxBytes: number, url: string): P
       throw new DstackError('HTTP_TOO_LARGE', `${url} answered with more than ${maxBytes} bytes`);
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks);
 }
 
 /** fetch hides the reason (`ECONNREFUSED`) in the cause. */

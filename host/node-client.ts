@@ -27,7 +27,8 @@ const FAST_TIMEOUT = 10_000;
 
 /**
  * Refusals of a node that may pass by themselves: it is busy or starting, or it sees an older state of the chain than
- * this host, because its confirmation rule is stricter. Every other code is a verdict.
+ * this host, because its confirmation rule is stricter; or the collateral that it was given was not (yet) there or not
+ * current, and this host's sources may have other by then. Every other code is a verdict.
  */
 const passing = new Set([
   'INTERNAL',
@@ -41,9 +42,16 @@ const passing = new Set([
   'MEASUREMENT_NOT_ALLOWED',
   'CONFIG_NOT_ALLOWED',
   'PLATFORM_NOT_ALLOWED',
+  'FMSPC_NOT_ALLOWED',
+  'TCB_STATUS_NOT_ACCEPTED',
+  'TCB_EVALUATION_NUMBER',
+  'COLLATERAL_MISSING',
   'ANSWER_NOT_ON_CHAIN',
 ]);
-const passes = (code: string): boolean => passing.has(code) || /^(CHAIN|RPC|SOCKET)_/.test(code);
+const passes = (code: string): boolean =>
+  passing.has(code) ||
+  /^(CHAIN|RPC|SOCKET)_/.test(code) ||
+  /^(TCB_INFO|QE_IDENTITY|ROOT_CRL|PCK_CRL)_(NOT_YET|EXPIRED)$/.test(code);
 
 export class NodeClient implements Enclave {
   readonly #url: string;

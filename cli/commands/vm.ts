@@ -1,8 +1,9 @@
 /** `vm run`: this host's VM, in the foreground. */
 import { readEnvironment, vmSettings } from '../../host/relay/settings.ts';
 import { startVm } from '../../host/vm/vm.ts';
+import { QUOTE_VERSIONS, SIMULATED_CONDITIONS } from '../../lib/attestation/simulated-conditions.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import type { Command } from '../command.ts';
+import { type Arguments, type Command, UsageError } from '../command.ts';
 import { writeHints } from '../host-hints.ts';
 import { untilStopped } from '../until-stopped.ts';
 import { envFileOption } from './relay.ts';
@@ -17,15 +18,30 @@ const run: Command = {
       help: 'what the node is to do while the network lets it',
       default: 'join',
     },
+    'quote-version': {
+      value: QUOTE_VERSIONS.join('|'),
+      help: 'of the simulated platform’s quotes: 4 with TD report 1.0, 5 with 1.5',
+      default: '4',
+    },
+    simulate: {
+      value: SIMULATED_CONDITIONS.join('|'),
+      help: 'what the simulated platform is like, to see a network refuse it',
+      default: 'ordinary',
+    },
     'create-disk': {
       help: 'let the VM format its data disk if that is blank; DSTACK_VM_DATA_DISK_MIB makes a new one',
     },
   },
   async run(args) {
+    const simulated = {
+      quoteVersion: oneOf(args, 'quote-version', QUOTE_VERSIONS),
+      condition: oneOf(args, 'simulate', SIMULATED_CONDITIONS),
+    };
     const settings = vmSettings(readEnvironment(args.optional('env-file'), process.env));
     await writeHints(settings.hostVolume, args.text('role'), args.flag('create-disk'));
     const vm = await startVm({
       ...settings,
+      simulated,
       log: (message) => console.log(JSON.stringify({ msg: message })),
     });
     const { pid, ports, consoleLog, platformId, accelerator } = vm;
@@ -49,5 +65,16 @@ const run: Command = {
       );
   },
 };
+
+function oneOf<Choice extends string | number>(
+  args: Arguments,
+  name: string,
+  choices: readonly Choice[],
+): Choice {
+  const choice = choices.find((candidate) => String(candidate) === args.text(name));
+  if (choice === undefined)
+    throw new UsageError(`--${name} takes ${choices.join(', ')}, not ${args.text(name)}`);
+  return choice;
+}
 
 export const vmCommands: readonly Command[] = [run];

@@ -2,10 +2,13 @@
  * Answering another node's request. The main function is the list of checks, in the order of the design; each refuses
  * with a code of its own. Only after the last one is anything sealed.
  */
-import { assertComplete } from '../../lib/attestation/completeness.ts';
-import { type Evidence, verifyQuote } from '../../lib/attestation/verify.ts';
+import { collateralOf } from '../../lib/attestation/collateral.ts';
+import { createMemory, type VerifierMemory } from '../../lib/attestation/memory.ts';
+import { parseQuote, quoteHash } from '../../lib/attestation/quote.ts';
+import { type Evidence, judgeTd, requireStatement, requireTd } from '../../lib/attestation/verify.ts';
 import type { Head } from '../../lib/framework/chain-client.ts';
 import type { KeyManager } from '../../lib/framework/key-manager.ts';
+import { applyNetworkPolicy, requireAllowed } from '../../lib/framework/network-policy.ts';
 import type { NetworkReader } from '../../lib/framework/network-reader.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -29,6 +32,7 @@ export interface Onboarder {
 
 export function onboarder(identity: Identity, reader: NetworkReader, keys: KeyManager): Onboarder {
   const answers = new Map<string, Promise<AnswerMessage>>();
+  const memory = createMemory(identity.trustRoot);
 
   return {
     onboard(message) {
@@ -37,7 +41,7 @@ export function onboarder(identity: Identity, reader: NetworkReader, keys: KeyMa
       const id = `${toHex(hash)} ${message.signature.r} ${message.signature.vs} ${message.quote}`;
       const known = answers.get(id);
       if (known !== undefined) return known;
-      const answer = answerRequest(identity, reader, keys, message);
+      const answer = answerRequest(identity, reader, keys, memory, message);
       answers.set(id, answer);
       if (answers.size > KEPT_ANSWERS) answers.delete(answers.keys().next().value!);
       answer.catch(() => answers.delete(id));
@@ -50,18 +54,19 @@ async function answerRequest(
   identity: Identity,
   reader: NetworkReader,
   keys: KeyManager,
+  memory: VerifierMemory,
   message: RequestMessage,
 ): Promise<AnswerMessage> {
-  assertComplete(identity.image.flavour);
   const head = await reader.chain.head();
   const { hash } = requestOf(message);
 
   requireThisNetwork(identity, message);
   await requireOpenOnChain(reader, keys, message, hash, head);
-  await requireCanonicalBlock(reader, message);
   requireNodeSignature(identity, message, hash);
-  const evidence = verifyEvidence(identity, reader, message);
-  await requireAllowed(reader, evidence, message, head);
+  const quote = requireQuote(message);
+  const evidence = await judge(identity, reader, memory, message, quote, head);
+  requireStatement(evidence, statementOf(identity, message));
+  await requireCanonicalBlock(reader, message);
 
   return sealAnswer(identity, keys, message, hash, evidence);
 }
@@ -139,12 +144,46 @@ function requireNodeSignature({ domain }: Identity, message: RequestMessage, has
   }
 }
 
-/** Structure, signature chain to this image's own trust root, debug bit, RTMR3, report data; then the quote's hash. */
-function verifyEvidence(identity: Identity, reader: NetworkReader, message: RequestMessage): Evidence {
+/** The structure, and that this is the very quote that the request on chain is about. */
+function requireQuote(message: RequestMessage): Uint8Array {
+  const bytes = fromHex(message.quote);
+  const quote = parseQuote(bytes);
+  requireTd(quote);
+  const actual = toHex(quoteHash(quote));
+  if (actual !== message.quoteHash) {
+    throw new DstackError(
+      'QUOTE_HASH_MISMATCH',
+      `the quote hashes to ${actual}, the request says ${message.quoteHash}`,
+    );
+  }
+  return bytes;
+}
+
+/**
+ * Signature chain to this image's own trust root, revocation, quoting enclave and TCB by Intel's rules, at the chain's
+ * time; then the contract's policy for the status, and this image's own for the TD's attributes: the strict one, which
+ * nothing loosens; then whether the contract allows what was found.
+ */
+async function judge(
+  identity: Identity,
+  reader: NetworkReader,
+  memory: VerifierMemory,
+  message: RequestMessage,
+  quote: Uint8Array,
+  head: Head,
+): Promise<Evidence> {
+  const now = new Date(reader.chain.now() * 1000);
+  const collateral = message.collateral === undefined ? undefined : collateralOf(message.collateral);
+  const { finding, evidence } = judgeTd(quote, { trustRoot: identity.trustRoot, now, collateral, memory });
+  await applyNetworkPolicy(reader, finding, now, head);
+  await requireAllowed(reader, { ...evidence, config: fromHex(message.config, 32) }, head);
+  return evidence;
+}
+
+/** What a TD that makes this request must have said: the design's closed list in RTMR3, and the request's own words. */
+function statementOf(identity: Identity, message: RequestMessage) {
   const config = fromHex(message.config, 32);
-  const { evidence } = verifyQuote(fromHex(message.quote), {
-    trustRoot: identity.trustRoot,
-    now: new Date(reader.chain.now() * 1000),
+  return {
     rtmr3: identity.requestRtmr3(config),
     reportData: registerReportData({
       ...identity.domain,
@@ -154,40 +193,7 @@ function verifyEvidence(identity: Identity, reader: NetworkReader, message: Requ
       epoch: message.epoch,
       blockHash: fromHex(message.blockHash, 32),
     }),
-    // Judged below, by the contract, together with config and platform.
-    measurement: () => true,
-  });
-  if (toHex(evidence.quoteHash) !== message.quoteHash) {
-    throw new DstackError(
-      'QUOTE_HASH_MISMATCH',
-      `the quote hashes to ${toHex(evidence.quoteHash)}, the request says ${message.quoteHash}`,
-    );
-  }
-  return evidence;
-}
-
-async function requireAllowed(
-  reader: NetworkReader,
-  evidence: Evidence,
-  message: RequestMessage,
-  head: Head,
-): Promise<void> {
-  const allowed = await reader.isAllowed({ ...evidence, config: fromHex(message.config, 32) }, head);
-  if (!allowed.measurementAllowed) {
-    throw new DstackError(
-      'MEASUREMENT_NOT_ALLOWED',
-      `the contract does not allow measurement ${toHex(evidence.measurement)}`,
-    );
-  }
-  if (!allowed.configAllowed) {
-    throw new DstackError('CONFIG_NOT_ALLOWED', `the contract does not allow config ${message.config}`);
-  }
-  if (!allowed.platformAllowed) {
-    throw new DstackError(
-      'PLATFORM_NOT_ALLOWED',
-      `the contract does not allow platform ${toHex(evidence.platform)}`,
-    );
-  }
+  };
 }
 
 async function sealAnswer(

@@ -12,6 +12,8 @@ import { EventLoop } from '../../lib/framework/event-loop.ts';
 import { openStore } from '../../lib/framework/store.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import { collateralDesk, withCollateral } from '../collateral/attach.ts';
+import { collateralSources } from '../collateral/sources.ts';
 import { HttpGossip } from '../gossip/http-gossip.ts';
 import { subjectOf } from '../gossip/message-log.ts';
 import { NodeClient } from '../node-client.ts';
@@ -65,6 +67,9 @@ export async function runRelay(settings: RelaySettings, logger?: Logger): Promis
   const rpc = new Rpc({ url: settings.rpcUrl, chainId, contract });
   const network = new Network(rpc, { chainId, contract });
   const node = new NodeClient(settings.nodeUrl);
+  const collateral = collateralDesk(
+    collateralSources({ ...settings.collateral, cacheDir: join(settings.stateDir, 'collateral') }, log),
+  );
   const gossip = new HttpGossip({
     store,
     peers: settings.gossipPeers,
@@ -88,7 +93,12 @@ export async function runRelay(settings: RelaySettings, logger?: Logger): Promis
   });
   const joining = new Join({
     store,
-    node,
+    node: {
+      status: () => node.status(),
+      answer: (message) => node.answer(message),
+      newRequest: async () => withCollateral(await node.newRequest(), collateral),
+      bootstrapPackage: async () => withCollateral(await node.bootstrapPackage(), collateral),
+    },
     network,
     gossip,
     messages: gossip.log,
@@ -103,6 +113,7 @@ export async function runRelay(settings: RelaySettings, logger?: Logger): Promis
     node,
     messages: gossip.log,
     records,
+    collateral,
     isOwn: (requestHash) => joining.isOwn(requestHash),
     log,
   });

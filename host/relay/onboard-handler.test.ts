@@ -2,7 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, expect, test } from 'vitest';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
 import { openStore } from '../../lib/framework/store.ts';
+import type { CollateralMessage } from '../../lib/protocol/collateral.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
@@ -50,13 +52,14 @@ let state: RequestView['state'];
 let reads: number;
 let nodeState: 'joined' | 'requesting';
 let own: boolean;
+let ours: CollateralMessage | undefined;
 let messages: MessageLog;
 let records: Records;
 let handler: ReturnType<typeof onboardHandler>;
 let folders = 0;
 
 beforeEach(() => {
-  [state, reads, nodeState, own] = ['open', 0, 'joined', false];
+  [state, reads, nodeState, own, ours] = ['open', 0, 'joined', false, undefined];
   const store = openStore(':memory:');
   messages = new MessageLog(store);
   records = new Records(join(scratch, String(folders++)));
@@ -75,6 +78,7 @@ beforeEach(() => {
     node: { status: async () => ({ ...status, state: nodeState }) },
     messages,
     records,
+    collateral: { forQuote: async (_quote, brought = []) => ours ?? brought[0] },
     isOwn: () => own,
     log: { info() {} },
   });
@@ -150,6 +154,18 @@ test('gossips only what the network’s key signed for this request', async () =
   for (const [response, code] of refusals) {
     await expect(handler.settle(response, event)).rejects.toMatchObject({ code });
   }
+});
+
+test('hands over collateral: its own, else what any version of the request brought; and records what was judged', async () => {
+  const brought = { ...PUBLISHED_SIMULATED_COLLATERAL, tcb_info: '{"brought":true}' };
+  messages.add(request, 'peer');
+  messages.add({ ...request, collateral: brought }, 'peer');
+  expect(await handler.request(event, context)).toMatchObject({ body: { ...request, collateral: brought } });
+  ours = PUBLISHED_SIMULATED_COLLATERAL;
+  expect(await handler.request(event, context)).toMatchObject({ body: { ...request, collateral: ours } });
+  await handler.settle(await newAnswer(domain, request), event);
+  const kept = records.list().map((name) => JSON.parse(records.read(name)!) as RequestMessage);
+  expect(kept.map(({ collateral }) => collateral)).toContainEqual(ours);
 });
 
 test('after a refusal the next version is handed over, each once', async () => {

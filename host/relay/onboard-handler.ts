@@ -1,6 +1,6 @@
 /**
- * When another node asks to join: find its request in the gossip, hand it to this host's own node, and gossip the
- * answer. Whether the request deserves an answer is for the node to judge; this only saves it pointless work.
+ * When another node asks to join: find its request in the gossip, add collateral, hand it to this host's own node, and
+ * gossip the answer. Whether the request deserves an answer is for the node to judge; this only saves it pointless work.
  */
 import type {
   ContractLog,
@@ -12,8 +12,9 @@ import type {
 import { type Store, Table } from '../../lib/framework/store.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { networkTopics, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
-import { AnswerMessageSchema, nodePaths } from '../../lib/protocol/onboarding-messages.ts';
+import { AnswerMessageSchema, nodePaths, type RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { check, Strict } from '../../lib/protocol/schema.ts';
+import type { CollateralDesk } from '../collateral/attach.ts';
 import { type MessageLog, messageId } from '../gossip/message-log.ts';
 import type { NodeClient } from '../node-client.ts';
 import { checkAnswerSignature, checkNetwork } from './admission.ts';
@@ -26,6 +27,7 @@ export interface OnboardHandlerOptions {
   node: Pick<NodeClient, 'status'>;
   messages: MessageLog;
   records: Records;
+  collateral: CollateralDesk;
   /** Whether a request (64 hex digits) is this host's own node's. */
   isOwn(requestHash: string): boolean;
   log: { info(fields: object, msg: string): void };
@@ -42,8 +44,8 @@ const RefusedSchema = Strict({});
 export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Registered> {
   const { network, node, messages, records, isOwn, log } = options;
   const refused = new Table(options.store, 'onboard/refused/', RefusedSchema);
-  /** Which version of a request our node has in hand. */
-  const handed = new Map<string, string>();
+  /** Which version of a request our node has in hand, and what exactly it was given. */
+  const handed = new Map<string, { id: string; body: RequestMessage }>();
   /** When the state of a request that is not in the gossip was read last. */
   const lookedAt = new Map<string, number>();
 
@@ -96,9 +98,10 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
       const status = await node.status();
       if (status.state !== 'joined')
         return { kind: 'wait', reason: `our own node is ${status.state}, not joined` };
-      handed.set(requestHash, messageId(message));
+      const body = await judgeable(message, requestHash);
+      handed.set(requestHash, { id: messageId(message), body });
       log.info({ request: `0x${requestHash}`, node: message.node }, 'handing a request to our own node');
-      return { kind: 'request', path: nodePaths.onboard, body: message };
+      return { kind: 'request', path: nodePaths.onboard, body };
     },
 
     async settle(response: unknown, { requestHash }: Registered): Promise<Effect[]> {
@@ -111,6 +114,9 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
         );
       }
       checkAnswerSignature(network.domain, message, (await network.recent()).view.networkKey);
+      // With the very collateral that it was judged by.
+      const judged = handed.get(requestHash);
+      if (judged !== undefined) records.keep(judged.body);
       handed.delete(requestHash);
       lookedAt.delete(requestHash);
       log.info({ request: `0x${requestHash}`, node: message.node }, 'our own node answered a request');
@@ -118,13 +124,22 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
     },
 
     async refused({ requestHash }: Registered, error: DstackError): Promise<boolean> {
-      const id = handed.get(requestHash);
+      const id = handed.get(requestHash)?.id;
       if (id === undefined || codeOf(error) === 'NODE_ANSWER') return false;
       // A relay on the way may have changed bytes that the request's hash does not cover: another version may be good.
       refused.put(`${requestHash}/${id}`, {});
       return candidates(requestHash).length > 0;
     },
   };
+
+  /** The request with collateral: ours, or what any version of it brought. */
+  async function judgeable(message: RequestMessage, requestHash: string): Promise<RequestMessage> {
+    const brought = [message, ...messages.about('request', requestHash)].flatMap(
+      ({ collateral }) => collateral ?? [],
+    );
+    const collateral = await options.collateral.forQuote(message.quote, brought);
+    return collateral === undefined ? message : { ...message, collateral };
+  }
 
   /** What is on chain is kept for ever. */
   function keep(requestHash: string): void {

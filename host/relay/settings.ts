@@ -9,6 +9,7 @@ import { Value } from 'typebox/value';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { nodePort } from '../../lib/protocol/onboarding-messages.ts';
 import { Address, Strict } from '../../lib/protocol/schema.ts';
+import type { CollateralSettings } from '../collateral/sources.ts';
 
 /** One setting: what its text means, what that may be, and the text that stands for it when it is absent. */
 interface Setting<T extends TSchema> {
@@ -41,6 +42,9 @@ const Level = Type.Union([
   Type.Literal('silent'),
 ]);
 
+/** Intel's Provisioning Certification Service. */
+const INTEL_PCS = 'https://api.trustedservices.intel.com';
+
 /** Every setting there is. */
 const settings = {
   DSTACK_RPC_URL: setting(Url, text),
@@ -57,6 +61,10 @@ const settings = {
   DSTACK_GOSSIP_LISTEN: setting(Listen, listen, '127.0.0.1:7610'),
   DSTACK_GOSSIP_PEERS: setting(Type.Array(Url, { maxItems: 64, uniqueItems: true }), list, ' '),
   DSTACK_ADMIN_LISTEN: setting(Listen, listen, '127.0.0.1:7611'),
+  DSTACK_PCS_URL: setting(Type.Union([Url, Type.Literal('none')]), withoutSlash, INTEL_PCS),
+  DSTACK_PCS_ROOT_CRL_URL: setting(Url, text),
+  DSTACK_PCS_UPDATE: setting(Type.Union([Type.Literal('standard'), Type.Literal('early')]), text, 'standard'),
+  DSTACK_COLLATERAL_DIR: setting(Path, text),
   DSTACK_LOG_LEVEL: setting(Level, text, 'info'),
   DSTACK_VM_IMAGE_DIR: setting(Path, text),
   DSTACK_VM_VOLUME_DIR: setting(Path, text),
@@ -95,6 +103,8 @@ export interface RelaySettings {
   gossipListen: ValueOf<'DSTACK_GOSSIP_LISTEN'>;
   gossipPeers: string[];
   adminListen: ValueOf<'DSTACK_ADMIN_LISTEN'>;
+  /** Where the relay gets collateral, in the form that host/collateral takes; absent: from nowhere. */
+  collateral?: CollateralSettings;
   logLevel: ValueOf<'DSTACK_LOG_LEVEL'>;
 }
 
@@ -130,7 +140,26 @@ export function relaySettings(environment: Environment): RelaySettings {
     gossipListen: take(environment, 'DSTACK_GOSSIP_LISTEN'),
     gossipPeers: take(environment, 'DSTACK_GOSSIP_PEERS'),
     adminListen: take(environment, 'DSTACK_ADMIN_LISTEN'),
+    collateral: collateralSettings(environment),
     logLevel: take(environment, 'DSTACK_LOG_LEVEL'),
+  };
+}
+
+function collateralSettings(environment: Environment): CollateralSettings {
+  const url = take(environment, 'DSTACK_PCS_URL');
+  return {
+    ...(url !== 'none' && {
+      pcs: {
+        url,
+        update: take(environment, 'DSTACK_PCS_UPDATE'),
+        ...(isSet(environment, 'DSTACK_PCS_ROOT_CRL_URL') && {
+          rootCrlUrl: take(environment, 'DSTACK_PCS_ROOT_CRL_URL'),
+        }),
+      },
+    }),
+    ...(isSet(environment, 'DSTACK_COLLATERAL_DIR') && {
+      folder: take(environment, 'DSTACK_COLLATERAL_DIR'),
+    }),
   };
 }
 

@@ -14,12 +14,9 @@ import { chmod, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { extendRegister, zeroRegister } from '../../lib/attestation/rtmr.ts';
+import { type SimulatedSetting, simulatedPlatform } from '../../lib/attestation/simulated-conditions.ts';
 import type { ImageRegisters } from '../../lib/attestation/simulated-measurement.ts';
-import {
-  createSimulatedPlatform,
-  PPID_BYTES,
-  type SimulatedPlatform,
-} from '../../lib/attestation/simulated-platform.ts';
+import { PPID_BYTES, type SimulatedPlatform } from '../../lib/attestation/simulated-platform.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { LineSplitter } from '../../lib/protocol/lines.ts';
@@ -37,6 +34,8 @@ export interface QuotingOptions {
   readonly registers: ImageRegisters;
   /** Keeps the host's PPID; created with mode 0600 when missing. */
   readonly platformStateFile: string;
+  /** What the platform is to be like, to see how a network takes it. */
+  readonly simulated?: SimulatedSetting | undefined;
 }
 
 export interface QuotingService {
@@ -51,7 +50,8 @@ export interface QuotingService {
  * @throws DstackError PLATFORM_STATE when the state file is not one, REGISTER_LENGTH when a register is not 48 bytes.
  */
 export async function startQuotingService(options: QuotingOptions): Promise<QuotingService> {
-  const platform = createSimulatedPlatform({ ppid: await readOrCreatePpid(options.platformStateFile) });
+  const ppid = await readOrCreatePpid(options.platformStateFile);
+  const platform = simulatedPlatform(ppid, options.simulated);
   const machine = createMachine(platform, options.registers);
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
@@ -85,7 +85,7 @@ export async function startQuotingService(options: QuotingOptions): Promise<Quot
  */
 export async function simulatedPlatformId(platformStateFile: string): Promise<string> {
   const ppid = await readOrCreatePpid(platformStateFile);
-  return toHex(createSimulatedPlatform({ ppid }).platformId);
+  return toHex(simulatedPlatform(ppid).platformId);
 }
 
 type Machine = (request: QuotingRequest) => QuotingReply;

@@ -11,6 +11,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
+import type { SimulatedSetting } from '../../lib/attestation/simulated-conditions.ts';
 import { qemuDataArguments, toolCommand } from '../../lib/framework/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { openImage, registersOf, type Shape } from './image.ts';
@@ -31,6 +32,8 @@ export interface VmOptions {
   readonly stateFolder: string;
   /** The host's identity as a simulated platform: one file for all VMs of a host. */
   readonly platformStateFile: string;
+  /** What the simulated platform is to be like. */
+  readonly simulated?: SimulatedSetting;
   /** image.json's default shape when absent. Another shape has another measurement. */
   readonly shape?: Shape;
   /** Ports on 127.0.0.1; a free one is taken for each that is absent. */
@@ -108,6 +111,7 @@ export async function startVm(options: VmOptions): Promise<Vm> {
     socketPath: quotingSocket,
     registers: await registersOf(image, shape),
     platformStateFile: resolve(options.platformStateFile),
+    simulated: options.simulated,
   });
   const qemu = spawnQemu([
     ...qemuDataArguments(),

@@ -76,9 +76,7 @@ export type AttestationCode =
   | 'TD_SERVICE_TD'
   | 'MEASUREMENT_NOT_ALLOWED'
   | 'RTMR3_MISMATCH'
-  | 'REPORT_DATA_MISMATCH'
-  // this verifier
-  | 'ATTESTATION_INCOMPLETE';
+  | 'REPORT_DATA_MISMATCH';
 
 /** Evidence refused, or a verifier that may not be used as asked. */
 export class AttestationError extends DstackError {

@@ -97,8 +97,9 @@ test('the published collateral is what the generator makes, and accepts the usua
   expect(PUBLISHED_SIMULATED_COLLATERAL).toEqual(simulatedCollateral());
   expect(outcome({})).toBe('ACCEPTED UpToDate');
   const { registers, reportData, platform } = simulatedCase();
-  const inputs = { trustRoot: SIMULATED_ROOT, now: TEST_NOW };
-  expect(judgeQuote(platform.signQuote({ registers, reportData }), inputs).verdict).toBe('accept');
+  const quote = platform.signQuote({ registers, reportData });
+  // No root brings collateral with it.
+  expect(judgeQuote(quote, { trustRoot: SIMULATED_ROOT, now: TEST_NOW }).code).toBe('COLLATERAL_MISSING');
 });
 
 const REVOCATION: [string, string, Case][] = [

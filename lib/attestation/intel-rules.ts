@@ -30,7 +30,7 @@ import type { TrustRoot } from './trust-roots.ts';
 
 export interface IntelInputs {
   readonly trustRoot: TrustRoot;
-  /** May be left out only under a root that has published collateral. */
+  /** Without it, evidence is refused. */
   readonly collateral?: Collateral | undefined;
   /** The instant to judge at. */
   readonly now: Date;
@@ -94,6 +94,52 @@ export function applyIntelRules(bytes: Uint8Array, inputs: IntelInputs, trace: T
   return { quote, sgx, tcb, tcbInfo, qeIdentity };
 }
 
+/**
+ * The part that needs no collateral: every signature between the quote and the root. It says nothing of revocation or of
+ * the TCB, so it is enough only for a quote that one took oneself.
+ * @throws AttestationError
+ */
+export function verifySignatures(
+  bytes: Uint8Array,
+  inputs: Omit<IntelInputs, 'collateral'>,
+  trace: Trace,
+): Pick<Finding, 'quote' | 'sgx'> {
+  const context = contextOf(inputs);
+  const quote = parseQuote(bytes);
+  const chain = verifyPckChain(quote, context);
+  trace.passed('pck-chain', `serial ${toHex(chain.leaf.serial)}, to the ${context.trustRoot.name} root`);
+  requireQuoteSignature(quote, verifyAttestationKey(quote, chain.leaf, context));
+  trace.passed('quote-signature', 'header and body are signed by the attestation key');
+  return { quote, sgx: chain.sgx };
+}
+
+/** Collateral that holds by itself. Whether it is of some quote's platform is another question. */
+export interface CheckedCollateral {
+  readonly tcbInfo: TcbInfo;
+  readonly qeIdentity: QeIdentity;
+  readonly rootCrl: RevocationList;
+  readonly pckCrl: RevocationList;
+  /** Issuer of PCK certificates. */
+  readonly crlIssuer: Certificate;
+}
+
+/**
+ * Collateral without a quote: for who keeps or passes it on.
+ * @throws AttestationError with the code that a verdict by it would have
+ */
+export function verifyCollateral(inputs: IntelInputs): CheckedCollateral {
+  const context = contextOf(inputs);
+  const collateral = requireCollateral(inputs);
+  const rootCrl = verifyCrl(collateral.root_ca_crl, 'ROOT_CRL', context.trustRoot.root, context);
+  const crlIssuer = verifyCrlIssuer(collateral, rootCrl, context);
+  const pckCrl = verifyCrl(collateral.pck_crl, 'PCK_CRL', crlIssuer, context);
+  const qeSigner = verifyTcbSigner(collateral.qe_identity_issuer_chain, 'QE_CHAIN', rootCrl, context);
+  const tcbSigner = verifyTcbSigner(collateral.tcb_info_issuer_chain, 'TCB_CHAIN', rootCrl, context);
+  const qeIdentity = verifyQeIdentity(collateral, qeSigner, context);
+  const tcbInfo = verifyTcbInfo(collateral, tcbSigner, context);
+  return { tcbInfo, qeIdentity, rootCrl, pckCrl, crlIssuer };
+}
+
 interface Context {
   readonly trustRoot: TrustRoot;
   readonly now: number;
@@ -113,14 +159,13 @@ function contextOf({ trustRoot, now, skewMs = 0, memory = createMemory(trustRoot
 }
 
 function requireCollateral({ collateral, trustRoot }: IntelInputs): Collateral {
-  const found = collateral ?? trustRoot.publishedCollateral;
-  if (found === undefined) {
+  if (collateral === undefined) {
     throw new AttestationError(
       'COLLATERAL_MISSING',
       `a quote under the ${trustRoot.name} root is judged with collateral only: pass it`,
     );
   }
-  return found;
+  return collateral;
 }
 
 function verifyPckChain(quote: Quote, { memory, trustRoot, now, skewMs }: Context): PckChain {
@@ -142,16 +187,11 @@ function verifyPckChain(quote: Quote, { memory, trustRoot, now, skewMs }: Contex
 /** The list of the very authority that issued the PCK certificate of this quote. */
 function verifyPckCrl(
   collateral: Collateral,
-  chain: PckChain,
+  { intermediate }: PckChain,
   rootCrl: RevocationList,
   context: Context,
 ): RevocationList {
-  const { memory, trustRoot, now, skewMs } = context;
-  const pem = collateral.pck_crl_issuer_chain;
-  const issuer = readCrlIssuer(pem, trustRoot, memory.issued);
-  requireValidAt(issuer, now, skewMs, 'CRL_CHAIN');
-  requireNotRevoked(issuer, rootCrl, 'CRL_CHAIN_REVOKED');
-  const { intermediate } = chain;
+  const issuer = verifyCrlIssuer(collateral, rootCrl, context);
   const same =
     bytesEqual(issuer.subject, intermediate.subject) &&
     bytesEqual(issuer.publicKey.point, intermediate.publicKey.point);
@@ -162,6 +202,17 @@ function verifyPckCrl(
     );
   }
   return verifyCrl(collateral.pck_crl, 'PCK_CRL', intermediate, context);
+}
+
+function verifyCrlIssuer(
+  { pck_crl_issuer_chain: pem }: Collateral,
+  rootCrl: RevocationList,
+  { memory, trustRoot, now, skewMs }: Context,
+): Certificate {
+  const issuer = readCrlIssuer(pem, trustRoot, memory.issued);
+  requireValidAt(issuer, now, skewMs, 'CRL_CHAIN');
+  requireNotRevoked(issuer, rootCrl, 'CRL_CHAIN_REVOKED');
+  return issuer;
 }
 
 function verifyCrl(

@@ -5,6 +5,7 @@ import { type Collateral, parseCollateral } from './collateral.ts';
 import { expectedRequestLog, replay } from './event-log.ts';
 import { measurementOf, simulatedRegisters } from './simulated-measurement.ts';
 import { createSimulatedPlatform, type SimulatedPlatformOptions } from './simulated-platform.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from './simulated-published.ts';
 import { SIMULATED_ROOT } from './trust-roots.ts';
 import type { Expectations } from './verify.ts';
 
@@ -83,6 +84,7 @@ export function simulatedCase(options: Partial<SimulatedPlatformOptions> = {}) {
   const expected: Expectations = {
     trustRoot: SIMULATED_ROOT,
     now: TEST_NOW,
+    collateral: PUBLISHED_SIMULATED_COLLATERAL,
     reportData,
     rtmr3,
     measurement: measurementOf(image),

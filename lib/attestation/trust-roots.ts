@@ -1,13 +1,11 @@
 /**
  * The two roots that evidence may end at. Which one a verifier accepts is part of its measured image (its flavour), never
- * of a file that the host writes.
+ * of a file that the host writes. A root is all that a verifier has by itself: collateral is always brought.
  */
 import type { Flavour } from '../protocol/network-config.ts';
 import { type Certificate, parseCertificate } from './certificate.ts';
-import type { Collateral } from './collateral.ts';
 import { ISSUED_BY_INTEL } from './intel-issued.ts';
 import { encodePem } from './pem.ts';
-import { PUBLISHED_SIMULATED_COLLATERAL } from './simulated-published.ts';
 import { SIMULATED_ROLES } from './simulated-roles.ts';
 
 export interface TrustRoot {
@@ -28,25 +26,18 @@ export interface TrustRoot {
     /** Signs TCB info and QE identities. */
     readonly tcbSigner: string;
   };
-  /**
-   * Collateral that is as constant as the root: the simulated platform's, whose signing keys are published anyway. It is
-   * used when a caller brings none. Intel's must always be brought.
-   */
-  readonly publishedCollateral: Collateral | undefined;
 }
 
 /** @param issued certificates, DER, that are known to be signed by this root */
 export function defineTrustRoot(
   root: Pick<TrustRoot, 'name' | 'certificate' | 'roles'>,
   issued: readonly Uint8Array[] = [],
-  publishedCollateral?: Collateral,
 ): TrustRoot {
   return {
     ...root,
     pem: encodePem(root.certificate),
     root: parseCertificate(root.certificate),
     issued: new Map(issued.map((der) => [encodePem(der), parseCertificate(der)])),
-    publishedCollateral,
   };
 }
 
@@ -99,8 +90,6 @@ export const SIMULATED_ROOT: TrustRoot = defineTrustRoot(
     ),
     roles: SIMULATED_ROLES,
   },
-  [],
-  PUBLISHED_SIMULATED_COLLATERAL,
 );
 
 function fromBase64(text: string): Uint8Array {

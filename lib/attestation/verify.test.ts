@@ -44,10 +44,10 @@ function publishedCase(name: string, index = 0) {
 
 test('a hardware quote with collateral is accepted by the same steps, and refused without', () => {
   const { bytes, expected, published } = publishedCase('tdx-v4-b0c06f000000-0c699dd4-dstack');
-  const { evidence, steps } = verifyQuote(bytes, expected);
+  const { evidence, steps, tcb } = verifyQuote(bytes, expected);
   expect(toHex(evidence.sgx.fmspc)).toBe(published.fmspc);
   expect(toHex(evidence.sgx.cpuSvn)).toBe(published.cpusvn);
-  expect(evidence.tcb.status).toBe('UpToDate');
+  expect(tcb.status).toBe('UpToDate');
   expect(evidence.quoteHash).toEqual(sha256(bytes.subarray(0, 632)));
   const simulated = simulatedCase();
   expect(steps.map(({ name }) => name)).toEqual(
@@ -87,7 +87,7 @@ test.each(['4', '5/1.0', '5/1.5'] as const)(
     const { platform, expected, registers, reportData } = simulatedCase();
     const quote = platform.signQuote({ registers, reportData, layout });
     const seen: string[] = [];
-    const { steps, evidence } = verifyQuote(quote, expected, ({ name }) => seen.push(name));
+    const { steps, evidence, tcb } = verifyQuote(quote, expected, ({ name }) => seen.push(name));
     expect(seen).toEqual(steps.map(({ name }) => name));
     expect(evidence).toMatchObject({
       registers,
@@ -95,7 +95,7 @@ test.each(['4', '5/1.0', '5/1.5'] as const)(
       platform: platform.platformId,
       measurement: measurementOf(registers),
     });
-    expect(evidence.tcb.status).toBe('UpToDate');
+    expect(tcb.status).toBe('UpToDate');
   },
 );
 

@@ -1,44 +1,51 @@
 /**
  * The verifier of a node (RFC 9334): evidence in, verdict out. Start reading at `verifyQuote`; it is the table of
  * contents. Intel's rules come first (intel-rules.ts), then policy (policy.ts), then what this protocol expects of a TD:
- * its measurement, its RTMR3, its report data. Pure: the time, the trust root, the collateral and what is expected are
+ * its measurement, its RTMR3, its report data. The halves are there by themselves too, for the onboarder, which reads the
+ * contract in between. Pure: the time, the trust root, the collateral and what is expected are
  * all arguments.
  */
 import { bytesEqual, toHex } from '../protocol/encoding.ts';
 import { CLOCK_SKEW_MS } from './chains.ts';
 import type { Collateral } from './collateral.ts';
 import { AttestationError } from './errors.ts';
-import { applyIntelRules, type Finding } from './intel-rules.ts';
+import { applyIntelRules, type Finding, verifySignatures } from './intel-rules.ts';
 import type { VerifierMemory } from './memory.ts';
 import { applyPolicy, type Policy } from './policy.ts';
-import { type Quote, quoteHash, type TdReportBody } from './quote.ts';
+import { parseQuote, type Quote, quoteHash, type TdReportBody } from './quote.ts';
 import { platformId, type SgxExtension } from './sgx-extension.ts';
 import { type ImageRegisters, measurementOf } from './simulated-measurement.ts';
 import type { TcbVerdict } from './tcb.ts';
 import { type Step, Trace } from './trace.ts';
 import type { TrustRoot } from './trust-roots.ts';
 
-/** What the relying party demands of the evidence. Nothing here may come from the party that sent the quote. */
-export interface Expectations {
+/** What a quote is judged by. Nothing here but the collateral may come from the party that sent the quote. */
+export interface Inputs {
   /** From the verifier's own image, by `trustRootOf`. */
   readonly trustRoot: TrustRoot;
   /** The time to judge certificates and collateral at, within 20 minutes: the quorum's, not the host's. */
   readonly now: Date;
-  /** Required under Intel's root; it may come from anyone. */
-  readonly collateral?: Collateral;
-  /** The network's policy; the strictest one (`{}`) when left out. */
-  readonly policy?: Policy;
+  /** It may come from anyone. */
+  readonly collateral?: Collateral | undefined;
   /** What this verifier checked before. */
   readonly memory?: VerifierMemory;
-  /** The only acceptable report data, 64 bytes. */
+}
+
+/** What this protocol has a TD say: 64 bytes of report data, and the 48 bytes of RTMR3, a `replay`. */
+export interface Statement {
   readonly reportData: Uint8Array;
-  /** The only acceptable RTMR3, 48 bytes: a `replay`. */
   readonly rtmr3: Uint8Array;
+}
+
+/** What the relying party demands of the evidence. */
+export interface Expectations extends Inputs, Statement {
+  /** The network's policy; the strictest one (`{}`) when left out. */
+  readonly policy?: Policy;
   /** The one acceptable measurement (32 bytes), or whether one is acceptable. */
   readonly measurement: Uint8Array | ((measurement: Uint8Array) => boolean);
 }
 
-/** What a quote proves once every check has passed. */
+/** What a quote says of a TD. */
 export interface Evidence {
   /** 32 bytes. */
   readonly measurement: Uint8Array;
@@ -50,12 +57,12 @@ export interface Evidence {
   readonly reportData: Uint8Array;
   readonly registers: ImageRegisters & { readonly rtmr3: Uint8Array };
   readonly sgx: SgxExtension;
-  readonly tcb: TcbVerdict;
 }
 
 export interface Verdict {
   readonly steps: readonly Step[];
   readonly evidence: Evidence;
+  readonly tcb: TcbVerdict;
 }
 
 /**
@@ -70,31 +77,57 @@ export function verifyQuote(
   onStep: (step: Step) => void = () => {},
 ): Verdict {
   const trace = new Trace(onStep);
-  const { trustRoot, now, collateral, memory, policy = {} } = expected;
+  const { finding, evidence } = judgeTd(bytes, expected, trace);
+  applyPolicy(finding, expected.policy ?? {}, expected.now, trace);
 
-  const finding = applyIntelRules(
-    bytes,
-    { trustRoot, now, collateral, memory, skewMs: CLOCK_SKEW_MS },
-    trace,
-  );
-  const body = requireTd(finding.quote);
-  trace.passed('tee', 'a TD');
-  applyPolicy(finding, policy, now, trace);
-
-  const evidence = evidenceOf(finding, body);
   requireMeasurement(evidence.measurement, expected.measurement);
   trace.passed('measurement', toHex(evidence.measurement));
-
-  requireRtmr3(body.rtmr3, expected.rtmr3);
-  trace.passed('rtmr3', 'exactly the expected replay');
-
-  requireReportData(body.reportData, expected.reportData);
-  trace.passed('report-data', 'exactly the expected statement');
-  return { steps: trace.steps, evidence };
+  requireStatement(evidence, expected, trace);
+  return { steps: trace.steps, evidence, tcb: finding.tcb };
 }
 
-/** An enclave is no node: it has no registers of a boot. */
-function requireTd({ body }: Quote): TdReportBody {
+/**
+ * Intel's rules alone, over the quote of a TD: the first half of `verifyQuote`, for a relying party that has to ask
+ * somebody between the steps. What it returns is true, and nothing yet says that it is wanted.
+ * @throws AttestationError
+ */
+export function judgeTd(
+  bytes: Uint8Array,
+  inputs: Inputs,
+  trace: Trace = new Trace(),
+): { finding: Finding; evidence: Evidence } {
+  requireTd(parseQuote(bytes));
+  trace.passed('tee', 'a TD');
+  const finding = applyIntelRules(bytes, { ...inputs, skewMs: CLOCK_SKEW_MS }, trace);
+  return { finding, evidence: evidenceOf(finding) };
+}
+
+/**
+ * What a node reads in a quote that it just took of itself. There is nobody to be fooled, so what only others care for
+ * (collateral, status, attributes) is left to them: signatures, RTMR3 and report data tell whether the quote is one.
+ * @throws AttestationError
+ */
+export function readOwnQuote(
+  bytes: Uint8Array,
+  { trustRoot, now, ...statement }: Pick<Inputs, 'trustRoot' | 'now'> & Statement,
+): Evidence {
+  const trace = new Trace();
+  requireTd(parseQuote(bytes));
+  const evidence = evidenceOf(verifySignatures(bytes, { trustRoot, now, skewMs: CLOCK_SKEW_MS }, trace));
+  requireStatement(evidence, statement, trace);
+  return evidence;
+}
+
+/** @throws AttestationError RTMR3_MISMATCH, REPORT_DATA_MISMATCH */
+export function requireStatement(evidence: Evidence, expected: Statement, trace: Trace = new Trace()): void {
+  requireRtmr3(evidence.registers.rtmr3, expected.rtmr3);
+  trace.passed('rtmr3', 'exactly the expected replay');
+  requireReportData(evidence.reportData, expected.reportData);
+  trace.passed('report-data', 'exactly the expected statement');
+}
+
+/** An enclave is no node: it has no registers of a boot. @throws AttestationError QUOTE_TEE_TYPE */
+export function requireTd({ body }: Quote): TdReportBody {
   if (body.kind === 'sgx') {
     throw new AttestationError('QUOTE_TEE_TYPE', 'the quote is of an SGX enclave; a node is a TD');
   }
@@ -102,8 +135,8 @@ function requireTd({ body }: Quote): TdReportBody {
 }
 
 /** Copies, so that evidence does not change when the caller reuses the buffer of the quote; slice() of a Buffer is none. */
-function evidenceOf({ quote, sgx, tcb }: Finding, body: TdReportBody): Evidence {
-  const { mrtd, rtmr0, rtmr1, rtmr2, rtmr3, reportData } = body;
+function evidenceOf({ quote, sgx }: Pick<Finding, 'quote' | 'sgx'>): Evidence {
+  const { mrtd, rtmr0, rtmr1, rtmr2, rtmr3, reportData } = requireTd(quote);
   const registers = {
     mrtd: Uint8Array.from(mrtd),
     rtmr0: Uint8Array.from(rtmr0),
@@ -118,7 +151,6 @@ function evidenceOf({ quote, sgx, tcb }: Finding, body: TdReportBody): Evidence 
     reportData: Uint8Array.from(reportData),
     registers,
     sgx,
-    tcb,
   };
 }
 

@@ -5,6 +5,7 @@
  * Binary fields are lower-case hex without 0x; chain values keep their 0x.
  */
 import { type Static, Type } from 'typebox';
+import { CollateralSchema } from './collateral.ts';
 import { fromHex, sha256 } from './encoding.ts';
 import { FlavourSchema } from './network-config.ts';
 import { Address, Compact, Count, HexOf, HexUpTo, Strict } from './schema.ts';
@@ -29,6 +30,11 @@ export const RequestMessageSchema = Strict({
   quoteHash: HexOf(32),
   /** By the node's one-time key, over the EIP-712 digest of the request. */
   signature: Compact,
+  /**
+   * What relays add to judge the quote by: the requester's may, the onboarder's must have it there. No signature covers
+   * it, and none has to: the onboarder trusts what Intel signed in it.
+   */
+  collateral: Type.Optional(CollateralSchema),
 });
 export type RequestMessage = Static<typeof RequestMessageSchema>;
 
@@ -64,6 +70,8 @@ export const BootstrapPackageSchema = Strict({
   quoteHash: HexOf(32),
   /** By the network key itself. */
   signature: Compact,
+  /** Added by the relay, for the owner and for whoever audits the bootstrap. */
+  collateral: Type.Optional(CollateralSchema),
 });
 export type BootstrapPackage = Static<typeof BootstrapPackageSchema>;
 
@@ -71,8 +79,8 @@ export type BootstrapPackage = Static<typeof BootstrapPackageSchema>;
 export const GossipMessageSchema = Type.Union([RequestMessageSchema, AnswerMessageSchema]);
 export type GossipMessage = Static<typeof GossipMessageSchema>;
 
-/** The largest message of any kind, in bytes of JSON. */
-export const MESSAGE_MAX_BYTES = 64 * 1024;
+/** The largest message of any kind, in bytes of JSON: a request with collateral, which has 15 to 25 thousand now. */
+export const MESSAGE_MAX_BYTES = 128 * 1024;
 
 /** How a node stands, as its relay sees it. `code` and `message` say why it waits or failed. */
 export const NodeStatusSchema = Strict({
@@ -114,7 +122,7 @@ export const nodePaths = {
   request: '/v1/request',
   /** POST AnswerMessage -> NodeStatus: the answer to this node's own request */
   answer: '/v1/answer',
-  /** POST RequestMessage -> AnswerMessage: another node's request */
+  /** POST RequestMessage -> AnswerMessage: another node's request, with collateral */
   onboard: '/v1/onboard',
   /** GET -> BootstrapPackage */
   bootstrap: '/v1/bootstrap',

@@ -11,7 +11,9 @@ import { join } from 'node:path';
 import { JsonRpcProvider, NonceManager, Wallet } from 'ethers';
 import { encodeDeploy } from '../../contracts/bindings.ts';
 import { type QuotingService, startQuotingService } from '../../host/vm/quoting.ts';
+import type { SimulatedSetting } from '../../lib/attestation/simulated-conditions.ts';
 import { type ImageRegisters, measurementOf } from '../../lib/attestation/simulated-measurement.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
 import { sha256, sha384, to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError, hasCode } from '../../lib/protocol/errors.ts';
 import { configHash } from '../../lib/protocol/network-config.ts';
@@ -47,6 +49,8 @@ export interface NodeSetting {
   /** What is booted: another word, another measurement. */
   image?: string;
   flavour?: 'sim' | 'dev' | 'production';
+  /** What the platform under the node is like. */
+  simulated?: SimulatedSetting;
   /** Replaces network.json. */
   networkJson?: string;
   /** Further arguments of Node itself for all of the node's daemons, such as `--import` of what the host plays with. */
@@ -67,6 +71,10 @@ export interface TestNode {
   daemon(name: 'agent' | 'tls', args: string[]): ChildProcess;
   status(): Promise<NodeStatus>;
   get<T>(path: string): Promise<T>;
+  /**
+   * What a relay asks of its node. As the onboarder's relay does, it adds collateral to a request that does not say what
+   * its collateral is.
+   */
   post<T>(path: string, body?: unknown): Promise<T>;
   /** Every daemon that was started, for what the kernel shows of them. */
   processes(): readonly ChildProcess[];
@@ -248,6 +256,7 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
     socketPath: quoteSocket,
     registers,
     platformStateFile: join(directory, '../platform'),
+    simulated: setting.simulated,
   });
   const port = await freePort();
   const output: string[] = [];
@@ -291,7 +300,7 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
     post: (path, body) =>
       call(path, {
         method: 'POST',
-        body: JSON.stringify(body ?? {}),
+        body: JSON.stringify(path === nodePaths.onboard ? withCollateral(body) : (body ?? {})),
         headers: { 'content-type': 'application/json' },
       }),
     async stop() {
@@ -299,6 +308,11 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
     },
   };
   return node;
+}
+
+function withCollateral(request: unknown): unknown {
+  const brought = typeof request === 'object' && request !== null && 'collateral' in request;
+  return brought ? request : { ...(request as object), collateral: PUBLISHED_SIMULATED_COLLATERAL };
 }
 
 /** Kills a process, if it still runs, and resolves when it is gone. */

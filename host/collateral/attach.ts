@@ -1,0 +1,56 @@
+/** Puts collateral beside quotes: into what this host's own node asks, and into what it is asked about others. */
+import { type Collateral, collateralOf } from '../../lib/attestation/collateral.ts';
+import { type PlatformKind, platformKindOf } from '../../lib/attestation/platform-kind.ts';
+import type { CollateralMessage } from '../../lib/protocol/collateral.ts';
+import { fromHex } from '../../lib/protocol/encoding.ts';
+import type { BootstrapPackage, RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
+import { inspectCollateral } from './inspect.ts';
+import type { CollateralSource } from './source.ts';
+
+export interface CollateralDesk {
+  /**
+   * The collateral to judge a quote by: this host's own if that is current; else the first of those that came with the
+   * message that is; else whatever there is. What others bring comes second, since who brings it could choose the list
+   * from before a revocation.
+   * @param quote hex
+   */
+  forQuote(quote: string, brought?: readonly CollateralMessage[]): Promise<CollateralMessage | undefined>;
+}
+
+export function collateralDesk(source: CollateralSource, now: () => number = Date.now): CollateralDesk {
+  const isCurrent = (collateral: Collateral, kind: PlatformKind) => {
+    try {
+      inspectCollateral(collateralOf(collateral), kind, now());
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  return {
+    async forQuote(quote, brought = []) {
+      const kind = kindOf(quote);
+      if (kind === undefined) return brought[0];
+      const own = await source.find(kind);
+      if (own !== undefined && isCurrent(own, kind)) return own;
+      return brought.find((candidate) => isCurrent(candidate, kind)) ?? own ?? brought[0];
+    },
+  };
+}
+
+/** A quote that can't be read is for the node to refuse. */
+function kindOf(quote: string): PlatformKind | undefined {
+  try {
+    return platformKindOf(fromHex(quote));
+  } catch {
+    return undefined;
+  }
+}
+
+/** A message about this host's own node, with the collateral that a guest has none of. */
+export async function withCollateral<Message extends RequestMessage | BootstrapPackage>(
+  message: Message,
+  desk: CollateralDesk,
+): Promise<Message> {
+  const collateral = await desk.forQuote(message.quote);
+  return collateral === undefined ? message : { ...message, collateral };
+}

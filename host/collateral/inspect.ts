@@ -1,0 +1,61 @@
+/** What collateral says it is of, and until when, once all signatures in it have held. */
+import type { Collateral } from '../../lib/attestation/collateral.ts';
+import { AttestationError } from '../../lib/attestation/errors.ts';
+import { verifyCollateral } from '../../lib/attestation/intel-rules.ts';
+import { createMemory, type VerifierMemory } from '../../lib/attestation/memory.ts';
+import { authorityOf, type PlatformKind } from '../../lib/attestation/platform-kind.ts';
+import { INTEL_ROOT, SIMULATED_ROOT, type TrustRoot } from '../../lib/attestation/trust-roots.ts';
+import { toHex } from '../../lib/protocol/encoding.ts';
+import { kindName } from './source.ts';
+
+export interface Inspection {
+  readonly kind: PlatformKind;
+  /** Unix milliseconds: when the first of its parts is to be renewed. */
+  readonly nextUpdate: number;
+  readonly tcbEvaluationDataNumber: number;
+}
+
+/** What was checked before; a host looks at the same few over and over. */
+const memories: readonly VerifierMemory[] = [INTEL_ROOT, SIMULATED_ROOT].map((root) => createMemory(root, 32));
+
+/**
+ * @param at Unix milliseconds
+ * @throws AttestationError with the code that a verifier would refuse it with at that time; COLLATERAL_FORMAT when it is
+ *   of another kind than `expected`
+ */
+export function inspectCollateral(
+  collateral: Collateral,
+  expected: PlatformKind | undefined,
+  at: number,
+): Inspection {
+  const memory = memoryOf(collateral);
+  const { tcbInfo, qeIdentity, rootCrl, pckCrl, crlIssuer } = verifyCollateral({
+    trustRoot: memory.trustRoot,
+    memory,
+    collateral,
+    now: new Date(at),
+  });
+  const kind: PlatformKind = {
+    tee: tcbInfo.id === 'TDX' ? 'tdx' : 'sgx',
+    fmspc: toHex(tcbInfo.fmspc),
+    ca: authorityOf(crlIssuer),
+  };
+  if (expected !== undefined && kindName(kind) !== kindName(expected)) {
+    throw new AttestationError(
+      'COLLATERAL_FORMAT',
+      `the collateral is of ${kindName(kind)}, not of ${kindName(expected)}`,
+    );
+  }
+  const parts = [tcbInfo, qeIdentity, rootCrl, pckCrl];
+  return {
+    kind,
+    nextUpdate: Math.min(...parts.map(({ nextUpdate }) => nextUpdate)),
+    tcbEvaluationDataNumber: tcbInfo.tcbEvaluationDataNumber,
+  };
+}
+
+/** The root that its chains end at; Intel's when that can't be told, which then refuses it. */
+function memoryOf(collateral: Collateral): VerifierMemory {
+  const endsAt = ({ pem }: TrustRoot) => collateral.tcb_info_issuer_chain.endsWith(pem);
+  return memories.find(({ trustRoot }) => endsAt(trustRoot)) ?? memories[0]!;
+}

@@ -1,0 +1,67 @@
+/**
+ * Where a host gets collateral from. Start reading here: the interface, the order of the sources, and what is given when
+ * several have something.
+ *
+ * No source is trusted, nor is this host by those who judge: collateral is signed by Intel, and whoever judges a quote
+ * checks it. What is checked here keeps rubbish out of the cache and out of messages.
+ */
+import type { Collateral } from '../../lib/attestation/collateral.ts';
+import type { PlatformKind } from '../../lib/attestation/platform-kind.ts';
+import { codeOf } from '../../lib/protocol/errors.ts';
+import { inspectCollateral } from './inspect.ts';
+
+export interface CollateralSource {
+  /** For messages: where the collateral came from. */
+  readonly name: string;
+  /** Collateral of this kind of platform, undefined when the source has none. It may be stale. @throws any typed error */
+  find(kind: PlatformKind): Promise<Collateral | undefined>;
+}
+
+export interface CollateralLog {
+  info(fields: object, msg: string): void;
+  warn(fields: object, msg: string): void;
+}
+
+/**
+ * Sources in their order: the first that has current collateral; if none has, whatever there is, since whoever judges by
+ * it says what is wrong with it better than silence does. A source that fails is passed over, and said once.
+ */
+export function firstCurrent(
+  sources: readonly CollateralSource[],
+  log: CollateralLog,
+  now: () => number = Date.now,
+): CollateralSource {
+  const said = new Map<string, string>();
+  const complain = (source: CollateralSource, kind: PlatformKind, problem: string | undefined) => {
+    const key = `${source.name} ${kindName(kind)}`;
+    if (problem !== undefined && problem !== said.get(key)) {
+      log.warn({ source: source.name, ...kind }, `no collateral from ${source.name}: ${problem}`);
+    }
+    if (problem === undefined) said.delete(key);
+    else if (said.size < MAX_SAID) said.set(key, problem);
+  };
+  return {
+    name: sources.map(({ name }) => name).join(', '),
+    async find(kind) {
+      let stale: Collateral | undefined;
+      for (const source of sources) {
+        let found: Collateral | undefined;
+        try {
+          found = await source.find(kind);
+          if (found !== undefined) inspectCollateral(found, kind, now());
+          complain(source, kind, undefined);
+          if (found !== undefined) return found;
+        } catch (error) {
+          complain(source, kind, `${codeOf(error)}: ${(error as Error).message}`);
+          stale ??= found;
+        }
+      }
+      return stale;
+    },
+  };
+}
+
+const MAX_SAID = 256;
+
+/** A file name for what one kind of platform needs. */
+export const kindName = ({ tee, fmspc, ca }: PlatformKind): string => `${tee}-${fmspc}-${ca}`;
