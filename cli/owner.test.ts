@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { pack as tarPack } from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Vm } from '../host/vm/vm.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../lib/attestation/simulated-published.ts';
 import { sha256, toHex } from '../lib/protocol/encoding.ts';
 import { type BootstrapPackage, nodePaths } from '../lib/protocol/onboarding-messages.ts';
 import { type Anvil, startAnvil } from '../test/support/anvil.ts';
@@ -149,7 +150,11 @@ describe('bootstrap', () => {
     const node = `http://127.0.0.1:${vm.ports.replicator}`;
     await eventually(async () => {
       const response = await fetch(node + nodePaths.bootstrap);
-      message = (await response.json()) as BootstrapPackage;
+      // As the relay hands it to the owner: with collateral.
+      message = {
+        ...((await response.json()) as BootstrapPackage),
+        collateral: PUBLISHED_SIMULATED_COLLATERAL,
+      };
       return response.ok;
     }, 'the bootstrap package');
   });
@@ -182,10 +187,16 @@ describe('bootstrap', () => {
     ['another epoch', () => ({ epoch: 2 }), 'BOOTSTRAP_EPOCH'],
     ['another block hash', () => ({ blockHash: '00'.repeat(32) }), 'BOOTSTRAP_BLOCK'],
     ['another network key', (m) => ({ networkKey: m.contract }), 'REPORT_DATA_MISMATCH'],
-    ['another measurement', () => ({ measurement: '00'.repeat(32) }), 'MEASUREMENT_NOT_ALLOWED'],
-    ['another config', () => ({ config: '00'.repeat(32) }), 'RTMR3_MISMATCH'],
+    ['another measurement', () => ({ measurement: '00'.repeat(32) }), 'BOOTSTRAP_CLAIM'],
+    ['another config', () => ({ config: '00'.repeat(32) }), 'CONFIG_NOT_ALLOWED'],
     ['another platform', () => ({ platform: '00'.repeat(32) }), 'BOOTSTRAP_CLAIM'],
     ['another quote hash', () => ({ quoteHash: '00'.repeat(32) }), 'BOOTSTRAP_CLAIM'],
+    ['no collateral', () => ({ collateral: undefined }), 'COLLATERAL_MISSING'],
+    [
+      'collateral that nobody signed',
+      (m) => ({ collateral: { ...m.collateral, tcb_info: '{}' } }),
+      'TCB_INFO_SIGNATURE',
+    ],
     ['a changed quote', (m) => ({ quote: flipped(m.quote, 300) }), 'QUOTE_SIGNATURE'],
     ['a truncated quote', (m) => ({ quote: m.quote.slice(0, 1000) }), 'QUOTE_TRUNCATED'],
     ['another signature', (m) => ({ signature: { ...m.signature, r: m.signature.vs } }), /SIGNATURE/],
@@ -199,7 +210,7 @@ describe('bootstrap', () => {
   });
 
   test('a package that is none, or larger than any', async () => {
-    for (const text of ['', 'null', '[]', `{"x":"${'x'.repeat(70_000)}"}`]) {
+    for (const text of ['', 'null', '[]', `{"x":"${'x'.repeat(140_000)}"}`]) {
       writeFileSync(path('package.json'), text);
       const args = ['network', 'bootstrap', path('package.json'), '--check-only'];
       refused(await dstack(args, env), 'BOOTSTRAP_MALFORMED');

@@ -4,8 +4,8 @@
  */
 import { collateralOf } from '../lib/attestation/collateral.ts';
 import { expectedRequestLog, replay } from '../lib/attestation/event-log.ts';
-import { trustRootOf } from '../lib/attestation/trust-roots.ts';
 import { Trace } from '../lib/attestation/trace.ts';
+import { trustRootOf } from '../lib/attestation/trust-roots.ts';
 import { judgeTd, requireStatement, type Verdict } from '../lib/attestation/verify.ts';
 import { applyNetworkPolicy, requireAllowed } from '../lib/framework/network-policy.ts';
 import type { NetworkReader } from '../lib/framework/network-reader.ts';

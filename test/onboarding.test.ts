@@ -3,8 +3,14 @@
  * is played by the test: it moves every message and may change any byte.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Collateral } from '../lib/attestation/collateral.ts';
+import { simulatedCollateral, simulatedTcbInfo } from '../lib/attestation/simulated-collateral.ts';
+import type { SimulatedSetting } from '../lib/attestation/simulated-conditions.ts';
+import { SIMULATED_FMSPC } from '../lib/attestation/simulated-platform.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../lib/attestation/simulated-published.ts';
+import { PUBLISHED_QUOTES, readPublishedQuote } from '../lib/attestation/testing.ts';
 import { callUnix } from '../lib/framework/unix-http.ts';
-import { toHex } from '../lib/protocol/encoding.ts';
+import { to0x, toHex } from '../lib/protocol/encoding.ts';
 import {
   encodeAllowConfig,
   encodeAllowMeasurement,
@@ -12,6 +18,9 @@ import {
   encodeRevokeConfig,
   encodeRevokeMeasurement,
   encodeRevokePlatform,
+  encodeSetAcceptedTcbStatuses,
+  encodeSetDeniedFmspc,
+  encodeSetMinimumTcbEvaluationNumber,
 } from '../lib/protocol/network-contract.ts';
 import {
   type AnswerMessage,
@@ -20,7 +29,8 @@ import {
   requestOf,
 } from '../lib/protocol/onboarding-messages.ts';
 import { AppKeyReply, AttestReply, sockets, TlsKeyReply } from '../lib/protocol/sockets.ts';
-import { forgeAnswer, forgeBootstrap, secretOf } from './support/forge.ts';
+import { type AcceptableStatus, statusMask } from '../lib/protocol/tcb-policy.ts';
+import { forgeAnswer, forgeBootstrap, forgeRequest, secretOf } from './support/forge.ts';
 import { eventually, startTestNetwork, type TestNetwork, type TestNode } from './support/network.ts';
 
 let network: TestNetwork;
@@ -147,7 +157,8 @@ describe('an onboarder refuses', () => {
     ['another KEM key', (r) => ({ kemPublicKey: `00${r.kemPublicKey.slice(2)}` }), 'REQUEST_NOT_OPEN'],
     ['another node', () => ({ node: `0x${'11'.repeat(20)}` }), 'REQUEST_NOT_OPEN'],
     ['another quote hash', (r) => ({ quoteHash: `00${r.quoteHash.slice(2)}` }), 'REQUEST_NOT_OPEN'],
-    ['a changed quote body', (r) => ({ quote: flip(r.quote, 200) }), 'QUOTE_SIGNATURE'],
+    ['a changed quote body', (r) => ({ quote: flip(r.quote, 200) }), 'QUOTE_HASH_MISMATCH'],
+    ['a changed signature of the quote', (r) => ({ quote: flip(r.quote, 640) }), 'QUOTE_SIGNATURE'],
     ['a truncated quote', (r) => ({ quote: r.quote.slice(0, 2000) }), 'QUOTE_TRUNCATED'],
     [
       'another signature',
@@ -171,7 +182,7 @@ describe('an onboarder refuses', () => {
     ]);
     const large = await fetch(`${a.url}${nodePaths.onboard}`, {
       method: 'POST',
-      body: `"${'x'.repeat(70_000)}"`,
+      body: `"${'x'.repeat(140_000)}"`,
       headers,
     });
     expect(large.status).toBe(413);
@@ -271,6 +282,110 @@ describe('a new node refuses', () => {
     } finally {
       await evil.stop();
     }
+  });
+});
+
+describe('what a platform is like', () => {
+  const asked = async (simulated: SimulatedSetting) => {
+    const node = await network.start({ role: 'join', simulated });
+    const request = await requestFrom(node);
+    await network.register(request);
+    return { node, request };
+  };
+  const onboard = (request: RequestMessage, collateral?: Partial<Collateral>) =>
+    a.post<AnswerMessage>(nodePaths.onboard, {
+      ...request,
+      ...(collateral !== undefined && { collateral: { ...PUBLISHED_SIMULATED_COLLATERAL, ...collateral } }),
+    });
+  let five: Awaited<ReturnType<typeof asked>>;
+
+  test('a quote of version 5 is judged as one of version 4 is', async () => {
+    five = await asked({ quoteVersion: 5 });
+    expect(Buffer.from(five.request.quote, 'hex').readUInt16LE(0)).toBe(5);
+    const { request, node } = five;
+    const answer = await onboard(request);
+    await network.postOnboard(answer);
+    expect(await node.post(nodePaths.answer, answer)).toMatchObject({ state: 'joined' });
+  });
+
+  test.each<[string, SimulatedSetting, string]>([
+    ['revoked', { condition: 'revoked' }, 'PCK_REVOKED'],
+    ['out of date', { condition: 'out-of-date' }, 'TCB_STATUS_NOT_ACCEPTED'],
+    ['booting its TDs in debug mode', { condition: 'debug' }, 'TD_DEBUG'],
+  ])('one that is %s is refused', async (_, simulated, code) => {
+    const { request } = await asked(simulated);
+    await expect(onboard(request)).rejects.toMatchObject(refused(code));
+  });
+
+  test('the owner lets one that is out of date in, after the delay; and shuts it out at once', async () => {
+    const slow = await startTestNetwork({ delay: 3600 });
+    try {
+      const first = await slow.start({ role: 'bootstrap' });
+      await slow.allow(first);
+      await slow.bootstrap(first);
+      const old = await slow.start({ role: 'join', simulated: { condition: 'out-of-date' } });
+      const request = await requestFrom(old);
+      await slow.register(request);
+      const onboarded = () => first.post<AnswerMessage>(nodePaths.onboard, request);
+      const statuses = (...accepted: AcceptableStatus[]) =>
+        slow.send(encodeSetAcceptedTcbStatuses({ statuses: statusMask(accepted) }));
+      await expect(onboarded()).rejects.toMatchObject(refused('TCB_STATUS_NOT_ACCEPTED'));
+      await statuses('UpToDate', 'OutOfDate');
+      await expect(onboarded()).rejects.toMatchObject(refused('TCB_STATUS_NOT_ACCEPTED'));
+      await slow.rpc.send('evm_increaseTime', [3601]);
+      await slow.confirm();
+      const answer = await onboarded();
+      await slow.postOnboard(answer);
+      expect(await old.post(nodePaths.answer, answer)).toMatchObject({ state: 'joined' });
+
+      const late = await slow.start({ role: 'join', simulated: { condition: 'out-of-date' } });
+      const its = await requestFrom(late);
+      await slow.register(its);
+      await statuses('UpToDate');
+      await expect(first.post(nodePaths.onboard, its)).rejects.toMatchObject(
+        refused('TCB_STATUS_NOT_ACCEPTED'),
+      );
+    } finally {
+      await slow.stop();
+    }
+  });
+
+  test('what the collateral must be: there, current, of this platform, as recent as the contract asks', async () => {
+    const { request } = await asked({});
+    const info = { ...simulatedTcbInfo() };
+    const tcb = (change: object) => {
+      const { tcb_info, tcb_info_signature } = simulatedCollateral({ tcbInfo: { ...info, ...change } });
+      return { tcb_info, tcb_info_signature };
+    };
+    const without = { ...request, collateral: undefined };
+    await expect(a.post(nodePaths.onboard, without)).rejects.toMatchObject(refused('COLLATERAL_MISSING'));
+    const broken = [
+      ['TCB_INFO_EXPIRED', tcb({ issueDate: '2020-01-01T00:00:00Z', nextUpdate: '2020-02-01T00:00:00Z' })],
+      ['TCB_INFO_FMSPC', tcb({ fmspc: '00806f050000' })],
+      ['TCB_INFO_SIGNATURE', { tcb_info_signature: '11'.repeat(64) }],
+      ['PCK_CRL_SIGNATURE', { pck_crl: flip(PUBLISHED_SIMULATED_COLLATERAL.pck_crl, 275) }],
+      ['MESSAGE_MALFORMED', { pck_crl: 'zz' }],
+      ['MESSAGE_MALFORMED', { tcb_info: 'x'.repeat(30_000) }],
+      ['MESSAGE_MALFORMED', { more: 'x' } as Partial<Collateral>],
+    ] as const;
+    for (const [code, change] of broken) {
+      await expect(onboard(request, change), code).rejects.toMatchObject(refused(code));
+    }
+    await network.send(encodeSetMinimumTcbEvaluationNumber({ tcbEvaluationDataNumber: 2 }));
+    await expect(onboard(request)).rejects.toMatchObject(refused('TCB_EVALUATION_NUMBER'));
+    await network.send(encodeSetMinimumTcbEvaluationNumber({ tcbEvaluationDataNumber: 0 }));
+    const fmspc = to0x(SIMULATED_FMSPC);
+    await network.send(encodeSetDeniedFmspc({ fmspc, denied: true }));
+    await expect(onboard(request)).rejects.toMatchObject(refused('FMSPC_NOT_ALLOWED'));
+    await network.send(encodeSetDeniedFmspc({ fmspc, denied: false }));
+    expect(await onboard(request)).toMatchObject({ type: 'answer' });
+  });
+
+  test('an enclave’s quote is no evidence of a node, though it is Intel’s and on chain', async () => {
+    const sgx = PUBLISHED_QUOTES.find(({ tee, collateral }) => tee === 'SGX' && collateral.length > 0)!;
+    const { message } = await forgeRequest(network, { quote: () => readPublishedQuote(sgx) });
+    await network.register(message);
+    await expect(onboard(message)).rejects.toMatchObject(refused('QUOTE_TEE_TYPE'));
   });
 });
 

@@ -1,6 +1,7 @@
 /** `network …`: what the owner does with the contract. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { encodeDeploy } from '../../contracts/bindings.ts';
+import { parseCollateral } from '../../lib/attestation/collateral.ts';
 import { chainClient } from '../../lib/framework/chain-client.ts';
 import { networkReader } from '../../lib/framework/network-reader.ts';
 import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
@@ -111,17 +112,26 @@ const bootstrap: Command = {
       help: 'of the image that made it: production, sim or dev',
       default: 'production',
     },
+    collateral: {
+      value: 'FILE',
+      help: 'a collateral.json to judge the quote by, in place of what came with the package',
+    },
     'check-only': { help: 'verify, and send nothing' },
   },
   async run(args) {
     const text = readFileSync(args.positionals[0]!, 'utf8');
-    const message = parseJson(
+    const given = parseJson(
       BootstrapPackageSchema,
       text,
       'BOOTSTRAP_MALFORMED',
       'the bootstrap package',
       MESSAGE_MAX_BYTES,
     );
+    const collateralFile = args.optional('collateral');
+    const message =
+      collateralFile === undefined
+        ? given
+        : { ...given, collateral: parseCollateral(readFileSync(collateralFile, 'utf8')) };
     const rpc = await provider(args);
     const network = { chainId: Number((await rpc.getNetwork()).chainId), contract: args.text('contract') };
     const chain = chainClient({

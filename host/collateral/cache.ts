@@ -3,7 +3,15 @@
  * asked anew once a day, so that a revocation reaches this host long before the old list runs out, and in any case before
  * that; while the source fails, what is there is given as long as it is current.
  */
-import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type Collateral, parseCollateral } from '../../lib/attestation/collateral.ts';
 import type { PlatformKind } from '../../lib/attestation/platform-kind.ts';

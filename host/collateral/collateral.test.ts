@@ -1,5 +1,13 @@
 /** Collateral from a service, a cache and a folder; none of them trusted. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -71,19 +79,22 @@ async function pcs(...parameters: Parameters<typeof startPcs>): Promise<TestPcs>
 const refused = (code: string) => expect.objectContaining({ code });
 
 describe('a service', () => {
-  test.each(['intel', 'pccs'] as const)('that speaks as %s is asked for what the platform needs', async (dialect) => {
-    const server = await pcs(SIMULATED, dialect);
-    const rootCrlUrl = dialect === 'intel' ? `${server.url}/IntelSGXRootCA.der` : undefined;
-    expect(await pcsSource({ url: server.url, rootCrlUrl }).find(KIND)).toEqual(SIMULATED);
-    expect(server.asked.toSorted()).toEqual(
-      [
-        dialect === 'intel' ? '/IntelSGXRootCA.der' : '/sgx/certification/v4/rootcacrl',
-        '/sgx/certification/v4/pckcrl?ca=platform&encoding=der',
-        '/tdx/certification/v4/qe/identity',
-        '/tdx/certification/v4/tcb?fmspc=53494d000000',
-      ].toSorted(),
-    );
-  });
+  test.each(['intel', 'pccs'] as const)(
+    'that speaks as %s is asked for what the platform needs',
+    async (dialect) => {
+      const server = await pcs(SIMULATED, dialect);
+      const rootCrlUrl = dialect === 'intel' ? `${server.url}/IntelSGXRootCA.der` : undefined;
+      expect(await pcsSource({ url: server.url, rootCrlUrl }).find(KIND)).toEqual(SIMULATED);
+      expect(server.asked.toSorted()).toEqual(
+        [
+          dialect === 'intel' ? '/IntelSGXRootCA.der' : '/sgx/certification/v4/rootcacrl',
+          '/sgx/certification/v4/pckcrl?ca=platform&encoding=der',
+          '/tdx/certification/v4/qe/identity',
+          '/tdx/certification/v4/tcb?fmspc=53494d000000',
+        ].toSorted(),
+      );
+    },
+  );
 
   test('is asked for early updates when told so', async () => {
     const server = await pcs(SIMULATED, 'pccs');
@@ -120,9 +131,11 @@ describe('a service', () => {
     );
   });
 
-  const reply = (status: number, body: string, headers = {}) => (_: unknown, response: ServerResponse) => {
-    response.writeHead(status, headers).end(body);
-  };
+  const reply =
+    (status: number, body: string, headers = {}) =>
+    (_: unknown, response: ServerResponse) => {
+      response.writeHead(status, headers).end(body);
+    };
   const endless = (_: unknown, response: ServerResponse) => {
     const push = () => {
       while (!response.destroyed && response.write('x'.repeat(65_536)));
@@ -131,7 +144,7 @@ describe('a service', () => {
     push();
   };
   const chain = { 'TCB-Info-Issuer-Chain': encodeURIComponent(SIMULATED.tcb_info_issuer_chain) };
-  test.each<[string, Part, TestPcs['override'][Part], string]>([
+  test.each<[string, Part, NonNullable<TestPcs['override'][Part]>, string]>([
     ['does not know the platform', 'tcb', reply(404, ''), 'PCS_STATUS'],
     ['is broken', 'identity', reply(500, 'oops'), 'PCS_STATUS'],
     ['never ends', 'tcb', endless, 'PCS_UNREACHABLE'],
@@ -169,7 +182,10 @@ describe('a service', () => {
 
   test('may send CRLs as PEM', async () => {
     const server = await pcs(SIMULATED, 'pccs');
-    const pem = Buffer.from(SIMULATED.root_ca_crl, 'hex').toString('base64').match(/.{1,64}/g)!.join('\n');
+    const pem = Buffer.from(SIMULATED.root_ca_crl, 'hex')
+      .toString('base64')
+      .match(/.{1,64}/g)!
+      .join('\n');
     const body = `-----BEGIN X509 CRL-----\n${pem}\n-----END X509 CRL-----\n`;
     server.override.rootcacrl = (_, response) => void response.end(body);
     expect(await pcsSource({ url: server.url }).find(KIND)).toEqual(SIMULATED);
@@ -199,7 +215,11 @@ describe('the cache', () => {
   test('asks once, also for many at once, and after a restart not at all', async () => {
     const { state, open, age } = cacheOf(SIMULATED);
     const cache = open();
-    expect(await Promise.all([1, 2, 3].map(() => cache.find(KIND)))).toEqual([SIMULATED, SIMULATED, SIMULATED]);
+    expect(await Promise.all([1, 2, 3].map(() => cache.find(KIND)))).toEqual([
+      SIMULATED,
+      SIMULATED,
+      SIMULATED,
+    ]);
     age(NOW);
     await cache.find(KIND);
     expect(await open().find(KIND)).toEqual(SIMULATED);
@@ -244,7 +264,11 @@ describe('the cache', () => {
   });
 
   test.each<[string, Collateral, string]>([
-    ['whose signature does not hold', { ...SIMULATED, tcb_info_signature: '00'.repeat(64) }, 'TCB_INFO_SIGNATURE'],
+    [
+      'whose signature does not hold',
+      { ...SIMULATED, tcb_info_signature: '00'.repeat(64) },
+      'TCB_INFO_SIGNATURE',
+    ],
     ['that has run out', between('2025-11-01T00:00:00Z', '2025-12-01T00:00:00Z'), 'QE_IDENTITY_EXPIRED'],
     [
       'of another platform',

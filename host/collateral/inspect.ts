@@ -16,7 +16,9 @@ export interface Inspection {
 }
 
 /** What was checked before; a host looks at the same few over and over. */
-const memories: readonly VerifierMemory[] = [INTEL_ROOT, SIMULATED_ROOT].map((root) => createMemory(root, 32));
+const memories: readonly VerifierMemory[] = [INTEL_ROOT, SIMULATED_ROOT].map((root) =>
+  createMemory(root, 32),
+);
 
 /**
  * @param at Unix milliseconds

@@ -119,7 +119,9 @@ function issuerChain({ url, headers }: Part, ...names: [string, ...string[]]): s
   } catch {
     // Falls through: it holds no certificate then.
   }
-  const blocks = [...pem.matchAll(/-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----/g)];
+  const blocks = [
+    ...pem.matchAll(/-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----/g),
+  ];
   if (blocks.length === 0) {
     throw new DstackError('PCS_HEADER', `the header ${names[0]} of ${url} is not a URL-encoded PEM chain`);
   }
@@ -145,4 +147,3 @@ function requireFit(collateral: Collateral): Collateral {
 function malformed(url: string, message: string, cause?: unknown): DstackError {
   return new DstackError('PCS_ANSWER', `the answer of ${url} is of no use: ${message}`, { cause });
 }
-

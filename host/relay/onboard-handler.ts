@@ -12,7 +12,11 @@ import type {
 import { type Store, Table } from '../../lib/framework/store.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { networkTopics, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
-import { AnswerMessageSchema, nodePaths, type RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
+import {
+  AnswerMessageSchema,
+  nodePaths,
+  type RequestMessage,
+} from '../../lib/protocol/onboarding-messages.ts';
 import { check, Strict } from '../../lib/protocol/schema.ts';
 import type { CollateralDesk } from '../collateral/attach.ts';
 import { type MessageLog, messageId } from '../gossip/message-log.ts';

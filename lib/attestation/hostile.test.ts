@@ -458,7 +458,8 @@ test('all of the authentication data is bound, whatever its length', () => {
   const quote = long.signQuote({ registers, reportData });
   const data = 48 + 584 + 4 + 128 + 6 + 384 + 64 + 2;
   for (const offset of [data, data + 32, data + 999]) {
-    const { code } = judgeQuote(flipped(quote, offset), { trustRoot: SIMULATED_ROOT, now: TEST_NOW });
+    const inputs = { trustRoot: SIMULATED_ROOT, now: TEST_NOW, collateral: PUBLISHED_SIMULATED_COLLATERAL };
+    const { code } = judgeQuote(flipped(quote, offset), inputs);
     expect(code).toBe('QE_REPORT_BINDING');
   }
 });

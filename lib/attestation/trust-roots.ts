@@ -76,21 +76,19 @@ export const INTEL_ROOT: TrustRoot = defineTrustRoot(
 );
 
 /** What simulated-certificates.ts makes; a test holds the two together. Its key is published: anyone may sign with it. */
-export const SIMULATED_ROOT: TrustRoot = defineTrustRoot(
-  {
-    name: 'simulated',
-    certificate: fromBase64(
-      'MIIBtjCCAVugAwIBAgIRAPnHpwztIIPIUJvjydrdBB8wCgYIKoZIzj0EAwIwSDEhMB8GA1UEAwwYRHN0YWNrIFNpbXVsYXRl' +
-        'ZCBSb290IENBMSMwIQYDVQQKDBpOb3QgSW50ZWw6IHNpbXVsYXRpb24gb25seTAeFw0yMDAxMDEwMDAwMDBaFw00OTEyMzEy' +
-        'MzU5NTlaMEgxITAfBgNVBAMMGERzdGFjayBTaW11bGF0ZWQgUm9vdCBDQTEjMCEGA1UECgwaTm90IEludGVsOiBzaW11bGF0' +
-        'aW9uIG9ubHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAS9PYHhkdWDt/mrBmLaGgQz+7yqgHOOOO2VlUoYOlGp33biYrDk' +
-        'X9mTJLQUqfgK50rw7CcYheq9Lkg7Km1ujqbHoyYwJDAOBgNVHQ8BAf8EBAMCAQYwEgYDVR0TAQH/BAgwBgEB/wIBATAKBggq' +
-        'hkjOPQQDAgNJADBGAiEAtyGPohC828IpDAgNxOdquH/P0i7tfGfHlfE7FcIU27YCIQC5vJXULicaI0QqSA8p89mOoPK7SrI/' +
-        'Td6epDnlLxmDIQ==',
-    ),
-    roles: SIMULATED_ROLES,
-  },
-);
+export const SIMULATED_ROOT: TrustRoot = defineTrustRoot({
+  name: 'simulated',
+  certificate: fromBase64(
+    'MIIBtjCCAVugAwIBAgIRAPnHpwztIIPIUJvjydrdBB8wCgYIKoZIzj0EAwIwSDEhMB8GA1UEAwwYRHN0YWNrIFNpbXVsYXRl' +
+      'ZCBSb290IENBMSMwIQYDVQQKDBpOb3QgSW50ZWw6IHNpbXVsYXRpb24gb25seTAeFw0yMDAxMDEwMDAwMDBaFw00OTEyMzEy' +
+      'MzU5NTlaMEgxITAfBgNVBAMMGERzdGFjayBTaW11bGF0ZWQgUm9vdCBDQTEjMCEGA1UECgwaTm90IEludGVsOiBzaW11bGF0' +
+      'aW9uIG9ubHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAS9PYHhkdWDt/mrBmLaGgQz+7yqgHOOOO2VlUoYOlGp33biYrDk' +
+      'X9mTJLQUqfgK50rw7CcYheq9Lkg7Km1ujqbHoyYwJDAOBgNVHQ8BAf8EBAMCAQYwEgYDVR0TAQH/BAgwBgEB/wIBATAKBggq' +
+      'hkjOPQQDAgNJADBGAiEAtyGPohC828IpDAgNxOdquH/P0i7tfGfHlfE7FcIU27YCIQC5vJXULicaI0QqSA8p89mOoPK7SrI/' +
+      'Td6epDnlLxmDIQ==',
+  ),
+  roles: SIMULATED_ROLES,
+});
 
 function fromBase64(text: string): Uint8Array {
   return new Uint8Array(Buffer.from(text, 'base64'));

@@ -20,12 +20,7 @@ export async function readNetworkPolicy(
   head: Head,
 ): Promise<Policy> {
   const [policy, denied] = await Promise.all([reader.tcbPolicy(head), reader.fmspcDenied(fmspc, head)]);
-  return {
-    statuses: [...policy.statuses],
-    ...(policy.gracePeriodSeconds > 0 && { gracePeriodDays: policy.gracePeriodSeconds / 86_400 }),
-    minimumTcbEvaluationDataNumber: policy.minimumTcbEvaluationDataNumber,
-    ...(denied && { deniedFmspcs: [toHex(fmspc)] }),
-  };
+  return { ...policy, ...(denied && { deniedFmspcs: [toHex(fmspc)] }) };
 }
 
 /** @throws AttestationError with the code of the first rule of the network's policy that the finding breaks */

@@ -37,6 +37,7 @@ const gossip = 'test/trust/gossip.test.ts';
 
 const CONTRACT = 'contracts/Network.sol';
 const VERIFY = 'lib/attestation/verify.ts';
+const NETWORK_POLICY = 'lib/framework/network-policy.ts';
 const CHAINS = 'lib/attestation/chains.ts';
 const INTEL_RULES = 'lib/attestation/intel-rules.ts';
 const POLICY = 'lib/attestation/policy.ts';
@@ -225,32 +226,32 @@ export const mutations: readonly Mutation[] = [
   one(
     4,
     'RTMR3',
-    [VERIFY, '  requireRtmr3(body.rtmr3, expected.rtmr3);\n', ''],
+    [VERIFY, '  requireRtmr3(evidence.registers.rtmr3, expected.rtmr3);\n', ''],
     [node, '^4: .*RTMR3_MISMATCH'],
   ),
   one(
     4,
     'the report data',
-    [VERIFY, '  requireReportData(body.reportData, expected.reportData);\n', ''],
+    [VERIFY, '  requireReportData(evidence.reportData, expected.reportData);\n', ''],
     [node, '^4: .*REPORT_DATA_MISMATCH'],
   ),
   one(
     4,
     'the measurement',
-    [ONBOARD, 'if (!allowed.measurementAllowed) {', 'if (allowed === undefined) {'],
+    [NETWORK_POLICY, 'if (!allowed.measurementAllowed)', 'if (allowed === undefined)'],
     [node, '^4: .*MEASUREMENT_NOT_ALLOWED'],
   ),
   one(
     4,
     'the platform',
-    [ONBOARD, 'if (!allowed.platformAllowed) {', 'if (allowed === undefined) {'],
+    [NETWORK_POLICY, 'if (!allowed.platformAllowed)', 'if (allowed === undefined)'],
     [node, '^4: .*PLATFORM_NOT_ALLOWED'],
   ),
   one(
     4,
-    'a production image’s refusal while checks are missing',
-    [ONBOARD, '  assertComplete(identity.image.flavour);\n', ''],
-    [node, '^4: a production image'],
+    'the contract’s TCB policy',
+    [ONBOARD, '  await applyNetworkPolicy(reader, finding, now, head);\n', ''],
+    [node, '^4: .*TCB_STATUS_NOT_ACCEPTED'],
   ),
 
   // 5: `ecrecover` returning 0 matched an unset key
