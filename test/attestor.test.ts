@@ -10,6 +10,7 @@ import { simulatedDevice } from '../guest/attestor/simulated-device.ts';
 import { type QuotingService, startQuotingService } from '../host/vm/quoting.ts';
 import { expectedJoinedLog, expectedRequestLog, replay } from '../lib/attestation/event-log.ts';
 import { measurementOf, simulatedRegisters } from '../lib/attestation/simulated-measurement.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../lib/attestation/simulated-published.ts';
 import { SIMULATED_ROOT } from '../lib/attestation/trust-roots.ts';
 import { verifyQuote } from '../lib/attestation/verify.ts';
 import { callUnix } from '../lib/framework/unix-http.ts';
@@ -110,6 +111,7 @@ const quote = async ({ path }: Machine, reportData: string = toHex(REPORT_DATA))
 
 const expectations = (rtmr3: Uint8Array) => ({
   trustRoot: SIMULATED_ROOT,
+  collateral: PUBLISHED_SIMULATED_COLLATERAL,
   now: new Date('2026-01-01T00:00:00Z'),
   reportData: REPORT_DATA,
   rtmr3,

@@ -261,7 +261,7 @@ test('bad gossip is refused with a code, and the relay goes on', async () => {
   expect(await refusal({ ...good, quote: 'zz' })).toBe('GOSSIP_MALFORMED');
   expect(await refusal([null])).toBe('GOSSIP_MALFORMED');
   expect(await refusal({ type: 'answer', __proto__: null })).toBe('GOSSIP_MALFORMED');
-  expect(await refusal({ ...good, quote: '00'.repeat(40_000) })).toBe('HTTP_REQUEST');
+  expect(await refusal({ ...good, quote: '00'.repeat(80_000) })).toBe('HTTP_REQUEST');
   expect(await refusal(await newAnswer(network.domain, good, newPrivateKey()))).toBe('GOSSIP_SIGNATURE');
   const text = await fetch(`${relay.gossipUrl}/v1/gossip`, {
     method: 'POST',

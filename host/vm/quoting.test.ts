@@ -6,7 +6,10 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, expect, test } from 'vitest';
 import { eventDigest, expectedRequestLog, replay } from '../../lib/attestation/event-log.ts';
+import { judgeQuote } from '../../lib/attestation/judge.ts';
+import type { SimulatedSetting } from '../../lib/attestation/simulated-conditions.ts';
 import { measurementOf, simulatedRegisters } from '../../lib/attestation/simulated-measurement.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
 import { SIMULATED_ROOT } from '../../lib/attestation/trust-roots.ts';
 import { verifyQuote } from '../../lib/attestation/verify.ts';
 import { fromHex, sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
@@ -28,12 +31,13 @@ afterEach(async () => {
   for (const service of running.splice(0)) await service.close();
 });
 
-async function start(directory?: string) {
+async function start(directory?: string, simulated?: SimulatedSetting) {
   const at = directory ?? (await mkdtemp(join(tmpdir(), 'dstack-quoting-')));
   const options = {
     socketPath: join(at, 'quoting.sock'),
     registers,
     platformStateFile: join(at, 'state/platform.json'),
+    simulated,
   };
   const service = await startQuotingService(options);
   running.push(service);
@@ -77,12 +81,34 @@ test('a machine starts with the registers of its image and RTMR3 at zero, extend
   const reply = (await guest.ask({ op: 'quote', reportData: toHex(reportData) })) as { quote: string };
   const { evidence } = verifyQuote(fromHex(reply.quote), {
     trustRoot: SIMULATED_ROOT,
+    collateral: PUBLISHED_SIMULATED_COLLATERAL,
     now: new Date('2026-01-01T00:00:00Z'),
     reportData,
     rtmr3: replay(log),
     measurement: measurementOf(registers),
   });
   expect(toHex(evidence.platform)).toBe(service.platformId);
+});
+
+test.each<[SimulatedSetting, number, string]>([
+  [{}, 4, 'ACCEPTED'],
+  [{ quoteVersion: 5 }, 5, 'ACCEPTED'],
+  [{ condition: 'revoked' }, 4, 'PCK_REVOKED'],
+  [{ condition: 'out-of-date', quoteVersion: 5 }, 5, 'TCB_STATUS_NOT_ACCEPTED'],
+  [{ condition: 'debug' }, 4, 'TD_DEBUG'],
+])('a platform of the setting %j quotes in version %d: %s', async (simulated, version, expected) => {
+  const { socketPath } = await start(undefined, simulated);
+  const guest = await dial(socketPath);
+  const reportData = new Uint8Array(64).fill(7);
+  const reply = (await guest.ask({ op: 'quote', reportData: toHex(reportData) })) as { quote: string };
+  const bytes = fromHex(reply.quote);
+  expect(bytes[0]).toBe(version);
+  const inputs = {
+    trustRoot: SIMULATED_ROOT,
+    collateral: PUBLISHED_SIMULATED_COLLATERAL,
+    now: new Date('2026-01-01T00:00:00Z'),
+  };
+  expect(judgeQuote(bytes, inputs, {}).code ?? 'ACCEPTED').toBe(expected);
 });
 
 test('RTMR3 outlives a connection and not the service; the platform outlives both', async () => {

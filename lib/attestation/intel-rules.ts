@@ -17,7 +17,7 @@ import {
 import type { Collateral } from './collateral.ts';
 import { type RevocationList, readCrl, requireCurrentCrl } from './crl.ts';
 import { AttestationError, type CrlName, type DocumentName } from './errors.ts';
-import { createMemory, type Signed, type Store, type VerifierMemory } from './memory.ts';
+import { noMemory, type ReadCollateral, type Signed, type Store, type VerifierMemory } from './memory.ts';
 import { P256Key } from './p256.ts';
 import { matchQeIdentity, parseQeIdentity, type QeIdentity } from './qe-identity.ts';
 import { CERTIFICATION_PCK_CHAIN, parseQuote, type Quote } from './quote.ts';
@@ -145,9 +145,12 @@ interface Context {
   readonly now: number;
   readonly skewMs: number;
   readonly memory: VerifierMemory;
+  /** What was read of this collateral. */
+  readonly read: ReadCollateral;
 }
 
-function contextOf({ trustRoot, now, skewMs = 0, memory = createMemory(trustRoot) }: IntelInputs): Context {
+function contextOf(inputs: IntelInputs): Context {
+  const { trustRoot, now, skewMs = 0, memory = noMemory(trustRoot), collateral } = inputs;
   const time = now.getTime();
   // Comparisons with an invalid date are all false, which would accept anything.
   if (!Number.isFinite(time) || !Number.isFinite(skewMs) || skewMs < 0) {
@@ -155,7 +158,17 @@ function contextOf({ trustRoot, now, skewMs = 0, memory = createMemory(trustRoot
   }
   // What was remembered under one root says nothing under another.
   if (memory.trustRoot !== trustRoot) throw new TypeError('the memory belongs to another trust root');
-  return { trustRoot, now: time, skewMs, memory };
+  return { trustRoot, now: time, skewMs, memory, read: readOf(collateral, memory) };
+}
+
+/** Only a frozen object is known by its identity. */
+function readOf(collateral: Collateral | undefined, memory: VerifierMemory): ReadCollateral {
+  if (collateral === undefined || !Object.isFrozen(collateral)) return {};
+  const known = memory.collateral.get(collateral);
+  if (known !== undefined) return known;
+  const read: ReadCollateral = {};
+  memory.collateral.set(collateral, read);
+  return read;
 }
 
 function requireCollateral({ collateral, trustRoot }: IntelInputs): Collateral {
@@ -207,9 +220,10 @@ function verifyPckCrl(
 function verifyCrlIssuer(
   { pck_crl_issuer_chain: pem }: Collateral,
   rootCrl: RevocationList,
-  { memory, trustRoot, now, skewMs }: Context,
+  { memory, trustRoot, now, skewMs, read }: Context,
 ): Certificate {
-  const issuer = readCrlIssuer(pem, trustRoot, memory.issued);
+  const issuer = read.crlIssuer ?? readCrlIssuer(pem, trustRoot, memory.issued);
+  read.crlIssuer = issuer;
   requireValidAt(issuer, now, skewMs, 'CRL_CHAIN');
   requireNotRevoked(issuer, rootCrl, 'CRL_CHAIN_REVOKED');
   return issuer;
@@ -219,7 +233,21 @@ function verifyCrl(
   hex: string,
   name: CrlName,
   issuer: Certificate,
-  { memory, now, skewMs }: Context,
+  { memory, now, skewMs, read }: Context,
+): RevocationList {
+  // The PCK CRL is asked for with the key of the collateral's own CRL issuer only.
+  const place = name === 'ROOT_CRL' ? 'rootCrl' : 'pckCrl';
+  const list = read[place] ?? readSignedCrl(hex, name, issuer, memory);
+  read[place] = list;
+  requireCurrentCrl(list, now, skewMs);
+  return list;
+}
+
+function readSignedCrl(
+  hex: string,
+  name: CrlName,
+  issuer: Certificate,
+  memory: VerifierMemory,
 ): RevocationList {
   const known = memory.crls.get(hex);
   let list = known?.value;
@@ -228,7 +256,6 @@ function verifyCrl(
     list = readCrl(new Uint8Array(Buffer.from(hex, 'hex')), issuer, name);
     memory.crls.set(hex, { signer: issuer.publicKey, signature: '', value: list });
   }
-  requireCurrentCrl(list, now, skewMs);
   return list;
 }
 
@@ -242,9 +269,11 @@ function verifyTcbSigner(
   pem: string,
   name: 'TCB_CHAIN' | 'QE_CHAIN',
   rootCrl: RevocationList,
-  { memory, trustRoot, now, skewMs }: Context,
+  { memory, trustRoot, now, skewMs, read }: Context,
 ): Certificate {
-  const signer = readTcbSigner(pem, trustRoot, memory.issued, name);
+  const place = name === 'TCB_CHAIN' ? 'tcbSigner' : 'qeSigner';
+  const signer = read[place] ?? readTcbSigner(pem, trustRoot, memory.issued, name);
+  read[place] = signer;
   requireValidAt(signer, now, skewMs, name);
   requireNotRevoked(signer, rootCrl, `${name}_REVOKED`);
   return signer;
@@ -254,9 +283,8 @@ function verifyTcbSigner(
 function verifyAttestationKey(quote: Quote, pck: Certificate, { memory }: Context): P256Key {
   const { qeReport, qeReportSignature, attestationKey, qeAuthenticationData } = quote;
   // The parts but the last have one length each, so this is unambiguous.
-  const id = Buffer.concat([qeReport.raw, qeReportSignature, attestationKey, qeAuthenticationData]).toString(
-    'latin1',
-  );
+  const parts = [qeReport.raw, qeReportSignature, attestationKey, qeAuthenticationData];
+  const id = memory.attestationKeys.keeps ? Buffer.concat(parts).toString('latin1') : '';
   const known = memory.attestationKeys.get(id);
   if (known !== undefined && bytesEqual(known.pck.raw, pck.raw)) return known.key;
 
@@ -283,17 +311,13 @@ function verifyAttestationKey(quote: Quote, pck: Certificate, { memory }: Contex
 function verifyQeIdentity(
   collateral: Collateral,
   signer: Certificate,
-  { memory, now, skewMs }: Context,
+  { memory, now, skewMs, read }: Context,
 ): QeIdentity {
   const { qe_identity: text, qe_identity_signature: signature } = collateral;
-  const identity = signedDocument(
-    memory.qeIdentities,
-    text,
-    signature,
-    signer,
-    'QE_IDENTITY',
-    parseQeIdentity,
-  );
+  const identity =
+    read.qeIdentity ??
+    signedDocument(memory.qeIdentities, text, signature, signer, 'QE_IDENTITY', parseQeIdentity);
+  read.qeIdentity = identity;
   requireCurrent('QE_IDENTITY', identity, now, skewMs);
   return identity;
 }
@@ -301,10 +325,12 @@ function verifyQeIdentity(
 function verifyTcbInfo(
   collateral: Collateral,
   signer: Certificate,
-  { memory, now, skewMs }: Context,
+  { memory, now, skewMs, read }: Context,
 ): TcbInfo {
   const { tcb_info: text, tcb_info_signature: signature } = collateral;
-  const info = signedDocument(memory.tcbInfos, text, signature, signer, 'TCB_INFO', parseTcbInfo);
+  const info =
+    read.tcbInfo ?? signedDocument(memory.tcbInfos, text, signature, signer, 'TCB_INFO', parseTcbInfo);
+  read.tcbInfo = info;
   requireCurrent('TCB_INFO', info, now, skewMs);
   return info;
 }

@@ -5,6 +5,7 @@
  */
 import type { Certificate } from './certificate.ts';
 import type { IssuedByRoot, PckChain } from './chains.ts';
+import type { Collateral } from './collateral.ts';
 import type { RevocationList } from './crl.ts';
 import type { P256Key } from './p256.ts';
 import type { QeIdentity } from './qe-identity.ts';
@@ -23,11 +24,18 @@ export class Store<Value> {
     this.#limit = limit;
   }
 
+  /** False for a store of no entries, for which no key needs to be made. */
+  get keeps(): boolean {
+    return this.#limit > 0;
+  }
+
   get(key: string): Value | undefined {
-    return this.#entries.get(key);
+    // Looking a long text up costs its hash.
+    return this.keeps ? this.#entries.get(key) : undefined;
   }
 
   set(key: string, value: Value): void {
+    if (!this.keeps) return;
     if (this.#entries.size >= this.#limit && !this.#entries.has(key)) {
       const [oldest] = this.#entries.keys();
       if (oldest !== undefined) this.#entries.delete(oldest);
@@ -47,6 +55,20 @@ export interface Signed<Value> {
   readonly value: Value;
 }
 
+/**
+ * What was read of one collateral object, whose signatures held. The object is frozen, so whoever passes it again passes
+ * the same texts, and none of them has to be looked up.
+ */
+export interface ReadCollateral {
+  rootCrl?: RevocationList;
+  crlIssuer?: Certificate;
+  pckCrl?: RevocationList;
+  qeSigner?: Certificate;
+  tcbSigner?: Certificate;
+  qeIdentity?: QeIdentity;
+  tcbInfo?: TcbInfo;
+}
+
 /** One memory serves one trust root. Create it where the verifier lives; without one, every check is made each time. */
 export interface VerifierMemory {
   readonly trustRoot: TrustRoot;
@@ -61,6 +83,7 @@ export interface VerifierMemory {
   readonly qeIdentities: Store<Signed<QeIdentity>>;
   /** Attestation keys, by all that vouches for them: the QE report, its signature, the key, the authentication data. */
   readonly attestationKeys: Store<{ readonly pck: Certificate; readonly key: P256Key }>;
+  readonly collateral: WeakMap<Collateral, ReadCollateral>;
 }
 
 /** @param entries how many of each kind are kept */
@@ -73,7 +96,13 @@ export function createMemory(trustRoot: TrustRoot, entries: number = DEFAULT_ENT
     tcbInfos: new Store(entries),
     qeIdentities: new Store(entries),
     attestationKeys: new Store(entries),
+    collateral: new WeakMap(),
   };
+}
+
+/** For one verdict: nothing but the certificates that it meets twice. */
+export function noMemory(trustRoot: TrustRoot): VerifierMemory {
+  return { ...createMemory(trustRoot, 0), issued: issuedBy(trustRoot, 8) };
 }
 
 function issuedBy(trustRoot: TrustRoot, entries: number): IssuedByRoot {

@@ -21,6 +21,7 @@ import {
   sgxExtensionOf,
   simulatedPckKey,
 } from '../../lib/attestation/simulated-platform.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
 import { SIMULATED_ROLES } from '../../lib/attestation/simulated-roles.ts';
 import { fromHex, sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
@@ -105,6 +106,7 @@ export async function forgeRequest(network: TestNetwork, lies: Lies = {}): Promi
     quote: toHex(quote),
     quoteHash: toHex(quoteHash(parseQuote(quote))),
     signature: { r: to0x(new Uint8Array(32)), vs: to0x(new Uint8Array(32)) },
+    collateral: PUBLISHED_SIMULATED_COLLATERAL,
   };
   const digest = requestDigest(lies.domain ?? network.domain, requestOf(unsigned).hash);
   return { message: { ...unsigned, signature: compact(sign(digest, nodeKey)) }, kem };
