@@ -25,6 +25,8 @@ export interface HostOptions {
   /** Another shape than the image's default has another measurement. */
   memoryMiB?: number;
   disk: boolean;
+  /** Of the simulated platform's quotes; 4 when left out. */
+  quoteVersion?: 4 | 5;
 }
 
 export interface Timing {
@@ -67,7 +69,9 @@ export class DemoHost {
   async powerOn(role: 'bootstrap' | 'join', { createDisk = false } = {}): Promise<void> {
     this.tlsPort ||= nextPort();
     this.#nodePort ||= nextPort();
-    const args = ['vm', 'run', '--role', role, ...(createDisk ? ['--create-disk'] : [])];
+    const version = String(this.#options.quoteVersion ?? 4);
+    const args = ['vm', 'run', '--role', role, '--quote-version', version];
+    if (createDisk) args.push('--create-disk');
     this.#vm = startDstack(`vm-${this.name}`, this.#options.network.folder, args, this.#vmEnvironment());
     const line = await this.#vm.line('VM runs', 60);
     // When QEMU ran: choosing the accelerator comes before power-on.

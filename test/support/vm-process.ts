@@ -63,6 +63,7 @@ export async function startDaemonVm(options: VmOptions): Promise<Vm> {
     socketPath,
     registers: await registersOf(image, options.shape ?? image.manifest.defaultShape),
     platformStateFile: options.platformStateFile,
+    simulated: options.simulated,
   });
   const ports = {
     tls: options.ports?.tls ?? (await freePort()),

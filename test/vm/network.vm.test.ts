@@ -2,7 +2,15 @@
  * Two real VMs, two relays, one chain: what only a VM can show. The boots are expensive under emulation, so everything
  * shares them, in the order written. The demo's own parts drive it: what is tested is what a user runs.
  */
-import { copyFileSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DemoHost, type DemoNetwork } from '../../scripts/demo/host.ts';
@@ -33,7 +41,14 @@ beforeAll(async () => {
   a = new DemoHost({ name: 'a', network, gasKey: relayKeys[0], peers: [], disk: true });
   manifests = await prepareNetwork(network, a, archives);
   await bootstrapFirst(network, a);
-  b = new DemoHost({ name: 'b', network, gasKey: relayKeys[1], peers: [a.gossipUrl], disk: true });
+  b = new DemoHost({
+    name: 'b',
+    network,
+    gasKey: relayKeys[1],
+    peers: [a.gossipUrl],
+    disk: true,
+    quoteVersion: 5,
+  });
   await joinSecond(network, a, b);
 }, 900_000);
 
@@ -58,6 +73,18 @@ describe('two VMs', () => {
     expect((await a.status()).networkKey).toBe(key);
     expect((await b.status()).networkKey).toBe(key);
     expect(status).toMatch(/^onboarded\s+yes$/m);
+  });
+
+  test('were judged with collateral, one by a quote of version 4 and one of version 5; both relays have what an audit reads', () => {
+    const recorded = (host: DemoHost, type: string) =>
+      readdirSync(host.records)
+        .filter((name) => name.startsWith(type))
+        .map((name) => JSON.parse(readFileSync(join(host.records, name), 'utf8')))
+        .filter(({ collateral }) => collateral !== undefined)
+        .map(({ quote }) => Buffer.from(quote, 'hex').readUInt16LE(0));
+    expect(recorded(a, 'bootstrap-')).toContain(4);
+    expect(recorded(a, 'request-')).toContain(5);
+    expect(recorded(b, 'request-')).toContain(5);
   });
 
   test('offer the host two ports, and no key on either', async () => {
