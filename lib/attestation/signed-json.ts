@@ -104,14 +104,19 @@ export class JsonObject {
 
   /** The whole number that each of a list of exactly `count` objects has in `field`, from 0 to 255. */
   bytesOf(name: string, field: string, count: number): Uint8Array {
-    return Uint8Array.from(this.#list(name, count, count), (item) => {
+    const list = this.#list(name, count, count);
+    const bytes = new Uint8Array(count);
+    // A document has dozens of these lists, and `from` would cost as much as all the rest of its reading.
+    for (let index = 0; index < count; index++) {
+      const item = list[index];
       const known = typeof item === 'object' && item !== null && Object.hasOwn(item, field);
       const value: unknown = known ? (item as Record<string, unknown>)[field] : undefined;
       if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > 255) {
         throw this.#refused(name, `a list whose every ${field} is a whole number from 0 to 255`, item);
       }
-      return value;
-    });
+      bytes[index] = value;
+    }
+    return bytes;
   }
 
   /** A list of texts; none when the field is missing. */
