@@ -4,6 +4,7 @@
  * found; one that holds is enough.
  */
 
+import { collateralOf } from '../../lib/attestation/collateral.ts';
 import { expectedRequestLog, replay } from '../../lib/attestation/event-log.ts';
 import type { Policy } from '../../lib/attestation/policy.ts';
 import type { Step } from '../../lib/attestation/trace.ts';
@@ -139,7 +140,7 @@ export function proveAnswer(
 }
 
 function judge(
-  message: { quote: string; quoteHash: string; config: string },
+  message: RequestMessage | BootstrapPackage,
   reportData: Uint8Array,
   claim: Claimed,
   { flavour, time, policy }: Circumstances,
@@ -147,6 +148,7 @@ function judge(
   const { evidence, steps } = verifyQuote(fromHex(message.quote), {
     trustRoot: trustRootOf(flavour),
     now: new Date(time * 1000),
+    collateral: message.collateral === undefined ? undefined : collateralOf(message.collateral),
     policy,
     rtmr3: replay(expectedRequestLog(flavour, fromHex(message.config, 32))),
     reportData,

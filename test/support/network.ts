@@ -70,11 +70,11 @@ export interface TestNode {
   /** Starts another of the guest's daemons on the same files; it ends with the node. */
   daemon(name: 'agent' | 'tls', args: string[]): ChildProcess;
   status(): Promise<NodeStatus>;
-  get<T>(path: string): Promise<T>;
   /**
-   * What a relay asks of its node. As the onboarder's relay does, it adds collateral to a request that does not say what
-   * its collateral is.
+   * What a relay asks of its node. As a relay does, both add collateral to what the node says of itself: to its request
+   * and to its bootstrap package.
    */
+  get<T>(path: string): Promise<T>;
   post<T>(path: string, body?: unknown): Promise<T>;
   /** Every daemon that was started, for what the kernel shows of them. */
   processes(): readonly ChildProcess[];
@@ -282,7 +282,8 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
     const response = await fetch(`${url}${path}`, { ...init, signal: AbortSignal.timeout(20_000) });
     const body = (await response.json()) as { code?: string; message?: string };
     if (!response.ok) throw new DstackError(body.code ?? `HTTP_${response.status}`, body.message ?? '');
-    return body as T;
+    const aboutItself = path === nodePaths.request || path === nodePaths.bootstrap;
+    return { ...body, ...(aboutItself && { collateral: PUBLISHED_SIMULATED_COLLATERAL }) } as T;
   };
   const node: TestNode = {
     url,
@@ -300,7 +301,7 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
     post: (path, body) =>
       call(path, {
         method: 'POST',
-        body: JSON.stringify(path === nodePaths.onboard ? withCollateral(body) : (body ?? {})),
+        body: JSON.stringify(body ?? {}),
         headers: { 'content-type': 'application/json' },
       }),
     async stop() {
@@ -308,11 +309,6 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
     },
   };
   return node;
-}
-
-function withCollateral(request: unknown): unknown {
-  const brought = typeof request === 'object' && request !== null && 'collateral' in request;
-  return brought ? request : { ...(request as object), collateral: PUBLISHED_SIMULATED_COLLATERAL };
 }
 
 /** Kills a process, if it still runs, and resolves when it is gone. */
