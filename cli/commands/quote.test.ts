@@ -4,6 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from 'vitest';
+import { startPcs } from '../../host/collateral/pcs.fixture.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
+import { PUBLISHED_QUOTES, simulatedCase } from '../../lib/attestation/testing.ts';
+import { SIMULATED_ROOT } from '../../lib/attestation/trust-roots.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const DATA = join(ROOT, 'testdata/attestation');
@@ -88,4 +92,38 @@ test('shows a quote, in hex too', async () => {
   const [binary, text] = await Promise.all([quote('show', QUOTE), quote('show', hex)]);
   expect(binary.stdout).toMatch(/^TDATTRIBUTES +0100001000000000 debug, septVeDisable$/m);
   expect(text.stdout).toBe(binary.stdout);
+});
+
+test('gets the collateral of a quote’s platform from a service; with it the quote is accepted', async () => {
+  const { quote: bytes } = simulatedCase();
+  const path = file('simulated.bin', bytes);
+  const root = file('root.der', SIMULATED_ROOT.certificate);
+  const service = await startPcs(PUBLISHED_SIMULATED_COLLATERAL, 'pccs');
+  try {
+    const out = join(directory, 'fetched.json');
+    const got = await quote('collateral', path, '--pcs', service.url, '--out', out);
+    expect(got).toMatchObject({ code: 0, stdout: '' });
+    expect(got.stderr).toContain('tdx-53494d000000-platform, TCB evaluation 1');
+    expect(JSON.parse(readFileSync(out, 'utf8'))).toEqual(PUBLISHED_SIMULATED_COLLATERAL);
+    expect(await quote('verify', path, '--root', root, '--collateral', out)).toMatchObject({ code: 0 });
+    expect((await quote('verify', path, '--root', root)).stdout).toContain('COLLATERAL_MISSING');
+    service.override.tcb = (_, response) => void response.writeHead(404).end();
+    expect(await quote('collateral', path, '--pcs', service.url)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('PCS_STATUS'),
+    });
+    expect(await quote('collateral', path, '--pcs', 'pccs')).toMatchObject({ code: 2 });
+  } finally {
+    await service.close();
+  }
+});
+
+test('an SGX quote is accepted by the command, though no node would take it', async () => {
+  const sgx = PUBLISHED_QUOTES.find(({ tee, collateral }) => tee === 'SGX' && collateral.length > 0)!;
+  const { file: collateral, verify_at_unix: at, expected_status: status } = sgx.collateral[0]!;
+  const path = join(DATA, 'quotes', `${sgx.name}.bin`);
+  const { code, stdout } = await quote(
+    ...['verify', path, '--collateral', join(DATA, 'collateral', collateral), '--at', String(at), '--json'],
+  );
+  expect([code, JSON.parse(stdout).status]).toEqual([0, status]);
 });

@@ -1,5 +1,8 @@
-/** `quote …`: what a quote says, and whether it is true. Offline: collateral comes in a file. */
-import { readFileSync } from 'node:fs';
+/** `quote …`: what a quote says, and whether it is true. Offline, but for the one that gets collateral into a file. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { inspectCollateral } from '../../host/collateral/inspect.ts';
+import { pcsSource } from '../../host/collateral/pcs.ts';
+import { kindName } from '../../host/collateral/source.ts';
 import { parseCertificate } from '../../lib/attestation/certificate.ts';
 import {
   type Collateral,
@@ -8,6 +11,7 @@ import {
 } from '../../lib/attestation/collateral.ts';
 import { AttestationError } from '../../lib/attestation/errors.ts';
 import { type Judgement, judgeQuote } from '../../lib/attestation/judge.ts';
+import { platformKindOf } from '../../lib/attestation/platform-kind.ts';
 import { parsePolicy } from '../../lib/attestation/policy.ts';
 import { MAX_QUOTE_BYTES, parseQuote, type Quote, quoteHash } from '../../lib/attestation/quote.ts';
 import { measurementOf } from '../../lib/attestation/simulated-measurement.ts';
@@ -61,6 +65,48 @@ const show: Command = {
     return Promise.resolve();
   },
 };
+
+const collateral: Command = {
+  name: 'quote collateral',
+  summary:
+    'gets the collateral of a quote’s platform from a service, for quote verify or a folder of a relay',
+  positionals: ['QUOTE'],
+  options: {
+    pcs: {
+      value: 'URL',
+      help: 'Intel’s Provisioning Certification Service, or a PCCS',
+      env: 'DSTACK_PCS_URL',
+      default: 'https://api.trustedservices.intel.com',
+    },
+    'root-crl': {
+      value: 'URL',
+      help: 'the CRL of Intel’s root, if it is not where Intel or a PCCS has it',
+      env: 'DSTACK_PCS_ROOT_CRL_URL',
+    },
+    out: { value: 'FILE', help: 'where to write it; printed when left out' },
+  },
+  async run(args) {
+    const [file] = args.positionals as [string];
+    const kind = platformKindOf(quoteBytes(readBytes(file, 4 * MAX_QUOTE_BYTES)));
+    const source = pcsSource({ url: urlOf(args, 'pcs')!, rootCrlUrl: urlOf(args, 'root-crl') });
+    const found = (await source.find(kind))!;
+    const { nextUpdate, tcbEvaluationDataNumber } = inspectCollateral(found, kind, Date.now());
+    const json = `${JSON.stringify(found, null, 1)}\n`;
+    const out = args.optional('out');
+    if (out === undefined) process.stdout.write(json);
+    else writeFileSync(out, json);
+    const until = new Date(nextUpdate).toISOString();
+    console.error(`${kindName(kind)}, TCB evaluation ${tcbEvaluationDataNumber}, current until ${until}`);
+  },
+};
+
+function urlOf(args: Arguments, name: string): string | undefined {
+  const text = args.optional(name);
+  if (text !== undefined && !/^https?:\/\/[^\s]+$/.test(text)) {
+    throw new UsageError(`--${name} takes an http or https URL, not ${text}`);
+  }
+  return text;
+}
 
 /** Collateral is evidence too: what is wrong with it is a verdict, not a mistake in the call. */
 function judgeWith(args: Arguments, judge: (collateral: Collateral | undefined) => Judgement): Judgement {
@@ -211,4 +257,4 @@ function describe(quote: Quote): [string, string][] {
   ];
 }
 
-export const quoteCommands: readonly Command[] = [verify, show];
+export const quoteCommands: readonly Command[] = [verify, show, collateral];

@@ -175,7 +175,7 @@ function requireCollateral({ collateral, trustRoot }: IntelInputs): Collateral {
   if (collateral === undefined) {
     throw new AttestationError(
       'COLLATERAL_MISSING',
-      `a quote under the ${trustRoot.name} root is judged with collateral only: pass it`,
+      `a quote under the ${trustRoot.name} root is judged with collateral only, and none was given`,
     );
   }
   return collateral;
