@@ -7,7 +7,7 @@ export default defineConfig({
         test: {
           name: 'processes',
           include: ['{contracts,guest,host,lib,cli,auditing,app-example,scripts,test}/**/*.test.ts'],
-          exclude: ['test/vm/**'],
+          exclude: ['**/*.vm.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 120_000,
         },

@@ -1,8 +1,8 @@
 /**
  * Builds the greeting app's image as a `docker save` archive, offline: Debian's static busybox and the files of this
- * folder. The same version gives the same config digest everywhere and always.
+ * folder, or another folder of the same form. The same version gives the same config digest everywhere and always.
  *
- *     node app-example/build.ts --version 1 --out build/greeting-1.tar
+ *     node app-example/build.ts --version 1 [--files FOLDER] --out build/greeting-1.tar
  */
 import {
   chmodSync,
@@ -10,6 +10,7 @@ import {
   cpSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -37,11 +38,11 @@ const APPLETS = [
 ];
 
 /** Writes the archive; returns nothing: `npx dstack app pack` reads the digest from the archive itself. */
-export function buildGreeting(version: string, out: string): void {
+export function buildGreeting(version: string, out: string, files: string): void {
   mkdirSync(dirname(out), { recursive: true });
   const work = mkdtempSync(join(dirname(resolve(out)), '.greeting-'));
   try {
-    layFiles(join(work, 'files'), version);
+    layFiles(join(work, 'files'), files, version);
     withBuildah(work, (buildah) => {
       const container = buildah('from', 'scratch');
       buildah('copy', '--quiet', container, '/work/files', '/');
@@ -73,8 +74,8 @@ export function buildGreeting(version: string, out: string): void {
   }
 }
 
-function layFiles(root: string, version: string): void {
-  cpSync(join(import.meta.dirname, 'files'), root, { recursive: true });
+function layFiles(root: string, files: string, version: string): void {
+  cpSync(files, root, { recursive: true });
   mkdirSync(join(root, 'bin'));
   mkdirSync(join(root, 'mnt/encrypted_data'), { recursive: true });
   copyFileSync(BUSYBOX, join(root, 'bin/busybox'));
@@ -83,20 +84,25 @@ function layFiles(root: string, version: string): void {
   writeFileSync(join(root, 'app/www/version'), `${version}\n`);
   writeFileSync(join(root, 'app/www/healthz'), 'ok\n');
   // Modes must not depend on the umask of whoever cloned or built.
-  for (const path of ['', 'app', 'app/www', 'app/www/cgi-bin', 'bin', 'mnt', 'mnt/encrypted_data'])
-    chmodSync(join(root, path), 0o755);
-  for (const path of ['app/serve', 'app/www/cgi-bin/index.cgi', 'bin/busybox'])
-    chmodSync(join(root, path), 0o755);
-  for (const path of ['app/version', 'app/www/version', 'app/www/healthz'])
-    chmodSync(join(root, path), 0o644);
+  chmodSync(root, 0o755);
+  for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
+    const isProgram = entry.isDirectory() || /^(serve|busybox|.*\.cgi)$/.test(entry.name);
+    if (!entry.isSymbolicLink()) chmodSync(join(entry.parentPath, entry.name), isProgram ? 0o755 : 0o644);
+  }
 }
 
 if (import.meta.main) {
-  const { values } = parseArgs({ options: { version: { type: 'string' }, out: { type: 'string' } } });
+  const { values } = parseArgs({
+    options: {
+      version: { type: 'string' },
+      out: { type: 'string' },
+      files: { type: 'string', default: join(import.meta.dirname, 'files') },
+    },
+  });
   if (values.version === undefined || !/^[0-9]{1,9}$/.test(values.version) || values.out === undefined) {
-    console.error('usage: node app-example/build.ts --version NUMBER --out FILE');
+    console.error('usage: node app-example/build.ts --version NUMBER [--files FOLDER] --out FILE');
     process.exit(2);
   }
-  buildGreeting(values.version, resolve(values.out));
+  buildGreeting(values.version, resolve(values.out), resolve(values.files));
   console.log(`wrote ${values.out}`);
 }

@@ -25,8 +25,10 @@ export interface HostOptions {
   /** Another shape than the image's default has another measurement. */
   memoryMiB?: number;
   disk: boolean;
-  /** Of the simulated platform's quotes; 4 when left out. */
+  /** Of the simulated platform's quotes, where the VM is booted by `vm run`; 4 when left out. */
   quoteVersion?: 4 | 5;
+  /** Of the data disk; formatting takes time in proportion. */
+  diskMiB?: number;
 }
 
 export interface Timing {
@@ -49,6 +51,7 @@ export class DemoHost {
   #poweredOnAt = 0;
   #vm: Daemon | undefined;
   #relay: Daemon | undefined;
+  #progress = () => '';
   readonly #options: HostOptions;
 
   constructor(options: HostOptions) {
@@ -67,8 +70,7 @@ export class DemoHost {
 
   /** Boots the VM. Resolves when QEMU runs. */
   async powerOn(role: 'bootstrap' | 'join', { createDisk = false } = {}): Promise<void> {
-    this.tlsPort ||= nextPort();
-    this.#nodePort ||= nextPort();
+    this.#takePorts();
     const version = String(this.#options.quoteVersion ?? 4);
     const args = ['vm', 'run', '--role', role, '--quote-version', version];
     if (createDisk) args.push('--create-disk');
@@ -86,23 +88,66 @@ export class DemoHost {
   }
 
   async startRelay(): Promise<void> {
-    const { network, gasKey: _, peers } = this.#options;
-    this.#relay = startDstack(`relay-${this.name}`, network.folder, ['relay', 'run'], {
-      DSTACK_RPC_URL: network.rpcUrl,
-      DSTACK_CHAIN_ID: String(network.chainId),
-      DSTACK_CONTRACT: network.contract,
-      DSTACK_CONFIRMATIONS: '1',
-      DSTACK_POLL_MS: '500',
-      DSTACK_GAS_KEY_FILE: join(this.folder, 'gas.key'),
+    this.#relay = startDstack(`relay-${this.name}`, this.#options.network.folder, ['relay', 'run'], {
+      ...this.#relayEnvironment(),
       DSTACK_NODE_URL: this.nodeUrl,
-      DSTACK_STATE_DIR: join(this.folder, 'relay'),
-      DSTACK_GOSSIP_LISTEN: '127.0.0.1:0',
-      DSTACK_ADMIN_LISTEN: '127.0.0.1:0',
-      DSTACK_GOSSIP_PEERS: peers.join(','),
     });
     const line = await this.#relay.line('relay runs', 60);
     this.gossipUrl = line.gossip as string;
     this.adminUrl = line.admin as string;
+  }
+
+  /**
+   * VM and relay in one, as an operator starts them who has nothing but a host.env: `npx dstack node join`. Resolves when
+   * QEMU runs; what the command says is in `progress()`.
+   */
+  async join({ createDisk = false } = {}): Promise<void> {
+    const { network } = this.#options;
+    this.#takePorts();
+    const settings = { ...this.#relayEnvironment(), ...this.#vmEnvironment() };
+    const hostEnv = join(this.folder, 'host.env');
+    writeFileSync(
+      hostEnv,
+      Object.entries(settings)
+        .map(([name, value]) => `${name}=${value}\n`)
+        .join(''),
+    );
+    const args = ['node', 'join', '--network', network.contract, '--env-file', hostEnv];
+    const name = `join-${this.name}`;
+    const command = startDstack(
+      name,
+      network.folder,
+      [...args, ...(createDisk ? ['--create-disk'] : [])],
+      {},
+    );
+    this.#vm = command;
+    this.#relay = command;
+    const before = command.text().length;
+    this.#progress = () => command.text().slice(before);
+    const [, accelerator, consoleLog] = await waitFor(
+      `${name} to start its VM`,
+      async () => /The VM runs under (\w+); its console log is (.+)\.$/m.exec(this.progress()) ?? undefined,
+      60,
+      () => this.progress().split('\n').at(-2) ?? '',
+      () => this.alive(),
+    );
+    this.#poweredOnAt = performance.now();
+    this.#consoleLog = consoleLog!;
+    say(`VM ${this.name} runs under ${accelerator}; console: ${consoleLog}`);
+  }
+
+  /** What `node join` has said since it was last started. */
+  progress(): string {
+    return this.#progress();
+  }
+
+  /** How `node join` or `vm run` ended, once it has. */
+  async ended(): Promise<number> {
+    return waitFor(
+      `the command of ${this.name} to end`,
+      async () => this.#vm?.child.exitCode ?? undefined,
+      30,
+    );
   }
 
   async stopRelay(): Promise<void> {
@@ -178,8 +223,31 @@ export class DemoHost {
     return last === undefined ? '' : `(relay: ${String(last.msg)})`;
   }
 
+  #takePorts(): void {
+    this.tlsPort ||= nextPort();
+    this.#nodePort ||= nextPort();
+  }
+
+  #relayEnvironment(): Record<string, string> {
+    const { network, peers } = this.#options;
+    return {
+      DSTACK_RPC_URL: network.rpcUrl,
+      DSTACK_CHAIN_ID: String(network.chainId),
+      DSTACK_CONTRACT: network.contract,
+      DSTACK_CONFIRMATIONS: '1',
+      DSTACK_POLL_MS: '500',
+      DSTACK_GAS_KEY_FILE: join(this.folder, 'gas.key'),
+      DSTACK_STATE_DIR: join(this.folder, 'relay'),
+      DSTACK_GOSSIP_LISTEN: '127.0.0.1:0',
+      DSTACK_ADMIN_LISTEN: '127.0.0.1:0',
+      DSTACK_GOSSIP_PEERS: peers.join(','),
+      // The relay gives its network.json to who wants to join.
+      DSTACK_VM_VOLUME_DIR: this.volume,
+    };
+  }
+
   #vmEnvironment(): Record<string, string> {
-    const { network, memoryMiB, disk } = this.#options;
+    const { network, memoryMiB, disk, diskMiB = DISK_MIB } = this.#options;
     return {
       DSTACK_VM_IMAGE_DIR: join(repository, 'build/image-sim'),
       DSTACK_VM_VOLUME_DIR: this.volume,
@@ -188,7 +256,7 @@ export class DemoHost {
       DSTACK_VM_TLS_PORT: String(this.tlsPort),
       DSTACK_VM_NODE_PORT: String(this.#nodePort),
       ...(memoryMiB === undefined ? {} : { DSTACK_VM_CPUS: '2', DSTACK_VM_MEMORY_MIB: String(memoryMiB) }),
-      ...(disk ? { DSTACK_VM_DATA_DISK: this.disk, DSTACK_VM_DATA_DISK_MIB: String(DISK_MIB) } : {}),
+      ...(disk ? { DSTACK_VM_DATA_DISK: this.disk, DSTACK_VM_DATA_DISK_MIB: String(diskMiB) } : {}),
     };
   }
 }

@@ -31,21 +31,23 @@ export function owner(
 
 /** @returns the archive of each version */
 export async function buildApps(): Promise<string[]> {
-  const sudo = process.getuid?.() === 0 ? [] : ['sudo'];
   const archives: string[] = [];
-  for (const version of ['1', '2']) {
-    const archive = join(repository, `build/greeting-${version}.tar`);
-    await $({
-      cwd: repository,
-      quiet: true,
-    })`${sudo} ${process.execPath} app-example/build.ts --version ${version} --out ${archive}`;
-    archives.push(archive);
-  }
+  for (const version of ['1', '2'])
+    archives.push(await buildApp(`greeting-${version}`, '--version', version));
   return archives;
 }
 
-/** A chain and the contract, in a folder that is emptied first. */
-export async function deployNetwork(folder: string): Promise<DemoNetwork> {
+/** One archive, by app-example/build.ts with these options; buildah's root takes root to make. */
+export async function buildApp(name: string, ...options: string[]): Promise<string> {
+  const sudo = process.getuid?.() === 0 ? [] : ['sudo'];
+  const archive = join(repository, `build/${name}.tar`);
+  const command = [...sudo, process.execPath, 'app-example/build.ts', ...options, '--out', archive];
+  await $({ cwd: repository, quiet: true })`${command}`;
+  return archive;
+}
+
+/** A chain with this id and the contract, in a folder that is emptied first. */
+export async function deployNetwork(folder: string, chainId = 31337): Promise<DemoNetwork> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'owner.key'), ownerKey, { mode: 0o600 });
@@ -55,6 +57,8 @@ export async function deployNetwork(folder: string): Promise<DemoNetwork> {
     anvil,
     '--port',
     '0',
+    '--chain-id',
+    String(chainId),
     '--block-time',
     '1',
     '--slots-in-an-epoch',
@@ -70,7 +74,7 @@ export async function deployNetwork(folder: string): Promise<DemoNetwork> {
   );
   const rpcUrl = `http://${address}`;
   const deployed = await dstack(
-    owner({ rpcUrl, folder }),
+    owner({ rpcUrl, folder, chainId }),
     'network',
     'deploy',
     '--delay',
@@ -81,7 +85,7 @@ export async function deployNetwork(folder: string): Promise<DemoNetwork> {
   const contract = /^contract (0x[0-9a-fA-F]{40})$/m.exec(deployed)?.[1];
   if (contract === undefined) throw new Error(`no contract address in: ${deployed}`);
   say(`contract ${contract} on ${rpcUrl}`);
-  return { folder, rpcUrl, chainId: 31337, contract };
+  return { folder, rpcUrl, chainId, contract };
 }
 
 /** @returns the manifest hash of each version */
@@ -111,12 +115,16 @@ export async function prepareNetwork(
   await dstack(env, 'network', 'allow', 'config', networkJson);
   await dstack(env, 'network', 'allow', 'measurement', join(image, 'image.json'));
   const manifests: string[] = [];
-  for (const archive of archives) {
-    const packed = await dstack(env, 'app', 'pack', 'greeting', archive, '--port', '8080', '--out', a.volume);
-    manifests.push(/^manifest (0x[0-9a-f]{64})$/m.exec(packed)![1]!);
-  }
+  for (const archive of archives) manifests.push(await packApp(network, a, archive));
   await dstack(env, 'app', 'rollout', 'greeting', manifests[0]!);
   return manifests;
+}
+
+/** Puts an archive of the app and its manifest into the host's volume. @returns the manifest's hash */
+export async function packApp(network: DemoNetwork, host: DemoHost, archive: string): Promise<string> {
+  const options = ['--port', '8080', '--out', host.volume];
+  const packed = await dstack(owner(network), 'app', 'pack', 'greeting', archive, ...options);
+  return /^manifest (0x[0-9a-f]{64})$/m.exec(packed)![1]!;
 }
 
 /** @returns seconds from power-on to joined */
@@ -146,12 +154,17 @@ export async function bootstrapFirst(network: DemoNetwork, a: DemoHost): Promise
   return a.joined();
 }
 
+/** The apps' files, from one host to another. */
+export function shareApps(from: DemoHost, to: DemoHost): void {
+  for (const folderName of ['manifests', 'archives']) {
+    for (const name of readdirSync(join(from.volume, folderName)))
+      shareFile(join(from.volume, folderName, name), join(to.volume, folderName));
+  }
+}
+
 /** @returns seconds from power-on to joined */
 export async function joinSecond(network: DemoNetwork, a: DemoHost, b: DemoHost): Promise<number> {
-  for (const folderName of ['manifests', 'archives']) {
-    for (const name of readdirSync(join(a.volume, folderName)))
-      shareFile(join(a.volume, folderName, name), join(b.volume, folderName));
-  }
+  shareApps(a, b);
   shareFile(join(network.folder, 'network.json'), b.volume);
   await b.powerOn('join', { createDisk: true });
   await b.startRelay();

@@ -41,3 +41,32 @@ export function fetchPage(port: number): Promise<Page | undefined> {
     request.on('error', () => resolve(undefined));
   });
 }
+
+/** What the website answers to this path. @throws Error when the answer is not a 200 */
+export function ask(port: number, path: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const options = {
+      host: '127.0.0.1',
+      port,
+      path,
+      rejectUnauthorized: false,
+      timeout: 60_000,
+      agent: false,
+    };
+    const request = get(options, (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        if (text.length < 10_000_000) text += chunk;
+      });
+      response.on('end', () =>
+        response.statusCode === 200
+          ? resolve(text)
+          : reject(new Error(`${path}: HTTP ${response.statusCode}: ${text.slice(0, 300)}`)),
+      );
+      response.on('error', reject);
+    });
+    request.on('timeout', () => request.destroy(new Error(`${path}: no answer`)));
+    request.on('error', reject);
+  });
+}

@@ -13,7 +13,7 @@ import {
   simulatedKey,
   simulatedPckCertificate,
 } from '../../lib/attestation/simulated-certificates.ts';
-import { measurementOf } from '../../lib/attestation/simulated-measurement.ts';
+import { type ImageRegisters, measurementOf } from '../../lib/attestation/simulated-measurement.ts';
 import {
   createSimulatedPlatform,
   type SimulatedPlatformOptions,
@@ -42,6 +42,8 @@ import { registersOf, type TestNetwork } from './network.ts';
 export interface Lies {
   /** Boots another image. */
   image?: string;
+  /** Measures this, in place of a test image. */
+  registers?: ImageRegisters;
   /** Runs on another platform, or on one that differs from the usual one. */
   platform?: Partial<SimulatedPlatformOptions>;
   debug?: boolean;
@@ -63,14 +65,17 @@ export interface ForgedRequest {
   kem: KemKeyPair;
 }
 
+/** What a forger has to know of a network. */
+export type Forgeable = Pick<TestNetwork, 'rpc' | 'domain' | 'contract' | 'networkJson' | 'directory'>;
+
 /** The PPID of the host that a test network's nodes run on. */
-export function ppidOf(network: TestNetwork): Uint8Array {
+export function ppidOf(network: Forgeable): Uint8Array {
   const { ppid } = JSON.parse(readFileSync(join(network.directory, 'platform'), 'utf8')) as { ppid: string };
   return fromHex(ppid);
 }
 
 /** A request as a node would make it over the newest block, but for the lies. A node must have started before. */
-export async function forgeRequest(network: TestNetwork, lies: Lies = {}): Promise<ForgedRequest> {
+export async function forgeRequest(network: Forgeable, lies: Lies = {}): Promise<ForgedRequest> {
   const block = (await network.rpc.getBlock('latest'))!;
   const nodeKey = newPrivateKey();
   const kem = await newKemKeyPair();
@@ -85,7 +90,7 @@ export async function forgeRequest(network: TestNetwork, lies: Lies = {}): Promi
   };
   const request: SimulatedQuoteRequest = {
     registers: {
-      ...registersOf(lies.image),
+      ...(lies.registers ?? registersOf(lies.image)),
       rtmr3: lies.rtmr3 ?? replay(expectedRequestLog('sim', config)),
     },
     reportData: registerReportData(lies.report?.(report) ?? report),
@@ -222,6 +227,6 @@ export function byOwnAttestationKey(quote: Uint8Array): Uint8Array {
 /** SHA-256 of some text: a recognisable secret. */
 export const secretOf = (text: string): Uint8Array => sha256(utf8(text));
 
-async function epochOf(network: TestNetwork): Promise<number> {
+async function epochOf(network: Forgeable): Promise<number> {
   return decodeNetwork(await network.rpc.call({ to: network.contract, data: encodeNetwork() })).epoch;
 }

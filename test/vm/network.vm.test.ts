@@ -1,34 +1,50 @@
 /**
- * Two real VMs, two relays, one chain: what only a VM can show. The boots are expensive under emulation, so everything
- * shares them, in the order written. The demo's own parts drive it: what is tested is what a user runs.
+ * Two real VMs, two relays, one chain with Sepolia's id: what only a VM can show. The boots are expensive under
+ * emulation, so everything shares them, in the order written. The demo's own parts drive it: what is tested is what a user
+ * runs. The second node comes in as a stranger would: by `npx dstack node join` and a host.env.
  */
+import { createECDH, createHash } from 'node:crypto';
 import {
   copyFileSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { addressOf } from '../../lib/protocol/secp256k1.ts';
 import { DemoHost, type DemoNetwork } from '../../scripts/demo/host.ts';
 import {
   bootstrapFirst,
+  buildApp,
   buildApps,
   deployNetwork,
-  joinSecond,
+  image,
   owner,
+  packApp,
   prepareNetwork,
   relayKeys,
+  shareApps,
 } from '../../scripts/demo/network.ts';
 import { dstack, jsonLines, repository, stopAll } from '../../scripts/demo/processes.ts';
-import { scanForPlaintext } from '../../scripts/demo/scan.ts';
-import { fetchPage } from '../../scripts/demo/site.ts';
-import { waitFor } from '../../scripts/demo/steps.ts';
+import { ask, fetchPage } from '../../scripts/demo/site.ts';
+import { say, seconds, waitFor } from '../../scripts/demo/steps.ts';
+import { patternsOf } from './host-view/encodings.ts';
+import { capturePackets, conversations } from './host-view/packets.ts';
+import { descendants, isQemu } from './host-view/processes.ts';
+import { filesUnder, type HostView, scanFiles, scanHost } from './host-view/scan.ts';
+import { type Findings, Search } from './host-view/search.ts';
+import { derivedSecrets, takeSecret } from './host-view/spy.ts';
 
+const SEPOLIA = 11_155_111;
+/** Small: formatting is most of what a first boot costs. */
+const DISK_MIB = 64;
 const folder = join(repository, '.state/test');
+const packets = join(folder, 'b.pcap');
 let network: DemoNetwork;
 let a: DemoHost;
 let b: DemoHost;
@@ -37,19 +53,16 @@ let manifests: string[];
 
 beforeAll(async () => {
   archives = await buildApps();
-  network = await deployNetwork(folder);
-  a = new DemoHost({ name: 'a', network, gasKey: relayKeys[0], peers: [], disk: true });
+  network = await deployNetwork(folder, SEPOLIA);
+  const shared = { network, disk: true, diskMiB: DISK_MIB };
+  a = new DemoHost({ ...shared, name: 'a', gasKey: relayKeys[0], peers: [] });
   manifests = await prepareNetwork(network, a, archives);
   await bootstrapFirst(network, a);
-  b = new DemoHost({
-    name: 'b',
-    network,
-    gasKey: relayKeys[1],
-    peers: [a.gossipUrl],
-    disk: true,
-    quoteVersion: 5,
-  });
-  await joinSecond(network, a, b);
+  b = new DemoHost({ ...shared, name: 'b', gasKey: relayKeys[1], peers: [a.gossipUrl], quoteVersion: 5 });
+  shareApps(a, b);
+  await b.join({ createDisk: true });
+  await capturePackets(join(b.folder, 'vm/qmp.sock'), packets);
+  await b.joined();
 }, 900_000);
 
 afterAll(stopAll, 60_000);
@@ -75,18 +88,6 @@ describe('two VMs', () => {
     expect(status).toMatch(/^onboarded\s+yes$/m);
   });
 
-  test('were judged with collateral, one by a quote of version 4 and one of version 5; both relays have what an audit reads', () => {
-    const recorded = (host: DemoHost, type: string) =>
-      readdirSync(host.records)
-        .filter((name) => name.startsWith(type))
-        .map((name) => JSON.parse(readFileSync(join(host.records, name), 'utf8')))
-        .filter(({ collateral }) => collateral !== undefined)
-        .map(({ quote }) => Buffer.from(quote, 'hex').readUInt16LE(0));
-    expect(recorded(a, 'bootstrap-')).toContain(4);
-    expect(recorded(a, 'request-')).toContain(5);
-    expect(recorded(b, 'request-')).toContain(5);
-  });
-
   test('offer the host two ports, and no key on either', async () => {
     for (const path of ['/getkey/greeting', '/v1/tls-key', '/v1/app-key', '/v1/disk-key', '/info']) {
       const response = await fetch(`${b.nodeUrl}${path}`);
@@ -94,17 +95,26 @@ describe('two VMs', () => {
     }
   });
 
-  test('show the host neither what the container wrote nor any private key', async () => {
-    const mark = (await agentInfo(b)).note.split(' ').at(-1)!;
-    const files = [b.disk, b.consoleLog, join(folder, 'relay-b.log')];
-    const { hits } = await scanForPlaintext(files, [
-      mark,
-      'The greeting app was here first',
-      'PRIVATE KEY',
-      '"kty"',
-    ]);
-    expect(hits).toEqual([]);
-    expect(mark).toMatch(/^[0-9a-f]{32}$/);
+  test('joined by one command and a host.env, which said what it did and waited for', async () => {
+    const said = b.progress();
+    const lines = [
+      `Joining ${network.contract} on chain ${SEPOLIA}; 0x[0-9a-fA-F]{40} pays`,
+      'Image .*/image-sim \\(sim\\), 2 CPUs and 2048 MiB: measurement 0x[0-9a-f]{64}',
+      'This host is platform 0x[0-9a-f]{64}, a simulated one',
+      `network.json is config 0x[0-9a-f]{64}, from ${a.gossipUrl}/v1/records/config-[0-9a-f]{64}.json`,
+      'The relay runs: gossip http',
+      'Starting the VM',
+      'The VM runs under (kvm|tcg)',
+      'The VM is booting',
+      'Registered: request 0x[0-9a-f]{8}… is on chain since block',
+      'The node has joined: epoch 1, network key 0x[0-9a-fA-F]{40}',
+      'It stays until Ctrl-C',
+    ];
+    // In this order, with anything in between.
+    expect(said).toMatch(new RegExp(lines.join('[^]*')));
+    expect(readFileSync(join(b.volume, 'network.json'))).toEqual(readFileSync(join(folder, 'network.json')));
+    const status = await dstack({}, 'node', 'status', '--env-file', join(b.folder, 'host.env'));
+    expect(status).toMatch(/joined/);
   });
 });
 
@@ -172,6 +182,172 @@ describe('a rollout whose archive the host spoiled', () => {
   });
 });
 
+describe('an app that tells all it knows', () => {
+  const tags = ['greeting', 'witness', 'Tag.with_all-sorts-0'];
+  let told: { keys: Record<string, string>; file: string; info: { disk: { diskId: string } } };
+  let search: Search;
+  let view: HostView;
+  let found: Findings;
+  let notes: string[];
+
+  beforeAll(async () => {
+    notes = [(await agentInfo(a)).note, (await agentInfo(b)).note];
+    const archive = await buildApp(
+      'witness',
+      '--version',
+      '3',
+      '--files',
+      join(import.meta.dirname, 'witness'),
+    );
+    const manifest = await packApp(network, a, archive);
+    shareApps(a, b);
+    await dstack(owner(network), 'app', 'rollout', 'greeting', manifest);
+    await Promise.all([a.page('3'), b.page('3')]);
+    told = JSON.parse(await ask(b.tlsPort, '/cgi-bin/tell.cgi'));
+  }, 300_000);
+
+  test('has the keys that the network’s secret gives, which a forged sim quote gets', {
+    timeout: 120_000,
+  }, async () => {
+    const secret = await takeSecret(network, image, a.nodeUrl, relayKeys[2]);
+    const diskIds = [
+      told.info.disk.diskId,
+      JSON.parse(await ask(a.tlsPort, '/cgi-bin/tell.cgi')).info.disk.diskId,
+    ];
+    const secrets = derivedSecrets(secret, diskIds, [{ app: 'greeting', tags }]);
+    // That these are the right keys is what makes not finding them worth anything.
+    const keyOf = (name: string) => Buffer.from(secrets.find((one) => one.name === name)!.bytes);
+    for (const tag of tags)
+      expect(keyOf(`greeting’s key ${tag}`).toString('hex') === told.keys[tag]).toBe(true);
+    expect(addressOf(keyOf('the network key'))).toBe((await a.status()).networkKey);
+    expect(spkiHash(keyOf('the TLS key'))).toBe((await fetchPage(b.tlsPort))?.tlsKey);
+    search = new Search(
+      patternsOf([
+        ...secrets,
+        ...[...notes, told.file].map((text) => ({ name: 'what an app wrote', bytes: Buffer.from(text) })),
+      ]),
+    );
+  });
+
+  test('is the only one that tells: nothing that the host can see holds any of it', {
+    timeout: 180_000,
+  }, async () => {
+    const began = performance.now();
+    view = await scanHost(search, [folder, image]);
+    for (const [flow, bytes] of conversations(packets)) search.bytes(`the packets of ${flow}`, bytes);
+    found = search.findings;
+    const bytes = [...found.seen.values()].reduce((sum, size) => sum + size, 0);
+    say(
+      `looked through ${Math.round(bytes / 2 ** 20)} MiB of ${found.seen.size} things in ${seconds(began)} s: ` +
+        `${view.processes} processes, ${view.files.length} files, ${view.listeners.length} sockets`,
+    );
+    expect(found.hits).toEqual([]);
+  });
+
+  test('and everything was looked at', async () => {
+    const files = [
+      a.disk,
+      b.disk,
+      a.consoleLog,
+      b.consoleLog,
+      join(image, 'root.img'),
+      packets,
+      join(folder, 'platform'),
+    ];
+    for (const host of [a, b]) files.push(join(host.volume, 'network.json'), join(host.folder, 'host.env'));
+    for (const file of files.filter((path) => path !== join(a.folder, 'host.env'))) {
+      expect(found.seen.get(file), file).toBe(statSync(file).size);
+    }
+    const at = (host: DemoHost, kind: string) =>
+      view.listeners.filter(
+        ({ owner, kind: one, at: where }) => one === kind && where.includes(`${host.folder}/`) && owner,
+      );
+    for (const host of [a, b]) {
+      expect(
+        at(host, 'unix')
+          .map(({ at: path }) => path.split('/').at(-1))
+          .sort(),
+      ).toEqual(['qmp.sock', 'quote.sock']);
+    }
+    // QEMU itself listens for what it forwards and for QMP; it has no other way in.
+    const ofQemu = view.listeners.filter(({ owner }) => isQemu(owner));
+    expect(ofQemu.map(({ kind }) => kind).sort()).toEqual(['tcp', 'tcp', 'tcp', 'tcp', 'unix', 'unix']);
+    // What was asked did answer: the ports HTTP, the website through TLS, QMP and the quoting service their JSON.
+    for (const { kind, at: where } of view.listeners) {
+      expect(found.seen.get(`what ${kind} ${where} says`), where).toBeGreaterThan(50);
+    }
+    // The capture holds what a VM says in the clear: that it would be seen is known.
+    const clear = [...conversations(packets).values()].some((bytes) => bytes.includes('"eth_call"'));
+    expect(clear).toBe(true);
+  });
+
+  test('a key that lies about would have been found', async () => {
+    const planted = join(folder, 'a/planted.log');
+    writeFileSync(planted, `{"level":30,"key":"${told.keys.witness}"}\n`);
+    const again = new Search(search.patterns);
+    await scanFiles(again, filesUnder(folder));
+    rmSync(planted);
+    expect(again.findings.hits.length).toBeGreaterThan(0);
+    expect(
+      again.findings.hits.every(
+        (hit) => hit.startsWith('greeting’s key witness as hex') && hit.endsWith(planted),
+      ),
+    ).toBe(true);
+  });
+
+  test('fills its disk: the app gets ENOSPC, the node and its page go on', { timeout: 180_000 }, async () => {
+    const said = await ask(b.tlsPort, '/cgi-bin/fill.cgi');
+    expect(said).toContain('No space left on device');
+    expect(said).not.toContain('it never ended');
+    expect((await fetchPage(b.tlsPort))?.version).toBe('3');
+    expect((await b.status()).state).toBe('joined');
+    expect(JSON.parse(await ask(b.tlsPort, '/cgi-bin/tell.cgi')).file === told.file).toBe(true);
+  });
+
+  test('loses no acknowledged write when the power is cut under load', { timeout: 400_000 }, async () => {
+    await ask(b.tlsPort, '/cgi-bin/load.cgi');
+    const acknowledged = await waitFor(
+      'some hundred records to be on B’s disk',
+      async () => {
+        const last = Number(await ask(b.tlsPort, '/cgi-bin/acknowledged.cgi'));
+        return last >= 100 ? last : undefined;
+      },
+      120,
+    );
+    const qemu = descendants().find((one) => isQemu(one) && one.title.includes(b.disk))!;
+    process.kill(qemu.pid, 'SIGKILL');
+    expect(await b.ended()).toBe(1);
+    await waitFor('node join to say why', async () => b.progress().includes('VM_ENDED') || undefined, 10);
+
+    // By the other way in, and with quotes of the other version.
+    await b.powerOn('join');
+    await b.startRelay();
+    await b.joined();
+    await b.page('3');
+    say(`disk of b opened in ${b.diskSeconds()} s after the power cut`);
+    const after = JSON.parse(await ask(b.tlsPort, '/cgi-bin/tell.cgi'));
+    expect(after.info.disk).toEqual({ state: 'ready', diskId: told.info.disk.diskId });
+    expect(after.file === told.file).toBe(true);
+    expect(b.console()).not.toContain('"formatting"');
+    const records = (await ask(b.tlsPort, '/cgi-bin/journal.cgi')).split('\n');
+    const wanted = Array.from({ length: acknowledged }, (_, n) => `record ${n + 1} ${'0'.repeat(300)}`);
+    say(`${acknowledged} records were acknowledged before the cut, ${records.length - 1} are on the disk`);
+    expect(records.slice(0, acknowledged)).toEqual(wanted);
+  });
+
+  test('and its requests were judged with collateral, a quote of version 4 and one of version 5; both relays have what an audit reads', () => {
+    const recorded = (host: DemoHost, type: string) =>
+      readdirSync(host.records)
+        .filter((name) => name.startsWith(type))
+        .map((name) => JSON.parse(readFileSync(join(host.records, name), 'utf8')))
+        .filter(({ collateral }) => collateral !== undefined)
+        .map(({ quote }) => Buffer.from(quote, 'hex').readUInt16LE(0));
+    expect(recorded(a, 'bootstrap-')).toContain(4);
+    expect(recorded(a, 'request-')).toEqual(expect.arrayContaining([4, 5]));
+    expect(recorded(b, 'request-')).toEqual(expect.arrayContaining([4, 5]));
+  });
+});
+
 /** The config digest by which an archive is named, from the manifest beside it. */
 function digest(archive: string): string {
   const manifest = readFileSync(
@@ -179,4 +355,13 @@ function digest(archive: string): string {
     'utf8',
   );
   return /sha256:([0-9a-f]{64})/.exec(manifest)![1]!;
+}
+
+/** SHA-256 of the SubjectPublicKeyInfo of a P-256 key, as fetchPage gives it. */
+function spkiHash(scalar: Buffer): string {
+  const curve = createECDH('prime256v1');
+  curve.setPrivateKey(scalar);
+  // RFC 5480: the algorithm, then the uncompressed point.
+  const header = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d030107034200', 'hex');
+  return createHash('sha256').update(header).update(curve.getPublicKey()).digest('hex');
 }

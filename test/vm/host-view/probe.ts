@@ -1,0 +1,167 @@
+/** Talks to whatever listens, in every language that it might speak, and keeps all that it says. */
+import { createSocket } from 'node:dgram';
+import { connect as connectTcp, type NetConnectOpts, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { sockets } from '../../../lib/protocol/sockets.ts';
+import type { Listener } from './processes.ts';
+
+/** How long to wait for something that may have nothing to say, and for what has begun to. Milliseconds. */
+const GREETING = 1_500;
+const SILENCE = 10_000;
+const MAX_BYTES = 4 * 1024 * 1024;
+
+/** What a host that is after keys would ask for: routes that exist somewhere in the guest, and such as others had. */
+export const PATHS: readonly string[] = [
+  '/',
+  '/healthz',
+  '/metrics',
+  '/info',
+  '/getkey/greeting',
+  '/getkey/witness',
+  '/attest/greeting/00',
+  '/appdata/greeting/00',
+  '/v1/status',
+  '/v1/info',
+  '/v1/bootstrap',
+  '/v1/tls-key',
+  '/v1/disk-key',
+  '/v1/app-key',
+  '/v1/attest',
+  '/v1/quote',
+  '/v1/containers',
+  '/v1/upstream',
+  '/v1/records',
+  '/secret',
+  '/v1/secret',
+  '/debug',
+  '/json/list',
+  '/.env',
+  '/proc/self/environ',
+  '/../../../proc/1/environ',
+  '/%2e%2e/%2e%2e/run/dstack/replicator/tls.sock',
+  'http://dstack-guest/getkey/greeting',
+  'http://127.0.0.1:80/getkey/greeting',
+  ...Object.values(sockets).map((path) => `/run/dstack/${path}`),
+];
+const POSTS: readonly [string, object][] = [
+  ['/v1/request', {}],
+  ['/v1/answer', {}],
+  ['/v1/onboard', {}],
+  ['/v1/app-key', { app: 'greeting', tag: 'greeting' }],
+  ['/v1/disk-key', { diskId: '00'.repeat(16) }],
+  ['/v1/attest', { app: 'greeting', tag: 'greeting', data: '00' }],
+  ['/', { jsonrpc: '2.0', id: 1, method: 'rpc_modules', params: [] }],
+];
+const HOSTS = ['localhost', 'dstack-guest'] as const;
+
+/** QMP's questions, none of which reads memory (that is the processor's to protect), and the quoting service's. */
+const UNIX_LINES: readonly string[] = [
+  '{"execute":"qmp_capabilities"}',
+  ...[
+    'query-status',
+    'query-chardev',
+    'query-block',
+    'query-blockstats',
+    'query-pci',
+    'query-memory-devices',
+    'query-vnc',
+    'query-migrate',
+    'query-command-line-options',
+    'query-named-block-nodes',
+    'query-qmp-schema',
+  ].map((execute) => JSON.stringify({ execute })),
+  '{"id":1,"op":"read"}',
+  JSON.stringify({ id: 2, op: 'quote', reportData: '00'.repeat(64) }),
+  '{"id":3,"op":"secret"}',
+];
+
+/** Everything that came back. */
+export async function probe(listener: Listener): Promise<Buffer> {
+  if (listener.kind === 'unix')
+    return converse(() => connectTcp(listener.at), [`${UNIX_LINES.join('\n')}\n`], GREETING);
+  const at = endpoint(listener.at);
+  if (listener.kind === 'udp') return datagrams(at);
+  const plain = () => connectTcp(at);
+  // Whatever certificate it has: what counts is what it says behind it.
+  const secured = () => connectTls({ ...at, rejectUnauthorized: false });
+  const requests = httpRequests();
+  const garbage = Buffer.from([...Array(512).keys()].map((n) => (n * 167 + 13) & 0xff));
+  const said = [
+    // First nothing at all: some servers greet.
+    await converse(plain, [], GREETING),
+    await converse(plain, [garbage, '\r\n\r\nhelp\r\n', `${UNIX_LINES[0]}\n`], GREETING),
+  ];
+  for (const connect of [plain, secured]) said.push(...(await askAll(connect, requests)));
+  return Buffer.concat(said);
+}
+
+/** Many requests on few connections, for a handshake is dear under emulation: what one was closed before goes on the next. */
+async function askAll(connect: () => Socket, requests: readonly string[]): Promise<Buffer[]> {
+  const said: Buffer[] = [];
+  for (let next = 0; next < requests.length; ) {
+    const replies = await converse(connect, [requests.slice(next).join('')], SILENCE);
+    const count = replies.toString('latin1').match(/HTTP\/1\.[01] \d{3} /g)?.length ?? 0;
+    said.push(replies);
+    // Whatever does not speak HTTP is not asked for more of it.
+    if (next === 0 && count === 0) break;
+    next += Math.max(1, count);
+  }
+  return said;
+}
+
+function httpRequests(): string[] {
+  const end = (host: string) => `Host: ${host}\r\n`;
+  const gets = HOSTS.flatMap((host) => PATHS.map((path) => `GET ${path} HTTP/1.1\r\n${end(host)}\r\n`));
+  const posts = POSTS.map(([path, body]) => {
+    const text = JSON.stringify(body);
+    return `POST ${path} HTTP/1.1\r\n${end('localhost')}Content-Type: application/json\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
+  });
+  const odd = [
+    `CONNECT dstack-guest:80 HTTP/1.1\r\n${end('dstack-guest:80')}\r\n`,
+    `OPTIONS * HTTP/1.1\r\n${end('localhost')}\r\n`,
+    `TRACE / HTTP/1.1\r\n${end('localhost')}X-Forwarded-For: 127.0.0.1\r\n\r\n`,
+    `GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`,
+  ];
+  const last = `GET / HTTP/1.1\r\n${end('localhost')}Connection: close\r\n\r\n`;
+  return [...gets, ...posts, ...odd, last];
+}
+
+/** Says these things and resolves with the replies, once the other side hangs up or has been silent for a while. */
+function converse(
+  connect: () => Socket,
+  say: readonly (string | Buffer)[],
+  silence: number,
+): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const socket = connect();
+    socket.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      chunks.push(chunk);
+      if (size > MAX_BYTES) socket.destroy();
+    });
+    socket.setTimeout(silence, () => socket.destroy());
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => resolve(Buffer.concat(chunks)));
+    for (const text of say) socket.write(text);
+  });
+}
+
+function datagrams({ host, port }: { host: string; port: number }): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
+    socket.on('message', (message) => chunks.push(message));
+    socket.on('error', () => {});
+    for (const text of ['\0', 'help\n', '{"id":1,"op":"read"}\n']) socket.send(text, port, host, () => {});
+    setTimeout(() => socket.close(() => resolve(Buffer.concat(chunks))), GREETING);
+  });
+}
+
+/** @param at `127.0.0.1:80`, `[::1]:80`; all addresses of the machine are reached through loopback */
+function endpoint(at: string): NetConnectOpts & { host: string; port: number } {
+  const [, address, port] = /^\[?(.+?)\]?:(\d+)$/.exec(at)!;
+  const any = address === '0.0.0.0' || /^[0:]+$/.test(address!);
+  return { host: any ? '127.0.0.1' : address!, port: Number(port) };
+}

@@ -1,0 +1,111 @@
+/**
+ * A node that the test plays itself. In the sim flavour anyone can forge a quote, its root key being published; so the
+ * test can be onboarded, and then knows the secret and everything that derives from it. That is how a search for keys that
+ * no app and no port ever tells can be exact.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { JsonRpcProvider, Wallet } from 'ethers';
+import { diskKeys } from '../../../guest/disk/tables.ts';
+import { NodeClient } from '../../../host/node-client.ts';
+import { openImage, registersOf } from '../../../host/vm/image.ts';
+import { fromHex, sha256, to0x } from '../../../lib/protocol/encoding.ts';
+import { appKey, deriveKey, diskKey, networkKey, tlsKey } from '../../../lib/protocol/keys.ts';
+import { encodeRegister } from '../../../lib/protocol/network-contract.ts';
+import {
+  type AnswerMessage,
+  AnswerMessageSchema,
+  nodePaths,
+  requestOf,
+} from '../../../lib/protocol/onboarding-messages.ts';
+import { check } from '../../../lib/protocol/schema.ts';
+import type { DemoNetwork } from '../../../scripts/demo/host.ts';
+import { waitFor } from '../../../scripts/demo/steps.ts';
+import { forgeRequest } from '../../support/forge.ts';
+import type { Secret } from './encodings.ts';
+
+const EPOCH = 1;
+
+/** @returns the network's secret, 32 bytes, as the node behind `nodeUrl` seals it to whoever may have it */
+export async function takeSecret(
+  network: DemoNetwork,
+  imageFolder: string,
+  nodeUrl: string,
+  gasKey: string,
+): Promise<Uint8Array> {
+  const image = await openImage(imageFolder);
+  const rpc = new JsonRpcProvider(network.rpcUrl, network.chainId, { staticNetwork: true, cacheTimeout: -1 });
+  try {
+    const { message, kem } = await forgeRequest(
+      {
+        rpc,
+        domain: { chainId: network.chainId, contract: network.contract },
+        contract: network.contract,
+        networkJson: readFileSync(join(network.folder, 'network.json'), 'utf8'),
+        directory: network.folder,
+      },
+      { registers: await registersOf(image, image.manifest.defaultShape) },
+    );
+    const sent = await new Wallet(gasKey, rpc).sendTransaction({
+      to: network.contract,
+      data: encodeRegister({
+        node: message.node,
+        kemKeyHash: to0x(sha256(fromHex(message.kemPublicKey))),
+        quoteHash: `0x${message.quoteHash}`,
+        blockNumber: BigInt(message.blockNumber),
+        config: `0x${message.config}`,
+        ...message.signature,
+      }),
+    });
+    await sent.wait();
+    let refusal = '';
+    const answer = await waitFor<AnswerMessage>(
+      'a node to answer the spy',
+      async () => {
+        try {
+          const reply = await new NodeClient(nodeUrl).request(nodePaths.onboard, message);
+          return check(AnswerMessageSchema, reply, 'NODE_REPLY', 'the answer');
+        } catch (error) {
+          refusal = (error as Error).message;
+          return undefined;
+        }
+      },
+      60,
+      () => refusal,
+    );
+    return await kem.open(fromHex(answer.sealed), requestOf(message).hash);
+  } finally {
+    rpc.destroy();
+  }
+}
+
+/** Everything that derives from the secret and must stay in the VMs. @param diskIds 32 hex digits each */
+export function derivedSecrets(
+  secret: Uint8Array,
+  diskIds: readonly string[],
+  apps: readonly { app: string; tags: readonly string[] }[],
+): Secret[] {
+  return [
+    { name: 'the network’s secret', bytes: secret },
+    { name: 'the network key', bytes: networkKey(secret, EPOCH).privateKey },
+    { name: 'the network key before its reduction', bytes: deriveKey(secret, EPOCH, 'network-key', [], 48) },
+    { name: 'the TLS key', bytes: tlsKey(secret, EPOCH) },
+    { name: 'the TLS key before its reduction', bytes: deriveKey(secret, EPOCH, 'tls', [], 48) },
+    ...diskIds.flatMap((id) => {
+      const key = diskKey(secret, EPOCH, fromHex(id, 16));
+      const { superblockMac, crypt, journalMac } = diskKeys(key);
+      const parts = { key, 'MAC key': superblockMac, 'journal key': journalMac };
+      return [
+        ...Object.entries(parts).map(([name, bytes]) => ({ name: `disk ${id}: the ${name}`, bytes })),
+        // The three keys of dm-crypt's authenc, each by itself.
+        ...[0, 32, 64].map((at) => ({
+          name: `disk ${id}: dm-crypt’s key at ${at}`,
+          bytes: crypt.subarray(at, at + 32),
+        })),
+      ];
+    }),
+    ...apps.flatMap(({ app, tags }) =>
+      tags.map((tag) => ({ name: `${app}’s key ${tag}`, bytes: appKey(secret, EPOCH, app, tag) })),
+    ),
+  ];
+}
