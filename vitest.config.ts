@@ -14,11 +14,20 @@ export default defineConfig({
       },
       {
         // Two machines that share two cores: nothing else runs beside them.
-        test: { name: 'vm', include: ['test/vm/network.vm.test.ts'], testTimeout: 300_000 },
+        test: {
+          name: 'vm',
+          include: ['test/vm/{network,root-image,flavours}.vm.test.ts'],
+          testTimeout: 300_000,
+          fileParallelism: false,
+        },
       },
       {
-        // By hand, `npm run test:disk`: a boot of its own, and minutes of bad blocks.
-        test: { name: 'disk', include: ['test/vm/disk.vm.test.ts'] },
+        // By hand, `npm run test:disk`: boots of their own, and minutes of bad blocks and power cuts.
+        test: {
+          name: 'disk',
+          include: ['test/vm/{disk,power-cut}.vm.test.ts'],
+          fileParallelism: false,
+        },
       },
     ],
   },

@@ -51,6 +51,7 @@ export class DemoHost {
   #poweredOnAt = 0;
   #vm: Daemon | undefined;
   #relay: Daemon | undefined;
+  #relayPorts: [number, number] | undefined;
   #progress = () => '';
   readonly #options: HostOptions;
 
@@ -104,7 +105,16 @@ export class DemoHost {
   async join({ createDisk = false } = {}): Promise<void> {
     const { network } = this.#options;
     this.#takePorts();
-    const settings = { ...this.#relayEnvironment(), ...this.#vmEnvironment() };
+    this.#relayPorts ??= [nextPort(), nextPort()];
+    const [gossip, admin] = this.#relayPorts.map((port) => `127.0.0.1:${port}`) as [string, string];
+    this.gossipUrl = `http://${gossip}`;
+    this.adminUrl = `http://${admin}`;
+    const settings = {
+      ...this.#relayEnvironment(),
+      ...this.#vmEnvironment(),
+      DSTACK_GOSSIP_LISTEN: gossip,
+      DSTACK_ADMIN_LISTEN: admin,
+    };
     const hostEnv = join(this.folder, 'host.env');
     writeFileSync(
       hostEnv,
@@ -219,6 +229,8 @@ export class DemoHost {
   }
 
   waitingFor(): string {
+    const said = this.progress().trim().split('\n').at(-1);
+    if (said) return `(${said})`;
     const last = jsonLines(this.#relay?.text() ?? '').at(-1);
     return last === undefined ? '' : `(relay: ${String(last.msg)})`;
   }

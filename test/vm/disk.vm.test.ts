@@ -1,110 +1,53 @@
-/** The data disk in a host's hands, in a VM: every fault in one boot of the dev flavour, judged by what the guest prints. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+/**
+ * One boot of the dev flavour, whose root shell shows what other flavours do not: what listens inside, and the data disk in
+ * a host's hands, every fault of it. Judged by what the guest prints.
+ */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { build } from 'esbuild';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startVm, type Vm } from '../../host/vm/vm.ts';
+import type { Vm } from '../../host/vm/vm.ts';
 import { repository } from '../../scripts/demo/processes.ts';
+import { casesOf, guestPrograms, inShell, startDevVm } from './dev-vm.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'dstack-disk-'));
 let vm: Vm | undefined;
 let cases: Map<string, Record<string, unknown>>;
 
 beforeAll(async () => {
-  const volume = join(directory, 'volume');
-  mkdirSync(volume);
-  await build({
-    entryPoints: [join(import.meta.dirname, 'disk-faults.guest.ts')],
-    outfile: join(volume, 'faults.mjs'),
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node24',
-    logLevel: 'error',
-    banner: {
-      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
-    },
-  });
-  // No network to join: the node waits for a chain that does not answer, and the scratch disk is left to the test.
-  const network = {
-    version: 1,
-    chainId: 1,
-    contract: `0x${'11'.repeat(20)}`,
-    confirmation: { depth: 0 },
-    endpoints: ['http://10.0.2.2:1'],
-    quorum: 1,
-  };
-  writeFileSync(join(volume, 'network.json'), JSON.stringify(network));
-  writeFileSync(join(volume, 'host.json'), '{"role":"join"}');
-  vm = await startVm({
-    imageFolder: join(repository, 'build/image-dev'),
-    hostVolume: volume,
-    stateFolder: join(directory, 'vm'),
-    platformStateFile: join(directory, 'platform'),
-    dataDisk: { path: join(directory, 'data.img'), createMiB: 48 },
-  });
-  const output = await inShell(
-    vm.shellSocket!,
-    'modprobe loop; node /mnt/host_volume/faults.mjs',
-    '{"case":"end"}',
-    400_000,
-  );
-  cases = new Map(
-    [...output.matchAll(/^\{"case":.*\}\r?$/gm)].map(([line]) => {
-      const parsed = JSON.parse(line) as Record<string, unknown>;
-      return [parsed.case as string, parsed];
-    }),
-  );
-}, 500_000);
+  await guestPrograms(directory, 'surface', 'disk-faults');
+  vm = await startDevVm(directory);
+  const ended = (output: string) => output.includes('\n{"case":"end"}');
+  // Once the daemons are there, and before the disk keeps the machine busy.
+  const ready =
+    'until [ -S /run/dstack/kubernethes/tls.sock ] && [ -S /run/dstack/disk/status.sock ]; do sleep 1; done';
+  const surface = await inShell(vm, `${ready}; node /mnt/host_volume/surface.mjs`, ended, 200_000);
+  const faults = await inShell(vm, 'modprobe loop; node /mnt/host_volume/disk-faults.mjs', ended, 400_000);
+  cases = new Map([...casesOf(surface), ...casesOf(faults)]);
+}, 750_000);
 
 afterAll(async () => {
   await vm?.stop();
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** Types a line into the VM's root shell once it is there; resolves with what it printed up to `until`. */
-async function inShell(path: string, line: string, until: string, withinMs: number): Promise<string> {
-  const socket = connect(path);
-  let output = '';
-  socket.on('data', (chunk) => {
-    output += chunk.toString('utf8');
-  });
-  const waitFor = async (what: () => boolean, limit: number) => {
-    const deadline = Date.now() + limit;
-    while (!what()) {
-      if (Date.now() > deadline) throw new Error(`the VM's shell said only: ${output.slice(-2000)}`);
-      await new Promise((resolve) => setTimeout(resolve, 200));
-    }
-  };
-  // The shell comes up some time after the machine: ask until it answers.
-  const asking = setInterval(() => socket.write('echo shell-$((1+1))\n'), 1000);
-  try {
-    await waitFor(() => output.includes('shell-2'), 120_000);
-  } finally {
-    clearInterval(asking);
-  }
-  socket.write(`${line}\n`);
-  await waitFor(() => output.includes(`\n${until}`), withinMs);
-  socket.destroy();
-  return output;
-}
-
 test.each<[string, Record<string, unknown>]>([
   ['blank, no create', { state: 'failed', code: 'DISK_NO_SUPERBLOCK' }],
   ['blank, create', { state: 'ready' }],
   ['opened again', { state: 'ready', whole: true }],
   ['create on a disk that is ours', { state: 'ready', whole: true }],
-  ['another network’s', { state: 'failed', code: 'DISK_UNAUTHENTIC' }],
+  ['another network’s', { state: 'failed', code: 'DISK_UNAUTHENTIC', untouched: true }],
+  ['another network’s, create', { state: 'failed', code: 'DISK_UNAUTHENTIC', untouched: true }],
   ['superblock, byte 20', { state: 'failed', code: 'DISK_UNAUTHENTIC' }],
   ['superblock, byte 44', { state: 'failed', code: 'DISK_UNAUTHENTIC' }],
   ['superblock, byte 5000', { state: 'failed', code: 'DISK_UNAUTHENTIC' }],
   ['superblock zeroed', { state: 'failed', code: 'DISK_NO_SUPERBLOCK' }],
-  ['another kind of disk, create', { state: 'failed', code: 'DISK_NO_SUPERBLOCK' }],
+  ['superblock zeroed: the rest', { untouched: true }],
+  ['another kind of disk, create', { state: 'failed', code: 'DISK_NO_SUPERBLOCK', untouched: true }],
   ['superblock put back', { state: 'ready', whole: true }],
   ['bits put back', { state: 'ready', whole: true }],
   ['full', { full: 'ENOSPC', whole: true }],
+  ['swapped with another node’s', { state: 'ready', whole: true, differs: true }],
 ])('%s', (name, expected) => {
   expect(cases.get(name)).toMatchObject(expected);
 });
@@ -118,4 +61,45 @@ test('bits flipped all over: an error, never other text', () => {
 // The limit that docs/threat-model.md names: each block is authentic, its age is not.
 test('an old state of the whole disk is not noticed', () => {
   expect(cases.get('an old state of the disk put back')).toMatchObject({ state: 'ready', whole: true });
+});
+
+/** lib/protocol/sockets.ts and sockets-apps.ts, and the attestor's own `joined`, which only the replicator's group reaches. */
+const documented: Record<string, { mode: string; routes: string[] }> = {
+  'attestor/attestor.sock': {
+    mode: '660 dstack-replicator',
+    routes: ['GET /v1/status', 'POST /v1/joined', 'POST /v1/quote'],
+  },
+  'replicator/tls.sock': { mode: '660 dstack-tls', routes: ['GET /v1/tls-key'] },
+  'replicator/disk.sock': { mode: '600 dstack-replicator', routes: ['POST /v1/disk-key'] },
+  'replicator/agent.sock': {
+    mode: '660 dstack-agent',
+    routes: ['GET /v1/info', 'POST /v1/app-key', 'POST /v1/attest'],
+  },
+  'replicator/kubernethes.sock': { mode: '660 dstack-kubernethes', routes: ['GET /v1/status'] },
+  'kubernethes/agent.sock': { mode: '660 dstack-agent', routes: ['GET /v1/containers'] },
+  'kubernethes/tls.sock': { mode: '660 dstack-tls', routes: ['GET /v1/upstream'] },
+  'disk/status.sock': { mode: '666 root', routes: ['GET /v1/status'] },
+};
+
+test('no daemon listens anywhere, or answers anything, beyond what is documented', () => {
+  const groups = readFileSync(join(repository, 'guest/image/rootfs/etc/group'), 'utf8');
+  const gidOf = (name: string) => new RegExp(`^${name}:x:(\\d+):`, 'm').exec(groups)![1];
+  const { ports, sockets } = cases.get('surface') as {
+    ports: string[];
+    sockets: Record<string, { mode: string; routes: string[] }>;
+  };
+  const ours = Object.entries(sockets).filter(([path]) => path.startsWith('/run/dstack/'));
+  const expected = Object.entries(documented).map(([path, { mode, routes }]) => {
+    const [bits, group] = mode.split(' ') as [string, string];
+    return [`/run/dstack/${path}`, { mode: `${bits} ${gidOf(group)}`, routes }] as const;
+  });
+  const sorted = Object.fromEntries(
+    ours.map(([path, { mode, routes }]) => [path, { mode, routes: [...routes].sort() }]),
+  );
+  expect(sorted).toEqual(Object.fromEntries(expected));
+  // The replicator's port and the agent's; the website's comes with its key, after joining. The packet filter lets the world
+  // reach 443 and 7600 alone.
+  expect(ports.filter((port) => port.startsWith('tcp'))).toEqual(['tcp 7600', 'tcp 80']);
+  const others = Object.keys(sockets).filter((path) => !path.startsWith('/run/dstack/'));
+  expect(others.filter((path) => !/^\/run\/(systemd\/|podman\/podman\.sock$)/.test(path))).toEqual([]);
 });

@@ -2,7 +2,7 @@
 import { createSocket } from 'node:dgram';
 import { connect as connectTcp, type NetConnectOpts, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { sockets } from '../../../lib/protocol/sockets.ts';
+import { PATHS } from './paths.ts';
 import type { Listener } from './processes.ts';
 
 /** How long to wait for something that may have nothing to say, and for what has begun to. Milliseconds. */
@@ -10,39 +10,6 @@ const GREETING = 1_500;
 const SILENCE = 10_000;
 const MAX_BYTES = 4 * 1024 * 1024;
 
-/** What a host that is after keys would ask for: routes that exist somewhere in the guest, and such as others had. */
-export const PATHS: readonly string[] = [
-  '/',
-  '/healthz',
-  '/metrics',
-  '/info',
-  '/getkey/greeting',
-  '/getkey/witness',
-  '/attest/greeting/00',
-  '/appdata/greeting/00',
-  '/v1/status',
-  '/v1/info',
-  '/v1/bootstrap',
-  '/v1/tls-key',
-  '/v1/disk-key',
-  '/v1/app-key',
-  '/v1/attest',
-  '/v1/quote',
-  '/v1/containers',
-  '/v1/upstream',
-  '/v1/records',
-  '/secret',
-  '/v1/secret',
-  '/debug',
-  '/json/list',
-  '/.env',
-  '/proc/self/environ',
-  '/../../../proc/1/environ',
-  '/%2e%2e/%2e%2e/run/dstack/replicator/tls.sock',
-  'http://dstack-guest/getkey/greeting',
-  'http://127.0.0.1:80/getkey/greeting',
-  ...Object.values(sockets).map((path) => `/run/dstack/${path}`),
-];
 const POSTS: readonly [string, object][] = [
   ['/v1/request', {}],
   ['/v1/answer', {}],

@@ -28,9 +28,11 @@ export async function scanHost(search: Search, folders: readonly string[]): Prom
   await scanFiles(search, files);
 
   const found = processes.flatMap(listeners);
-  for (const listener of found) {
-    search.bytes(`what ${listener.kind} ${listener.at} says`, await probe(listener));
-  }
+  await Promise.all(
+    found.map(async (listener) => {
+      search.bytes(`what ${listener.kind} ${listener.at} says`, await probe(listener));
+    }),
+  );
   return { processes: processes.length, files, listeners: found };
 }
 

@@ -4,8 +4,8 @@ import type { Pattern } from './encodings.ts';
 import { keyStructures } from './structures.ts';
 
 const CHUNK = 8 * 1024 * 1024;
-/** Bits of the filter: with some thousand patterns it lets one position in a thousand through. */
-const FILTER_BITS = 23;
+/** Bits of the filter: it has to stay in the processor's cache, and lets one position in thirty through. */
+const FILTER_BITS = 18;
 
 export interface Findings {
   /** What was found, and where. */
@@ -70,26 +70,25 @@ export class Search {
 
   *#matches(bytes: Buffer): Generator<string> {
     const filter = this.#filter;
-    // The last four bytes read, as a little-endian number: a window that moves by one.
-    let start = 0;
-    for (let at = 0; at < bytes.length; at++) {
-      start = (start >>> 8) | (bytes[at]! << 24);
-      if (filter[slot(start)] === 0 || at < 3) continue;
-      for (const pattern of this.#byStart.get(start) ?? []) {
-        const from = at - 3;
-        if (
-          bytes.compare(
-            pattern.bytes,
-            0,
-            undefined,
-            from,
-            Math.min(from + pattern.bytes.length, bytes.length),
-          ) === 0
-        )
-          yield pattern.name;
+    for (let at = nextCandidate(bytes, 0, filter); at >= 0; at = nextCandidate(bytes, at + 1, filter)) {
+      for (const pattern of this.#byStart.get(bytes.readInt32LE(at)) ?? []) {
+        const end = Math.min(at + pattern.bytes.length, bytes.length);
+        if (bytes.compare(pattern.bytes, 0, undefined, at, end) === 0) yield pattern.name;
       }
     }
   }
+}
+
+/** The next position, from this one on, at which a pattern may begin; -1 when there is none. */
+function nextCandidate(bytes: Buffer, from: number, filter: Uint8Array): number {
+  if (from + 4 > bytes.length) return -1;
+  // Four bytes as a little-endian number: a window that moves by one.
+  let start = bytes.readInt32LE(from) << 8;
+  for (let at = from + 3; at < bytes.length; at++) {
+    start = (start >>> 8) | (bytes[at]! << 24);
+    if (filter[slot(start)] === 1) return at - 3;
+  }
+  return -1;
 }
 
 /** Knuth's multiplicative hash. */

@@ -1,0 +1,117 @@
+/**
+ * The root image in a host's hands: one bit changed in data or in the hash tree, or the file cut short. The VM stops before
+ * anything of it has run on: dm-verity panics, and a panic is the end of the machine.
+ */
+import {
+  closeSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startVm, type Vm } from '../../host/vm/vm.ts';
+import { image } from '../../scripts/demo/network.ts';
+import { say, waitFor } from '../../scripts/demo/steps.ts';
+
+const BLOCK = 4096;
+const directory = mkdtempSync(join(tmpdir(), 'dstack-root-'));
+const running: Vm[] = [];
+let blocks: number;
+
+beforeAll(() => {
+  const { commandLine } = JSON.parse(readFileSync(join(image, 'image.json'), 'utf8')) as {
+    commandLine: string;
+  };
+  blocks = Number(/dstack\.blocks=(\d+)/.exec(commandLine)![1]);
+});
+afterAll(async () => {
+  for (const vm of running) await vm.kill();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+function flip(file: string, at: number): void {
+  const descriptor = openSync(file, 'r+');
+  const byte = Buffer.alloc(1);
+  readSync(descriptor, byte, 0, 1, at);
+  writeSync(descriptor, Buffer.from([byte[0]! ^ 4]), 0, 1, at);
+  closeSync(descriptor);
+}
+
+/** Boots the image with a root that `spoil` has changed; resolves with what the console showed. */
+async function boot(name: string, spoil: (root: string) => void): Promise<string> {
+  const folder = join(directory, name);
+  mkdirSync(join(folder, 'image'), { recursive: true });
+  mkdirSync(join(folder, 'volume'));
+  for (const file of ['image.json', 'vmlinuz', 'initramfs.cpio.zst', 'firmware.bin'])
+    symlinkSync(join(image, file), join(folder, 'image', file));
+  const root = join(folder, 'image/root.img');
+  copyFileSync(join(image, 'root.img'), root);
+  spoil(root);
+  writeFileSync(join(folder, 'volume/network.json'), '{}');
+  const vm = await startVm({
+    imageFolder: join(folder, 'image'),
+    hostVolume: join(folder, 'volume'),
+    stateFolder: join(folder, 'vm'),
+    platformStateFile: join(directory, 'platform'),
+  });
+  running.push(vm);
+  let over = false;
+  void vm.exited.then(() => {
+    over = true;
+  });
+  const text = () => readFileSync(vm.consoleLog, 'utf8');
+  await waitFor(
+    `the VM with ${name} to end`,
+    async () => over || undefined,
+    120,
+    () => text().slice(-500),
+  );
+  const shown = text().trim();
+  say(`${name}, as the console showed it:\n${shown.split('\n').slice(0, 4).join('\n')}`);
+  return shown;
+}
+
+/** Nothing of the system has spoken: the attestor is its first daemon. */
+const silent = (shown: string) => !/"name":"(attestor|replicator)"/.test(shown);
+
+describe('a root image that the host changed', () => {
+  test.each<[string, (root: string) => void, RegExp]>([
+    [
+      'one bit in the first block',
+      (root) => flip(root, 1024),
+      /device-mapper: verity: .*data block 0 is corrupted[\s\S]*Kernel panic/,
+    ],
+    [
+      'one bit at the top of the hash tree',
+      (root) => flip(root, blocks * BLOCK + 100),
+      /device-mapper: verity: .*metadata block \d+ is corrupted[\s\S]*Kernel panic/,
+    ],
+    [
+      'one bit in every hundredth block',
+      (root) => {
+        for (let block = 57; block < blocks; block += 100) flip(root, block * BLOCK + (block % BLOCK));
+      },
+      /device-mapper: verity: .*data block \d+ is corrupted[\s\S]*Kernel panic/,
+    ],
+    [
+      'cut in the middle',
+      (root) => truncateSync(root, Math.floor(statSync(root).size / 2 / BLOCK) * BLOCK),
+      /dstack: .*: powering off|Kernel panic/,
+    ],
+  ])('%s: the machine ends, and nothing of it has run', async (name, spoil, expected) => {
+    const shown = await boot(name, spoil);
+    expect(shown).toMatch(expected);
+    expect(silent(shown)).toBe(true);
+  });
+});
