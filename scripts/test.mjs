@@ -1,6 +1,6 @@
 /**
  * `npm test`: all set-up, then every check and test. `-- --fast` leaves the VMs out (and says so in the count of the
- * skipped); `-- --disk` runs only the data disk's faults, in a VM of the dev flavour. The last line is `N passed, N failed, N skipped`, from the runner's own reports.
+ * skipped); `-- --disk` runs only the data disk's faults and power cuts, in VMs of the dev flavour. The last line is `N passed, N failed, N skipped`, from the runner's own reports.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';

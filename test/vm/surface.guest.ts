@@ -2,16 +2,31 @@
  * Runs inside a dev VM, as root: everything that listens there, and on each Unix socket which of a long list of routes is
  * answered by more than "no such route". Prints one JSON line, for the test on the host to compare with what is documented.
  */
-import { readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import { PATHS } from './host-view/paths.ts';
 
+/** One process of each network namespace: the attestor and every container have one of their own. */
+const namespaces = new Map(
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid): [string, string][] => {
+      try {
+        return [[readlinkSync(`/proc/${pid}/ns/net`), pid]];
+      } catch {
+        // Ended in the meantime.
+        return [];
+      }
+    }),
+);
 const table = (name: string): string[][] =>
-  readFileSync(`/proc/net/${name}`, 'utf8')
-    .trim()
-    .split('\n')
-    .slice(1)
-    .map((line) => line.trim().split(/\s+/));
+  [...namespaces.values()].flatMap((pid) =>
+    readFileSync(`/proc/${pid}/net/${name}`, 'utf8')
+      .trim()
+      .split('\n')
+      .slice(1)
+      .map((line) => line.trim().split(/\s+/)),
+  );
 
 /** Ports that are bound, by protocol (proc_net_tcp(5)): listening TCP, unconnected UDP. */
 const ports = [
