@@ -1,12 +1,11 @@
-/** The attestor as a process, against the real quoting service: start, restart, joined, and what makes it end. */
+/** The attestor as a process, against the simulated platform's files: start, restart, joined, and what makes it end. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { openSocket } from '../guest/attestor/channel.ts';
-import { simulatedDevice } from '../guest/attestor/simulated-device.ts';
+import { extend } from '../guest/attestor/measurements.ts';
 import { type QuotingService, startQuotingService } from '../host/vm/quoting.ts';
 import { expectedJoinedLog, expectedRequestLog, replay } from '../lib/attestation/event-log.ts';
 import { measurementOf, simulatedRegisters } from '../lib/attestation/simulated-measurement.ts';
@@ -17,6 +16,7 @@ import { callUnix } from '../lib/framework/unix-http.ts';
 import { fromHex, sha256, toHex, utf8 } from '../lib/protocol/encoding.ts';
 import { Strict } from '../lib/protocol/schema.ts';
 import { AttestorStatusReply, QuoteReply, sockets } from '../lib/protocol/sockets.ts';
+import { ninepFiles } from './support/ninep-files.ts';
 
 const NETWORK = '{"version":1}';
 const REPORT_DATA = new Uint8Array(64).fill(5);
@@ -59,11 +59,9 @@ async function machine(flavour: 'production' | 'sim' | 'dev' = 'sim') {
 type Machine = Awaited<ReturnType<typeof machine>>;
 
 function run({ root, quoteSocket }: Machine): ChildProcess {
-  const child = spawn(
-    process.execPath,
-    ['guest/attestor/main.ts', '--root', root, '--quote-socket', quoteSocket],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  );
+  const child = spawn(process.execPath, ['test/support/attestor-process.ts', root, quoteSocket], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   processes.push(child);
   return child;
 }
@@ -170,7 +168,7 @@ test('a register that somebody else extended ends the machine, at start and late
   const vm = await machine();
   const child = run(vm);
   await status(vm);
-  await simulatedDevice(await openSocket(vm.quoteSocket)).extendRtmr3(new Uint8Array(48));
+  await extend(ninepFiles(vm.quoteSocket), 'rtmr3', new Uint8Array(48));
   const ended = exitOf(child);
   await markJoined(vm).catch(() => undefined);
   expect(await ended).toMatchObject({ code: 70, log: expect.stringContaining('RTMR3_UNEXPECTED') });
@@ -186,8 +184,8 @@ test.each<[string, string, (vm: Machine) => void | Promise<void>]>([
       writeFileSync(join(root, 'usr/lib/dstack/image.json'), '{"version":1,"flavour":"debug","builtAt":1}'),
   ],
   [
-    'no quoting service',
-    'QUOTING_UNREACHABLE',
+    'no platform',
+    'RTMR_MISSING',
     async () => {
       await services.pop()?.close();
     },
@@ -202,6 +200,6 @@ test('a production image refuses the simulated platform and extends nothing', as
   const vm = await machine('production');
   expect(await exitOf(run(vm))).toMatchObject({
     code: 70,
-    log: expect.stringContaining('DEVICE_UNSUPPORTED'),
+    log: expect.stringContaining('RTMR_MISSING'),
   });
 });

@@ -28,6 +28,7 @@ function machine(start: Uint8Array = zeroRegister()) {
       }
     },
     quote: async () => new Uint8Array(0),
+    firmwareLog: async () => undefined,
   };
   return { state, device };
 }

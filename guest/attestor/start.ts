@@ -6,25 +6,27 @@ import { readImageInfo } from '../../lib/framework/image-info.ts';
 import { serveUnix } from '../../lib/framework/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { hasCode } from '../../lib/protocol/errors.ts';
-import { configHash, type ImageInfo } from '../../lib/protocol/network-config.ts';
+import { configHash, type Flavour, type ImageInfo } from '../../lib/protocol/network-config.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import { type AttestorStatusReply, QuoteRequest, sockets } from '../../lib/protocol/sockets.ts';
 import { takeBootFile } from './boot-files.ts';
-import { type AttestationDevice, openDevice } from './device.ts';
+import { type AttestationDevice, attestationDevice } from './device.ts';
+import type { PlatformFiles } from './platform-files.ts';
 import { type RegisterLog, registerLog } from './register-log.ts';
 
 export interface AttestorOptions {
   /** Prefix of every path; empty in the guest. */
   readonly root: string;
-  /** Stands for the virtio-serial port when there is no VM. */
-  readonly quoteSocket?: string | undefined;
+  /** The files of the hardware, for an image of this flavour. */
+  readonly platformFiles: (flavour: Flavour) => PlatformFiles;
   /** Called when RTMR3 is found to be what it cannot be, at any time: the machine must end. */
   readonly onFatal: (error: unknown) => void;
 }
 
 export interface RunningAttestor {
   readonly server: Server;
-  readonly flavour: ImageInfo['flavour'];
+  readonly device: AttestationDevice;
+  readonly flavour: Flavour;
   readonly config: Uint8Array;
 }
 
@@ -48,18 +50,13 @@ export async function startAttestor(options: AttestorOptions): Promise<RunningAt
   const image = readImageInfo(options.root);
   const config = configHash(network);
 
-  const device = await openDevice({
-    flavour: image.flavour,
-    portsDirectory: at('/sys/class/virtio-ports'),
-    devDirectory: at('/dev'),
-    quoteSocket: options.quoteSocket,
-  });
+  const device = attestationDevice(image.flavour, options.platformFiles(image.flavour));
   const log = registerLog(device, image.flavour, config);
   await log.establish();
 
   const socketPath = at(`/run/dstack/${sockets.attestor}`);
   const server = await serve(socketPath, routes(image, config, device, log), options.onFatal);
-  return { server, flavour: image.flavour, config };
+  return { server, device, flavour: image.flavour, config };
 }
 
 type Routes = Record<string, (body: unknown) => Promise<unknown>>;

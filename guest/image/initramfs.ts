@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path';
 import { toolCommand } from '../../lib/framework/tool-root.ts';
 import { type CpioEntry, cpioArchive } from './cpio.ts';
 import { libraryClosure } from './elf.ts';
-import { bootModules, kernelModules, moduleBytes, tdxModules } from './kernel.ts';
+import { bootModules, kernelModules, moduleBytes, simulatedModules, tdxModules } from './kernel.ts';
 import { run } from './run.ts';
 
 /** Writes the initramfs, compressed, to `output`. */
@@ -17,16 +17,22 @@ export async function buildInitramfs(
 ): Promise<void> {
   const modulesFolder = join(kernelRoot, 'usr/lib/modules', release);
   const modules = kernelModules(modulesFolder, bootModules);
-  const all = kernelModules(modulesFolder, [...bootModules, ...tdxModules]);
+  /** What these need beyond what is loaded anyway. */
+  const more = (names: readonly string[]) =>
+    kernelModules(modulesFolder, [...bootModules, ...names]).filter((path) => !modules.includes(path));
+  const [tdx, simulated] = [more(tdxModules), more(simulatedModules)];
   const listOf = (paths: readonly string[]) =>
     Buffer.from(paths.map((path) => `${basename(path)}\n`).join(''));
   const files = new Map<string, Buffer>([
     ['init', readFileSync(join(import.meta.dirname, 'initramfs/init'))],
     ['bin/busybox', readFileSync(join(kernelRoot, 'usr/bin/busybox'))],
     ['modules/order', listOf(modules)],
-    ['modules/tdx', listOf(all.filter((path) => !modules.includes(path)))],
+    ['modules/tdx', listOf(tdx)],
+    ['modules/simulated', listOf(simulated)],
   ]);
-  for (const path of all) files.set(`modules/${basename(path)}`, await moduleBytes(modulesFolder, path));
+  for (const path of [...modules, ...tdx, ...simulated]) {
+    files.set(`modules/${basename(path)}`, await moduleBytes(modulesFolder, path));
+  }
   const dmsetup = 'usr/sbin/dmsetup';
   for (const path of [dmsetup, ...libraryClosure(toolRoot, [dmsetup])]) {
     const at = path === dmsetup ? 'bin/dmsetup' : path.replace(/^usr\//, '');

@@ -16,8 +16,11 @@ export const bootModules: readonly string[] = [
   'virtio_net',
 ];
 
-/** Loaded by the initramfs where there is the hardware for it. */
+/** Loaded by the initramfs of a production image where there is the hardware for it. */
 export const tdxModules: readonly string[] = ['configfs', 'tdx-guest'];
+
+/** Loaded by the initramfs of the other images: the simulated platform's files come by 9P over a console. */
+export const simulatedModules: readonly string[] = ['9pnet_fd'];
 
 /** Loaded on demand, from the root. Some are built into newer kernels. */
 export const rootModules: readonly string[] = [

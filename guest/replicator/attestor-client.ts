@@ -16,7 +16,8 @@ export function attestorClient(path: string): Attestor {
         body,
         reply: QuoteReply,
         connectWithin: 60_000,
-        timeout: 30_000,
+        // On TDX a quote takes seconds, and the attestor tries again for a while when the host is busy.
+        timeout: 90_000,
       });
       return fromHex(reply.quote);
     },

@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ImageRegisters, simulatedRegisters } from '../../lib/attestation/simulated-measurement.ts';
+import { encodeFirmwareLog } from '../../lib/attestation/firmware-log.ts';
+import { type ImageRegisters, simulatedMeasurement } from '../../lib/attestation/simulated-measurement.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type ImageManifest, parseImageManifest } from '../../lib/protocol/image.ts';
 
@@ -44,14 +45,23 @@ export async function openImage(folder: string): Promise<Image> {
 
 /** What the simulated platform measures of this image in this shape: from the files' bytes, not from image.json. */
 export async function registersOf(image: Image, shape: Shape): Promise<ImageRegisters> {
+  return (await measuredBoot(image, shape)).registers;
+}
+
+/** The same, and the firmware's event log that leads to it. */
+export async function measuredBoot(
+  image: Image,
+  shape: Shape,
+): Promise<{ readonly registers: ImageRegisters; readonly firmwareLog: Uint8Array }> {
   const [firmware, kernel, initramfs] = await Promise.all(
     [image.firmware, image.kernel, image.initramfs].map((file) => readFile(file)),
   );
-  return simulatedRegisters({
+  const { registers, events } = simulatedMeasurement({
     firmware: firmware!,
     kernel: kernel!,
     initramfs: initramfs!,
     commandLine: image.manifest.commandLine,
     shape,
   });
+  return { registers, firmwareLog: encodeFirmwareLog(events) };
 }

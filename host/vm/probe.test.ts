@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import type { Image } from './image.ts';
-import { probeAccelerator, verdict } from './probe.ts';
+import { probeKvm, verdict } from './probe.ts';
 
 describe('the probe for KVM', () => {
   it('takes TCG and says why when there is no device', async () => {
     const image = {} as Image;
-    const probe = await probeAccelerator(image, '/nonexistent/kvm');
+    const probe = await probeKvm(image, '/nonexistent/kvm');
     expect(probe.accelerator).toBe('tcg');
     expect(probe.why).toMatch(/\/nonexistent\/kvm does not open .*ENOENT/);
   });

@@ -1,5 +1,5 @@
 /**
- * Which accelerator works: found out by booting.
+ * Which accelerator works: for KVM found out by booting.
  *
  * A /dev/kvm that opens, and even one that runs a few instructions, is not yet one that boots a kernel: under some
  * clouds it emulates and meets an instruction it does not know. So the probe boots the image's own kernel and initramfs
@@ -10,29 +10,43 @@ import { closeSync, openSync } from 'node:fs';
 import { qemuDataArguments, toolCommand } from '../../lib/framework/tool-root.ts';
 import type { Image } from './image.ts';
 import type { Accelerator } from './qemu.ts';
+import { findTdx } from './tdx.ts';
 
 /** What was chosen, and a sentence for the log that says why. */
 export interface Probe {
   readonly accelerator: Accelerator;
   readonly why: string;
+  /** The QEMU that has it. */
+  readonly qemu: 'tool root' | string;
 }
 
+/**
+ * What `image` runs under here. A production image runs on TDX or not at all: anywhere else its attestor would find no
+ * hardware and power off. @throws DstackError TDX_UNAVAILABLE
+ */
+export async function probeAccelerator(image: Image): Promise<Probe> {
+  if (image.manifest.flavour !== 'production') return await probeKvm(image);
+  const { qemu } = await findTdx(image.firmware);
+  return { accelerator: 'tdx', why: `a production image, on a host that starts TDs by ${qemu}`, qemu };
+}
+
+const tcg = { accelerator: 'tcg', qemu: 'tool root' } as const;
 const timeoutMs = 15_000;
 
 /** What the initramfs prints when it got as far as looking for its root. */
 const reachedInitramfs = 'no dstack.roothash on the command line';
 
 /** Boots `image`'s kernel under KVM; TCG is what is left when that fails. Never throws for want of KVM. */
-export async function probeAccelerator(image: Image, device = '/dev/kvm'): Promise<Probe> {
+export async function probeKvm(image: Image, device = '/dev/kvm'): Promise<Probe> {
   try {
     closeSync(openSync(device, 'r+'));
   } catch (error) {
-    return { accelerator: 'tcg', why: `${device} does not open (${(error as Error).message})` };
+    return { ...tcg, why: `${device} does not open (${(error as Error).message})` };
   }
   const outcome = await bootProbe(image);
   return outcome === undefined
-    ? { accelerator: 'kvm', why: 'a kernel booted under KVM' }
-    : { accelerator: 'tcg', why: `${device} opens, but a kernel does not boot under KVM: ${outcome}` };
+    ? { accelerator: 'kvm', why: 'a kernel booted under KVM', qemu: 'tool root' }
+    : { ...tcg, why: `${device} opens, but a kernel does not boot under KVM: ${outcome}` };
 }
 
 /** Undefined when the kernel booted; else what went wrong. */

@@ -31,7 +31,7 @@ const options: QemuOptions = {
   hostVolume: '/vm/volume',
   dataDisk: '/vm/data.img',
   ports: [{ host: 20443, guest: 443 }],
-  quotingSocket: '/vm/quote.sock',
+  platformSocket: '/vm/platform.sock',
   qmpSocket: '/vm/qmp.sock',
   consoleLog: '/vm/console.log',
 };
@@ -78,15 +78,59 @@ describe("QEMU's command line", () => {
     ]);
   });
 
-  it('connects the quoting port to the service, and leaves it out without one', () => {
+  it('connects the simulated platform to the first console, and leaves it out without one', () => {
     expect(valuesOf(qemuArguments(options), '-chardev')).toContain(
-      'socket,id=quote,path=/vm/quote.sock,server=off',
+      'socket,id=platform,path=/vm/platform.sock,server=off',
     );
     expect(valuesOf(qemuArguments(options), '-device')).toContain(
-      'virtserialport,chardev=quote,name=dstack.quote',
+      'virtconsole,chardev=platform,name=dstack.platform',
     );
-    const { quotingSocket: _, ...without } = options;
-    expect(qemuArguments(without).join(' ')).not.toContain('dstack.quote');
+    const { platformSocket: _, ...without } = options;
+    expect(qemuArguments(without).join(' ')).not.toContain('dstack.platform');
+  });
+
+  describe('of a TD', () => {
+    const { platformSocket: _, ...without } = options;
+    const td = { ...without, accelerator: 'tdx' as const };
+
+    it('has the tdx-guest object, its quotes from the quote generation service, and the firmware by -bios', () => {
+      const args = qemuArguments(td);
+      expect(valuesOf(args, '-object').map((text) => JSON.parse(text))).toEqual([
+        {
+          'qom-type': 'tdx-guest',
+          id: 'tdx0',
+          'quote-generation-socket': { type: 'vsock', cid: '2', port: '4050' },
+        },
+      ]);
+      expect(valuesOf(args, '-machine')).toEqual([
+        'q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off,kernel-irqchip=split,confidential-guest-support=tdx0',
+      ]);
+      expect(valuesOf(args, '-accel')).toEqual(['kvm']);
+      expect(valuesOf(args, '-cpu')).toEqual(['host']);
+      expect(valuesOf(args, '-bios')).toEqual(['/image/firmware.bin']);
+      expect(args.join(' ')).not.toMatch(/pflash|debug/);
+    });
+
+    it('reaches a quote generation service that listens elsewhere, whatever its path', () => {
+      const path = '/run/qgs/a,b "c".socket';
+      const [object] = valuesOf(qemuArguments({ ...td, quoteGeneration: { type: 'unix', path } }), '-object');
+      expect(JSON.parse(object!)['quote-generation-socket']).toEqual({ type: 'unix', path });
+    });
+
+    it('has no simulated platform', () => {
+      expect(qemuArguments(td).join(' ')).not.toContain('virtio-serial');
+      expect(() => qemuArguments({ ...options, accelerator: 'tdx' })).toThrow(
+        expect.objectContaining({ code: 'PLATFORM_TWICE' }),
+      );
+    });
+
+    it('differs from another machine in nothing else', () => {
+      const own = (args: readonly string[]) =>
+        args.filter((_, index) => !['-object', '-machine', '-accel', '-cpu'].includes(args[index - 1] ?? ''));
+      expect(own(qemuArguments(td)).filter((arg) => arg !== '-object')).toEqual(
+        own(qemuArguments({ ...without, accelerator: 'kvm' })),
+      );
+    });
   });
 
   it('takes the accelerator that was found', () => {

@@ -2,8 +2,15 @@
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Image, Shape } from './image.ts';
 
-/** KVM where the processor virtualises; else TCG, QEMU's own translation of every instruction. */
-export type Accelerator = 'kvm' | 'tcg';
+/** TDX for production images; for the others KVM where the processor virtualises, else TCG, QEMU's translation of every instruction. */
+export type Accelerator = 'tdx' | 'kvm' | 'tcg';
+
+/** Where a TDX host's quote generation service listens: Intel's on vsock, port 4050 of the host, if nothing else is set up. */
+export type QuoteGenerationSocket =
+  | { readonly type: 'vsock'; readonly cid: string; readonly port: string }
+  | { readonly type: 'unix'; readonly path: string };
+
+export const defaultQuoteGeneration: QuoteGenerationSocket = { type: 'vsock', cid: '2', port: '4050' };
 
 /** A guest port and where on the host's loopback it appears. */
 export interface PortForward {
@@ -20,8 +27,10 @@ export interface QemuOptions {
   /** A raw disk image; the guest knows it by its serial number, dstack-data. */
   readonly dataDisk?: string;
   readonly ports: readonly PortForward[];
-  /** Where the quoting service listens; without it the guest has no such port, as on TDX. */
-  readonly quotingSocket?: string;
+  /** On TDX: who makes quotes of reports. Intel's default when absent. */
+  readonly quoteGeneration?: QuoteGenerationSocket;
+  /** Where the simulated platform listens; without it the guest has none, as on TDX. */
+  readonly platformSocket?: string;
   readonly qmpSocket: string;
   readonly consoleLog: string;
   /** A Unix socket that the dev flavour's root shell is on. */
@@ -30,16 +39,22 @@ export interface QemuOptions {
 
 /**
  * Arguments of qemu-system-x86_64, but for where its data files lie.
- * @throws DstackError PATH_INVALID for a path that cannot be written into an option, PORT_INVALID for a port out of range.
+ * @throws DstackError PATH_INVALID for a path that cannot be written into an option, PORT_INVALID for a port out of range,
+ *   PLATFORM_TWICE for a TD with a simulated platform: its quotes are the CPU's, or it is none.
  */
 export function qemuArguments(options: QemuOptions): string[] {
   const { image, shape } = options;
+  if (options.accelerator === 'tdx' && options.platformSocket !== undefined) {
+    throw new DstackError(
+      'PLATFORM_TWICE',
+      'a TD takes its quotes from the CPU, not from a simulated platform',
+    );
+  }
   return [
     ...['-name', 'dstack', '-nodefaults', '-no-user-config', '-display', 'none'],
-    // A reboot would keep the registers of the quoting service: here a reboot is the end of the machine.
+    // A reboot would keep the registers of the simulated platform: here a reboot is the end of the machine.
     '-no-reboot',
-    ...['-machine', 'q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off'],
-    ...accelerator(options.accelerator),
+    ...machine(options),
     ...['-smp', String(shape.cpus), '-m', `${shape.memoryMiB}M`],
     ...['-bios', image.firmware, '-kernel', image.kernel, '-initrd', image.initramfs],
     ...['-append', image.manifest.commandLine],
@@ -50,17 +65,32 @@ export function qemuArguments(options: QemuOptions): string[] {
     ...['-netdev', ['user', 'id=net', ...options.ports.map(forward)].join(',')],
     ...['-device', 'virtio-net-pci,netdev=net,romfile='],
     ...['-device', 'virtio-rng-pci'],
-    ...quoting(options.quotingSocket),
+    ...simulatedPlatform(options.platformSocket),
     ...['-chardev', `file,id=console,path=${escaped(options.consoleLog)}`, '-serial', 'chardev:console'],
     ...shell(options.shellSocket),
     ...['-qmp', `unix:${escaped(options.qmpSocket)},server=on,wait=off`],
   ];
 }
 
-function accelerator(which: Accelerator): string[] {
-  return which === 'kvm'
-    ? ['-accel', 'kvm', '-cpu', 'host']
-    : ['-accel', 'tcg,thread=multi,tb-size=512', '-cpu', 'max'];
+const q35 = 'q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off';
+
+/** The firmware of a TD is loaded by -bios too: TDX has no read-only memory for a flash device. */
+function machine({ accelerator, quoteGeneration = defaultQuoteGeneration }: QemuOptions): string[] {
+  switch (accelerator) {
+    case 'tdx': {
+      // Debugging is off, and has to be: a verifier refuses a TD that the host can look into.
+      const td = { 'qom-type': 'tdx-guest', id: 'tdx0', 'quote-generation-socket': quoteGeneration };
+      return [
+        ...['-object', JSON.stringify(td)],
+        ...['-machine', `${q35},kernel-irqchip=split,confidential-guest-support=tdx0`],
+        ...['-accel', 'kvm', '-cpu', 'host'],
+      ];
+    }
+    case 'kvm':
+      return ['-machine', q35, '-accel', 'kvm', '-cpu', 'host'];
+    case 'tcg':
+      return ['-machine', q35, '-accel', 'tcg,thread=multi,tb-size=512', '-cpu', 'max'];
+  }
 }
 
 function disk(id: string, file: string, serial: string, readOnly: boolean): string[] {
@@ -71,13 +101,13 @@ function disk(id: string, file: string, serial: string, readOnly: boolean): stri
   ];
 }
 
-/** The guest finds the port by its name, in /sys/class/virtio-ports/<device>/name. */
-function quoting(socket: string | undefined): string[] {
+/** 9P over the guest's first virtio console: a console, because Linux mounts from a terminal and not from a plain port. */
+function simulatedPlatform(socket: string | undefined): string[] {
   if (socket === undefined) return [];
   return [
     ...['-device', 'virtio-serial-pci'],
-    ...['-chardev', `socket,id=quote,path=${escaped(socket)},server=off`],
-    ...['-device', 'virtserialport,chardev=quote,name=dstack.quote'],
+    ...['-chardev', `socket,id=platform,path=${escaped(socket)},server=off`],
+    ...['-device', 'virtconsole,chardev=platform,name=dstack.platform'],
   ];
 }
 

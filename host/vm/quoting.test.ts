@@ -1,9 +1,6 @@
-import { once } from 'node:events';
 import { mkdtemp, readFile, stat, writeFile } from 'node:fs/promises';
-import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { afterEach, expect, test } from 'vitest';
 import { eventDigest, expectedRequestLog, replay } from '../../lib/attestation/event-log.ts';
 import { judgeQuote } from '../../lib/attestation/judge.ts';
@@ -12,7 +9,8 @@ import { measurementOf, simulatedRegisters } from '../../lib/attestation/simulat
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
 import { SIMULATED_ROOT } from '../../lib/attestation/trust-roots.ts';
 import { verifyQuote } from '../../lib/attestation/verify.ts';
-import { fromHex, sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { ninepFiles } from '../../test/support/ninep-files.ts';
 import { type QuotingService, startQuotingService } from './quoting.ts';
 
 const registers = simulatedRegisters({
@@ -22,19 +20,19 @@ const registers = simulatedRegisters({
   commandLine: 'quiet',
   shape: { cpus: 1, memoryMiB: 1024 },
 });
-const ID = '0123456789abcdef';
+const MEASUREMENTS = '/sys/devices/virtual/misc/tdx_guest/measurements';
+const RTMR3 = `${MEASUREMENTS}/rtmr3:sha384`;
+const REPORT = '/sys/kernel/config/tsm/report/test';
 const running: QuotingService[] = [];
-const sockets: Socket[] = [];
 
 afterEach(async () => {
-  for (const socket of sockets.splice(0)) socket.destroy();
   for (const service of running.splice(0)) await service.close();
 });
 
 async function start(directory?: string, simulated?: SimulatedSetting) {
   const at = directory ?? (await mkdtemp(join(tmpdir(), 'dstack-quoting-')));
   const options = {
-    socketPath: join(at, 'quoting.sock'),
+    socketPath: join(at, 'platform.sock'),
     registers,
     platformStateFile: join(at, 'state/platform.json'),
     simulated,
@@ -44,42 +42,18 @@ async function start(directory?: string, simulated?: SimulatedSetting) {
   return { at, service, ...options };
 }
 
-async function dial(socketPath: string) {
-  const socket = connect(socketPath);
-  sockets.push(socket);
-  await once(socket, 'connect');
-  const lines = createInterface({ input: socket })[Symbol.asyncIterator]();
-  return {
-    socket,
-    async raw(text: string | Uint8Array): Promise<unknown> {
-      socket.write(text);
-      const line = await lines.next();
-      return JSON.parse(line.done === true ? 'null' : line.value);
-    },
-    ask(request: Record<string, unknown>): Promise<unknown> {
-      return this.raw(`${JSON.stringify({ id: ID, ...request })}\n`);
-    },
-  };
-}
-
 test('a machine starts with the registers of its image and RTMR3 at zero, extends it, and quotes what it holds', async () => {
   const { socketPath, service } = await start();
-  const guest = await dial(socketPath);
-  expect(await guest.ask({ op: 'read' })).toEqual({
-    id: ID,
-    registers: {
-      mrtd: toHex(registers.mrtd),
-      rtmr0: toHex(registers.rtmr0),
-      rtmr1: toHex(registers.rtmr1),
-      rtmr2: toHex(registers.rtmr2),
-      rtmr3: '00'.repeat(48),
-    },
-  });
+  const files = ninepFiles(socketPath);
+  for (const [name, value] of Object.entries({ ...registers, rtmr3: new Uint8Array(48) })) {
+    expect(toHex(await files.read(`${MEASUREMENTS}/${name}:sha384`, 48))).toBe(toHex(value));
+  }
   const log = expectedRequestLog('sim', sha256(utf8('network.json')));
-  for (const event of log) await guest.ask({ op: 'extend', register: 3, digest: toHex(eventDigest(event)) });
+  for (const event of log) await files.write(RTMR3, eventDigest(event));
   const reportData = new Uint8Array(64).fill(7);
-  const reply = (await guest.ask({ op: 'quote', reportData: toHex(reportData) })) as { quote: string };
-  const { evidence } = verifyQuote(fromHex(reply.quote), {
+  await files.makeFolder(REPORT);
+  await files.write(`${REPORT}/inblob`, reportData);
+  const { evidence } = verifyQuote(await files.read(`${REPORT}/outblob`, 16_384), {
     trustRoot: SIMULATED_ROOT,
     collateral: PUBLISHED_SIMULATED_COLLATERAL,
     now: new Date('2026-01-01T00:00:00Z'),
@@ -113,68 +87,13 @@ test.each<[SimulatedSetting, number, string]>([
 
 test('RTMR3 outlives a connection and not the service; the platform outlives both', async () => {
   const { at, socketPath, service } = await start();
-  const first = await dial(socketPath);
-  await first.ask({ op: 'extend', register: 3, digest: '11'.repeat(48) });
-  first.socket.destroy();
-  const second = await dial(socketPath);
-  const before = (await second.ask({ op: 'read' })) as { registers: { rtmr3: string } };
-  expect(before.registers.rtmr3).not.toBe('00'.repeat(48));
+  await ninepFiles(socketPath).write(RTMR3, new Uint8Array(48).fill(0x11));
+  expect(await ninepFiles(socketPath).read(RTMR3, 48)).not.toEqual(new Uint8Array(48));
   await running.pop()?.close();
 
   const again = await start(at);
   expect(again.service.platformId).toBe(service.platformId);
-  const third = await dial(again.socketPath);
-  const after = (await third.ask({ op: 'read' })) as { registers: { rtmr3: string } };
-  expect(after.registers.rtmr3).toBe('00'.repeat(48));
-});
-
-test.each([
-  ['not JSON', 'hello\n'],
-  ['no request', '{}\n'],
-  ['null', 'null\n'],
-  ['an unknown operation', `{"id":"${ID}","op":"reset"}\n`],
-  ['another register', `{"id":"${ID}","op":"extend","register":2,"digest":"${'00'.repeat(48)}"}\n`],
-  ['a short digest', `{"id":"${ID}","op":"extend","register":3,"digest":"00"}\n`],
-  ['upper-case hex', `{"id":"${ID}","op":"extend","register":3,"digest":"${'AA'.repeat(48)}"}\n`],
-  ['short report data', `{"id":"${ID}","op":"quote","reportData":"${'00'.repeat(63)}"}\n`],
-  ['a further field', `{"id":"${ID}","op":"read","more":1}\n`],
-  ['an id of another form', '{"id":"../../etc","op":"read"}\n'],
-  ['bytes that are no text', new Uint8Array([0xff, 0xfe, 0x00, 0x0a])],
-])('%s gets an error line and changes nothing', async (_, text) => {
-  const { socketPath } = await start();
-  const guest = await dial(socketPath);
-  expect(await guest.raw(text)).toMatchObject({ id: null, error: { code: 'REQUEST_INVALID' } });
-  const reply = (await guest.ask({ op: 'read' })) as { registers: { rtmr3: string } };
-  expect(reply.registers.rtmr3).toBe('00'.repeat(48));
-});
-
-test('an endless line gets one error line, and the next request its answer', async () => {
-  const { socketPath } = await start();
-  const guest = await dial(socketPath);
-  const refusal = guest.raw(`${'x'.repeat(300_000)}\n`);
-  expect(await refusal).toMatchObject({ id: null, error: { code: 'REQUEST_TOO_LONG' } });
-  expect(await guest.ask({ op: 'read' })).toMatchObject({ id: ID });
-});
-
-test('a guest that writes and never reads stops being read', async () => {
-  const { socketPath } = await start();
-  const guest = await dial(socketPath);
-  guest.socket.pause();
-  const line = `{"id":"${ID}","op":"quote","reportData":"${'00'.repeat(64)}"}\n`;
-  const block = line.repeat(500);
-  let accepted = 0;
-  // Each request costs an answer of some 10,000 bytes: once those are not taken, requests must not be either.
-  for (let round = 0; round < 40; round++) {
-    const flushed = await Promise.race([
-      new Promise<boolean>((resolve) => guest.socket.write(block, () => resolve(true))),
-      new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 1_000)),
-    ]);
-    if (!flushed) break;
-    accepted++;
-  }
-  expect(accepted).toBeLessThan(40);
-  const other = await dial(socketPath);
-  expect(await other.ask({ op: 'read' })).toMatchObject({ id: ID });
+  expect(await ninepFiles(again.socketPath).read(RTMR3, 48)).toEqual(new Uint8Array(48));
 });
 
 test('the state file is private, made once by whoever comes first, and never guessed at', async () => {

@@ -14,11 +14,12 @@ import { join, resolve } from 'node:path';
 import type { SimulatedSetting } from '../../lib/attestation/simulated-conditions.ts';
 import { qemuDataArguments, toolCommand } from '../../lib/framework/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { openImage, registersOf, type Shape } from './image.ts';
+import { type Image, measuredBoot, openImage, type Shape } from './image.ts';
 import { type Probe, probeAccelerator } from './probe.ts';
-import { type Accelerator, type PortForward, qemuArguments } from './qemu.ts';
+import { type Accelerator, type PortForward, type QuoteGenerationSocket, qemuArguments } from './qemu.ts';
 import { qmpCommand } from './qmp.ts';
 import { startQuotingService } from './quoting.ts';
+import type { FaultPlan } from './simulated-tsm/faults.ts';
 
 /** The guest's ports that a host forwards. */
 export const guestPorts = { tls: 443, replicator: 7600 } as const;
@@ -40,8 +41,12 @@ export interface VmOptions {
   readonly ports?: { readonly tls?: number; readonly replicator?: number };
   /** The data disk; `createMiB` makes a sparse one of that size if there is none. Default: no disk. */
   readonly dataDisk?: { readonly path: string; readonly createMiB?: number };
-  /** Found by `probeAccelerator` when absent. */
-  readonly accelerator?: Accelerator;
+  /** Found by `probeAccelerator` when absent. A production image runs on TDX only, and only a production image does. */
+  readonly accelerator?: Exclude<Accelerator, 'tdx'>;
+  /** On TDX: the host's quote generation service, if it is not where Intel's listens. */
+  readonly quoteGeneration?: QuoteGenerationSocket;
+  /** Faults that the simulated platform shows, for tests. */
+  readonly faults?: FaultPlan;
   /** Lines for the log: what was chosen, and why. */
   readonly log?: (message: string) => void;
 }
@@ -56,9 +61,9 @@ export interface Vm {
   readonly consoleLog: string;
   /** The dev flavour's root shell: a Unix socket. */
   readonly shellSocket?: string;
-  /** SHA-256 of the simulated platform's id, hex: what the network's owner allows. */
-  readonly platformId: string;
-  /** Resolves when QEMU has ended, however it did, and its quoting service is closed. */
+  /** SHA-256 of the simulated platform's id, hex: what the network's owner allows. A TD's is in its quotes. */
+  readonly platformId?: string;
+  /** Resolves when QEMU has ended, however it did, and its simulated platform is closed. */
   readonly exited: Promise<VmExit>;
   /**
    * Tells QEMU to flush the disks and quit; kills it after `graceMs` (5 s). For the guest it is a power cut, which is
@@ -76,7 +81,7 @@ export interface VmExit {
 
 /**
  * Starts a VM; resolves once QEMU runs (the guest needs its time after that).
- * @throws DstackError IMAGE_MISSING, IMAGE_INVALID, TOOL_MISSING, DISK_MISSING, VM_START with what QEMU said.
+ * @throws DstackError IMAGE_MISSING, IMAGE_INVALID, TOOL_MISSING, TDX_UNAVAILABLE, DISK_MISSING, VM_START with what QEMU said.
  */
 export async function startVm(options: VmOptions): Promise<Vm> {
   const log = options.log ?? (() => {});
@@ -85,17 +90,14 @@ export async function startVm(options: VmOptions): Promise<Vm> {
   const folder = resolve(options.stateFolder);
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const consoleLog = join(folder, 'console.log');
-  const quotingSocket = join(folder, 'quote.sock');
+  const platformSocket = join(folder, 'platform.sock');
   const qmpSocket = join(folder, 'qmp.sock');
   const dev = image.manifest.flavour === 'dev';
   const shellSocket = join(folder, 'shell.sock');
   await Promise.all([consoleLog, qmpSocket, shellSocket].map((file) => rm(file, { force: true })));
   if (options.dataDisk !== undefined) await ensureDisk(options.dataDisk, log);
 
-  const probe: Probe =
-    options.accelerator === undefined
-      ? await probeAccelerator(image)
-      : { accelerator: options.accelerator, why: 'it was asked for' };
+  const probe = await chooseAccelerator(image, options.accelerator);
   log(`${probe.accelerator}: ${probe.why}`);
   const ports = {
     tls: options.ports?.tls ?? (await freePort()),
@@ -107,28 +109,33 @@ export async function startVm(options: VmOptions): Promise<Vm> {
   ];
 
   // Before QEMU, which connects to it; and anew for each QEMU, as a reset zeroes a machine's registers.
-  const quoting = await startQuotingService({
-    socketPath: quotingSocket,
-    registers: await registersOf(image, shape),
-    platformStateFile: resolve(options.platformStateFile),
-    simulated: options.simulated,
-  });
-  const qemu = spawnQemu([
-    ...qemuDataArguments(),
-    ...qemuArguments({
+  const platform =
+    probe.accelerator === 'tdx'
+      ? undefined
+      : await startQuotingService({
+          socketPath: platformSocket,
+          ...(await measuredBoot(image, shape)),
+          ...(options.faults && { faults: options.faults }),
+          platformStateFile: resolve(options.platformStateFile),
+          simulated: options.simulated,
+        });
+  const qemu = spawnQemu(
+    probe.qemu,
+    qemuArguments({
       image,
       shape,
       accelerator: probe.accelerator,
       hostVolume: resolve(options.hostVolume),
       ...(options.dataDisk && { dataDisk: resolve(options.dataDisk.path) }),
       ports: forwards,
-      quotingSocket,
+      ...(platform && { platformSocket }),
+      ...(options.quoteGeneration && { quoteGeneration: options.quoteGeneration }),
       qmpSocket,
       consoleLog,
       ...(dev && { shellSocket }),
     }),
-  ]);
-  const exited = ended(qemu).finally(() => quoting.close());
+  );
+  const exited = ended(qemu).finally(() => platform?.close());
   await started(qemu, qmpSocket, exited);
   const kill = () => {
     qemu.kill('SIGKILL');
@@ -140,7 +147,7 @@ export async function startVm(options: VmOptions): Promise<Vm> {
     ports,
     consoleLog,
     ...(dev && { shellSocket }),
-    platformId: quoting.platformId,
+    ...(platform && { platformId: platform.platformId }),
     exited,
     kill,
     stop: async (graceMs = 5000) => {
@@ -151,8 +158,18 @@ export async function startVm(options: VmOptions): Promise<Vm> {
   };
 }
 
-function spawnQemu(args: readonly string[]): ChildProcess {
-  const tool = toolCommand('qemu-system-x86_64', args);
+/** The accelerator that was asked for, where an image can have one of its choice; else the one that works. */
+async function chooseAccelerator(image: Image, asked: VmOptions['accelerator']): Promise<Probe> {
+  return asked === undefined || image.manifest.flavour === 'production'
+    ? await probeAccelerator(image)
+    : { accelerator: asked, why: 'it was asked for', qemu: 'tool root' };
+}
+
+function spawnQemu(qemu: Probe['qemu'], args: readonly string[]): ChildProcess {
+  const tool =
+    qemu === 'tool root'
+      ? toolCommand('qemu-system-x86_64', [...qemuDataArguments(), ...args])
+      : { command: qemu, args, env: {} };
   // setpriv replaces itself by QEMU: the pid is QEMU's. It is part of util-linux, which Debian and Ubuntu always have.
   return spawn('setpriv', ['--pdeathsig', 'KILL', '--', tool.command, ...tool.args], {
     env: { ...process.env, ...tool.env },

@@ -1,15 +1,17 @@
 /** Reads little-endian fields off a byte string without ever reading past its end. */
-import { AttestationError } from './errors.ts';
+import { type AttestationCode, AttestationError } from './errors.ts';
 
 export class ByteReader {
   readonly #bytes: Uint8Array;
   readonly #what: string;
+  readonly #code: AttestationCode | undefined;
   #offset = 0;
 
-  /** `what` names the structure in messages. */
-  constructor(bytes: Uint8Array, what: string) {
+  /** `what` names the structure in messages; `code` stands in place of the QUOTE_ codes. */
+  constructor(bytes: Uint8Array, what: string, code?: AttestationCode) {
     this.#bytes = bytes;
     this.#what = what;
+    this.#code = code;
   }
 
   get offset(): number {
@@ -21,7 +23,7 @@ export class ByteReader {
     const end = this.#offset + length;
     if (end > this.#bytes.length) {
       throw new AttestationError(
-        'QUOTE_TRUNCATED',
+        this.#code ?? 'QUOTE_TRUNCATED',
         `${this.#what} ends at byte ${this.#bytes.length}, inside ${field} (bytes ${this.#offset} to ${end})`,
       );
     }
@@ -48,7 +50,7 @@ export class ByteReader {
   end(): void {
     if (this.#offset !== this.#bytes.length) {
       throw new AttestationError(
-        'QUOTE_LENGTHS',
+        this.#code ?? 'QUOTE_LENGTHS',
         `${this.#what} says ${this.#bytes.length} bytes, but its fields end at ${this.#offset}`,
       );
     }

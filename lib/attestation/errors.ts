@@ -76,7 +76,10 @@ export type AttestationCode =
   | 'TD_SERVICE_TD'
   | 'MEASUREMENT_NOT_ALLOWED'
   | 'RTMR3_MISMATCH'
-  | 'REPORT_DATA_MISMATCH';
+  | 'REPORT_DATA_MISMATCH'
+  // the firmware's event log
+  | 'FIRMWARE_LOG_FORMAT'
+  | 'CCEL_FORMAT';
 
 /** Evidence refused, or a verifier that may not be used as asked. */
 export class AttestationError extends DstackError {

@@ -8,7 +8,8 @@
 
 import { lengthPrefixed, sha256, sha384, uint64, utf8 } from '../protocol/encoding.ts';
 import { DstackError } from '../protocol/errors.ts';
-import { extendRegister, requireRegisterLength, zeroRegister } from './rtmr.ts';
+import { type FirmwareEvent, firmwareEvent, replayFirmwareLog } from './firmware-log.ts';
+import { requireRegisterLength } from './rtmr.ts';
 
 /** The four registers that say which image runs in which VM shape; 48 bytes each. */
 export interface ImageRegisters {
@@ -43,16 +44,28 @@ export interface SimulatedBoot {
  * @throws DstackError SHAPE_INVALID when the shape is not of positive whole numbers.
  */
 export function simulatedRegisters(boot: SimulatedBoot): ImageRegisters {
-  return {
-    mrtd: sha384(boot.firmware),
-    rtmr0: extendRegister(zeroRegister(), shapeDigest(boot.shape)),
-    rtmr1: extendRegister(zeroRegister(), sha384(boot.kernel)),
-    rtmr2: extendRegister(
-      extendRegister(zeroRegister(), sha384(boot.initramfs)),
-      sha384(utf8(boot.commandLine)),
-    ),
-  };
+  return simulatedMeasurement(boot).registers;
 }
+
+/** The registers, and what a firmware that does so has logged: the event types are those that TDVF and Linux use. */
+export function simulatedMeasurement(boot: SimulatedBoot): {
+  readonly registers: ImageRegisters;
+  readonly events: readonly FirmwareEvent[];
+} {
+  const { cpus, memoryMiB } = boot.shape;
+  const shape = `${cpus} CPUs, ${memoryMiB} MiB`;
+  const events = [
+    firmwareEvent('rtmr0', EV_PLATFORM_CONFIG_FLAGS, shapeDigest(boot.shape), shape),
+    firmwareEvent('rtmr1', EV_EFI_BOOT_SERVICES_APPLICATION, sha384(boot.kernel), 'kernel'),
+    firmwareEvent('rtmr2', EV_EVENT_TAG, sha384(boot.initramfs), 'initramfs'),
+    firmwareEvent('rtmr2', EV_EVENT_TAG, sha384(utf8(boot.commandLine)), boot.commandLine),
+  ];
+  return { registers: { mrtd: sha384(boot.firmware), ...replayFirmwareLog(events) }, events };
+}
+
+const EV_EVENT_TAG = 0x6;
+const EV_PLATFORM_CONFIG_FLAGS = 0xa;
+const EV_EFI_BOOT_SERVICES_APPLICATION = 0x8000_0003;
 
 /**
  * The measurement that the contract allows: SHA-256(MRTD ‖ RTMR0 ‖ RTMR1 ‖ RTMR2), 32 bytes. All four have one fixed

@@ -67,7 +67,7 @@ export type QuoteReply = Static<typeof QuoteReply>;
 
 /** attestor.sock: GET /v1/status */
 export const AttestorStatusReply = Strict({
-  device: Type.Literal('simulated'),
+  device: Type.Union([Type.Literal('tdx'), Type.Literal('simulated')]),
   flavour: FlavourSchema,
   config: HexOf(32),
   joined: Type.Boolean(),

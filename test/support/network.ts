@@ -261,9 +261,8 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
   const port = await freePort();
   const output: string[] = [];
   const children: ChildProcess[] = [];
-  const daemon = (name: string, args: string[]): ChildProcess => {
-    const main = join(root, 'guest', name, 'main.ts');
-    const child = spawn(node24, [...(setting.execArgv ?? []), main, '--root', directory, ...args], {
+  const start = (main: string, args: string[]): ChildProcess => {
+    const child = spawn(node24, [...(setting.execArgv ?? []), join(root, main), ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     children.push(child);
@@ -271,7 +270,9 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
       stream.on('data', (chunk) => output.push(String(chunk)));
     return child;
   };
-  const attestor = daemon('attestor', ['--quote-socket', quoteSocket]);
+  const daemon = (name: string, args: string[]) =>
+    start(`guest/${name}/main.ts`, ['--root', directory, ...args]);
+  const attestor = start('test/support/attestor-process.ts', [directory, quoteSocket]);
   await eventually(
     async () => output.join('').includes('attesting') || attestor.exitCode !== null,
     'the attestor to start',

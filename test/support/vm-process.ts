@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { appendFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { openImage, registersOf } from '../../host/vm/image.ts';
+import { measuredBoot, openImage } from '../../host/vm/image.ts';
 import { startQuotingService } from '../../host/vm/quoting.ts';
 import type { Vm, VmExit, VmOptions } from '../../host/vm/vm.ts';
 import type { ImageManifest } from '../../lib/protocol/image.ts';
@@ -61,7 +61,7 @@ export async function startDaemonVm(options: VmOptions): Promise<Vm> {
   const socketPath = join(folder, 'quote.sock');
   const quoting = await startQuotingService({
     socketPath,
-    registers: await registersOf(image, options.shape ?? image.manifest.defaultShape),
+    ...(await measuredBoot(image, options.shape ?? image.manifest.defaultShape)),
     platformStateFile: options.platformStateFile,
     simulated: options.simulated,
   });
@@ -70,22 +70,23 @@ export async function startDaemonVm(options: VmOptions): Promise<Vm> {
     replicator: options.ports?.replicator ?? (await freePort()),
   };
 
-  const daemon = (name: string, args: readonly string[]): ChildProcess => {
-    const child = spawn(node24, [join(root, 'guest', name, 'main.ts'), '--root', guest, ...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+  const start = (main: string, args: readonly string[]): ChildProcess => {
+    const child = spawn(node24, [join(root, main), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (chunk: Buffer) => appendFileSync(consoleLog, chunk));
     }
     return child;
   };
   const gone = (child: ChildProcess) => child.exitCode !== null || child.signalCode !== null;
-  const attestor = daemon('attestor', ['--quote-socket', socketPath]);
+  const attestor = start('test/support/attestor-process.ts', [guest, socketPath]);
   await eventually(
     async () => readFileSync(consoleLog, 'utf8').includes('attesting') || gone(attestor),
     'the attestor to start',
   );
-  const replicator = daemon('replicator', ['--listen', `127.0.0.1:${ports.replicator}`]);
+  const replicator = start('guest/replicator/main.ts', [
+    ...['--root', guest],
+    ...['--listen', `127.0.0.1:${ports.replicator}`],
+  ]);
   const children = [attestor, replicator];
 
   // As in the image, the end of either is the end of the machine.
