@@ -13,10 +13,10 @@ export default defineConfig({
         },
       },
       {
-        // Two machines that share two cores: nothing else runs beside them.
+        // Machines that share two cores: nothing else runs beside them.
         test: {
           name: 'vm',
-          include: ['test/vm/{network,root-image,flavours}.vm.test.ts'],
+          include: ['test/vm/{network,platform,root-image,flavours}.vm.test.ts'],
           testTimeout: 300_000,
           fileParallelism: false,
         },

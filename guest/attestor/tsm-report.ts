@@ -17,6 +17,8 @@ const ENTRY = `${REPORTS}/dstack-attestor`;
 const PROVIDER = 'tdx_guest';
 const REPORT_DATA_BYTES = 64;
 const TEXT_BYTES = 4096;
+/** However slow the machine: a moment's trouble is not to be the end of it. */
+const LEAST_TRIES = 5;
 const FIRST_PAUSE_MS = 20;
 const LONGEST_PAUSE_MS = 1_000;
 
@@ -44,7 +46,7 @@ const transient: readonly string[] = ['TSM_BUSY', 'TSM_INTERRUPTED', 'TSM_CONFLI
 /**
  * A function that takes a quote over 64 bytes of report data.
  *
- * @param within milliseconds in which a quote that is not to be had at the moment is tried again
+ * @param within milliseconds in which a quote that is not to be had at the moment is tried again, five times at least
  * @throws of the function: TSM_ codes as above; TSM_PROVIDER when reports are another platform's; TSM_CONFLICT when others
  *   write into the entry; QUOTE_ codes and TSM_REPORT when what comes out is no quote of this report data; PLATFORM_SILENT.
  */
@@ -69,14 +71,16 @@ async function quoteWithin(
     throw new DstackError('TSM_REFUSED', `report data has 64 bytes, not ${reportData.length}`);
   }
   const deadline = performance.now() + within;
-  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+  let pause = FIRST_PAUSE_MS;
+  for (let tries = 1; ; tries++) {
     try {
       return await quoteOnce(files, reportData);
     } catch (error) {
       const again = transient.some((code) => hasCode(error, code));
-      if (!again || performance.now() + pause > deadline) throw error;
+      if (!again || (tries >= LEAST_TRIES && performance.now() + pause > deadline)) throw error;
     }
     await sleep(pause);
+    pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
   }
 }
 

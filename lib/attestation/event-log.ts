@@ -8,7 +8,7 @@
  * A quote that asks for the secret must show the list without `joined`. Since a register can only be extended, nothing
  * that runs after `joined` can ever obtain such a quote.
  */
-import { lengthPrefixed, sha384, utf8 } from '../protocol/encoding.ts';
+import { bytesEqual, lengthPrefixed, sha384, utf8 } from '../protocol/encoding.ts';
 import type { Flavour } from '../protocol/network-config.ts';
 import { extendRegister, zeroRegister } from './rtmr.ts';
 
@@ -40,3 +40,14 @@ export function expectedJoinedLog(flavour: Flavour, config: Uint8Array): Registe
 
 /** The event that ends a node's right to ask for the secret. */
 export const JOINED_EVENT: RegisterEvent = { name: 'joined', bytes: new Uint8Array(0) };
+
+/**
+ * What a refusal says of an RTMR3 that is not the replay of the one log a verifier accepts. Any other log is refused, whatever is
+ * unknown, repeated, missing, in another order or after its end; a few are worth naming.
+ */
+export function describeMismatch(actual: Uint8Array, expected: Uint8Array): string {
+  const joined = extendRegister(expected, eventDigest(JOINED_EVENT));
+  if (bytesEqual(actual, joined)) return 'the quote was taken after its node had joined';
+  if (bytesEqual(actual, zeroRegister())) return 'nothing was extended: no attestor had started';
+  return 'another flavour or config, or an event that is unknown, repeated, missing or too late';
+}

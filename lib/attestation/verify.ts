@@ -9,6 +9,7 @@ import { bytesEqual, toHex } from '../protocol/encoding.ts';
 import { CLOCK_SKEW_MS } from './chains.ts';
 import type { Collateral } from './collateral.ts';
 import { AttestationError } from './errors.ts';
+import { describeMismatch } from './event-log.ts';
 import { applyIntelRules, type Finding, verifySignatures } from './intel-rules.ts';
 import type { VerifierMemory } from './memory.ts';
 import { applyPolicy, type Policy } from './policy.ts';
@@ -164,7 +165,11 @@ function requireMeasurement(measurement: Uint8Array, expected: Expectations['mea
 
 function requireRtmr3(actual: Uint8Array, expected: Uint8Array): void {
   if (!bytesEqual(actual, expected)) {
-    throw new AttestationError('RTMR3_MISMATCH', `RTMR3 is ${toHex(actual)}, expected ${toHex(expected)}`);
+    const why = describeMismatch(actual, expected);
+    throw new AttestationError(
+      'RTMR3_MISMATCH',
+      `RTMR3 is ${toHex(actual)}, expected ${toHex(expected)}: ${why}`,
+    );
   }
 }
 

@@ -229,6 +229,3 @@ export const faultCases: readonly FaultCase[] = [
     code: 'PLATFORM_SILENT',
   },
 ];
-
-/** Milliseconds: short enough for a test, long enough for a guest whose every instruction is translated. */
-export const testLimits = { callWithin: 2_500, quoteWithin: 600 };

@@ -1,0 +1,56 @@
+/**
+ * Runs in a VM as its first process, in systemd's place: the attestor's device on the files that the image's own initramfs has mounted.
+ * Reads acts from standard input, one a line, and answers each with a line of JSON.
+ */
+import { mkdirSync, openSync, readFileSync, rmdirSync, writeSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { attestationDevice } from '../../guest/attestor/device.ts';
+import { errnoOf, kernelFiles, platformRoot } from '../../guest/attestor/platform-files.ts';
+import { type Act, perform } from '../support/platform-act.ts';
+
+const root = platformRoot('sim');
+const entry = `${root}/sys/kernel/config/tsm/report/abi`;
+const registers = `${root}/sys/devices/virtual/misc/tdx_guest/measurements`;
+const write = (path: string, length: number): number =>
+  writeSync(openSync(path, 'r+'), new Uint8Array(length));
+const writeOnly = (path: string, length: number): number =>
+  writeSync(openSync(path, 'w'), new Uint8Array(length));
+
+/** What Linux's own system calls say, in the order in which they change something. */
+const calls: Record<string, () => unknown> = {
+  'mkdir of an entry': () => mkdirSync(entry),
+  'mkdir of it again': () => mkdirSync(entry),
+  'mkdir beside the registers': () => mkdirSync(`${registers}/x`),
+  'outblob before inblob': () => readFileSync(`${entry}/outblob`),
+  'inblob of 65 bytes': () => writeOnly(`${entry}/inblob`, 65),
+  'inblob opened for reading': () => readFileSync(`${entry}/inblob`),
+  'outblob opened for writing': () => writeOnly(`${entry}/outblob`, 1),
+  generation: () => readFileSync(`${entry}/generation`, 'utf8'),
+  provider: () => readFileSync(`${entry}/provider`, 'utf8'),
+  'a register, 47 bytes': () => write(`${registers}/rtmr3:sha384`, 47),
+  'MRTD opened for writing': () => write(`${registers}/mrtd:sha384`, 48),
+  'a register that is none': () => readFileSync(`${registers}/rtmr4:sha384`),
+  'rmdir of the entry': () => rmdirSync(entry),
+  'rmdir of it again': () => rmdirSync(entry),
+};
+
+function abi(): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(calls).map(([name, call]) => {
+      try {
+        return [name, call() ?? 'done'];
+      } catch (error) {
+        return [name, errnoOf(error) ?? String(error)];
+      }
+    }),
+  );
+}
+
+console.log('"ready"');
+for await (const line of createInterface({ input: process.stdin })) {
+  const began = performance.now();
+  const { act, callWithin } = JSON.parse(line) as { act: Act | 'abi'; callWithin: number };
+  const device = attestationDevice('sim', kernelFiles(root), { callWithin, quoteWithin: 0 });
+  const result = act === 'abi' ? abi() : await perform(device, act);
+  console.log(JSON.stringify({ result, ms: Math.round(performance.now() - began) }));
+}
