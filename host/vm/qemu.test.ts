@@ -99,6 +99,7 @@ describe("QEMU's command line", () => {
         {
           'qom-type': 'tdx-guest',
           id: 'tdx0',
+          'sept-ve-disable': true,
           'quote-generation-socket': { type: 'vsock', cid: '2', port: '4050' },
         },
       ]);

@@ -78,8 +78,13 @@ const q35 = 'q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off';
 function machine({ accelerator, quoteGeneration = defaultQuoteGeneration }: QemuOptions): string[] {
   switch (accelerator) {
     case 'tdx': {
-      // Debugging is off, and has to be: a verifier refuses a TD that the host can look into.
-      const td = { 'qom-type': 'tdx-guest', id: 'tdx0', 'quote-generation-socket': quoteGeneration };
+      // A verifier refuses a TD without the one (TD_SEPT_VE), as Linux does; and one with debugging, which is off.
+      const td = {
+        'qom-type': 'tdx-guest',
+        id: 'tdx0',
+        'sept-ve-disable': true,
+        'quote-generation-socket': quoteGeneration,
+      };
       return [
         ...['-object', JSON.stringify(td)],
         ...['-machine', `${q35},kernel-irqchip=split,confidential-guest-support=tdx0`],
