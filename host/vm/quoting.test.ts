@@ -72,10 +72,10 @@ test.each<[SimulatedSetting, number, string]>([
   [{ condition: 'debug' }, 4, 'TD_DEBUG'],
 ])('a platform of the setting %j quotes in version %d: %s', async (simulated, version, expected) => {
   const { socketPath } = await start(undefined, simulated);
-  const guest = await dial(socketPath);
-  const reportData = new Uint8Array(64).fill(7);
-  const reply = (await guest.ask({ op: 'quote', reportData: toHex(reportData) })) as { quote: string };
-  const bytes = fromHex(reply.quote);
+  const files = ninepFiles(socketPath);
+  await files.makeFolder(REPORT);
+  await files.write(`${REPORT}/inblob`, new Uint8Array(64).fill(7));
+  const bytes = await files.read(`${REPORT}/outblob`, 16_384);
   expect(bytes[0]).toBe(version);
   const inputs = {
     trustRoot: SIMULATED_ROOT,
