@@ -9,6 +9,7 @@
 import { utf8 } from '../protocol/encoding.ts';
 import { ByteReader } from './byte-reader.ts';
 import { AttestationError } from './errors.ts';
+import { uint16, uint32 } from './little-endian.ts';
 import { extendRegister, REGISTER_BYTES, zeroRegister } from './rtmr.ts';
 
 /** The largest log area accepted; TDVF's is 64 KiB, Google's 256. */
@@ -193,16 +194,4 @@ function formatError(why: string): AttestationError {
 
 function sum(bytes: Uint8Array): number {
   return bytes.reduce((total, byte) => (total + byte) % 256, 0);
-}
-
-function uint16(value: number): Uint8Array {
-  const bytes = Buffer.alloc(2);
-  bytes.writeUInt16LE(value);
-  return bytes;
-}
-
-function uint32(value: number): Uint8Array {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value);
-  return bytes;
 }

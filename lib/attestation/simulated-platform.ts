@@ -7,6 +7,7 @@
 
 import { sha256, utf8 } from '../protocol/encoding.ts';
 import { DstackError } from '../protocol/errors.ts';
+import { uint16, uint32 } from './little-endian.ts';
 import { encodePem } from './pem.ts';
 import { REGISTER_BYTES } from './rtmr.ts';
 import { platformId, type SgxExtension } from './sgx-extension.ts';
@@ -209,18 +210,6 @@ function tdReportBody15(request: SimulatedQuoteRequest): Uint8Array[] {
 
 function certificationData(type: number, data: Uint8Array): Uint8Array {
   return Buffer.concat([uint16(type), uint32(data.length), data]);
-}
-
-function uint16(value: number): Uint8Array {
-  const bytes = Buffer.alloc(2);
-  bytes.writeUInt16LE(value);
-  return bytes;
-}
-
-function uint32(value: number): Uint8Array {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value);
-  return bytes;
 }
 
 function requireLength(name: string, value: Uint8Array, length: number): void {

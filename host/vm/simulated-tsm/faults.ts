@@ -1,6 +1,5 @@
 /** Faults that the files can be told to show, so that a guest's answer to each can be tested. None by default. */
-import { Silence } from './server.ts';
-import { Errno, type ErrnoName } from './tree.ts';
+import { Errno, type ErrnoName, Silence } from './tree.ts';
 
 /** Where a fault strikes: a system call on one of the files. */
 export type FaultPoint =

@@ -23,7 +23,7 @@ import {
   R_ERROR,
   T,
 } from './messages.ts';
-import { Errno, type Folder, type OpenFile, type TreeNode } from './tree.ts';
+import { Errno, type Folder, type OpenFile, Silence, type TreeNode } from './tree.ts';
 
 const MAX_FIDS = 256;
 const S_IFDIR = 0o040000;
@@ -39,9 +39,6 @@ interface Fid {
   /** Readdir gives what the folder held when it was read from the start. */
   listing?: readonly string[];
 }
-
-/** Thrown by a tree to have no answer at all: a host that went silent. */
-export class Silence extends Error {}
 
 /** Serves `root` on `stream` until the stream ends. Requests are answered one after the other. */
 export async function serveTree(root: Folder, stream: Duplex): Promise<void> {

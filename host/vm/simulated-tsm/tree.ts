@@ -18,6 +18,9 @@ export class Errno extends Error {
   }
 }
 
+/** Thrown in place of an answer: there is none, ever, as from a host that went silent. */
+export class Silence extends Error {}
+
 export type TreeNode = Folder | File;
 
 export interface Folder {
