@@ -68,7 +68,18 @@ afterEach(() => {
 
 type Write = (writer: FrameWriter) => FrameWriter;
 
-async function dial() {
+interface Client {
+  readonly socket: Socket;
+  /** Resolves when the stream has ended. */
+  readonly ended: Promise<void>;
+  next(): Promise<Frame>;
+  /** The reply's fields, or the errno as a number. */
+  call(type: number, write: Write): Promise<FrameReader | number>;
+  attach(): Promise<Client>;
+  walk(fid: number, ...names: string[]): Promise<FrameReader | number>;
+}
+
+async function dial(): Promise<Client> {
   const socket = connect(path);
   clients.push(socket);
   socket.on('error', () => {});
@@ -81,10 +92,10 @@ async function dial() {
     frames.push(...splitter.push(chunk));
     wake();
   });
-  const client = {
+  const client: Client = {
     socket,
     ended,
-    async next(): Promise<Frame> {
+    async next() {
       while (frames.length === 0) {
         if (socket.destroyed) throw new Error('the stream has ended');
         await new Promise<void>((resolve) => {
@@ -93,8 +104,7 @@ async function dial() {
       }
       return frames.shift()!;
     },
-    /** The reply's fields, or the errno as a number. */
-    async call(type: number, write: Write): Promise<FrameReader | number> {
+    async call(type, write) {
       socket.write(write(new FrameWriter()).frame(type, 7));
       const reply = await client.next();
       expect(reply.tag).toBe(7);
@@ -103,12 +113,12 @@ async function dial() {
       expect(reply.type).toBe(type + 1);
       return body;
     },
-    async attach(): Promise<typeof client> {
+    async attach() {
       await client.call(T.version, (w) => w.uint32(8192).string('9P2000.L'));
       await client.call(T.attach, (w) => w.uint32(0).uint32(NO_FID).string('').string('').uint32(0));
       return client;
     },
-    walk: (fid: number, ...names: string[]) =>
+    walk: (fid, ...names) =>
       client.call(T.walk, (w) => {
         w.uint32(0).uint32(fid).uint16(names.length);
         for (const name of names) w.string(name);
