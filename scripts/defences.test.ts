@@ -1,13 +1,16 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { mutations } from './defences/mutations.ts';
+import { points } from './defences/points.ts';
 
 const read = (file: string): string => readFileSync(join(import.meta.dirname, '..', file), 'utf8');
 
-test('each of the thirteen points has a defence in the table, and a test of its number', () => {
-  const points = new Set(mutations.map(({ point }) => point));
-  expect([...points].sort((a, b) => a - b)).toEqual(Array.from({ length: 13 }, (_, index) => index + 1));
+test('each of the thirteen points has a test, and a defence in the table', () => {
+  const thirteen = Array.from({ length: 13 }, (_, index) => index + 1);
+  expect(points.map(({ number }) => number)).toEqual(thirteen);
+  for (const { processes } of points) expect(processes.length).toBeGreaterThan(0);
+  expect([...new Set(mutations.map(({ point }) => point))]).toEqual(thirteen);
 });
 
 test.each(mutations.map((mutation) => [mutation.point, mutation.removes, mutation] as const))(
@@ -17,3 +20,14 @@ test.each(mutations.map((mutation) => [mutation.point, mutation.removes, mutatio
     expect(read(file).length).toBeGreaterThan(0);
   },
 );
+
+// What was seen of an older table says nothing of this one.
+test('docs/defences.md holds every removal of the table, and no other', () => {
+  const page = join(import.meta.dirname, '../docs/defences.md');
+  expect(existsSync(page), 'run `npm run defences`').toBe(true);
+  const [, removals = ''] = read('docs/defences.md').split('## The removals');
+  const rows = [...removals.matchAll(/^\| (\d+) \| (.*?) \| `/gm)].map(
+    ([, point, removes]) => `${point} ${removes}`,
+  );
+  expect(rows).toEqual(mutations.map(({ point, removes }) => `${point} ${removes}`));
+});

@@ -56,6 +56,8 @@ export interface Lies {
   report?: (report: RegisterReport) => RegisterReport;
   /** Replaces the finished quote; the message names the new one's hash. */
   quote?: (quote: Uint8Array) => Uint8Array;
+  /** Names this as the quote's hash, hex. */
+  quoteHash?: string;
   /** Signs for another network. */
   domain?: { chainId: number; contract: string };
 }
@@ -109,7 +111,7 @@ export async function forgeRequest(network: Forgeable, lies: Lies = {}): Promise
     blockNumber: block.number,
     blockHash: toHex(report.blockHash),
     quote: toHex(quote),
-    quoteHash: toHex(quoteHash(parseQuote(quote))),
+    quoteHash: lies.quoteHash ?? toHex(quoteHash(parseQuote(quote))),
     signature: { r: to0x(new Uint8Array(32)), vs: to0x(new Uint8Array(32)) },
     collateral: PUBLISHED_SIMULATED_COLLATERAL,
   };

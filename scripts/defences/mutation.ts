@@ -1,0 +1,34 @@
+/**
+ * One defence, as the text that holds it: what is removed or weakened, and the test that must then fail. The text must
+ * occur exactly once in its file, or the runner refuses.
+ */
+
+export interface Edit {
+  /** From the repository's root. */
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+}
+
+/** A point under "Trust" in docs/threat-model.md, 1 to 13; or one of the replicator's cases in test/trust/README.md. */
+export type Point = number | 'replicator';
+
+export interface Mutation {
+  readonly point: Point;
+  /** What is no longer done, in a few words. */
+  readonly removes: string;
+  readonly edits: readonly Edit[];
+  readonly test: {
+    readonly file: string;
+    /** A regular expression over test names. */
+    readonly name: string;
+  };
+}
+
+/** A mutation of one edit: `[file, find, replace]`, seen by `[test file, pattern of its name]`. */
+export const one = (
+  point: Point,
+  removes: string,
+  [file, find, replace]: readonly [string, string, string],
+  [testFile, name]: readonly [string, string],
+): Mutation => ({ point, removes, edits: [{ file, find, replace }], test: { file: testFile, name } });

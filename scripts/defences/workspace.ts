@@ -1,0 +1,115 @@
+/**
+ * A copy of this tree in which a defence can be taken out and a test run. A copy is needed because daemons run from their
+ * sources; what the copy gets is what git knows or would add.
+ */
+import { execFile, spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Edit, Mutation } from './mutation.ts';
+
+const execute = promisify(execFile);
+
+/** A test that ran, by its full name; `said` is the first line of its failure. */
+export interface Ran {
+  readonly title: string;
+  readonly passed: boolean;
+  readonly said: string;
+}
+
+/** One vitest run takes seconds; a hung one must not hold up the rest. */
+const TEST_LIMIT_MS = 240_000;
+/** What `contracts/build.ts` writes. */
+const GENERATED = ['contracts/bindings.ts', 'lib/protocol/network-contract.ts'];
+
+/** Every file that git knows or would add, relative to `root`. */
+export function sourceFiles(root: string): string[] {
+  const listed = spawnSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], { cwd: root });
+  return listed.stdout
+    .toString()
+    .split('\0')
+    .filter((file) => file !== '' && file !== 'node_modules');
+}
+
+export class Workspace {
+  readonly #root: string;
+  readonly #copy: string;
+
+  constructor(root: string, copy: string) {
+    this.#root = root;
+    this.#copy = copy;
+    for (const file of sourceFiles(root)) {
+      mkdirSync(dirname(join(copy, file)), { recursive: true });
+      cpSync(join(root, file), join(copy, file), { verbatimSymlinks: true });
+    }
+    symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  }
+
+  /**
+   * Runs `action` without the defence; puts everything back.
+   * @throws Error when the text to remove is not there once, or the contract no longer compiles
+   */
+  async without<T>({ edits }: Mutation, action: () => Promise<T>): Promise<T> {
+    const touched = new Set(edits.map(({ file }) => file));
+    const compiled = [...touched].some((file) => file.endsWith('.sol'));
+    try {
+      for (const edit of edits) this.#apply(edit);
+      if (compiled) await execute(process.execPath, ['contracts/build.ts'], { cwd: this.#copy });
+      return await action();
+    } finally {
+      for (const file of [...touched, ...(compiled ? GENERATED : [])]) {
+        cpSync(join(this.#root, file), join(this.#copy, file));
+      }
+    }
+  }
+
+  /** Runs the tests of a file, or those that a pattern names. Empty when the file did not load. */
+  async test(file: string, pattern?: string): Promise<Ran[]> {
+    const report = join(this.#copy, 'report.json');
+    rmSync(report, { force: true });
+    const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--project=processes', file];
+    const options = [
+      ...(pattern === undefined ? [] : ['-t', pattern]),
+      '--reporter=json',
+      `--outputFile.json=${report}`,
+    ];
+    // A refusal is what is hoped for: its exit code says nothing more than the report.
+    await execute(process.execPath, [...vitest, ...options], {
+      cwd: this.#copy,
+      maxBuffer: 64 * 1024 * 1024,
+      timeout: TEST_LIMIT_MS,
+    }).catch(() => {});
+    const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as {
+      testResults: {
+        assertionResults: { status: string; fullName: string; failureMessages: string[] }[];
+      }[];
+    };
+    return testResults
+      .flatMap(({ assertionResults }) => assertionResults)
+      .filter(({ status }) => status === 'passed' || status === 'failed')
+      .map(({ status, fullName, failureMessages }) => ({
+        title: fullName,
+        passed: status === 'passed',
+        said: firstLine(failureMessages[0] ?? ''),
+      }));
+  }
+
+  #apply({ file, find, replace }: Edit): void {
+    const path = join(this.#copy, file);
+    const parts = readFileSync(path, 'utf8').split(find);
+    if (parts.length !== 2) {
+      throw new Error(
+        `${file} holds ${JSON.stringify(find)} ${parts.length - 1} times, not once: update the table`,
+      );
+    }
+    writeFileSync(path, parts.join(replace));
+  }
+}
+
+/** What a failed assertion says, without colours and stack. */
+function firstLine(message: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what colours are made of
+  const plain = message.replace(/\u001b\[[0-9;]*m/g, '');
+  const line = plain.split('\n').find((each) => each.trim() !== '') ?? '';
+  return line.length > 200 ? `${line.slice(0, 200)}…` : line;
+}
