@@ -110,3 +110,25 @@ test('time is the chain’s, moves with a monotonic clock, and ends an hour afte
   await chain.head();
   expect(chain.now()).toBeGreaterThanOrEqual(timestamp);
 });
+
+// The host can silence an honest endpoint: then the liar is half of those who answer, and no median outvotes it.
+test.each([
+  ['an hour ago', -3600],
+  ['in an hour', 3600],
+  ['before the image was built', -1_000_000_000],
+])('one endpoint whose newest block is of %s, another silent: the clock stays', async (_, off) => {
+  let asked = 0;
+  proxies[0]!.lie = () => undefined;
+  proxies[1]!.lie = (method, reply) => {
+    // About the newest block it lies, about the one that is then asked for by number it does not.
+    if (method !== 'eth_getBlockByNumber' || asked++ % 2 === 1) return reply;
+    const header = reply.result as { timestamp: string };
+    return {
+      result: { ...header, timestamp: `0x${Math.max(0, Number(header.timestamp) + off).toString(16)}` },
+    };
+  };
+  const chain = client(0, () => 0);
+  const { timestamp } = await chain.head();
+  expect(asked).toBe(2);
+  expect(chain.now()).toBe(timestamp);
+});

@@ -143,7 +143,10 @@ export function chainClient(options: ChainClientOptions): ChainClient {
       const reached = numbers[quorum - 1]!;
       const depth = 'depth' in confirmation ? confirmation.depth : 0;
       const head = await block(Math.max(0, reached - depth));
-      clock.accept(head.number, median(newest.map((header) => Number(header.timestamp))));
+      // Likewise for time, and never behind the block that a quorum agreed on: of the few that the host lets through,
+      // half may be liars, and a median theirs.
+      const times = newest.map((header) => Number(header.timestamp)).sort((a, b) => b - a);
+      clock.accept(head.number, Math.max(head.timestamp, times[quorum - 1]!));
       return head;
     },
     async call(to, data, at) {
@@ -155,7 +158,7 @@ export function chainClient(options: ChainClientOptions): ChainClient {
 }
 
 /**
- * Time by the chain: the median timestamp of the newest headers plus what a monotonic clock says has passed since.
+ * Time by the chain: the timestamp that a quorum has reached plus what a monotonic clock says has passed since.
  * The host sets the machine's clock, so that one is never asked.
  */
 class ChainClock {
@@ -186,9 +189,4 @@ class ChainClock {
     }
     return Math.max(this.#builtAt, Math.floor(last.seconds + passed));
   }
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) / 2)]!;
 }
