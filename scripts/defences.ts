@@ -97,7 +97,7 @@ function controlOf(file: string, workspace: Workspace): Promise<Ran[]> {
 function judge({ test: { file, name } }: Mutation, control: readonly Ran[], ran: readonly Ran[]): Result {
   const failed = ran.find(({ passed }) => !passed);
   if (failed !== undefined) {
-    return /^(AssertionError: |Error: expected |Error: waited \d+ ms in vain)/.test(failed.said)
+    return /^(AssertionError: |Error: expected |Error: promise resolved |Error: waited \d+ ms in vain)/.test(failed.said)
       ? { verdict: 'seen', test: failed.title, said: failed.said }
       : nothing(`no assertion failed, but: ${failed.said}`);
   }

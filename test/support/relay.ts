@@ -1,11 +1,10 @@
 /** A relay as a process of its own, so that it can be killed, and seen to die. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { to0x } from '../../lib/protocol/encoding.ts';
+import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
 import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
-import type { Chain, TestGuest, TestNetwork } from './guest.ts';
 import { eventually, freePort, node24 } from './network.ts';
 
 export interface RelayProcess {
@@ -17,18 +16,19 @@ export interface RelayProcess {
   kill(): Promise<void>;
 }
 
-/** Starts a relay with a funded gas key; resolves once it serves. */
+/** Starts a relay with a funded gas key, the one in its state directory if there is one; resolves once it serves. */
 export async function startRelay(options: {
-  chain: Chain;
+  /** Where its gas key gets its balance: an anvil. */
+  chain: { rpc(method: string, ...params: unknown[]): Promise<unknown> };
   rpcUrl: string;
-  network: TestNetwork;
-  guest: TestGuest;
+  network: { domain: { chainId: number }; address: string };
+  guest: { url: string };
   stateDir: string;
   peers?: readonly string[];
 }): Promise<RelayProcess> {
-  const key = newPrivateKey();
   mkdirSync(options.stateDir, { recursive: true });
   const keyFile = join(options.stateDir, 'gas.key');
+  const key = existsSync(keyFile) ? fromHex(readFileSync(keyFile, 'utf8'), 32) : newPrivateKey();
   writeFileSync(keyFile, to0x(key), { mode: 0o600 });
   await options.chain.rpc('anvil_setBalance', addressOf(key), '0x8ac7230489e80000');
   const [gossip, admin] = [await freePort(), await freePort()];
