@@ -1,5 +1,5 @@
 /**
- * `npm run defences`: removes the defences behind the thirteen points one by one, each in a copy of this tree, and sees the
+ * `npm run defences`: removes the defences behind the thirteen points, and the replicator’s, one by one, each in a copy of this tree, and sees the
  * test that guards it fail. Exits 1 if a removal goes unnoticed.
  *
  *   npm run defences [-- --point N] [--jobs N] [--fresh]
@@ -21,6 +21,11 @@ import { type Ran, Workspace } from './defences/workspace.ts';
 const root = join(import.meta.dirname, '..');
 const page = join(root, 'docs/defences.md');
 
+/** What a failed assertion says, and a wait in vain; but not one for a daemon to come up. */
+const ASSERTION =
+  /^(AssertionError: |Error: expected |Error: promise resolved |Error: waited \d+ ms in vain for )/;
+const SET_UP = / to (start|serve|listen|ask)$/;
+
 const { values } = parseArgs({
   options: {
     point: { type: 'string' },
@@ -28,10 +33,9 @@ const { values } = parseArgs({
     fresh: { type: 'boolean', default: false },
   },
 });
-const chosen = mutations.filter(({ point }) => values.point === undefined || point === Number(values.point));
+const chosen = mutations.filter(({ point }) => values.point === undefined || String(point) === values.point);
 const results = new Results(root);
 const scratch = mkdtempSync(join(tmpdir(), 'dstack-defences-'));
-const controls = new Map<string, Promise<Ran[]>>();
 const started = performance.now();
 try {
   const known = values.fresh ? [] : chosen.filter((mutation) => results.find(mutation) !== undefined);
@@ -74,30 +78,21 @@ async function runAll(list: readonly Mutation[], jobs: number): Promise<number> 
 async function runOne(mutation: Mutation, workspace: Workspace): Promise<Result> {
   try {
     const { file, name } = mutation.test;
-    const control = (await controlOf(file, workspace)).filter(({ title }) => new RegExp(name).test(title));
+    const control = results.findControl(mutation) ?? (await workspace.test(file, name));
     const broken = control.find(({ passed }) => !passed);
     if (broken !== undefined) return nothing(`it fails with the defence in place too: ${broken.said}`);
+    results.keepControl(mutation, control);
     return judge(mutation, control, await workspace.without(mutation, () => workspace.test(file, name)));
   } catch (error) {
     return nothing((error as Error).message.slice(0, 500));
   }
 }
 
-/** How the tests of a file do with every defence in place: once for all removals that they guard. */
-function controlOf(file: string, workspace: Workspace): Promise<Ran[]> {
-  let control = controls.get(file);
-  if (control === undefined) {
-    control = workspace.test(file);
-    controls.set(file, control);
-  }
-  return control;
-}
-
 /** Seen is only an assertion that failed: a file that no longer loads, or a set-up that fails, says nothing. */
 function judge({ test: { file, name } }: Mutation, control: readonly Ran[], ran: readonly Ran[]): Result {
   const failed = ran.find(({ passed }) => !passed);
   if (failed !== undefined) {
-    return /^(AssertionError: |Error: expected |Error: promise resolved |Error: waited \d+ ms in vain)/.test(failed.said)
+    return ASSERTION.test(failed.said) && !SET_UP.test(failed.said)
       ? { verdict: 'seen', test: failed.title, said: failed.said }
       : nothing(`no assertion failed, but: ${failed.said}`);
   }

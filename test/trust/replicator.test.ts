@@ -49,6 +49,8 @@ describe('a network of processes', () => {
   let first: TestNode;
   let second: TestNode;
   let third: TestNode;
+  /** By the third. */
+  let asked: RequestMessage;
 
   beforeAll(async () => {
     network = await startTestNetwork();
@@ -86,7 +88,7 @@ describe('a network of processes', () => {
     expect(waiting.log()).toContain('BOOTSTRAP_SUPERSEDED');
   });
 
-  test('endpoints that disagree: it waits and says why; one liar among three is outvoted to the end', async () => {
+  test('endpoints that disagree: it waits and says why; one liar among three is outvoted', async () => {
     for (let i = 0; i < 3; i += 1) proxies.push(await startLyingRpc(network.anvil.url));
     const [a, b, c] = proxies as [LyingRpc, LyingRpc, LyingRpc];
     const networkJson = network.configWith({ endpoints: proxies.map(({ url }) => url), quorum: 2 });
@@ -101,24 +103,26 @@ describe('a network of processes', () => {
     b.lie = honest;
     // All calls of one endpoint answered as if there were no network, no request, no permission.
     c.lie = (method, reply) => (method === 'eth_call' ? { result: `0x${'00'.repeat(192)}` } : reply);
-    const request = await askedBy(network, third);
+    asked = await askedBy(network, third);
     expect((await third.status()).code).toBeUndefined();
-    // Its platform is revoked between request and answer: nothing is sealed. Allowed again, it is.
+  });
+
+  test('a platform revoked between request and answer: nothing is sealed; between answer and onboard: nothing lands', async () => {
     const platform = `0x${second.quoting.platformId}`;
     await network.send(encodeRevokePlatform({ platform }));
     await network.confirm();
-    await expect(second.post(nodePaths.onboard, request)).rejects.toMatchObject(
+    await expect(second.post(nodePaths.onboard, asked)).rejects.toMatchObject(
       refused('PLATFORM_NOT_ALLOWED'),
     );
     await network.send(encodeAllowPlatform({ platform }));
     await network.confirm();
-    const answer = await second.post<AnswerMessage>(nodePaths.onboard, request);
-    // And between answer and its posting: the contract takes nothing.
+    const answer = await second.post<AnswerMessage>(nodePaths.onboard, asked);
     await network.send(encodeRevokePlatform({ platform }));
     await expect(network.postOnboard(answer)).rejects.toMatchObject(refused('PlatformNotAllowed'));
     await expect(third.post(nodePaths.answer, answer)).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
     await network.send(encodeAllowPlatform({ platform }));
     await network.postOnboard(answer);
+    // The liar still says that there is no answer; the other two say which.
     expect(await third.post(nodePaths.answer, answer)).toMatchObject({ state: 'joined', epoch: 2 });
   });
 
@@ -178,6 +182,39 @@ describe('a network of processes', () => {
     await network.register(mixed);
     await network.confirm();
     await expect(second.post(nodePaths.onboard, mixed)).rejects.toMatchObject(refused('RTMR3_MISMATCH'));
+  });
+});
+
+describe('a machine’s clock that is an hour off, and a chain’s that is decades ahead', () => {
+  const END_OF_COLLATERAL = Date.parse('2049-12-31T23:59:59Z') / 1000;
+  const SECRET = secretOf('the network’s');
+  let network: TestNetwork;
+  beforeAll(async () => {
+    network = await startTestNetwork();
+  });
+  afterAll(() => network?.stop());
+
+  test('what ends, ends by the chain’s time: neither earlier nor later for what the machine’s clock says', async () => {
+    const execArgv = ['--import', join(import.meta.dirname, '../support/wrong-clock.ts')];
+    const node = await network.start({ role: 'join', execArgv });
+    await network.allow(node);
+    await forgeBootstrap(network, SECRET);
+    const request = await askedBy(network, node);
+    const answer = await forgeAnswer(network, request, SECRET);
+    await network.postOnboard(answer);
+    expect(await node.post(nodePaths.answer, answer)).toMatchObject({ state: 'joined' });
+
+    const onboardAt = async (time: number) => {
+      await network.rpc.send('evm_setNextBlockTimestamp', [time]);
+      await network.rpc.send('evm_mine', []);
+      const { message } = await forgeRequest(network);
+      await network.register(message);
+      await network.confirm();
+      return node.post<AnswerMessage>(nodePaths.onboard, message);
+    };
+    expect(await onboardAt(END_OF_COLLATERAL - 1800)).toMatchObject({ type: 'answer' });
+    // The chain's time may be off by some minutes itself.
+    await expect(onboardAt(END_OF_COLLATERAL + 3600)).rejects.toMatchObject(refused('PCK_CHAIN_VALIDITY'));
   });
 });
 
