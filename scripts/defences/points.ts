@@ -15,6 +15,7 @@ const MACHINE = 'test/trust/machine.test.ts';
 const DISK = 'test/trust/disk.test.ts';
 const GOSSIP = 'test/trust/gossip.test.ts';
 const NETWORK_VM = 'test/vm/network.vm.test.ts';
+const ROOT_VM = 'test/vm/root-image.vm.test.ts';
 const DISK_VM = 'test/vm/disk.vm.test.ts';
 
 export const points: readonly Point[] = [
@@ -95,7 +96,10 @@ export const points: readonly Point[] = [
     number: 8,
     wrong: 'the root filesystem was writable and unmeasured; the documented demo had a root password',
     processes: [`${MACHINE} › 8: nobody can log in`, `${MACHINE} › 8: the root is read-only`],
-    vm: [],
+    vm: [
+      `${ROOT_VM} › one bit in the first block: the machine ends, and nothing of it has run`,
+      'test/vm/flavours.vm.test.ts › production and sim differ in one file',
+    ],
   },
   {
     number: 9,
@@ -117,7 +121,7 @@ export const points: readonly Point[] = [
       `${MACHINE} › 10: a wiped secret is gone`,
       `${MACHINE} › 10: no daemon’s memory`,
     ],
-    vm: [`${NETWORK_VM} › show the host neither what the container wrote nor any private key`],
+    vm: [`${NETWORK_VM} › is the only one that tells`],
   },
   {
     number: 11,
@@ -130,7 +134,12 @@ export const points: readonly Point[] = [
       `${DISK} › 11: a disk of another network`,
       `${DISK} › 11: another node’s disk`,
     ],
-    vm: [`${DISK_VM} › blank, no create`, `${DISK_VM} › superblock zeroed`, `${DISK_VM} › another network’s`],
+    vm: [
+      `${DISK_VM} › blank, no create`,
+      `${DISK_VM} › superblock zeroed`,
+      `${DISK_VM} › another network’s`,
+      `${DISK_VM} › swapped with another node’s`,
+    ],
   },
   {
     number: 12,

@@ -2,8 +2,8 @@
  * A whole host without a VM: a real relay process beside a real guest, all three of its processes and every wire between
  * them in the test's hands.
  *
- *     relay ──node link──► guest        relay ──chain link──► chain ◄──chain link── guest
- *     relay ◄──gossip link── other relays
+ *     other relays ──gossip──► relay ──guest──► guest
+ *                              relay ──chain──► chain
  */
 import { join } from 'node:path';
 import { type Link, startLink } from './faults.ts';
@@ -18,6 +18,8 @@ export interface TestHost {
   readonly gossip: Link;
   /** Between relay and chain. The guest has its own way, by its network.json. */
   readonly chain: Link;
+  /** Between relay and guest. */
+  readonly guest: Link;
   /** What the relay shows its operator. */
   status(): Promise<RelayStatusView>;
   /** kill -9, and a new process on the same state. */
@@ -43,16 +45,16 @@ export async function startHost(
   peers: readonly string[] = [],
 ): Promise<TestHost> {
   const stateDir = join(network.directory, `relay-${hosts++}`);
-  const [toNode, gossip, chain] = [await startLink(), await startLink(), await startLink(network.anvil.url)];
+  const [guest, gossip, chain] = [await startLink(), await startLink(), await startLink(network.anvil.url)];
   let booted = setting;
   let node = await network.start(booted);
-  toNode.heal(node.url);
+  guest.heal(node.url);
   const run = async (): Promise<RelayProcess> => {
     const relay = await startRelay({
       chain: { rpc: (method, ...params) => network.rpc.send(method, params as unknown[]) },
       rpcUrl: chain.url,
       network: { domain: network.domain, address: network.contract },
-      guest: { url: toNode.url },
+      guest,
       stateDir,
       peers,
     });
@@ -69,6 +71,7 @@ export async function startHost(
     },
     gossip,
     chain,
+    guest,
     status: async () => (await (await fetch(`${relay.adminUrl}/v1/status`)).json()) as RelayStatusView,
     async restartRelay() {
       await relay.kill();
@@ -78,11 +81,11 @@ export async function startHost(
       await node.stop();
       booted = { ...booted, ...change };
       node = await network.start(booted);
-      toNode.heal(node.url);
+      guest.heal(node.url);
     },
     async stop() {
       await relay.kill();
-      await Promise.all([toNode, gossip, chain].map((link) => link.stop()));
+      await Promise.all([guest, gossip, chain].map((link) => link.stop()));
     },
   };
 }

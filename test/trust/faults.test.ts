@@ -112,7 +112,7 @@ test('gossip handed over backwards, twice, with all of yesterday’s again, and 
   for (const each of [a, b, c, d]) expect(each.relay.process.exitCode).toBeNull();
 });
 
-test('a chain that stands still, or whose endpoint is gone: relay and node say so, and go on after it', async () => {
+test('a chain that stands still, an endpoint or a guest that is gone: relay and node say so, and go on after it', async () => {
   await pause(network.anvil.pid);
   await eventually(async () => (await c.node.status()).code === 'CHAIN_UNREACHABLE', 'the node to say so');
   resume(network.anvil.pid);
@@ -124,6 +124,10 @@ test('a chain that stands still, or whose endpoint is gone: relay and node say s
   await waitsFor(c, /RPC_UNREACHABLE/);
   c.chain.heal();
   await joined(c);
+  c.guest.cut();
+  await waitsFor(c, /NODE_UNREACHABLE/);
+  c.guest.heal();
+  await waitsFor(c, /^$/);
 });
 
 test('network.json swapped under a running node changes nothing; booted with it, the node is refused; put back, it joins', async () => {
