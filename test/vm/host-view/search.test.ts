@@ -3,7 +3,7 @@
  * than the scanner's own. A search that finds nothing says something only because of this.
  */
 import { execFileSync } from 'node:child_process';
-import { createECDH, createPrivateKey, type KeyObject } from 'node:crypto';
+import { createECDH, createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -105,18 +105,22 @@ describe('a planted key', () => {
   test('is found across the end of a chunk, and at the very end of a file', async () => {
     const file = join(scratch, 'large');
     for (const at of [8 * 1024 * 1024 - 20, 8 * 1024 * 1024 + 4096 - 7, 20 * 1024 * 1024 - 64]) {
-      const bytes = Buffer.alloc(20 * 1024 * 1024);
-      bytes.write(hex, at);
-      writeFileSync(file, bytes);
-      const found = search();
-      await found.file(file);
-      expect(found.findings.hits.length, `at ${at}`).toBeGreaterThan(0);
+      // A number is not looked for by halves.
+      for (const text of [hex, BigInt(`0x${hex}`).toString()]) {
+        const bytes = Buffer.alloc(20 * 1024 * 1024);
+        bytes.write(text, bytes.length - at < 100 ? bytes.length - text.length : at);
+        writeFileSync(file, bytes);
+        const found = search();
+        await found.file(file);
+        expect(found.findings.hits.length, `at ${at}`).toBeGreaterThan(0);
+      }
     }
   });
 });
 
 describe('a private key that nobody knows', () => {
   const unknown = p256(other);
+  const rsa = generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey;
   const forms: Record<string, string | Buffer> = {
     'PEM, PKCS #8': unknown.export({ type: 'pkcs8', format: 'pem' }),
     'PEM, SEC1': unknown.export({ type: 'sec1', format: 'pem' }),
@@ -126,6 +130,9 @@ describe('a private key that nobody knows', () => {
     'base64 of DER': unknown.export({ type: 'pkcs8', format: 'der' }).toString('base64'),
     'hex of DER': unknown.export({ type: 'sec1', format: 'der' }).toString('hex'),
     JWK: JSON.stringify(unknown.export({ format: 'jwk' })),
+    'RSA in PEM': rsa.export({ type: 'pkcs1', format: 'pem' }),
+    'RSA in DER': rsa.export({ type: 'pkcs1', format: 'der' }),
+    'encrypted PEM': unknown.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' }),
   };
   test.each(Object.entries(forms))('is found: %s', (form, text) => {
     const found = search();

@@ -31,6 +31,7 @@ const DER_INNER: readonly [Buffer, 'pkcs8' | 'sec1' | 'pkcs1'][] = [
   [Buffer.from('0201010420', 'hex'), 'sec1'],
   [Buffer.from('0201010430', 'hex'), 'sec1'],
   [Buffer.from('0201010442', 'hex'), 'sec1'],
+  [Buffer.from('0201000281', 'hex'), 'pkcs1'],
   [Buffer.from('0201000282', 'hex'), 'pkcs1'],
 ];
 
