@@ -1,4 +1,7 @@
 /** Collateral from a service, a cache and a folder; none of them trusted. */
+
+import { execFile } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import {
   mkdirSync,
   mkdtempSync,
@@ -11,6 +14,8 @@ import {
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
+import forge from 'node-forge';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Collateral } from '../../lib/attestation/collateral.ts';
 import { judgeQuote } from '../../lib/attestation/judge.ts';
@@ -180,6 +185,22 @@ describe('a service', () => {
     );
   });
 
+  test('over https is believed with a certificate that the host knows, and not with one of its own', async () => {
+    const tls = selfSigned();
+    const server = await pcs(SIMULATED, 'pccs', tls);
+    await expect(pcsSource({ url: server.url }).find(KIND)).rejects.toThrowError(refused('PCS_UNREACHABLE'));
+    const [authority, quote] = [join(scratch, 'pccs.pem'), join(scratch, 'quote.bin')];
+    writeFileSync(authority, tls.cert);
+    writeFileSync(quote, simulated.quote);
+    const cli = join(import.meta.dirname, '../../cli/main.ts');
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [cli, 'quote', 'collateral', quote, '--pcs', server.url],
+      { env: { ...process.env, NODE_EXTRA_CA_CERTS: authority } },
+    );
+    expect(JSON.parse(stdout)).toEqual(SIMULATED);
+  });
+
   test('may send CRLs as PEM', async () => {
     const server = await pcs(SIMULATED, 'pccs');
     const pem = Buffer.from(SIMULATED.root_ca_crl, 'hex')
@@ -191,6 +212,25 @@ describe('a service', () => {
     expect(await pcsSource({ url: server.url }).find(KIND)).toEqual(SIMULATED);
   });
 });
+
+/** A certificate of 127.0.0.1 that nobody else issued. */
+function selfSigned(): { key: string; cert: string } {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const key = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
+  const certificate = forge.pki.createCertificate();
+  certificate.publicKey = forge.pki.publicKeyFromPem(
+    publicKey.export({ type: 'spki', format: 'pem' }) as string,
+  );
+  certificate.validity.notAfter = new Date(Date.now() + DAY);
+  certificate.setSubject([{ name: 'commonName', value: '127.0.0.1' }]);
+  certificate.setIssuer([{ name: 'commonName', value: '127.0.0.1' }]);
+  certificate.setExtensions([
+    { name: 'basicConstraints', cA: true },
+    { name: 'subjectAltName', altNames: [{ type: 7, ip: '127.0.0.1' }] },
+  ]);
+  certificate.sign(forge.pki.privateKeyFromPem(key), forge.md.sha256.create());
+  return { key, cert: forge.pki.certificateToPem(certificate) };
+}
 
 describe('the cache', () => {
   /** A cache over a source that counts, at a time that the test sets. */

@@ -1,6 +1,7 @@
 /** A Provisioning Certification Service on loopback, which speaks the formats of Intel's, or of a PCCS. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Collateral } from '../../lib/attestation/collateral.ts';
 
@@ -19,9 +20,14 @@ export interface TestPcs {
   close(): Promise<void>;
 }
 
-export async function startPcs(collateral: Collateral, dialect: Dialect = 'intel'): Promise<TestPcs> {
+/** @param tls a key and a certificate, PEM: then it speaks https */
+export async function startPcs(
+  collateral: Collateral,
+  dialect: Dialect = 'intel',
+  tls?: { key: string; cert: string },
+): Promise<TestPcs> {
   const pcs: TestPcs = { url: '', asked: [], override: {}, collateral, close: async () => {} };
-  const server = createServer((request, response) => {
+  const handle = (request: IncomingMessage, response: ServerResponse): void => {
     pcs.asked.push(request.url ?? '');
     const part = partOf(request.url ?? '');
     if (part === undefined) {
@@ -31,10 +37,11 @@ export async function startPcs(collateral: Collateral, dialect: Dialect = 'intel
     const own = pcs.override[part];
     if (own !== undefined) own(request, response);
     else answer(part, pcs.collateral, dialect, request.url ?? '', response);
-  });
+  };
+  const server = tls === undefined ? createServer(handle) : createTlsServer(tls, handle);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  pcs.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  pcs.url = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${(server.address() as AddressInfo).port}`;
   pcs.close = async () => {
     server.closeAllConnections();
     server.close();
