@@ -29,7 +29,7 @@ export function fetchPage(port: number): Promise<Page | undefined> {
         });
         response.on('end', () => {
           const version = /<h1>Hello from version ([^<]+)<\/h1>/.exec(html)?.[1];
-          const fingerprint = /id="fingerprint">([^<]*)</.exec(html)?.[1];
+          const fingerprint = /id="fingerprint">([0-9a-f]{32})</.exec(html)?.[1];
           const note = /id="note">([^<]*)</.exec(html)?.[1];
           const whole = version !== undefined && fingerprint !== undefined && note !== undefined;
           resolve(whole ? { version, fingerprint, note, tlsKey } : undefined);

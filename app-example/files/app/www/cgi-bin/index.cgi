@@ -4,8 +4,10 @@ escape() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
 ask() { wget -q -T 5 -O - "http://dstack-guest/$1" || echo "(not available)"; }
 
 version=$(cat /app/version)
-# A fingerprint: the key itself never leaves this container.
-fingerprint=$(ask getkey/greeting | sha256sum | cut -c1-32)
+# A fingerprint: the key itself never leaves this container. That of an error would look like a key's.
+key=$(ask getkey/greeting)
+fingerprint=$key
+[ "$key" = "(not available)" ] || fingerprint=$(printf '%s' "$key" | sha256sum | cut -c1-32)
 note=$(cat "$DATA/note.txt" 2>/dev/null || echo "no disk: nothing is kept")
 
 # Header lines end in CR LF: what stands in front of the app takes HTTP by the letter.
