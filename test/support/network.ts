@@ -251,7 +251,7 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
   mkdirSync(join(directory, 'run/dstack/attestor'), { recursive: true });
 
   const registers = registersOf(setting.image);
-  const quoteSocket = join(directory, 'quote.sock');
+  const quoteSocket = join(directory, 'platform.sock');
   const quoting = await startQuotingService({
     socketPath: quoteSocket,
     registers,

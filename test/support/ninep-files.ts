@@ -81,9 +81,14 @@ class Session {
     this.#socket = socket;
     const splitter = new FrameSplitter();
     socket.on('data', (chunk: Buffer) => {
-      for (const frame of splitter.push(chunk)) {
-        this.#waiting.get(frame.tag)?.resolve(frame);
-        this.#waiting.delete(frame.tag);
+      try {
+        for (const frame of splitter.push(chunk)) {
+          this.#waiting.get(frame.tag)?.resolve(frame);
+          this.#waiting.delete(frame.tag);
+        }
+      } catch {
+        // No 9P: there is nothing to wait for.
+        socket.destroy();
       }
     });
     // As a mount whose server went away: every call is an I/O error.

@@ -58,7 +58,7 @@ export async function startDaemonVm(options: VmOptions): Promise<Vm> {
     const source = join(options.hostVolume, name);
     if (existsSync(source)) cpSync(source, join(guest, 'mnt/host_volume', name));
   }
-  const socketPath = join(folder, 'quote.sock');
+  const socketPath = join(folder, 'platform.sock');
   const quoting = await startQuotingService({
     socketPath,
     ...(await measuredBoot(image, options.shape ?? image.manifest.defaultShape)),

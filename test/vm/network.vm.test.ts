@@ -272,12 +272,12 @@ describe('an app that tells all it knows', () => {
         at(host, 'unix')
           .map(({ at: path }) => path.split('/').at(-1))
           .sort(),
-      ).toEqual(['qmp.sock', 'quote.sock']);
+      ).toEqual(['platform.sock', 'qmp.sock']);
     }
     // QEMU itself listens for what it forwards and for QMP; it has no other way in.
     const ofQemu = view.listeners.filter(({ owner }) => isQemu(owner));
     expect(ofQemu.map(({ kind }) => kind).sort()).toEqual(['tcp', 'tcp', 'tcp', 'tcp', 'unix', 'unix']);
-    // What was asked did answer: the ports HTTP, the website through TLS, QMP and the quoting service their JSON.
+    // What was asked did answer: the ports HTTP, the website through TLS, QMP its JSON, the simulated platform its files.
     for (const { kind, at: where } of view.listeners) {
       expect(found.seen.get(`what ${kind} ${where} says`), where).toBeGreaterThan(50);
     }

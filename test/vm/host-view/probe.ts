@@ -2,6 +2,7 @@
 import { createSocket } from 'node:dgram';
 import { connect as connectTcp, type NetConnectOpts, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { ninepFiles } from '../../support/ninep-files.ts';
 import { PATHS } from './paths.ts';
 import type { Listener } from './processes.ts';
 
@@ -21,7 +22,7 @@ const POSTS: readonly [string, object][] = [
 ];
 const HOSTS = ['localhost', 'dstack-guest'] as const;
 
-/** QMP's questions, none of which reads memory (that is the processor's to protect), and the quoting service's. */
+/** QMP's questions, none of which reads memory: that is the processor's to protect. */
 const UNIX_LINES: readonly string[] = [
   '{"execute":"qmp_capabilities"}',
   ...[
@@ -37,15 +38,23 @@ const UNIX_LINES: readonly string[] = [
     'query-named-block-nodes',
     'query-qmp-schema',
   ].map((execute) => JSON.stringify({ execute })),
-  '{"id":1,"op":"read"}',
-  JSON.stringify({ id: 2, op: 'quote', reportData: '00'.repeat(64) }),
-  '{"id":3,"op":"secret"}',
+];
+
+/** What the simulated platform shows, to whoever asks as a guest does. */
+const MEASUREMENTS = '/sys/devices/virtual/misc/tdx_guest/measurements';
+const ENTRY = '/sys/kernel/config/tsm/report/host-view';
+const PLATFORM_FILES: readonly string[] = [
+  ...['mrtd', 'rtmr0', 'rtmr1', 'rtmr2', 'rtmr3'].map((name) => `${MEASUREMENTS}/${name}:sha384`),
+  ...['/sys/firmware/acpi/tables/CCEL', '/sys/firmware/acpi/tables/data/CCEL'],
+  ...['provider', 'generation', 'outblob'].map((name) => `${ENTRY}/${name}`),
 ];
 
 /** Everything that came back. */
 export async function probe(listener: Listener): Promise<Buffer> {
-  if (listener.kind === 'unix')
-    return converse(() => connectTcp(listener.at), [`${UNIX_LINES.join('\n')}\n`], GREETING);
+  if (listener.kind === 'unix') {
+    const said = await converse(() => connectTcp(listener.at), [`${UNIX_LINES.join('\n')}\n`], GREETING);
+    return Buffer.concat([said, ...(isPlatform(listener) ? await platformFiles(listener.at) : [])]);
+  }
   const at = endpoint(listener.at);
   if (listener.kind === 'udp') return datagrams(at);
   const plain = () => connectTcp(at);
@@ -60,6 +69,20 @@ export async function probe(listener: Listener): Promise<Buffer> {
   ];
   for (const connect of [plain, secured]) said.push(...(await askAll(connect, requests)));
   return Buffer.concat(said);
+}
+
+function isPlatform(listener: Listener): boolean {
+  return listener.at.endsWith('/platform.sock');
+}
+
+/** All that the simulated platform's files hold, and a quote of it. */
+async function platformFiles(socketPath: string): Promise<Uint8Array[]> {
+  const files = ninepFiles(socketPath);
+  await files.makeFolder(ENTRY);
+  await files.write(`${ENTRY}/inblob`, new Uint8Array(64));
+  const contents = await Promise.all(PLATFORM_FILES.map((path) => files.read(path, MAX_BYTES)));
+  await files.removeFolder(ENTRY);
+  return contents;
 }
 
 /** Many requests on few connections, for a handshake is dear under emulation: what one was closed before goes on the next. */
@@ -121,7 +144,7 @@ function datagrams({ host, port }: { host: string; port: number }): Promise<Buff
     const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
     socket.on('message', (message) => chunks.push(message));
     socket.on('error', () => {});
-    for (const text of ['\0', 'help\n', '{"id":1,"op":"read"}\n']) socket.send(text, port, host, () => {});
+    for (const text of ['\0', 'help\n', `${UNIX_LINES[0]}\n`]) socket.send(text, port, host, () => {});
     setTimeout(() => socket.close(() => resolve(Buffer.concat(chunks))), GREETING);
   });
 }
