@@ -8,6 +8,7 @@ import {
   replayFirmwareLog,
 } from '../../lib/attestation/firmware-log.ts';
 import { bytesEqual } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
 import { readRegister } from './measurements.ts';
 import { errnoOf, type PlatformFiles } from './platform-files.ts';
 
@@ -22,21 +23,32 @@ export interface FirmwareLog {
 /**
  * The log, or undefined where the firmware keeps none. It decides nothing: a quote shows the registers, and they alone count. It
  * says which event made a measurement another one.
- * @throws CCEL_FORMAT, FIRMWARE_LOG_FORMAT, PLATFORM_FILE; RTMR_ codes when a register cannot be read
+ * @throws CCEL_FORMAT, FIRMWARE_LOG_FORMAT, FIRMWARE_LOG_READ, PLATFORM_FILE; RTMR_ codes when a register cannot be read
  */
 export async function readFirmwareLog(files: PlatformFiles): Promise<FirmwareLog | undefined> {
-  const table = await files.read(`${TABLES}/CCEL`, CCEL_BYTES).catch((error: unknown) => {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  });
+  const table = await read(files, `${TABLES}/CCEL`, CCEL_BYTES);
   if (table === undefined) return undefined;
   const { logLength } = parseCcel(table);
   const maxBytes = Math.min(logLength, MAX_FIRMWARE_LOG_BYTES);
-  const events = parseFirmwareLog(await files.read(`${TABLES}/data/CCEL`, maxBytes));
+  const log = await read(files, `${TABLES}/data/CCEL`, maxBytes);
+  if (log === undefined) throw new DstackError('FIRMWARE_LOG_READ', 'a CCEL table, but no log of its');
+  const events = parseFirmwareLog(log);
   const replayed = replayFirmwareLog(events);
   const differing: ('rtmr0' | 'rtmr1' | 'rtmr2')[] = [];
   for (const name of ['rtmr0', 'rtmr1', 'rtmr2'] as const) {
     if (!bytesEqual(await readRegister(files, name), replayed[name])) differing.push(name);
   }
   return { events, differing };
+}
+
+/** The bytes of a file, or undefined where there is none. */
+async function read(files: PlatformFiles, path: string, maxBytes: number): Promise<Uint8Array | undefined> {
+  try {
+    return await files.read(path, maxBytes);
+  } catch (cause) {
+    const errno = errnoOf(cause);
+    if (errno === 'ENOENT') return undefined;
+    if (errno === undefined) throw cause;
+    throw new DstackError('FIRMWARE_LOG_READ', `${path}: ${errno}`, { cause });
+  }
 }

@@ -113,7 +113,10 @@ test("Linux's system calls on the files say what its documentation says", async 
   });
 });
 
-test.each(faultCases)('$act, $name: $code', async ({ arm, act, code }) => {
-  arm(faults);
-  expect(await perform(act, code === 'PLATFORM_SILENT' ? 3_000 : undefined)).toBe(code);
-});
+test.each(faultCases.filter(({ unmounted }) => unmounted === undefined))(
+  '$act, $name: $code',
+  async ({ arm, act, code }) => {
+    arm(faults);
+    expect(await perform(act, code === 'PLATFORM_SILENT' ? 3_000 : undefined)).toBe(code);
+  },
+);

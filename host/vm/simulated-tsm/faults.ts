@@ -17,6 +17,8 @@ export type Fault =
   | { readonly errno: ErrnoName; readonly late?: boolean }
   /** These bytes are read instead. */
   | { readonly bytes: Uint8Array }
+  /** As many bytes are read as there are, but each is this one. */
+  | { readonly fill: number }
   /** Another writer replaces the inblob just before. At `outblob` only. */
   | { readonly otherWriter: true }
   /** No answer, ever. */
@@ -52,6 +54,7 @@ export class FaultPlan {
     if ('otherWriter' in fault) return work();
     if ('silent' in fault) throw new Silence();
     if ('bytes' in fault) return fault.bytes;
+    if ('fill' in fault) return new Uint8Array(work().length).fill(fault.fill);
     if (fault.late === true) work();
     throw new Errno(fault.errno);
   }
