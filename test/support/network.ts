@@ -1,6 +1,6 @@
 /**
  * A whole network as processes, without VMs: a real chain, the real attestor and replicator of each node against a real
- * quoting service. What a VM adds (the image, the disk, containers) is tested in test/vm.
+ * simulated platform. What a VM adds (the image, the disk, containers) is tested in test/vm.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -236,7 +236,7 @@ export function registersOf(image = 'the image'): ImageRegisters {
   return { mrtd: digest('mrtd'), rtmr0: digest('0'), rtmr1: digest('1'), rtmr2: digest('2') };
 }
 
-/** Boots one node: its files as the image and the host would lay them out, its quoting service, its two daemons. */
+/** Boots one node: its files as the image and the host would lay them out, its simulated platform, its two daemons. */
 async function startNode(directory: string, setting: NodeSetting, networkJson: string): Promise<TestNode> {
   const text = setting.networkJson ?? networkJson;
   const image = { version: 1, flavour: setting.flavour ?? 'sim', builtAt: 1_700_000_000 };

@@ -1,6 +1,6 @@
 /**
  * What stands for a VM where a test can't boot one: the guest's own attestor and replicator as processes, against the
- * quoting service that a real QEMU would have, which measures the very image files it was given. The interface is
+ * simulated platform that a real QEMU would have, which measures the very image files it was given. The interface is
  * startVm's, so whoever starts VMs can't tell the difference.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
