@@ -8,11 +8,13 @@ export const envFileOption = { value: 'FILE', help: 'settings; host.env.example 
 
 const run: Command = {
   name: 'relay run',
-  summary: 'runs the relay: registers this host’s node, pays its gas, gossips',
+  summary: 'runs the relay: registers this host’s nodes, pays their gas, gossips',
   options: { 'env-file': envFileOption },
   async run(args) {
     const relay = await runRelay(relaySettings(readEnvironment(args.optional('env-file'), process.env)));
-    console.log(JSON.stringify({ msg: 'relay runs', gossip: relay.gossipUrl, admin: relay.adminUrl }));
+    for (const gossip of relay.gossipUrls) {
+      console.log(JSON.stringify({ msg: 'relay runs', gossip, admin: relay.adminUrl }));
+    }
     await untilStopped();
     await relay.close();
   },

@@ -1,6 +1,7 @@
 /** The sentences that the process tests don't come by, and when each is said again. */
 import { expect, test } from 'vitest';
 import type { RelayStatus } from '../../host/relay/main.ts';
+import { purposeOf } from '../../host/relay/purpose.ts';
 import type { RequestView } from '../../lib/protocol/network-contract.ts';
 import { narrator } from './narrator.ts';
 import { ether, fundsReasons, peerReasons, permissionReasons, progress } from './reasons.ts';
@@ -70,7 +71,7 @@ test('every state of a request has its sentence', () => {
 
 test('a transaction that waits says why', () => {
   const waiting = {
-    purpose: `onboard:0x${HASH}`,
+    purpose: purposeOf('onboard', status().node!, HASH),
     state: 'queued' as const,
     hash: undefined,
     code: 'TX_FEE_CEILING',

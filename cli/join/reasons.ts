@@ -1,7 +1,9 @@
 /** Why a node is not in yet, in sentences that say who has to do what. Pure: everything they speak of is handed in. */
 import { formatEther } from 'ethers';
 import type { RelayStatus } from '../../host/relay/main.ts';
+import { type PurposeKind, purposeOf } from '../../host/relay/purpose.ts';
 import type { NetworkView, RequestView } from '../../lib/protocol/network-contract.ts';
+import type { NodeStatus } from '../../lib/protocol/onboarding-messages.ts';
 import type { Funds, Identity, Permission, Permissions } from './contract.ts';
 import type { Reason } from './narrator.ts';
 
@@ -85,16 +87,21 @@ export function progress(status: RelayStatus, facts: RequestFacts | undefined): 
   if (facts === undefined || node.requestHash === undefined) {
     return [{ kind: 'request', text: `The node makes its request.${trouble}` }];
   }
-  return requestReasons(status, node.requestHash, facts);
+  return requestReasons(status, node, node.requestHash, facts);
 }
 
-function requestReasons(status: RelayStatus, hash: string, { request, head }: RequestFacts): Reason[] {
+function requestReasons(
+  status: RelayStatus,
+  node: NodeStatus,
+  hash: string,
+  { request, head }: RequestFacts,
+): Reason[] {
   switch (request.state) {
     case 'none':
-      return [posting(status, 'register', hash)];
+      return [posting(status, node, 'register', hash)];
     case 'open':
-      if (status.transactions.some(({ purpose }) => purpose === `onboard:0x${hash}`)) {
-        return [posting(status, 'onboard', hash)];
+      if (status.transactions.some(({ purpose }) => purpose === purposeOf('onboard', node, hash))) {
+        return [posting(status, node, 'onboard', hash)];
       }
       return [unanswered(hash, request, head), ...peerReasons(status)];
     case 'answered':
@@ -122,8 +129,8 @@ function unanswered(hash: string, request: RequestView, head: number): Reason {
   };
 }
 
-function posting(status: RelayStatus, what: 'register' | 'onboard', hash: string): Reason {
-  const found = status.transactions.find(({ purpose }) => purpose === `${what}:0x${hash}`);
+function posting(status: RelayStatus, node: NodeStatus, what: PurposeKind, hash: string): Reason {
+  const found = status.transactions.find(({ purpose }) => purpose === purposeOf(what, node, hash));
   const how =
     what === 'register' ? 'The request is being posted' : 'A node has answered; the answer is being posted';
   const transaction = found?.hash === undefined ? '' : `, transaction ${found.hash}`;

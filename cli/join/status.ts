@@ -37,6 +37,7 @@ const StatusSchema = Type.Object({
     }),
   ),
   peers: Type.Array(Type.Object({ peer: Text, reachable: Type.Boolean() })),
+  warnings: Type.Optional(Type.Array(Text)),
 });
 
 /** @throws RELAY_UNREACHABLE, RELAY_STATUS, NETWORK_MISSING, RPC_* */
@@ -58,8 +59,8 @@ export async function nodeStatus(settings: RelaySettings): Promise<string> {
   ].join(' ');
 }
 
-async function relayStatus({ adminListen: { host, port } }: RelaySettings): Promise<RelayStatus> {
-  const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}/v1/status`;
+async function relayStatus({ adminListen: { host, port }, contract }: RelaySettings): Promise<RelayStatus> {
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}/v1/status?contract=${contract}`;
   const reply = await httpJson({ url, timeout: 10_000, maxBytes: 4 * 1024 * 1024 }).catch((cause) => {
     throw new DstackError(
       'RELAY_UNREACHABLE',
@@ -67,6 +68,12 @@ async function relayStatus({ adminListen: { host, port } }: RelaySettings): Prom
       { cause },
     );
   });
+  if (reply.status === 404) {
+    throw new DstackError(
+      'RELAY_STATUS',
+      `the relay at ${url} does not serve this network (DSTACK_ADMIN_LISTEN)`,
+    );
+  }
   const found: Static<typeof StatusSchema> = check(
     StatusSchema,
     reply.value,

@@ -1,235 +1,102 @@
 /**
- * The relay: the host process that watches the chain, pays gas and carries bytes between its own node and the network.
- * It holds no secret but its gas key, and decides nothing.
+ * The relay: the host process that watches the chain, pays gas and carries bytes between its own nodes and their
+ * networks. It holds no secret but its gas key, and decides nothing.
  *
  *   node host/relay/main.ts [--env-file host.env] [--key-file gas.key]
+ *
+ * `runRelay` puts the parts together: one NetworkService a network, one payer a gas key and chain, one admin port.
  */
-import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Logger, pino } from 'pino';
-import { EventLoop } from '../../lib/framework/event-loop.ts';
-import { openStore } from '../../lib/framework/store.ts';
+import type { RpcEndpoint } from '../../lib/framework/json-rpc.ts';
+import { openStore, type Store } from '../../lib/framework/store.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
-import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
-import { collateralDesk, withCollateral } from '../collateral/attach.ts';
+import { collateralDesk } from '../collateral/attach.ts';
 import { collateralSources } from '../collateral/sources.ts';
-import { HttpGossip } from '../gossip/http-gossip.ts';
-import { subjectOf } from '../gossip/message-log.ts';
-import { NodeClient } from '../node-client.ts';
-import { admit, checkNetwork } from './admission.ts';
-import { Join, type JoinStatus } from './join.ts';
 import { Metrics } from './metrics.ts';
-import { Network } from './network.ts';
-import { onboardHandler } from './onboard-handler.ts';
-import { Records } from './records.ts';
-import { Rpc } from './rpc.ts';
-import { adminServer, gossipServer } from './server.ts';
-import { type RelaySettings, readEnvironment, readGasKey, relaySettings } from './settings.ts';
-import { type TransactionStatus, Transactions } from './transactions.ts';
+import { Payers } from './payers.ts';
+import { hostEndpoint } from './rpc.ts';
+import { adminServer } from './server.ts';
+import { NetworkService, type RelayStatus } from './service.ts';
+import { type NetworkSettings, type RelaySettings, readEnvironment, relaySettings } from './settings.ts';
 
-/** What `GET /v1/status` answers. */
-export interface RelayStatus extends JoinStatus {
-  /** The account that pays. */
-  gasAddress: string;
-  /** The last block whose events are taken in. */
-  block: number | undefined;
-  /** Requests of others that are being worked on, with reasons. */
-  requests: { handler: string; block: number; transaction: string; attempts: number; reason: string }[];
-  transactions: TransactionStatus[];
-  peers: { peer: string; reachable: boolean }[];
-}
+export type { RelayStatus } from './service.ts';
 
 export interface Relay {
-  /** Base URLs that it listens on. */
+  /** Base URL for the peers of the first network, the one of host.env itself. */
   readonly gossipUrl: string;
+  /** The same of every network, in the order of the settings. */
+  readonly gossipUrls: readonly string[];
   readonly adminUrl: string;
-  status(): RelayStatus;
-  /** Stops everything; what is unfinished goes on at the next start with the same state directory. */
+  /** @param contract of one of its networks; the first one's by default */
+  status(contract?: string): RelayStatus;
+  /** Stops everything; what is unfinished goes on at the next start with the same state directories. */
   close(): Promise<void>;
 }
 
-/** Without a look at the chain for so long, the relay is not healthy. Milliseconds. */
-const STALLED_AFTER = 60_000;
-
 /**
  * Starts a relay; resolves when it serves.
- * @throws GAS_KEY, STORE_OPEN (another relay has the state directory), or the listeners' own errors
+ * @throws GAS_KEY, SETTINGS, STORE_OPEN (another relay has a state directory), or the listeners' own errors
  */
 export async function runRelay(settings: RelaySettings, logger?: Logger): Promise<Relay> {
   const log = logger ?? pino({ level: settings.logLevel, base: { service: 'relay' } });
-  const privateKey = readGasKey(settings.gasKeyFile);
-  const { chainId, contract, confirmations, pollMs: pollInterval } = settings;
-  const store = openStore(join(settings.stateDir, 'relay.sqlite'));
-
+  const networks: readonly NetworkSettings[] = [settings, ...(settings.furtherNetworks ?? [])];
   const metrics = new Metrics();
-  const records = new Records(join(settings.stateDir, 'records'));
-  const rpc = new Rpc({ url: settings.rpcUrl, chainId, contract });
-  const network = new Network(rpc, { chainId, contract });
-  const node = new NodeClient(settings.nodeUrl);
-  const collateral = collateralDesk(
-    collateralSources({ ...settings.collateral, cacheDir: join(settings.stateDir, 'collateral') }, log),
-  );
-  const gossip = new HttpGossip({
-    store,
-    peers: settings.gossipPeers,
-    admit: (message) => admit(network, message),
-    log,
-    onRefused: (code) =>
-      metrics.count('dstack_relay_gossip_refused_total', 'Gossip messages refused.', { code }),
-  });
-  const transactions = new Transactions({
-    store,
-    rpc,
-    chainId,
-    privateKey,
-    log,
-    metrics,
-    maxFee: wei(settings.maxFeeGwei, 9),
-    bumpAfter: settings.feeBumpSeconds * 1000,
-    confirmations,
-    lowBalance: wei(settings.lowBalanceEth, 18),
-    pollInterval,
-  });
-  const joining = new Join({
-    store,
-    node: {
-      status: () => node.status(),
-      answer: (message) => node.answer(message),
-      newRequest: async () => withCollateral(await node.newRequest(), collateral),
-      bootstrapPackage: async () => withCollateral(await node.bootstrapPackage(), collateral),
-    },
-    network,
-    gossip,
-    messages: gossip.log,
-    transactions,
-    records,
-    log,
-    pollInterval,
-  });
-  const handler = onboardHandler({
-    store,
-    network,
-    node,
-    messages: gossip.log,
-    records,
-    collateral,
-    isOwn: (requestHash) => joining.isOwn(requestHash),
-    log,
-  });
-  const loop = new EventLoop({
-    store,
-    source: rpc,
-    enclave: node,
-    host: {
-      submit: async (transaction) => transactions.submit(transaction),
-      publish: async (message) => void (await gossip.publish(message)),
-    },
-    handlers: [handler],
-    log,
-    // What is older has expired already.
-    startBlock: async (head) => head - (await network.recent()).view.requestWindow,
-    confirmations,
-    pollInterval,
-  });
-  gossip.subscribe(({ message }) => {
-    if (gossip.log.isKept(subjectOf(message))) records.keep(message);
-    metrics.count('dstack_relay_gossip_messages_total', 'New gossip messages.', { type: message.type });
-    loop.wake();
-    joining.wake();
-  }, gossip.log.last);
-
-  const status = (): RelayStatus => ({
-    ...joining.status(),
-    gasAddress: transactions.address,
-    block: loop.cursor(),
-    requests: loop.open(),
-    transactions: transactions.open(),
-    peers: gossip.peers(),
-  });
-  const startedAt = Date.now();
-  const unhealthy = (): string | undefined => {
-    const silence = Date.now() - (loop.polledAt() ?? startedAt);
-    return silence > STALLED_AFTER
-      ? `the chain has not been read for ${Math.round(silence / 1000)} s`
-      : undefined;
-  };
-  const peerSide = gossipServer(gossip, records, log);
-  const operatorSide = adminServer({
-    records,
-    metrics,
-    status,
-    unhealthy,
-    log,
-    measure() {
-      const held = gossip.log.count();
-      metrics.gauge('dstack_relay_gossip_held', 'Gossip messages held.', held.loose, { class: 'loose' });
-      metrics.gauge('dstack_relay_gossip_held', 'Gossip messages held.', held.kept, { class: 'kept' });
-      metrics.gauge('dstack_relay_block', 'Last block whose events are taken in.', loop.cursor() ?? 0);
-      metrics.gauge('dstack_relay_requests_open', 'Requests of others being worked on.', loop.open().length);
-      metrics.gauge(
-        'dstack_relay_node_joined',
-        '1 when the own node has joined.',
-        joining.status().node?.state === 'joined' ? 1 : 0,
-      );
-      for (const { peer, reachable } of gossip.peers()) {
-        metrics.gauge(
-          'dstack_relay_peer_reachable',
-          '1 when the peer answered last time.',
-          reachable ? 1 : 0,
-          { peer },
-        );
-      }
-    },
-  });
-
-  /** Joining hosts get it from here. What is not this network's is for the VM to refuse; here it is only not served. */
-  function keepNetworkJson(): void {
-    const { networkJson } = settings;
-    if (networkJson === undefined || !existsSync(networkJson)) return;
-    try {
-      const bytes = readFileSync(networkJson);
-      checkNetwork(network.domain, parseNetworkConfig(bytes, 'sim'));
-      records.keepConfig(bytes);
-    } catch (error) {
-      log.warn(
-        { code: codeOf(error), networkJson },
-        `network.json is not served: ${(error as Error).message}`,
-      );
-    }
-  }
+  const stores: Store[] = [];
+  const services: NetworkService[] = [];
+  let payers: Payers | undefined;
+  let operatorSide: ReturnType<typeof adminServer> | undefined;
 
   async function close(): Promise<void> {
-    await Promise.all([joining.stop(), loop.stop()]);
-    await transactions.stop();
-    await gossip.close();
-    await Promise.all([peerSide.close(), operatorSide.close()]);
-    store.close();
+    await Promise.all(services.map((service) => service.stop()));
+    await payers?.stop();
+    await operatorSide?.close();
+    for (const store of stores) store.close();
   }
 
   try {
-    const gossipUrl = await peerSide.listen(settings.gossipListen);
+    for (const { stateDir } of networks) stores.push(openStore(join(stateDir, 'relay.sqlite')));
+    payers = new Payers({ store: stores[0]!, metrics, log });
+    // What is known of a platform is the same for every network.
+    const cacheDir = join(settings.stateDir, 'collateral');
+    const collateral = collateralDesk(collateralSources({ ...settings.collateral, cacheDir }, log));
+    const endpoints = new Map<string, RpcEndpoint>();
+    for (const [index, network] of networks.entries()) {
+      const endpoint = endpoints.get(network.rpcUrl) ?? hostEndpoint(network.rpcUrl);
+      endpoints.set(network.rpcUrl, endpoint);
+      services.push(
+        new NetworkService({
+          settings: network,
+          store: stores[index]!,
+          endpoint,
+          transactions: payers.of(network, endpoint),
+          collateral,
+          metrics: metrics.of({ contract: network.contract.toLowerCase() }),
+          log: networks.length === 1 ? log : log.child({ contract: network.contract }),
+        }),
+      );
+    }
+    operatorSide = adminServer({ services, metrics, log });
+    const gossipUrls = await Promise.all(services.map((service) => service.listen()));
     const adminUrl = await operatorSide.listen(settings.adminListen);
-    keepNetworkJson();
-    gossip.start();
-    transactions.start();
-    loop.start();
-    joining.start();
-    log.info(
-      { gossip: gossipUrl, admin: adminUrl, gasAddress: transactions.address, contract, chainId },
-      'the relay is running',
-    );
-    return { gossipUrl, adminUrl, status, close };
+    payers.start();
+    for (const [index, service] of services.entries()) {
+      service.start();
+      const { contract, chainId } = networks[index]!;
+      const { gasAddress } = service.status();
+      const fields = { gossip: gossipUrls[index], admin: adminUrl, gasAddress, contract, chainId };
+      log.info(fields, 'the relay is running');
+    }
+    const status = (contract = settings.contract) =>
+      (
+        services.find((service) => service.contract.toLowerCase() === contract.toLowerCase()) ?? services[0]!
+      ).status();
+    return { gossipUrl: gossipUrls[0]!, gossipUrls, adminUrl, status, close };
   } catch (error) {
     await close();
     throw error;
   }
-}
-
-/** A decimal amount in its smallest unit, without going through a float that can't hold it. */
-function wei(amount: number, decimals: number): bigint {
-  const [whole = '0', fraction = ''] = amount.toFixed(9).split('.');
-  return BigInt(whole + fraction.padEnd(decimals, '0').slice(0, decimals));
 }
 
 async function main(): Promise<void> {

@@ -11,7 +11,21 @@ interface Metric {
 const MAX_SERIES = 100;
 
 export class Metrics {
-  readonly #metrics = new Map<string, Metric>();
+  #metrics: Map<string, Metric>;
+  #labels: Record<string, string>;
+
+  constructor() {
+    this.#metrics = new Map();
+    this.#labels = {};
+  }
+
+  /** The same metrics, each series with these labels too. */
+  of(labels: Record<string, string>): Metrics {
+    const part = new Metrics();
+    part.#metrics = this.#metrics;
+    part.#labels = { ...this.#labels, ...labels };
+    return part;
+  }
 
   /** Adds to a counter. */
   count(name: string, help: string, label?: Record<string, string>, by = 1): void {
@@ -43,7 +57,9 @@ export class Metrics {
 
   #series(metric: Metric, label: Record<string, string> = {}): string {
     const render = (value: (text: string) => string): string => {
-      const pairs = Object.entries(label).map(([key, text]) => `${key}="${value(text)}"`);
+      const pairs = Object.entries({ ...this.#labels, ...label }).map(
+        ([key, text]) => `${key}="${value(text)}"`,
+      );
       return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
     };
     const key = render((text) => text.replace(/[\\"\n]/g, '_').slice(0, 100));

@@ -1,6 +1,6 @@
 /** The network's contract as the relay reads and calls it. */
 import type { TransactionRequest } from '../../lib/framework/handler.ts';
-import { fromHex, sha256, to0x } from '../../lib/protocol/encoding.ts';
+import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import {
   decodeNetwork,
   decodeRequest,
@@ -17,6 +17,7 @@ import {
   requestOf,
 } from '../../lib/protocol/onboarding-messages.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
+import { purposeOf } from './purpose.ts';
 import type { Rpc } from './rpc.ts';
 
 /** How old the network's view may be when it only decides what to keep, milliseconds. */
@@ -59,7 +60,7 @@ export class Network {
   register(message: RequestMessage): TransactionRequest {
     const { request, hash } = requestOf(message);
     return {
-      purpose: `register:${to0x(hash)}`,
+      purpose: purposeOf('register', this.domain, toHex(hash)),
       to: this.domain.contract,
       data: encodeRegister({
         node: message.node,
@@ -75,7 +76,7 @@ export class Network {
   /** The one `onboard` there may be for a request. */
   onboard(message: AnswerMessage): TransactionRequest {
     return {
-      purpose: `onboard:0x${message.requestHash}`,
+      purpose: purposeOf('onboard', this.domain, message.requestHash),
       to: this.domain.contract,
       data: encodeOnboard({
         requestHash: `0x${message.requestHash}`,

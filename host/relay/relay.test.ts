@@ -183,9 +183,13 @@ test('two relays bring a second node into the network, with one transaction for 
   // The node may have its answer a moment before the relay has seen the receipt.
   await until('the receipt', () => second.status().transactions.every(({ state }) => state !== 'sent'));
   const metrics = await (await fetch(`${second.adminUrl}/metrics`)).text();
-  expect(metrics).toMatch(/^dstack_relay_node_joined 1$/m);
-  expect(metrics).toMatch(/^dstack_relay_transactions_sent_total\{kind="register"\} 1$/m);
-  expect(metrics).toMatch(/^dstack_relay_gas_used_total\{kind="onboard"\} \d{5}$/m);
+  expect(metrics).toMatch(/^dstack_relay_node_joined\{contract="0x[0-9a-f]{40}"\} 1$/m);
+  expect(metrics).toMatch(
+    /^dstack_relay_transactions_sent_total\{account="0x[0-9a-f]{40}",chain="31337",kind="register"\} 1$/m,
+  );
+  expect(metrics).toMatch(
+    /^dstack_relay_gas_used_total\{account="0x[0-9a-f]{40}",chain="31337",kind="onboard"\} \d{5}$/m,
+  );
   expect((await fetch(`${second.adminUrl}/healthz`)).status).toBe(200);
   // What is for the operator is not on the peers' listener.
   expect((await fetch(`${second.gossipUrl}/v1/status`)).status).toBe(404);
@@ -275,7 +279,7 @@ test('bad gossip is refused with a code, and the relay goes on', async () => {
   const held = (await (await fetch(`${relay.gossipUrl}/v1/gossip`)).json()) as { messages: unknown[] };
   expect(held.messages).toEqual([good]);
   expect(await (await fetch(`${relay.adminUrl}/metrics`)).text()).toMatch(
-    /^dstack_relay_gossip_refused_total\{code="GOSSIP_SIGNATURE"\} 2$/m,
+    /^dstack_relay_gossip_refused_total\{contract="0x[0-9a-f]{40}",code="GOSSIP_SIGNATURE"\} 2$/m,
   );
 });
 

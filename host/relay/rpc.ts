@@ -8,6 +8,7 @@ import type { ContractLog } from '../../lib/framework/handler.ts';
 import { type RpcEndpoint, rpcEndpoint } from '../../lib/framework/json-rpc.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { Word0x } from '../../lib/protocol/schema.ts';
+import { paced } from './pace.ts';
 
 const Quantity = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,63})$', maxLength: 66 });
 /** A quantity that JavaScript holds exactly. */
@@ -55,10 +56,17 @@ export interface Receipt {
 
 export interface RpcOptions {
   url: string;
+  /** Of that URL, when several networks share it and thus its pace. */
+  endpoint?: RpcEndpoint;
   chainId: number;
   contract: string;
   /** Milliseconds for one call. */
   timeout?: number;
+}
+
+/** One of the host's endpoints, at the pace that it allows. */
+export function hostEndpoint(url: string, timeout?: number): RpcEndpoint {
+  return paced(rpcEndpoint(url, { timeout, maxReplyBytes: REPLY_MAX_BYTES }));
 }
 
 /** All errors are Retryable but RPC_WRONG_CHAIN: an endpoint may come back, its chain won't change. */
@@ -70,7 +78,7 @@ export class Rpc implements LogSource {
 
   constructor(options: RpcOptions) {
     this.contract = options.contract.toLowerCase();
-    this.#endpoint = rpcEndpoint(options.url, { timeout: options.timeout, maxReplyBytes: REPLY_MAX_BYTES });
+    this.#endpoint = options.endpoint ?? hostEndpoint(options.url, options.timeout);
     this.#chainId = options.chainId;
   }
 

@@ -11,11 +11,16 @@ import { adminServer } from './server.ts';
 test('an open connection that asks nothing does not hold up the end', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'server-test-'));
   const app = adminServer({
-    records: new Records(folder),
+    services: [
+      {
+        contract: '0x00',
+        records: new Records(folder),
+        measure: () => {},
+        status: () => ({}),
+        unhealthy: () => undefined,
+      },
+    ],
     metrics: new Metrics(),
-    measure: () => {},
-    status: () => ({}),
-    unhealthy: () => undefined,
     log: { warn: () => {} },
   });
   try {

@@ -28,33 +28,69 @@ export function gossipServer(gossip: HttpGossip, records: Records, log: ServerLo
   return app;
 }
 
-export interface AdminOptions {
-  records: Records;
-  metrics: Metrics;
+/** One network, as the operator may look at it. */
+export interface Served {
+  readonly contract: string;
+  readonly records: Pick<Records, 'list' | 'read'>;
   /** Brings the gauges up to date. */
   measure(): void;
   status(): object;
   /** Undefined when all is well, else why not. */
   unhealthy(): string | undefined;
+}
+
+export interface AdminOptions {
+  /** The first is that of host.env itself. */
+  services: readonly Served[];
+  metrics: Metrics;
   log: ServerLog;
 }
 
 /** What the operator may ask. Everything is read-only. */
-export function adminServer(options: AdminOptions): FastifyInstance {
-  const app = server(options.log);
-  recordRoutes(app, options.records);
+export function adminServer({ services, metrics, log }: AdminOptions): FastifyInstance {
+  const app = server(log);
+  recordRoutes(app, allRecords(services));
   app.get('/healthz', async (_request, reply) => {
-    const reason = options.unhealthy();
+    const reasons = services.flatMap((service) => {
+      const reason = service.unhealthy();
+      return reason === undefined ? [] : [services.length === 1 ? reason : `${service.contract}: ${reason}`];
+    });
     return reply
-      .status(reason === undefined ? 200 : 503)
-      .send(reason === undefined ? { ok: true } : { ok: false, reason });
+      .status(reasons.length === 0 ? 200 : 503)
+      .send(reasons.length === 0 ? { ok: true } : { ok: false, reason: reasons.join('; ') });
   });
   app.get('/metrics', async (_request, reply) => {
-    options.measure();
-    return reply.type('text/plain; version=0.0.4').send(options.metrics.text());
+    for (const service of services) service.measure();
+    return reply.type('text/plain; version=0.0.4').send(metrics.text());
   });
-  app.get('/v1/status', async () => options.status());
+  app.get('/v1/status', async (request) =>
+    statusOf(services, (request.query as { contract?: unknown }).contract),
+  );
   return app;
+}
+
+/** Of the network that is asked for; else of the first one, beside the list of all when there are several. */
+function statusOf(services: readonly Served[], contract: unknown): object {
+  if (contract === undefined) {
+    const networks = services.map((service) => ({ contract: service.contract, ...service.status() }));
+    return { ...networks[0], ...(networks.length > 1 && { networks }) };
+  }
+  const wanted = String(contract).toLowerCase();
+  const found = services.find((service) => service.contract.toLowerCase() === wanted);
+  if (found === undefined) {
+    const known = services.map((service) => service.contract).join(', ');
+    throw new DstackError('NO_NETWORK', `this relay serves ${known}, not ${wanted.slice(0, 60)}`);
+  }
+  return { contract: found.contract, ...found.status() };
+}
+
+/** Their names are hashes of what is in them, so that those of all networks can stand side by side. */
+function allRecords(services: readonly Served[]): Pick<Records, 'list' | 'read'> {
+  return {
+    list: (after, limit = 1000) =>
+      [...new Set(services.flatMap(({ records }) => records.list(after, limit)))].sort().slice(0, limit),
+    read: (name) => services.map(({ records }) => records.read(name)).find((text) => text !== undefined),
+  };
 }
 
 function server(log: ServerLog): FastifyInstance {
@@ -90,7 +126,7 @@ function refusal(error: unknown): { status: number; code: string; message: strin
         ? 429
         : error instanceof Retryable
           ? 503
-          : error.code === 'NO_RECORD'
+          : error.code === 'NO_RECORD' || error.code === 'NO_NETWORK'
             ? 404
             : 400;
     return { status, code: codeOf(error), message: error.message.slice(0, 500) };
@@ -103,7 +139,7 @@ function refusal(error: unknown): { status: number; code: string; message: strin
 }
 
 /** `GET /v1/records?after=<name>` lists, `GET /v1/records/<name>` gives one. */
-function recordRoutes(app: FastifyInstance, records: Records): void {
+function recordRoutes(app: FastifyInstance, records: Pick<Records, 'list' | 'read'>): void {
   app.get('/v1/records', async (request) => {
     const { after } = request.query as { after?: unknown };
     return { records: records.list(typeof after === 'string' ? after : '') };

@@ -3,7 +3,7 @@
  * environment. Misspelt names in the file are refused, not ignored.
  */
 import { readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { type Static, type TSchema, Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -65,6 +65,7 @@ const settings = {
   DSTACK_PCS_ROOT_CRL_URL: setting(Url, text),
   DSTACK_PCS_UPDATE: setting(Type.Union([Type.Literal('standard'), Type.Literal('early')]), text, 'standard'),
   DSTACK_COLLATERAL_DIR: setting(Path, text),
+  DSTACK_FURTHER_NETWORKS: setting(Type.Array(Path, { maxItems: 32, uniqueItems: true }), list, ' '),
   DSTACK_LOG_LEVEL: setting(Level, text, 'info'),
   DSTACK_VM_IMAGE_DIR: setting(Path, text),
   DSTACK_VM_VOLUME_DIR: setting(Path, text),
@@ -82,8 +83,8 @@ type ValueOf<N extends Name> = Static<(typeof settings)[N]['schema']>;
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What the relay needs. */
-export interface RelaySettings {
+/** What the relay needs to serve one network. */
+export interface NetworkSettings {
   rpcUrl: string;
   chainId: number;
   contract: string;
@@ -102,10 +103,16 @@ export interface RelaySettings {
   networkJson?: string;
   gossipListen: ValueOf<'DSTACK_GOSSIP_LISTEN'>;
   gossipPeers: string[];
+}
+
+/** What the relay needs. */
+export interface RelaySettings extends NetworkSettings {
   adminListen: ValueOf<'DSTACK_ADMIN_LISTEN'>;
   /** Where the relay gets collateral, in the form that host/collateral takes; absent: from nowhere. */
   collateral?: CollateralSettings;
   logLevel: ValueOf<'DSTACK_LOG_LEVEL'>;
+  /** Networks beside the one above; the state directory above keeps the payers' queue for all of them. */
+  furtherNetworks?: readonly NetworkSettings[];
 }
 
 /** What starting this host's VM needs, in the form that host/vm takes. */
@@ -120,8 +127,26 @@ export interface VmSettings {
   dataDisk?: { path: string; createMiB?: number };
 }
 
-/** @throws SETTINGS that names the first setting that is missing or out of range */
+/**
+ * @throws SETTINGS that names the first setting that is missing or out of range, or that two networks can't share; a
+ * file of DSTACK_FURTHER_NETWORKS that can't be read
+ */
 export function relaySettings(environment: Environment): RelaySettings {
+  const own = networkSettings(environment);
+  const further = take(environment, 'DSTACK_FURTHER_NETWORKS').map((file) =>
+    furtherNetwork(file, environment),
+  );
+  requireDistinct([own, ...further]);
+  return {
+    ...own,
+    adminListen: take(environment, 'DSTACK_ADMIN_LISTEN'),
+    collateral: collateralSettings(environment),
+    logLevel: take(environment, 'DSTACK_LOG_LEVEL'),
+    ...(further.length > 0 && { furtherNetworks: further }),
+  };
+}
+
+function networkSettings(environment: Environment): NetworkSettings {
   return {
     rpcUrl: take(environment, 'DSTACK_RPC_URL'),
     chainId: take(environment, 'DSTACK_CHAIN_ID'),
@@ -139,9 +164,6 @@ export function relaySettings(environment: Environment): RelaySettings {
     }),
     gossipListen: take(environment, 'DSTACK_GOSSIP_LISTEN'),
     gossipPeers: take(environment, 'DSTACK_GOSSIP_PEERS'),
-    adminListen: take(environment, 'DSTACK_ADMIN_LISTEN'),
-    collateral: collateralSettings(environment),
-    logLevel: take(environment, 'DSTACK_LOG_LEVEL'),
   };
 }
 
@@ -161,6 +183,53 @@ function collateralSettings(environment: Environment): CollateralSettings {
       folder: take(environment, 'DSTACK_COLLATERAL_DIR'),
     }),
   };
+}
+
+/** What a further network's file need not repeat: chain and payer. Everything else is a network's own. */
+const INHERITED: readonly Name[] = [
+  'DSTACK_RPC_URL',
+  'DSTACK_CHAIN_ID',
+  'DSTACK_CONFIRMATIONS',
+  'DSTACK_POLL_MS',
+  'DSTACK_GAS_KEY_FILE',
+  'DSTACK_MAX_FEE_GWEI',
+  'DSTACK_FEE_BUMP_SECONDS',
+  'DSTACK_LOW_BALANCE_ETH',
+];
+
+/** The process's environment is not laid over it: that is about the first network. */
+function furtherNetwork(file: string, first: Environment): NetworkSettings {
+  const own = readEnvironment(file, {});
+  if (isSet(own, 'DSTACK_FURTHER_NETWORKS')) {
+    throw new DstackError('SETTINGS', `${file} names further networks itself: name all of them in one file`);
+  }
+  const inherited = INHERITED.filter((name) => !isSet(own, name)).map((name) => [name, first[name]]);
+  try {
+    return networkSettings({ ...own, ...Object.fromEntries(inherited) });
+  } catch (error) {
+    if (!(error instanceof DstackError)) throw error;
+    throw new DstackError(error.code, `${file}: ${error.message}`, { cause: error });
+  }
+}
+
+/** What no two networks of one relay may have in common. */
+function requireDistinct(networks: readonly NetworkSettings[]): void {
+  const own: Record<string, (network: NetworkSettings) => string | undefined> = {
+    DSTACK_CONTRACT: ({ chainId, contract }) => `${contract.toLowerCase()} on chain ${chainId}`,
+    DSTACK_STATE_DIR: ({ stateDir }) => resolve(stateDir),
+    DSTACK_NODE_URL: ({ nodeUrl }) => nodeUrl,
+    DSTACK_GOSSIP_LISTEN: ({ gossipListen: { host, port } }) => (port === 0 ? undefined : `${host}:${port}`),
+  };
+  for (const [name, ownOf] of Object.entries(own)) {
+    const seen = new Set<string>();
+    for (const value of networks.map(ownOf)) {
+      if (value === undefined) continue;
+      if (seen.has(value)) {
+        throw new DstackError('SETTINGS', `${name} is ${value} for two networks; each needs its own`);
+      }
+      seen.add(value);
+    }
+  }
 }
 
 /** @throws SETTINGS as above */

@@ -1,69 +1,29 @@
 /**
- * The one place that spends gas: a durable queue and the nonce manager of the host's key.
+ * The one place that spends gas: the nonce manager of one account on one chain, over a durable queue.
  *
- * - A purpose has at most one transaction, ever: a signed transaction is stored before it is sent, and is sent again
- *   from the store. What replaces it has the same nonce, so only one of them can be mined.
+ * - A purpose has at most one mined transaction: a signed transaction is stored before it is sent, and is sent again from
+ *   the store. What replaces it has the same nonce, so only one of them can be mined.
  * - One transaction is in flight at a time; the next gets its nonce when that one is in a block. A host needs two for a
  *   join, so pipelining would buy nothing and cost nonce gaps.
  * - Gas is estimated first. What would revert is not sent: the contract's own error is reported instead.
  * - What is not mined in time is replaced at a higher fee, up to a ceiling.
- * - A transaction stays watched until it is `confirmations` deep; if a re-org drops it, it is sent again.
+ * - What a re-org drops is sent again as it was, however deep: a transaction of ours whose nonce the chain has not reached
+ *   is not on it. Nonces that nobody has (someone else's transaction with this key was dropped) are filled.
+ * - Only when another transaction has taken the nonce, for so many blocks that it will stay, is a new nonce signed.
  */
 import { computeAddress, SigningKey, Transaction } from 'ethers';
-import { type Static, Type } from 'typebox';
 import type { TransactionRequest } from '../../lib/framework/handler.ts';
 import { RpcRefusal } from '../../lib/framework/json-rpc.ts';
 import { Rounds } from '../../lib/framework/rounds.ts';
-import { type Store, Table } from '../../lib/framework/store.ts';
+import type { Store } from '../../lib/framework/store.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { describeNetworkError, parseNetworkError } from '../../lib/protocol/network-contract.ts';
-import { Count, Strict, Word0x } from '../../lib/protocol/schema.ts';
+import { BalanceWatch } from './balance.ts';
+import { type Fees, firstFees, replacementFees } from './fees.ts';
 import type { Metrics } from './metrics.ts';
+import { fillerOf, kindOf } from './purpose.ts';
+import { type Attempt, type Entry, MAX_ATTEMPTS, Queue } from './queue.ts';
 import type { Rpc } from './rpc.ts';
-
-const Wei = Type.String({ pattern: '^[0-9]{1,30}$', maxLength: 30 });
-
-const AttemptSchema = Strict({
-  hash: Word0x,
-  /** The signed transaction, to be sent again as it is. */
-  raw: Type.String({ maxLength: 64 * 1024 }),
-  maxFee: Wei,
-  tip: Wei,
-  at: Count,
-});
-
-const EntrySchema = Strict({
-  purpose: Type.String({ maxLength: 200 }),
-  to: Type.String({ maxLength: 42 }),
-  data: Type.String({ maxLength: 32 * 1024 }),
-  order: Count,
-  state: Type.Union([
-    /** Waits for its turn, for gas money, or for an estimate that does not revert. */
-    Type.Literal('queued'),
-    /** Signed, stored, and sent or about to be. */
-    Type.Literal('sent'),
-    /** In a block, not yet deep enough. */
-    Type.Literal('mined'),
-    Type.Literal('final'),
-    /** Never sent because it would revert, or reverted. */
-    Type.Literal('failed'),
-  ]),
-  tries: Count,
-  notBefore: Count,
-  nonce: Type.Optional(Count),
-  gas: Type.Optional(Wei),
-  attempts: Type.Array(AttemptSchema, { maxItems: 64 }),
-  /** The hash that was mined. */
-  hash: Type.Optional(Word0x),
-  block: Type.Optional(Count),
-  sentAgainAt: Type.Optional(Count),
-  lostSince: Type.Optional(Count),
-  code: Type.Optional(Type.String({ maxLength: 64 })),
-  message: Type.Optional(Type.String({ maxLength: 500 })),
-});
-type Entry = Static<typeof EntrySchema>;
-const EmptySchema = Strict({});
-const OrderSchema = Strict({ order: Count });
 
 export type TransactionState = Entry['state'];
 
@@ -93,7 +53,7 @@ export interface TransactionsOptions {
   maxFee: bigint;
   /** Milliseconds without being mined until the fee is raised. */
   bumpAfter: number;
-  /** Blocks on top of a transaction until it is no longer watched. */
+  /** Blocks on top of a transaction until it is final here. */
   confirmations: number;
   /** Wei; below it the operator is warned. */
   lowBalance: bigint;
@@ -103,23 +63,34 @@ export interface TransactionsOptions {
 
 const MAX_OPEN = 1000;
 const MAX_GAS = 1_000_000n;
+/** Of an estimate that reverts, before the purpose counts as failed; and polls until it is looked at again even then. */
 const MAX_TRIES = 5;
+const FAILED_POLLS = 60;
+/** Polls after which a final transaction whose effect its submitter misses is looked for again. */
+const RECHECK_POLLS = 20;
 const RESEND_AFTER_MS = 15_000;
-/** A nonce that is used up while none of our hashes has a receipt: after so long, someone else used the key. */
-const LOST_AFTER_MS = 120_000;
-const BALANCE_EVERY_MS = 60_000;
-const WAIT_FOR_MONEY_MS = 15_000;
+/** Polls between looks at the market or the balance, while either keeps a transaction back. */
+const WAIT_POLLS = 15;
+/**
+ * Blocks, beyond the confirmations, for which the chain must show something odd about our nonces before it is acted on:
+ * the endpoint may lag, and a re-org may yet undo it.
+ */
+const BELIEVE_AFTER_BLOCKS = 8;
+/** Wider gaps are an endpoint's lie about our nonce: not filled, but signed anew below. */
+const MAX_FILL = 8;
+/** Dropped transactions taken up again in one round. */
+const MAX_REOPEN = 16;
+const FILL_GAS = 21_000n;
 
 export class Transactions {
   readonly address: string;
+  readonly balance: BalanceWatch;
   readonly #options: Required<TransactionsOptions>;
   readonly #key: SigningKey;
-  readonly #entries: Table<typeof EntrySchema>;
-  /** Purposes that are not final yet. */
-  readonly #open: Table<typeof EmptySchema>;
-  readonly #orders: Table<typeof OrderSchema>;
+  readonly #queue: Queue;
   readonly #rounds = new Rounds(() => this.#round());
-  #balanceAt = 0;
+  /** A missing nonce and the head when it was first missed. */
+  #gap: { nonce: number; since: number } | undefined;
   #problem = '';
 
   /** @throws GAS_KEY when the key is not one */
@@ -132,9 +103,13 @@ export class Transactions {
       // The cause would quote the key.
       throw new DstackError('GAS_KEY', 'the gas key is not a secp256k1 private key of 32 bytes');
     }
-    this.#entries = new Table(options.store, 'tx/entry/', EntrySchema);
-    this.#open = new Table(options.store, 'tx/open/', EmptySchema);
-    this.#orders = new Table(options.store, 'tx/', OrderSchema);
+    this.#queue = new Queue(options.store, options.chainId, this.address);
+    const metrics = options.metrics.of({
+      account: this.address.toLowerCase(),
+      chain: String(options.chainId),
+    });
+    this.#options.metrics = metrics;
+    this.balance = new BalanceWatch({ ...this.#options, address: this.address });
   }
 
   start(): void {
@@ -146,36 +121,47 @@ export class Transactions {
   }
 
   /**
-   * Durable when it returns. A purpose that was ever submitted is left as it is.
+   * Durable when it returns. A purpose that is under way is left as it is. Submitting one that was done says that its
+   * effect is missed: then it is looked for again, and sent again if a re-org took it.
    * @throws TX_QUEUE_FULL
    */
   submit(request: TransactionRequest): void {
-    if (this.#entries.get(request.purpose) !== undefined) return;
-    if (this.#open.count() >= MAX_OPEN) {
+    const known = this.#queue.get(request.purpose);
+    if (known !== undefined) {
+      this.#submitAgain(known);
+      return;
+    }
+    if (this.#queue.count() >= MAX_OPEN) {
       throw new DstackError(
         'TX_QUEUE_FULL',
         `${MAX_OPEN} transactions wait already; is the chain endpoint working?`,
       );
     }
-    const order = (this.#orders.get('order')?.order ?? 0) + 1;
-    const entry: Entry = { ...request, order, state: 'queued', tries: 0, notBefore: 0, attempts: [] };
-    this.#options.store.batch([
-      this.#entries.putting(request.purpose, entry),
-      this.#open.putting(request.purpose, {}),
-      this.#orders.putting('order', { order }),
-    ]);
+    this.#queue.add(request);
     this.#options.log.info({ purpose: request.purpose }, `transaction queued: ${kindOf(request.purpose)}`);
     this.#rounds.wake();
   }
 
   status(purpose: string): TransactionStatus | undefined {
-    const entry = this.#entries.get(purpose);
+    const entry = this.#queue.get(purpose);
     return entry === undefined ? undefined : statusOf(entry);
   }
 
-  /** Everything that is not final. */
+  /** Everything that is neither final nor failed. */
   open(): TransactionStatus[] {
-    return this.#pending().map(statusOf);
+    return this.#queue.open().map(statusOf);
+  }
+
+  #submitAgain(entry: Entry): void {
+    const { now, pollInterval } = this.#options;
+    const rested = (polls: number) => now() - (entry.closedAt ?? 0) >= polls * pollInterval;
+    const { closedAt: _, ...rest } = entry;
+    if (entry.hash !== undefined && (entry.state === 'final' || entry.state === 'failed')) {
+      if (rested(RECHECK_POLLS)) this.#queue.reopen({ ...rest, state: 'mined' });
+    } else if (entry.state === 'failed' && rested(FAILED_POLLS)) {
+      // Nothing was mined for it: whatever the contract or the endpoint had against it may be over.
+      this.#queue.reopen({ ...rest, state: 'queued', tries: 0, notBefore: 0 });
+    }
   }
 
   async #round(): Promise<number> {
@@ -192,21 +178,41 @@ export class Transactions {
   }
 
   async #step(): Promise<void> {
-    await this.#checkBalance();
-    for (const entry of this.#pending()) {
-      if (entry.state === 'sent') await this.#follow(entry);
-      else if (entry.state === 'mined') await this.#confirm(entry);
+    const { rpc, metrics, now } = this.#options;
+    await this.balance.look();
+    const chain = { head: await rpc.head(), nonce: await rpc.nonce(this.address) };
+    this.#takeUpDropped(chain.nonce);
+    for (const entry of this.#queue.open()) {
+      if (entry.state === 'sent') await this.#follow(entry, chain);
+      else if (entry.state === 'mined') await this.#confirm(entry, chain.head);
     }
-    const open = this.#pending();
-    this.#options.metrics.gauge('dstack_relay_transactions_open', 'Transactions not final yet.', open.length);
+    await this.#closeGap(chain);
+    const open = this.#queue.open();
+    metrics.gauge('dstack_relay_transactions_open', 'Transactions not final yet.', open.length);
     if (open.some((entry) => entry.state === 'sent')) return;
-    const next = open.find((entry) => entry.state === 'queued' && entry.notBefore <= this.#options.now());
-    if (next !== undefined) await this.#send(next);
+    const next = open.find((entry) => entry.state === 'queued' && entry.notBefore <= now());
+    if (next !== undefined) await this.#send(next, chain.nonce);
+  }
+
+  /** What was done, and by its nonce is not on the chain any more. */
+  #takeUpDropped(chainNonce: number): void {
+    for (const { nonce, entry } of this.#queue.ownersFrom(chainNonce, MAX_REOPEN)) {
+      if (entry.state !== 'final' && entry.state !== 'failed') continue;
+      this.#sendAgain({ ...entry, nonce });
+    }
+  }
+
+  /** Its signed form is sent in this round. */
+  #sendAgain(entry: Entry): void {
+    this.#options.log.warn({ purpose: entry.purpose }, 'the chain was re-organised: sending it again');
+    const { hash: _, block: __, code: ___, message: ____, closedAt: _____, ...rest } = entry;
+    this.#queue.reopen({ ...rest, state: 'sent', sentAgainAt: 0 });
   }
 
   /** Estimates, prices, signs, stores, then sends. */
-  async #send(entry: Entry): Promise<void> {
-    const { rpc } = this.#options;
+  async #send(entry: Entry, chainNonce: number): Promise<void> {
+    if (entry.attempts.length > 0 && (await this.#findMined(entry))) return;
+    const { rpc, maxFee } = this.#options;
     const from = this.address;
     let gas: bigint;
     try {
@@ -217,41 +223,31 @@ export class Transactions {
       return;
     }
     if (gas > MAX_GAS) {
-      this.#fail(
-        entry,
-        'TX_GAS',
-        `it is estimated to take ${gas} gas, more than ${MAX_GAS}: the endpoint or the contract is wrong`,
-      );
+      const why = `it is estimated to take ${gas} gas, more than ${MAX_GAS}: the endpoint or the contract is wrong`;
+      this.#fail(entry, 'TX_GAS', why);
       return;
     }
-    const fees = await this.#fees();
+    const fees = await firstFees(rpc, maxFee);
     if (fees === undefined) {
-      this.#wait(
-        entry,
-        'TX_FEE_CEILING',
-        `the base fee is above the ceiling of ${this.#options.maxFee} wei (DSTACK_MAX_FEE_GWEI)`,
-      );
+      const why = `the base fee is above the ceiling of ${maxFee} wei (DSTACK_MAX_FEE_GWEI)`;
+      this.#wait(entry, 'TX_FEE_CEILING', why);
       return;
     }
     if ((await rpc.balance(from)) < gas * fees.maxFee) {
-      this.#wait(
-        entry,
-        'TX_NO_FUNDS',
-        `${from} has too little for ${gas} gas at ${fees.maxFee} wei: send it some`,
-      );
+      const why = `${from} has too little for ${gas} gas at ${fees.maxFee} wei: send it some`;
+      this.#wait(entry, 'TX_NO_FUNDS', why);
       return;
     }
-    const used = this.#pending().flatMap(({ nonce }) => (nonce === undefined ? [] : [nonce + 1]));
-    const nonce = Math.max(await rpc.nonce(from), ...used);
-    await this.#sendAttempt({ ...entry, nonce, gas: String(gas) }, fees);
+    await this.#sendAttempt({ ...entry, gas: String(gas) }, this.#queue.nextNonce(chainNonce), fees);
   }
 
   /** Stores a signed attempt before the network can see it. */
-  async #sendAttempt(entry: Entry, fees: Fees): Promise<void> {
+  async #sendAttempt(entry: Entry, nonce: number, fees: Fees): Promise<void> {
+    const { chainId, now, metrics, log } = this.#options;
     const transaction = Transaction.from({
       type: 2,
-      chainId: this.#options.chainId,
-      nonce: entry.nonce!,
+      chainId,
+      nonce,
       to: entry.to,
       data: entry.data,
       gasLimit: BigInt(entry.gas!),
@@ -259,33 +255,25 @@ export class Transactions {
       maxPriorityFeePerGas: fees.tip,
     });
     transaction.signature = this.#key.sign(transaction.unsignedHash);
-    const attempt = {
+    const attempt: Attempt = {
       hash: transaction.hash!,
+      nonce,
       raw: transaction.serialized,
       maxFee: String(fees.maxFee),
       tip: String(fees.tip),
-      at: this.#options.now(),
+      at: now(),
     };
     const { lostSince: _, code: __, message: ___, ...rest } = entry;
-    const stored: Entry = {
-      ...rest,
-      state: 'sent',
-      attempts: [...entry.attempts, attempt],
-      sentAgainAt: this.#options.now(),
-    };
-    this.#entries.put(entry.purpose, stored);
-    this.#options.metrics.count(
-      'dstack_relay_transactions_sent_total',
-      'Signed transactions, replacements included.',
-      {
-        kind: kindOf(entry.purpose),
-      },
-    );
-    this.#options.log.info(
-      { purpose: entry.purpose, hash: attempt.hash, nonce: entry.nonce, maxFee: attempt.maxFee },
-      entry.attempts.length === 0
-        ? `sending ${kindOf(entry.purpose)}`
-        : `raising the fee of ${kindOf(entry.purpose)}`,
+    const attempts = [...entry.attempts, attempt].slice(-MAX_ATTEMPTS);
+    this.#queue.putSigned({ ...rest, state: 'sent', nonce, attempts, sentAgainAt: now() }, nonce);
+    metrics.count('dstack_relay_transactions_sent_total', 'Signed transactions, replacements included.', {
+      kind: kindOf(entry.purpose),
+    });
+    log.info(
+      { purpose: entry.purpose, hash: attempt.hash, nonce, maxFee: attempt.maxFee },
+      entry.nonce === nonce
+        ? `raising the fee of ${kindOf(entry.purpose)}`
+        : `sending ${kindOf(entry.purpose)}`,
     );
     await this.#broadcast(attempt.raw, entry.purpose);
   }
@@ -295,93 +283,145 @@ export class Transactions {
       await this.#options.rpc.send(raw);
     } catch (error) {
       // Known already, or mined meanwhile: the receipt will tell. Anything else is tried again.
-      if (error instanceof RpcRefusal && /known|nonce too low/i.test(error.reason)) return;
+      if (error instanceof RpcRefusal && /known|already|nonce (is )?too low/i.test(error.reason)) return;
       this.#options.log.warn({ purpose, code: codeOf(error) }, `not sent yet: ${(error as Error).message}`);
     }
   }
 
   /** A sent transaction: mined? gone? to be sent again, or at a higher fee? */
-  async #follow(entry: Entry): Promise<void> {
-    const { rpc, now, bumpAfter, log, metrics } = this.#options;
-    for (const attempt of entry.attempts) {
-      const receipt = await rpc.receipt(attempt.hash);
-      if (receipt === undefined) continue;
-      metrics.count(
-        'dstack_relay_gas_used_total',
-        'Gas of mined transactions.',
-        { kind: kindOf(entry.purpose) },
-        receipt.gasUsed,
-      );
-      if (!receipt.succeeded) {
-        this.#fail(
-          { ...entry, hash: attempt.hash },
-          'TX_REVERTED',
-          `it was mined in block ${receipt.block} and reverted`,
-        );
-        return;
-      }
-      this.#entries.put(entry.purpose, {
-        ...entry,
-        state: 'mined',
-        hash: attempt.hash,
-        block: receipt.block,
-      });
-      log.info(
-        { purpose: entry.purpose, hash: attempt.hash, block: receipt.block, gas: receipt.gasUsed },
-        `${kindOf(entry.purpose)} is mined`,
-      );
+  async #follow(entry: Entry, chain: { head: number; nonce: number }): Promise<void> {
+    const { rpc, now, bumpAfter, maxFee } = this.#options;
+    if (await this.#findMined(entry)) return;
+    if (chain.nonce > entry.nonce!) {
+      this.#lost(entry, chain.head);
       return;
     }
-    if ((await rpc.nonce(this.address)) > entry.nonce!) {
-      this.#lost(entry);
-      return;
-    }
+    const { lostSince: _, ...current } = entry;
     const last = entry.attempts.at(-1)!;
-    if (now() - last.at >= bumpAfter && entry.attempts.length < 64) {
-      const fees = await this.#fees(last);
+    if (now() - last.at >= bumpAfter && entry.attempts.length < MAX_ATTEMPTS) {
+      const previous = { maxFee: BigInt(last.maxFee), tip: BigInt(last.tip) };
+      const fees = await replacementFees(rpc, maxFee, previous);
       if (fees !== undefined) {
-        await this.#sendAttempt(entry, fees);
+        await this.#sendAttempt(current, entry.nonce!, fees);
         return;
       }
+      const why = `it was sent at ${last.maxFee} wei a gas; the ceiling of ${maxFee} wei (DSTACK_MAX_FEE_GWEI) forbids more`;
+      this.#tell(entry, 'TX_FEE_CEILING', why);
+      Object.assign(current, { code: 'TX_FEE_CEILING', message: why });
     }
-    if (now() - (entry.sentAgainAt ?? 0) >= RESEND_AFTER_MS) {
-      this.#entries.put(entry.purpose, { ...entry, sentAgainAt: now() });
+    if (now() - (entry.sentAgainAt ?? 0) >= Math.min(RESEND_AFTER_MS, bumpAfter)) {
+      this.#queue.put({ ...current, sentAgainAt: now() });
       await this.#broadcast(last.raw, entry.purpose);
     }
   }
 
-  /** The nonce is used up, but not by us as far as the endpoint knows: it may lag, so this takes a while to believe. */
-  #lost(entry: Entry): void {
-    const { now, log } = this.#options;
-    const since = entry.lostSince ?? now();
-    if (now() - since < LOST_AFTER_MS) {
-      if (entry.lostSince === undefined) this.#entries.put(entry.purpose, { ...entry, lostSince: since });
+  /** Whether one of its attempts, the newest first, is in a block; then that is stored. */
+  async #findMined(entry: Entry): Promise<boolean> {
+    const { rpc, log, metrics } = this.#options;
+    for (const attempt of entry.attempts.toReversed()) {
+      const receipt = await rpc.receipt(attempt.hash);
+      if (receipt === undefined) continue;
+      const kind = kindOf(entry.purpose);
+      const gas = Number(receipt.gasUsed);
+      metrics.count('dstack_relay_gas_used_total', 'Gas of mined transactions.', { kind }, gas);
+      const { hash, nonce } = attempt;
+      const { lostSince: _, code: __, message: ___, ...rest } = entry;
+      const found: Entry = { ...rest, nonce, hash, block: receipt.block };
+      if (!receipt.succeeded) {
+        this.#fail(found, 'TX_REVERTED', `it was mined in block ${receipt.block} and reverted`);
+        return true;
+      }
+      this.#queue.put({ ...found, state: 'mined' });
+      log.info({ purpose: entry.purpose, hash, block: receipt.block, gas }, `${kind} is mined`);
+      return true;
+    }
+    return false;
+  }
+
+  /** The nonce is used up, but not by us as far as the endpoint knows: it may lag, so that has to last to be believed. */
+  #lost(entry: Entry, head: number): void {
+    const { log, confirmations, now } = this.#options;
+    const since = Math.min(entry.lostSince ?? head, head);
+    if (head - since < confirmations + BELIEVE_AFTER_BLOCKS) {
+      if (entry.lostSince !== since) this.#queue.put({ ...entry, lostSince: since });
+      return;
+    }
+    const { nonce, gas: _, lostSince: __, ...rest } = entry;
+    if (entry.purpose === fillerOf(nonce!)) {
+      this.#queue.close({ ...entry, state: 'final', attempts: [], closedAt: now() });
+      return;
+    }
+    const why = 'someone else uses the gas key: its nonce is gone; trying another';
+    log.warn({ purpose: entry.purpose, nonce }, why);
+    this.#queue.putWithoutNonce({ ...rest, state: 'queued', notBefore: 0 }, nonce!);
+  }
+
+  async #confirm(entry: Entry, head: number): Promise<void> {
+    const { rpc, confirmations, now } = this.#options;
+    if (head - entry.block! < confirmations) return;
+    const receipt = await rpc.receipt(entry.hash!);
+    if (receipt === undefined) {
+      this.#sendAgain(entry);
+    } else if (receipt.block !== entry.block) {
+      this.#queue.put({ ...entry, block: receipt.block });
+    } else if (!receipt.succeeded) {
+      this.#fail(entry, 'TX_REVERTED', `it was mined in block ${receipt.block} and reverted`);
+    } else {
+      this.#queue.close({ ...entry, ...settled(entry), state: 'final', closedAt: now() });
+    }
+  }
+
+  /**
+   * A transaction of ours can't be mined while a nonce below its own is missing. Dropped ones of ours are under way again
+   * by now, so what is missing was someone else's, or never was.
+   */
+  async #closeGap(chain: { head: number; nonce: number }): Promise<void> {
+    const lowest = Math.min(
+      ...this.#queue.open().flatMap(({ state, nonce }) => (state === 'sent' ? nonce! : [])),
+    );
+    const missing = this.#queue.nextNonce(chain.nonce);
+    if (lowest === Number.POSITIVE_INFINITY || missing >= lowest) {
+      this.#gap = undefined;
+      return;
+    }
+    if (this.#gap?.nonce !== missing || this.#gap.since > chain.head) {
+      this.#gap = { nonce: missing, since: chain.head };
+    }
+    const { confirmations, log } = this.#options;
+    if (chain.head - this.#gap.since < confirmations + BELIEVE_AFTER_BLOCKS) return;
+    this.#gap = undefined;
+    if (lowest - missing > MAX_FILL) {
+      this.#signAnewBelow(missing, lowest);
       return;
     }
     log.warn(
-      { purpose: entry.purpose, nonce: entry.nonce },
-      'someone else uses the gas key: its nonce is gone; trying another',
+      { nonce: missing },
+      'a transaction of the gas key that is none of ours was dropped: filling its nonce',
     );
-    const { nonce: _, gas: __, lostSince: ___, ...rest } = entry;
-    this.#entries.put(entry.purpose, { ...rest, state: 'queued', attempts: [], notBefore: 0 });
+    await this.#fill(missing);
   }
 
-  async #confirm(entry: Entry): Promise<void> {
-    const { rpc, confirmations, log } = this.#options;
-    if ((await rpc.head()) - entry.block! < confirmations) return;
-    const receipt = await rpc.receipt(entry.hash!);
-    if (receipt === undefined) {
-      log.warn({ purpose: entry.purpose }, 'the chain was re-organised: sending it again');
-      const { hash: _, block: __, ...rest } = entry;
-      this.#entries.put(entry.purpose, { ...rest, state: 'sent', sentAgainAt: 0 });
-      return;
+  /** @param missing the nonce that the chain waits for */
+  #signAnewBelow(missing: number, lowest: number): void {
+    this.#options.log.warn(
+      { missing, lowest },
+      'the endpoint said a nonce far above the chain’s: signing anew with the one that the chain waits for',
+    );
+    for (const entry of this.#queue.open()) {
+      if (entry.state !== 'sent') continue;
+      const { nonce, gas: _, ...rest } = entry;
+      this.#queue.putWithoutNonce({ ...rest, state: 'queued', notBefore: 0 }, nonce!);
     }
-    if (receipt.block !== entry.block) {
-      this.#entries.put(entry.purpose, { ...entry, block: receipt.block });
-      return;
-    }
-    // Its signed forms are of no more use; that it was done must be remembered for ever.
-    this.#close({ ...entry, state: 'final', attempts: [] });
+  }
+
+  /** Sends this account nothing, to use the nonce up. */
+  async #fill(nonce: number): Promise<void> {
+    const { rpc, maxFee } = this.#options;
+    const fees = await firstFees(rpc, maxFee);
+    if (fees === undefined) return;
+    const purpose = fillerOf(nonce);
+    const entry = this.#queue.get(purpose) ?? this.#queue.add({ purpose, to: this.address, data: '0x' });
+    await this.#sendAttempt({ ...entry, gas: String(FILL_GAS) }, nonce, fees);
   }
 
   /** What a transaction would revert with. The endpoint may only be behind, so it is asked a few times. */
@@ -391,26 +431,23 @@ export class Transactions {
       this.#wait(entry, 'TX_NO_FUNDS', `${this.address} has too little for gas: send it some`);
       return;
     }
-    const message = named ?? error.message;
+    // The endpoint's own trouble says nothing about the transaction.
+    if (error.data === undefined && !/revert|invalid opcode|out of gas/i.test(error.reason)) throw error;
+    const message = (named ?? error.message).slice(0, 500);
     if (entry.tries + 1 >= MAX_TRIES) {
       this.#fail(entry, 'TX_WOULD_REVERT', message);
       return;
     }
-    const pause = 500 * 2 ** entry.tries;
+    const notBefore = this.#options.now() + 500 * 2 ** entry.tries;
     this.#tell(entry, 'TX_WOULD_REVERT', message);
-    this.#entries.put(entry.purpose, {
-      ...entry,
-      tries: entry.tries + 1,
-      notBefore: this.#options.now() + pause,
-      code: 'TX_WOULD_REVERT',
-      message: message.slice(0, 500),
-    });
+    this.#queue.put({ ...entry, tries: entry.tries + 1, notBefore, code: 'TX_WOULD_REVERT', message });
   }
 
   #wait(entry: Entry, code: string, message: string): void {
     this.#tell(entry, code, message);
-    const notBefore = this.#options.now() + WAIT_FOR_MONEY_MS;
-    this.#entries.put(entry.purpose, { ...entry, notBefore, code, message: message.slice(0, 500) });
+    const { now, pollInterval } = this.#options;
+    const notBefore = now() + Math.min(15_000, WAIT_POLLS * pollInterval);
+    this.#queue.put({ ...entry, notBefore, code, message: message.slice(0, 500) });
   }
 
   #tell(entry: Entry, code: string, message: string): void {
@@ -419,65 +456,18 @@ export class Transactions {
   }
 
   #fail(entry: Entry, code: string, message: string): void {
-    this.#options.log.warn({ purpose: entry.purpose, code }, `${kindOf(entry.purpose)} failed: ${message}`);
-    this.#options.metrics.count('dstack_relay_transactions_failed_total', 'Transactions given up.', { code });
-    this.#close({ ...entry, state: 'failed', attempts: [], code, message: message.slice(0, 500) });
-  }
-
-  #close(entry: Entry): void {
-    this.#options.store.batch([
-      this.#entries.putting(entry.purpose, entry),
-      this.#open.deleting(entry.purpose),
-    ]);
-  }
-
-  /** Fees for a first attempt, or, above `previous`, for its replacement; undefined when the ceiling forbids it. */
-  async #fees(previous?: { maxFee: string; tip: string }): Promise<Fees | undefined> {
-    const { rpc, maxFee: ceiling } = this.#options;
-    const baseFee = (await rpc.latest()).baseFee ?? 0n;
-    // Without the method, one gwei is what clients agree on.
-    const suggested = await rpc.priorityFee().catch((error) => {
-      if (error instanceof RpcRefusal) return 1_000_000_000n;
-      throw error;
-    });
-    let tip = suggested;
-    let maxFee = 2n * baseFee + tip;
-    if (previous !== undefined) {
-      // Clients take a replacement only when both fees rise by an eighth or more.
-      tip = larger(tip, raised(BigInt(previous.tip)));
-      maxFee = larger(maxFee, raised(BigInt(previous.maxFee)));
-    }
-    maxFee = smaller(maxFee, ceiling);
-    tip = smaller(tip, maxFee);
-    const tooLow = maxFee < baseFee + (baseFee >> 3n);
-    const noRise =
-      previous !== undefined &&
-      (maxFee < raised(BigInt(previous.maxFee)) || tip < raised(BigInt(previous.tip)));
-    return (previous === undefined ? tooLow : noRise) ? undefined : { maxFee, tip };
-  }
-
-  async #checkBalance(): Promise<void> {
-    const { now, rpc, metrics, lowBalance, log } = this.#options;
-    if (now() - this.#balanceAt < BALANCE_EVERY_MS) return;
-    const balance = await rpc.balance(this.address);
-    this.#balanceAt = now();
-    metrics.gauge('dstack_relay_gas_balance_eth', 'What the gas key has, in ether.', Number(balance) / 1e18);
-    if (balance < lowBalance) {
-      log.warn({ address: this.address, wei: String(balance) }, 'the gas key runs low: send it some ether');
-    }
-  }
-
-  #pending(): Entry[] {
-    return this.#open
-      .list()
-      .flatMap(({ id }) => this.#entries.get(id) ?? [])
-      .sort((a, b) => a.order - b.order);
+    const { log, metrics, now } = this.#options;
+    if (entry.code !== code || entry.message !== message.slice(0, 500))
+      log.warn({ purpose: entry.purpose, code }, `${kindOf(entry.purpose)} failed: ${message}`);
+    metrics.count('dstack_relay_transactions_failed_total', 'Transactions given up.', { code });
+    const closed = { code, message: message.slice(0, 500), closedAt: now() };
+    this.#queue.close({ ...entry, ...settled(entry), ...closed, state: 'failed' });
   }
 }
 
-interface Fees {
-  maxFee: bigint;
-  tip: bigint;
+/** Of an entry that is done, the signed form that a re-org may make necessary again. */
+function settled({ attempts, hash }: Entry): { attempts: Attempt[] } {
+  return { attempts: attempts.filter((attempt) => attempt.hash === hash) };
 }
 
 /** The contract's refusal in words, undefined when it is not one of its own. */
@@ -497,9 +487,3 @@ const statusOf = (entry: Entry): TransactionStatus => ({
   code: entry.code,
   message: entry.message,
 });
-
-/** `register` of `register:0x…`. */
-const kindOf = (purpose: string): string => purpose.split(':')[0]!;
-const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b);
-const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);
-const raised = (fee: bigint): bigint => (fee * 9n) / 8n + 1n;

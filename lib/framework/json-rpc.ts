@@ -44,7 +44,8 @@ export interface RpcEndpoint {
   readonly url: string;
   /**
    * One call; its result is checked against `schema`.
-   * @throws RpcRefusal; Retryable RPC_UNREACHABLE (no reply in time), RPC_TOO_LARGE, RPC_STATUS, RPC_NOT_JSON, RPC_MALFORMED
+   * @throws RpcRefusal; Retryable RPC_RATE_LIMITED, RPC_UNREACHABLE (no reply in time), RPC_TOO_LARGE, RPC_STATUS,
+   * RPC_NOT_JSON, RPC_MALFORMED
    */
   call<T extends TSchema>(schema: T, method: string, params: readonly unknown[]): Promise<Static<T>>;
 }
@@ -74,6 +75,10 @@ export function rpcEndpoint(url: string, options: RpcOptions = {}): RpcEndpoint 
   async function exchange(method: string, params: readonly unknown[]): Promise<unknown> {
     id += 1;
     const res = await post(JSON.stringify({ jsonrpc: '2.0', id, method, params }));
+    if (res.statusCode === 429) {
+      res.destroy();
+      throw rateLimited(url, method, 'HTTP 429');
+    }
     try {
       // Whatever the status: some endpoints send a proper refusal with one that is not 200.
       return await readJson(res, maxReplyBytes);
@@ -93,12 +98,24 @@ export function rpcEndpoint(url: string, options: RpcOptions = {}): RpcEndpoint 
           return check(schema, reply.result, 'RPC_MALFORMED', `what ${url} says of ${method}`);
         }
         const { message, data } = reply.error;
+        if (RATE_LIMIT.test(message)) throw rateLimited(url, method, message.slice(0, 300));
         throw new RpcRefusal(`${url} refused ${method}`, message.slice(0, 300), revertData(data));
       } catch (error) {
         throw retryable(error as Error, `${url} did not answer ${method}`);
       }
     },
   };
+}
+
+/** Providers say it in words of their own, often with HTTP 200; their error codes mean other things elsewhere. */
+const RATE_LIMIT = /rate.?limit|too many requests|request limit|compute units|throttl/i;
+
+/** Not a refusal: it says nothing about what was asked. */
+function rateLimited(url: string, method: string, how: string): Retryable {
+  return new Retryable(
+    'RPC_RATE_LIMITED',
+    `${url} wants fewer requests; it did not answer ${method}: ${how}`,
+  );
 }
 
 /** Nothing that an endpoint does wrong is final: it may be mended, or another one may be behind its name tomorrow. */

@@ -1,0 +1,22 @@
+/**
+ * What a transaction is for, as the key under which it is queued: a purpose has at most one transaction. The contract is
+ * part of it, because one account may pay for several networks.
+ */
+import type { Domain } from '../../lib/protocol/typed-data.ts';
+
+export type PurposeKind = 'register' | 'onboard';
+
+/** `register:0x<contract>:0x<request>`, in lower case. @param requestHash 64 hex digits, with or without 0x */
+export function purposeOf(
+  kind: PurposeKind,
+  { contract }: Pick<Domain, 'contract'>,
+  requestHash: string,
+): string {
+  return `${kind}:${contract}:0x${requestHash.replace(/^0x/, '')}`.toLowerCase();
+}
+
+/** A transaction that does nothing but use up a nonce. */
+export const fillerOf = (nonce: number): string => `fill:${nonce}`;
+
+/** `register` of `register:0x…:0x…`, for metrics and log lines. */
+export const kindOf = (purpose: string): string => purpose.split(':')[0]!;

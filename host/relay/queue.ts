@@ -1,0 +1,157 @@
+/**
+ * The durable part of a payer: its transactions by purpose, which of them are unfinished, and whose each nonce is. Of
+ * one account on one chain; nothing in here talks to anyone.
+ */
+import { type Static, Type } from 'typebox';
+import type { TransactionRequest } from '../../lib/framework/handler.ts';
+import { type Store, type StoreOperation, Table } from '../../lib/framework/store.ts';
+import { Count, Strict, Word0x } from '../../lib/protocol/schema.ts';
+
+const Wei = Type.String({ pattern: '^[0-9]{1,30}$', maxLength: 30 });
+
+const AttemptSchema = Strict({
+  hash: Word0x,
+  nonce: Count,
+  /** The signed transaction, to be sent again as it is. */
+  raw: Type.String({ maxLength: 80 * 1024 }),
+  maxFee: Wei,
+  tip: Wei,
+  /** Unix milliseconds. */
+  at: Count,
+});
+
+const EntrySchema = Strict({
+  purpose: Type.String({ maxLength: 200 }),
+  to: Type.String({ maxLength: 42 }),
+  data: Type.String({ maxLength: 32 * 1024 }),
+  order: Count,
+  state: Type.Union([
+    /** Waits for its turn, for gas money, or for an estimate that does not revert. */
+    Type.Literal('queued'),
+    /** Signed, stored, and sent or about to be. */
+    Type.Literal('sent'),
+    /** In a block, not yet deep enough. */
+    Type.Literal('mined'),
+    Type.Literal('final'),
+    /** Not sent because it would revert, or mined and reverted. */
+    Type.Literal('failed'),
+  ]),
+  tries: Count,
+  notBefore: Count,
+  /** Present while `sent` and after: that of the newest attempt. */
+  nonce: Type.Optional(Count),
+  gas: Type.Optional(Wei),
+  /** Everything ever signed for this purpose that may still be mined. */
+  attempts: Type.Array(AttemptSchema, { maxItems: 64 }),
+  /** The hash that was mined. */
+  hash: Type.Optional(Word0x),
+  block: Type.Optional(Count),
+  sentAgainAt: Type.Optional(Count),
+  /** The head when its nonce was first seen used up by a transaction that is none of ours. */
+  lostSince: Type.Optional(Count),
+  /** When it became final or failed, Unix milliseconds. */
+  closedAt: Type.Optional(Count),
+  code: Type.Optional(Type.String({ maxLength: 64 })),
+  message: Type.Optional(Type.String({ maxLength: 500 })),
+});
+export type Attempt = Static<typeof AttemptSchema>;
+export type Entry = Static<typeof EntrySchema>;
+const EmptySchema = Strict({});
+const OrderSchema = Strict({ order: Count });
+const OwnerSchema = Strict({ purpose: Type.String({ maxLength: 200 }) });
+
+export const MAX_ATTEMPTS = 64;
+
+export class Queue {
+  readonly #store: Store;
+  readonly #entries: Table<typeof EntrySchema>;
+  /** Purposes that are neither final nor failed. */
+  readonly #open: Table<typeof EmptySchema>;
+  readonly #orders: Table<typeof OrderSchema>;
+  /** The purpose that a nonce was last signed for. */
+  readonly #nonces: Table<typeof OwnerSchema>;
+
+  constructor(store: Store, chainId: number, account: string) {
+    this.#store = store;
+    const prefix = `tx/${chainId}/${account.toLowerCase()}`;
+    this.#entries = new Table(store, `${prefix}/entry/`, EntrySchema);
+    this.#open = new Table(store, `${prefix}/open/`, EmptySchema);
+    this.#orders = new Table(store, `${prefix}/`, OrderSchema);
+    this.#nonces = new Table(store, `${prefix}/nonce/`, OwnerSchema);
+  }
+
+  get(purpose: string): Entry | undefined {
+    return this.#entries.get(purpose);
+  }
+
+  /** How many are open. */
+  count(): number {
+    return this.#open.count();
+  }
+
+  /** What is neither final nor failed, oldest first. */
+  open(): Entry[] {
+    return this.#open
+      .list()
+      .flatMap(({ id }) => this.#entries.get(id) ?? [])
+      .sort((a, b) => a.order - b.order);
+  }
+
+  /** Durable when it returns. */
+  add(request: TransactionRequest): Entry {
+    const order = (this.#orders.get('order')?.order ?? 0) + 1;
+    const entry: Entry = { ...request, order, state: 'queued', tries: 0, notBefore: 0, attempts: [] };
+    this.#store.batch([...this.#opening(entry), this.#orders.putting('order', { order })]);
+    return entry;
+  }
+
+  put(entry: Entry): void {
+    this.#entries.put(entry.purpose, entry);
+  }
+
+  /** Stores an entry with a newly signed attempt, whose nonce is its own from then on. */
+  putSigned(entry: Entry, nonce: number): void {
+    this.#store.batch([
+      ...this.#opening(entry),
+      this.#nonces.putting(keyOf(nonce), { purpose: entry.purpose }),
+    ]);
+  }
+
+  /** Gives up an entry's nonce: it is another's. */
+  putWithoutNonce(entry: Entry, nonce: number): void {
+    this.#store.batch([this.#entries.putting(entry.purpose, entry), this.#nonces.deleting(keyOf(nonce))]);
+  }
+
+  close(entry: Entry): void {
+    this.#store.batch([this.#entries.putting(entry.purpose, entry), this.#open.deleting(entry.purpose)]);
+  }
+
+  reopen(entry: Entry): void {
+    this.#store.batch(this.#opening(entry));
+  }
+
+  /** Entries that have signed a nonce from `nonce` on, lowest first, at most `limit`. */
+  ownersFrom(nonce: number, limit: number): { nonce: number; entry: Entry }[] {
+    return this.#nonces
+      .list({ limit, ...(nonce > 0 ? { after: keyOf(nonce - 1) } : {}) })
+      .flatMap(({ id, value }) => {
+        const entry = this.#entries.get(value.purpose);
+        return entry === undefined ? [] : [{ nonce: Number(id), entry }];
+      });
+  }
+
+  /** The lowest nonce that is neither mined, by `chainNonce`, nor signed for something. */
+  nextNonce(chainNonce: number): number {
+    const after = chainNonce > 0 ? { after: keyOf(chainNonce - 1) } : {};
+    return this.#nonces
+      .list({ limit: 100_000, ...after })
+      .reduce((next, { id }) => (Number(id) === next ? next + 1 : next), chainNonce);
+  }
+
+  #opening(entry: Entry): StoreOperation[] {
+    return [this.#entries.putting(entry.purpose, entry), this.#open.putting(entry.purpose, {})];
+  }
+}
+
+/** Sixteen digits, so that the store's order is that of the numbers. */
+const keyOf = (nonce: number): string => String(nonce).padStart(16, '0');

@@ -1,0 +1,212 @@
+/**
+ * One network that the relay serves: its own store, records, gossip, event loop, and its own node. What it shares with
+ * other networks of the same host is the payer.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import { EventLoop } from '../../lib/framework/event-loop.ts';
+import type { RpcEndpoint } from '../../lib/framework/json-rpc.ts';
+import type { Store } from '../../lib/framework/store.ts';
+import { codeOf } from '../../lib/protocol/errors.ts';
+import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import { type CollateralDesk, withCollateral } from '../collateral/attach.ts';
+import { HttpGossip } from '../gossip/http-gossip.ts';
+import { subjectOf } from '../gossip/message-log.ts';
+import { NodeClient } from '../node-client.ts';
+import { admit, checkNetwork } from './admission.ts';
+import { Join, type JoinStatus } from './join.ts';
+import type { Metrics } from './metrics.ts';
+import { Network } from './network.ts';
+import { onboardHandler } from './onboard-handler.ts';
+import { Records } from './records.ts';
+import { Rpc } from './rpc.ts';
+import { gossipServer } from './server.ts';
+import type { NetworkSettings } from './settings.ts';
+import type { TransactionStatus, Transactions } from './transactions.ts';
+
+/** How one network stands: what `GET /v1/status` answers. */
+export interface RelayStatus extends JoinStatus {
+  /** The account that pays. */
+  gasAddress: string;
+  /** The last block whose events are taken in. */
+  block: number | undefined;
+  /** Requests of others that are being worked on, with reasons. */
+  requests: { handler: string; block: number; transaction: string; attempts: number; reason: string }[];
+  /** Of this network. */
+  transactions: TransactionStatus[];
+  peers: { peer: string; reachable: boolean }[];
+  /** What the operator should see to before it stops something. */
+  warnings?: string[];
+}
+
+export interface ServiceOptions {
+  settings: NetworkSettings;
+  store: Store;
+  endpoint: RpcEndpoint;
+  transactions: Transactions;
+  /** Shared by all networks of the host. */
+  collateral: CollateralDesk;
+  metrics: Metrics;
+  log: Logger;
+}
+
+/** Without a look at the chain for so long, the relay is not healthy. Milliseconds. */
+const STALLED_AFTER = 60_000;
+/** As many blocks as the contract knows the hashes of: a request can't be about an older one. */
+const REWIND_BLOCKS = 256;
+
+export class NetworkService {
+  readonly contract: string;
+  readonly records: Records;
+  readonly #options: ServiceOptions;
+  readonly #gossip: HttpGossip;
+  readonly #network: Network;
+  readonly #joining: Join;
+  readonly #loop: EventLoop;
+  readonly #peerSide: FastifyInstance;
+  readonly #startedAt = Date.now();
+
+  constructor(options: ServiceOptions) {
+    const { settings, store, endpoint, transactions, metrics, log } = options;
+    const { chainId, contract, confirmations, pollMs: pollInterval } = settings;
+    this.#options = options;
+    this.contract = contract;
+    this.records = new Records(join(settings.stateDir, 'records'));
+    const rpc = new Rpc({ url: settings.rpcUrl, endpoint, chainId, contract });
+    this.#network = new Network(rpc, { chainId, contract });
+    const node = new NodeClient(settings.nodeUrl);
+    this.#gossip = new HttpGossip({
+      store,
+      peers: settings.gossipPeers,
+      admit: (message) => admit(this.#network, message),
+      log,
+      onRefused: (code) =>
+        metrics.count('dstack_relay_gossip_refused_total', 'Gossip messages refused.', { code }),
+    });
+    const shared = {
+      store,
+      network: this.#network,
+      messages: this.#gossip.log,
+      records: this.records,
+      log,
+    };
+    const { collateral } = options;
+    this.#joining = new Join({
+      ...shared,
+      node: {
+        status: () => node.status(),
+        answer: (message) => node.answer(message),
+        newRequest: async () => withCollateral(await node.newRequest(), collateral),
+        bootstrapPackage: async () => withCollateral(await node.bootstrapPackage(), collateral),
+      },
+      gossip: this.#gossip,
+      transactions,
+      pollInterval,
+    });
+    const isOwn = (requestHash: string) => this.#joining.isOwn(requestHash);
+    this.#loop = new EventLoop({
+      store,
+      source: rpc,
+      enclave: node,
+      host: {
+        submit: async (transaction) => transactions.submit(transaction),
+        publish: async (message) => void (await this.#gossip.publish(message)),
+      },
+      handlers: [onboardHandler({ ...shared, node, collateral, isOwn })],
+      log,
+      // What is older has expired already.
+      startBlock: async (head) => head - (await this.#network.recent()).view.requestWindow,
+      confirmations,
+      pollInterval,
+      rewind: REWIND_BLOCKS,
+    });
+    this.#gossip.subscribe(({ message }) => {
+      if (this.#gossip.log.isKept(subjectOf(message))) this.records.keep(message);
+      metrics.count('dstack_relay_gossip_messages_total', 'New gossip messages.', { type: message.type });
+      this.#loop.wake();
+      this.#joining.wake();
+    }, this.#gossip.log.last);
+    this.#peerSide = gossipServer(this.#gossip, this.records, log);
+  }
+
+  /** Starts serving peers; resolves with the base URL for them. */
+  async listen(): Promise<string> {
+    return this.#peerSide.listen(this.#options.settings.gossipListen);
+  }
+
+  start(): void {
+    this.#keepNetworkJson();
+    this.#gossip.start();
+    this.#loop.start();
+    this.#joining.start();
+  }
+
+  /** Resolves when nothing of it runs any more; the store stays open. */
+  async stop(): Promise<void> {
+    await Promise.all([this.#joining.stop(), this.#loop.stop()]);
+    await this.#gossip.close();
+    await this.#peerSide.close();
+  }
+
+  status(): RelayStatus {
+    const { transactions } = this.#options;
+    const { contract } = this;
+    const { warning } = transactions.balance;
+    return {
+      ...this.#joining.status(),
+      gasAddress: transactions.address,
+      block: this.#loop.cursor(),
+      requests: this.#loop.open(),
+      transactions: transactions.open().filter(({ purpose }) => isOf(purpose, contract)),
+      peers: this.#gossip.peers(),
+      warnings: warning === undefined ? [] : [warning],
+    };
+  }
+
+  /** Why it is not healthy. */
+  unhealthy(): string | undefined {
+    const silence = Date.now() - (this.#loop.polledAt() ?? this.#startedAt);
+    return silence > STALLED_AFTER
+      ? `the chain has not been read for ${Math.round(silence / 1000)} s`
+      : undefined;
+  }
+
+  /** Brings its gauges up to date. */
+  measure(): void {
+    const { metrics } = this.#options;
+    const gauge = metrics.gauge.bind(metrics);
+    const held = this.#gossip.log.count();
+    gauge('dstack_relay_gossip_held', 'Gossip messages held.', held.loose, { class: 'loose' });
+    gauge('dstack_relay_gossip_held', 'Gossip messages held.', held.kept, { class: 'kept' });
+    gauge('dstack_relay_block', 'Last block whose events are taken in.', this.#loop.cursor() ?? 0);
+    gauge('dstack_relay_requests_open', 'Requests of others being worked on.', this.#loop.open().length);
+    const joined = this.#joining.status().node?.state === 'joined';
+    gauge('dstack_relay_node_joined', '1 when the own node has joined.', joined ? 1 : 0);
+    const age = (Date.now() - (this.#loop.polledAt() ?? this.#startedAt)) / 1000;
+    gauge('dstack_relay_chain_age_seconds', 'Since the chain was last read to its end.', age);
+    for (const { peer, reachable } of this.#gossip.peers()) {
+      const help = '1 when the peer answered last time.';
+      gauge('dstack_relay_peer_reachable', help, reachable ? 1 : 0, { peer });
+    }
+  }
+
+  /** Joining hosts get it from here. What is not this network's is for the VM to refuse; here it is only not served. */
+  #keepNetworkJson(): void {
+    const { networkJson } = this.#options.settings;
+    if (networkJson === undefined || !existsSync(networkJson)) return;
+    try {
+      const bytes = readFileSync(networkJson);
+      checkNetwork(this.#network.domain, parseNetworkConfig(bytes, 'sim'));
+      this.records.keepConfig(bytes);
+    } catch (error) {
+      const message = `network.json is not served: ${(error as Error).message}`;
+      this.#options.log.warn({ code: codeOf(error), networkJson }, message);
+    }
+  }
+}
+
+/** Fillers are the payer's own, and hold up every network of it. */
+const isOf = (purpose: string, contract: string): boolean =>
+  purpose.startsWith('fill:') || purpose.split(':')[1] === contract.toLowerCase();
