@@ -7,8 +7,9 @@
 
 import type { Evidence } from '../../lib/attestation/verify.ts';
 import type { Attestor } from '../../lib/framework/attestor.ts';
+import type { Head } from '../../lib/framework/chain-client.ts';
 import type { NetworkReader } from '../../lib/framework/network-reader.ts';
-import { bytesEqual, fromHex, sha256, toHex } from '../../lib/protocol/encoding.ts';
+import { bytesEqual, fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { AnswerMessage, RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { registerReportData } from '../../lib/protocol/report-data.ts';
@@ -74,10 +75,19 @@ export function ownRequests(
     const head = await reader.chain.head();
     const [network, onChain] = await Promise.all([reader.network(head), reader.request(hash, head)]);
     if (network.epoch !== message.epoch) return false;
-    if (onChain.state === 'none') return head.number - message.blockNumber < REGISTER_WITHIN_BLOCKS;
+    if (onChain.state === 'none') return canBeRegistered(message, head);
     if (onChain.state !== 'answered') return onChain.state === 'open';
     open.answeredAt ??= monotonic();
     return monotonic() - open.answeredAt < ANSWER_WITHIN_MS;
+  }
+
+  /** The contract puts in the hash of the block itself: about a block that a re-org dropped, the signature is wrong. */
+  async function canBeRegistered(message: RequestMessage, head: Head): Promise<boolean> {
+    if (head.number - message.blockNumber >= REGISTER_WITHIN_BLOCKS) return false;
+    // An endpoint that is behind is no reason to give the request up.
+    if (message.blockNumber > head.number) return true;
+    const { hash } = await reader.chain.block(message.blockNumber);
+    return hash === to0x(fromHex(message.blockHash));
   }
 
   async function make(): Promise<RequestMessage> {

@@ -104,10 +104,16 @@ export class Arena {
       peers: (options.peers ?? []).map((peer) => peer.relay.gossipUrl),
       settings: { DSTACK_FEE_BUMP_SECONDS: '2', DSTACK_CONFIRMATIONS: '1', ...options.settings },
     });
-    await this.rpc('anvil_setBalance', relay.gasAddress, '0x8ac7230489e80000');
     const host = { name, node, relay };
     this.hosts.push(host);
+    await this.fund();
     return host;
+  }
+
+  /** Gives every gas key ten ether. */
+  async fund(): Promise<void> {
+    for (const { relay } of this.hosts)
+      await this.rpc('anvil_setBalance', relay.gasAddress, '0x8ac7230489e80000');
   }
 
   /** A first node that has bootstrapped, everything allowed, blocks running. */
@@ -144,16 +150,21 @@ export class Arena {
     return true;
   }
 
-  /** Does `act` again and again, at random times, until the arena calms down. */
-  trouble(everyMs: [number, number], act: () => Promise<void>): void {
-    this.#troubles.push(
-      (async () => {
-        while (!this.#calm) {
-          await sleep(this.random.between(...everyMs));
-          if (!this.#calm) await act();
-        }
-      })(),
-    );
+  /** Does `act` again and again, at random times, until it is ended or the arena calms down. */
+  trouble(everyMs: [number, number], act: () => Promise<void>): { end(): Promise<void> } {
+    let ended = false;
+    const running = (async () => {
+      while (!this.#calm && !ended) {
+        await sleep(this.random.between(...everyMs));
+        if (!this.#calm && !ended) await act();
+      }
+    })();
+    this.#troubles.push(running);
+    const end = () => {
+      ended = true;
+      return running;
+    };
+    return { end };
   }
 
   /** Ends all trouble; every relay runs after it. @throws what went wrong in one */

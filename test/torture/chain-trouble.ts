@@ -39,6 +39,8 @@ export async function reorg(arena: Arena, maxDepth: number): Promise<void> {
     });
     await arena.rpc('anvil_reorg', depth, pairs);
     arena.counts.reorgs += 1;
+    // What anvil was told outside of transactions is undone as well.
+    await arena.fund();
     for (const raw of raws.filter((raw) => !kept.includes(raw))) {
       if (random.chance(0.3)) await arena.rpc('eth_sendRawTransaction', raw).catch(() => {});
     }
@@ -102,5 +104,5 @@ export async function outsider(arena: Arena, host: Host): Promise<void> {
 export async function poverty(arena: Arena, host: Host): Promise<void> {
   await arena.rpc('anvil_setBalance', host.relay.gasAddress, '0x0');
   await new Promise((resolve) => setTimeout(resolve, arena.random.between(300, 2_000)));
-  await arena.rpc('anvil_setBalance', host.relay.gasAddress, '0x8ac7230489e80000');
+  await arena.fund();
 }

@@ -15,17 +15,20 @@ export const sections: Readonly<Record<string, (arena: Arena) => Promise<Verdict
   fees,
 };
 
-/** Two nodes join while blocks are replaced under them; then once more, deeper, when they have. */
+/**
+ * Two nodes join while blocks are replaced under them, faster than anything can become final; and when they have joined,
+ * everything since the bootstrap is replaced at once.
+ */
 async function reorgs(arena: Arena): Promise<Verdict> {
   const first = await arena.firstHost();
   arena.start(first);
-  arena.trouble([300, 1_200], () => reorg(arena, arena.random.chance(0.2) ? 40 : 6));
   const second = await arena.host({ peers: [first] });
-  arena.start(second);
   const third = await arena.host({ peers: [first, second] });
-  arena.start(third);
+  for (const host of [second, third]) arena.start(host);
+  const enough = arena.trouble([300, 1_500], () => reorg(arena, arena.random.chance(0.2) ? 40 : 6));
+  await arena.until('enough of them', async () => arena.counts.reorgs >= 9, 30_000);
+  await enough.end();
   await allJoined(arena, [second, third]);
-  await arena.until('enough of them', async () => arena.counts.reorgs >= 8, 15_000);
   await reorg(arena, 1_000);
   await arena.calm();
   return judge(arena);
@@ -48,8 +51,7 @@ async function rpc(arena: Arena): Promise<Verdict> {
     const second = await arena.host({ peers: [first], ...(await proxied()) });
     arena.start(second);
     for (const proxy of proxies) arena.trouble([50, 700], () => misbehave(arena, proxy));
-    await arena.until('some lies', async () => arena.counts.lies >= 12, 20_000);
-    await allJoined(arena, [second]);
+    await arena.until('some lies', async () => arena.counts.lies >= 12, 30_000);
     await arena.calm();
     return await judge(arena);
   } finally {

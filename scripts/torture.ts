@@ -1,0 +1,229 @@
+/**
+ * `npm run torture`: the spine under fire, for as long as you like.
+ *
+ *   npm run torture -- [--rounds N] [--seed S] [--only SECTION[,SECTION]] [--resume]
+ *
+ * Sections: `kills` (relays of both sides and the owner's commands killed at the points where they touch the world),
+ * `reorgs`, `rpc` (endpoints that stall, limit, lie and forget), `races` (two onboarders, relays killed at random), `fees`
+ * (spikes, evictions, an empty account, someone else with the gas key), all with real processes, round by round; and only
+ * when named, `contract` (contracts/fuzz.ts, N hundred sequences) and `defences` (npm run defences).
+ *
+ * A round is made from its section and a seed, which is printed; `--only SECTION --seed S --rounds 1` plays one again. The
+ * choices are the same then, the timing is the machine's. What is done is in `.state/torture.json` after each round:
+ * `--resume` goes on there. Exits 1 if a network did not converge, a request was onboarded twice, a purpose got two
+ * transactions, or a nonce is stuck.
+ */
+import { spawn } from 'node:child_process';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Type } from 'typebox';
+import { Count, parseJson, Strict } from '../lib/protocol/schema.ts';
+
+const root = join(import.meta.dirname, '..');
+const STATE_FILE = join(root, '.state/torture.json');
+const PLAYED = ['kills', 'reorgs', 'rpc', 'races', 'fees'];
+const SPAWNED = ['contract', 'defences'];
+/** A round takes under a minute on an idle machine. */
+const ROUND_TIMEOUT_MS = 300_000;
+const MAX_BYTES = 1024 * 1024;
+
+const FigureNames = [
+  'rounds',
+  'kills',
+  'reorgs',
+  'races',
+  'spikes',
+  'lies',
+  'notConverged',
+  'doubleOnboards',
+  'doublePurposes',
+  'stuckNonces',
+] as const;
+type Figures = Record<(typeof FigureNames)[number], number>;
+const StateSchema = Strict({
+  seed: Count,
+  rounds: Count,
+  sections: Type.Array(Type.String({ maxLength: 20 }), { maxItems: 10 }),
+  /** Rounds that are done. */
+  next: Count,
+  figures: Strict(Object.fromEntries(FigureNames.map((name) => [name, Count]))),
+  failures: Type.Array(Type.String({ maxLength: 4000 })),
+});
+const VerdictSchema = Type.Object({
+  kills: Count,
+  reorgs: Count,
+  races: Count,
+  spikes: Count,
+  lies: Count,
+  converged: Type.Boolean(),
+  doubleOnboards: Count,
+  doublePurposes: Count,
+  stuckNonces: Count,
+  problems: Type.Array(Type.String()),
+});
+interface State {
+  seed: number;
+  rounds: number;
+  sections: string[];
+  next: number;
+  figures: Figures;
+  failures: string[];
+}
+
+async function main(): Promise<boolean> {
+  const state = startingState();
+  const what = `${state.sections.join(', ')}; seed ${state.seed}`;
+  console.log(`torture: ${what}; rounds ${state.next} to ${state.rounds - 1}`);
+  const started = performance.now();
+  for (; state.next < state.rounds; state.next += 1) {
+    const section = state.sections[state.next % state.sections.length]!;
+    const seed = (state.seed + state.next) >>> 0;
+    const failure = SPAWNED.includes(section)
+      ? await runSpawned(section, seed)
+      : await playRound(state.figures, section, seed, state.next);
+    if (failure !== undefined) state.failures.push(failure.slice(0, 4000));
+    state.figures.rounds += 1;
+    save({ ...state, next: state.next + 1 });
+  }
+  report(state, performance.now() - started);
+  return state.failures.length === 0;
+}
+
+/** @throws Error for an option that makes no sense, or when there is nothing to resume */
+function startingState(): State {
+  const { values } = parseArgs({
+    options: {
+      rounds: { type: 'string', default: '10' },
+      seed: { type: 'string', default: String(Math.floor(Date.now() / 1000)) },
+      only: { type: 'string', default: PLAYED.join(',') },
+      resume: { type: 'boolean', default: false },
+    },
+  });
+  if (values.resume)
+    return parseJson(
+      StateSchema,
+      readFileSync(STATE_FILE, 'utf8'),
+      'TORTURE_STATE',
+      STATE_FILE,
+      MAX_BYTES,
+    ) as State;
+  const sections = values.only.split(',');
+  const known = [...PLAYED, ...SPAWNED];
+  const unknown = sections.find((section) => !known.includes(section));
+  if (unknown !== undefined) throw new Error(`--only takes ${known.join(', ')}, not ${unknown}`);
+  const [seed, rounds] = [values.seed, values.rounds].map((text) => {
+    if (!/^\d{1,10}$/.test(text)) throw new Error(`${text} is not a whole number`);
+    return Number(text);
+  }) as [number, number];
+  const figures = Object.fromEntries(FigureNames.map((name) => [name, 0])) as Figures;
+  return { seed, rounds, sections, next: 0, figures, failures: [] };
+}
+
+/** Each round is a process of its own: whatever it leaves behind ends with it. Returns what failed. */
+async function playRound(
+  figures: Figures,
+  section: string,
+  seed: number,
+  number: number,
+): Promise<string | undefined> {
+  const started = performance.now();
+  const again = `npm run torture -- --only ${section} --seed ${seed} --rounds 1`;
+  const { output, ended } = await run(['test/torture/round.ts', section, String(seed)], ROUND_TIMEOUT_MS);
+  const line = output.trim().split('\n').at(-1) ?? '';
+  const seconds = Math.round((performance.now() - started) / 1000);
+  if (ended !== 0 || !line.startsWith('{')) {
+    figures.notConverged += 1;
+    console.log(
+      `round ${number}: ${section}, seed ${seed}, ${seconds} s: NO VERDICT (${ended})\n${output.slice(-3000)}\n  ${again}`,
+    );
+    return `${again}: no verdict`;
+  }
+  const verdict = parseJson(VerdictSchema, line, 'TORTURE_VERDICT', 'the verdict of a round', MAX_BYTES);
+  for (const name of [
+    'kills',
+    'reorgs',
+    'races',
+    'spikes',
+    'lies',
+    'doubleOnboards',
+    'doublePurposes',
+    'stuckNonces',
+  ] as const)
+    figures[name] += verdict[name];
+  if (!verdict.converged) figures.notConverged += 1;
+  const { kills, reorgs, races, spikes, lies, problems } = verdict;
+  const did = Object.entries({ kills, reorgs, races, spikes, lies }).flatMap(([name, count]) =>
+    count > 0 ? [`${count} ${name}`] : [],
+  );
+  const good = verdict.converged && problems.length === 0;
+  console.log(
+    `round ${number}: ${section}, seed ${seed}, ${seconds} s: ${did.join(', ')}: ${good ? 'good' : 'FAILED'}`,
+  );
+  if (good) return undefined;
+  console.log(`${problems.join('\n')}\n  ${again}`);
+  return `${again}: ${problems.join('; ')}`;
+}
+
+/** Sections that are programs of their own, with their own figures. */
+async function runSpawned(section: string, seed: number): Promise<string | undefined> {
+  const args =
+    section === 'contract'
+      ? ['contracts/fuzz.ts', '--sequences', '300', '--seed', String(seed), '--coverage', '0']
+      : ['scripts/defences.ts'];
+  const { output, ended } = await run(args);
+  console.log(output.trim().split('\n').slice(-5).join('\n'));
+  console.log(`${section}, seed ${seed}: ${ended === 0 ? 'good' : 'FAILED'}`);
+  return ended === 0 ? undefined : `${section}, seed ${seed}: node ${args.join(' ')}`;
+}
+
+/** Runs a script of this tree to its end; in its own process group, so that none of its processes outlive a timeout. */
+function run(args: readonly string[], timeout?: number): Promise<{ output: string; ended: number | string }> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, args, {
+      cwd: root,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const chunks: Buffer[] = [];
+    for (const stream of [child.stderr, child.stdout])
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    const end = () => {
+      if (child.exitCode === null && child.signalCode === null) process.kill(-child.pid!, 'SIGKILL');
+    };
+    const timer = timeout === undefined ? undefined : setTimeout(end, timeout);
+    const interrupted = () => {
+      end();
+      process.exit(130);
+    };
+    process.once('SIGINT', interrupted);
+    child.on('close', (code, signal) => {
+      clearTimeout(timer);
+      process.removeListener('SIGINT', interrupted);
+      resolve({ output: Buffer.concat(chunks).toString(), ended: code ?? signal ?? 'gone' });
+    });
+  });
+}
+
+/** Whole or not at all: a run may be interrupted while it writes. */
+function save(state: State): void {
+  mkdirSync(dirname(STATE_FILE), { recursive: true });
+  writeFileSync(`${STATE_FILE}.new`, JSON.stringify(state, null, 2));
+  renameSync(`${STATE_FILE}.new`, STATE_FILE);
+}
+
+function report({ figures, failures, seed, sections }: State, milliseconds: number): void {
+  console.log(
+    `\n${sections.join(', ')}; first seed ${seed}; ${Math.round(milliseconds / 1000)} s in this run`,
+  );
+  console.log(
+    `rounds ${figures.rounds}, kills ${figures.kills}, reorgs ${figures.reorgs}, races ${figures.races}, fee spikes ${figures.spikes}, lies ${figures.lies}`,
+  );
+  console.log(`networks that did not converge: ${figures.notConverged}`);
+  console.log(`double onboards: ${figures.doubleOnboards}`);
+  console.log(`purposes with two transactions: ${figures.doublePurposes}`);
+  console.log(`stuck nonces: ${figures.stuckNonces}`);
+  for (const failure of failures) console.log(`FAILED: ${failure.split('\n')[0]}`);
+}
+
+process.exitCode = (await main()) ? 0 : 1;
