@@ -1,11 +1,14 @@
 /** The chain's endpoint and the own node, answering as badly as they can. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Type } from 'typebox';
 import { afterEach, expect, test } from 'vitest';
 import { Retryable } from '../../lib/framework/handler.ts';
+import { RpcRefusal } from '../../lib/framework/json-rpc.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
 import { NodeClient } from '../node-client.ts';
 import { Metrics } from './metrics.ts';
+import { paced } from './pace.ts';
 import { Rpc } from './rpc.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
@@ -144,6 +147,69 @@ test.each([
   expect(error.code).toBe(code);
 });
 
+test.each([
+  ['HTTP 429 with a page', 429, 'slow down'],
+  ['HTTP 429 with JSON-RPC', 429, '{"jsonrpc":"2.0","error":{"code":-32005,"message":"no"}}'],
+  [
+    'HTTP 200 in words',
+    200,
+    '{"jsonrpc":"2.0","error":{"code":-32005,"message":"daily Request limit reached"}}',
+  ],
+  [
+    'of compute units',
+    200,
+    '{"jsonrpc":"2.0","error":{"code":429,"message":"exceeded its compute units per second"}}',
+  ],
+])(
+  'an endpoint that limits the rate refuses nothing, and is left alone for a while: %s',
+  async (_, status, body) => {
+    let calls = 0;
+    const url = await serve(() => {
+      calls += 1;
+      return { status, text: body };
+    });
+    const rpc = new Rpc({ url, chainId: 1, contract: CONTRACT });
+    for (let tries = 0; tries < 5; tries += 1) {
+      const error = await rpc
+        .estimateGas({ from: CONTRACT, to: CONTRACT, data: '0x' })
+        .catch((thrown) => thrown);
+      expect(error).toBeInstanceOf(Retryable);
+      expect(error).not.toBeInstanceOf(RpcRefusal);
+      expect(error.code).toBe('RPC_RATE_LIMITED');
+    }
+    expect(calls).toBe(1);
+  },
+);
+
+test('the pause grows while the endpoint goes on limiting, up to a minute, and ends with its first answer', async () => {
+  let now = 1;
+  let asked = 0;
+  let limits = true;
+  const endpoint = paced(
+    {
+      url: 'x',
+      call: async () => {
+        asked += 1;
+        if (limits) throw new Retryable('RPC_RATE_LIMITED', 'no');
+        return '0x1' as never;
+      },
+    },
+    () => now,
+  );
+  const call = () => endpoint.call(Type.String(), 'eth_x', []);
+  for (const seconds of [0.5, 1, 2, 4, 8, 16, 32, 60, 60]) {
+    const before = asked;
+    await expect(call()).rejects.toMatchObject({ code: 'RPC_RATE_LIMITED' });
+    now += seconds * 1000 - 1;
+    await expect(call()).rejects.toMatchObject({ message: expect.stringContaining('left alone') });
+    expect(asked).toBe(before + 1);
+    now += 1;
+  }
+  limits = false;
+  expect(await call()).toBe('0x1');
+  expect(await call()).toBe('0x1');
+});
+
 test('a node’s refusal keeps its code, and says whether it may pass', async () => {
   const refusal = async (status: number, text: string) => {
     const url = await serve(() => ({ status, text }));
@@ -176,6 +242,8 @@ test('metrics are Prometheus text; labels can’t break out of it, nor grow with
   expect(metrics.text()).toBe(
     '# HELP a_total Things.\n# TYPE a_total counter\na_total{code="x_}_ evil 1_"} 1\na_total{code="y"} 2\n# HELP b One.\n# TYPE b gauge\nb 1.5\n',
   );
+  metrics.of({ contract: '0x1' }).gauge('b', 'One.', 2);
+  expect(metrics.text()).toContain('b 1.5\nb{contract="0x1"} 2\n');
   for (let n = 0; n < 500; n += 1) metrics.count('c_total', 'Many.', { code: String(n) });
   expect(metrics.text().match(/^c_total/gm)).toHaveLength(101);
   expect(metrics.text()).toContain('c_total{code="other"} 400');

@@ -438,3 +438,66 @@ test('a state directory is one relay’s at a time', async () => {
   await start(host);
   await expect(start(host)).rejects.toMatchObject({ code: 'STORE_OPEN' });
 });
+
+test('one relay serves two networks with one gas key: one nonce manager, and nothing of one reaches the other', async () => {
+  const [one, two] = [await bootstrappedNetwork(chain, 200), await bootstrappedNetwork(chain, 200)];
+  // Another host, alone, has both networks' first nodes; this one joins both.
+  const [oldOne, oldTwo] = [await guestOf(one, 'joined'), await guestOf(two, 'joined')];
+  const [first, second] = [await start(await hostFor(one, oldOne)), await start(await hostFor(two, oldTwo))];
+  const [freshOne, freshTwo] = [await guestOf(one, 'requesting'), await guestOf(two, 'requesting')];
+  const host = await hostFor(one, freshOne, [first.gossipUrl]);
+  const other = await hostFor(two, freshTwo, [second.gossipUrl]);
+  const { adminListen: _, logLevel: __, gas: ___, ...further } = other;
+  const both = { ...host, furtherNetworks: [{ ...further, gasKeyFile: host.gasKeyFile }] };
+  const relay = await start(both);
+
+  await until(
+    'both joined',
+    () => freshOne.state === 'joined' && freshTwo.state === 'joined',
+    () => [relay.status(), relay.status(two.address)],
+  );
+  // Four purposes of one account, none of another's.
+  await until('four transactions', async () => (await transactionsOf(host.gas)) === 4);
+  expect(await transactionsOf(other.gas)).toBe(0);
+  for (const network of [one, two]) {
+    expect(await eventsOf(network, 'Registered')).toBe(1);
+    expect(await eventsOf(network, 'Onboarded')).toBe(1);
+  }
+  expect(relay.status().gasAddress).toBe(relay.status(two.address).gasAddress);
+
+  const get = async (path: string) => (await fetch(relay.adminUrl + path)).json();
+  const status = (await get('/v1/status')) as { networks: { contract: string }[] };
+  expect(status.networks.map(({ contract }) => contract)).toEqual([one.address, two.address]);
+  expect(await get(`/v1/status?contract=${two.address.toLowerCase()}`)).toMatchObject({
+    contract: two.address,
+  });
+  expect(await get(`/v1/status?contract=${addressOf(newPrivateKey())}`)).toMatchObject({
+    code: 'NO_NETWORK',
+  });
+  await until(
+    'records of both',
+    async () => ((await get('/v1/records')) as { records: string[] }).records.length === 4,
+  );
+  const metrics = await (await fetch(`${relay.adminUrl}/metrics`)).text();
+  for (const { address } of [one, two])
+    expect(metrics).toContain(`dstack_relay_node_joined{contract="${address.toLowerCase()}"} 1`);
+  expect(metrics.match(/^dstack_relay_gas_balance_eth/gm)).toHaveLength(1);
+
+  // A message for one network is none for the other's peers.
+  const stray = await newRequest(two, (await newKemKeyPair()).publicKey);
+  expect(await (await post(relay.gossipUrls[0]!, stray)).json()).toMatchObject({
+    code: 'GOSSIP_OTHER_NETWORK',
+  });
+  expect((await post(relay.gossipUrls[1]!, stray)).status).toBe(200);
+});
+
+test('two networks that share a payer must agree on how it pays, and a relay that can’t start leaves nothing open', async () => {
+  const [one, two] = [await bootstrappedNetwork(chain, 50), await bootstrappedNetwork(chain, 50)];
+  const host = await hostFor(one, await guestOf(one, 'joined'));
+  const other = { ...(await hostFor(two, await guestOf(two, 'joined'))), gasKeyFile: host.gasKeyFile };
+  await expect(runRelay({ ...host, furtherNetworks: [{ ...other, maxFeeGwei: 5 }] })).rejects.toMatchObject({
+    code: 'SETTINGS',
+    message: expect.stringContaining('DSTACK_MAX_FEE_GWEI'),
+  });
+  await start({ ...host, furtherNetworks: [other] });
+});

@@ -131,3 +131,40 @@ test('the gas key is read from a file that only its owner may read', () => {
   );
   expect(() => readGasKey(join(scratch, 'none'))).toThrowError(settings('GAS_KEY'));
 });
+
+test('further networks come from files of their own; chain and gas settings that they leave out are the first one’s', () => {
+  const file = (name: string, content: string): string => {
+    const path = join(scratch, name);
+    writeFileSync(path, content);
+    return path;
+  };
+  const own = (n: number) =>
+    `DSTACK_CONTRACT=0x${String(n).repeat(40)}\nDSTACK_NODE_URL=http://127.0.0.1:760${n}\nDSTACK_STATE_DIR=.state-${n}\nDSTACK_GOSSIP_LISTEN=127.0.0.1:762${n}\n`;
+  const two = file('two.env', own(2));
+  const three = file('three.env', `${own(3)}DSTACK_CHAIN_ID=5\nDSTACK_RPC_URL=http://127.0.0.1:9\n`);
+  const read = relaySettings({
+    ...NEEDED,
+    DSTACK_MAX_FEE_GWEI: '7',
+    DSTACK_GOSSIP_PEERS: 'http://127.0.0.1:1',
+    DSTACK_FURTHER_NETWORKS: `${two}, ${three}`,
+  });
+  expect(read.furtherNetworks).toMatchObject([
+    { contract: `0x${'2'.repeat(40)}`, chainId: 31337, rpcUrl: NEEDED.DSTACK_RPC_URL, gasKeyFile: 'gas.key' },
+    { contract: `0x${'3'.repeat(40)}`, chainId: 5, rpcUrl: 'http://127.0.0.1:9', maxFeeGwei: 7 },
+  ]);
+  // Whose peers are whose is never guessed.
+  expect(read.furtherNetworks?.map(({ gossipPeers }) => gossipPeers)).toEqual([[], []]);
+
+  const refusing =
+    (files: string[], more: Record<string, string> = {}) =>
+    () =>
+      relaySettings({ ...NEEDED, ...more, DSTACK_FURTHER_NETWORKS: files.join(',') });
+  const four = (change: string) => file('four.env', `${own(4)}${change}\n`);
+  expect(refusing([four('DSTACK_STATE_DIR=./.state')])).toThrowError(settings('SETTINGS'));
+  expect(refusing([four('DSTACK_NODE_URL=http://127.0.0.1:7600')])).toThrowError(/DSTACK_NODE_URL/);
+  expect(refusing([four('DSTACK_GOSSIP_LISTEN=127.0.0.1:7610')])).toThrowError(/DSTACK_GOSSIP_LISTEN/);
+  expect(refusing([four(`DSTACK_CONTRACT=${NEEDED.DSTACK_CONTRACT}`)])).toThrowError(/DSTACK_CONTRACT/);
+  expect(refusing([four('DSTACK_CONTRACT=')])).toThrowError(/four.env: DSTACK_CONTRACT is not set/);
+  expect(refusing([four(`DSTACK_FURTHER_NETWORKS=${two}`)])).toThrowError(/in one file/);
+  expect(refusing([join(scratch, 'absent.env')])).toThrowError(settings('SETTINGS'));
+});

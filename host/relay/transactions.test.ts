@@ -1,4 +1,6 @@
+import { Wallet } from 'ethers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { RpcRefusal } from '../../lib/framework/json-rpc.ts';
 import { openStore, type Store } from '../../lib/framework/store.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
 import { encodeOnboard, encodeRegister } from '../../lib/protocol/network-contract.ts';
@@ -235,6 +237,160 @@ test('when someone else used the nonce, another is taken, but only after a while
   await chain.mine(10);
   await until('final', () => transactions.status(request.purpose)?.state === 'final');
   expect(await nonceOf()).toBe(2);
+});
+
+/** Drops the last blocks with all that is in them, as a re-org to an empty fork does. */
+async function dropBlocks(depth: number): Promise<void> {
+  await chain.rpc('anvil_reorg', depth, []);
+  // What anvil was told outside of transactions is undone as well.
+  await fund('0x8ac7230489e80000');
+}
+
+test('a re-org far deeper than the confirmations: what was final long ago is sent again as it was, in its order', async () => {
+  const transactions = start({ confirmations: 1, bumpAfter: 1_000 });
+  const [a, b] = [await registration(), await registration()];
+  const hashes: (string | undefined)[] = [];
+  for (const request of [a, b]) {
+    transactions.submit(request);
+    await until('mined', () => transactions.status(request.purpose)?.hash !== undefined);
+    await chain.mine(3);
+    await until('final', () => transactions.status(request.purpose)?.state === 'final');
+    hashes.push(transactions.status(request.purpose)?.hash);
+  }
+  await dropBlocks(9);
+  expect(await nonceOf()).toBe(0);
+  await until('mined again', async () => (await nonceOf()) === 2);
+  await chain.mine(3);
+  await until('final', () => transactions.open().length === 0);
+  expect([a, b].map(({ purpose }) => transactions.status(purpose)?.hash)).toEqual(hashes);
+});
+
+test('a nonce whose transaction was someone else’s and is gone is filled, so that ours can be mined', async () => {
+  await chain.rpc('evm_setAutomine', false);
+  const outside = await new Wallet(to0x(key)).signTransaction({
+    type: 2,
+    chainId: network.domain.chainId,
+    nonce: 0,
+    to: addressOf(key),
+    gasLimit: 21_000,
+    maxFeePerGas: 10_000_000_000n,
+    maxPriorityFeePerGas: 1_000_000_000n,
+  });
+  await chain.rpc('eth_sendRawTransaction', outside);
+  await chain.mine(1);
+  const transactions = start({ bumpAfter: 500 });
+  const request = await registration();
+  transactions.submit(request);
+  await until('signed', () => transactions.status(request.purpose)?.state === 'sent');
+  await dropBlocks(1);
+  await chain.mine(4);
+  // It may yet come back: nothing is done at once.
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(transactions.open()).toHaveLength(1);
+  await until('filled', async () => {
+    await chain.mine(2);
+    return (await nonceOf()) === 2;
+  });
+  await until('done', () => transactions.open().length === 0);
+  expect(transactions.status(request.purpose)?.state).toBe('final');
+  expect(transactions.status('fill:0')?.state).toBe('final');
+});
+
+test('an endpoint that said a nonce far too high costs nothing but time', async () => {
+  class High extends Rpc {
+    lie = 500;
+    override async nonce(address: string): Promise<number> {
+      return (await super.nonce(address)) + this.lie;
+    }
+  }
+  const { chainId } = network.domain;
+  const rpc = new High({ url: anvil.url, chainId, contract: network.address });
+  const transactions = start({}, rpc);
+  const request = await registration();
+  transactions.submit(request);
+  await until('signed', () => transactions.status(request.purpose)?.state === 'sent');
+  rpc.lie = 0;
+  await until('final', async () => {
+    await chain.mine(2);
+    return transactions.status(request.purpose)?.state === 'final';
+  });
+  expect(await nonceOf()).toBe(1);
+  expect(said).toContainEqual(expect.stringContaining('a nonce far above the chain’s'));
+});
+
+test('what the endpoint itself suffers from is not taken for a revert: nothing is given up', async () => {
+  let broken = true;
+  class Limited extends Rpc {
+    override async estimateGas(transaction: { from: string; to: string; data: string }): Promise<bigint> {
+      if (broken) throw new RpcRefusal('x', 'header not found', undefined);
+      return super.estimateGas(transaction);
+    }
+  }
+  const { chainId } = network.domain;
+  let ahead = 0;
+  const now = () => Date.now() + ahead;
+  const transactions = start({ now }, new Limited({ url: anvil.url, chainId, contract: network.address }));
+  const request = await registration();
+  transactions.submit(request);
+  for (let tries = 0; tries < 8; tries += 1) {
+    ahead += 60_000;
+    await new Promise((resolve) => setTimeout(resolve, 30));
+  }
+  expect(transactions.status(request.purpose)?.state).toBe('queued');
+  broken = false;
+  await until('final', () => transactions.status(request.purpose)?.state === 'final');
+});
+
+test('what was given up unsent is tried again when it is still wanted', async () => {
+  let ahead = 0;
+  const transactions = start({ now: () => Date.now() + ahead });
+  const request = await network.requestArgs();
+  const purpose = `onboard:${request.hash}`;
+  const wanted = { purpose, to: network.address, data: encodeOnboard(network.onboardArgs(request)) };
+  transactions.submit(wanted);
+  await until('failed', () => {
+    ahead += 1_000;
+    return transactions.status(purpose)?.state === 'failed';
+  });
+  await network.asStranger(encodeRegister(request.args));
+  await until('final', () => {
+    ahead += 10_000;
+    transactions.submit(wanted);
+    return transactions.status(purpose)?.state === 'final';
+  });
+  expect(await nonceOf()).toBe(1);
+});
+
+test('a base fee that rises above the ceiling after sending is said, and it goes through when the fee falls', async () => {
+  await chain.rpc('evm_setAutomine', false);
+  const transactions = start({ bumpAfter: 50, maxFee: 8_000_000_000n });
+  const request = await registration();
+  transactions.submit(request);
+  await until('sent', async () => (await pool()).length === 1);
+  await chain.rpc('anvil_setNextBlockBaseFeePerGas', '0x2540be400');
+  await chain.mine(1);
+  expect(await nonceOf()).toBe(0);
+  await until('said', () => transactions.status(request.purpose)?.code === 'TX_FEE_CEILING');
+  await chain.rpc('anvil_setNextBlockBaseFeePerGas', '0x3b9aca00');
+  await chain.mine(1);
+  await until('final', () => transactions.status(request.purpose)?.state === 'final');
+  expect(await nonceOf()).toBe(1);
+});
+
+test('what the pool evicts is sent again, as it was', async () => {
+  await chain.rpc('evm_setAutomine', false);
+  let ahead = 0;
+  const transactions = start({ bumpAfter: 60_000, now: () => Date.now() + ahead });
+  const request = await registration();
+  transactions.submit(request);
+  await until('sent', async () => (await pool()).length === 1);
+  const [{ hash }] = (await pool()) as [Pooled];
+  await chain.rpc('anvil_dropTransaction', hash);
+  expect(await pool()).toEqual([]);
+  ahead = 20_000;
+  await until('again', async () => (await pool())[0]?.hash === hash);
+  await chain.mine(1);
+  await until('final', () => transactions.status(request.purpose)?.state === 'final');
 });
 
 test('a key that is none is refused without being quoted', () => {

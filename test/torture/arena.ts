@@ -37,6 +37,8 @@ export interface Counts {
 
 export class Arena {
   readonly random: Random;
+  /** Of the usual amount of trouble. */
+  readonly scale: number;
   readonly network: TestNetwork;
   readonly hosts: Host[] = [];
   readonly counts: Counts = { kills: 0, reorgs: 0, races: 0, spikes: 0, lies: 0 };
@@ -50,13 +52,19 @@ export class Arena {
   readonly #troubles: Promise<void>[] = [];
   #calm = false;
 
-  private constructor(seed: number, network: TestNetwork) {
+  private constructor(seed: number, network: TestNetwork, scale: number) {
     this.random = new Random(seed);
+    this.scale = scale;
     this.network = network;
   }
 
-  static async open(seed: number): Promise<Arena> {
-    return new Arena(seed, await startTestNetwork({ requestWindow: 250 }));
+  static async open(seed: number, scale = 1): Promise<Arena> {
+    return new Arena(seed, await startTestNetwork({ requestWindow: 250 }), scale);
+  }
+
+  /** So many of the usual number; at least one. */
+  some(usual: number): number {
+    return Math.max(1, Math.round(usual * this.scale));
   }
 
   rpc<T>(method: string, ...params: unknown[]): Promise<T> {

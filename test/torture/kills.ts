@@ -24,7 +24,7 @@ export async function kills(arena: Arena): Promise<Verdict> {
   await network.allow(first.node);
   await arena.startBlocks();
   const packageFile = () => bootstrapFile(network.directory);
-  await dying(arena, first, 3, async () => packageFile() !== undefined);
+  await dying(arena, first, arena.some(3), async () => packageFile() !== undefined);
   if (!first.relay.running) arena.start(first);
   await arena.until('a bootstrap package', async () => packageFile() !== undefined);
   await command(arena, ['network', 'bootstrap', packageFile()!, '--flavour', 'sim'], ownerKey, () =>
@@ -33,7 +33,10 @@ export async function kills(arena: Arena): Promise<Verdict> {
 
   const second = await arena.host({ peers: [first] });
   const joined = () => arena.isJoined(second);
-  await Promise.all([dying(arena, second, 9, joined), dying(arena, first, 5, joined)]);
+  await Promise.all([
+    dying(arena, second, arena.some(9), joined),
+    dying(arena, first, arena.some(5), joined),
+  ]);
   for (const host of [first, second]) if (!host.relay.running) arena.start(host);
 
   const manifestHash = to0x(new Uint8Array(32).fill(arena.random.between(1, 255)));

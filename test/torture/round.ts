@@ -8,13 +8,13 @@ import { Arena } from './arena.ts';
 import { sections } from './sections.ts';
 import type { Verdict } from './verdict.ts';
 
-export async function playRound(section: string, seed: number): Promise<Verdict> {
+export async function playRound(section: string, seed: number, scale = 1): Promise<Verdict> {
   const play = sections[section];
   if (play === undefined)
     throw new Error(`there is no section ${section}: ${Object.keys(sections).join(', ')}`);
   // Every process of a round compiles the same files.
   process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'dstack-compile-cache');
-  const arena = await Arena.open(seed);
+  const arena = await Arena.open(seed, scale);
   try {
     return await play(arena);
   } finally {

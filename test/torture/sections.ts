@@ -26,7 +26,7 @@ async function reorgs(arena: Arena): Promise<Verdict> {
   const third = await arena.host({ peers: [first, second] });
   for (const host of [second, third]) arena.start(host);
   const enough = arena.trouble([300, 1_500], () => reorg(arena, arena.random.chance(0.2) ? 40 : 6));
-  await arena.until('enough of them', async () => arena.counts.reorgs >= 9, 30_000);
+  await arena.until('enough of them', async () => arena.counts.reorgs >= arena.some(9), 30_000);
   await enough.end();
   await allJoined(arena, [second, third]);
   await reorg(arena, 1_000);
@@ -51,7 +51,7 @@ async function rpc(arena: Arena): Promise<Verdict> {
     const second = await arena.host({ peers: [first], ...(await proxied()) });
     arena.start(second);
     for (const proxy of proxies) arena.trouble([50, 700], () => misbehave(arena, proxy));
-    await arena.until('some lies', async () => arena.counts.lies >= 12, 30_000);
+    await arena.until('some lies', async () => arena.counts.lies >= arena.some(12), 30_000);
     await arena.calm();
     return await judge(arena);
   } finally {
@@ -78,7 +78,9 @@ async function races(arena: Arena): Promise<Verdict> {
   arena.start(second);
   await allJoined(arena, [second]);
   const onboarders = [first, second];
-  const requesters = await Promise.all([0, 1, 2, 3].map(() => arena.host({ peers: onboarders })));
+  const requesters = await Promise.all(
+    Array.from({ length: arena.some(4) }, () => arena.host({ peers: onboarders })),
+  );
   for (const host of requesters) arena.start(host);
   arena.trouble([400, 2_500], () => arena.killAndRestart(arena.random.pick(arena.hosts)));
   await allJoined(arena, requesters);
