@@ -74,6 +74,30 @@ export function walletFrom(file: string, rpc: JsonRpcProvider): Wallet {
   }
 }
 
+/** Longer than blocks usually take to come; then its fee is too low, and waiting on is no use. */
+const SETTLE_MS = 120_000;
+
+/**
+ * Resolves once the account has no transaction under way: a command that was interrupted may have sent one already, and
+ * what a check reads before that is mined is about to change.
+ * @throws TRANSACTION_PENDING
+ */
+export async function settled(wallet: Wallet): Promise<void> {
+  const begin = performance.now();
+  for (let said = false; ; said = true) {
+    const [mined, sent] = [await wallet.getNonce('latest'), await wallet.getNonce('pending')];
+    if (sent <= mined) return;
+    if (performance.now() - begin > SETTLE_MS) {
+      throw new DstackError(
+        'TRANSACTION_PENDING',
+        `${wallet.address} has an earlier transaction (nonce ${mined}) that is not mined; see to it, then run this again`,
+      );
+    }
+    if (!said) console.log(`an earlier transaction of ${wallet.address} is not mined yet; waiting`);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+}
+
 /** Sends one transaction and waits for it; a revert comes back as the contract's own error, explained. */
 export async function send(
   wallet: Wallet,

@@ -1,7 +1,7 @@
 /**
  * `npm run torture`: the spine under fire, for as long as you like.
  *
- *   npm run torture -- [--rounds N] [--seed S] [--only SECTION[,SECTION]] [--resume]
+ *   npm run torture -- [--rounds N] [--seed S] [--only SECTION[,SECTION]] [--jobs N] [--resume]
  *
  * Sections: `kills` (relays of both sides and the owner's commands killed at the points where they touch the world),
  * `reorgs`, `rpc` (endpoints that stall, limit, lie and forget), `races` (two onboarders, relays killed at random), `fees`
@@ -9,8 +9,8 @@
  * when named, `contract` (contracts/fuzz.ts, N hundred sequences) and `defences` (npm run defences).
  *
  * A round is made from its section and a seed, which is printed; `--only SECTION --seed S --rounds 1` plays one again. The
- * choices are the same then, the timing is the machine's. What is done is in `.state/torture.json` after each round:
- * `--resume` goes on there. Exits 1 if a network did not converge, a request was onboarded twice, a purpose got two
+ * choices are the same then, the timing is the machine's. What is done is in `.state/torture.json` after each round
+ * (each `--jobs` rounds): `--resume` goes on there. Exits 1 if a network did not converge, a request was onboarded twice, a purpose got two
  * transactions, or a nonce is stuck.
  */
 import { spawn } from 'node:child_process';
@@ -44,6 +44,8 @@ type Figures = Record<(typeof FigureNames)[number], number>;
 const StateSchema = Strict({
   seed: Count,
   rounds: Count,
+  /** Rounds at a time. */
+  jobs: Count,
   sections: Type.Array(Type.String({ maxLength: 20 }), { maxItems: 10 }),
   /** Rounds that are done. */
   next: Count,
@@ -65,6 +67,7 @@ const VerdictSchema = Type.Object({
 interface State {
   seed: number;
   rounds: number;
+  jobs: number;
   sections: string[];
   next: number;
   figures: Figures;
@@ -76,18 +79,30 @@ async function main(): Promise<boolean> {
   const what = `${state.sections.join(', ')}; seed ${state.seed}`;
   console.log(`torture: ${what}; rounds ${state.next} to ${state.rounds - 1}`);
   const started = performance.now();
-  for (; state.next < state.rounds; state.next += 1) {
-    const section = state.sections[state.next % state.sections.length]!;
-    const seed = (state.seed + state.next) >>> 0;
-    const failure = SPAWNED.includes(section)
-      ? await runSpawned(section, seed)
-      : await playRound(state.figures, section, seed, state.next);
-    if (failure !== undefined) state.failures.push(failure.slice(0, 4000));
-    state.figures.rounds += 1;
-    save({ ...state, next: state.next + 1 });
+  while (state.next < state.rounds) {
+    const batch = Array.from(
+      { length: Math.min(state.jobs, state.rounds - state.next) },
+      (_, n) => state.next + n,
+    );
+    const failures = await Promise.all(batch.map((number) => play(state, number)));
+    state.failures.push(
+      ...failures.flatMap((failure) => (failure === undefined ? [] : [failure.slice(0, 4000)])),
+    );
+    state.figures.rounds += batch.length;
+    state.next += batch.length;
+    save(state);
   }
   report(state, performance.now() - started);
   return state.failures.length === 0;
+}
+
+/** One round, by its number. Returns what failed. */
+function play(state: State, number: number): Promise<string | undefined> {
+  const section = state.sections[number % state.sections.length]!;
+  const seed = (state.seed + number) >>> 0;
+  return SPAWNED.includes(section)
+    ? runSpawned(section, seed)
+    : playRound(state.figures, section, seed, number);
 }
 
 /** @throws Error for an option that makes no sense, or when there is nothing to resume */
@@ -96,6 +111,7 @@ function startingState(): State {
     options: {
       rounds: { type: 'string', default: '10' },
       seed: { type: 'string', default: String(Math.floor(Date.now() / 1000)) },
+      jobs: { type: 'string', default: '1' },
       only: { type: 'string', default: PLAYED.join(',') },
       resume: { type: 'boolean', default: false },
     },
@@ -112,12 +128,12 @@ function startingState(): State {
   const known = [...PLAYED, ...SPAWNED];
   const unknown = sections.find((section) => !known.includes(section));
   if (unknown !== undefined) throw new Error(`--only takes ${known.join(', ')}, not ${unknown}`);
-  const [seed, rounds] = [values.seed, values.rounds].map((text) => {
+  const [seed, rounds, jobs] = [values.seed, values.rounds, values.jobs].map((text) => {
     if (!/^\d{1,10}$/.test(text)) throw new Error(`${text} is not a whole number`);
     return Number(text);
-  }) as [number, number];
+  }) as [number, number, number];
   const figures = Object.fromEntries(FigureNames.map((name) => [name, 0])) as Figures;
-  return { seed, rounds, sections, next: 0, figures, failures: [] };
+  return { seed, rounds, jobs: Math.max(1, jobs), sections, next: 0, figures, failures: [] };
 }
 
 /** Each round is a process of its own: whatever it leaves behind ends with it. Returns what failed. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { appId, Chain, TestNetwork, value } from '../../contracts/fixture.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
-import { encodeRollout } from '../../lib/protocol/network-contract.ts';
+import { encodeRollback, encodeRollout } from '../../lib/protocol/network-contract.ts';
 import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { readArguments } from '../command.ts';
 import { appCommands } from './app.ts';
@@ -71,4 +71,26 @@ test('a rollout that is pending keeps its time', async () => {
   expect(await network.app('web')).toEqual(before);
   await rollout(SECOND);
   expect(await network.app('web')).toMatchObject({ latest: SECOND });
+});
+
+test('a rollout that was sent by a command that died is waited for, not sent a second time', async () => {
+  await chain.pass(DELAY);
+  await chain.rpc('evm_setAutomine', false);
+  try {
+    const wanted = { app: appId('web'), manifestHash: SECOND };
+    const data = encodeRollout(wanted);
+    await chain.rpc('eth_sendTransaction', { from: network.owner, to: network.address, data });
+    const again = rollout(SECOND).catch((error) => error);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await chain.mine(1);
+    expect(await again).toMatchObject({ code: 'ALREADY_ROLLED_OUT' });
+    await chain.mine(1);
+    await chain.pass(DELAY);
+    // The one before is still there to go back to.
+    await chain.rpc('evm_setAutomine', true);
+    await network.asOwner(encodeRollback({ app: appId('web') }));
+    expect((await network.app('web')).manifestHash).toBe(FIRST);
+  } finally {
+    await chain.rpc('evm_setAutomine', true);
+  }
 });

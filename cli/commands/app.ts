@@ -21,7 +21,16 @@ import {
   encodeWithdraw,
 } from '../../lib/protocol/network-contract.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
-import { contractOption, ownerKeyOption, provider, rpcOption, send, view, walletFrom } from '../chain.ts';
+import {
+  contractOption,
+  ownerKeyOption,
+  provider,
+  rpcOption,
+  send,
+  settled,
+  view,
+  walletFrom,
+} from '../chain.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 
 const ownerOptions = { rpc: rpcOption, contract: contractOption, 'owner-key': ownerKeyOption };
@@ -151,6 +160,7 @@ const rollout: Command = {
   async run(args) {
     const [app, manifest] = args.positionals as [string, string];
     const wanted = { app: to0x(appId(app)), manifestHash: await hashOf(app, manifest) };
+    await settled(walletFrom(args.text('owner-key'), await provider(args)));
     await requireNew(args, app, wanted);
     await sendAsOwner(args, encodeRollout(wanted));
   },

@@ -47,6 +47,8 @@ const EntrySchema = Strict({
   hash: Type.Optional(Word0x),
   block: Type.Optional(Count),
   sentAgainAt: Type.Optional(Count),
+  /** Since when it waits to be mined at its present fee, Unix milliseconds. */
+  waitsSince: Type.Optional(Count),
   /** The head when its nonce was first seen used up by a transaction that is none of ours. */
   lostSince: Type.Optional(Count),
   /** When it became final or failed, Unix milliseconds. */
@@ -117,13 +119,18 @@ export class Queue {
     ]);
   }
 
-  /** Gives up an entry's nonce: it is another's. */
+  /** Gives up an entry's nonce: it is another's, or will never be reached. */
   putWithoutNonce(entry: Entry, nonce: number): void {
-    this.#store.batch([this.#entries.putting(entry.purpose, entry), this.#nonces.deleting(keyOf(nonce))]);
+    this.#store.batch([...this.#opening(entry), this.#nonces.deleting(keyOf(nonce))]);
+  }
+
+  /** The same for one that has nothing more to do. */
+  closeWithoutNonce(entry: Entry, nonce: number): void {
+    this.#store.batch([...this.#closing(entry), this.#nonces.deleting(keyOf(nonce))]);
   }
 
   close(entry: Entry): void {
-    this.#store.batch([this.#entries.putting(entry.purpose, entry), this.#open.deleting(entry.purpose)]);
+    this.#store.batch(this.#closing(entry));
   }
 
   reopen(entry: Entry): void {
@@ -146,6 +153,10 @@ export class Queue {
     return this.#nonces
       .list({ limit: 100_000, ...after })
       .reduce((next, { id }) => (Number(id) === next ? next + 1 : next), chainNonce);
+  }
+
+  #closing(entry: Entry): StoreOperation[] {
+    return [this.#entries.putting(entry.purpose, entry), this.#open.deleting(entry.purpose)];
   }
 
   #opening(entry: Entry): StoreOperation[] {

@@ -11,7 +11,6 @@
  *   is not on it. Nonces that nobody has (someone else's transaction with this key was dropped) are filled.
  * - Only when another transaction has taken the nonce, for so many blocks that it will stay, is a new nonce signed.
  */
-import { computeAddress, SigningKey, Transaction } from 'ethers';
 import type { TransactionRequest } from '../../lib/framework/handler.ts';
 import { RpcRefusal } from '../../lib/framework/json-rpc.ts';
 import { Rounds } from '../../lib/framework/rounds.ts';
@@ -24,6 +23,7 @@ import type { Metrics } from './metrics.ts';
 import { fillerOf, kindOf } from './purpose.ts';
 import { type Attempt, type Entry, MAX_ATTEMPTS, Queue } from './queue.ts';
 import type { Rpc } from './rpc.ts';
+import { Signer } from './signer.ts';
 
 export type TransactionState = Entry['state'];
 
@@ -68,6 +68,8 @@ const MAX_TRIES = 5;
 const FAILED_POLLS = 60;
 /** Polls after which a final transaction whose effect its submitter misses is looked for again. */
 const RECHECK_POLLS = 20;
+/** Polls between looks at the chain while there is nothing to do but to notice a re-org. */
+const IDLE_POLLS = 10;
 const RESEND_AFTER_MS = 15_000;
 /** Polls between looks at the market or the balance, while either keeps a transaction back. */
 const WAIT_POLLS = 15;
@@ -86,23 +88,19 @@ export class Transactions {
   readonly address: string;
   readonly balance: BalanceWatch;
   readonly #options: Required<TransactionsOptions>;
-  readonly #key: SigningKey;
+  readonly #signer: Signer;
   readonly #queue: Queue;
   readonly #rounds = new Rounds(() => this.#round());
   /** A missing nonce and the head when it was first missed. */
   #gap: { nonce: number; since: number } | undefined;
+  #lookedAt = 0;
   #problem = '';
 
   /** @throws GAS_KEY when the key is not one */
   constructor(options: TransactionsOptions) {
     this.#options = { now: Date.now, ...options };
-    try {
-      this.#key = new SigningKey(options.privateKey);
-      this.address = computeAddress(this.#key);
-    } catch {
-      // The cause would quote the key.
-      throw new DstackError('GAS_KEY', 'the gas key is not a secp256k1 private key of 32 bytes');
-    }
+    this.#signer = new Signer(options.privateKey, options.chainId);
+    this.address = this.#signer.address;
     this.#queue = new Queue(options.store, options.chainId, this.address);
     const metrics = options.metrics.of({
       account: this.address.toLowerCase(),
@@ -178,8 +176,10 @@ export class Transactions {
   }
 
   async #step(): Promise<void> {
-    const { rpc, metrics, now } = this.#options;
+    const { rpc, metrics, now, pollInterval } = this.#options;
     await this.balance.look();
+    if (this.#queue.count() === 0 && now() - this.#lookedAt < IDLE_POLLS * pollInterval) return;
+    this.#lookedAt = now();
     const chain = { head: await rpc.head(), nonce: await rpc.nonce(this.address) };
     this.#takeUpDropped(chain.nonce);
     for (const entry of this.#queue.open()) {
@@ -206,7 +206,7 @@ export class Transactions {
   #sendAgain(entry: Entry): void {
     this.#options.log.warn({ purpose: entry.purpose }, 'the chain was re-organised: sending it again');
     const { hash: _, block: __, code: ___, message: ____, closedAt: _____, ...rest } = entry;
-    this.#queue.reopen({ ...rest, state: 'sent', sentAgainAt: 0 });
+    this.#queue.reopen({ ...rest, state: 'sent', sentAgainAt: 0, waitsSince: this.#options.now() });
   }
 
   /** Estimates, prices, signs, stores, then sends. */
@@ -243,29 +243,22 @@ export class Transactions {
 
   /** Stores a signed attempt before the network can see it. */
   async #sendAttempt(entry: Entry, nonce: number, fees: Fees): Promise<void> {
-    const { chainId, now, metrics, log } = this.#options;
-    const transaction = Transaction.from({
-      type: 2,
-      chainId,
+    const { now, metrics, log } = this.#options;
+    const signed = this.#signer.sign({
       nonce,
       to: entry.to,
       data: entry.data,
-      gasLimit: BigInt(entry.gas!),
-      maxFeePerGas: fees.maxFee,
-      maxPriorityFeePerGas: fees.tip,
+      gas: BigInt(entry.gas!),
+      fees,
     });
-    transaction.signature = this.#key.sign(transaction.unsignedHash);
-    const attempt: Attempt = {
-      hash: transaction.hash!,
-      nonce,
-      raw: transaction.serialized,
-      maxFee: String(fees.maxFee),
-      tip: String(fees.tip),
-      at: now(),
-    };
+    const prices = { maxFee: String(fees.maxFee), tip: String(fees.tip) };
+    const attempt: Attempt = { ...signed, nonce, ...prices, at: now() };
     const { lostSince: _, code: __, message: ___, ...rest } = entry;
     const attempts = [...entry.attempts, attempt].slice(-MAX_ATTEMPTS);
-    this.#queue.putSigned({ ...rest, state: 'sent', nonce, attempts, sentAgainAt: now() }, nonce);
+    this.#queue.putSigned(
+      { ...rest, state: 'sent', nonce, attempts, sentAgainAt: now(), waitsSince: now() },
+      nonce,
+    );
     metrics.count('dstack_relay_transactions_sent_total', 'Signed transactions, replacements included.', {
       kind: kindOf(entry.purpose),
     });
@@ -296,9 +289,10 @@ export class Transactions {
       this.#lost(entry, chain.head);
       return;
     }
-    const { lostSince: _, ...current } = entry;
-    const last = entry.attempts.at(-1)!;
-    if (now() - last.at >= bumpAfter && entry.attempts.length < MAX_ATTEMPTS) {
+    const { lostSince, ...current } = entry;
+    if (lostSince !== undefined) this.#queue.put(current);
+    const last = entry.attempts.findLast((attempt) => attempt.nonce === entry.nonce)!;
+    if (now() - (entry.waitsSince ?? last.at) >= bumpAfter && entry.attempts.length < MAX_ATTEMPTS) {
       const previous = { maxFee: BigInt(last.maxFee), tip: BigInt(last.tip) };
       const fees = await replacementFees(rpc, maxFee, previous);
       if (fees !== undefined) {
@@ -348,7 +342,7 @@ export class Transactions {
     }
     const { nonce, gas: _, lostSince: __, ...rest } = entry;
     if (entry.purpose === fillerOf(nonce!)) {
-      this.#queue.close({ ...entry, state: 'final', attempts: [], closedAt: now() });
+      this.#queue.closeWithoutNonce({ ...entry, state: 'final', attempts: [], closedAt: now() }, nonce!);
       return;
     }
     const why = 'someone else uses the gas key: its nonce is gone; trying another';
@@ -373,15 +367,19 @@ export class Transactions {
 
   /**
    * A transaction of ours can't be mined while a nonce below its own is missing. Dropped ones of ours are under way again
-   * by now, so what is missing was someone else's, or never was.
+   * by now, so what is missing was someone else's, or was taken for it, or the endpoint has lied about it.
    */
   async #closeGap(chain: { head: number; nonce: number }): Promise<void> {
-    const lowest = Math.min(
-      ...this.#queue.open().flatMap(({ state, nonce }) => (state === 'sent' ? nonce! : [])),
-    );
+    const sent = this.#queue.open().filter(({ state }) => state === 'sent');
+    const lowest = Math.min(...sent.map(({ nonce }) => nonce!));
     const missing = this.#queue.nextNonce(chain.nonce);
-    if (lowest === Number.POSITIVE_INFINITY || missing >= lowest) {
+    if (sent.length === 0 || missing >= lowest) {
       this.#gap = undefined;
+      return;
+    }
+    const before = sent.find(({ attempts }) => attempts.some(({ nonce }) => nonce === missing));
+    if (before !== undefined) {
+      await this.#goBack(before, missing);
       return;
     }
     if (this.#gap?.nonce !== missing || this.#gap.since > chain.head) {
@@ -391,27 +389,39 @@ export class Transactions {
     if (chain.head - this.#gap.since < confirmations + BELIEVE_AFTER_BLOCKS) return;
     this.#gap = undefined;
     if (lowest - missing > MAX_FILL) {
-      this.#signAnewBelow(missing, lowest);
+      const why =
+        'the endpoint said a nonce far above the chain’s: signing anew with the one that the chain waits for';
+      log.warn({ missing, lowest }, why);
+      for (const entry of sent) {
+        const { nonce, gas: _, ...rest } = entry;
+        this.#queue.putWithoutNonce({ ...rest, state: 'queued', notBefore: 0 }, nonce!);
+        await this.#cancel(entry, nonce!);
+      }
       return;
     }
-    log.warn(
-      { nonce: missing },
-      'a transaction of the gas key that is none of ours was dropped: filling its nonce',
-    );
+    const why = 'a transaction of the gas key that is none of ours was dropped: filling its nonce';
+    log.warn({ nonce: missing }, why);
     await this.#fill(missing);
   }
 
-  /** @param missing the nonce that the chain waits for */
-  #signAnewBelow(missing: number, lowest: number): void {
-    this.#options.log.warn(
-      { missing, lowest },
-      'the endpoint said a nonce far above the chain’s: signing anew with the one that the chain waits for',
-    );
-    for (const entry of this.#queue.open()) {
-      if (entry.state !== 'sent') continue;
-      const { nonce, gas: _, ...rest } = entry;
-      this.#queue.putWithoutNonce({ ...rest, state: 'queued', notBefore: 0 }, nonce!);
-    }
+  /** It was given another nonce, since its first one seemed to be gone; but that one is what the chain waits for. */
+  async #goBack(entry: Entry, nonce: number): Promise<void> {
+    const { now, log } = this.#options;
+    log.warn({ purpose: entry.purpose, nonce }, 'its first nonce is free after all: going back to it');
+    const given = entry.nonce!;
+    this.#queue.putWithoutNonce(entry, given);
+    this.#queue.putSigned({ ...entry, nonce, waitsSince: now(), sentAgainAt: 0 }, nonce);
+    await this.#cancel(entry, given);
+  }
+
+  /** Takes the place of what was signed with a nonce that is given up, so that the purpose is not carried out twice. */
+  async #cancel(entry: Entry, nonce: number): Promise<void> {
+    const { rpc, maxFee } = this.#options;
+    const last = entry.attempts.findLast((attempt) => attempt.nonce === nonce)!;
+    const fees = await replacementFees(rpc, maxFee, { maxFee: BigInt(last.maxFee), tip: BigInt(last.tip) });
+    if (fees === undefined) return;
+    const { raw } = this.#signer.sign({ nonce, to: this.address, gas: FILL_GAS, fees });
+    await this.#broadcast(raw, entry.purpose);
   }
 
   /** Sends this account nothing, to use the nonce up. */

@@ -26,7 +26,7 @@ async function reorgs(arena: Arena): Promise<Verdict> {
   const third = await arena.host({ peers: [first, second] });
   for (const host of [second, third]) arena.start(host);
   const enough = arena.trouble([300, 1_500], () => reorg(arena, arena.random.chance(0.2) ? 40 : 6));
-  await arena.until('enough of them', async () => arena.counts.reorgs >= arena.some(9), 30_000);
+  await arena.until('enough of them', async () => arena.counts.reorgs >= arena.some(20), 45_000);
   await enough.end();
   await allJoined(arena, [second, third]);
   await reorg(arena, 1_000);
@@ -79,10 +79,10 @@ async function races(arena: Arena): Promise<Verdict> {
   await allJoined(arena, [second]);
   const onboarders = [first, second];
   const requesters = await Promise.all(
-    Array.from({ length: arena.some(4) }, () => arena.host({ peers: onboarders })),
+    Array.from({ length: arena.some(5) }, () => arena.host({ peers: onboarders })),
   );
   for (const host of requesters) arena.start(host);
-  arena.trouble([400, 2_500], () => arena.killAndRestart(arena.random.pick(arena.hosts)));
+  arena.trouble([800, 3_000], () => arena.killAndRestart(arena.random.pick(arena.hosts)));
   await allJoined(arena, requesters);
   await arena.calm();
   arena.counts.races += racesBetween(first, second);

@@ -13,7 +13,7 @@ test.concurrent('relays of both sides and the owner’s commands are killed on t
 });
 
 test.concurrent('blocks are replaced all the time, at last all since the bootstrap: every transaction comes back, once', async () => {
-  const verdict = await playRound('reorgs', 12, 0.4);
+  const verdict = await playRound('reorgs', 12, 0.25);
   expect(verdict).toMatchObject(good);
   expect(verdict.reorgs).toBeGreaterThan(3);
 });

@@ -1,0 +1,50 @@
+/** The gas key: it signs transactions of one chain, and nothing else leaves it. */
+import { computeAddress, SigningKey, Transaction } from 'ethers';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import type { Fees } from './fees.ts';
+
+export interface Unsigned {
+  nonce: number;
+  to: string;
+  /** Hex with 0x; absent: none. */
+  data?: string;
+  gas: bigint;
+  fees: Fees;
+}
+
+export class Signer {
+  readonly address: string;
+  readonly #key: SigningKey;
+  readonly #chainId: number;
+
+  /**
+   * @param privateKey 32 bytes, 0x-prefixed; kept in memory only, never logged
+   * @throws GAS_KEY when it is no key
+   */
+  constructor(privateKey: string, chainId: number) {
+    try {
+      this.#key = new SigningKey(privateKey);
+      this.address = computeAddress(this.#key);
+    } catch {
+      // The cause would quote the key.
+      throw new DstackError('GAS_KEY', 'the gas key is not a secp256k1 private key of 32 bytes');
+    }
+    this.#chainId = chainId;
+  }
+
+  /** An EIP-1559 transaction without value; `raw` is ready to be sent. */
+  sign({ nonce, to, data = '0x', gas, fees }: Unsigned): { hash: string; raw: string } {
+    const transaction = Transaction.from({
+      type: 2,
+      chainId: this.#chainId,
+      nonce,
+      to,
+      data,
+      gasLimit: gas,
+      maxFeePerGas: fees.maxFee,
+      maxPriorityFeePerGas: fees.tip,
+    });
+    transaction.signature = this.#key.sign(transaction.unsignedHash);
+    return { hash: transaction.hash!, raw: transaction.serialized };
+  }
+}
