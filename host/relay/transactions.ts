@@ -467,8 +467,7 @@ export class Transactions {
 
   #fail(entry: Entry, code: string, message: string): void {
     const { log, metrics, now } = this.#options;
-    if (entry.code !== code || entry.message !== message.slice(0, 500))
-      log.warn({ purpose: entry.purpose, code }, `${kindOf(entry.purpose)} failed: ${message}`);
+    log.warn({ purpose: entry.purpose, code }, `${kindOf(entry.purpose)} failed: ${message}`);
     metrics.count('dstack_relay_transactions_failed_total', 'Transactions given up.', { code });
     const closed = { code, message: message.slice(0, 500), closedAt: now() };
     this.#queue.close({ ...entry, ...settled(entry), ...closed, state: 'failed' });
