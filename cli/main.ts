@@ -3,6 +3,7 @@ import { DstackError } from '../lib/protocol/errors.ts';
 import { type Command, helpOf, readArguments, UsageError } from './command.ts';
 import { appCommands } from './commands/app.ts';
 import { auditCommands } from './commands/audit.ts';
+import { imageCommands } from './commands/image.ts';
 import { networkCommands } from './commands/network.ts';
 import { nodeCommands } from './commands/node.ts';
 import { quoteCommands } from './commands/quote.ts';
@@ -17,6 +18,7 @@ const commands: readonly Command[] = [
   ...auditCommands,
   ...relayCommands,
   ...vmCommands,
+  ...imageCommands,
 ];
 
 async function main(argv: readonly string[]): Promise<number> {

@@ -4,11 +4,11 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { copyFile, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { measurementOf, simulatedRegisters } from '../../lib/attestation/simulated-measurement.ts';
-import { defaultToolRoot, seabiosPath } from '../../lib/framework/tool-root.ts';
+import { defaultToolRoot } from '../../lib/framework/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { ImageManifest } from '../../lib/protocol/image.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
@@ -17,12 +17,21 @@ import { bundleDaemons, daemonNames } from './daemons.ts';
 import { buildDebianRoot } from './debian-root.ts';
 import { downloadPackages, sha256File } from './download.ts';
 import { buildRootImage } from './filesystem.ts';
+import { installFirmware } from './firmware.ts';
 import { assembleGuestRoot } from './guest-root.ts';
 import { buildInitramfs } from './initramfs.ts';
 import { indexKernel } from './kernel.ts';
 import { installKernel } from './kernel-image.ts';
 import { findMirrors } from './mirrors.ts';
-import { kernelRelease, type LockedPackage, lockHash, packagesOf, parseLock } from './packages.ts';
+import type { RootName } from './package-sets.ts';
+import {
+  formatLock,
+  kernelRelease,
+  type LockedPackage,
+  lockHash,
+  packagesOf,
+  parseLock,
+} from './packages.ts';
 import { run } from './run.ts';
 import { isCurrent, stampName, unpackRoot } from './unpacked-root.ts';
 
@@ -82,7 +91,14 @@ export async function buildImage(options: BuildOptions): Promise<ImageManifest> 
   await step('kernel image', () =>
     installKernel(kernelImage(kernelRoot, release), options.flavour, join(fresh, 'vmlinuz')),
   );
-  await copyFile(seabiosPath(), join(fresh, 'firmware.bin'));
+  await step('firmware', async () =>
+    installFirmware(
+      await ensureFirmwareRoot(lock, options.cache),
+      options.flavour,
+      join(fresh, 'firmware.bin'),
+    ),
+  );
+  await writeFile(join(fresh, 'packages.lock'), formatLock(packagesIn(lock, options.flavour)));
 
   const manifest = await step('measurement', () =>
     describe(fresh, lock, options.flavour, release, commandLine(options.flavour, root), root.rootHash),
@@ -99,6 +115,15 @@ async function ensureToolRoot(lock: readonly LockedPackage[], cache: string): Pr
   if (isCurrent(defaultToolRoot(), hash)) return;
   await mkdir(join(defaultToolRoot(), '..'), { recursive: true });
   await unpackRoot(packagesOf(lock, 'tools'), join(cache, 'debs'), defaultToolRoot(), hash);
+}
+
+async function ensureFirmwareRoot(lock: readonly LockedPackage[], cache: string): Promise<string> {
+  const hash = lockHash(lock, 'firmware');
+  const folder = join(cache, 'firmware-root');
+  if (!isCurrent(folder, hash)) {
+    await unpackRoot(packagesOf(lock, 'firmware'), join(cache, 'debs'), folder, hash);
+  }
+  return folder;
 }
 
 async function ensureKernelRoot(lock: readonly LockedPackage[], cache: string): Promise<string> {
@@ -160,9 +185,13 @@ async function describe(
     commandLine: line,
     rootHash,
     kernelRelease: release,
-    packages: packagesOf(lock, 'guest').length + packagesOf(lock, 'kernel').length,
+    packages: packagesIn(lock, flavour).length,
     lockHash: createHash('sha256')
-      .update(lockHash(lock, 'guest') + lockHash(lock, 'kernel'))
+      .update(
+        rootsOf(flavour)
+          .map((root) => lockHash(lock, root))
+          .join(''),
+      )
       .digest('hex'),
     files: {
       vmlinuz: await fileOf('vmlinuz'),
@@ -173,6 +202,15 @@ async function describe(
     defaultShape,
     measurement: `0x${Buffer.from(measurementOf(registers)).toString('hex')}`,
   };
+}
+
+/** The roots whose packages are in the image; the tools only make it. */
+function rootsOf(flavour: Flavour): RootName[] {
+  return flavour === 'production' ? ['guest', 'kernel', 'firmware'] : ['guest', 'kernel'];
+}
+
+function packagesIn(lock: readonly LockedPackage[], flavour: Flavour): LockedPackage[] {
+  return rootsOf(flavour).flatMap((root) => packagesOf(lock, root));
 }
 
 /** Runs a step and says how long it took. */

@@ -1,9 +1,10 @@
 /**
- * Writes a cpio archive as the kernel's initramfs loader reads it ("newc"; Documentation/driver-api/early-userspace/
+ * Writes, and reads, a cpio archive as the kernel's initramfs loader reads it ("newc"; Documentation/driver-api/early-userspace/
  * buffer-format.rst). Written here rather than with cpio(1), so that no inode number, owner or time of the build host
  * gets in.
  */
 import { Buffer } from 'node:buffer';
+import { DstackError } from '../../lib/protocol/errors.ts';
 
 /** One entry. `path` has no leading slash; folders come before what is in them. */
 export type CpioEntry =
@@ -52,5 +53,44 @@ function contentOf(entry: CpioEntry): Buffer {
       return Buffer.from(entry.target);
     case 'file':
       return entry.bytes;
+  }
+}
+
+/** A record as it stands in an archive. */
+export interface CpioRecord {
+  readonly path: string;
+  readonly mode: number;
+  readonly bytes: Buffer;
+}
+
+const HEADER_BYTES = 110;
+
+/**
+ * Reads an archive that `cpioArchive` could have written; the inverse of it.
+ * @throws DstackError CPIO_INVALID for one that is cut off or of another format.
+ */
+export function readCpio(archive: Buffer): CpioRecord[] {
+  const records: CpioRecord[] = [];
+  const aligned = (at: number) => (at + 3) & ~3;
+  let at = 0;
+  for (;;) {
+    if (archive.toString('latin1', at, at + 6) !== '070701' || at + HEADER_BYTES > archive.length) {
+      throw new DstackError('CPIO_INVALID', `no record of a "newc" archive begins at byte ${at}`);
+    }
+    const field = (index: number) => {
+      const text = archive.toString('latin1', at + 6 + index * 8, at + 14 + index * 8);
+      return /^[0-9a-fA-F]{8}$/.test(text) ? Number.parseInt(text, 16) : Number.NaN;
+    };
+    const [mode, size, nameBytes] = [field(1), field(6), field(11)];
+    const name = at + HEADER_BYTES;
+    const content = aligned(name + nameBytes);
+    const end = aligned(content + size);
+    if (!(nameBytes > 0 && mode >= 0 && end <= archive.length)) {
+      throw new DstackError('CPIO_INVALID', `the record at byte ${at} is cut off`);
+    }
+    const path = archive.toString('utf8', name, name + nameBytes - 1);
+    if (path === 'TRAILER!!!') return records;
+    records.push({ path, mode, bytes: archive.subarray(content, content + size) });
+    at = end;
   }
 }

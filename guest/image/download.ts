@@ -6,9 +6,10 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { fileURLToPath } from 'node:url';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Mirrors } from './mirrors.ts';
 import type { LockedPackage } from './packages.ts';
@@ -61,7 +62,7 @@ export async function downloadPackages(
   if (unavailable.length > 0) {
     throw new DstackError(
       'PACKAGE_UNAVAILABLE',
-      `the mirror does not have ${unavailable.map((p) => `${p.name} ${p.version}`).join(', ')}. Debian removes a package when a newer one replaces it. Either build from a dated snapshot of the archive (set DSTACK_MIRROR), or move on with \`node guest/image/lock.ts --update\`: that makes an image with another measurement, which the network's owner has to allow.`,
+      `the mirror does not have ${unavailable.map((p) => `${p.name} ${p.version}`).join(', ')}. Debian removes a package when a newer one replaces it. Either get it from a dated copy of the archive with \`npx dstack image fetch --snapshot URL\`, or move on with \`npx dstack image lock --update\`: that makes an image with another measurement, which the network's owner has to allow.`,
     );
   }
   return total;
@@ -74,9 +75,13 @@ async function downloadSome(
   mirrors: Mirrors,
 ): Promise<LockedPackage[]> {
   const partial = (p: LockedPackage) => `${cachedPath(cache, p)}.part`;
-  const args = packages.flatMap((p) => [`${mirrors[p.archive]}/${p.path}`, partial(p), `SHA256:${p.sha256}`]);
+  const wanted = packages.map((p) => ({
+    url: `${mirrors[p.archive]}/${p.path}`,
+    to: partial(p),
+    sha256: p.sha256,
+  }));
   // One missing package fails the call as a whole: what counts is which files are there and right.
-  const failure = await run(aptHelper, ['-o', 'APT::Sandbox::User=root', 'download-file', ...args]).then(
+  const failure = await transfer(wanted).then(
     () => undefined,
     (error: unknown) => error,
   );
@@ -100,7 +105,40 @@ async function downloadSome(
 }
 
 function mentionsMissing(failure: unknown): boolean {
-  return failure instanceof Error && /404|Not Found|Hash Sum mismatch|File not found/.test(failure.message);
+  return (
+    failure instanceof Error && /404|Not Found|Hash Sum mismatch|File not found|ENOENT/.test(failure.message)
+  );
+}
+
+/**
+ * Fetches one file, whose hash its reader checks.
+ * @throws DstackError DOWNLOAD_FAILED
+ */
+export async function downloadFile(url: string, to: string): Promise<void> {
+  await transfer([{ url, to }]).catch((error: unknown) => {
+    throw new DstackError('DOWNLOAD_FAILED', `${url} can not be had: ${(error as Error).message}`, {
+      cause: error,
+    });
+  });
+}
+
+interface Transfer {
+  readonly url: string;
+  readonly to: string;
+  readonly sha256?: string;
+}
+
+/** A mirror is reached by apt's downloader, or is a folder of this machine (`file:`), as \`image fetch\` makes it. */
+async function transfer(files: readonly Transfer[]): Promise<void> {
+  const remote = files.filter(({ url }) => !url.startsWith('file:'));
+  for (const { url, to } of files) if (url.startsWith('file:')) await copyFile(fileURLToPath(url), to);
+  if (remote.length === 0) return;
+  const args = remote.flatMap(({ url, to, sha256 }) => [
+    url,
+    to,
+    ...(sha256 === undefined ? [] : [`SHA256:${sha256}`]),
+  ]);
+  await run(aptHelper, ['-o', 'APT::Sandbox::User=root', 'download-file', ...args]);
 }
 
 /** SHA-256 (hex) of a file of any size. */

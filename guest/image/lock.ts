@@ -1,5 +1,5 @@
 /**
- * `node guest/image/lock.ts --update` resolves the package sets with apt and writes packages.lock.
+ * Resolves the package sets with apt: what `npx dstack image lock --update` writes to packages.lock.
  *
  * apt runs in a folder of its own: none of this machine's sources, preferences, keys or installed packages take part,
  * only its mirror. Debian's signature on the suites is checked with the machine's debian-archive-keyring.
@@ -9,9 +9,11 @@ import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { findMirrors, type Mirrors } from './mirrors.ts';
+import { debianKeyring } from './archive-index.ts';
+import type { Mirrors } from './mirrors.ts';
 import {
   bootPackages,
+  firmwarePackages,
   guestPackages,
   kernelMetapackage,
   type RootName,
@@ -22,12 +24,11 @@ import { type ArchiveName, formatLock, type LockedPackage, parseLock } from './p
 import { run } from './run.ts';
 
 export const lockFile = join(import.meta.dirname, 'packages.lock');
-const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
 /** Resolves all roots against today's mirror. Downloads apt's indexes (some 11 MB), no package. */
 export async function resolveLock(mirrors: Mirrors): Promise<LockedPackage[]> {
-  if (!existsSync(keyring)) {
-    throw new DstackError('KEYRING_MISSING', `${keyring} is missing: install debian-archive-keyring`);
+  if (!existsSync(debianKeyring)) {
+    throw new DstackError('KEYRING_MISSING', `${debianKeyring} is missing: install debian-archive-keyring`);
   }
   const folder = mkdtempSync(join(tmpdir(), 'dstack-apt-'));
   try {
@@ -43,6 +44,7 @@ export async function resolveLock(mirrors: Mirrors): Promise<LockedPackage[]> {
         (p) => kernel.includes(p.name) || bootPackages.includes(p.name),
       ),
       ...(await resolve('tools', toolPackages)),
+      ...(await resolve('firmware', firmwarePackages.names)),
     ];
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -109,14 +111,24 @@ async function isolatedApt(folder: string, mirrors: Mirrors): Promise<Apt> {
     join(folder, 'sources.list'),
     suites
       .map(
-        ({ suite, archive }) => `deb [arch=amd64 signed-by=${keyring}] ${mirrors[archive]} ${suite} main\n`,
+        ({ suite, archive }) =>
+          `deb [arch=amd64 signed-by=${debianKeyring}] ${mirrors[archive]} ${suite} main\n`,
       )
       .join(''),
   );
   const pinned = ['linux-image-*', 'linux-binary-*', 'linux-modules-*', 'linux-base-*'].join(' ');
   writeFileSync(
     join(folder, 'preferences'),
-    `Package: ${pinned}\nPin: release n=${kernelMetapackage.suite}\nPin-Priority: 990\n`,
+    [
+      ['*', firmwarePackages.suite, -1],
+      [firmwarePackages.names.join(' '), firmwarePackages.suite, 990],
+      [pinned, kernelMetapackage.suite, 990],
+    ]
+      .map(
+        ([names, suite, priority]) =>
+          `Package: ${names}\nPin: release n=${suite}\nPin-Priority: ${priority}\n`,
+      )
+      .join('\n'),
   );
   const transport = await run('apt-config', ['dump', '--no-empty', 'Acquire::http', 'Acquire::https']);
   const config = join(folder, 'apt.conf');
@@ -139,24 +151,30 @@ APT::Install-Recommends "false";
 APT::Sandbox::User "root";
 Acquire::Languages "none";
 Acquire::ForceHash "SHA256";
+Acquire::Check-Valid-Until "false";
 `,
   );
   return (command, args) => run(command, args, { env: { APT_CONFIG: config, LC_ALL: 'C.UTF-8' } });
 }
 
-async function main(): Promise<void> {
-  if (process.argv[2] !== '--update') {
-    throw new DstackError('USAGE', 'usage: node guest/image/lock.ts --update');
-  }
+/** What an update of the lock changes, as lines `root name version`. */
+export interface LockUpdate {
+  readonly removed: readonly string[];
+  readonly added: readonly string[];
+  readonly packages: number;
+}
+
+/** Moves packages.lock on to what the mirrors have now. The dates of their indices are the caller's to judge. */
+export async function updateLock(mirrors: Mirrors): Promise<LockUpdate> {
   const before = existsSync(lockFile) ? parseLock(readFileSync(lockFile, 'utf8')) : [];
-  const after = await resolveLock(findMirrors());
+  const after = await resolveLock(mirrors);
   const line = (p: LockedPackage) => `${p.root} ${p.name} ${p.version}`;
   const had = new Set(before.map(line));
   const has = new Set(after.map(line));
-  for (const p of before) if (!has.has(line(p))) console.log(`- ${line(p)}`);
-  for (const p of after) if (!had.has(line(p))) console.log(`+ ${line(p)}`);
   writeFileSync(lockFile, formatLock(after));
-  console.log(`${lockFile}: ${after.length} packages`);
+  return {
+    removed: [...had].filter((entry) => !has.has(entry)),
+    added: [...has].filter((entry) => !had.has(entry)),
+    packages: after.length,
+  };
 }
-
-if (import.meta.main) await main();

@@ -37,6 +37,16 @@ export function findMirrors(env: NodeJS.ProcessEnv = process.env, aptFolder = '/
 }
 
 /**
+ * The mirrors of an archive at `url`: a folder that `image fetch` made (`file:///…/debian`), or a dated copy, whose date
+ * comes after the archive's name (`…/debian/20260131T000000Z`). Security's archive lies beside it, unless
+ * DSTACK_SECURITY_MIRROR says otherwise.
+ * @throws DstackError MIRROR_UNKNOWN when it is no URL.
+ */
+export function mirrorsAt(url: string, env: NodeJS.ProcessEnv = process.env): Mirrors {
+  return findMirrors({ ...env, DSTACK_MIRROR: url });
+}
+
+/**
  * Picks the mirrors out of apt's sources: those of Debian's own suites, security's separately.
  * @throws DstackError MIRROR_UNKNOWN when there is none.
  */
@@ -133,14 +143,14 @@ function isSecuritySuite(suite: string): boolean {
 
 /** Where mirrors that carry both archives keep security's. */
 function securityBeside(debian: string): string {
-  return debian.replace(/\/debian$/, '/debian-security');
+  return debian.replace(/\/debian(\/\d{8}T\d{6}Z)?$/, '/debian-security$1');
 }
 
 function requireUrl(url: string): string {
-  if (!/^https?:\/\/[^\s'"]+$/.test(url)) {
+  if (!/^(https?:\/\/|file:\/\/\/)[^\s'"]+$/.test(url)) {
     throw new DstackError(
       'MIRROR_UNKNOWN',
-      `"${url}" is no http(s) URL: set DSTACK_MIRROR to a Debian mirror`,
+      `"${url}" is no http(s) or file URL: set DSTACK_MIRROR to a Debian mirror`,
     );
   }
   return url;

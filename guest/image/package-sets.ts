@@ -1,12 +1,12 @@
 /**
  * What the locked roots are made of, before apt has resolved the dependencies. Change a list here, then run
- * `node guest/image/lock.ts --update`: the image's measurement moves with it.
+ * `npx dstack image lock --update`: the image's measurement moves with it.
  */
 
 /** A root: a set of packages that is locked, downloaded and unpacked together. */
-export type RootName = 'guest' | 'kernel' | 'tools';
+export type RootName = 'firmware' | 'guest' | 'kernel' | 'tools';
 
-export const rootNames: readonly RootName[] = ['guest', 'kernel', 'tools'];
+export const rootNames: readonly RootName[] = ['firmware', 'guest', 'kernel', 'tools'];
 
 /** The suites of Debian that the lock is resolved against, with the archive that each is found in. */
 export const suites = [
@@ -14,7 +14,11 @@ export const suites = [
   { suite: 'trixie-updates', archive: 'debian' },
   { suite: 'trixie-backports', archive: 'debian' },
   { suite: 'trixie-security', archive: 'debian-security' },
+  { suite: 'forky', archive: 'debian' },
 ] as const;
+
+/** Unpacked only: the firmware of TDs. Debian 13 has none; nothing else is taken from the later suite. */
+export const firmwarePackages = { names: ['ovmf-inteltdx'], suite: 'forky' } as const;
 
 /** Installed with their maintainer scripts by mmdebstrap: what runs inside the VM. Essential packages come on top. */
 export const guestPackages: readonly string[] = [

@@ -23,7 +23,7 @@ export interface LockedPackage {
   readonly path: string;
 }
 
-const header = `# Written by \`node guest/image/lock.ts --update\`. Changing a line changes the image's measurement.
+const header = `# Written by \`npx dstack image lock --update\`. Changing a line changes the image's measurement.
 # root name version sha256 size archive pool-path
 `;
 
@@ -52,17 +52,21 @@ export function parseLock(text: string): LockedPackage[] {
 
 /** The lock's text; the inverse of `parseLock`. */
 export function formatLock(packages: readonly LockedPackage[]): string {
-  const lines = packages
-    .toSorted((a, b) => compare(`${a.root} ${a.name}`, `${b.root} ${b.name}`))
-    .map((p) => [p.root, p.name, p.version, p.sha256, p.size, p.archive, p.path].join(' '));
-  return `${header}${lines.join('\n')}\n`;
+  return `${header}${formatLines(packages)}`;
 }
 
 /** SHA-256 (hex) of a root's lines: the key under which what was built from them is cached. */
 export function lockHash(packages: readonly LockedPackage[], root: RootName): string {
   return createHash('sha256')
-    .update(formatLock(packagesOf(packages, root)))
+    .update(formatLines(packagesOf(packages, root)))
     .digest('hex');
+}
+
+function formatLines(packages: readonly LockedPackage[]): string {
+  return packages
+    .toSorted((a, b) => compare(`${a.root} ${a.name}`, `${b.root} ${b.name}`))
+    .map((p) => `${[p.root, p.name, p.version, p.sha256, p.size, p.archive, p.path].join(' ')}\n`)
+    .join('');
 }
 
 export function packagesOf(packages: readonly LockedPackage[], root: RootName): LockedPackage[] {

@@ -1,0 +1,207 @@
+/** `image measure`: the registers of an image from its files, and what each depends on. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ImageRegisters } from '../../lib/attestation/simulated-measurement.ts';
+import { measurementOf, simulatedRegisters } from '../../lib/attestation/simulated-measurement.ts';
+import type { BootEvent, MachineTables } from '../../lib/attestation/tdx/boot-events.ts';
+import {
+  EV_NO_ACTION,
+  type LoggedEvent,
+  parseEventLog,
+  tablesFromEventLog,
+} from '../../lib/attestation/tdx/ccel.ts';
+import { parseTables, tablesFile, tablesOf } from '../../lib/attestation/tdx/machine-tables.ts';
+import {
+  inputsOf,
+  measureTdx,
+  type RegisterName,
+  type TdxMeasurement,
+} from '../../lib/attestation/tdx/tdx-registers.ts';
+import { toHex } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { parseImageManifest } from '../../lib/protocol/image.ts';
+import { type Arguments, type Command, UsageError } from '../command.ts';
+import { repository } from '../repository.ts';
+
+const registerNames: readonly RegisterName[] = ['mrtd', 'rtmr0', 'rtmr1', 'rtmr2'];
+
+export const measureCommand: Command = {
+  name: 'image measure',
+  summary: 'computes MRTD and RTMR0 to RTMR2 from files alone, as TDX would report them',
+  options: {
+    image: { value: 'DIR', help: 'an image', default: join(repository, 'build/image-production') },
+    firmware: { value: 'FILE', help: 'instead of the image’s firmware' },
+    kernel: { value: 'FILE', help: 'instead of the image’s kernel' },
+    initramfs: { value: 'FILE', help: 'instead of the image’s initramfs' },
+    'command-line': { value: 'TEXT', help: 'instead of the image’s kernel command line' },
+    cpus: { value: 'NUMBER', help: 'the VM’s processors; the image’s default shape if absent' },
+    memory: { value: 'MIB', help: 'the VM’s memory; the image’s default shape if absent' },
+    tables: { value: 'FILE', help: 'tables.json: the digests of the ACPI and SMBIOS tables that QEMU makes' },
+    'event-log': {
+      value: 'CCEL',
+      help: 'a TD’s event log: compares each event, and takes the tables from it',
+    },
+    'save-tables': { value: 'FILE', help: 'with --event-log: writes tables.json' },
+    machine: { value: 'TEXT', help: 'with --save-tables: the machine in words, such as QEMU’s version' },
+    json: { help: 'one JSON object' },
+  },
+  async run(args) {
+    const boot = readBoot(args);
+    if (boot.flavour !== 'production' && args.optional('kernel') === undefined) {
+      printSimulated(simulatedRegisters({ ...boot, shape: boot.shape }), boot.published, args.flag('json'));
+      return;
+    }
+    const log =
+      args.optional('event-log') === undefined
+        ? undefined
+        : parseEventLog(readFileSync(args.text('event-log')));
+    const tables = readTables(args, boot.shape, log);
+    const measured = measureTdx({
+      ...boot,
+      memoryMiB: boot.shape.memoryMiB,
+      ...(tables !== undefined && { tables }),
+    });
+    if (args.flag('json')) console.log(JSON.stringify(asJson(measured), null, 2));
+    else print(measured);
+    if (log !== undefined && !compareWithLog(measured.events, log)) process.exitCode = 1;
+  },
+};
+
+function readBoot(args: Arguments) {
+  const folder = args.text('image');
+  const manifest = parseImageManifest(readFileSync(join(folder, 'image.json'), 'utf8'));
+  const file = (option: string, name: string) => readFileSync(args.optional(option) ?? join(folder, name));
+  return {
+    flavour: manifest.flavour,
+    published: manifest.measurement,
+    firmware: file('firmware', 'firmware.bin'),
+    kernel: file('kernel', 'vmlinuz'),
+    initramfs: file('initramfs', 'initramfs.cpio.zst'),
+    commandLine: args.optional('command-line') ?? manifest.commandLine,
+    shape: {
+      cpus: number(args, 'cpus') ?? manifest.defaultShape.cpus,
+      memoryMiB: number(args, 'memory') ?? manifest.defaultShape.memoryMiB,
+    },
+  };
+}
+
+function number(args: Arguments, name: string): number | undefined {
+  const text = args.optional(name);
+  if (text === undefined) return undefined;
+  if (!/^[1-9]\d{0,8}$/.test(text))
+    throw new UsageError(`--${name} takes a positive whole number, not ${text}`);
+  return Number(text);
+}
+
+function readTables(
+  args: Arguments,
+  shape: { readonly cpus: number; readonly memoryMiB: number },
+  log: readonly LoggedEvent[] | undefined,
+): MachineTables | undefined {
+  const given = args.optional('tables');
+  const save = args.optional('save-tables');
+  if (save !== undefined) {
+    if (log === undefined) throw new UsageError('--save-tables needs --event-log');
+    const machine = args.optional('machine');
+    if (machine === undefined)
+      throw new UsageError('--save-tables needs --machine: for what the tables hold');
+    const tables = tablesFromEventLog(log);
+    writeFileSync(save, `${JSON.stringify(tablesFile(tables, { machine, ...shape }), null, 2)}\n`);
+    return tables;
+  }
+  if (given === undefined) return log === undefined ? undefined : tablesFromEventLog(log);
+  const file = parseTables(readFileSync(given, 'utf8'));
+  if (file.cpus !== shape.cpus || file.memoryMiB !== shape.memoryMiB) {
+    throw new DstackError(
+      'TABLES_SHAPE',
+      `${given} holds for ${file.cpus} processors and ${file.memoryMiB} MiB, not for ${shape.cpus} and ${shape.memoryMiB}`,
+    );
+  }
+  return tablesOf(file);
+}
+
+function print(measured: TdxMeasurement): void {
+  for (const { register, name, digest, from } of measured.events) {
+    const text = digest === undefined ? `${'needs --tables or --event-log'.padEnd(96)}` : toHex(digest);
+    console.log(`${register} ${name.padEnd(42)} ${text} ${from.join(', ')}`);
+  }
+  console.log('');
+  for (const name of registerNames) {
+    const value = measured[name];
+    const inputs = inputsOf(name, measured.events).join(', ');
+    console.log(`${name.toUpperCase().padEnd(12)} ${value === undefined ? 'not computed' : toHex(value)}`);
+    console.log(`${''.padEnd(12)} depends on: ${inputs}`);
+  }
+  const { rtmr0 } = measured;
+  if (rtmr0 === undefined) {
+    console.log(`
+RTMR0 holds hashes of ACPI and SMBIOS tables, which QEMU generates from its version, its command line, and the number of
+processors. No file of the image holds them: give them with --tables, or take them once from a TD that was started with
+the same QEMU and command line, with --event-log CCEL --save-tables tables.json --machine TEXT.`);
+    return;
+  }
+  console.log(`measurement  0x${toHex(measurementOf({ ...measured, rtmr0 }))}`);
+}
+
+function asJson(measured: TdxMeasurement) {
+  const { rtmr0 } = measured;
+  const registers = registerNames.map((name) => {
+    const value = measured[name];
+    return [name, value === undefined ? null : toHex(value)] as const;
+  });
+  return {
+    platform: 'tdx',
+    ...Object.fromEntries(registers),
+    measurement: rtmr0 === undefined ? null : `0x${toHex(measurementOf({ ...measured, rtmr0 }))}`,
+    dependsOn: Object.fromEntries(registerNames.map((name) => [name, inputsOf(name, measured.events)])),
+    events: measured.events.map(({ digest, ...event }) => ({
+      ...event,
+      digest: digest === undefined ? null : toHex(digest),
+    })),
+  };
+}
+
+/** The simulated platform has rules of its own; its images boot no kernel that a TDX firmware could start. */
+function printSimulated(registers: ImageRegisters, published: string, json: boolean): void {
+  const measurement = `0x${toHex(measurementOf(registers))}`;
+  const entries = registerNames.map((name) => [name, toHex(registers[name])] as const);
+  if (json) {
+    console.log(
+      JSON.stringify({ platform: 'simulated', ...Object.fromEntries(entries), measurement }, null, 2),
+    );
+    return;
+  }
+  const inputs = {
+    mrtd: 'firmware',
+    rtmr0: 'processors, memory',
+    rtmr1: 'kernel',
+    rtmr2: 'initramfs, command line',
+  };
+  for (const [name, value] of entries) {
+    console.log(`${name.toUpperCase().padEnd(12)} ${value}\n${''.padEnd(12)} depends on: ${inputs[name]}`);
+  }
+  console.log(`measurement  ${measurement}`);
+  console.log(
+    `on the simulated platform, whose rules are its own (lib/attestation/simulated-measurement.ts); image.json says ${published === measurement ? 'the same' : `${published}, for its default shape`}`,
+  );
+}
+
+/** What a real TD logged next to what was computed; true when all is the same. */
+function compareWithLog(events: readonly BootEvent[], log: readonly LoggedEvent[]): boolean {
+  let same = true;
+  for (const [position, register] of (['rtmr0', 'rtmr1', 'rtmr2'] as const).entries()) {
+    const computed = events.filter((event) => event.register === register);
+    const logged = log.filter(({ index, type }) => index === position + 1 && type !== EV_NO_ACTION);
+    for (let at = 0; at < Math.max(computed.length, logged.length); at++) {
+      const ours = computed[at]?.digest;
+      const theirs = logged[at]?.digest;
+      if (ours !== undefined && theirs !== undefined && toHex(ours) === toHex(theirs)) continue;
+      same = false;
+      console.log(
+        `DIFFERENT  ${register} event ${at}: computed ${computed[at]?.name ?? 'none'} ${ours === undefined ? '' : toHex(ours)}, logged ${theirs === undefined ? 'none' : toHex(theirs)}`,
+      );
+    }
+  }
+  if (same) console.log('the event log holds exactly these events');
+  return same;
+}

@@ -1,0 +1,184 @@
+/**
+ * Debian's signed indices: which packages a suite held at a date, and which of Debian's keys say so. A suite's `InRelease` is
+ * signed and names the SHA-256 of its `Packages`, which names each package's. Source: the Debian wiki's
+ * DebianRepository/Format; gnupg's doc/DETAILS for what gpgv prints.
+ */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { DstackError } from '../../lib/protocol/errors.ts';
+
+/** Debian's keys, from the package debian-archive-keyring of this machine. */
+export const debianKeyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
+
+/** Where the index of all our packages lies within a suite. Gzip, because Node unpacks it. */
+export const packagesPath = 'main/binary-amd64/Packages.gz';
+
+const MAX_RELEASE_BYTES = 8 * 2 ** 20;
+const MAX_PACKAGES_BYTES = 512 * 2 ** 20;
+
+/** A key that signed, as gpgv names it. */
+export interface Signer {
+  /** 40 or 64 hex digits, of the primary key. */
+  readonly fingerprint: string;
+  readonly name: string;
+  /** When it signed. */
+  readonly signed: Date;
+}
+
+/** What a suite's `InRelease` says. */
+export interface Release {
+  readonly suite: string;
+  readonly date: Date;
+  /** Absent for a stable release, which is signed once. */
+  readonly validUntil?: Date;
+  readonly signers: readonly Signer[];
+  /** SHA-256 (hex) and size of the suite's files by path. */
+  readonly files: ReadonlyMap<string, { readonly sha256: string; readonly size: number }>;
+}
+
+/** A package as `Packages` lists it; `path` is below the archive. */
+export interface IndexedPackage {
+  readonly name: string;
+  readonly version: string;
+  readonly sha256: string;
+  readonly path: string;
+}
+
+/**
+ * Verifies and reads an `InRelease` file.
+ * @throws DstackError KEYRING_MISSING, TOOL_MISSING (gpgv), INDEX_SIGNATURE when no key of the keyring signed it or a
+ * signature is bad, INDEX_INVALID when what was signed is not an index of `suite`.
+ */
+export async function readRelease(file: string, suite: string, keyring = debianKeyring): Promise<Release> {
+  if (!existsSync(keyring)) {
+    throw new DstackError('KEYRING_MISSING', `${keyring} is missing: install debian-archive-keyring`);
+  }
+  const folder = await mkdtemp(join(tmpdir(), 'dstack-release-'));
+  try {
+    const signed = join(folder, 'signed');
+    // Only what was signed is read: gpgv writes it out, without anything that stands around it.
+    const said = await gpgv(['--status-fd=1', `--keyring=${keyring}`, `--output=${signed}`, file]);
+    const signers = parseSigners(said.status);
+    // One known key is enough, as for apt: Debian signs with the keys of several releases. A bad signature never is.
+    if (signers.length === 0 || /^\[GNUPG:\] BADSIG /m.test(said.status)) {
+      throw new DstackError(
+        'INDEX_SIGNATURE',
+        `${file} is not signed by a key of ${keyring}: ${said.words}. Take another mirror, or a newer debian-archive-keyring.`,
+      );
+    }
+    const text = await readFile(signed);
+    if (text.length > MAX_RELEASE_BYTES) throw invalid(file, `it has ${text.length} bytes`);
+    return { ...parseRelease(text.toString('utf8'), file, suite), signers };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Reads gpgv's status lines. A signature that is good but by an unknown key has no VALIDSIG line. */
+export function parseSigners(status: string): Signer[] {
+  const names = new Map<string, string>();
+  const signers: Signer[] = [];
+  for (const line of status.split('\n')) {
+    const good = /^\[GNUPG:\] GOODSIG ([0-9A-F]{16,64}) (.*)$/.exec(line);
+    if (good !== null) names.set(good[1]!, good[2]!);
+    const valid = /^\[GNUPG:\] VALIDSIG ([0-9A-F]{40,64}) \S+ (\d+) .* ([0-9A-F]{40,64})$/.exec(line);
+    if (valid === null) continue;
+    const [, key = '', seconds = '', primary = ''] = valid;
+    const name = [...names].find(([id]) => key.endsWith(id))?.[1] ?? '';
+    signers.push({ fingerprint: primary, name, signed: new Date(Number(seconds) * 1000) });
+  }
+  return signers;
+}
+
+/** @throws DstackError INDEX_INVALID */
+export function parseRelease(text: string, file: string, suite: string): Omit<Release, 'signers'> {
+  const field = (name: string) => new RegExp(`^${name}: (.*)$`, 'm').exec(text)?.[1];
+  if (field('Codename') !== suite && field('Suite') !== suite) {
+    throw invalid(file, `it is of ${field('Codename')}, not of ${suite}`);
+  }
+  const date = dateOf(field('Date'), file);
+  const until = field('Valid-Until');
+  const files = new Map<string, { sha256: string; size: number }>();
+  const section = text.split(/^SHA256:\s*$/m)[1];
+  for (const line of (section ?? '').split('\n').slice(1)) {
+    if (!line.startsWith(' ')) break;
+    const match = /^ ([0-9a-f]{64}) +(\d{1,12}) (\S+)$/.exec(line);
+    if (match === null) throw invalid(file, `it has the line "${line}"`);
+    files.set(match[3]!, { sha256: match[1]!, size: Number(match[2]) });
+  }
+  if (!files.has(packagesPath)) throw invalid(file, `it does not name ${packagesPath}`);
+  return { suite, date, ...(until !== undefined && { validUntil: dateOf(until, file) }), files };
+}
+
+/**
+ * Reads the suite's `Packages`, after comparing it with what the signed release says.
+ * @throws DstackError INDEX_HASH, INDEX_INVALID
+ */
+export async function readPackages(file: string, release: Release): Promise<IndexedPackage[]> {
+  const bytes = await readFile(file);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  if (sha256 !== release.files.get(packagesPath)?.sha256) {
+    throw new DstackError(
+      'INDEX_HASH',
+      `${file} is not the file that the signed index of ${release.suite} names: it was changed, or the mirror is being updated. Fetch again.`,
+    );
+  }
+  return parsePackages(gunzipSync(bytes, { maxOutputLength: MAX_PACKAGES_BYTES }).toString('utf8'), file);
+}
+
+/** @throws DstackError INDEX_INVALID */
+export function parsePackages(text: string, file: string): IndexedPackage[] {
+  return text
+    .split('\n\n')
+    .filter((stanza) => stanza.trim() !== '')
+    .map((stanza) => {
+      const field = (name: string) => {
+        const value = new RegExp(`^${name}: (.*)$`, 'm').exec(stanza)?.[1];
+        if (value === undefined) throw invalid(file, `a package has no ${name}`);
+        return value;
+      };
+      return {
+        name: field('Package'),
+        version: field('Version'),
+        sha256: field('SHA256'),
+        path: field('Filename'),
+      };
+    });
+}
+
+function dateOf(text: string | undefined, file: string): Date {
+  const date = new Date(text ?? '');
+  if (Number.isNaN(date.getTime())) throw invalid(file, `its date is "${text}"`);
+  return date;
+}
+
+/** gpgv exits with an error for a signature by a key that it does not know, among others that it does. */
+function gpgv(args: readonly string[]): Promise<{ status: string; words: string }> {
+  return new Promise((resolve, reject) => {
+    execFile(
+      'gpgv',
+      args,
+      { maxBuffer: 2 ** 20, env: { ...process.env, LC_ALL: 'C' } },
+      (error, out, err) => {
+        if (error?.code === 'ENOENT') {
+          reject(new DstackError('TOOL_MISSING', 'gpgv is missing: install the package gpgv'));
+          return;
+        }
+        const words = err
+          .trim()
+          .split('\n')
+          .map((line) => line.replace(/^gpgv: +/, ''));
+        resolve({ status: out, words: words.join('; ') });
+      },
+    );
+  });
+}
+
+function invalid(file: string, why: string): DstackError {
+  return new DstackError('INDEX_INVALID', `${file} is no index that can be used: ${why}`);
+}
