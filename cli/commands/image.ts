@@ -6,6 +6,7 @@ import type { Release } from '../../guest/image/archive-index.ts';
 import {
   checkMirror,
   explainReplacements,
+  fetchIndices,
   fetchMirror,
   replacedPackages,
   type SuiteIndex,
@@ -64,7 +65,7 @@ const lock: Command = {
   async run(args) {
     const mirrors = mirrorsFrom(args.optional('snapshot'));
     const locked = parseLock(readFileSync(lockFile, 'utf8'));
-    const indices = await fetchMirror([], mirrors, args.text('mirror'), packageCache, console.log);
+    const indices = await fetchIndices(mirrors, args.text('mirror'), console.log);
     report(indices);
     const replaced = replacedPackages(locked, indices);
     if (!args.flag('update')) {

@@ -9,17 +9,16 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { aptHelper, run } from './run.ts';
 
 /** Debian's keys, from the package debian-archive-keyring of this machine. */
 export const debianKeyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
-/** Where the index of all our packages lies within a suite. Gzip, because Node unpacks it. */
-export const packagesPath = 'main/binary-amd64/Packages.gz';
+/** Where the index of all our packages lies within a suite. */
+export const packagesPath = 'main/binary-amd64/Packages.xz';
 
 const MAX_RELEASE_BYTES = 8 * 2 ** 20;
-const MAX_PACKAGES_BYTES = 512 * 2 ** 20;
 
 /** A key that signed, as gpgv names it. */
 export interface Signer {
@@ -128,7 +127,7 @@ export async function readPackages(file: string, release: Release): Promise<Inde
       `${file} is not the file that the signed index of ${release.suite} names: it was changed, or the mirror is being updated. Fetch again.`,
     );
   }
-  return parsePackages(gunzipSync(bytes, { maxOutputLength: MAX_PACKAGES_BYTES }).toString('utf8'), file);
+  return parsePackages(await run(aptHelper, ['cat-file', file]), file);
 }
 
 /** @throws DstackError INDEX_INVALID */

@@ -13,9 +13,8 @@ import { fileURLToPath } from 'node:url';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Mirrors } from './mirrors.ts';
 import type { LockedPackage } from './packages.ts';
-import { run } from './run.ts';
+import { aptHelper, run } from './run.ts';
 
-const aptHelper = '/usr/lib/apt/apt-helper';
 const parallel = 4;
 const packagesPerCall = 12;
 

@@ -3,7 +3,7 @@
  * them. A build works from it without a network, and an auditor sees in it who signed what went into the image.
  *
  *     MIRROR/debian/dists/trixie/InRelease
- *     MIRROR/debian/dists/trixie/main/binary-amd64/Packages.gz
+ *     MIRROR/debian/dists/trixie/main/binary-amd64/Packages.xz
  *     MIRROR/debian/pool/...          MIRROR/debian-security/...
  */
 import { existsSync } from 'node:fs';
@@ -47,17 +47,28 @@ export async function fetchMirror(
   cache: string,
   progress: (message: string) => void,
 ): Promise<SuiteIndex[]> {
+  const indices = await fetchIndices(mirrors, folder, progress);
+  await downloadPackages(lock, cache, () => mirrors, progress);
+  // What an older lock left is not part of this one.
+  for (const { archive } of suites) await rm(join(folder, archive, 'pool'), { recursive: true, force: true });
+  for (const locked of lock) {
+    const file = pathIn(folder, locked);
+    await mkdir(dirname(file), { recursive: true });
+    await link(cachedPath(cache, locked), file).catch(() => copyFile(cachedPath(cache, locked), file));
+  }
+  return indices;
+}
+
+/** The mirrors' indices of today, verified, into `folder`. */
+export async function fetchIndices(
+  mirrors: Mirrors,
+  folder: string,
+  progress: (message: string) => void,
+): Promise<SuiteIndex[]> {
   const indices: SuiteIndex[] = [];
   for (const { suite, archive } of suites) {
     progress(`index of ${suite}`);
     indices.push(await fetchIndex(suite, archive, mirrors[archive], folder));
-  }
-  await downloadPackages(lock, cache, () => mirrors, progress);
-  for (const locked of lock) {
-    const file = pathIn(folder, locked);
-    await mkdir(dirname(file), { recursive: true });
-    await rm(file, { force: true });
-    await link(cachedPath(cache, locked), file).catch(() => copyFile(cachedPath(cache, locked), file));
   }
   return indices;
 }

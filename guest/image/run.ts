@@ -2,6 +2,9 @@
 import { spawn } from 'node:child_process';
 import { DstackError } from '../../lib/protocol/errors.ts';
 
+/** apt's own downloader and unpacker, which Debian and Ubuntu always have. */
+export const aptHelper = '/usr/lib/apt/apt-helper';
+
 export interface RunOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
