@@ -3,8 +3,12 @@
  * each benchmark is a file that says what it compares.
  */
 import { benchAttestation } from './attestation.ts';
+import { benchBoot } from './boot.ts';
 
-const benchmarks: Readonly<Record<string, () => Promise<void>>> = { attestation: benchAttestation };
+const benchmarks: Readonly<Record<string, () => Promise<void>>> = {
+  attestation: benchAttestation,
+  boot: benchBoot,
+};
 
 const name = process.argv[2] ?? '';
 const run = Object.hasOwn(benchmarks, name) ? benchmarks[name] : undefined;
