@@ -1,5 +1,5 @@
 /** `image measure`: the registers of an image from its files, and what each depends on. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ImageRegisters } from '../../lib/attestation/simulated-measurement.ts';
 import { measurementOf, simulatedRegisters } from '../../lib/attestation/simulated-measurement.ts';
@@ -69,6 +69,19 @@ export const measureCommand: Command = {
 
 function readBoot(args: Arguments) {
   const folder = args.text('image');
+  const shape = { cpus: number(args, 'cpus'), memoryMiB: number(args, 'memory') };
+  if (args.optional('save-tables') !== undefined && args.optional('event-log') === undefined) {
+    throw new UsageError('--save-tables needs --event-log');
+  }
+  if (args.optional('save-tables') !== undefined && args.optional('machine') === undefined) {
+    throw new UsageError('--save-tables needs --machine: for what the tables hold');
+  }
+  if (!existsSync(join(folder, 'image.json'))) {
+    throw new DstackError(
+      'IMAGE_MISSING',
+      `there is no image in ${folder}: build it with ./build_vm.sh, or name another with --image`,
+    );
+  }
   const manifest = parseImageManifest(readFileSync(join(folder, 'image.json'), 'utf8'));
   const file = (option: string, name: string) => readFileSync(args.optional(option) ?? join(folder, name));
   return {
@@ -79,8 +92,8 @@ function readBoot(args: Arguments) {
     initramfs: file('initramfs', 'initramfs.cpio.zst'),
     commandLine: args.optional('command-line') ?? manifest.commandLine,
     shape: {
-      cpus: number(args, 'cpus') ?? manifest.defaultShape.cpus,
-      memoryMiB: number(args, 'memory') ?? manifest.defaultShape.memoryMiB,
+      cpus: shape.cpus ?? manifest.defaultShape.cpus,
+      memoryMiB: shape.memoryMiB ?? manifest.defaultShape.memoryMiB,
     },
   };
 }
@@ -100,13 +113,10 @@ function readTables(
 ): MachineTables | undefined {
   const given = args.optional('tables');
   const save = args.optional('save-tables');
-  if (save !== undefined) {
-    if (log === undefined) throw new UsageError('--save-tables needs --event-log');
-    const machine = args.optional('machine');
-    if (machine === undefined)
-      throw new UsageError('--save-tables needs --machine: for what the tables hold');
+  if (save !== undefined && log !== undefined) {
     const tables = tablesFromEventLog(log);
-    writeFileSync(save, `${JSON.stringify(tablesFile(tables, { machine, ...shape }), null, 2)}\n`);
+    const file = tablesFile(tables, { machine: args.text('machine'), ...shape });
+    writeFileSync(save, `${JSON.stringify(file, null, 2)}\n`);
     return tables;
   }
   if (given === undefined) return log === undefined ? undefined : tablesFromEventLog(log);

@@ -87,17 +87,21 @@ export async function checkMirror(
     const dists = join(folder, archive, 'dists', suite);
     indices.push({ archive, ...(await readIndex(dists, suite, keyring)) });
   }
+  await checkPackages(lock, folder);
+  return indices;
+}
+
+/** @throws DstackError MIRROR_INCOMPLETE, PACKAGE_HASH naming the first package that is missing or not the locked one. */
+export async function checkPackages(lock: readonly LockedPackage[], folder: string): Promise<void> {
   for (const locked of lock) {
     const file = pathIn(folder, locked);
     if (!existsSync(file)) throw incomplete(file);
-    if ((await sha256File(file)) !== locked.sha256) {
-      throw new DstackError(
-        'PACKAGE_HASH',
-        `${file} is not the locked ${locked.name} ${locked.version}: remove it`,
-      );
-    }
+    if ((await sha256File(file)) === locked.sha256) continue;
+    throw new DstackError(
+      'PACKAGE_HASH',
+      `${file} is not the locked ${locked.name} ${locked.version}: remove it, and fetch again`,
+    );
   }
-  return indices;
 }
 
 /** The locked packages that none of the indices names with the locked hash. */
