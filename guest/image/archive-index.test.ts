@@ -30,7 +30,7 @@ describe('a signed release', () => {
         'Debian Archive Automatic Signing Key (13/trixie) <ftpmaster@debian.org>',
       ],
     ]);
-    expect(read.date.toISOString()).toBe('2026-11-20T02:11:40.000Z');
+    expect(read.date.toISOString()).toBe('2026-11-20T02:11:10.000Z');
     expect(read.validUntil!.getTime()).toBeGreaterThan(read.date.getTime());
     const packages = await readPackages(join(data, 'Packages.xz'), read);
     expect(packages).toHaveLength(3);

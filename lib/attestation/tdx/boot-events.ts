@@ -133,7 +133,7 @@ export function loadOptions(commandLine: string): Uint8Array {
 }
 
 /** UEFI_VARIABLE_DATA (TCG PC Client Platform Firmware Profile, section 10.2.6): how secure boot's variables are hashed. */
-export function variableRecord(
+function variableRecord(
   vendor: string,
   name: string,
   value: Uint8Array = new Uint8Array(0),
@@ -145,14 +145,14 @@ export function variableRecord(
 }
 
 /** Of boot variables the value alone is hashed. */
-export function bootOrder(options: readonly number[]): Uint8Array {
+function bootOrder(options: readonly number[]): Uint8Array {
   const bytes = Buffer.alloc(2 * options.length);
   for (const [index, option] of options.entries()) bytes.writeUInt16LE(option, 2 * index);
   return new Uint8Array(bytes);
 }
 
 /** EFI_LOAD_OPTION (UEFI specification, section 3.1.3) of a program in the firmware's own volume. */
-export function loadOption(attributes: number, description: string, program: string): Uint8Array {
+function loadOption(attributes: number, description: string, program: string): Uint8Array {
   const path = Buffer.concat([
     pathNode(4, 7, guidBytes(DXE_VOLUME)),
     pathNode(4, 6, guidBytes(program)),
