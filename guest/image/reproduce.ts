@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { chmod, cp, mkdir, readdir, realpath, rm, stat, symlink } from 'node:fs/promises';
-import { basename, join, relative } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -87,12 +87,12 @@ const notSources = new Set(['.git', '.cache', '.state', 'build', 'node_modules',
 
 /** As a checkout under `umask` would write them. npm's packages are shared: they are read only. */
 async function copySources(repository: string, folder: string, umask: string): Promise<void> {
-  await mkdir(join(folder, '..'), { recursive: true });
-  await cp(repository, folder, {
-    recursive: true,
-    verbatimSymlinks: true,
-    filter: (source) => !notSources.has(relative(repository, source)) && !basename(source).endsWith('.log'),
-  });
+  await mkdir(folder, { recursive: true });
+  // Entry by entry: as a whole, a folder can not be copied into itself.
+  for (const name of await readdir(repository)) {
+    if (notSources.has(name) || name.endsWith('.log')) continue;
+    await cp(join(repository, name), join(folder, name), { recursive: true, verbatimSymlinks: true });
+  }
   await applyUmask(folder, Number.parseInt(umask, 8));
   await symlink(await realpath(join(repository, 'node_modules')), join(folder, 'node_modules'));
 }

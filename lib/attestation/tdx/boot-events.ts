@@ -133,11 +133,7 @@ export function loadOptions(commandLine: string): Uint8Array {
 }
 
 /** UEFI_VARIABLE_DATA (TCG PC Client Platform Firmware Profile, section 10.2.6): how secure boot's variables are hashed. */
-function variableRecord(
-  vendor: string,
-  name: string,
-  value: Uint8Array = new Uint8Array(0),
-): Uint8Array {
+function variableRecord(vendor: string, name: string, value: Uint8Array = new Uint8Array(0)): Uint8Array {
   const lengths = Buffer.alloc(16);
   lengths.writeBigUInt64LE(BigInt(name.length), 0);
   lengths.writeBigUInt64LE(BigInt(value.length), 8);
