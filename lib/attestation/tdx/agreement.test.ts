@@ -123,6 +123,18 @@ describe('edk2 2026.08 and the EFI stub', () => {
     expect(logged(7)[5]).toBe(digestOf(ours, 'separator'));
   });
 
+  it('measure ACPI, SMBIOS and the boot options in our order, where variables need no SMM as in a TD', () => {
+    const withoutSmm = JSON.parse(data('ovmf-2026.08-vtpm-without-smm.json').toString()) as Recorded;
+    const theirs = withoutSmm.events
+      .filter(({ pcr, type }) => pcr === 1 && type !== 4)
+      .map(({ type }) => ({ 10: 'ACPI', [0x8000_0009]: 'SMBIOS', [0x8000_0002]: 'variable' })[type]);
+    const ours = machineEvents(sections, 2048, undefined)
+      .slice(machineEvents(sections, 2048, undefined).findIndex(({ name }) => name === 'ACPI loader'))
+      .map(({ name }) => name.split(' ')[0]);
+    // The log of the TPM itself is a fourth blob of ACPI's.
+    expect(theirs).toEqual(['ACPI', ...ours]);
+  });
+
   it('hash the command line as we do, with what the firmware puts before it', () => {
     expect(logged(9)[0]).toBe(digestOf(stubEvents(vtpm.commandLine, new Uint8Array(0)), 'command line'));
     expect(Buffer.from(loadOptions('x')).toString('utf16le')).toBe('initrd=initrd x\0');
