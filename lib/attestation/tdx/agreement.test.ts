@@ -127,7 +127,7 @@ describe('edk2 2026.08 and the EFI stub', () => {
     const withoutSmm = JSON.parse(data('ovmf-2026.08-vtpm-without-smm.json').toString()) as Recorded;
     const theirs = withoutSmm.events
       .filter(({ pcr, type }) => pcr === 1 && type !== 4)
-      .map(({ type }) => ({ 10: 'ACPI', [0x8000_0009]: 'SMBIOS', [0x8000_0002]: 'variable' })[type]);
+      .map(({ type }) => (type === 0xa ? 'ACPI' : type === 0x8000_0009 ? 'SMBIOS' : 'variable'));
     const ours = machineEvents(sections, 2048, undefined)
       .slice(machineEvents(sections, 2048, undefined).findIndex(({ name }) => name === 'ACPI loader'))
       .map(({ name }) => name.split(' ')[0]);
