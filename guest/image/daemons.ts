@@ -26,6 +26,8 @@ export async function bundleDaemons(
     const result = await build({
       absWorkingDir: repository,
       entryPoints: [entry],
+      // Paths of packages are in the bundle: they must not tell whether node_modules is a link, and to where.
+      preserveSymlinks: true,
       bundle: true,
       write: false,
       platform: 'node',
