@@ -65,9 +65,16 @@ export async function judge(arena: Arena): Promise<Verdict> {
   };
 }
 
+/** A relay with nothing to do notices only after a second that a re-org gave it something: rest has to last. */
+const REST_MS = 3_000;
+
 async function atRest(arena: Arena): Promise<boolean> {
-  const idle = await Promise.all(arena.hosts.map(isIdle));
-  return idle.every(Boolean) && (await pooled(arena)).size === 0;
+  for (const until = Date.now() + REST_MS; Date.now() < until; ) {
+    const idle = await Promise.all(arena.hosts.map(isIdle));
+    if (!idle.every(Boolean) || (await pooled(arena)).size > 0) return false;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  return true;
 }
 
 async function isIdle({ relay }: Host): Promise<boolean> {
