@@ -6,9 +6,9 @@ import { ninepFiles } from '../../support/ninep-files.ts';
 import { PATHS } from './paths.ts';
 import type { Listener } from './processes.ts';
 
-/** How long to wait for something that may have nothing to say, and for what has begun to. Milliseconds. */
+/** How long to wait for something that may have nothing to say, and for an answer: a VM that shares two cores takes its time. Milliseconds. */
 const GREETING = 1_500;
-const SILENCE = 10_000;
+const SILENCE = 40_000;
 const MAX_BYTES = 4 * 1024 * 1024;
 
 const POSTS: readonly [string, object][] = [
