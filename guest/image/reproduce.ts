@@ -119,10 +119,12 @@ async function build(how: Circumstances, folder: string, options: ReproduceOptio
     ...(process.getuid?.() === 0 ? [] : ['sudo']),
     ...(how.offline ? ['unshare', '--net', '--'] : []),
     ...['env', ...Object.entries(environment).map(([name, value]) => `${name}=${value}`)],
-    ...['sh', '-c', 'umask "$1" && shift && exec "$@"', 'build', how.umask],
     ...['./build_vm.sh', '--flavour', options.flavour],
   ];
+  // A child has the umask that its parent has at that moment.
+  const umask = process.umask(Number.parseInt(how.umask, 8));
   const child = spawn(command[0]!, command.slice(1), { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
+  process.umask(umask);
   const said: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on('line', (line) => {

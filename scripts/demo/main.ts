@@ -60,7 +60,20 @@ async function main(): Promise<void> {
     summary.rolloutSeconds = seconds(begin);
   });
 
+  await step('audit the network’s life from the chain and what the relays serve', () =>
+    auditLife(network, a, b),
+  );
+
   if (!once) await stay(a, b, network);
+}
+
+/** What anyone can do who has an endpoint and reaches a relay; it ends with 1 unless all evidence holds. */
+async function auditLife(network: DemoNetwork, a: DemoHost, b: DemoHost): Promise<void> {
+  const records = ['--records', a.gossipUrl, '--records', b.gossipUrl];
+  const chain = ['--rpc', network.rpcUrl, '--depth', '0', '--flavour', 'sim'];
+  const said = await dstack({}, 'audit', network.contract, ...chain, ...records);
+  const holders = said.match(/evidence verified$/gm)?.length ?? 0;
+  ensure(holders >= 2, `${holders} times a node was given the secret, each on evidence that holds`);
 }
 
 async function compare(a: DemoHost, b: DemoHost): Promise<void> {
@@ -134,6 +147,7 @@ The network runs. Press Ctrl-C to end it.
   export DSTACK_RPC_URL=${network.rpcUrl} DSTACK_CONTRACT=${network.contract} DSTACK_OWNER_KEY_FILE=${folder}/owner.key
   npx dstack network status
   npx dstack app rollback greeting
+  npx dstack audit $DSTACK_CONTRACT --records ${a.gossipUrl} --flavour sim
 `);
   await interrupted;
 }

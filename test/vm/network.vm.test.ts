@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { AuditReport } from '../../cli/audit/audit.ts';
 import { addressOf } from '../../lib/protocol/secp256k1.ts';
 import { DemoHost, type DemoNetwork } from '../../scripts/demo/host.ts';
 import {
@@ -91,6 +92,20 @@ describe('two VMs', () => {
     expect((await a.status()).networkKey).toBe(key);
     expect((await b.status()).networkKey).toBe(key);
     expect(status).toMatch(/^onboarded\s+yes$/m);
+  });
+
+  test('have a life that anyone can audit, from an endpoint and what a relay serves', async () => {
+    const records = ['--records', a.gossipUrl, '--records', b.records];
+    const chain = ['--rpc', network.rpcUrl, '--depth', '0', '--flavour', 'sim'];
+    const report = JSON.parse(
+      await dstack({}, 'audit', network.contract, ...chain, ...records, '--json'),
+    ) as AuditReport;
+    const bad = report.findings.filter(({ severity }) => severity !== 'warning');
+    expect(bad).toEqual([]);
+    expect(report.holders.map(({ role, proof }) => `${role}: ${proof.is}`)).toEqual([
+      'bootstrap: verified',
+      'onboarded: verified',
+    ]);
   });
 
   test('offer the host two ports, and no key on either', async () => {
