@@ -21,7 +21,7 @@ const KINDS = {
   setMinimumTcbEvaluationNumber: 3,
   setAcceptedTcbStatuses: 5,
   setTcbOutOfDateGrace: 3,
-  setDeniedFmspc: 5,
+  setDeniedFmspc: 8,
   replay: 6,
   revokeMeasurement: 2,
   revokeConfig: 1,

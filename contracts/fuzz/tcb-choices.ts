@@ -41,8 +41,9 @@ export function tcbOperation(
       return { name, args: { gracePeriod: from(PERIODS, pick) } };
     case 'setDeniedFmspc': {
       // Often what has an effect; else denied, which one that is denied already refuses and one that is to be let in takes.
-      const fmspc = from(FMSPCS, pick % 7);
-      return { name, args: { fmspc, denied: other % 3 === 0 || !model.isDenied(fmspc, time) } };
+      // Mostly the same one: what is refused the second time needs a second time.
+      const fmspc = from(FMSPCS, pick % 5 < 3 ? 0 : pick);
+      return { name, args: { fmspc, denied: other % 4 === 0 || !model.isDenied(fmspc, time) } };
     }
   }
 }
