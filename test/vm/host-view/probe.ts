@@ -9,7 +9,14 @@ import type { Listener } from './processes.ts';
 /** How long to wait for something that may have nothing to say, and for an answer: a VM that shares two cores takes its time. Milliseconds. */
 const GREETING = 1_500;
 const SILENCE = 40_000;
+/** What nobody has to answer is not waited for as long. */
+const ODD_SILENCE = 5_000;
 const MAX_BYTES = 4 * 1024 * 1024;
+/** Requests on one connection. */
+const AT_ONCE = 16;
+
+const end = (host: string) => `Host: ${host}\r\n`;
+const LAST_REQUEST = `GET / HTTP/1.1\r\n${end('localhost')}Connection: close\r\n\r\n`;
 
 const POSTS: readonly [string, object][] = [
   ['/v1/request', {}],
@@ -60,14 +67,16 @@ export async function probe(listener: Listener): Promise<Buffer> {
   const plain = () => connectTcp(at);
   // Whatever certificate it has: what counts is what it says behind it.
   const secured = () => connectTls({ ...at, rejectUnauthorized: false });
-  const requests = httpRequests();
   const garbage = Buffer.from([...Array(512).keys()].map((n) => (n * 167 + 13) & 0xff));
   const said = [
     // First nothing at all: some servers greet.
     await converse(plain, [], GREETING),
     await converse(plain, [garbage, '\r\n\r\nhelp\r\n', `${UNIX_LINES[0]}\n`], GREETING),
   ];
-  for (const connect of [plain, secured]) said.push(...(await askAll(connect, requests)));
+  for (const connect of [plain, secured]) {
+    said.push(...(await askAll(connect, httpRequests())));
+    for (const request of oddRequests()) said.push(await converse(connect, [request], ODD_SILENCE));
+  }
   return Buffer.concat(said);
 }
 
@@ -85,35 +94,41 @@ async function platformFiles(socketPath: string): Promise<Uint8Array[]> {
   return contents;
 }
 
-/** Many requests on few connections, for a handshake is dear under emulation: what one was closed before goes on the next. */
+/**
+ * Many requests on few connections, for a handshake is dear under emulation: what one was closed before goes on the next.
+ * Not all on one: they are answered side by side, and an app in a VM has two cores to share.
+ */
 async function askAll(connect: () => Socket, requests: readonly string[]): Promise<Buffer[]> {
   const said: Buffer[] = [];
   for (let next = 0; next < requests.length; ) {
-    const replies = await converse(connect, [requests.slice(next).join('')], SILENCE);
+    const group = requests.slice(next, next + AT_ONCE);
+    const replies = await converse(connect, [[...group, LAST_REQUEST].join('')], SILENCE);
     const count = replies.toString('latin1').match(/HTTP\/1\.[01] \d{3} /g)?.length ?? 0;
     said.push(replies);
     // Whatever does not speak HTTP is not asked for more of it.
     if (next === 0 && count === 0) break;
-    next += Math.max(1, count);
+    next += Math.min(Math.max(1, count), group.length);
   }
   return said;
 }
 
 function httpRequests(): string[] {
-  const end = (host: string) => `Host: ${host}\r\n`;
   const gets = HOSTS.flatMap((host) => PATHS.map((path) => `GET ${path} HTTP/1.1\r\n${end(host)}\r\n`));
   const posts = POSTS.map(([path, body]) => {
     const text = JSON.stringify(body);
     return `POST ${path} HTTP/1.1\r\n${end('localhost')}Content-Type: application/json\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
   });
-  const odd = [
+  return [...gets, ...posts];
+}
+
+/** Each on a connection of its own: a server ends one over what it does not do, whatever else it was asked on it. */
+function oddRequests(): string[] {
+  return [
     `CONNECT dstack-guest:80 HTTP/1.1\r\n${end('dstack-guest:80')}\r\n`,
-    `OPTIONS * HTTP/1.1\r\n${end('localhost')}\r\n`,
-    `TRACE / HTTP/1.1\r\n${end('localhost')}X-Forwarded-For: 127.0.0.1\r\n\r\n`,
+    `OPTIONS * HTTP/1.1\r\n${end('localhost')}Connection: close\r\n\r\n`,
+    `TRACE / HTTP/1.1\r\n${end('localhost')}Connection: close\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n`,
     `GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`,
   ];
-  const last = `GET / HTTP/1.1\r\n${end('localhost')}Connection: close\r\n\r\n`;
-  return [...gets, ...posts, ...odd, last];
 }
 
 /** Says these things and resolves with the replies, once the other side hangs up or has been silent for a while. */
