@@ -35,7 +35,8 @@ export async function buildPlainDebian(image: string, cache: string, output: str
   await rm(output, { recursive: true, force: true });
   await mkdir(output, { recursive: true });
   const tree = join(output, 'tree');
-  await cp(debianRoot, tree, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
+  // With its device nodes, which Node's own cp would open.
+  await run('cp', ['-a', debianRoot, tree]);
   await installModules(kernelRoot, release, [...bootModules, ...rootModules], tree);
   await rm(join(tree, 'etc/systemd/system/default.target'), { force: true });
   await symlink('/usr/lib/systemd/system/multi-user.target', join(tree, 'etc/systemd/system/default.target'));

@@ -13,6 +13,7 @@ export interface Daemon {
   readonly name: string;
   readonly log: string;
   readonly child: ChildProcess;
+  /** What this process printed; its log may hold what earlier ones of the name did. */
   text(): string;
   /** The first JSON line whose `msg` is this. */
   line(msg: string, withinSeconds: number): Promise<Record<string, unknown>>;
@@ -28,6 +29,7 @@ export function startDaemon(
   env: Record<string, string> = {},
 ): Daemon {
   const log = join(folder, `${name}.log`);
+  const before = existsSync(log) ? readFileSync(log, 'utf8').length : 0;
   const file = createWriteStream(log, { flags: 'a' });
   const child = spawn(command[0]!, command.slice(1), {
     cwd: repository,
@@ -38,7 +40,7 @@ export function startDaemon(
   });
   child.stdout!.pipe(file, { end: false });
   child.stderr!.pipe(file, { end: false });
-  const text = () => (existsSync(log) ? readFileSync(log, 'utf8') : '');
+  const text = () => (existsSync(log) ? readFileSync(log, 'utf8').slice(before) : '');
   const daemon: Daemon = {
     name,
     log,
