@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type CpioEntry, cpioArchive } from './cpio.ts';
+import { type CpioEntry, cpioArchive, readCpio } from './cpio.ts';
 
 const entries: CpioEntry[] = [
   { path: 'bin', kind: 'folder' },
@@ -40,5 +40,17 @@ describe('a cpio archive', () => {
 
   it('is the same every time', () => {
     expect(cpioArchive(entries).equals(cpioArchive(entries))).toBe(true);
+  });
+
+  it.each([
+    ['a file', 6],
+    ['a name', 11],
+  ])('with %s of nearly 4 GiB is cut off, not read again from another place', (_, field) => {
+    const archive = cpioArchive(entries);
+    for (const length of ['ffffffff', 'fffffffd', '80000000', '7fffffff']) {
+      const huge = Buffer.from(archive);
+      huge.write(length, 6 + 8 * field, 'latin1');
+      expect(() => readCpio(huge)).toThrow(expect.objectContaining({ code: 'CPIO_INVALID' }));
+    }
   });
 });

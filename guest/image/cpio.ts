@@ -4,6 +4,7 @@
  * gets in.
  */
 import { Buffer } from 'node:buffer';
+import { alignUp } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 
 /** One entry. `path` has no leading slash; folders come before what is in them. */
@@ -71,7 +72,7 @@ const HEADER_BYTES = 110;
  */
 export function readCpio(archive: Buffer): CpioRecord[] {
   const records: CpioRecord[] = [];
-  const aligned = (at: number) => (at + 3) & ~3;
+  const aligned = (at: number) => alignUp(at, 4);
   let at = 0;
   for (;;) {
     if (archive.toString('latin1', at, at + 6) !== '070701' || at + HEADER_BYTES > archive.length) {

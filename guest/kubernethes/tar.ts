@@ -5,6 +5,7 @@
  * are returned as ranges of the file, so nothing has to be read twice into memory.
  */
 import type { FileHandle } from 'node:fs/promises';
+import { alignUp } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 
 export type EntryKind = 'file' | 'directory' | 'symlink' | 'other';
@@ -37,7 +38,7 @@ export async function readTar(file: FileHandle, length: number): Promise<TarEntr
     const size = extended.size ?? number(header, 124, 12);
     const offset = position + BLOCK;
     if (offset + size > length) throw truncated(length);
-    position = offset + Math.ceil(size / BLOCK) * BLOCK;
+    position = offset + alignUp(size, BLOCK);
     const type = String.fromCharCode(header[156]!);
     if (type === 'x' || type === 'L') {
       extended = { ...extended, ...(await readExtended(file, type, offset, size, length)) };

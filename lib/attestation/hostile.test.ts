@@ -437,6 +437,12 @@ test.each<[string, string, Case]>([
   ['another MRSIGNER', 'QE_MRSIGNER', alter(128, 0)],
   ['another ISVPRODID', 'QE_ISVPRODID', alter(256, 1)],
   ['another MISCSELECT', 'QE_MISCSELECT', alter(16, 1)],
+  ['the highest bit of MISCSELECT', 'QE_MISCSELECT', alter(19, 0x80)],
+  [
+    'the highest bit of MISCSELECT, which its identity has too',
+    'ACCEPTED UpToDate',
+    { ...alter(19, 0x80), collateral: { qeIdentity: { ...identity, miscselect: '80000000' } } },
+  ],
   ['debug ATTRIBUTES', 'QE_ATTRIBUTES', alter(48, 0x07)],
   ['ATTRIBUTES outside the mask', 'ACCEPTED UpToDate', alter(48, 0x01)],
   ['an ISVSVN below every level', 'QE_TCB_NOT_SUPPORTED', alter(258, 0)],
@@ -637,7 +643,8 @@ test.each<[string, string, Case, Policy]>([
   ['six years of age', 'COLLATERAL_STALE', {}, { maximumCollateralAgeDays: 2191 }],
   ['six years of age', 'ACCEPTED UpToDate', {}, { maximumCollateralAgeDays: 2192 }],
   ['debug', 'TD_DEBUG', attribute('0100001000000000'), {}],
-  ['profiling', 'TD_DEBUG', attribute('0400001000000000'), {}],
+  ['profiling', 'TD_DEBUG', attribute('1000001000000000'), {}],
+  ['every kind of profiling', 'ACCEPTED UpToDate', attribute('7100001000000000'), { allowDebug: true }],
   ['debug', 'ACCEPTED UpToDate', attribute('0100001000000000'), { allowDebug: true }],
   ['no SEPT_VE_DISABLE', 'TD_SEPT_VE', attribute('0000000000000000'), {}],
   ['no SEPT_VE_DISABLE', 'ACCEPTED UpToDate', attribute('0000000000000000'), { allowSeptVeEnabled: true }],
@@ -650,6 +657,31 @@ test.each<[string, string, Case, Policy]>([
   ['perfmon', 'TD_PERFMON', attribute('0000001000000080'), {}],
   ['perfmon', 'ACCEPTED UpToDate', attribute('0000001000000080'), { allowPerfmon: true }],
   ['a bit that nobody knows', 'TD_RESERVED', attribute('0001001000000000'), { allowDebug: true }],
+  ['a bit of TUD that nobody knows', 'TD_RESERVED', attribute('0400001000000000'), { allowDebug: true }],
+  [
+    'a bit that nobody knows, by its mask',
+    'ACCEPTED UpToDate',
+    attribute('0001001000000040'),
+    { reservedTdAttributes: '0001000000000000' },
+  ],
+  [
+    'another bit than the mask’s',
+    'TD_RESERVED',
+    attribute('0002001000000000'),
+    { reservedTdAttributes: '0001000000000000' },
+  ],
+  [
+    'a bit of TUD, by its mask alone',
+    'TD_DEBUG',
+    attribute('0400001000000000'),
+    { reservedTdAttributes: '0400000000000000' },
+  ],
+  [
+    'a bit of TUD, by its mask',
+    'ACCEPTED UpToDate',
+    attribute('0400001000000000'),
+    { reservedTdAttributes: '0400000000000000', allowDebug: true },
+  ],
   ['a service TD', 'TD_SERVICE_TD', { quote: { layout: '5/1.5', mrServiceTd: seam } }, {}],
   [
     'a service TD',
@@ -709,8 +741,24 @@ test.each<[string, string, Case, Policy]>([
   expect(outcome({ ...tried, policy })).toBe(code);
 });
 
+const NAMED = [0, 4, 5, 6, 16, 27, 28, 29, 30, 31, 62, 63];
+const RESERVED = [...Array(64).keys()].filter((bit) => !NAMED.includes(bit));
+test.each(RESERVED)('without a policy, reserved TD attribute %i is refused', (bit) => {
+  const attributes = new Uint8Array(8);
+  new DataView(attributes.buffer).setBigUint64(0, (1n << BigInt(bit)) | (1n << 28n), true);
+  expect(outcome(attribute(toHex(attributes)))).toBe('TD_RESERVED');
+});
+
+test('without a policy, attributes that have a name are warned of alone', () => {
+  for (const named of ['7100001000000000', '00000000000000c0', '000001f800000000']) {
+    expect(outcome(attribute(named))).toBe('ACCEPTED UpToDate');
+  }
+});
+
 test.each([
   '{"statuses":["Revoked"]}',
+  '{"reservedTdAttributes":"01"}',
+  '{"reservedTdAttributes":256}',
   '{"statuses":["uptodate"]}',
   '{"debug":true}',
   '{"gracePeriodDays":-1}',

@@ -4,7 +4,7 @@
  */
 import { type AttestationCode, AttestationError } from './errors.ts';
 import { applyIntelRules, type Finding, type IntelInputs } from './intel-rules.ts';
-import { applyPolicy, type Policy, warn } from './policy.ts';
+import { applyPolicy, type Policy, requireKnownAttributes, warn } from './policy.ts';
 import type { TcbStatus } from './tcb-status.ts';
 import { type Step, Trace } from './trace.ts';
 
@@ -21,7 +21,10 @@ export interface Judgement {
   readonly finding: Finding | undefined;
 }
 
-/** @param policy when left out, only Intel's rules apply, and what a policy would look at becomes a warning */
+/**
+ * @param policy when left out, only Intel's rules apply, and what a policy would look at becomes a warning; but for bits that
+ *   nobody knows, of which there is nothing to warn: they are refused (TD_RESERVED) unless a policy names them
+ */
 export function judgeQuote(bytes: Uint8Array, inputs: IntelInputs, policy?: Policy): Judgement {
   const trace = new Trace();
   let finding: Finding | undefined;
@@ -35,8 +38,10 @@ export function judgeQuote(bytes: Uint8Array, inputs: IntelInputs, policy?: Poli
   };
   try {
     finding = applyIntelRules(bytes, inputs, trace);
-    if (policy === undefined) warn(finding, trace);
-    else applyPolicy(finding, policy, inputs.now, trace);
+    if (policy === undefined) {
+      requireKnownAttributes(finding.quote.body);
+      warn(finding, trace);
+    } else applyPolicy(finding, policy, inputs.now, trace);
     const rules = policy === undefined ? "Intel's rules" : "Intel's rules and the policy";
     return judgement('accept', null, `accepted by ${rules}: the platform is ${finding.tcb.status}`);
   } catch (error) {

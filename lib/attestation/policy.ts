@@ -15,7 +15,13 @@ import type { EnclaveBody, QuoteBody, TdReportBody } from './quote.ts';
 import { platformId } from './sgx-extension.ts';
 import { measurementOf } from './simulated-measurement.ts';
 import { TCB_STATUSES, type TcbStatus } from './tcb-status.ts';
-import { isDebug, requireTdAttributes, STRICT_TD_ATTRIBUTES, tdAttributeNames } from './td-attributes.ts';
+import {
+  isDebug,
+  requireNoReserved,
+  requireTdAttributes,
+  STRICT_TD_ATTRIBUTES,
+  tdAttributeNames,
+} from './td-attributes.ts';
 import type { Trace } from './trace.ts';
 
 const Days = Type.Number({ minimum: 0, maximum: 36_500 });
@@ -68,6 +74,8 @@ export const PolicySchema = Strict({
   allowPks: Type.Optional(Type.Boolean()),
   allowKeyLocker: Type.Optional(Type.Boolean()),
   allowPerfmon: Type.Optional(Type.Boolean()),
+  /** A mask over TDATTRIBUTES, its bytes in the quote's order: bits without a name that may be set. None when left out. */
+  reservedTdAttributes: Type.Optional(HexOf(8)),
   /** Values of MRSERVICETD that are accepted besides zero. */
   mrServiceTds: ListOf(48),
   /** When there: one of these sets must match. */
@@ -115,6 +123,11 @@ export function applyPolicy(finding: Finding, policy: Policy, now: Date, trace: 
   trace.passed('policy-measurements', requireMeasurements(finding.quote.body, policy));
   requireReportData(finding.quote.body, policy);
   trace.passed('policy-report-data', toHex(finding.quote.body.reportData));
+}
+
+/** @throws AttestationError TD_RESERVED for a TD with an attribute that has no name */
+export function requireKnownAttributes(body: QuoteBody): void {
+  if (body.kind !== 'sgx') requireNoReserved(body.tdAttributes);
 }
 
 /** Without a policy: what a person should look at. */
@@ -207,6 +220,10 @@ function requireAttributes(body: QuoteBody, policy: Policy): void {
     pks: policy.allowPks ?? STRICT_TD_ATTRIBUTES.pks,
     keyLocker: policy.allowKeyLocker ?? STRICT_TD_ATTRIBUTES.keyLocker,
     perfmon: policy.allowPerfmon ?? STRICT_TD_ATTRIBUTES.perfmon,
+    reserved:
+      policy.reservedTdAttributes === undefined
+        ? STRICT_TD_ATTRIBUTES.reserved
+        : fromHex(policy.reservedTdAttributes, 8),
   });
   if (hasServiceTd(body) && policy.mrServiceTds?.includes(toHex(body.mrServiceTd)) !== true) {
     throw new AttestationError('TD_SERVICE_TD', `a service TD is bound: ${toHex(body.mrServiceTd)}`);

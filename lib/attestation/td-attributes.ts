@@ -1,6 +1,6 @@
 /** TDATTRIBUTES: what the host may do to this TD. Source: Intel TDX Module ABI specification, ATTRIBUTES definition. */
 import { toHex } from '../protocol/encoding.ts';
-import { AttestationError } from './errors.ts';
+import { type AttestationCode, AttestationError } from './errors.ts';
 
 /** The bits of the 64 that have a name, and which refusal they lead to. */
 const BITS = {
@@ -11,8 +11,11 @@ const BITS = {
   perfmon: 63,
 } as const;
 
+/** DEBUG, HGS_PLUS_PROF, PERF_PROF and PMT_PROF: the TUD group's bits that have a name. */
+const TUD_BITS = [0, 4, 5, 6] as const;
 /** ICSSD, LASS and TPA: they change what the guest may do for itself, not what the host may do to it. */
 const HARMLESS_BITS = [16, 27, 62] as const;
+const KNOWN_BITS: ReadonlySet<number> = new Set([...Object.values(BITS), ...TUD_BITS, ...HARMLESS_BITS]);
 
 /** What a relying party puts up with. All false is the strict reading. */
 export interface AllowedTdAttributes {
@@ -25,7 +28,11 @@ export interface AllowedTdAttributes {
   readonly pks: boolean;
   readonly keyLocker: boolean;
   readonly perfmon: boolean;
+  /** 8 bytes, as TDATTRIBUTES: bits that have no name and are let through all the same, of any group. */
+  readonly reserved: Uint8Array;
 }
+
+export const NO_TD_ATTRIBUTES: Uint8Array = new Uint8Array(8);
 
 export const STRICT_TD_ATTRIBUTES: AllowedTdAttributes = {
   debug: false,
@@ -34,6 +41,7 @@ export const STRICT_TD_ATTRIBUTES: AllowedTdAttributes = {
   pks: false,
   keyLocker: false,
   perfmon: false,
+  reserved: NO_TD_ATTRIBUTES,
 };
 
 /** True when any bit of the TUD group (byte 0) is set: such a TD is not protected. `attributes` are 8 bytes. */
@@ -42,13 +50,13 @@ export function isDebug(attributes: Uint8Array): boolean {
 }
 
 /**
- * Refuses a TD whose attributes are not among the allowed ones. Reserved bits are refused always.
- * @throws AttestationError TD_DEBUG, TD_SEPT_VE, TD_MIGRATABLE, TD_PKS, TD_KEY_LOCKER, TD_PERFMON or TD_RESERVED
+ * Refuses a TD whose attributes are not among the allowed ones.
+ * @throws AttestationError TD_RESERVED, TD_DEBUG, TD_SEPT_VE, TD_MIGRATABLE, TD_PKS, TD_KEY_LOCKER or TD_PERFMON
  */
 export function requireTdAttributes(attributes: Uint8Array, allowed: AllowedTdAttributes): void {
-  const shown = `(TDATTRIBUTES ${toHex(attributes)})`;
-  const refuse = (code: ConstructorParameters<typeof AttestationError>[0], what: string) => {
-    throw new AttestationError(code, `the TD ${what} ${shown}`);
+  requireNoReserved(attributes, allowed.reserved);
+  const refuse = (code: AttestationCode, what: string) => {
+    throw refusal(code, what, attributes);
   };
   if (isDebug(attributes) && !allowed.debug) refuse('TD_DEBUG', 'runs in debug or profiling mode');
   if (!bit(attributes, BITS.septVeDisable) && !allowed.septVeEnabled) {
@@ -59,17 +67,36 @@ export function requireTdAttributes(attributes: Uint8Array, allowed: AllowedTdAt
   if (bit(attributes, BITS.pks) && !allowed.pks) refuse('TD_PKS', 'uses supervisor protection keys');
   if (bit(attributes, BITS.keyLocker) && !allowed.keyLocker) refuse('TD_KEY_LOCKER', 'uses Key Locker');
   if (bit(attributes, BITS.perfmon) && !allowed.perfmon) refuse('TD_PERFMON', 'uses performance monitoring');
-  const known: readonly number[] = [...Object.values(BITS), ...HARMLESS_BITS];
-  for (let index = 8; index < 64; index++) {
-    if (bit(attributes, index) && !known.includes(index))
-      refuse('TD_RESERVED', `has attribute ${index}, which nobody knows`);
-  }
+}
+
+/**
+ * Refuses a bit that has no name and is not in the mask `allowed` (8 bytes). In all three groups such bits are zero on every
+ * module of today: one that is set means something that this verifier cannot judge. In the TUD group the mask is not
+ * enough: there `debug` has to be allowed too.
+ * @throws AttestationError TD_RESERVED
+ */
+export function requireNoReserved(attributes: Uint8Array, allowed: Uint8Array = NO_TD_ATTRIBUTES): void {
+  const open = reservedBits(attributes).find((index) => !bit(allowed, index));
+  if (open !== undefined)
+    throw refusal('TD_RESERVED', `has attribute ${open}, which nobody knows`, attributes);
 }
 
 /** The names of what is set, for people. */
 export function tdAttributeNames(attributes: Uint8Array): string[] {
   const named = Object.entries(BITS).filter(([, index]) => bit(attributes, index));
-  return [...(isDebug(attributes) ? ['debug'] : []), ...named.map(([name]) => name)];
+  const reserved = reservedBits(attributes).map((index) => `reserved ${index}`);
+  return [...(isDebug(attributes) ? ['debug'] : []), ...named.map(([name]) => name), ...reserved];
+}
+
+/** The bits that are set and have no name. */
+function reservedBits(attributes: Uint8Array): number[] {
+  return Array.from({ length: 64 }, (_, index) => index).filter(
+    (index) => bit(attributes, index) && !KNOWN_BITS.has(index),
+  );
+}
+
+function refusal(code: AttestationCode, what: string, attributes: Uint8Array): AttestationError {
+  return new AttestationError(code, `the TD ${what} (TDATTRIBUTES ${toHex(attributes)})`);
 }
 
 function bit(attributes: Uint8Array, index: number): boolean {

@@ -35,6 +35,14 @@ export function uint64(value: number | bigint): Uint8Array {
   return out;
 }
 
+/**
+ * The next multiple of `unit`, or `value` itself. Not by `&`, `|` or `<<`: their 32 bits have a sign, and a length of 4 GiB in
+ * a file would lead backwards.
+ */
+export function alignUp(value: number, unit: number): number {
+  return Math.ceil(value / unit) * unit;
+}
+
 export function utf8(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }

@@ -3,6 +3,7 @@
  * MdeModulePkg/Include/Guid/VariableFormat.h (VARIABLE_STORE_HEADER, AUTHENTICATED_VARIABLE_HEADER); the volume's header is
  * in the UEFI Platform Initialization specification, volume 3.
  */
+import { alignUp } from '../../protocol/encoding.ts';
 import { DstackError } from '../../protocol/errors.ts';
 import { guidBytes } from './tdvf.ts';
 
@@ -53,7 +54,7 @@ export function readVariables(volume: Uint8Array): Variables {
         .replace(/\0$/, '');
       variables.set(`${vendor}/${text}`, volume.subarray(name + nameBytes, name + nameBytes + dataBytes));
     }
-    at = (name + nameBytes + dataBytes + 3) & ~3;
+    at = alignUp(name + nameBytes + dataBytes, 4);
   }
   return variables;
 }
