@@ -19,8 +19,9 @@ fi
 state=.state/demo
 # Everything slow is done before there are panes, where it can be read.
 node scripts/demo.mjs --set-up-only
-# The demo empties its folder when it starts; -F waits for the files to come back.
-follow() { printf 'exec tail -n +1 -F %s 2>/dev/null' "$*"; }
+# The demo empties its folder when it starts; -F waits for the files to come back. A VM's console is not trusted with this
+# terminal: cat -v shows control characters.
+follow() { printf 'tail -n +1 -F %s 2>/dev/null | cat -v' "$*"; }
 mkdir -p "$state"
 
 # Panes by their ids: where numbering begins is up to the user's own settings.

@@ -18,6 +18,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { print, printError } from '../lib/framework/terminal.ts';
 import { withBuildah } from './tool-chroot.ts';
 
 /** Unpacked by build_vm.sh for the initramfs; statically linked, so it is all that the container needs. */
@@ -100,9 +101,9 @@ if (import.meta.main) {
     },
   });
   if (values.version === undefined || !/^[0-9]{1,9}$/.test(values.version) || values.out === undefined) {
-    console.error('usage: node app-example/build.ts --version NUMBER [--files FOLDER] --out FILE');
+    printError('usage: node app-example/build.ts --version NUMBER [--files FOLDER] --out FILE');
     process.exit(2);
   }
   buildGreeting(values.version, resolve(values.out), resolve(values.files));
-  console.log(`wrote ${values.out}`);
+  print(`wrote ${values.out}`);
 }

@@ -7,6 +7,7 @@ import { collateralOf } from '../lib/attestation/collateral.ts';
 import { judgeQuote } from '../lib/attestation/judge.ts';
 import { createMemory } from '../lib/attestation/memory.ts';
 import { INTEL_ROOT } from '../lib/attestation/trust-roots.ts';
+import { printJson } from '../lib/framework/terminal.ts';
 
 export type Contestant = 'dcap-qvl' | 'cold' | 'cached' | 'empty';
 
@@ -135,4 +136,4 @@ function peakMegabytes(): number {
 const [name, indexes = '[]'] = process.argv.slice(2);
 const answer =
   name === 'agree' ? await agreed() : await measure(name as Contestant, JSON.parse(indexes) as number[]);
-console.log(JSON.stringify(answer));
+printJson(answer);

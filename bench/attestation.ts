@@ -11,6 +11,7 @@ import { execFile } from 'node:child_process';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { print, printError } from '../lib/framework/terminal.ts';
 import type { Contestant, Measurement } from './attestation-worker.ts';
 
 const ROUNDS = 5;
@@ -28,7 +29,7 @@ export async function benchAttestation(): Promise<void> {
   const results = new Map<Contestant, Measurement[]>();
   for (let round = 1; round <= ROUNDS; round++) {
     for (const contestant of CONTESTANTS) {
-      console.error(`round ${round} of ${ROUNDS}: ${TITLES[contestant]}`);
+      printError(`round ${round} of ${ROUNDS}: ${TITLES[contestant]}`);
       const measurement = JSON.parse(await worker(contestant, indexes)) as Measurement;
       results.set(contestant, [...(results.get(contestant) ?? []), measurement]);
     }
@@ -50,13 +51,9 @@ export async function benchAttestation(): Promise<void> {
     return `| ${[TITLES[contestant], ...speed, memory.toFixed(0)].join(' | ')} |`;
   });
   const { quotes = 0 } = results.get('cold')?.[0] ?? {};
-  console.log(
-    `${quotes} pairs of quote and collateral; node ${process.version}, ${cpus()[0]?.model.trim()}\n`,
-  );
-  console.log(
-    '| | quotes per CPU second | ms each | against the peer | peak MB |\n|---|---:|---:|---:|---:|',
-  );
-  console.log(lines.join('\n'));
+  print(`${quotes} pairs of quote and collateral; node ${process.version}, ${cpus()[0]?.model.trim()}`, '');
+  print('| | quotes per CPU second | ms each | against the peer | peak MB |', '|---|---:|---:|---:|---:|');
+  print(...lines);
 }
 
 async function worker(...parameters: string[]): Promise<string> {

@@ -10,6 +10,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join, resolve } from 'node:path';
 import { startVm } from '../host/vm/vm.ts';
+import { print, printError } from '../lib/framework/terminal.ts';
 import { DemoHost } from '../scripts/demo/host.ts';
 import {
   bootstrapFirst,
@@ -32,22 +33,22 @@ const AIM = 1.5;
 export async function benchBoot(): Promise<void> {
   await rm(state, { recursive: true, force: true });
   await mkdir(state, { recursive: true });
-  console.error('making a plain Debian of the same packages and kernel');
+  printError('making a plain Debian of the same packages and kernel');
   await buildPlainDebian(image, join(repository, '.cache'), plain);
   const before = await bootPlain('before');
   const joined = await bootOurs();
   const after = await bootPlain('after');
 
   const yardstick = (before.seconds + after.seconds) / 2;
-  console.log(`\n${cpus().length} × ${cpus()[0]?.model.trim()}, ${before.accelerator}\n`);
-  console.log('| from power-on | seconds | to plain Debian |\n|---|---:|---:|');
+  print('', `${cpus().length} × ${cpus()[0]?.model.trim()}, ${before.accelerator}`, '');
+  print('| from power-on | seconds | to plain Debian |', '|---|---:|---:|');
   const row = (what: string, seconds: number) =>
-    console.log(`| ${what} | ${seconds.toFixed(1)} | ${(seconds / yardstick).toFixed(2)}x |`);
+    print(`| ${what} | ${seconds.toFixed(1)} | ${(seconds / yardstick).toFixed(2)}x |`);
   row('plain Debian 13 at multi-user.target, before', before.seconds);
   row('plain Debian 13 at multi-user.target, after', after.seconds);
   row('first node joined (bootstrap, alone)', joined.first);
   row('second node joined (onboarded by the first, beside it)', joined.second);
-  console.log(`\naim: ${AIM}x; both nodes open an encrypted disk, which is not in these times`);
+  print('', `aim: ${AIM}x; both nodes open an encrypted disk, which is not in these times`);
 }
 
 async function bootPlain(name: string): Promise<{ seconds: number; accelerator: string }> {
@@ -59,7 +60,7 @@ async function bootPlain(name: string): Promise<{ seconds: number; accelerator: 
     hostVolume: volume,
     stateFolder: folder,
     platformStateFile: join(state, 'platform'),
-    log: (line) => console.error(`plain Debian (${name}): ${line}`),
+    log: (line) => printError(`plain Debian (${name}): ${line}`),
   });
   const start = performance.now();
   try {
@@ -67,7 +68,7 @@ async function bootPlain(name: string): Promise<{ seconds: number; accelerator: 
       const text = existsSync(vm.consoleLog) ? readFileSync(vm.consoleLog, 'utf8') : '';
       const seconds = (performance.now() - start) / 1000;
       if (plainIsUp.test(text)) {
-        console.error(`plain Debian (${name}): up ${seconds.toFixed(1)} s after power-on`);
+        printError(`plain Debian (${name}): up ${seconds.toFixed(1)} s after power-on`);
         return { seconds, accelerator: vm.accelerator };
       }
       if (seconds * 1000 > PATIENCE_MS) throw new Error(`plain Debian did not come up: ${text.slice(-2000)}`);

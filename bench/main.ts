@@ -2,6 +2,8 @@
  * `npm run bench -- NAME`: measures one part of the product, next to its peers where there are any. Start reading here;
  * each benchmark is a file that says what it compares.
  */
+
+import { printError } from '../lib/framework/terminal.ts';
 import { benchAttestation } from './attestation.ts';
 import { benchBoot } from './boot.ts';
 
@@ -13,7 +15,7 @@ const benchmarks: Readonly<Record<string, () => Promise<void>>> = {
 const name = process.argv[2] ?? '';
 const run = Object.hasOwn(benchmarks, name) ? benchmarks[name] : undefined;
 if (run === undefined) {
-  console.error(`usage: npm run bench -- ${Object.keys(benchmarks).join(' | ')}`);
+  printError(`usage: npm run bench -- ${Object.keys(benchmarks).join(' | ')}`);
   process.exitCode = 2;
 } else {
   await run();

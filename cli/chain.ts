@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { isCallException, isError, JsonRpcProvider, Network, type TransactionReceipt, Wallet } from 'ethers';
 import { httpJson } from '../host/http-json.ts';
+import { print } from '../lib/framework/terminal.ts';
 import { DstackError } from '../lib/protocol/errors.ts';
 import { describeNetworkError, parseNetworkError } from '../lib/protocol/network-contract.ts';
 import { type Arguments, type Option, UsageError } from './command.ts';
@@ -93,7 +94,7 @@ export async function settled(wallet: Wallet): Promise<void> {
         `${wallet.address} has an earlier transaction (nonce ${mined}) that is not mined; see to it, then run this again`,
       );
     }
-    if (!said) console.log(`an earlier transaction of ${wallet.address} is not mined yet; waiting`);
+    if (!said) print(`an earlier transaction of ${wallet.address} is not mined yet; waiting`);
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
 }
@@ -105,11 +106,11 @@ export async function send(
 ): Promise<TransactionReceipt> {
   try {
     const sent = await wallet.sendTransaction(transaction);
-    console.log(`sent ${sent.hash}; waiting`);
+    print(`sent ${sent.hash}; waiting`);
     const receipt = await sent.wait();
     if (receipt === null || receipt.status !== 1)
       throw new DstackError('TRANSACTION_FAILED', `${sent.hash} failed`);
-    console.log(`in block ${receipt.blockNumber}, ${receipt.gasUsed} gas`);
+    print(`in block ${receipt.blockNumber}, ${receipt.gasUsed} gas`);
     return receipt;
   } catch (error) {
     throw explained(error);

@@ -88,7 +88,8 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
   };
 }
 
-export function helpOf(command: Command): string {
+/** Lines. */
+export function helpOf(command: Command): readonly string[] {
   const lines = Object.entries(command.options).map(([name, option]) => {
     const left = `  --${name}${option.value ? ` ${option.value}` : ''}`.padEnd(30);
     const notes = [
@@ -99,5 +100,5 @@ export function helpOf(command: Command): string {
     return `${left} ${option.help}${notes.length === 0 ? '' : ` (${notes.join(', ')})`}`;
   });
   const usage = ['npx dstack', command.name, ...(command.positionals ?? [])].join(' ');
-  return `${usage}\n  ${command.summary}\n${lines.join('\n')}`;
+  return [usage, `  ${command.summary}`, ...lines];
 }

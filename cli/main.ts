@@ -1,5 +1,6 @@
 /** `npx dstack`: the one place that may import both sides. Each command is one entry of a table in commands/. */
-import { DstackError } from '../lib/protocol/errors.ts';
+
+import { print, printError, printFailure } from '../lib/framework/terminal.ts';
 import { type Command, helpOf, readArguments, UsageError } from './command.ts';
 import { appCommands } from './commands/app.ts';
 import { auditCommands } from './commands/audit.ts';
@@ -31,16 +32,14 @@ async function main(argv: readonly string[]): Promise<number> {
   );
   if (command === undefined) {
     const unknown = argv.length > 0 && !['help', '--help', '-h'].includes(argv[0]!);
-    console.log(
-      `${commands.map(({ name, summary }) => `npx dstack ${name.padEnd(20)} ${summary}`).join('\n')}\n`,
-    );
-    console.log('`npx dstack COMMAND --help` says more.');
-    if (unknown) console.error(`\ndstack: no command ${JSON.stringify(argv.slice(0, 2).join(' '))}`);
+    print(...commands.map(({ name, summary }) => `npx dstack ${name.padEnd(20)} ${summary}`), '');
+    print('`npx dstack COMMAND --help` says more.');
+    if (unknown) printError('', `dstack: no command ${JSON.stringify(argv.slice(0, 2).join(' '))}`);
     return unknown ? 2 : 0;
   }
   const rest = argv.slice(command.name.split(' ').length);
   if (rest.includes('--help') || rest.includes('-h')) {
-    console.log(helpOf(command));
+    print(...helpOf(command));
     return 0;
   }
   await command.run(readArguments(command, rest));
@@ -48,17 +47,14 @@ async function main(argv: readonly string[]): Promise<number> {
   return Number(process.exitCode ?? 0);
 }
 
+// What is thrown where nobody awaits it would be printed by Node as it is.
+process.on('uncaughtException', (error) => {
+  printFailure('dstack', error);
+  process.exit(1);
+});
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  const told = error instanceof DstackError || isSystemError(error);
-  // What nobody foresaw is a bug, and its stack trace the report.
-  if (!told) throw error;
-  console.error(`dstack: ${error instanceof DstackError ? error.code : 'FILE'}: ${error.message}`);
+  printFailure('dstack', error);
   process.exitCode = error instanceof UsageError ? 2 : 1;
-}
-
-/** A file that is not there or not ours to read or write, say: ENOENT, EACCES. Node's message names it. */
-function isSystemError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'syscall' in error && 'code' in error;
 }

@@ -5,6 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { print, printError } from '../lib/framework/terminal.ts';
 import { compileNetwork } from './compile.ts';
 import { generateBindings, generateProtocol } from './generate.ts';
 
@@ -52,16 +53,16 @@ async function formatted(path: string, source: string): Promise<string> {
 }
 
 async function main(check: boolean): Promise<void> {
-  console.log('compiling contracts/Network.sol');
+  print('compiling contracts/Network.sol');
   const files = await generate();
   const changed = stale(files);
   if (check && changed.length > 0) {
-    console.error(`stale: ${changed.join(', ')}; run npm run bindings`);
+    printError(`stale: ${changed.join(', ')}; run npm run bindings`);
     process.exitCode = 1;
     return;
   }
   for (const file of files) writeFileSync(join(ROOT, file.path), file.contents);
-  console.log(changed.length > 0 ? `wrote ${changed.join(', ')}` : 'nothing has changed');
+  print(changed.length > 0 ? `wrote ${changed.join(', ')}` : 'nothing has changed');
 }
 
 if (import.meta.main) await main(process.argv.includes('--check'));

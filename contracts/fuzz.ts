@@ -7,6 +7,7 @@
  * `--mutants`, whether the fuzz notices each way of breaking the contract in fuzz/mutants.ts.
  */
 import { parseArgs } from 'node:util';
+import { print, printJson } from '../lib/framework/terminal.ts';
 import { CoverageOf, fuzz } from './fuzz/campaign.ts';
 import { type CoverageReport, UNEXPLAINED } from './fuzz/coverage.ts';
 import { MUTANTS, mutantBytecode } from './fuzz/mutants.ts';
@@ -44,7 +45,7 @@ async function main(): Promise<boolean> {
     },
   });
   if (values.help) {
-    console.log(HELP);
+    print(HELP);
     return true;
   }
   const [sequences, seed, start, traced] = [values.sequences, values.seed, values.start, values.coverage].map(
@@ -53,7 +54,7 @@ async function main(): Promise<boolean> {
   const played = await play({ seed: seed!, start: start!, sequences: sequences! });
   const coverage = traced! > 0 && played.ok ? await measure(seed!, traced!) : undefined;
   const mutants = values.mutants && played.ok ? await breakIt(seed!, whole(values.first)) : undefined;
-  if (values.json) console.log(JSON.stringify({ seed, start, ...played, coverage, mutants }));
+  if (values.json) printJson({ seed, start, ...played, coverage, mutants });
   return (
     played.ok &&
     (coverage?.deployed.ok ?? true) &&
@@ -68,7 +69,7 @@ async function play(what: {
   readonly sequences: number;
 }): Promise<{ ok: boolean; figures: FuzzFigures; sequencesPerMinute: number }> {
   const { seed, start, sequences } = what;
-  console.log(`fuzzing the deployed code: seed ${seed}, sequences ${start} to ${start + sequences - 1}`);
+  print(`fuzzing the deployed code: seed ${seed}, sequences ${start} to ${start + sequences - 1}`);
   const begin = Date.now();
   const rate = (done: number): number => Math.round((done / (Date.now() - begin)) * 60_000);
   let reported = begin;
@@ -77,24 +78,24 @@ async function play(what: {
     progress: (done, { calls }) => {
       if (Date.now() - reported < REPORT_EVERY_MS) return;
       reported = Date.now();
-      console.log(
+      print(
         `  ${done} of ${sequences}, ${calls} calls, ${rate(done)} a minute; next: --start ${start + done}`,
       );
     },
   });
   const sequencesPerMinute = rate(figures.sequences);
   if (failure) {
-    console.log(`FAILED: again with --seed ${seed} --start ${failure.number} --sequences 1`);
-    console.log(failure.message);
-    console.log(JSON.stringify(failure.sequence));
+    print(`FAILED: again with --seed ${seed} --start ${failure.number} --sequences 1`);
+    print(...failure.message.split('\n'));
+    printJson(failure.sequence);
   }
-  print(figures, sequencesPerMinute);
+  report(figures, sequencesPerMinute);
   return { ok: failure === undefined, figures, sequencesPerMinute };
 }
 
-function print(figures: FuzzFigures, sequencesPerMinute: number): void {
+function report(figures: FuzzFigures, sequencesPerMinute: number): void {
   const { sequences, calls, views, attestations } = figures;
-  console.log(
+  print(
     `${sequences} sequences, ${calls} calls, ${views} views compared, ${sequencesPerMinute} sequences a minute`,
   );
   const list = (of: Readonly<Record<string, number>>): string =>
@@ -102,10 +103,10 @@ function print(figures: FuzzFigures, sequencesPerMinute: number): void {
       .sort(([, a], [, b]) => b - a)
       .map(([name, count]) => `${name} ${count}`)
       .join(', ');
-  console.log(`accepted: ${list(figures.accepted)}`);
-  console.log(`refused: ${list(figures.refused)}`);
-  console.log(`attestations: ${attestations.good} good, ${attestations.bad} bad`);
-  console.log(`most gas: ${list(figures.mostGas)}`);
+  print(`accepted: ${list(figures.accepted)}`);
+  print(`refused: ${list(figures.refused)}`);
+  print(`attestations: ${attestations.good} good, ${attestations.bad} bad`);
+  print(`most gas: ${list(figures.mostGas)}`);
 }
 
 /** Branches of the source, on unoptimised code; and of the deployed bytes. Both are fuzzed as well while traced. */
@@ -113,7 +114,7 @@ async function measure(
   seed: number,
   sequences: number,
 ): Promise<{ source: CoverageSummary; deployed: CoverageSummary & { ok: boolean } }> {
-  console.log(`branches, both ways, of ${sequences} sequences`);
+  print(`branches, both ways, of ${sequences} sequences`);
   const source = await trace(seed, sequences, false);
   const deployed = await trace(seed, sequences, true);
   return { source: source.summary, deployed: { ...deployed.summary, ok: source.ok && deployed.ok } };
@@ -138,38 +139,38 @@ async function trace(
       .length,
   };
   const name = optimized ? 'deployed code' : 'unoptimised code, a jump for each branch of the source';
-  console.log(
+  print(
     `  ${name}: ${summary.source.join('/')} of the source, ${summary.compiler.join('/')} of the compiler`,
   );
   for (const { compilerUncovered } of [creation, runtime]) {
     const { panic, other, 'refusal without data': refusal } = compilerUncovered;
-    console.log(
+    print(
       `    the compiler's that did not run: ${panic} panics, ${refusal} refusals without data, ${other} others`,
     );
   }
   for (const [where, report] of [['constructor', creation] as const, ['code', runtime] as const]) {
     for (const { where: at, missing, why } of report.uncovered) {
-      console.log(`    ${where} ${at}: ${missing}: ${why}`);
+      print(`    ${where} ${at}: ${missing}: ${why}`);
     }
   }
-  if (failure) console.log(`  FAILED: sequence ${failure.number}: ${failure.message}`);
+  if (failure) print(`  FAILED: sequence ${failure.number}: ${failure.message}`);
   return { ok: failure === undefined, summary };
 }
 
 async function breakIt(seed: number, first: number): Promise<{ total: number; noticed: number }> {
   const chosen = MUTANTS.slice(first);
-  console.log(`${chosen.length} ways to break the contract`);
+  print(`${chosen.length} ways to break the contract`);
   let noticed = 0;
   for (const mutant of chosen) {
     const bytecode = mutantBytecode(mutant);
     const { figures, failure } = await fuzz({ seed, sequences: MUTANT_SEQUENCES, bytecode, shrink: false });
     if (failure) noticed += 1;
     const how = failure?.message.split('\n')[0]?.slice(0, 160);
-    console.log(
+    print(
       `  ${failure ? 'noticed' : 'NOT NOTICED'}: ${mutant.name}: after ${figures.sequences} sequences: ${how}`,
     );
   }
-  console.log(`${noticed} of ${chosen.length} noticed`);
+  print(`${noticed} of ${chosen.length} noticed`);
   return { total: chosen.length, noticed };
 }
 

@@ -7,6 +7,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { print } from '../lib/framework/terminal.ts';
 import { to0x } from '../lib/protocol/encoding.ts';
 import * as contract from '../lib/protocol/network-contract.ts';
 import { sign } from '../lib/protocol/secp256k1.ts';
@@ -212,11 +213,11 @@ export function committedGas(): { readonly table: GasTable; readonly page: strin
 
 async function main(update: boolean): Promise<void> {
   const table = await measureGas();
-  console.table(table);
+  for (const [call, gas] of Object.entries(table)) print(`${call.padEnd(40)} ${JSON.stringify(gas)}`);
   if (!update) return;
   writeFileSync(TABLE, `${JSON.stringify(table, null, 2)}\n`);
   writeFileSync(PAGE, gasPage(table));
-  console.log('wrote contracts/gas.json and docs/gas.md');
+  print('wrote contracts/gas.json and docs/gas.md');
 }
 
 if (import.meta.main) await main(process.argv.includes('--update'));

@@ -6,6 +6,7 @@
  */
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
+import { print, printError } from '../lib/framework/terminal.ts';
 
 /** Which folders a folder may import from, besides itself and npm packages. */
 const allowed: Record<string, readonly string[]> = {
@@ -15,7 +16,7 @@ const allowed: Record<string, readonly string[]> = {
   guest: ['lib/protocol', 'lib/attestation', 'lib/framework'],
   host: ['lib/protocol', 'lib/attestation', 'lib/framework'],
   // The gas table is measured on the same anvil that the tests start.
-  contracts: ['lib/protocol', 'test/support'],
+  contracts: ['lib/protocol', 'lib/framework', 'test/support'],
   cli: ['lib/protocol', 'lib/attestation', 'lib/framework', 'guest/image', 'host', 'contracts'],
   'app-example': ['lib/protocol', 'lib/attestation', 'lib/framework', 'cli'],
   auditing: ['lib/protocol', 'lib/attestation', 'lib/framework', 'cli'],
@@ -56,6 +57,6 @@ for (const file of files) {
   }
 }
 
-for (const line of wrong) console.error(line);
-console.log(`arrows: ${files.length} files, ${wrong.length} imports that point the wrong way`);
+for (const line of wrong) printError(line);
+print(`arrows: ${files.length} files, ${wrong.length} imports that point the wrong way`);
 process.exitCode = wrong.length === 0 ? 0 : 1;

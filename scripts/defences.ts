@@ -12,6 +12,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { print } from '../lib/framework/terminal.ts';
 import type { Mutation } from './defences/mutation.ts';
 import { mutations } from './defences/mutations.ts';
 import { pageOf } from './defences/page.ts';
@@ -39,13 +40,13 @@ const scratch = mkdtempSync(join(tmpdir(), 'dstack-defences-'));
 const started = performance.now();
 try {
   const known = values.fresh ? [] : chosen.filter((mutation) => results.find(mutation) !== undefined);
-  if (known.length > 0) console.log(`${known.length} of ${chosen.length} were seen on these sources before`);
+  if (known.length > 0) print(`${known.length} of ${chosen.length} were seen on these sources before`);
   const bad = await runAll(
     chosen.filter((mutation) => !known.includes(mutation)),
     Number(values.jobs),
   );
   const seconds = Math.round((performance.now() - started) / 1000);
-  console.log(
+  print(
     `${chosen.length - bad} of ${chosen.length} removals seen by their test${known.length > 0 ? '' : `, in ${seconds} s`}`,
   );
   writePage();
@@ -66,7 +67,7 @@ async function runAll(list: readonly Mutation[], jobs: number): Promise<number> 
       const result = await runOne(mutation, workspace);
       results.keep(mutation, result);
       if (result.verdict !== 'seen') bad += 1;
-      console.log(
+      print(
         `${result.verdict.padEnd(6)} ${mutation.point}: without ${mutation.removes}: ${result.test} — ${result.said}`,
       );
     }
@@ -111,9 +112,9 @@ function writePage(): void {
   });
   if (rows.length === mutations.length) {
     writeFileSync(page, pageOf(rows));
-    console.log('docs/defences.md is written');
+    print('docs/defences.md is written');
   } else {
-    console.log(
+    print(
       `docs/defences.md is left as it is: ${mutations.length - rows.length} removals were not seen yet on these sources`,
     );
   }

@@ -18,6 +18,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Type } from 'typebox';
+import { print } from '../lib/framework/terminal.ts';
 import { Count, parseJson, Strict } from '../lib/protocol/schema.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -77,7 +78,7 @@ interface State {
 async function main(): Promise<boolean> {
   const state = startingState();
   const what = `${state.sections.join(', ')}; seed ${state.seed}`;
-  console.log(`torture: ${what}; rounds ${state.next} to ${state.rounds - 1}`);
+  print(`torture: ${what}; rounds ${state.next} to ${state.rounds - 1}`);
   const started = performance.now();
   while (state.next < state.rounds) {
     const batch = Array.from(
@@ -150,8 +151,10 @@ async function playRound(
   const seconds = Math.round((performance.now() - started) / 1000);
   if (ended !== 0 || !line.startsWith('{')) {
     figures.notConverged += 1;
-    console.log(
-      `round ${number}: ${section}, seed ${seed}, ${seconds} s: NO VERDICT (${ended})\n${output.slice(-3000)}\n  ${again}`,
+    print(
+      `round ${number}: ${section}, seed ${seed}, ${seconds} s: NO VERDICT (${ended})`,
+      ...output.slice(-3000).split('\n'),
+      `  ${again}`,
     );
     return `${again}: no verdict`;
   }
@@ -173,11 +176,11 @@ async function playRound(
     count > 0 ? [`${count} ${name}`] : [],
   );
   const good = verdict.converged && problems.length === 0;
-  console.log(
+  print(
     `round ${number}: ${section}, seed ${seed}, ${seconds} s: ${did.join(', ')}: ${good ? 'good' : 'FAILED'}`,
   );
   if (good) return undefined;
-  console.log(`${problems.join('\n')}\n  ${again}`);
+  print(...problems, `  ${again}`);
   return `${again}: ${problems.join('; ')}`;
 }
 
@@ -188,8 +191,8 @@ async function runSpawned(section: string, seed: number): Promise<string | undef
       ? ['contracts/fuzz.ts', '--sequences', '300', '--seed', String(seed), '--coverage', '0']
       : ['scripts/defences.ts'];
   const { output, ended } = await run(args);
-  console.log(output.trim().split('\n').slice(-5).join('\n'));
-  console.log(`${section}, seed ${seed}: ${ended === 0 ? 'good' : 'FAILED'}`);
+  print(...output.trim().split('\n').slice(-5));
+  print(`${section}, seed ${seed}: ${ended === 0 ? 'good' : 'FAILED'}`);
   return ended === 0 ? undefined : `${section}, seed ${seed}: node ${args.join(' ')}`;
 }
 
@@ -229,17 +232,15 @@ function save(state: State): void {
 }
 
 function report({ figures, failures, seed, sections }: State, milliseconds: number): void {
-  console.log(
-    `\n${sections.join(', ')}; first seed ${seed}; ${Math.round(milliseconds / 1000)} s in this run`,
-  );
-  console.log(
+  print('', `${sections.join(', ')}; first seed ${seed}; ${Math.round(milliseconds / 1000)} s in this run`);
+  print(
     `rounds ${figures.rounds}, kills ${figures.kills}, reorgs ${figures.reorgs}, races ${figures.races}, fee spikes ${figures.spikes}, lies ${figures.lies}`,
   );
-  console.log(`networks that did not converge: ${figures.notConverged}`);
-  console.log(`double onboards: ${figures.doubleOnboards}`);
-  console.log(`purposes with two transactions: ${figures.doublePurposes}`);
-  console.log(`stuck nonces: ${figures.stuckNonces}`);
-  for (const failure of failures) console.log(`FAILED: ${failure.split('\n')[0]}`);
+  print(`networks that did not converge: ${figures.notConverged}`);
+  print(`double onboards: ${figures.doubleOnboards}`);
+  print(`purposes with two transactions: ${figures.doublePurposes}`);
+  print(`stuck nonces: ${figures.stuckNonces}`);
+  for (const failure of failures) print(`FAILED: ${failure.split('\n')[0]}`);
 }
 
 process.exitCode = (await main()) ? 0 : 1;

@@ -4,6 +4,7 @@ import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { extract } from 'tar-stream';
 import { Type } from 'typebox';
+import { print } from '../../lib/framework/terminal.ts';
 import { sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import {
@@ -65,8 +66,8 @@ const pack: Command = {
     const volumes = args.list('out');
     if (volumes.length === 0) throw new UsageError('give at least one --out DIR, the host volume of a VM');
     for (const volume of volumes) await place(volume, archive, digest, bytes, hash);
-    console.log(`config   sha256:${digest}`);
-    console.log(`manifest 0x${hash}`);
+    print(`config   sha256:${digest}`);
+    print(`manifest 0x${hash}`);
   },
 };
 

@@ -1,6 +1,7 @@
 /** `audit`: replays a network's life from its chain and its public files, and says who could hold the secret today. */
 import { chainClient } from '../../lib/framework/chain-client.ts';
 import { networkReader } from '../../lib/framework/network-reader.ts';
+import { print, printError, printJson } from '../../lib/framework/terminal.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import { type AuditReport, audit, instant } from '../audit/audit.ts';
 import { readHistory } from '../audit/history.ts';
@@ -45,7 +46,8 @@ const command: Command = {
     const flavour = flavours.find((name) => name === args.text('flavour')) as Flavour | undefined;
     if (flavour === undefined) throw new UsageError(`--flavour takes one of ${flavours.join(', ')}`);
     const report = await auditOf(args, contract, flavour);
-    console.log(args.flag('json') ? JSON.stringify(report) : asText(report));
+    if (args.flag('json')) printJson(report);
+    else print(...asText(report));
     if (report.verdict === 'unproven' || report.verdict === 'failed') process.exitCode = 1;
   },
 };
@@ -65,7 +67,7 @@ async function auditOf(args: Arguments, contract: string, flavour: Flavour): Pro
     },
   });
   const head = await chain.head();
-  const progress = progressOn(process.stderr, head.number);
+  const progress = progressUpTo(head.number);
   const history = await readHistory({
     endpoints,
     contract,
@@ -79,12 +81,12 @@ async function auditOf(args: Arguments, contract: string, flavour: Flavour): Pro
 }
 
 /** A line now and then, only once it takes longer than a person likes to wait for nothing. */
-function progressOn(stream: NodeJS.WriteStream, last: number): (block: number) => void {
+function progressUpTo(last: number): (block: number) => void {
   let said = Date.now();
   return (block) => {
     if (Date.now() - said < 2_000) return;
     said = Date.now();
-    stream.write(`read up to block ${block} of ${last}\n`);
+    printError(`read up to block ${block} of ${last}`);
   };
 }
 
@@ -93,9 +95,9 @@ function wholeNumber(name: string, text: string): number {
   return Number(text);
 }
 
-function asText(report: AuditReport): string {
+function asText(report: AuditReport): readonly string[] {
   const { head, holders, findings, pending, apps, timeline } = report;
-  const lines = [
+  return [
     `network  ${report.contract} on chain ${report.chainId}, as of block ${head.number} (${instant(head.timestamp)})`,
     `owner    ${report.owner}; whatever loosens takes ${report.delay} s`,
     '',
@@ -121,7 +123,6 @@ function asText(report: AuditReport): string {
     ),
     `verdict  ${report.verdict}`,
   ];
-  return lines.join('\n');
 }
 
 function standingOf(standing: AuditReport['holders'][number]['standing']['config']): string {

@@ -2,6 +2,7 @@
 import { type Entry, type ImageContents, withImage } from '../../guest/image/contents.ts';
 import { type Change, compareImages, isEmpty } from '../../guest/image/difference.ts';
 import { MAX_TEXT_BYTES, textDifference } from '../../guest/image/text-difference.ts';
+import { print } from '../../lib/framework/terminal.ts';
 import type { Command } from '../command.ts';
 
 export const diffCommand: Command = {
@@ -17,20 +18,20 @@ export const diffCommand: Command = {
 
 /** Prints how the images in two folders differ; true when they do not. */
 export async function printImageDifference(a: string, b: string): Promise<boolean> {
-  return withImage(a, (one) => withImage(b, (other) => print(one, other)));
+  return withImage(a, (one) => withImage(b, (other) => report(one, other)));
 }
 
-async function print(a: ImageContents, b: ImageContents): Promise<boolean> {
+async function report(a: ImageContents, b: ImageContents): Promise<boolean> {
   const difference = compareImages(a, b);
   if (isEmpty(difference)) {
-    console.log(`no difference: ${a.root.size} files of the root, ${a.initramfs.size} of the initramfs`);
+    print(`no difference: ${a.root.size} files of the root, ${a.initramfs.size} of the initramfs`);
     return true;
   }
   const { facts, commandLine, parts, packages, root, initramfs } = difference;
   section('image.json', facts, (value) => value);
   section('kernel command line', commandLine, (value) => value);
   section('parts', parts, ({ sha256, size }) => `${sha256}  ${size} bytes`);
-  if (packages === undefined) console.log('\npackages: one of the images has no packages.lock');
+  if (packages === undefined) print('', 'packages: one of the images has no packages.lock');
   else section('packages', packages, ({ version, sha256 }) => `${version}  ${sha256}`);
   await files('root', root);
   await files('initramfs', initramfs);
@@ -39,19 +40,19 @@ async function print(a: ImageContents, b: ImageContents): Promise<boolean> {
 
 function section<Value>(title: string, list: readonly Change<Value>[], show: (value: Value) => string): void {
   if (list.length === 0) return;
-  console.log(`\n${title}: ${list.length} of them differ`);
+  print('', `${title}: ${list.length} of them differ`);
   for (const { name, before, after } of list) {
-    if (before !== undefined) console.log(`- ${name.padEnd(24)} ${show(before)}`);
-    if (after !== undefined) console.log(`+ ${name.padEnd(24)} ${show(after)}`);
+    if (before !== undefined) print(`- ${name.padEnd(24)} ${show(before)}`);
+    if (after !== undefined) print(`+ ${name.padEnd(24)} ${show(after)}`);
   }
 }
 
 async function files(title: string, list: readonly Change<Entry>[]): Promise<void> {
   if (list.length === 0) return;
-  console.log(`\nfiles of the ${title}: ${list.length} of them differ`);
+  print('', `files of the ${title}: ${list.length} of them differ`);
   for (const { name, before, after } of list) {
     const mark = before === undefined ? '+' : after === undefined ? '-' : '~';
-    console.log(
+    print(
       `${mark} ${name}  ${[before, after]
         .filter((entry) => entry !== undefined)
         .map(describe)
@@ -59,7 +60,7 @@ async function files(title: string, list: readonly Change<Entry>[]): Promise<voi
     );
     if (before?.kind !== 'file' || after?.kind !== 'file' || before.content === after.content) continue;
     const lines = await textDifference(await before.read(MAX_TEXT_BYTES), await after.read(MAX_TEXT_BYTES));
-    for (const line of lines ?? []) console.log(`    ${line}`);
+    for (const line of lines ?? []) print(`    ${line}`);
   }
 }
 

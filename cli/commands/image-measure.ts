@@ -17,6 +17,7 @@ import {
   type RegisterName,
   type TdxMeasurement,
 } from '../../lib/attestation/tdx/tdx-registers.ts';
+import { print, printJson } from '../../lib/framework/terminal.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseImageManifest } from '../../lib/protocol/image.ts';
@@ -61,8 +62,8 @@ export const measureCommand: Command = {
       memoryMiB: boot.shape.memoryMiB,
       ...(tables !== undefined && { tables }),
     });
-    if (args.flag('json')) console.log(JSON.stringify(asJson(measured), null, 2));
-    else print(measured);
+    if (args.flag('json')) printJson(asJson(measured), 2);
+    else report(measured);
     if (log !== undefined && !compareWithLog(measured.events, log)) process.exitCode = 1;
   },
 };
@@ -130,27 +131,29 @@ function readTables(
   return tablesOf(file);
 }
 
-function print(measured: TdxMeasurement): void {
+function report(measured: TdxMeasurement): void {
   for (const { register, name, digest, from } of measured.events) {
     const text = digest === undefined ? `${'needs --tables or --event-log'.padEnd(96)}` : toHex(digest);
-    console.log(`${register} ${name.padEnd(42)} ${text} ${from.join(', ')}`);
+    print(`${register} ${name.padEnd(42)} ${text} ${from.join(', ')}`);
   }
-  console.log('');
+  print();
   for (const name of registerNames) {
     const value = measured[name];
     const inputs = inputsOf(name, measured.events).join(', ');
-    console.log(`${name.toUpperCase().padEnd(12)} ${value === undefined ? 'not computed' : toHex(value)}`);
-    console.log(`${''.padEnd(12)} depends on: ${inputs}`);
+    print(`${name.toUpperCase().padEnd(12)} ${value === undefined ? 'not computed' : toHex(value)}`);
+    print(`${''.padEnd(12)} depends on: ${inputs}`);
   }
   const { rtmr0 } = measured;
   if (rtmr0 === undefined) {
-    console.log(`
-RTMR0 holds hashes of ACPI and SMBIOS tables, which QEMU generates from its version, its command line, and the number of
-processors. No file of the image holds them: give them with --tables, or take them once from a TD that was started with
-the same QEMU and command line, with --event-log CCEL --save-tables tables.json --machine TEXT.`);
+    print(
+      '',
+      'RTMR0 holds hashes of ACPI and SMBIOS tables, which QEMU generates from its version, its command line, and the number of',
+      'processors. No file of the image holds them: give them with --tables, or take them once from a TD that was started with',
+      'the same QEMU and command line, with --event-log CCEL --save-tables tables.json --machine TEXT.',
+    );
     return;
   }
-  console.log(`measurement  0x${toHex(measurementOf({ ...measured, rtmr0 }))}`);
+  print(`measurement  0x${toHex(measurementOf({ ...measured, rtmr0 }))}`);
 }
 
 function asJson(measured: TdxMeasurement) {
@@ -176,9 +179,7 @@ function printSimulated(registers: ImageRegisters, published: string, json: bool
   const measurement = `0x${toHex(measurementOf(registers))}`;
   const entries = registerNames.map((name) => [name, toHex(registers[name])] as const);
   if (json) {
-    console.log(
-      JSON.stringify({ platform: 'simulated', ...Object.fromEntries(entries), measurement }, null, 2),
-    );
+    printJson({ platform: 'simulated', ...Object.fromEntries(entries), measurement }, 2);
     return;
   }
   const inputs = {
@@ -188,10 +189,10 @@ function printSimulated(registers: ImageRegisters, published: string, json: bool
     rtmr2: 'initramfs, command line',
   };
   for (const [name, value] of entries) {
-    console.log(`${name.toUpperCase().padEnd(12)} ${value}\n${''.padEnd(12)} depends on: ${inputs[name]}`);
+    print(`${name.toUpperCase().padEnd(12)} ${value}`, `${''.padEnd(12)} depends on: ${inputs[name]}`);
   }
-  console.log(`measurement  ${measurement}`);
-  console.log(
+  print(`measurement  ${measurement}`);
+  print(
     `on the simulated platform, whose rules are its own (lib/attestation/simulated-measurement.ts); image.json says ${published === measurement ? 'the same' : `${published}, for its default shape`}`,
   );
 }
@@ -207,11 +208,11 @@ function compareWithLog(events: readonly BootEvent[], log: readonly LoggedEvent[
       const theirs = logged[at]?.digest;
       if (ours !== undefined && theirs !== undefined && toHex(ours) === toHex(theirs)) continue;
       same = false;
-      console.log(
+      print(
         `DIFFERENT  ${register} event ${at}: computed ${computed[at]?.name ?? 'none'} ${ours === undefined ? '' : toHex(ours)}, logged ${theirs === undefined ? 'none' : toHex(theirs)}`,
       );
     }
   }
-  if (same) console.log('the event log holds exactly these events');
+  if (same) print('the event log holds exactly these events');
   return same;
 }

@@ -15,6 +15,7 @@ import {
   differences,
   type ReproduceOptions,
 } from '../../guest/image/reproduce.ts';
+import { print } from '../../lib/framework/terminal.ts';
 import { parseImageManifest } from '../../lib/protocol/image.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import { type Command, UsageError } from '../command.ts';
@@ -65,27 +66,27 @@ async function reproduce(
     repository,
     ...folders,
     flavour,
-    progress: (line) => console.log(`${name} | ${line}`),
+    progress: (line) => print(`${name} | ${line}`),
   });
   const first = await buildApart(one, options('first, cold '));
   const second = await buildApart(other, options('second, cold'));
   const warm = await buildAgain(one, options('first, warm '));
 
-  console.log('');
+  print();
   for (const [name, { size, sha256 }] of first.files) {
-    console.log(`${name.padEnd(20)} ${(size / 1e6).toFixed(1).padStart(7)} MB  ${sha256}`);
+    print(`${name.padEnd(20)} ${(size / 1e6).toFixed(1).padStart(7)} MB  ${sha256}`);
   }
   const total = [...first.files.values()].reduce((sum, { size }) => sum + size, 0);
   const manifest = parseImageManifest(readFileSync(join(first.folder, 'image.json'), 'utf8'));
-  console.log(`${'in all'.padEnd(20)} ${(total / 1e6).toFixed(1).padStart(7)} MB`);
-  console.log(`measurement          ${manifest.measurement} (simulated platform, default shape)`);
-  console.log(`fetching             ${fetched}`);
+  print(`${'in all'.padEnd(20)} ${(total / 1e6).toFixed(1).padStart(7)} MB`);
+  print(`measurement          ${manifest.measurement} (simulated platform, default shape)`);
+  print(`fetching             ${fetched}`);
   for (const [what, built, how] of [
     ['first, cold', first, one],
     ['second, cold', second, other],
     ['first, warm', warm, one],
   ] as const) {
-    console.log(
+    print(
       `${what.padEnd(20)} ${built.seconds.toFixed(1).padStart(6)} s  umask ${how.umask}, ${how.language}, ${how.timeZone}, ${how.offline ? 'network cut off' : 'network there'}`,
     );
   }
@@ -99,15 +100,15 @@ async function reproduce(
   ]) {
     const different = differences(first, built);
     if (different.length === 0) {
-      console.log(`IDENTICAL  the first build and ${name}, ${first.files.size} files`);
+      print(`IDENTICAL  the first build and ${name}, ${first.files.size} files`);
       continue;
     }
     same = false;
-    console.log(`DIFFERENT  the first build and ${name}: ${different.join(', ')}`);
+    print(`DIFFERENT  the first build and ${name}: ${different.join(', ')}`);
     await printImageDifference(first.folder, built.folder);
   }
   if (same && !keep) await rm(folders.work, { recursive: true, force: true });
-  else console.log(`the builds are in ${folders.work}`);
+  else print(`the builds are in ${folders.work}`);
   return same;
 }
 
@@ -117,7 +118,7 @@ async function ensureMirror(mirror: string): Promise<string> {
   const start = performance.now();
   const there = await checkMirror(lock, mirror).catch(() => undefined);
   if (there !== undefined) return `not needed: ${mirror} is whole`;
-  await fetchMirror(lock, findMirrors(), mirror, join(repository, '.cache/debs'), console.log);
+  await fetchMirror(lock, findMirrors(), mirror, join(repository, '.cache/debs'), print);
   return `${((performance.now() - start) / 1000).toFixed(1)} s`;
 }
 

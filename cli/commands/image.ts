@@ -14,6 +14,7 @@ import {
 import { lockFile, updateLock } from '../../guest/image/lock.ts';
 import { findMirrors, mirrorsAt } from '../../guest/image/mirrors.ts';
 import { type LockedPackage, parseLock } from '../../guest/image/packages.ts';
+import { print } from '../../lib/framework/terminal.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Command } from '../command.ts';
 import { repository } from '../repository.ts';
@@ -44,13 +45,13 @@ const fetch: Command = {
     const folder = args.text('mirror');
     const indices = args.flag('check')
       ? await checkMirror(lock, folder)
-      : await fetchMirror(lock, mirrorsFrom(args.optional('snapshot')), folder, packageCache, console.log);
+      : await fetchMirror(lock, mirrorsFrom(args.optional('snapshot')), folder, packageCache, print);
     report(indices);
-    console.log(`\n${describeLock(lock)} in ${folder}, each with the locked SHA-256`);
-    console.log(`  to build from it: DSTACK_MIRROR=${pathToFileURL(join(folder, 'debian'))} ./build_vm.sh`);
+    print('', `${describeLock(lock)} in ${folder}, each with the locked SHA-256`);
+    print(`  to build from it: DSTACK_MIRROR=${pathToFileURL(join(folder, 'debian'))} ./build_vm.sh`);
     const replaced = replacedPackages(lock, indices);
     if (replaced.length > 0) throw new DstackError('PACKAGE_REPLACED', explainReplacements(replaced));
-    console.log('  every one of them is named by a signed index');
+    print('  every one of them is named by a signed index');
   },
 };
 
@@ -65,21 +66,21 @@ const lock: Command = {
   async run(args) {
     const mirrors = mirrorsFrom(args.optional('snapshot'));
     const locked = parseLock(readFileSync(lockFile, 'utf8'));
-    const indices = await fetchIndices(mirrors, args.text('mirror'), console.log);
+    const indices = await fetchIndices(mirrors, args.text('mirror'), print);
     report(indices);
     const replaced = replacedPackages(locked, indices);
     if (!args.flag('update')) {
       if (replaced.length > 0) throw new DstackError('PACKAGE_REPLACED', explainReplacements(replaced));
-      console.log(`\n${describeLock(locked)}: every one of them is named by a signed index`);
+      print('', `${describeLock(locked)}: every one of them is named by a signed index`);
       return;
     }
     const { removed, added, packages } = await updateLock(mirrors);
-    console.log('');
-    for (const line of removed) console.log(`- ${line}`);
-    for (const line of added) console.log(`+ ${line}`);
-    console.log(`${lockFile}: ${packages} packages, ${removed.length} lines gone, ${added.length} new`);
+    print();
+    for (const line of removed) print(`- ${line}`);
+    for (const line of added) print(`+ ${line}`);
+    print(`${lockFile}: ${packages} packages, ${removed.length} lines gone, ${added.length} new`);
     if (added.length + removed.length > 0) {
-      console.log('Build and measure the image again: the network’s owner has to allow its new measurement.');
+      print('Build and measure the image again: the network’s owner has to allow its new measurement.');
     }
   },
 };
@@ -97,12 +98,10 @@ function describeLock(lock: readonly LockedPackage[]): string {
 }
 
 function report(indices: readonly SuiteIndex[]): void {
-  console.log('');
+  print();
   for (const { release, packages } of indices) {
-    console.log(
-      `${release.suite.padEnd(18)} ${day(release.date)}  ${packages.length} packages${expired(release)}`,
-    );
-    for (const { fingerprint, name } of release.signers) console.log(`  signed by ${fingerprint} ${name}`);
+    print(`${release.suite.padEnd(18)} ${day(release.date)}  ${packages.length} packages${expired(release)}`);
+    for (const { fingerprint, name } of release.signers) print(`  signed by ${fingerprint} ${name}`);
   }
 }
 

@@ -1,5 +1,6 @@
 /** `network tcb …`: how current platforms have to be, as the owner sets it, and how `network status` shows it. */
 import type { JsonRpcProvider } from 'ethers';
+import { print } from '../../lib/framework/terminal.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import {
   decodeDeniedFmspcs,
@@ -84,7 +85,7 @@ export const tcb: Command = {
     const wallet = walletFrom(args.text('owner-key'), rpc);
     requireEffect(change, await readTcb(rpc, contract));
     await send(wallet, { to: contract, data: change.data });
-    for (const row of tcbRows(await readTcb(rpc, contract), await chainTime(rpc))) console.log(row);
+    for (const row of tcbRows(await readTcb(rpc, contract), await chainTime(rpc))) print(row);
   },
 };
 

@@ -4,6 +4,7 @@ import { encodeDeploy } from '../../contracts/bindings.ts';
 import { parseCollateral } from '../../lib/attestation/collateral.ts';
 import { chainClient } from '../../lib/framework/chain-client.ts';
 import { networkReader } from '../../lib/framework/network-reader.ts';
+import { print } from '../../lib/framework/terminal.ts';
 import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { appName } from '../../lib/protocol/manifest.ts';
@@ -61,7 +62,7 @@ const deploy: Command = {
       requestWindow: wholeNumber(args, 'request-window'),
     });
     const receipt = await send(wallet, { data });
-    console.log(`contract ${receipt.contractAddress}`);
+    print(`contract ${receipt.contractAddress}`);
   },
 };
 
@@ -97,7 +98,7 @@ const config: Command = {
     // Plain http is judged by the image that boots with it; everything else must hold here already.
     parseNetworkConfig(bytes, 'sim');
     writeFileSync(args.text('out'), bytes);
-    console.log(`config ${to0x(configHash(bytes))} (${args.text('out')})`);
+    print(`config ${to0x(configHash(bytes))} (${args.text('out')})`);
   },
 };
 
@@ -148,9 +149,9 @@ const bootstrap: Command = {
       flavourOf(args),
       networkReader(chain, network.contract),
     );
-    for (const step of verdict.steps) console.log(`ok  ${step.name}: ${step.detail}`);
+    for (const step of verdict.steps) print(`ok  ${step.name}: ${step.detail}`);
     if (flavourOf(args) !== 'production')
-      console.log('NOT PRODUCTION: anyone can forge a quote of the simulated platform');
+      print('NOT PRODUCTION: anyone can forge a quote of the simulated platform');
     if (args.flag('check-only')) return;
     const { signature, ...fields } = message;
     await send(walletFrom(args.text('owner-key'), rpc), {
@@ -167,7 +168,7 @@ const bootstrap: Command = {
         vs: signature.vs,
       }),
     });
-    console.log(`the network's key is ${message.networkKey}, epoch ${message.epoch}`);
+    print(`the network's key is ${message.networkKey}, epoch ${message.epoch}`);
   },
 };
 
@@ -250,11 +251,11 @@ const status: Command = {
       'request window': `${network.requestWindow} blocks`,
       platforms: network.platformsOpen ? 'OPEN: any that is not revoked' : 'listed ones only',
     };
-    for (const [name, value] of Object.entries(rows)) console.log(`${name.padEnd(16)} ${value}`);
-    for (const row of await tcbStatus(rpc, contract)) console.log(row);
+    for (const [name, value] of Object.entries(rows)) print(`${name.padEnd(16)} ${value}`);
+    for (const row of await tcbStatus(rpc, contract)) print(row);
     for (const app of decodeApps(await read(encodeApps()))) {
       const pending = app.latest !== app.manifestHash ? `, ${app.latest} from ${instant(app.from)}` : '';
-      console.log(`app ${appName(fromHex(app.app)).padEnd(12)} ${app.manifestHash}${pending}`);
+      print(`app ${appName(fromHex(app.app)).padEnd(12)} ${app.manifestHash}${pending}`);
     }
   },
 };

@@ -1,6 +1,7 @@
 /** `node …`: what the operator of one node does. */
 import { readEnvironment, relaySettings, vmSettings } from '../../host/relay/settings.ts';
 import { startVm } from '../../host/vm/vm.ts';
+import { print } from '../../lib/framework/terminal.ts';
 import { type Arguments, type Command, type Option, UsageError } from '../command.ts';
 import { joinNetwork } from '../join/join.ts';
 import { nodeStatus } from '../join/status.ts';
@@ -40,7 +41,7 @@ const join: Command = {
         createDisk: args.flag('create-disk'),
         onceJoined: args.flag('once-joined'),
       },
-      { startVm, stop: stop.signal, print: (line) => console.log(line) },
+      { startVm, stop: stop.signal, print: (line) => print(line) },
     );
   },
 };
@@ -50,7 +51,7 @@ const status: Command = {
   summary: 'says in a paragraph how this host’s node stands, by its relay and the contract',
   options: { network: networkOption, 'env-file': envFileOption },
   async run(args) {
-    console.log(await nodeStatus(relaySettings(settingsOf(args))));
+    print(await nodeStatus(relaySettings(settingsOf(args))));
   },
 };
 

@@ -22,6 +22,7 @@ import {
   SIMULATED_ROOT,
   type TrustRoot,
 } from '../../lib/attestation/trust-roots.ts';
+import { print, printError, printJson } from '../../lib/framework/terminal.ts';
 import { bytesEqual, toHex } from '../../lib/protocol/encoding.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 
@@ -47,7 +48,8 @@ const verify: Command = {
     const judgement = judgeWith(args, (collateral) =>
       judgeQuote(quoteBytes(bytes), { trustRoot, now, collateral }, policy),
     );
-    console.log(args.flag('json') ? JSON.stringify(asJson(judgement)) : asText(judgement));
+    if (args.flag('json')) printJson(asJson(judgement));
+    else print(...asText(judgement));
     if (judgement.verdict === 'reject') process.exitCode = 1;
     return Promise.resolve();
   },
@@ -61,7 +63,7 @@ const show: Command = {
   run(args) {
     const [file] = args.positionals as [string];
     const quote = parseQuote(quoteBytes(readBytes(file, 4 * MAX_QUOTE_BYTES)));
-    for (const [name, value] of describe(quote)) console.log(`${name.padEnd(20)} ${value}`);
+    for (const [name, value] of describe(quote)) print(`${name.padEnd(20)} ${value}`);
     return Promise.resolve();
   },
 };
@@ -91,12 +93,11 @@ const collateral: Command = {
     const source = pcsSource({ url: urlOf(args, 'pcs')!, rootCrlUrl: urlOf(args, 'root-crl') });
     const found = (await source.find(kind))!;
     const { nextUpdate, tcbEvaluationDataNumber } = inspectCollateral(found, kind, Date.now());
-    const json = `${JSON.stringify(found, null, 1)}\n`;
     const out = args.optional('out');
-    if (out === undefined) process.stdout.write(json);
-    else writeFileSync(out, json);
+    if (out === undefined) printJson(found, 1);
+    else writeFileSync(out, `${JSON.stringify(found, null, 1)}\n`);
     const until = new Date(nextUpdate).toISOString();
-    console.error(`${kindName(kind)}, TCB evaluation ${tcbEvaluationDataNumber}, current until ${until}`);
+    printError(`${kindName(kind)}, TCB evaluation ${tcbEvaluationDataNumber}, current until ${until}`);
   },
 };
 
@@ -196,13 +197,13 @@ function asJson({ finding, ...judgement }: Judgement) {
   };
 }
 
-function asText({ verdict, code, message, steps }: Judgement): string {
+function asText({ verdict, code, message, steps }: Judgement): readonly string[] {
   const lines = steps.map(
     ({ name, outcome, detail }) =>
       `${outcome === 'passed' ? 'ok     ' : 'WARNING'} ${name.padEnd(22)} ${detail}`,
   );
   lines.push(verdict === 'accept' ? `ACCEPT  ${message}` : `REJECT  ${code}: ${message}`);
-  return lines.join('\n');
+  return lines;
 }
 
 /** The fields of a quote, for people. */

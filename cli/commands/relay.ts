@@ -1,6 +1,7 @@
 /** `relay run`: the host's relay, in the foreground. */
 import { runRelay } from '../../host/relay/main.ts';
 import { readEnvironment, relaySettings } from '../../host/relay/settings.ts';
+import { printJson } from '../../lib/framework/terminal.ts';
 import type { Command } from '../command.ts';
 import { untilStopped } from '../until-stopped.ts';
 
@@ -13,7 +14,7 @@ const run: Command = {
   async run(args) {
     const relay = await runRelay(relaySettings(readEnvironment(args.optional('env-file'), process.env)));
     for (const gossip of relay.gossipUrls) {
-      console.log(JSON.stringify({ msg: 'relay runs', gossip, admin: relay.adminUrl }));
+      printJson({ msg: 'relay runs', gossip, admin: relay.adminUrl });
     }
     await untilStopped();
     await relay.close();

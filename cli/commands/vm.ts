@@ -2,6 +2,7 @@
 import { readEnvironment, vmSettings } from '../../host/relay/settings.ts';
 import { startVm } from '../../host/vm/vm.ts';
 import { QUOTE_VERSIONS, SIMULATED_CONDITIONS } from '../../lib/attestation/simulated-conditions.ts';
+import { printJson } from '../../lib/framework/terminal.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 import { writeHints } from '../host-hints.ts';
@@ -42,20 +43,18 @@ const run: Command = {
     const vm = await startVm({
       ...settings,
       simulated,
-      log: (message) => console.log(JSON.stringify({ msg: message })),
+      log: (message) => printJson({ msg: message }),
     });
     const { pid, ports, consoleLog, platformId, accelerator } = vm;
-    console.log(
-      JSON.stringify({
-        msg: 'VM runs',
-        time: Date.now(),
-        pid,
-        ports,
-        consoleLog,
-        platform: platformId,
-        accelerator,
-      }),
-    );
+    printJson({
+      msg: 'VM runs',
+      time: Date.now(),
+      pid,
+      ports,
+      consoleLog,
+      platform: platformId,
+      accelerator,
+    });
     const ended = await Promise.race([vm.exited, untilStopped().then(() => undefined)]);
     if (ended === undefined) await vm.stop();
     else

@@ -194,10 +194,10 @@ async function withVm(
   const vm = await startVm({ ...settings, log: (message) => tell.say(message) });
   tell.say(`The VM runs under ${vm.accelerator}; its console log is ${vm.consoleLog}.`);
   const ended = vm.exited.then(async ({ code }): Promise<never> => {
-    const tail = await consoleTail(vm, 10);
     throw new DstackError(
       'VM_ENDED',
-      `the VM powered off (exit code ${code}). The end of ${vm.consoleLog}:\n${tail}`,
+      `the VM powered off (exit code ${code}). The end of ${vm.consoleLog}:`,
+      { details: await consoleTail(vm, 10) },
     );
   });
   // It is awaited wherever something waits; that nothing does at the moment is no error.

@@ -8,6 +8,7 @@ import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { measurementOf, simulatedRegisters } from '../../lib/attestation/simulated-measurement.ts';
+import { print, printFailure } from '../../lib/framework/terminal.ts';
 import { defaultToolRoot } from '../../lib/framework/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { ImageManifest } from '../../lib/protocol/image.ts';
@@ -244,22 +245,20 @@ async function main(): Promise<void> {
     cache: join(repository, '.cache'),
     daemons: values.daemons?.split(',') ?? daemonNames,
     ...(values['daemon-folder'] !== undefined && { daemonFolder: resolve(values['daemon-folder']) }),
-    progress: (message) => console.log(message),
+    progress: (message) => print(message),
   });
-  console.log(`\n${output} (${flavour})`);
+  print('', `${output} (${flavour})`);
   for (const [name, { size, sha256 }] of Object.entries(manifest.files)) {
-    console.log(`  ${name.padEnd(20)} ${(size / 1e6).toFixed(1).padStart(7)} MB  ${sha256}`);
+    print(`  ${name.padEnd(20)} ${(size / 1e6).toFixed(1).padStart(7)} MB  ${sha256}`);
   }
   const { cpus, memoryMiB } = manifest.defaultShape;
-  console.log(`  measurement of ${cpus} processors and ${memoryMiB} MiB:\n    ${manifest.measurement}`);
-  if (flavour !== 'production')
-    console.log(`  This is a ${flavour} image: it protects nothing from its host.`);
+  print(`  measurement of ${cpus} processors and ${memoryMiB} MiB:`, `    ${manifest.measurement}`);
+  if (flavour !== 'production') print(`  This is a ${flavour} image: it protects nothing from its host.`);
 }
 
 if (import.meta.main) {
   await main().catch((error: unknown) => {
-    if (!(error instanceof DstackError)) throw error;
-    console.error(`build_vm.sh: ${error.message} [${error.code}]`);
+    printFailure('build_vm.sh', error);
     process.exitCode = 1;
   });
 }

@@ -137,6 +137,6 @@ async function build(how: Circumstances, folder: string, options: ReproduceOptio
     child.on('close', resolve);
   });
   if (code !== 0) {
-    throw new DstackError('BUILD_FAILED', `the ${how.name} build failed:\n${said.slice(-20).join('\n')}`);
+    throw new DstackError('BUILD_FAILED', `the ${how.name} build failed`, { details: said.slice(-20) });
   }
 }

@@ -29,14 +29,11 @@ export function run(command: string, args: readonly string[], options: RunOption
     child.stdin.on('error', () => {});
     child.stdin.end(options.input ?? '');
     const fail = (why: string, cause?: unknown) => {
-      const said = `${Buffer.concat(errors)}${Buffer.concat(output)}`
-        .trim()
-        .split('\n')
-        .slice(-30)
-        .join('\n');
+      const said = `${Buffer.concat(errors)}${Buffer.concat(output)}`.trim().split('\n').slice(-30);
       reject(
-        new DstackError('COMMAND_FAILED', `${command} ${args.slice(0, 6).join(' ')}: ${why}\n${said}`, {
+        new DstackError('COMMAND_FAILED', `${command} ${args.slice(0, 6).join(' ')}: ${why}`, {
           cause,
+          details: said,
         }),
       );
     };

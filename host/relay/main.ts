@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { type Logger, pino } from 'pino';
 import type { RpcEndpoint } from '../../lib/framework/json-rpc.ts';
 import { openStore, type Store } from '../../lib/framework/store.ts';
+import { logLines, printError } from '../../lib/framework/terminal.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { collateralDesk } from '../collateral/attach.ts';
 import { collateralSources } from '../collateral/sources.ts';
@@ -40,7 +41,7 @@ export interface Relay {
  * @throws GAS_KEY, SETTINGS, STORE_OPEN (another relay has a state directory), or the listeners' own errors
  */
 export async function runRelay(settings: RelaySettings, logger?: Logger): Promise<Relay> {
-  const log = logger ?? pino({ level: settings.logLevel, base: { service: 'relay' } });
+  const log = logger ?? pino({ level: settings.logLevel, base: { service: 'relay' } }, logLines);
   const networks: readonly NetworkSettings[] = [settings, ...(settings.furtherNetworks ?? [])];
   const metrics = new Metrics();
   const stores: Store[] = [];
@@ -125,9 +126,7 @@ function once<T>(action: () => T): () => T {
 
 if (import.meta.main) {
   main().catch((error) => {
-    process.stderr.write(
-      `${JSON.stringify({ level: 'fatal', code: codeOf(error), msg: (error as Error).message })}\n`,
-    );
+    printError(JSON.stringify({ level: 'fatal', code: codeOf(error), msg: (error as Error).message }));
     process.exitCode = 1;
   });
 }

@@ -232,8 +232,15 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** The end of a console log, for error messages. */
-export async function consoleTail(vm: Pick<Vm, 'consoleLog'>, lines = 30): Promise<string> {
+/** What the VM prints without a newline is cut there. */
+const MAX_LINE = 500;
+
+/** The last lines of a console log, for error messages. */
+export async function consoleTail(vm: Pick<Vm, 'consoleLog'>, lines = 30): Promise<readonly string[]> {
   const text = existsSync(vm.consoleLog) ? await readFile(vm.consoleLog, 'utf8') : '';
-  return text.split('\n').slice(-lines).join('\n');
+  return text
+    .trimEnd()
+    .split(/\r?\n/)
+    .slice(-lines)
+    .map((line) => line.slice(0, MAX_LINE));
 }

@@ -6,11 +6,14 @@
  */
 export class DstackError extends Error {
   readonly code: string;
+  /** Lines that belong under the message, such as the end of a log. */
+  readonly details: readonly string[];
 
-  constructor(code: string, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+  constructor(code: string, message: string, options: { cause?: unknown; details?: readonly string[] } = {}) {
+    super(message, 'cause' in options ? { cause: options.cause } : undefined);
     this.name = 'DstackError';
     this.code = code;
+    this.details = options.details ?? [];
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { print, printError, printFailure, printJson } from '../../lib/framework/terminal.ts';
 import { DemoHost, type DemoNetwork } from './host.ts';
 import {
   bootstrapFirst,
@@ -135,20 +136,22 @@ async function rebootSecond(b: DemoHost): Promise<void> {
 }
 
 async function stay(a: DemoHost, b: DemoHost, network: DemoNetwork): Promise<void> {
-  console.log(`
-The network runs. Press Ctrl-C to end it.
-
-  node A     https://127.0.0.1:${a.tlsPort}/      (the certificate is self-signed: the browser will ask)
-  node B     https://127.0.0.1:${b.tlsPort}/
-  contract   ${network.contract} on ${network.rpcUrl}
-  logs       ${folder}/*.log, ${folder}/{a,b}/vm/console.log
-  relays     ${a.adminUrl}/v1/status ${b.adminUrl}/v1/status
-
-  export DSTACK_RPC_URL=${network.rpcUrl} DSTACK_CONTRACT=${network.contract} DSTACK_OWNER_KEY_FILE=${folder}/owner.key
-  npx dstack network status
-  npx dstack app rollback greeting
-  npx dstack audit $DSTACK_CONTRACT --records ${a.gossipUrl} --flavour sim
-`);
+  print(
+    '',
+    'The network runs. Press Ctrl-C to end it.',
+    '',
+    `  node A     https://127.0.0.1:${a.tlsPort}/      (the certificate is self-signed: the browser will ask)`,
+    `  node B     https://127.0.0.1:${b.tlsPort}/`,
+    `  contract   ${network.contract} on ${network.rpcUrl}`,
+    `  logs       ${folder}/*.log, ${folder}/{a,b}/vm/console.log`,
+    `  relays     ${a.adminUrl}/v1/status ${b.adminUrl}/v1/status`,
+    '',
+    `  export DSTACK_RPC_URL=${network.rpcUrl} DSTACK_CONTRACT=${network.contract} DSTACK_OWNER_KEY_FILE=${folder}/owner.key`,
+    '  npx dstack network status',
+    '  npx dstack app rollback greeting',
+    `  npx dstack audit $DSTACK_CONTRACT --records ${a.gossipUrl} --flavour sim`,
+    '',
+  );
   await interrupted;
 }
 
@@ -183,15 +186,13 @@ try {
 say('tearing down');
 await stopAll();
 if (failure !== undefined) {
-  console.error(failure);
-  console.error(
-    `\nThe demo failed. What each part said is in ${folder}/*.log and ${folder}/*/vm/console.log`,
-  );
+  printFailure('demo', failure);
+  printError('', `The demo failed. What each part said is in ${folder}/*.log and ${folder}/*/vm/console.log`);
 }
 if (once) {
   summary.totalSeconds = Math.round(
     (Date.now() - Number(process.env.DSTACK_DEMO_STARTED ?? Date.now())) / 1000,
   );
-  console.log(JSON.stringify({ ok: failure === undefined, ...summary }));
+  printJson({ ok: failure === undefined, ...summary });
 }
 process.exit(failure === undefined ? 0 : 1);

@@ -1,11 +1,12 @@
 /** Progress that a person can follow: each step says what it does, and how long it took. */
+import { print } from '../../lib/framework/terminal.ts';
 
 const started = performance.now();
 
 export const seconds = (since: number): number => Math.round((performance.now() - since) / 100) / 10;
 
 export function say(text: string): void {
-  console.log(`[${seconds(started).toFixed(1).padStart(6)} s] ${text}`);
+  print(`[${seconds(started).toFixed(1).padStart(6)} s] ${text}`);
 }
 
 /** Runs one step; its failure names it. */

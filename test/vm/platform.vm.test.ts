@@ -84,7 +84,7 @@ async function answer(start: string): Promise<string> {
   for (;;) {
     const next = await Promise.race([answers.next(), vm.exited.then(() => sleep(500, undefined))]);
     if (next === undefined || next.done === true)
-      throw new Error(`the VM has ended:\n${await consoleTail(vm)}`);
+      throw new Error(`the VM has ended:\n${(await consoleTail(vm)).join('\n')}`);
     if (next.value.startsWith(start)) return next.value;
   }
 }
