@@ -1,10 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { Locator } from './defences/locate.ts';
 import { mutations } from './defences/mutations.ts';
 import { points } from './defences/points.ts';
 
-const read = (file: string): string => readFileSync(join(import.meta.dirname, '..', file), 'utf8');
+const root = join(import.meta.dirname, '..');
+const read = (file: string): string => readFileSync(join(root, file), 'utf8');
+const locator = new Locator(root);
 
 test('each of the thirteen points has a test, and a defence in the table', () => {
   const thirteen = Array.from({ length: 13 }, (_, index) => index + 1);
@@ -15,11 +18,24 @@ test('each of the thirteen points has a test, and a defence in the table', () =>
 
 test.each(mutations.map((mutation) => [mutation.point, mutation.removes, mutation] as const))(
   '%s: %s: the text to remove is there, once',
-  (_, __, { edits, test: { file } }) => {
-    for (const edit of edits) expect(read(edit.file).split(edit.find).length - 1, edit.find).toBe(1);
-    expect(read(file).length).toBeGreaterThan(0);
+  (_, __, mutation) => {
+    expect(locator.locate(mutation).edits).toHaveLength(mutation.edits.length);
+    expect(read(mutation.test.file).length).toBeGreaterThan(0);
   },
 );
+
+test('a text is found where its file went, and refused where it is not, or more than once', () => {
+  const [mutation] = mutations;
+  const moved = {
+    ...mutation!,
+    edits: mutation!.edits.map((edit) => ({ ...edit, file: 'lib/elsewhere.ts' })),
+  };
+  expect(locator.locate(moved)).toEqual(locator.locate(mutation!));
+  const nowhere = { file: 'lib/elsewhere.ts', find: 'no file holds this text', replace: '' };
+  expect(() => locator.locate({ ...mutation!, edits: [nowhere] })).toThrowError(/in no file/);
+  const everywhere = { ...nowhere, find: 'import ' };
+  expect(() => locator.locate({ ...mutation!, edits: [everywhere] })).toThrowError(/not exactly once/);
+});
 
 // What was seen of an older table says nothing of this one.
 test('docs/defences.md holds every removal of the table, and no other', () => {

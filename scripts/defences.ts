@@ -13,8 +13,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { print } from '../lib/framework/terminal.ts';
+import { Locator } from './defences/locate.ts';
 import type { Mutation } from './defences/mutation.ts';
-import { mutations } from './defences/mutations.ts';
+import { mutations as table } from './defences/mutations.ts';
 import { pageOf } from './defences/page.ts';
 import { type Result, Results } from './defences/results.ts';
 import { type Ran, Workspace } from './defences/workspace.ts';
@@ -34,6 +35,8 @@ const { values } = parseArgs({
     fresh: { type: 'boolean', default: false },
   },
 });
+const locator = new Locator(root);
+const mutations = table.map((mutation) => locator.locate(mutation));
 const chosen = mutations.filter(({ point }) => values.point === undefined || String(point) === values.point);
 const results = new Results(root);
 const scratch = mkdtempSync(join(tmpdir(), 'dstack-defences-'));

@@ -92,7 +92,7 @@ async function serve(path: string, routes: Routes, onFatal: (error: unknown) => 
       }
     },
   ]);
-  // In the guest systemd made the directory, root:dstack-replicator 0750; its group is who may connect.
+  // In the guest systemd made the directory, 0750; its group is the socket's, with the replicator in it.
   await mkdir(dirname(path), { recursive: true, mode: 0o750 });
   const { gid } = await stat(dirname(path));
   return serveUnix({ path, routes: Object.fromEntries(guarded), gid, mode: 0o660, maxBodyBytes: 4096 });

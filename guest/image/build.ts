@@ -14,7 +14,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import type { ImageManifest } from '../../lib/protocol/image.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import { commandLine } from './command-line.ts';
-import { bundleDaemons, daemonNames } from './daemons.ts';
+import { bundleDaemons } from './daemons.ts';
 import { buildDebianRoot } from './debian-root.ts';
 import { downloadPackages, sha256File } from './download.ts';
 import { buildRootImage } from './filesystem.ts';
@@ -46,9 +46,6 @@ export interface BuildOptions {
   readonly flavour: Flavour;
   readonly output: string;
   readonly cache: string;
-  readonly daemons: readonly string[];
-  /** Where `<daemon>/main.ts` are. */
-  readonly daemonFolder?: string;
   readonly progress: (message: string) => void;
 }
 
@@ -65,7 +62,7 @@ export async function buildImage(options: BuildOptions): Promise<ImageManifest> 
   await step('tool root', () => ensureToolRoot(lock, options.cache));
   const kernelRoot = await step('kernel', () => ensureKernelRoot(lock, options.cache));
   const debianRoot = await step('Debian', () => ensureDebianRoot(lock, options.cache));
-  const bundles = await step('daemons', () => bundleDaemons(options.daemons, options.daemonFolder));
+  const bundles = await step('daemons', () => bundleDaemons());
 
   const release = kernelRelease(lock);
   const fresh = `${options.output}.new`;
@@ -230,8 +227,6 @@ async function main(): Promise<void> {
       flavour: { type: 'string', default: 'sim' },
       dev: { type: 'boolean', default: false },
       output: { type: 'string' },
-      daemons: { type: 'string' },
-      'daemon-folder': { type: 'string' },
     },
   });
   const flavour = flavours.find((known) => known === (values.dev ? 'dev' : values.flavour));
@@ -243,8 +238,6 @@ async function main(): Promise<void> {
     flavour,
     output,
     cache: join(repository, '.cache'),
-    daemons: values.daemons?.split(',') ?? daemonNames,
-    ...(values['daemon-folder'] !== undefined && { daemonFolder: resolve(values['daemon-folder']) }),
     progress: (message) => print(message),
   });
   print('', `${output} (${flavour})`);

@@ -3,24 +3,22 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { build } from 'esbuild';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { type Daemon, daemons } from '../daemons.ts';
 import { builtins } from './builtins.ts';
-import { leftOut } from './left-out.ts';
-
-/** The daemons of the image, in the order of their units. */
-export const daemonNames = ['attestor', 'replicator', 'disk', 'agent', 'tls', 'kubernethes'] as const;
+import { leaveOut } from './left-out.ts';
 
 const repository = resolve(import.meta.dirname, '../..');
 
 /**
- * Bundles `<folder>/<name>/main.ts` of every name; the result maps `<name>.mjs` to its bytes.
+ * Bundles `<folder>/<name>/main.ts` of every daemon; the result maps `<name>.mjs` to its bytes.
  * @throws DstackError DAEMON_MISSING for a daemon without a main.ts.
  */
 export async function bundleDaemons(
-  names: readonly string[],
+  table: readonly Pick<Daemon, 'name' | 'leftOut'>[] = daemons,
   folder = join(repository, 'guest'),
 ): Promise<Map<string, Uint8Array>> {
   const bundles = new Map<string, Uint8Array>();
-  for (const name of names) {
+  for (const { name, leftOut } of table) {
     const entry = join(folder, name, 'main.ts');
     if (!existsSync(entry)) throw new DstackError('DAEMON_MISSING', `there is no ${entry}`);
     const result = await build({
@@ -41,7 +39,7 @@ export async function bundleDaemons(
       banner: {
         js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
       },
-      plugins: [builtins, leftOut],
+      plugins: [builtins, leaveOut(leftOut)],
       logLevel: 'warning',
     });
     bundles.set(`${name}.mjs`, result.outputFiles[0]!.contents);

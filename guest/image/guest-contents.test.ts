@@ -3,13 +3,16 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { commandLine } from './command-line.ts';
-import { daemonNames } from './daemons.ts';
+import { daemons } from '../daemons.ts';
+import { daemonFiles, unitName } from './daemon-files.ts';
 import { devPrograms, otherFiles, programs, units } from './guest-contents.ts';
 
 const rootfs = join(import.meta.dirname, 'rootfs');
 const unitFolder = join(rootfs, 'usr/lib/systemd/system');
-const read = (path: string) => readFileSync(join(rootfs, path), 'utf8');
-const unitOf = (daemon: string) => readFileSync(join(unitFolder, `dstack-${daemon}.service`), 'utf8');
+const made = daemonFiles(daemons);
+const read = (path: string) => made.get(path) ?? readFileSync(join(rootfs, path), 'utf8');
+const unitOf = (name: string) => read(`usr/lib/systemd/system/${unitName({ name })}`);
+const daemonNames = daemons.map(({ name }) => name);
 const setting = (unit: string, name: string) =>
   [...unit.matchAll(new RegExp(`^${name}=(.*)$`, 'gm'))].map((match) => match[1]);
 

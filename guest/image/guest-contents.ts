@@ -1,12 +1,12 @@
 /**
  * What of the installed Debian gets into the image: an allow-list, so that nothing is there by accident. Libraries follow
  * from the programs. There is no shell, no interpreter but Node, no package manager and no way to log in; the dev
- * flavour adds the programs of `devPrograms`.
+ * flavour adds the programs of `devPrograms`. What a daemon alone needs is in its entry in ../daemons.ts.
  */
+import { daemons } from '../daemons.ts';
 
-/** Programs, by path. The daemons start some of them: what they may call is here, with the reason. */
+/** Programs, by path: the system's own, and those that daemons run. */
 export const programs: readonly string[] = [
-  // The system's own
   'usr/lib/systemd/systemd',
   'usr/lib/systemd/systemd-executor',
   'usr/lib/systemd/systemd-networkd',
@@ -17,18 +17,7 @@ export const programs: readonly string[] = [
   'usr/bin/mount',
   'usr/bin/umount',
   'usr/sbin/nft',
-  // The data disk
-  'usr/sbin/blockdev',
-  'usr/sbin/dmsetup',
-  'usr/sbin/e2fsck',
-  'usr/sbin/losetup',
-  'usr/sbin/mke2fs',
-  'usr/sbin/resize2fs',
-  // Containers
-  'usr/bin/podman',
-  'usr/bin/conmon',
-  'usr/bin/crun',
-  'usr/lib/podman/netavark',
+  ...daemons.flatMap((daemon) => daemon.programs),
 ];
 
 /** Libraries that are opened at run time, so that no program names them. */
@@ -56,16 +45,13 @@ export const otherFiles: readonly string[] = [
   'lib',
   'lib64',
   'usr/sbin/modprobe',
-  'usr/sbin/mkfs.ext4',
   'usr/lib/os-release',
   'etc/os-release',
-  'etc/mke2fs.conf',
   'etc/ssl/certs/ca-certificates.crt',
-  'usr/share/containers/seccomp.json',
-  'usr/share/containers/containers.conf',
+  ...daemons.flatMap((daemon) => daemon.files),
 ];
 
-/** Units of Debian that are kept. All others, and all generators, are left out: what runs is listed here or in rootfs/. */
+/** Units of Debian that are kept. All others, and all generators, are left out: what runs is listed here, in ../daemons.ts or in rootfs/. */
 export const units: readonly string[] = [
   'basic.target',
   'final.target',

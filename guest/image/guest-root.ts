@@ -4,6 +4,8 @@ import { chmod, copyFile, cp, lstat, mkdir, readdir, rm, symlink, writeFile } fr
 import { dirname, join, relative } from 'node:path';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { ImageInfo } from '../../lib/protocol/network-config.ts';
+import { daemons } from '../daemons.ts';
+import { daemonFiles, unitName } from './daemon-files.ts';
 import { libraryClosure } from './elf.ts';
 import {
   devPrograms,
@@ -40,6 +42,7 @@ export async function assembleGuestRoot(parts: GuestRootParts, target: string): 
   for (const overlay of ['rootfs', ...(parts.image.flavour === 'dev' ? ['rootfs-dev'] : [])]) {
     await cp(join(here, overlay), target, { recursive: true, verbatimSymlinks: true, force: true });
   }
+  for (const [path, text] of daemonFiles(daemons)) await writeFile(join(target, path), text);
   // Absolute links are made here: in the source tree they would point out of it.
   await symlink('/run/systemd/resolve/stub-resolv.conf', join(target, 'etc/resolv.conf'));
   await symlink('/proc/self/mounts', join(target, 'etc/mtab'));
@@ -96,8 +99,7 @@ async function enableUnits(target: string, dev: boolean): Promise<void> {
   const links: Record<string, readonly string[]> = {
     // They need nothing of what basic.target waits for.
     'sysinit.target.wants': [
-      'dstack-attestor.service',
-      'dstack-replicator.service',
+      ...daemons.filter(({ starts }) => starts === 'boot').map(unitName),
       'dstack-network.path',
       'dstack-services.path',
     ],

@@ -1,34 +1,30 @@
-/** What the daemons' bundles do without: parts of dependencies that no daemon ever calls, but that cost much to load. */
+/**
+ * What a daemon's bundle does without: packages that its dependencies name but that it never calls, and that cost much to
+ * load. Each daemon says in ../daemons.ts which; in all other bundles they are what they are.
+ */
 import type { Plugin } from 'esbuild';
 
-/**
- * dockerode loads these for a remote engine over SSH (ssh2), for BuildKit sessions (grpc, protobuf) and for packing a
- * build context (tar-fs, dockerignore). The guest speaks to a local socket and builds nothing.
- */
-const UNUSED = [
-  'ssh2',
-  '@grpc/grpc-js',
-  '@grpc/proto-loader',
-  'protobufjs',
-  'tar-fs',
-  '@balena/dockerignore',
-] as const;
-
-/** In the place of an unused package: any part of it may be named, none may be used. */
+/** In the place of a package that is left out: any part of it may be named, using one throws the code LEFT_OUT. */
 const standIn = (name: string): string => `
-const refuse = () => { throw new Error(${JSON.stringify(`${name} is not in the guest image`)}); };
+const refuse = () => {
+  const message = ${JSON.stringify(`${name} is left out of this daemon's bundle, and was called: see guest/daemons.ts`)};
+  throw Object.assign(new Error(message), { code: 'LEFT_OUT' });
+};
 const nothing = new Proxy(function () {}, { get: () => nothing, apply: refuse, construct: refuse });
 module.exports = nothing;
 `;
 
-/** An esbuild plugin that puts stand-ins for them into a bundle. */
-export const leftOut: Plugin = {
-  name: 'left-out',
-  setup(build) {
-    build.onResolve({ filter: new RegExp(`^(${UNUSED.join('|')})$`) }, ({ path }) => ({
-      path,
-      namespace: 'left-out',
-    }));
-    build.onLoad({ filter: /.*/, namespace: 'left-out' }, ({ path }) => ({ contents: standIn(path) }));
-  },
-};
+/** An esbuild plugin that puts stand-ins for these packages into a bundle. */
+export function leaveOut(packages: readonly string[]): Plugin {
+  return {
+    name: 'left-out',
+    setup(build) {
+      if (packages.length === 0) return;
+      build.onResolve({ filter: new RegExp(`^(${packages.join('|')})$`) }, ({ path }) => ({
+        path,
+        namespace: 'left-out',
+      }));
+      build.onLoad({ filter: /.*/, namespace: 'left-out' }, ({ path }) => ({ contents: standIn(path) }));
+    },
+  };
+}

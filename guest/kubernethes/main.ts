@@ -12,6 +12,7 @@ import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { JoinedReply, sockets } from '../../lib/protocol/sockets.ts';
 import { appSockets, DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
+import { groupOfSocket } from '../daemons.ts';
 import { type Desired, readState, wanted } from './apps-reader.ts';
 import { fetcher } from './deployment.ts';
 import { podman } from './podman.ts';
@@ -52,14 +53,19 @@ async function serve(supervisor: Supervisor): Promise<void> {
   mkdirSync(at('run/dstack/kubernethes'), { recursive: true });
   await serveUnix({
     path: at(join('run/dstack', appSockets.kubernethesForAgent)),
-    gid: groupId(flags.root, 'dstack-agent'),
+    gid: socketGid(appSockets.kubernethesForAgent),
     routes: { 'GET /v1/containers': () => ({ containers: supervisor.containers() }) },
   });
   await serveUnix({
     path: at(join('run/dstack', appSockets.kubernethesForTls)),
-    gid: groupId(flags.root, 'dstack-tls'),
+    gid: socketGid(appSockets.kubernethesForTls),
     routes: { 'GET /v1/upstream': () => supervisor.upstream() },
   });
+}
+
+function socketGid(path: string): number | undefined {
+  const group = groupOfSocket(path);
+  return group === undefined ? undefined : groupId(flags.root, group);
 }
 
 /** The reply is held back until the node has joined: no app starts before the quote that says so is out of reach. */

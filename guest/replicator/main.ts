@@ -8,10 +8,9 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import pino from 'pino';
 import { chainClient } from '../../lib/framework/chain-client.ts';
-import { groupId } from '../../lib/framework/groups.ts';
 import { networkReader } from '../../lib/framework/network-reader.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
-import { nodePort as defaultPort } from '../../lib/protocol/onboarding-messages.ts';
+import { guestPorts } from '../../lib/protocol/ports.ts';
 import { sockets } from '../../lib/protocol/sockets.ts';
 import { attestorClient, attestorReady } from './attestor-client.ts';
 import { readIdentity } from './identity.ts';
@@ -25,7 +24,7 @@ const ENDED = 70;
 const { values } = parseArgs({
   options: {
     root: { type: 'string', default: '' },
-    listen: { type: 'string', default: `0.0.0.0:${defaultPort}` },
+    listen: { type: 'string', default: `0.0.0.0:${guestPorts.replicator}` },
   },
 });
 const logger = pino({ name: 'replicator' });
@@ -64,11 +63,7 @@ if (identity.image.flavour !== 'production') {
   log('warn', { flavour: identity.image.flavour }, 'NOT A PRODUCTION IMAGE: its attestation proves nothing');
 }
 
-await serveSiblings(runDirectory, node.joined, {
-  tls: groupId(values.root, 'dstack-tls'),
-  agent: groupId(values.root, 'dstack-agent'),
-  kubernethes: groupId(values.root, 'dstack-kubernethes'),
-});
+await serveSiblings(runDirectory, node.joined, values.root);
 const port = nodePort(node, (fields, message) => logger.warn(fields, message));
 const [host, number] = splitListen(values.listen);
 const address = await port.listen({ host, port: number });

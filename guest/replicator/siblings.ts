@@ -1,22 +1,18 @@
 /**
- * What the node's other daemons get: each has a socket of its own, open to its group alone, with its own purpose on it
- * and nothing else. A call made before the node has joined is held until it has.
+ * What the node's other daemons get: each has a socket of its own, open to it alone, with the routes that ../daemons.ts gives
+ * it and nothing else. A call made before the node has joined is held until it has.
  */
 import { mkdirSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
+import { groupId } from '../../lib/framework/groups.ts';
 import type { KeyManager } from '../../lib/framework/key-manager.ts';
 import { type Route, serveUnix } from '../../lib/framework/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { check } from '../../lib/protocol/schema.ts';
-import {
-  AppKeyRequest,
-  AttestRequest,
-  DiskKeyRequest,
-  type InfoReply,
-  sockets,
-} from '../../lib/protocol/sockets.ts';
+import { AppKeyRequest, AttestRequest, DiskKeyRequest, type InfoReply } from '../../lib/protocol/sockets.ts';
+import { type Daemon, daemons, groupOfSocket } from '../daemons.ts';
 
 /** A node that has joined: its keys, and what may be told of it. */
 export interface Joined {
@@ -26,71 +22,79 @@ export interface Joined {
   requireFresh(): void;
 }
 
-/** Group ids by daemon; a daemon without one (root, or in a test) shares the replicator's own permission. */
-export type SiblingGroups = Partial<Record<'tls' | 'agent' | 'kubernethes', number | undefined>>;
-
+/** @param root prefix of /etc/group; where a group is missing, the replicator's own user alone may connect */
 export async function serveSiblings(
   runDirectory: string,
   joined: Promise<Joined>,
-  groups: SiblingGroups,
+  root: string,
+  table: readonly Daemon[] = daemons,
 ): Promise<Server[]> {
   mkdirSync(join(runDirectory, 'replicator'), { recursive: true });
-  const at = (socket: string, routes: Record<string, Route>, gid?: number) =>
-    serveUnix({ path: join(runDirectory, socket), routes, gid });
-
-  return Promise.all([
-    at(
-      sockets.replicatorForTls,
-      {
-        'GET /v1/tls-key': async () => {
-          const { keys } = await joined;
-          return { epoch: keys.epoch, privateKey: toHex(keys.tlsKey()) };
-        },
-      },
-      groups.tls,
-    ),
-    at(sockets.replicatorForDisk, {
-      'POST /v1/disk-key': async (body) => {
-        const { diskId, epoch } = check(DiskKeyRequest, body, 'BAD_REQUEST', 'the request for a disk key');
-        const { keys } = await joined;
-        if (epoch !== undefined && epoch !== keys.epoch) {
-          throw new DstackError(
-            'EPOCH_UNKNOWN',
-            `the disk was made in epoch ${epoch}; this node holds the secret of epoch ${keys.epoch} only`,
-          );
-        }
-        return { epoch: keys.epoch, key: toHex(keys.diskKey(fromHex(diskId))) };
-      },
+  const routes = keyRoutes(joined);
+  const served = table.find(({ name }) => name === 'replicator')?.serves ?? [];
+  return Promise.all(
+    served.map(({ path, asker }) => {
+      const group = groupOfSocket(path, table);
+      return serveUnix({
+        path: join(runDirectory, path),
+        routes: routesOf(asker, table, routes),
+        gid: group === undefined ? undefined : groupId(root, group),
+      });
     }),
-    at(
-      sockets.replicatorForAgent,
-      {
-        'POST /v1/app-key': async (body) => {
-          const { app, tag } = check(AppKeyRequest, body, 'BAD_REQUEST', 'the request for an app key');
-          const { keys } = await joined;
-          return { key: toHex(keys.appKey(app, tag)) };
-        },
-        'POST /v1/attest': async (body) => {
-          const { app, tag, data } = check(
-            AttestRequest,
-            body,
-            'BAD_REQUEST',
-            'the request for an attestation',
-          );
-          const { keys, requireFresh } = await joined;
-          requireFresh();
-          return { signature: toHex(keys.signAttestation(app, tag, fromHex(data))) };
-        },
-        'GET /v1/info': async () => (await joined).info,
-      },
-      groups.agent,
-    ),
-    at(
-      sockets.replicatorForKubernethes,
-      {
-        'GET /v1/status': async () => ({ joined: true, epoch: (await joined).keys.epoch }),
-      },
-      groups.kubernethes,
-    ),
-  ]);
+  );
+}
+
+/** Every route by which a key, or a signature by one, leaves this process. */
+function keyRoutes(joined: Promise<Joined>): Record<string, Route> {
+  return {
+    'GET /v1/tls-key': async () => {
+      const { keys } = await joined;
+      return { epoch: keys.epoch, privateKey: toHex(keys.tlsKey()) };
+    },
+    'POST /v1/disk-key': async (body) => {
+      const { diskId, epoch } = check(DiskKeyRequest, body, 'BAD_REQUEST', 'the request for a disk key');
+      const { keys } = await joined;
+      if (epoch !== undefined && epoch !== keys.epoch) {
+        throw new DstackError(
+          'EPOCH_UNKNOWN',
+          `the disk was made in epoch ${epoch}; this node holds the secret of epoch ${keys.epoch} only`,
+        );
+      }
+      return { epoch: keys.epoch, key: toHex(keys.diskKey(fromHex(diskId))) };
+    },
+    'POST /v1/app-key': async (body) => {
+      const { app, tag } = check(AppKeyRequest, body, 'BAD_REQUEST', 'the request for an app key');
+      const { keys } = await joined;
+      return { key: toHex(keys.appKey(app, tag)) };
+    },
+    'POST /v1/attest': async (body) => {
+      const { app, tag, data } = check(
+        AttestRequest,
+        body,
+        'BAD_REQUEST',
+        'the request for an attestation',
+      );
+      const { keys, requireFresh } = await joined;
+      requireFresh();
+      return { signature: toHex(keys.signAttestation(app, tag, fromHex(data))) };
+    },
+    'GET /v1/info': async () => (await joined).info,
+    'GET /v1/status': async () => ({ joined: true, epoch: (await joined).keys.epoch }),
+  };
+}
+
+/** What the table lets one daemon ask. @throws DstackError ROUTE_UNKNOWN when the table names a route that is not there */
+function routesOf(
+  asker: string,
+  table: readonly Daemon[],
+  routes: Record<string, Route>,
+): Record<string, Route> {
+  const allowed = table.find(({ name }) => name === asker)?.keys ?? [];
+  return Object.fromEntries(
+    allowed.map((name) => {
+      const route = routes[name];
+      if (route === undefined) throw new DstackError('ROUTE_UNKNOWN', `${asker} is allowed ${name}, which no route answers`);
+      return [name, route];
+    }),
+  );
 }

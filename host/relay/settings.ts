@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { type Static, type TSchema, Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { nodePort } from '../../lib/protocol/onboarding-messages.ts';
+import { guestPorts } from '../../lib/protocol/ports.ts';
 import { Address, Strict } from '../../lib/protocol/schema.ts';
 import type { CollateralSettings } from '../collateral/sources.ts';
 
@@ -56,7 +56,7 @@ const settings = {
   DSTACK_MAX_FEE_GWEI: setting(Type.Number({ exclusiveMinimum: 0, maximum: 100_000 }), number, '100'),
   DSTACK_FEE_BUMP_SECONDS: setting(Whole(1, 3600), number, '45'),
   DSTACK_LOW_BALANCE_ETH: setting(Type.Number({ minimum: 0, maximum: 1000 }), number, '0.01'),
-  DSTACK_NODE_URL: setting(Url, withoutSlash, `http://127.0.0.1:${nodePort}`),
+  DSTACK_NODE_URL: setting(Url, withoutSlash, `http://127.0.0.1:${guestPorts.replicator}`),
   DSTACK_STATE_DIR: setting(Path, text),
   DSTACK_GOSSIP_LISTEN: setting(Listen, listen, '127.0.0.1:7610'),
   DSTACK_GOSSIP_PEERS: setting(Type.Array(Url, { maxItems: 64, uniqueItems: true }), list, ' '),
@@ -73,7 +73,7 @@ const settings = {
   DSTACK_VM_PLATFORM_FILE: setting(Path, text),
   DSTACK_VM_CPUS: setting(Whole(1, 256), number),
   DSTACK_VM_MEMORY_MIB: setting(Whole(512, 1024 * 1024), number),
-  DSTACK_VM_NODE_PORT: setting(Port, number, String(nodePort)),
+  DSTACK_VM_NODE_PORT: setting(Port, number, String(guestPorts.replicator)),
   DSTACK_VM_TLS_PORT: setting(Port, number, '8443'),
   DSTACK_VM_DATA_DISK: setting(Path, text),
   DSTACK_VM_DATA_DISK_MIB: setting(Whole(64, 64 * 1024 * 1024), number),

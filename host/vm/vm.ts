@@ -14,15 +14,13 @@ import { join, resolve } from 'node:path';
 import type { SimulatedSetting } from '../../lib/attestation/simulated-conditions.ts';
 import { qemuDataArguments, toolCommand } from '../../lib/framework/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { guestPorts } from '../../lib/protocol/ports.ts';
 import { type Image, measuredBoot, openImage, type Shape } from './image.ts';
 import { type Probe, probeAccelerator } from './probe.ts';
 import { type Accelerator, type PortForward, type QuoteGenerationSocket, qemuArguments } from './qemu.ts';
 import { qmpCommand } from './qmp.ts';
 import { startQuotingService } from './quoting.ts';
 import type { FaultPlan } from './simulated-tsm/faults.ts';
-
-/** The guest's ports that a host forwards. */
-export const guestPorts = { tls: 443, replicator: 7600 } as const;
 
 export interface VmOptions {
   /** `build/image-<flavour>`. */

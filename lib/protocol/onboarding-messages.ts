@@ -114,7 +114,6 @@ export const ErrorReplySchema = Type.Object({
 export type ErrorReply = Static<typeof ErrorReplySchema>;
 
 /** The relay's view of a node: the port the guest offers to the host, and nothing else is on it. */
-export const nodePort = 7600;
 export const nodePaths = {
   /** GET -> NodeStatus */
   status: '/v1/status',

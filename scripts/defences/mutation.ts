@@ -1,10 +1,10 @@
 /**
  * One defence, as the text that holds it: what is removed or weakened, and the test that must then fail. The text must
- * occur exactly once in its file, or the runner refuses.
+ * occur exactly once, or the runner refuses; locate.ts finds it when it has moved to another file.
  */
 
 export interface Edit {
-  /** From the repository's root. */
+  /** From the repository's root: where the text was when the row was written. */
   readonly file: string;
   readonly find: string;
   readonly replace: string;

@@ -11,8 +11,10 @@ import { buffer } from 'node:stream/consumers';
 import { pack } from 'tar-stream';
 import { afterAll, expect, test } from 'vitest';
 import { parseQuestion } from '../../guest/agent/guards.ts';
+import { daemons } from '../../guest/daemons.ts';
 import { createDevice, run } from '../../guest/disk/system.ts';
 import { commandLine } from '../../guest/image/command-line.ts';
+import { daemonFiles } from '../../guest/image/daemon-files.ts';
 import { programs, units } from '../../guest/image/guest-contents.ts';
 import { decodeApps } from '../../guest/kubernethes/apps-reader.ts';
 import { fetcher } from '../../guest/kubernethes/deployment.ts';
@@ -140,7 +142,9 @@ test('2: no file of the product uses a shell or evaluates text', () => {
 
 // ------------------------------------------------------------------------------------------------ 8
 
-const overlay = (path: string): string => readFileSync(join(root, 'guest/image/rootfs', path), 'utf8');
+const made = daemonFiles(daemons);
+const overlay = (path: string): string =>
+  made.get(path) ?? readFileSync(join(root, 'guest/image/rootfs', path), 'utf8');
 const lines = (path: string): string[][] =>
   overlay(path)
     .trim()
@@ -159,7 +163,8 @@ test('8: nobody can log in: every password is locked, no account has a shell, an
     /\/(ba|da|z|k)?sh$|busybox|login|getty|sshd?$|sudo$|\/su$|passwd$|dropbear|systemd-run|nsenter/;
   expect(programs.filter((path) => forbidden.test(path))).toEqual([]);
   expect(units.filter((unit) => /getty|rescue|emergency|debug-shell|console|ssh/.test(unit))).toEqual([]);
-  for (const file of globSync('**/*.service', { cwd: join(root, 'guest/image/rootfs') })) {
+  const written = globSync('**/*.service', { cwd: join(root, 'guest/image/rootfs') });
+  for (const file of [...written, ...[...made.keys()].filter((path) => path.endsWith('.service'))]) {
     expect(overlay(file), file).not.toMatch(/agetty|StandardInput=tty|\/bin\/(ba)?sh/);
   }
   expect(overlay('usr/lib/systemd/system/emergency.target')).toContain('Requires=systemd-poweroff.service');

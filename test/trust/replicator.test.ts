@@ -313,7 +313,7 @@ describe('a node on a clock of the test’s own', () => {
     const { message } = await forgeRequest(network);
     await network.register(message);
     const run = join(files.directory, 'here');
-    const servers = await serveSiblings(run, node.joined, {});
+    const servers = await serveSiblings(run, node.joined, run);
     // Both look every 20 ms: after this they have seen the last block.
     await new Promise((resolve) => setTimeout(resolve, 200));
     joined.requireFresh();

@@ -66,23 +66,23 @@ test('an old state of the whole disk is not noticed', () => {
 /** lib/protocol/sockets.ts and sockets-apps.ts, and the attestor's own `joined`, which only the replicator's group reaches. */
 const documented: Record<string, { mode: string; routes: string[] }> = {
   'attestor/attestor.sock': {
-    mode: '660 dstack-replicator',
+    mode: '660 dstack-attestor-replicator',
     routes: ['GET /v1/status', 'POST /v1/joined', 'POST /v1/quote'],
   },
-  'replicator/tls.sock': { mode: '660 dstack-tls', routes: ['GET /v1/tls-key'] },
+  'replicator/tls.sock': { mode: '660 dstack-replicator-tls', routes: ['GET /v1/tls-key'] },
   'replicator/disk.sock': { mode: '600 dstack-replicator', routes: ['POST /v1/disk-key'] },
   'replicator/agent.sock': {
-    mode: '660 dstack-agent',
+    mode: '660 dstack-replicator-agent',
     routes: ['GET /v1/info', 'POST /v1/app-key', 'POST /v1/attest'],
   },
-  'replicator/kubernethes.sock': { mode: '660 dstack-kubernethes', routes: ['GET /v1/status'] },
-  'kubernethes/agent.sock': { mode: '660 dstack-agent', routes: ['GET /v1/containers'] },
-  'kubernethes/tls.sock': { mode: '660 dstack-tls', routes: ['GET /v1/upstream'] },
+  'replicator/kubernethes.sock': { mode: '660 dstack-replicator-kubernethes', routes: ['GET /v1/status'] },
+  'kubernethes/agent.sock': { mode: '660 dstack-kubernethes-agent', routes: ['GET /v1/containers'] },
+  'kubernethes/tls.sock': { mode: '660 dstack-kubernethes-tls', routes: ['GET /v1/upstream'] },
   'disk/status.sock': { mode: '666 root', routes: ['GET /v1/status'] },
 };
 
 test('no daemon listens anywhere, or answers anything, beyond what is documented', () => {
-  const groups = readFileSync(join(repository, 'guest/image/rootfs/etc/group'), 'utf8');
+  const groups = daemonFiles(daemons).get('etc/group')!;
   const gidOf = (name: string) => new RegExp(`^${name}:x:(\\d+):`, 'm').exec(groups)![1];
   const { ports, sockets } = cases.get('surface') as {
     ports: string[];

@@ -10,7 +10,9 @@ import { zstdDecompressSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { sourceDateEpoch } from '../../guest/image/build.ts';
 import { commandLine } from '../../guest/image/command-line.ts';
-import { bundleDaemons, daemonNames } from '../../guest/image/daemons.ts';
+import { daemons } from '../../guest/daemons.ts';
+import { daemonFiles, unitName } from '../../guest/image/daemon-files.ts';
+import { bundleDaemons } from '../../guest/image/daemons.ts';
 import { devPrograms } from '../../guest/image/guest-contents.ts';
 import { assembleGuestRoot } from '../../guest/image/guest-root.ts';
 import { packedKernel } from '../../guest/image/kernel-image.ts';
@@ -27,7 +29,7 @@ beforeAll(async () => {
   const release = kernelRelease(
     parseLock(readFileSync(join(repository, 'guest/image/packages.lock'), 'utf8')),
   );
-  const bundles = await bundleDaemons(daemonNames);
+  const bundles = await bundleDaemons();
   for (const flavour of flavours) {
     const target = join(scratch, flavour);
     const parts = {
@@ -109,9 +111,10 @@ test('the kernel of sim is the one that production boots packed', () => {
 });
 
 test('no unit gives a daemon an argument or a variable that a test would use', () => {
-  const folder = join(repository, 'guest/image/rootfs/usr/lib/systemd/system');
-  for (const name of daemonNames) {
-    const unit = readFileSync(join(folder, `dstack-${name}.service`), 'utf8');
+  const files = daemonFiles(daemons);
+  for (const daemon of daemons) {
+    const { name } = daemon;
+    const unit = files.get(`usr/lib/systemd/system/${unitName(daemon)}`)!;
     expect(unit.match(/^ExecStart=.*$/gm), name).toEqual([
       `ExecStart=/usr/bin/node /usr/lib/dstack/${name}.mjs`,
     ]);
