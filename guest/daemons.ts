@@ -177,14 +177,7 @@ export const daemons: readonly Daemon[] = [
     files: ['usr/share/containers/seccomp.json', 'usr/share/containers/containers.conf'],
     // dockerode loads these for a remote engine over SSH (ssh2), for BuildKit sessions (gRPC, protobuf) and for packing
     // a build context (tar-fs, dockerignore). This daemon speaks to a local socket and builds nothing.
-    leftOut: [
-      'ssh2',
-      '@grpc/grpc-js',
-      '@grpc/proto-loader',
-      'protobufjs',
-      'tar-fs',
-      '@balena/dockerignore',
-    ],
+    leftOut: ['ssh2', '@grpc/grpc-js', '@grpc/proto-loader', 'protobufjs', 'tar-fs', '@balena/dockerignore'],
     service: { StateDirectory: 'dstack/kubernethes', StateDirectoryMode: '0700' },
   },
 ];

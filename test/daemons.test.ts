@@ -2,13 +2,14 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import { afterAll, describe, expect, test } from 'vitest';
+import { type Daemon, daemons, groupOfSocket, groupsOf } from '../guest/daemons.ts';
+import { daemonFiles } from '../guest/image/daemon-files.ts';
+import { bundleDaemons } from '../guest/image/daemons.ts';
 import { guestPorts } from '../lib/protocol/ports.ts';
 import { sockets } from '../lib/protocol/sockets.ts';
 import { appSockets } from '../lib/protocol/sockets-apps.ts';
-import { type Daemon, daemons, groupOfSocket, groupsOf } from './daemons.ts';
-import { daemonFiles } from './image/daemon-files.ts';
-import { bundleDaemons } from './image/daemons.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'dstack-daemons-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -75,7 +76,6 @@ describe('a daemon that is added to the table', () => {
     const bundle = (await bundleDaemons([dummy], scratch)).get('dummy.mjs')!;
     const file = join(scratch, 'dummy.mjs');
     writeFileSync(file, bundle);
-    const { execa } = await import('execa');
     expect((await execa(process.execPath, [file])).stdout).toBe('LEFT_OUT');
   });
 });
@@ -85,9 +85,9 @@ describe('the table', () => {
     const ids = daemons.flatMap(({ id, serves }) => [id, ...serves.map(({ gid }) => gid)]).filter(Boolean);
     const ports = daemons.flatMap(({ listens }) => listens.map(({ port }) => port));
     const paths = daemons.flatMap(({ serves }) => serves.map(({ path }) => path));
-    for (const list of [daemons.map(({ name }) => name), ids, ports, paths]) {
-      expect(new Set(list).size).toBe(list.length);
-    }
+    const names = daemons.map(({ name }) => name);
+    const once = (list: readonly unknown[]) => new Set(list).size === list.length;
+    expect([names, ids, ports, paths].map(once)).toEqual([true, true, true, true]);
     expect([...paths].sort()).toEqual([...Object.values(sockets), ...Object.values(appSockets)].sort());
     expect([...ports].sort()).toEqual([...Object.values(guestPorts)].sort());
   });
@@ -100,7 +100,10 @@ describe('the table', () => {
   });
 
   test('agrees with the packet filter: outside reaches these ports, and apps those', () => {
-    const filter = readFileSync(join(import.meta.dirname, 'image/rootfs/etc/dstack/firewall.nft'), 'utf8');
+    const filter = readFileSync(
+      join(import.meta.dirname, '../guest/image/rootfs/etc/dstack/firewall.nft'),
+      'utf8',
+    );
     const open = (interfaces: string) =>
       [...filter.matchAll(/iifname "([^"]+)" .*tcp dport (?:\{([^}]*)\}|(\d+)) .*accept/g)]
         .filter(([, name]) => name === interfaces)

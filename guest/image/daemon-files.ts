@@ -63,9 +63,7 @@ function group(daemons: readonly Daemon[]): string {
     .flatMap(({ serves }) => serves)
     .flatMap(({ path, gid }) => (gid === undefined ? [] : [[groupOfSocket(path, daemons)!, gid] as const]));
   const ofUsers = SYSTEM_USERS.map(({ name, id }) => [name, id] as const);
-  return text(
-    [...SYSTEM_GROUPS, ...ofUsers, ...own, ...ofSockets].map(([name, id]) => `${name}:x:${id}:`),
-  );
+  return text([...SYSTEM_GROUPS, ...ofUsers, ...own, ...ofSockets].map(([name, id]) => `${name}:x:${id}:`));
 }
 
 function servicesTarget(daemons: readonly Daemon[]): string {

@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { commandLine } from './command-line.ts';
 import { daemons } from '../daemons.ts';
+import { commandLine } from './command-line.ts';
 import { daemonFiles, unitName } from './daemon-files.ts';
 import { devPrograms, otherFiles, programs, units } from './guest-contents.ts';
 

@@ -7,7 +7,9 @@ import { daemons } from '../daemons.ts';
 import { bundleDaemons } from './daemons.ts';
 
 test('the bundle with dockerode starts, without what dockerode needs for SSH and for builds', async () => {
-  const bundle = (await bundleDaemons(daemons.filter(({ name }) => name === 'kubernethes'))).get('kubernethes.mjs')!;
+  const bundle = (await bundleDaemons(daemons.filter(({ name }) => name === 'kubernethes'))).get(
+    'kubernethes.mjs',
+  )!;
   const source = Buffer.from(bundle).toString('utf8');
   expect(source).toContain('/containers/create');
   expect(source).not.toContain('SSH-2.0-');

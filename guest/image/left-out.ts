@@ -10,7 +10,8 @@ const refuse = () => {
   const message = ${JSON.stringify(`${name} is left out of this daemon's bundle, and was called: see guest/daemons.ts`)};
   throw Object.assign(new Error(message), { code: 'LEFT_OUT' });
 };
-const nothing = new Proxy(function () {}, { get: () => nothing, apply: refuse, construct: refuse });
+const get = (_, name) => (name === '__esModule' ? false : nothing);
+const nothing = new Proxy(function () {}, { get, apply: refuse, construct: refuse });
 module.exports = nothing;
 `;
 

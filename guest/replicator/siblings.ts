@@ -68,12 +68,7 @@ function keyRoutes(joined: Promise<Joined>): Record<string, Route> {
       return { key: toHex(keys.appKey(app, tag)) };
     },
     'POST /v1/attest': async (body) => {
-      const { app, tag, data } = check(
-        AttestRequest,
-        body,
-        'BAD_REQUEST',
-        'the request for an attestation',
-      );
+      const { app, tag, data } = check(AttestRequest, body, 'BAD_REQUEST', 'the request for an attestation');
       const { keys, requireFresh } = await joined;
       requireFresh();
       return { signature: toHex(keys.signAttestation(app, tag, fromHex(data))) };
@@ -93,7 +88,8 @@ function routesOf(
   return Object.fromEntries(
     allowed.map((name) => {
       const route = routes[name];
-      if (route === undefined) throw new DstackError('ROUTE_UNKNOWN', `${asker} is allowed ${name}, which no route answers`);
+      if (route === undefined)
+        throw new DstackError('ROUTE_UNKNOWN', `${asker} is allowed ${name}, which no route answers`);
       return [name, route];
     }),
   );

@@ -2,12 +2,13 @@
  * One boot of the dev flavour, whose root shell shows what other flavours do not: what listens inside, and the data disk in
  * a host's hands, every fault of it. Judged by what the guest prints.
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { daemons } from '../../guest/daemons.ts';
+import { daemonFiles } from '../../guest/image/daemon-files.ts';
 import type { Vm } from '../../host/vm/vm.ts';
-import { repository } from '../../scripts/demo/processes.ts';
 import { casesOf, guestPrograms, inShell, startDevVm } from './dev-vm.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'dstack-disk-'));

@@ -123,7 +123,7 @@ export const keysAndStrings: readonly Mutation[] = [
   one(
     10,
     'no core file of the replicator',
-    ['guest/image/rootfs/usr/lib/systemd/system/dstack-replicator.service', 'LimitCORE=0\n', ''],
+    ['guest/image/daemon-files.ts', "  LimitCORE: '0',\n", ''],
     [machine, '^10: no daemon'],
   ),
 ];

@@ -5,21 +5,16 @@ const node = 'test/trust/node.test.ts';
 const machine = 'test/trust/machine.test.ts';
 const disk = 'test/trust/disk.test.ts';
 const DISK = 'guest/disk/disk.ts';
-const ROOTFS = 'guest/image/rootfs/etc';
+const ACCOUNTS = 'guest/image/daemon-files.ts';
 const INIT = 'guest/image/initramfs/init';
 
 export const machineRules: readonly Mutation[] = [
   // 8: the root filesystem was writable and unmeasured; the documented demo had a root password
-  one(
-    8,
-    'root’s locked password',
-    [`${ROOTFS}/shadow`, 'root:!*:1::::::', 'root::1::::::'],
-    [machine, '^8: nobody'],
-  ),
+  one(8, 'root’s locked password', [ACCOUNTS, ':!*:1::::::', '::1::::::'], [machine, '^8: nobody']),
   one(
     8,
     'root’s missing shell',
-    [`${ROOTFS}/passwd`, 'root:x:0:0:root:/root:/usr/sbin/nologin', 'root:x:0:0:root:/root:/usr/bin/bash'],
+    [ACCOUNTS, 'root:x:0:0:root:/root:/usr/sbin/nologin', 'root:x:0:0:root:/root:/usr/bin/bash'],
     [machine, '^8: nobody'],
   ),
   one(
