@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { Type } from 'typebox';
 import { afterEach, expect, test } from 'vitest';
 import { Retryable } from '../../lib/framework/handler.ts';
-import { RpcRefusal } from '../../lib/framework/json-rpc.ts';
+import { type RpcEndpoint, RpcRateLimited, RpcRefusal, rpcEndpoint } from '../../lib/framework/json-rpc.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
 import { NodeClient } from '../node-client.ts';
 import { Metrics } from './metrics.ts';
@@ -18,7 +18,9 @@ afterEach(async () => {
 
 /** Answers every request by what `reply` makes of its body. */
 async function serve(
-  reply: (body: { method?: string }) => { status?: number; text: string } | 'never',
+  reply: (body: {
+    method?: string;
+  }) => { status?: number; headers?: Record<string, string>; text: string } | 'never',
 ): Promise<string> {
   const server = createServer((req, res) => {
     const chunks: Buffer[] = [];
@@ -26,7 +28,7 @@ async function serve(
     req.on('end', () => {
       const answer = reply(chunks.length === 0 ? {} : JSON.parse(Buffer.concat(chunks).toString()));
       if (answer === 'never') return;
-      res.writeHead(answer.status ?? 200).end(answer.text);
+      res.writeHead(answer.status ?? 200, answer.headers).end(answer.text);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -112,6 +114,30 @@ test('a receipt of another transaction is not taken', async () => {
   expect(await (await rpcWith(receipt)).receipt(`0x${'55'.repeat(32)}`)).toBeUndefined();
 });
 
+test('a receipt of what is in no block yet is none', async () => {
+  const pending = {
+    blockNumber: null,
+    blockHash: null,
+    gasUsed: '0x1',
+    cumulativeGasUsed: '0x1',
+    logs: [],
+    transactionHash: WORD,
+  };
+  expect(await (await rpcWith(pending)).receipt(WORD)).toBeUndefined();
+});
+
+test('"error": null beside a result is no error, and a block may have a base fee of null', async () => {
+  const url = await serve(({ method }) => ({
+    text: JSON.stringify({
+      jsonrpc: '2.0',
+      result: method === 'eth_chainId' ? '0x1' : { number: '0x5', hash: WORD, baseFeePerGas: null },
+      error: null,
+    }),
+  }));
+  const rpc = new Rpc({ url, chainId: 1, contract: CONTRACT });
+  expect(await rpc.latest()).toEqual({ number: 5, hash: WORD, baseFee: undefined });
+});
+
 test('revert data is found where clients put it, and nothing else is taken for it', async () => {
   const refusalOf = async (data: unknown): Promise<unknown> => {
     const url = await serve(({ method }) => ({
@@ -126,6 +152,9 @@ test('revert data is found where clients put it, and nothing else is taken for i
   };
   expect(await refusalOf('0x12345678')).toBe('0x12345678');
   expect(await refusalOf({ data: '0x12345678' })).toBe('0x12345678');
+  expect(await refusalOf({ originalError: { code: 3, data: '0x12345678' } })).toBe('0x12345678');
+  expect(await refusalOf('Reverted 0x12345678')).toBe('0x12345678');
+  expect(await refusalOf('12345678')).toBe('0x12345678');
   for (const data of [undefined, 'reverted', { data: 5 }, `0x${'00'.repeat(5000)}`])
     expect(await refusalOf(data)).toBeUndefined();
 });
@@ -138,6 +167,10 @@ test.each([
     'RPC_REFUSED',
   ],
   ['a page of a proxy', 502, '<html>', 'RPC_STATUS'],
+  ['a page that says too large', 413, '<html>', 'RPC_TOO_LARGE'],
+  ['a refusal without an envelope', 403, '{"message":"no such key"}', 'RPC_REFUSED'],
+  ['a refusal that is only text', 400, '{"jsonrpc":"2.0","error":"no such key"}', 'RPC_REFUSED'],
+  ['a refusal without words', 200, '{"jsonrpc":"2.0","error":{"code":-1,"message":null}}', 'RPC_REFUSED'],
   ['no JSON', 200, 'hello', 'RPC_NOT_JSON'],
   ['no JSON-RPC', 200, '{"result":"0x1"}', 'RPC_MALFORMED'],
 ])('what an endpoint answers may be another thing later: %s', async (_, status, body, code) => {
@@ -155,6 +188,11 @@ test.each([
     200,
     '{"jsonrpc":"2.0","error":{"code":-32005,"message":"daily Request limit reached"}}',
   ],
+  ['HTTP 429 that never ends', 429, 'x'.repeat(1024 * 1024)],
+  ['without an envelope', 200, '{"code":-32007,"message":"100/second request limit reached"}'],
+  ['in one word', 200, '{"jsonrpc":"2.0","error":"Too Many Requests"}'],
+  ['of credits', 200, '{"jsonrpc":"2.0","error":{"code":-32012,"message":"credits limited to 6000/sec"}}'],
+  ['bare', 200, '{"jsonrpc":"2.0","error":{"code":-32005,"message":"limit exceeded"}}'],
   [
     'of compute units',
     200,
@@ -190,7 +228,7 @@ test('the pause grows while the endpoint goes on limiting, up to a minute, and e
       url: 'x',
       call: async () => {
         asked += 1;
-        if (limits) throw new Retryable('RPC_RATE_LIMITED', 'no');
+        if (limits) throw new RpcRateLimited('no');
         return '0x1' as never;
       },
     },
@@ -208,6 +246,57 @@ test('the pause grows while the endpoint goes on limiting, up to a minute, and e
   limits = false;
   expect(await call()).toBe('0x1');
   expect(await call()).toBe('0x1');
+});
+
+test.each([
+  ['seconds', { 'retry-after': '20' }, '', 20],
+  ['a date', 'in 31 s', '', 29],
+  ['a year', { 'retry-after': '31536000' }, '', 300],
+  ['a date that is past', { 'retry-after': 'Wed, 21 Oct 2015 07:28:00 GMT' }, '', 0.5],
+  ['nonsense', { 'retry-after': 'soon' }, '', 0.5],
+  [
+    'Infura’s own field',
+    {},
+    '{"jsonrpc":"2.0","error":{"code":-32005,"message":"no","data":{"rate":{"backoff_seconds":30}}}}',
+    30,
+  ],
+])('an endpoint is left alone as long as it says, within bounds: %s', async (_, headers, text, seconds) => {
+  const inHalfAMinute = () => ({ 'retry-after': new Date(Date.now() + 30_999).toUTCString() });
+  const said = () => (typeof headers === 'string' ? inHalfAMinute() : headers);
+  const url = await serve(() => ({ status: 429, headers: said() as Record<string, string>, text }));
+  let now = 1_000_000;
+  let calls = 0;
+  const asked = rpcEndpoint(url);
+  const counting: RpcEndpoint = {
+    url,
+    call: (...args) => {
+      calls += 1;
+      return asked.call(...args);
+    },
+  };
+  const endpoint = paced(counting, () => now);
+  const call = () => endpoint.call(Type.String(), 'eth_x', []);
+  await expect(call()).rejects.toMatchObject({ code: 'RPC_RATE_LIMITED' });
+  now += seconds * 1000 - 100;
+  await expect(call()).rejects.toMatchObject({ message: expect.stringContaining('left alone') });
+  expect(calls).toBe(1);
+  now += 2500;
+  await expect(call()).rejects.toMatchObject({ code: 'RPC_RATE_LIMITED' });
+  expect(calls).toBe(2);
+});
+
+test('what an endpoint says is shown as it is, but printable, short, and without the key in its URL', async () => {
+  const words = `\u001b[2Jno more today ${'x'.repeat(10_000)}`;
+  for (const [status, text] of [
+    [200, JSON.stringify({ jsonrpc: '2.0', error: { code: -1, message: words } })],
+    [502, words],
+  ] as const) {
+    const url = `${await serve(() => ({ status, text }))}/v3/secretkey`;
+    const { message } = await new Rpc({ url, chainId: 1, contract: CONTRACT }).head().catch((error) => error);
+    expect(message).toContain('?[2Jno more today xxx');
+    expect(message).not.toContain('secretkey');
+    expect(message.length).toBeLessThan(500);
+  }
 });
 
 test('a node’s refusal keeps its code, and says whether it may pass', async () => {

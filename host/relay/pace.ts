@@ -1,22 +1,22 @@
 /** Leaves an endpoint alone for a while when it says that it is asked too much, the longer the more often it says so. */
-import { Retryable } from '../../lib/framework/handler.ts';
-import type { RpcEndpoint } from '../../lib/framework/json-rpc.ts';
-import { codeOf } from '../../lib/protocol/errors.ts';
+import { type RpcEndpoint, RpcRateLimited } from '../../lib/framework/json-rpc.ts';
 
 const PAUSE_MIN_MS = 500;
 const PAUSE_MAX_MS = 60_000;
+/** When the endpoint itself names a longer one; more would be as good as being cut off by it. */
+const TOLD_MAX_MS = 300_000;
 
 /** @param now milliseconds */
 export function paced(endpoint: RpcEndpoint, now: () => number = Date.now): RpcEndpoint {
   let until = 0;
   let refusals = 0;
+  let said = '';
   return {
     url: endpoint.url,
     async call(schema, method, params) {
       const rest = until - now();
       if (rest > 0) {
-        const message = `${endpoint.url} wants fewer requests: it is left alone for ${Math.ceil(rest / 1000)} s`;
-        throw new Retryable('RPC_RATE_LIMITED', message);
+        throw new RpcRateLimited(`left alone for ${Math.ceil(rest / 1000)} s: ${said}`, rest);
       }
       try {
         const result = await endpoint.call(schema, method, params);
@@ -24,9 +24,11 @@ export function paced(endpoint: RpcEndpoint, now: () => number = Date.now): RpcE
         return result;
       } catch (error) {
         // Calls that were under way together are told so together: that is one refusal.
-        if (codeOf(error) === 'RPC_RATE_LIMITED' && until <= now()) {
-          until = now() + Math.min(PAUSE_MAX_MS, PAUSE_MIN_MS * 2 ** Math.min(refusals, 10));
+        if (error instanceof RpcRateLimited && until <= now()) {
+          const own = Math.min(PAUSE_MAX_MS, PAUSE_MIN_MS * 2 ** Math.min(refusals, 10));
+          until = now() + Math.max(own, Math.min(TOLD_MAX_MS, error.retryAfter ?? 0));
           refusals += 1;
+          said = error.message;
         }
         throw error;
       }

@@ -16,7 +16,11 @@ const Small = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,12})$', maxLength
 const Data = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 256 * 1024 });
 const LowAddress = Type.String({ pattern: '^0x[0-9a-fA-F]{40}$', maxLength: 42 });
 
-const BlockSchema = Type.Object({ number: Small, hash: Word0x, baseFeePerGas: Type.Optional(Quantity) });
+const BlockSchema = Type.Object({
+  number: Small,
+  hash: Word0x,
+  baseFeePerGas: Type.Optional(Type.Union([Quantity, Type.Null()])),
+});
 const LogSchema = Type.Object({
   address: LowAddress,
   topics: Type.Array(Word0x, { maxItems: 4 }),
@@ -29,6 +33,8 @@ const LogSchema = Type.Object({
 });
 const ReceiptSchema = Type.Union([
   Type.Null(),
+  /** Some have receipts of what is not in a block yet. */
+  Type.Object({ blockNumber: Type.Null(), transactionHash: Word0x }),
   Type.Object({
     blockNumber: Small,
     blockHash: Word0x,
@@ -91,7 +97,7 @@ export class Rpc implements LogSource {
     return {
       number: Number(block.number),
       hash: block.hash,
-      baseFee: block.baseFeePerGas === undefined ? undefined : BigInt(block.baseFeePerGas),
+      baseFee: block.baseFeePerGas == null ? undefined : BigInt(block.baseFeePerGas),
     };
   }
 
@@ -154,7 +160,8 @@ export class Rpc implements LogSource {
 
   async receipt(hash: string): Promise<Receipt | undefined> {
     const receipt = await this.#call(ReceiptSchema, 'eth_getTransactionReceipt', [hash]);
-    if (receipt === null || receipt.transactionHash !== hash) return undefined;
+    if (receipt === null || receipt.blockNumber === null || receipt.transactionHash !== hash)
+      return undefined;
     return {
       block: Number(receipt.blockNumber),
       succeeded: Number(receipt.status) === 1,
@@ -176,7 +183,7 @@ export class Rpc implements LogSource {
     if (id !== this.#chainId) {
       throw new DstackError(
         'RPC_WRONG_CHAIN',
-        `${this.#endpoint.url} serves chain ${id}, not ${this.#chainId}: check DSTACK_RPC_URL`,
+        `the endpoint serves chain ${id}, not ${this.#chainId}: check DSTACK_RPC_URL`,
       );
     }
   }

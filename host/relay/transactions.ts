@@ -275,8 +275,8 @@ export class Transactions {
     try {
       await this.#options.rpc.send(raw);
     } catch (error) {
-      // Known already, or mined meanwhile: the receipt will tell. Anything else is tried again.
-      if (error instanceof RpcRefusal && /known|already|nonce (is )?too low/i.test(error.reason)) return;
+      // Anything else is tried again.
+      if (error instanceof RpcRefusal && error.kind === 'already-known') return;
       this.#options.log.warn({ purpose, code: codeOf(error) }, `not sent yet: ${(error as Error).message}`);
     }
   }
@@ -437,12 +437,12 @@ export class Transactions {
   /** What a transaction would revert with. The endpoint may only be behind, so it is asked a few times. */
   #refused(entry: Entry, error: RpcRefusal): void {
     const named = error.data === undefined ? undefined : namedError(error.data);
-    if (named === undefined && /insufficient funds/i.test(error.reason)) {
+    if (named === undefined && error.kind === 'no-funds') {
       this.#wait(entry, 'TX_NO_FUNDS', `${this.address} has too little for gas: send it some`);
       return;
     }
     // The endpoint's own trouble says nothing about the transaction.
-    if (error.data === undefined && !/revert|invalid opcode|out of gas/i.test(error.reason)) throw error;
+    if (error.data === undefined && error.kind !== 'reverted') throw error;
     const message = (named ?? error.message).slice(0, 500);
     if (entry.tries + 1 >= MAX_TRIES) {
       this.#fail(entry, 'TX_WOULD_REVERT', message);

@@ -5,31 +5,44 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { type Static, type TSchema, Type } from 'typebox';
-import { codeOf, DstackError } from '../protocol/errors.ts';
+import { DstackError } from '../protocol/errors.ts';
 import { check } from '../protocol/schema.ts';
 import { Retryable } from './handler.ts';
-import { readJson } from './unix-http.ts';
+import { printable, type RpcErrorKind, type RpcErrorSaid, revertDataIn, rpcErrorKind } from './rpc-errors.ts';
+import { readText } from './unix-http.ts';
 
+/** Some add `"error": null` to a result. */
 const ReplySchema = Type.Object({
   jsonrpc: Type.Literal('2.0'),
   result: Type.Optional(Type.Unknown()),
-  error: Type.Optional(
-    Type.Object({ code: Type.Number(), message: Type.String(), data: Type.Optional(Type.Unknown()) }),
-  ),
+  error: Type.Optional(Type.Null()),
 });
 
 /**
- * The endpoint understood the call and refused it: `reason` is its own message, cut; `data` what a contract reverted
- * with, if it did: 0x-hex.
+ * The endpoint understood the call and refused it: `reason` is its own message, printable and cut; `kind` what that
+ * means; `data` what a contract reverted with, if it did: 0x-hex.
  */
 export class RpcRefusal extends Retryable {
   readonly reason: string;
   readonly data: string | undefined;
+  readonly kind: RpcErrorKind;
 
-  constructor(what: string, reason: string, data: string | undefined) {
+  constructor(what: string, reason: string, data: string | undefined, kind: RpcErrorKind = 'unknown') {
     super('RPC_REFUSED', `${what}: ${reason}`);
     this.reason = reason;
     this.data = data;
+    this.kind = kind;
+  }
+}
+
+/** Not a refusal: it says nothing about what was asked. */
+export class RpcRateLimited extends Retryable {
+  /** How long the endpoint wants to be left alone, milliseconds; undefined when it does not say. */
+  readonly retryAfter: number | undefined;
+
+  constructor(message: string, retryAfter?: number) {
+    super('RPC_RATE_LIMITED', message);
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -44,7 +57,7 @@ export interface RpcEndpoint {
   readonly url: string;
   /**
    * One call; its result is checked against `schema`.
-   * @throws RpcRefusal; Retryable RPC_RATE_LIMITED, RPC_UNREACHABLE (no reply in time), RPC_TOO_LARGE, RPC_STATUS,
+   * @throws RpcRefusal, RpcRateLimited; Retryable RPC_UNREACHABLE (no reply in time), RPC_TOO_LARGE, RPC_STATUS,
    * RPC_NOT_JSON, RPC_MALFORMED
    */
   call<T extends TSchema>(schema: T, method: string, params: readonly unknown[]): Promise<Static<T>>;
@@ -52,6 +65,7 @@ export interface RpcEndpoint {
 
 export function rpcEndpoint(url: string, options: RpcOptions = {}): RpcEndpoint {
   const { timeout = 10_000, maxReplyBytes = 1024 * 1024 } = options;
+  const name = nameOf(url);
   const secure = url.startsWith('https://');
   const agent = secure
     ? new HttpsAgent({ keepAlive: true, maxSockets: 4 })
@@ -75,17 +89,34 @@ export function rpcEndpoint(url: string, options: RpcOptions = {}): RpcEndpoint 
   async function exchange(method: string, params: readonly unknown[]): Promise<unknown> {
     id += 1;
     const res = await post(JSON.stringify({ jsonrpc: '2.0', id, method, params }));
-    if (res.statusCode === 429) {
-      res.destroy();
-      throw rateLimited(url, method, 'HTTP 429');
-    }
-    try {
-      // Whatever the status: some endpoints send a proper refusal with one that is not 200.
-      return await readJson(res, maxReplyBytes);
-    } catch (error) {
-      if (res.statusCode === 200 || codeOf(error) !== 'BODY_NOT_JSON') throw error;
-      throw new DstackError('RPC_STATUS', `${url} answered ${method} with HTTP ${res.statusCode}`);
-    }
+    const status = res.statusCode ?? 0;
+    const retryAfter = retryAfterOf(res.headers['retry-after']);
+    const limited = status === 429 || (status === 503 && retryAfter !== undefined);
+    // Whatever the status: some endpoints send a proper refusal with one that is not 200.
+    const text = await readText(res, limited ? LIMITED_MAX_BYTES : maxReplyBytes).catch((error) => {
+      if (limited) return '';
+      throw error;
+    });
+    const value = parsed(text);
+    const said = refusalIn(value, status);
+    if (limited) throw rateLimited(method, said?.message ?? `HTTP ${status}`, retryAfter ?? backoffIn(said));
+    if (said !== undefined) throw refusal(method, said, retryAfter);
+    if (value !== undefined) return value;
+    const what = `${name} answered ${method} with HTTP ${status}: ${printable(text, 200)}`;
+    if (status === 413) throw new Retryable('RPC_TOO_LARGE', what);
+    throw new Retryable(status === 200 ? 'RPC_NOT_JSON' : 'RPC_STATUS', what);
+  }
+
+  function refusal(method: string, said: RpcErrorSaid, retryAfter: number | undefined): Retryable {
+    const kind = rpcErrorKind(method, said);
+    const reason = printable(said.message);
+    if (kind === 'rate-limited') return rateLimited(method, reason, retryAfter ?? backoffIn(said));
+    return new RpcRefusal(`${name} refused ${method}`, reason, revertDataIn(said), kind);
+  }
+
+  function rateLimited(method: string, how: string, retryAfter: number | undefined): RpcRateLimited {
+    const message = `${name} wants fewer requests; it did not answer ${method}: ${printable(how)}`;
+    return new RpcRateLimited(message, retryAfter);
   }
 
   return {
@@ -93,29 +124,65 @@ export function rpcEndpoint(url: string, options: RpcOptions = {}): RpcEndpoint 
     async call(schema, method, params) {
       try {
         const value = await exchange(method, params);
-        const reply = check(ReplySchema, value, 'RPC_MALFORMED', `the reply of ${url} to ${method}`);
-        if (reply.error === undefined) {
-          return check(schema, reply.result, 'RPC_MALFORMED', `what ${url} says of ${method}`);
-        }
-        const { message, data } = reply.error;
-        if (RATE_LIMIT.test(message)) throw rateLimited(url, method, message.slice(0, 300));
-        throw new RpcRefusal(`${url} refused ${method}`, message.slice(0, 300), revertData(data));
+        const reply = check(ReplySchema, value, 'RPC_MALFORMED', `the reply of ${name} to ${method}`);
+        return check(schema, reply.result, 'RPC_MALFORMED', `what ${name} says of ${method}`);
       } catch (error) {
-        throw retryable(error as Error, `${url} did not answer ${method}`);
+        throw retryable(error as Error, `${name} did not answer ${method}`);
       }
     },
   };
 }
 
-/** Providers say it in words of their own, often with HTTP 200; their error codes mean other things elsewhere. */
-const RATE_LIMIT = /rate.?limit|too many requests|request limit|compute units|throttl/i;
+/** Of a page that only says that there are too many requests. */
+const LIMITED_MAX_BYTES = 64 * 1024;
 
-/** Not a refusal: it says nothing about what was asked. */
-function rateLimited(url: string, method: string, how: string): Retryable {
-  return new Retryable(
-    'RPC_RATE_LIMITED',
-    `${url} wants fewer requests; it did not answer ${method}: ${how}`,
-  );
+/** The host alone: an endpoint's path is often its key. */
+function nameOf(url: string): string {
+  return URL.parse(url)?.host ?? 'the endpoint';
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The refusal in a reply, in each of the forms that are about; undefined when it is none. */
+function refusalIn(value: unknown, status: number): RpcErrorSaid | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const reply = value as Record<string, unknown>;
+  if (typeof reply.error === 'string') return { code: undefined, message: reply.error, data: undefined };
+  if (typeof reply.error === 'object' && reply.error !== null) {
+    return saidIn(reply.error as Record<string, unknown>);
+  }
+  // Gateways answer without an envelope.
+  const bare = !('result' in reply) && typeof reply.message === 'string';
+  return bare && ('code' in reply || status !== 200) ? saidIn(reply) : undefined;
+}
+
+function saidIn({ code, message, data }: Record<string, unknown>): RpcErrorSaid {
+  return {
+    code: typeof code === 'number' ? code : undefined,
+    message: typeof message === 'string' ? message : `an error without a message, code ${String(code)}`,
+    data,
+  };
+}
+
+/** Milliseconds from now, of a `Retry-After` in seconds or with a date (RFC 9110, 10.2.3). */
+function retryAfterOf(header: string | undefined): number | undefined {
+  if (header === undefined) return undefined;
+  if (/^\d{1,9}$/.test(header)) return Number(header) * 1000;
+  const date = Date.parse(header);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
+}
+
+/** What Infura says beside the error, seconds. */
+function backoffIn(said: RpcErrorSaid | undefined): number | undefined {
+  const rate = (said?.data as { rate?: { backoff_seconds?: unknown } } | null | undefined)?.rate;
+  const seconds = rate?.backoff_seconds;
+  return typeof seconds === 'number' && seconds > 0 ? seconds * 1000 : undefined;
 }
 
 /** Nothing that an endpoint does wrong is final: it may be mended, or another one may be behind its name tomorrow. */
@@ -126,12 +193,4 @@ function retryable(cause: Error, what: string): Retryable {
   }
   const code = cause.code.replace('BODY_', 'RPC_');
   return new Retryable(code, cause.code === code ? cause.message : `${what}: ${cause.message}`, { cause });
-}
-
-/** Clients put revert data as the error's data, or one level deeper. */
-function revertData(data: unknown): string | undefined {
-  const candidate = typeof data === 'object' && data !== null && 'data' in data ? data.data : data;
-  return typeof candidate === 'string' && /^0x([0-9a-f]{2}){0,4096}$/i.test(candidate)
-    ? candidate
-    : undefined;
 }

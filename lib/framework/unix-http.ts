@@ -70,6 +70,16 @@ async function answer(
 
 /** The body of a request or a reply as JSON, refused beyond `maxBytes`. @throws BODY_TOO_LARGE, BODY_NOT_JSON */
 export async function readJson(stream: IncomingMessage, maxBytes: number): Promise<unknown> {
+  const text = await readText(stream, maxBytes);
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new DstackError('BODY_NOT_JSON', 'the body is not JSON', { cause });
+  }
+}
+
+/** The body as it is, refused beyond `maxBytes`. @throws BODY_TOO_LARGE */
+export async function readText(stream: IncomingMessage, maxBytes: number): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of stream as AsyncIterable<Buffer>) {
@@ -80,11 +90,7 @@ export async function readJson(stream: IncomingMessage, maxBytes: number): Promi
     }
     chunks.push(chunk);
   }
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
-  } catch (cause) {
-    throw new DstackError('BODY_NOT_JSON', 'the body is not JSON', { cause });
-  }
+  return Buffer.concat(chunks).toString('utf8');
 }
 
 function send(res: ServerResponse, status: number, body: unknown): void {

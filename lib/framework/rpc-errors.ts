@@ -1,0 +1,219 @@
+/**
+ * What an endpoint's refusal means. JSON-RPC fixes neither codes nor words (EIP-1474 was never kept to), so that what an
+ * endpoint says is free text, and one code means different things at different providers. This is the one place that
+ * reads it. The order matters: the first row that fits decides. What fits none is `unknown`, and is shown to the operator
+ * in the endpoint's own words.
+ *
+ * testdata/rpc/wordings.json has what clients and providers really say, and where each was seen.
+ */
+
+export type RpcErrorKind =
+  /** The call, if it were a transaction, would fail: a contract refused it. */
+  | 'reverted'
+  /** It is asked too much; nothing is said about the call. */
+  | 'rate-limited'
+  /** The answer would be too large, or take too long: ask for less. */
+  | 'too-much'
+  /** It does not have that block or state, yet or any more. */
+  | 'behind'
+  | 'no-method'
+  /** It has this very transaction already. */
+  | 'already-known'
+  | 'nonce-too-low'
+  | 'nonce-too-high'
+  /** Another transaction has this nonce, and this one does not offer enough more. */
+  | 'replacement-underpriced'
+  | 'fee-too-low'
+  | 'no-funds'
+  /** The chain does not take transactions of this type. */
+  | 'type-unsupported'
+  | 'unknown';
+
+/** An error as an endpoint gave it. */
+export interface RpcErrorSaid {
+  code: number | undefined;
+  message: string;
+  data: unknown;
+}
+
+interface Row {
+  kind: RpcErrorKind;
+  words?: RegExp;
+  codes?: readonly number[];
+  /** Absent: of any method. */
+  of?: readonly string[];
+}
+
+const LOGS = ['eth_getLogs'];
+const RUNS = ['eth_call', 'eth_estimateGas'];
+const SENDS = ['eth_sendRawTransaction'];
+
+const TABLE: readonly Row[] = [
+  // A contract's own words must not be taken for the endpoint's.
+  { kind: 'reverted', of: RUNS, words: /\breverted\b|^revert\b|\bvm (execution error|exception)\b/i },
+  {
+    kind: 'reverted',
+    of: RUNS,
+    words: /(failed|be completed) due to an exception|invalid opcode|out of gas/i,
+  },
+  {
+    kind: 'behind',
+    words: /header not found|unknown block|missing trie node|block not (yet )?(found|imported)/i,
+  },
+  {
+    kind: 'behind',
+    words:
+      /beyond (the )?current head|historical state|block is not available|world state unavailable|sync is still in progress/i,
+  },
+  {
+    kind: 'rate-limited',
+    words: /\brate.?limit|too many requests|throttl|compute units|capacity (limit )?exceeded/i,
+  },
+  {
+    kind: 'rate-limited',
+    words: /request rate|rate exceeded|request(s| count)? (limit|exceeded)|credits? limited/i,
+  },
+  {
+    kind: 'rate-limited',
+    words: /(requests|calls) per (second|minute|day)|exceeded (the |your )?(request|quota)/i,
+  },
+  { kind: 'rate-limited', words: /quota (exceeded|reached)|concurrent requests/i },
+  {
+    kind: 'too-much',
+    of: LOGS,
+    words: /\branges?\b.*(limit|exceed|too|max|great|larg|big|long|wide|narrow|not supported)/i,
+  },
+  {
+    kind: 'too-much',
+    of: LOGS,
+    words: /(limit|exceed|too|max|great|larg|big|long|wide|up to).*\branges?\b/i,
+  },
+  {
+    kind: 'too-much',
+    of: LOGS,
+    words: /too many|more than \d+|limited to|max(imum)? (results|logs|\[from)|exceeds (the )?limit/i,
+  },
+  {
+    kind: 'too-much',
+    of: LOGS,
+    words: /response (size|is too|too|exceed)|(too|result set) large|limit exceeded/i,
+  },
+  { kind: 'too-much', of: LOGS, words: /time.?out|timed out|deadline exceeded|took too long/i },
+  { kind: 'rate-limited', words: /limit exceeded/i },
+  {
+    kind: 'type-unsupported',
+    words: /(unsupported|invalid|unknown) (transaction|tx) type|unsupportedtxtype|notsupportedtxtype/i,
+  },
+  {
+    kind: 'type-unsupported',
+    words:
+      /(transaction|tx) type (is )?(not|un)[ -]?(supported|enabled)|eip-?1559.*not (supported|enabled|active)/i,
+  },
+  {
+    kind: 'replacement-underpriced',
+    words: /replac\w+ .*(underpriced|existing tx|fee)|replacementnotallowed|feetoolowtoreplace/i,
+  },
+  { kind: 'replacement-underpriced', words: /another (tx|transaction) (which has|with) (the )?same nonce/i },
+  {
+    kind: 'already-known',
+    of: SENDS,
+    words: /\balready ?(known|imported)\b|^(?:.*: ?)?known transaction\b/i,
+  },
+  {
+    kind: 'already-known',
+    of: SENDS,
+    words: /same hash was already imported|transaction already in mempool|tx already exists/i,
+  },
+  {
+    kind: 'nonce-too-low',
+    words: /nonce (is )?too low|\boldnonce\b|nonce below|lower than the current nonce/i,
+  },
+  {
+    kind: 'nonce-too-high',
+    words: /nonce (is )?too high|\bnoncegap\b|nonce gap|nonce (is )?too (distant|far)|noncetoofarinfuture/i,
+  },
+  {
+    kind: 'no-funds',
+    words: /insufficient ?(funds|balance)|upfront cost exceeds|not enough funds|cause overdraft/i,
+  },
+  {
+    kind: 'fee-too-low',
+    words:
+      /transaction underpriced|\bfeetoolow|(gas )?(price|fee)( per gas)?( is)? (too low|below|less than)/i,
+  },
+  { kind: 'no-method', codes: [-32601] },
+  {
+    kind: 'no-method',
+    words: /method .*(not (found|supported|available|allowed)|does not exist)|unsupported method/i,
+  },
+  // Codes come last, and only where no other use of them is known: at Besu -32005 and -32007 are about a transaction.
+  // 3: Geth; -32015: Parity, Nethermind.
+  { kind: 'reverted', of: RUNS, codes: [3, -32015] },
+  { kind: 'too-much', of: LOGS, codes: [-32005, -32614] },
+  { kind: 'rate-limited', codes: [429, -32029] },
+];
+
+/** What is read of an error's words; more is not theirs to say. */
+const MAX_WORDS = 1000;
+
+export function rpcErrorKind(method: string, said: RpcErrorSaid): RpcErrorKind {
+  const words = [said.message, ...wordsIn(said.data)].join(' ; ').slice(0, MAX_WORDS);
+  const row = TABLE.find(
+    ({ of, codes, words: pattern }) =>
+      (of === undefined || of.includes(method)) &&
+      (codes?.includes(said.code ?? Number.NaN) ?? true) &&
+      (pattern?.test(words) ?? true),
+  );
+  return row?.kind ?? 'unknown';
+}
+
+/** Some say `invalid params`, and in the data what they mean. */
+function wordsIn(data: unknown): string[] {
+  const texts =
+    typeof data === 'object' && data !== null
+      ? ['message', 'reason', 'payload', 'details'].map((field) => (data as Record<string, unknown>)[field])
+      : [data];
+  return texts.filter((text): text is string => typeof text === 'string' && !/^(0x)?[0-9a-f]*$/i.test(text));
+}
+
+/** As much as a contract reverts with here, hex digits. */
+const MAX_REVERT_DIGITS = 8192;
+/** Where clients, and proxies in front of them, put the error that they pass on. */
+const INNER = ['data', 'originalError', 'error', 'result'];
+
+/**
+ * What a contract reverted with, 0x-hex; undefined when there is none. It is the error's data, or some levels below it,
+ * with or without 0x, or after the word `Reverted`.
+ */
+export function revertDataIn(said: RpcErrorSaid): string | undefined {
+  return hexIn(said.data, 4) ?? afterReverted(said.message);
+}
+
+function hexIn(data: unknown, levels: number): string | undefined {
+  if (typeof data === 'string') {
+    const [, digits] = /^(?:0x|(?=[0-9a-f]{8}))((?:[0-9a-f]{2})*)$/i.exec(data.trim()) ?? [];
+    if (digits === undefined) return afterReverted(data);
+    return digits.length > MAX_REVERT_DIGITS ? undefined : `0x${digits.toLowerCase()}`;
+  }
+  if (typeof data !== 'object' || data === null || levels === 0) return undefined;
+  for (const field of INNER) {
+    const found = hexIn((data as Record<string, unknown>)[field], levels - 1);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function afterReverted(text: string): string | undefined {
+  const [, digits] = /\brevert(?:ed)?:? 0x((?:[0-9a-f]{2})*)$/i.exec(text.trim()) ?? [];
+  return digits === undefined || digits.length > MAX_REVERT_DIGITS ? undefined : `0x${digits.toLowerCase()}`;
+}
+
+/** Text from outside, fit for a log, a terminal and a status page. */
+export function printable(text: string, maxLength = 300): string {
+  const clean = text
+    .slice(0, 4 * maxLength)
+    .replace(/\s+/g, ' ')
+    .replace(/[^\x20-\x7e]/g, '?')
+    .trim();
+  return clean.length <= maxLength ? clean : `${clean.slice(0, maxLength - 3)}...`;
+}
