@@ -5,13 +5,21 @@ const TIMEOUT_MS = 10_000;
 
 /**
  * The raw bytes: a parser in between would not give back what was hashed.
+ * @param until ends it earlier than its own ten seconds
  * @throws an error with `code` for whatever goes wrong
  */
-export async function download(url: string, maxBytes: number, code: string): Promise<Uint8Array> {
+export async function download(
+  url: string,
+  maxBytes: number,
+  code: string,
+  until?: AbortSignal,
+): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let size = 0;
+  const own = AbortSignal.timeout(TIMEOUT_MS);
+  const signal = until === undefined ? own : AbortSignal.any([own, until]);
   try {
-    const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const response = await fetch(url, { redirect: 'error', signal });
     if (!response.ok) throw new DstackError(code, `${url} answers HTTP ${response.status}`);
     for await (const chunk of response.body ?? []) {
       size += chunk.length;

@@ -18,7 +18,7 @@ import {
   requestOf,
 } from '../lib/protocol/onboarding-messages.ts';
 import { dstack } from './support/cli.ts';
-import { type Lie, startLyingRpc } from './support/lying-rpc.ts';
+import { type Lie, type LyingRpc, startLyingRpc } from './support/lying-rpc.ts';
 import { eventually, startTestNetwork, type TestNetwork, type TestNode } from './support/network.ts';
 
 let network: TestNetwork;
@@ -119,7 +119,12 @@ describe('a network with three onboardings', () => {
     expect(outcome.stdout).toMatch(/who could hold the secret of epoch 1 today/);
     expect(outcome.stdout).toMatch(new RegExp(`${onboarded[1]!.request.node}.*evidence verified`));
     expect(outcome.stdout).toContain('(REVOKED at ');
-    expect(outcome.stdout.trim().split('\n').at(-1)).toBe('verdict  sound-with-warnings');
+    const { hash } = (await network.rpc.getBlock('latest'))!;
+    expect(outcome.stdout.trim().split('\n').at(-1)).toMatch(
+      new RegExp(
+        `^verdict  sound-with-warnings, as of block \\d+ \\(${hash}\\), which was \\d+ s old when this machine's clock said 20`,
+      ),
+    );
     expect(outcome.code).toBe(0);
   });
 
@@ -127,6 +132,94 @@ describe('a network with three onboardings', () => {
     const { code, report } = await auditWith({ extra: ['--flavour', 'production'] });
     expect(report.verdict).toBe('failed');
     expect(codes(report, 'failure')).toContain('PCK_CHAIN_ROOT');
+    expect(code).toBe(1);
+  });
+});
+
+describe('a history that endpoints end too early', () => {
+  const proxies: LyingRpc[] = [];
+  beforeAll(async () => {
+    for (let i = 0; i < 3; i += 1) proxies.push(await startLyingRpc(network.anvil.url));
+  });
+  afterAll(() => {
+    for (const proxy of proxies) proxy.stop();
+  });
+  const urls = () => proxies.map(({ url }) => url);
+  /** The header of the newest block but so many. */
+  const headerBefore = async (blocks: number) => {
+    const number = (await network.rpc.getBlockNumber()) - blocks;
+    return network.rpc.send('eth_getBlockByNumber', [`0x${number.toString(16)}`, false]);
+  };
+
+  test.each([
+    ['1 of 2', 2, [1]],
+    ['the first of 3', 3, [0]],
+    ['the second of 3', 3, [1]],
+    ['the last of 3', 3, [2]],
+    ['2 of 3', 3, [0, 2]],
+  ])('by %s: refused, with who says what', async (_, count, liars) => {
+    const header = await headerBefore(3);
+    for (const [at, proxy] of proxies.entries()) {
+      proxy.lie = (method, reply, [block]) =>
+        liars.includes(at) && method === 'eth_getBlockByNumber' && block === 'latest'
+          ? { result: header }
+          : reply;
+    }
+    const { code, report, stderr } = await auditWith({
+      rpc: urls().slice(0, count),
+      extra: ['--wait', '1'],
+    });
+    expect(report).toBeUndefined();
+    expect(stderr).toContain('AUDIT_HEADS_APART');
+    expect(stderr).toContain(new URL(proxies[liars[0]!]!.url).host);
+    expect(code).toBe(1);
+  });
+
+  test('by all of them: the report says as of which block it is', async () => {
+    const header = await headerBefore(1);
+    for (const proxy of proxies) {
+      proxy.lie = (method, reply, [block]) =>
+        method === 'eth_getBlockByNumber' && block === 'latest' ? { result: header } : reply;
+    }
+    const { report } = await auditWith({ rpc: urls() });
+    expect(report.head).toMatchObject({
+      number: Number(header.number),
+      hash: header.hash,
+      chosen: false,
+      endpoints: 3,
+    });
+    expect(report.head.age).toBe(report.head.seenAt - Number(header.timestamp));
+  });
+
+  test('and long ago: failed, unless the auditor named that block', async () => {
+    const header = await headerBefore(0);
+    const timestamp = `0x${(Math.floor(Date.now() / 1000) - 7_200).toString(16)}`;
+    for (const proxy of proxies) {
+      proxy.lie = (method, reply, [block]) =>
+        method === 'eth_getBlockByNumber' && ['latest', header.number].includes(String(block))
+          ? { result: { ...header, timestamp } }
+          : reply;
+    }
+    const old = await auditWith({ rpc: urls() });
+    expect(codes(old.report, 'failure')).toContain('HEAD_OLD');
+    expect(old.report.verdict).toBe('failed');
+    const named = await auditWith({ rpc: urls(), extra: ['--at', String(Number(header.number))] });
+    expect(codes(named.report, 'failure')).not.toContain('HEAD_OLD');
+    expect(codes(named.report, 'warning')).toContain('HEAD_CHOSEN');
+    expect(named.report.head).toMatchObject({ number: Number(header.number), chosen: true });
+  });
+
+  test('or to come: an age that can’t be said is not passed over', async () => {
+    const header = await headerBefore(0);
+    const timestamp = `0x${(Math.floor(Date.now() / 1000) + 7_200).toString(16)}`;
+    for (const proxy of proxies) {
+      proxy.lie = (method, reply, [block]) =>
+        method === 'eth_getBlockByNumber' && ['latest', header.number].includes(String(block))
+          ? { result: { ...header, timestamp } }
+          : reply;
+    }
+    const { code, report } = await auditWith({ rpc: urls() });
+    expect(codes(report, 'gap')).toContain('HEAD_AFTER_CLOCK');
     expect(code).toBe(1);
   });
 });

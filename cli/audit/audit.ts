@@ -2,15 +2,15 @@
  * The network's life, replayed from its chain and its public files: who was let in, on what evidence, and who could hold
  * the secret today. `audit` reads like the report that it makes.
  */
-import type { Head } from '../../lib/framework/chain-client.ts';
 import type { NetworkReader } from '../../lib/framework/network-reader.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Flavour, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import type { NetworkEvent } from '../../lib/protocol/network-contract.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
 import { type Claimed, type Proof, proveAnswer, proveBootstrap, proveRequest } from './evidence.ts';
+import { type AuditedHead, CLOCK_SKEW_SECONDS, OLD_HEAD_SECONDS } from './head.ts';
 import type { Entry, History } from './history.ts';
-import type { Records } from './records.ts';
+import type { Records, SourceReport } from './records.ts';
 import { type Kind, kinds, type Pending, Replay, type Standing } from './replay.ts';
 
 /** `failure`: the history or its evidence contradicts itself. `gap`: something can't be checked. `warning`: true, and to be known. */
@@ -46,7 +46,19 @@ export interface AuditReport {
   readonly verdict: 'sound' | 'sound-with-warnings' | 'unproven' | 'failed';
   readonly chainId: number;
   readonly contract: string;
-  readonly head: { readonly number: number; readonly hash: string; readonly timestamp: number };
+  /** The block that all of this is as of. Compare its hash with a source of your own: all endpoints together can hide what came later. */
+  readonly head: {
+    readonly number: number;
+    readonly hash: string;
+    readonly timestamp: number;
+    /** The auditor's own clock when the head was read, Unix seconds, and how far the block was behind it. */
+    readonly seenAt: number;
+    readonly age: number;
+    /** Whether the auditor named the block. */
+    readonly chosen: boolean;
+    /** How many endpoints said so; all that were asked. */
+    readonly endpoints: number;
+  };
   readonly owner: string;
   /** Seconds that loosening takes now. */
   readonly delay: number;
@@ -56,6 +68,8 @@ export interface AuditReport {
   readonly holders: readonly Holder[];
   readonly pending: readonly Pending[];
   readonly apps: readonly { readonly app: string; readonly manifest: string | undefined }[];
+  /** Where the public files came from, and what was wrong there. */
+  readonly sources: readonly SourceReport[];
   readonly findings: readonly Finding[];
 }
 
@@ -66,12 +80,14 @@ export interface AuditInput {
   readonly records: Records;
   readonly reader: NetworkReader;
   /** The block at which the contract's state is compared. */
-  readonly head: Head;
+  readonly head: AuditedHead;
 }
 
 export async function audit(input: AuditInput): Promise<AuditReport> {
   const auditor = new Auditor(input);
+  auditor.judgeHead();
   auditor.judgeDeployment();
+  auditor.judgeSources();
   for (const entry of input.history.entries) await auditor.take(entry);
   await auditor.compareWithState();
   await auditor.lookForHiddenOnboardings();
@@ -90,9 +106,35 @@ class Auditor {
     this.#input = input;
   }
 
+  /** A history that ends early shows no revocation and nobody who came later; whoever means that has to say so. */
+  judgeHead(): void {
+    const { number, timestamp, seenAt, age, chosen } = this.#input.head;
+    const where = `block ${number}`;
+    if (age < -CLOCK_SKEW_SECONDS) {
+      const message = `the block is of ${instant(timestamp)}, this machine's clock says ${instant(seenAt)}: how old the block is can't be said`;
+      this.#find('gap', 'HEAD_AFTER_CLOCK', where, message);
+    }
+    if (chosen) {
+      const message = `the auditor named this block, ${age} s old: nothing that came later is in this report`;
+      this.#find('warning', 'HEAD_CHOSEN', where, message);
+    } else if (age > OLD_HEAD_SECONDS) {
+      const message = `the newest block that the endpoints show is ${age} s old by this machine's clock: they hide what came later, or the chain stands still; audit the past with --at ${number}`;
+      this.#find('failure', 'HEAD_OLD', where, message);
+    }
+  }
+
   judgeDeployment(): void {
     const { deployment } = this.#input.history;
     if (!deployment.genuine) this.#find('gap', 'CONTRACT_CODE_UNPROVEN', 'deployment', deployment.reason);
+  }
+
+  /** What a source spoiled or kept back shows where it is missed; here it is said of whom to expect it. */
+  judgeSources(): void {
+    for (const { source, faults, faultCount } of this.#input.records.sources) {
+      if (faultCount === 0) continue;
+      const more = faultCount > faults.length ? ` (and ${faultCount - faults.length} more)` : '';
+      this.#find('warning', 'RECORD_SOURCE_FAULTY', source, `${faults.join('; ')}${more}`);
+    }
   }
 
   async take(entry: Entry): Promise<void> {
@@ -362,7 +404,15 @@ class Auditor {
             ? 'sound-with-warnings'
             : 'sound',
       ...network,
-      head: { number: head.number, hash: head.hash, timestamp: head.timestamp },
+      head: {
+        number: head.number,
+        hash: head.hash,
+        timestamp: head.timestamp,
+        seenAt: head.seenAt,
+        age: head.age,
+        chosen: head.chosen,
+        endpoints: head.proven.of,
+      },
       owner: this.#replay.owner,
       delay: this.#replay.delayAt(now),
       epoch: this.#replay.epoch,
@@ -373,6 +423,7 @@ class Auditor {
         app: nameOf(app),
         manifest: this.#replay.manifestAt(app, now),
       })),
+      sources: this.#input.records.sources,
       findings: [...this.#findings].sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity)),
     };
   }

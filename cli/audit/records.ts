@@ -2,11 +2,14 @@
  * The public files of an audit: what relays keep for ever, read from folders or from relays over HTTP. Nobody here is
  * trusted. A file counts by what it hashes to, never by its name or by who served it, so copies from several relays
  * can be thrown together: a spoiled one does not hide a good one.
+ *
+ * Each source is read by itself, within bounds of its own. What it does wrong is told of it and costs the others nothing:
+ * the worst that a source can do is to be of no use.
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { opendir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Type } from 'typebox';
-import { toHex } from '../../lib/protocol/encoding.ts';
+import { sha256, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { CONFIG_MAX_BYTES, configHash } from '../../lib/protocol/network-config.ts';
 import {
@@ -21,10 +24,28 @@ import {
 import { parseJson } from '../../lib/protocol/schema.ts';
 import { download } from '../download.ts';
 
+/** What is taken from one source. */
+export interface SourceLimits {
+  /** Files, those that are of no use too. */
+  readonly records: number;
+  /** Of all its files together. */
+  readonly bytes: number;
+  readonly milliseconds: number;
+  /** Different files about one and the same thing. An honest relay has one or a few: each is judged, which takes time. */
+  readonly versions: number;
+}
+const LIMITS: SourceLimits = {
+  records: 100_000,
+  bytes: 256 * 1024 * 1024,
+  milliseconds: 600_000,
+  versions: 16,
+};
 /** Larger files are passed over, bytes. */
-const MAX_RECORD_BYTES = 8 * 1024 * 1024;
-/** A source that lists more is not read to its end. */
-const MAX_RECORDS = 100_000;
+const MAX_RECORD_BYTES = 2 * 1024 * 1024;
+/** Files that are asked of a relay at a time. */
+const AT_ONCE = 8;
+/** Faults of one source that are told; the others are counted. */
+const FAULTS_TOLD = 10;
 const ListSchema = Type.Object({ records: Type.Array(Type.String({ maxLength: 200 }), { maxItems: 1000 }) });
 const LIST_MAX_BYTES = 256 * 1024;
 
@@ -38,102 +59,206 @@ export interface Records {
   readonly bootstraps: ReadonlyMap<string, readonly BootstrapPackage[]>;
   /** network.json, by its hash. */
   readonly configs: ReadonlyMap<string, Uint8Array>;
-  /** Files that are not what their name says: source and reason. */
-  readonly unreadable: readonly string[];
+  readonly sources: readonly SourceReport[];
 }
 
-/** @param sources folders, or a relay's base URL @throws AUDIT_RECORDS for a source that can't be read at all */
-export async function readRecords(sources: readonly string[]): Promise<Records> {
-  const collected = new Collected();
-  for (const source of sources) {
-    for await (const { name, bytes } of /^https?:\/\//.test(source)
-      ? fromRelay(source)
-      : fromFolder(source)) {
-      try {
-        collected.add(name, bytes);
-      } catch (error) {
-        collected.unreadable.push(`${source} ${name}: ${(error as Error).message}`);
-      }
-    }
-  }
-  return collected;
+/** What became of one source. */
+export interface SourceReport {
+  readonly source: string;
+  /** Files that it gave, whatever they were worth, and their bytes. */
+  readonly records: number;
+  readonly bytes: number;
+  /** What is wrong with it, the first few in words. Someone else's words may be among them. */
+  readonly faults: readonly string[];
+  readonly faultCount: number;
 }
 
-class Collected implements Records {
+/**
+ * Reads all sources at the same time. Whatever one of them does is in its report: nothing is thrown for it.
+ * @param sources folders, or a relay's base URL
+ */
+export async function readRecords(
+  sources: readonly string[],
+  limits: Partial<SourceLimits> = {},
+): Promise<Records> {
+  const kept = new Kept();
+  const readers = sources.map((name) => new Source(name, { ...LIMITS, ...limits }, kept));
+  await Promise.all(readers.map((reader) => reader.read()));
+  const { requests, answers, bootstraps, configs } = kept;
+  return { requests, answers, bootstraps, configs, sources: readers.map((reader) => reader.report()) };
+}
+
+/** What all sources gave together: each file once, however many of them have it under however many names. */
+class Kept {
   readonly requests = new Map<string, RequestMessage[]>();
   readonly answers = new Map<string, AnswerMessage[]>();
   readonly bootstraps = new Map<string, BootstrapPackage[]>();
   readonly configs = new Map<string, Uint8Array>();
-  readonly unreadable: string[] = [];
+  readonly #hashes = new Set<string>();
 
-  add(name: string, bytes: Uint8Array): void {
-    const [kind] = name.split('-');
-    const read = <T>(schema: Parameters<typeof parseJson>[0]): T =>
-      parseJson(schema, new TextDecoder().decode(bytes), 'AUDIT_RECORDS', name, MAX_RECORD_BYTES) as T;
+  /** @param admit asked whether one more about this subject is taken @throws AUDIT_RECORDS for what is no record */
+  add(kind: RecordKind, bytes: Uint8Array, admit: (subject: string) => void): void {
+    const hash = `${kind} ${toHex(sha256(bytes))}`;
+    if (this.#hashes.has(hash)) return;
+    const text = new TextDecoder().decode(bytes);
+    const what = `this ${kind}`;
+    const keep = <T>(map: Map<string, T[]>, subject: string, message: T) => {
+      admit(`${kind} ${subject}`);
+      const present = map.get(subject);
+      if (present === undefined) map.set(subject, [message]);
+      else present.push(message);
+    };
     if (kind === 'config') {
-      if (bytes.length <= CONFIG_MAX_BYTES) this.configs.set(toHex(configHash(bytes)), bytes);
+      if (bytes.length > CONFIG_MAX_BYTES) {
+        throw new DstackError(
+          'AUDIT_RECORDS',
+          `${what} has ${bytes.length} bytes, more than ${CONFIG_MAX_BYTES}`,
+        );
+      }
+      this.configs.set(toHex(configHash(bytes)), bytes);
     } else if (kind === 'request') {
-      const message = read<RequestMessage>(RequestMessageSchema);
-      push(this.requests, toHex(requestOf(message).hash), message);
+      const message = parseJson(RequestMessageSchema, text, 'AUDIT_RECORDS', what, MAX_RECORD_BYTES);
+      keep(this.requests, toHex(requestOf(message).hash), message);
     } else if (kind === 'answer') {
-      const message = read<AnswerMessage>(AnswerMessageSchema);
-      push(this.answers, message.requestHash, message);
-    } else if (kind === 'bootstrap') {
-      const message = read<BootstrapPackage>(BootstrapPackageSchema);
-      push(this.bootstraps, message.quoteHash, message);
+      const message = parseJson(AnswerMessageSchema, text, 'AUDIT_RECORDS', what, MAX_RECORD_BYTES);
+      keep(this.answers, message.requestHash, message);
+    } else {
+      const message = parseJson(BootstrapPackageSchema, text, 'AUDIT_RECORDS', what, MAX_RECORD_BYTES);
+      keep(this.bootstraps, message.quoteHash, message);
+    }
+    this.#hashes.add(hash);
+  }
+}
+
+type RecordKind = 'request' | 'answer' | 'bootstrap' | 'config';
+/** By the beginning of its name; undefined for what no audit reads. */
+const kindOf = (name: string): RecordKind | undefined =>
+  /^(request|answer|bootstrap|config)-.*\.json$/s.exec(name)?.[1] as RecordKind | undefined;
+
+/** One source while it is read. */
+class Source {
+  readonly #source: string;
+  readonly #limits: SourceLimits;
+  readonly #kept: Kept;
+  readonly #faults: string[] = [];
+  #faultCount = 0;
+  #records = 0;
+  #bytes = 0;
+  readonly #versions = new Map<string, number>();
+
+  constructor(source: string, limits: SourceLimits, kept: Kept) {
+    this.#source = source;
+    this.#limits = limits;
+    this.#kept = kept;
+  }
+
+  async read(): Promise<void> {
+    const overdue = AbortSignal.timeout(this.#limits.milliseconds);
+    try {
+      if (/^https?:\/\//.test(this.#source)) await this.#readRelay(overdue);
+      else await this.#readFolder(overdue);
+    } catch (error) {
+      // It ends here; what it gave before counts by what it is.
+      this.#fault(error as Error);
     }
   }
-}
 
-function push<T>(map: Map<string, T[]>, key: string, value: T): void {
-  const present = map.get(key);
-  if (present === undefined) map.set(key, [value]);
-  else present.push(value);
-}
-
-interface File {
-  name: string;
-  bytes: Uint8Array;
-}
-
-async function* fromFolder(folder: string): AsyncGenerator<File> {
-  let names: string[];
-  try {
-    names = await readdir(folder);
-  } catch (cause) {
-    throw new DstackError('AUDIT_RECORDS', `cannot read the folder ${folder}: ${(cause as Error).message}`, {
-      cause,
-    });
+  report(): SourceReport {
+    return {
+      source: withoutPassword(this.#source),
+      records: this.#records,
+      bytes: this.#bytes,
+      faults: this.#faults,
+      faultCount: this.#faultCount,
+    };
   }
-  for (const name of names
-    .filter((name) => name.endsWith('.json'))
-    .sort()
-    .slice(0, MAX_RECORDS)) {
-    const path = join(folder, name);
-    const { size } = await stat(path);
-    if (size <= MAX_RECORD_BYTES) yield { name, bytes: await readFile(path) };
-  }
-}
 
-async function* fromRelay(base: string): AsyncGenerator<File> {
-  let after = '';
-  for (let seen = 0; seen < MAX_RECORDS; ) {
-    const url = `${base.replace(/\/$/, '')}/v1/records`;
-    const listed = await download(
-      `${url}?after=${encodeURIComponent(after)}`,
-      LIST_MAX_BYTES,
-      'AUDIT_RECORDS',
-    );
-    const text = new TextDecoder().decode(listed);
-    const { records } = parseJson(ListSchema, text, 'AUDIT_RECORDS', `the list of ${base}`, LIST_MAX_BYTES);
-    if (records.length === 0) return;
-    for (const name of records) {
-      const bytes = await download(`${url}/${encodeURIComponent(name)}`, MAX_RECORD_BYTES, 'AUDIT_RECORDS');
-      yield { name, bytes };
+  async #readFolder(overdue: AbortSignal): Promise<void> {
+    for await (const { name } of await opendir(this.#source)) {
+      const kind = kindOf(name);
+      if (kind === undefined) continue;
+      this.#goesOn(overdue);
+      await this.#take(name, kind, async () => {
+        const path = join(this.#source, name);
+        const found = await stat(path);
+        if (!found.isFile()) throw new DstackError('AUDIT_RECORDS', 'it is no file');
+        if (found.size > MAX_RECORD_BYTES) {
+          throw new DstackError('AUDIT_RECORDS', `it has ${found.size} bytes, more than ${MAX_RECORD_BYTES}`);
+        }
+        return readFile(path);
+      });
     }
-    seen += records.length;
-    const last = records.at(-1)!;
-    if (last <= after) return;
-    after = last;
   }
+
+  async #readRelay(overdue: AbortSignal): Promise<void> {
+    const url = `${this.#source.replace(/\/$/, '')}/v1/records`;
+    const get = (path: string, maxBytes: number) =>
+      download(`${url}${path}`, maxBytes, 'AUDIT_RECORDS', overdue);
+    for (let after = ''; ; ) {
+      this.#goesOn(overdue);
+      const text = new TextDecoder().decode(await get(`?after=${encodeURIComponent(after)}`, LIST_MAX_BYTES));
+      const { records } = parseJson(ListSchema, text, 'AUDIT_RECORDS', 'its list', LIST_MAX_BYTES);
+      const last = records.at(-1);
+      if (last === undefined) return;
+      for (let at = 0; at < records.length; at += AT_ONCE) {
+        this.#goesOn(overdue);
+        await Promise.all(
+          records.slice(at, at + AT_ONCE).map(async (name) => {
+            const kind = kindOf(name);
+            if (kind === undefined) this.#records += 1;
+            else await this.#take(name, kind, () => get(`/${encodeURIComponent(name)}`, MAX_RECORD_BYTES));
+          }),
+        );
+      }
+      if (last <= after) throw new DstackError('AUDIT_RECORDS', `its list does not go on after ${after}`);
+      after = last;
+    }
+  }
+
+  /** One file: whatever is wrong with it is its own fault. */
+  async #take(name: string, kind: RecordKind, read: () => Promise<Uint8Array>): Promise<void> {
+    this.#records += 1;
+    try {
+      const bytes = await read();
+      this.#bytes += bytes.length;
+      this.#kept.add(kind, bytes, (subject) => {
+        const given = this.#versions.get(subject) ?? 0;
+        if (given >= this.#limits.versions) {
+          throw new DstackError('AUDIT_RECORDS', `it is one of more than ${given} versions of ${subject}`);
+        }
+        this.#versions.set(subject, given + 1);
+      });
+    } catch (error) {
+      this.#fault(error as Error, name);
+    }
+  }
+
+  /** @throws AUDIT_RECORDS once the source has had its share */
+  #goesOn(overdue: AbortSignal): void {
+    const { records, bytes, milliseconds } = this.#limits;
+    const over = overdue.aborted
+      ? `it took more than ${milliseconds / 1000} s`
+      : this.#bytes >= bytes
+        ? `it gave more than ${bytes} bytes`
+        : this.#records >= records
+          ? `it has more than ${records} files`
+          : undefined;
+    if (over !== undefined) throw new DstackError('AUDIT_RECORDS', `${over}: it is not read to its end`);
+  }
+
+  #fault(error: Error, name?: string): void {
+    this.#faultCount += 1;
+    if (this.#faults.length >= FAULTS_TOLD) return;
+    const text = name === undefined ? error.message : `${name}: ${error.message}`;
+    this.#faults.push(text.replaceAll(this.#source, withoutPassword(this.#source)).slice(0, 300));
+  }
+}
+
+/** A report is shown around; whoever made the source's URL may have put a password into it. */
+function withoutPassword(source: string): string {
+  if (!URL.canParse(source)) return source;
+  const url = new URL(source);
+  if (url.username === '' && url.password === '') return source;
+  [url.username, url.password] = ['', ''];
+  return url.href;
 }

@@ -1,12 +1,11 @@
 /** `audit`: replays a network's life from its chain and its public files, and says who could hold the secret today. */
-import { chainClient } from '../../lib/framework/chain-client.ts';
 import { networkReader } from '../../lib/framework/network-reader.ts';
 import { print, printError, printJson } from '../../lib/framework/terminal.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import { type AuditReport, audit, instant } from '../audit/audit.ts';
+import { auditedHead } from '../audit/head.ts';
 import { readHistory } from '../audit/history.ts';
 import { readRecords } from '../audit/records.ts';
-import { provider } from '../chain.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 
 const command: Command = {
@@ -32,6 +31,15 @@ const command: Command = {
       value: 'BLOCKS',
       help: 'read up to this many blocks below the newest; without it, the finalized one',
     },
+    at: {
+      value: 'BLOCK',
+      help: 'audit the past, as of this block; without it, an old head fails the audit',
+    },
+    wait: {
+      value: 'SECONDS',
+      help: 'how long endpoints that lag behind the newest block are waited for',
+      default: '60',
+    },
     flavour: {
       value: 'NAME',
       help: 'of the network’s images: production, sim or dev',
@@ -54,19 +62,23 @@ const command: Command = {
 
 async function auditOf(args: Arguments, contract: string, flavour: Flavour): Promise<AuditReport> {
   const endpoints = args.list('rpc').length > 0 ? args.list('rpc') : [args.text('rpc')];
-  const rpc = await provider({ ...args, text: () => endpoints[0]! });
-  const chainId = Number((await rpc.getNetwork()).chainId);
-  rpc.destroy();
-  const depth = args.optional('depth');
-  const chain = chainClient({
-    config: {
-      chainId,
-      endpoints,
-      quorum: endpoints.length,
-      confirmation: depth === undefined ? { finalized: true } : { depth: wholeNumber('depth', depth) },
-    },
+  for (const url of endpoints) {
+    if (!/^https?:\/\/[^\s]+$/.test(url) || !URL.canParse(url)) {
+      throw new UsageError(`--rpc takes an http(s) URL, not ${JSON.stringify(url.slice(0, 100))}`);
+    }
+  }
+  const number = (name: string) => {
+    const text = args.optional(name);
+    return text === undefined ? undefined : wholeNumber(name, text);
+  };
+  const depth = number('depth');
+  const { chain, head } = await auditedHead({
+    endpoints,
+    confirmation: depth === undefined ? { finalized: true } : { depth },
+    at: number('at'),
+    waitMs: wholeNumber('wait', args.text('wait')) * 1000,
+    onWait: (who) => printError(`waiting for ${who} to get to the newest block`),
   });
-  const head = await chain.head();
   const progress = progressUpTo(head.number);
   const history = await readHistory({
     endpoints,
@@ -77,7 +89,7 @@ async function auditOf(args: Arguments, contract: string, flavour: Flavour): Pro
   });
   const records = await readRecords(args.list('records'));
   const reader = networkReader(chain, contract);
-  return audit({ network: { chainId, contract }, flavour, history, records, reader, head });
+  return audit({ network: { chainId: chain.chainId, contract }, flavour, history, records, reader, head });
 }
 
 /** A line now and then, only once it takes longer than a person likes to wait for nothing. */
@@ -98,7 +110,7 @@ function wholeNumber(name: string, text: string): number {
 function asText(report: AuditReport): readonly string[] {
   const { head, holders, findings, pending, apps, timeline } = report;
   return [
-    `network  ${report.contract} on chain ${report.chainId}, as of block ${head.number} (${instant(head.timestamp)})`,
+    `network  ${report.contract} on chain ${report.chainId}, as of block ${head.number} (${instant(head.timestamp)}), ${head.hash}`,
     `owner    ${report.owner}; whatever loosens takes ${report.delay} s`,
     '',
     'history',
@@ -121,7 +133,7 @@ function asText(report: AuditReport): readonly string[] {
     ...findings.map(
       ({ severity, code, where, message }) => `${severity.toUpperCase()}  ${code} (${where}): ${message}`,
     ),
-    `verdict  ${report.verdict}`,
+    `verdict  ${report.verdict}, as of block ${head.number} (${head.hash}), which was ${head.age} s old when this machine's clock said ${instant(head.seenAt)}`,
   ];
 }
 

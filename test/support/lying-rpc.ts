@@ -5,7 +5,11 @@ import type { AddressInfo } from 'node:net';
 export type RpcReply = { result?: unknown; error?: unknown };
 
 /** Changes what the chain answered; undefined hangs up, 'stall' never answers, other text is sent as it is. */
-export type Lie = (method: string, reply: RpcReply) => RpcReply | string | undefined | 'stall';
+export type Lie = (
+  method: string,
+  reply: RpcReply,
+  params: readonly unknown[],
+) => RpcReply | string | undefined | 'stall';
 
 export const honest: Lie = (_, reply) => reply;
 
@@ -24,14 +28,18 @@ export async function startLyingRpc(upstream: string): Promise<LyingRpc> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const body = Buffer.concat(chunks).toString('utf8');
-    const { method, id } = JSON.parse(body) as { method: string; id: number };
+    const { method, id, params } = JSON.parse(body) as {
+      method: string;
+      id: number;
+      params: readonly unknown[];
+    };
     const headers = { 'content-type': 'application/json' };
     const answer = rpc.swallows(method)
       ? new Response('{}')
       : await fetch(upstream, { method: 'POST', body, headers }).catch(() => undefined);
     if (answer === undefined) return response.destroy();
     const { result, error } = (await answer.json()) as RpcReply;
-    const said = rpc.lie(method, error === undefined ? { result } : { error });
+    const said = rpc.lie(method, error === undefined ? { result } : { error }, params);
     if (said === undefined) return response.destroy();
     if (said === 'stall') return;
     response.end(typeof said === 'string' ? said : JSON.stringify({ jsonrpc: '2.0', id, ...said }));

@@ -1,0 +1,231 @@
+/** Sources of public files that do whatever a stranger may: each is told of, and none of them is in another's way. */
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { configHash } from '../../lib/protocol/network-config.ts';
+import { type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
+import { KEM_PUBLIC_KEY_BYTES } from '../../lib/protocol/sealing.ts';
+import { readRecords, type SourceLimits } from './records.ts';
+
+const config = utf8('{"a":"network.json"}');
+const configName = `config-${toHex(configHash(config))}.json`;
+/** A request that differs from another only in what nobody signed. */
+const request = (quote = '00'): RequestMessage => ({
+  type: 'request',
+  chainId: 1,
+  contract: `0x${'11'.repeat(20)}`,
+  node: `0x${'22'.repeat(20)}`,
+  kemPublicKey: '33'.repeat(KEM_PUBLIC_KEY_BYTES),
+  config: '44'.repeat(32),
+  epoch: 1,
+  blockNumber: 1,
+  blockHash: '55'.repeat(32),
+  quote,
+  quoteHash: '66'.repeat(32),
+  signature: { r: `0x${'77'.repeat(32)}`, vs: `0x${'88'.repeat(32)}` },
+});
+const requestHash = toHex(requestOf(request()).hash);
+const requestName = (at: number) => `request-${requestHash}-${String(at).padStart(16, '0')}.json`;
+
+const TIMELESS = /no reply from/;
+let good: string;
+const servers: Server[] = [];
+beforeAll(() => {
+  good = mkdtempSync(join(tmpdir(), 'dstack-records-'));
+  writeFileSync(join(good, configName), config);
+  writeFileSync(join(good, requestName(0)), JSON.stringify(request()));
+});
+afterEach(() => {
+  for (const server of servers.splice(0)) {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+afterAll(() => rmSync(good, { recursive: true, force: true }));
+
+type Handler = (path: string, response: ServerResponse, request: IncomingMessage) => void;
+async function serve(handler: Handler): Promise<string> {
+  const server = createServer((incoming, response) => handler(incoming.url ?? '', response, incoming));
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+/** A relay that has these files; `spoil` answers instead when it returns true. */
+const relayOf = (files: Record<string, Uint8Array | string>, spoil: Handler | undefined = undefined) =>
+  serve((path, response, incoming) => {
+    const before = response.writableEnded;
+    spoil?.(path, response, incoming);
+    if (response.writableEnded !== before || response.headersSent || response.destroyed) return;
+    const url = new URL(path, 'http://relay');
+    const after = url.searchParams.get('after');
+    if (after !== null) {
+      const records = Object.keys(files).filter((name) => name > after);
+      response.end(JSON.stringify({ records: records.sort().slice(0, 1000) }));
+    } else response.end(files[decodeURIComponent(url.pathname.split('/').at(-1)!)]);
+  });
+const files = () => ({ [configName]: config, [requestName(0)]: JSON.stringify(request()) });
+
+/** Reads a hostile source before and beside a good one: what the good one has must be there. */
+async function besideGood(source: string, limits: Partial<SourceLimits> = {}) {
+  const records = await readRecords([source, good], { milliseconds: 5_000, ...limits });
+  expect(records.requests.get(requestHash)).toContainEqual(request());
+  expect([...records.configs.values()].map((bytes) => Buffer.from(bytes).toString())).toContain(
+    Buffer.from(config).toString(),
+  );
+  expect(records.sources[1]).toMatchObject({ source: good, records: 2, faultCount: 0 });
+  return { ...records, hostile: records.sources[0]! };
+}
+
+test('what a relay and a folder have is taken, and neither has a fault', async () => {
+  const { hostile, requests } = await besideGood(await relayOf(files()));
+  expect(hostile).toMatchObject({ records: 2, faultCount: 0, faults: [] });
+  expect(requests.get(requestHash)).toHaveLength(1);
+});
+
+describe('a source of which one file', () => {
+  test.each<[string, Handler, RegExp]>([
+    ['is HTTP 500', (_, response) => response.writeHead(500).end('no'), /HTTP 500/],
+    [
+      'is somewhere else',
+      (_, response) => response.writeHead(302, { location: 'http://127.0.0.1:1/' }).end(),
+      /no reply from/,
+    ],
+    [
+      'is a page for people',
+      (_, response) => response.setHeader('content-type', 'text/html').end('<html>'),
+      /JSON/,
+    ],
+    ['never ends', (_, response) => response.write('{'), TIMELESS],
+    ['hangs up', (_, response) => response.destroy(), /no reply from/],
+    ['is huge', (_, response) => response.end(Buffer.alloc(4 * 1024 * 1024, 0x20)), /more than \d+ bytes/],
+    [
+      'is huge once it is unpacked',
+      (_, response) =>
+        response.setHeader('content-encoding', 'gzip').end(gzipSync(Buffer.alloc(4 * 1024 * 1024, 0x20))),
+      /more than \d+ bytes/,
+    ],
+    ['is of another form', (_, response) => response.end('{"type":"request"}'), /malformed/],
+  ])('%s', async (_, spoil, fault) => {
+    const spoiled = requestName(7);
+    const url = await relayOf({ ...files(), [spoiled]: '' }, (path, ...rest) => {
+      if (path.includes(`/${spoiled}`)) spoil(path, ...rest);
+    });
+    const { hostile } = await besideGood(url);
+    expect(hostile.records).toBe(3);
+    // One that never ends takes all of the source's time.
+    expect(hostile.faultCount).toBe(fault === TIMELESS ? 2 : 1);
+    expect(hostile.faults[0]).toMatch(fault);
+    expect(hostile.faults[0]).toContain(spoiled);
+  });
+
+  test('has the wrong content type and the right bytes counts by its bytes', async () => {
+    const url = await relayOf(files(), (path, response) => {
+      if (!path.includes('after')) response.setHeader('content-type', 'text/html');
+    });
+    const records = await readRecords([url]);
+    expect(records.sources[0]).toMatchObject({ records: 2, faultCount: 0 });
+    expect(records.requests.size).toBe(1);
+  });
+});
+
+describe('a source whose list', () => {
+  test.each<[string, Handler, RegExp]>([
+    ['is HTTP 500', (_, response) => response.writeHead(500).end('no'), /HTTP 500/],
+    ['is somewhere else', (_, response) => response.writeHead(307, { location: '/x' }).end(), /no reply/],
+    ['is a page for people', (_, response) => response.end('<html>'), /JSON/],
+    ['is huge', (_, response) => response.end(' '.repeat(1024 * 1024)), /more than \d+ bytes/],
+    ['never comes', () => {}, /no reply from/],
+    ['comes slowly', (_, response) => void setInterval(() => response.write(' '), 100).unref(), /no reply/],
+    ['stands still', (_, response) => response.end('{"records":["a","a"]}'), /does not go on/],
+  ])('%s', async (_, spoil, fault) => {
+    const { hostile } = await besideGood(await serve(spoil), { milliseconds: 1_000 });
+    expect(hostile.faults.join()).toMatch(fault);
+  });
+
+  test('never ends', async () => {
+    let listed = 0;
+    const url = await serve((path, response) => {
+      if (!path.includes('after')) return response.end('{}');
+      listed += 1000;
+      const records = Array.from({ length: 1000 }, (_, at) => String(listed + at).padStart(12, '0'));
+      return response.end(JSON.stringify({ records }));
+    });
+    const { hostile } = await besideGood(url, { records: 5_000 });
+    expect(hostile.records).toBe(5_000);
+    expect(hostile.faults).toEqual([expect.stringContaining('more than 5000 files')]);
+  });
+});
+
+test('one file under 3,000 names is kept once', async () => {
+  const text = JSON.stringify(request('ab'.repeat(8_000)));
+  const many = Object.fromEntries(Array.from({ length: 3_000 }, (_, at) => [requestName(at), text]));
+  const { hostile, requests } = await besideGood(await relayOf(many), { milliseconds: 60_000 });
+  expect(hostile).toMatchObject({ records: 3_000, faultCount: 0 });
+  expect(requests.get(requestHash)).toHaveLength(2);
+});
+
+test('of 3,000 versions of one request a few are kept, and the good one of another source', async () => {
+  const many = Object.fromEntries(
+    Array.from({ length: 3_000 }, (_, at) => [
+      requestName(at),
+      JSON.stringify(request(String(at).padStart(4, '0'))),
+    ]),
+  );
+  const { hostile, requests } = await besideGood(await relayOf(many), { milliseconds: 60_000 });
+  expect(hostile.faultCount).toBe(3_000 - 16);
+  expect(hostile.faults.length).toBe(10);
+  expect(requests.get(requestHash)).toHaveLength(17);
+});
+
+test('a source is not read beyond its share of bytes', async () => {
+  const text = JSON.stringify(request('ab'.repeat(8_000)));
+  const many = Object.fromEntries(Array.from({ length: 1_000 }, (_, at) => [requestName(at), text]));
+  const { hostile } = await besideGood(await relayOf(many), { bytes: 200_000 });
+  expect(hostile.bytes).toBeLessThan(600_000);
+  expect(hostile.faults).toEqual([expect.stringContaining('more than 200000 bytes')]);
+});
+
+test('a source is not read beyond its time, and the others are not kept waiting', async () => {
+  const many = Object.fromEntries(Array.from({ length: 1_000 }, (_, at) => [requestName(at), '{}']));
+  const slow = await relayOf(many, (path, response) => {
+    if (!path.includes('after')) {
+      response.flushHeaders();
+      setTimeout(() => response.end('{}'), 400);
+    }
+  });
+  const begin = performance.now();
+  const { hostile } = await besideGood(slow, { milliseconds: 1_500 });
+  expect(performance.now() - begin).toBeLessThan(20_000);
+  expect(hostile.faults.length).toBeGreaterThan(0);
+  expect(hostile.records).toBeLessThan(1_000);
+});
+
+describe('a folder', () => {
+  test('that is not there is a fault of its own', async () => {
+    const { hostile } = await besideGood(join(good, 'nothing'));
+    expect(hostile.faults).toEqual([expect.stringContaining('ENOENT')]);
+  });
+
+  test('with what is no file, or endless, or huge', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'dstack-records-'));
+    mkdirSync(join(folder, requestName(1)));
+    symlinkSync('/dev/zero', join(folder, requestName(2)));
+    symlinkSync('/nowhere', join(folder, requestName(3)));
+    writeFileSync(join(folder, requestName(4)), Buffer.alloc(3 * 1024 * 1024));
+    writeFileSync(join(folder, 'other.json'), '{}');
+    const { hostile } = await besideGood(folder);
+    rmSync(folder, { recursive: true, force: true });
+    expect(hostile).toMatchObject({ records: 4, faultCount: 4 });
+  });
+});
+
+test('a password in a source’s URL is not told', async () => {
+  const records = await readRecords(['http://me:secret@127.0.0.1:1/']);
+  expect(JSON.stringify(records.sources)).not.toContain('secret');
+  expect(records.sources[0]!.faultCount).toBe(1);
+});
