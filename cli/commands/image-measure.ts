@@ -1,16 +1,16 @@
 /** `image measure`: the registers of an image from its files, and what each depends on. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type FirmwareEvent, parseFirmwareLog } from '../../lib/attestation/firmware-log.ts';
 import type { ImageRegisters } from '../../lib/attestation/simulated-measurement.ts';
 import { measurementOf, simulatedRegisters } from '../../lib/attestation/simulated-measurement.ts';
 import type { BootEvent, MachineTables } from '../../lib/attestation/tdx/boot-events.ts';
 import {
-  EV_NO_ACTION,
-  type LoggedEvent,
-  parseEventLog,
+  parseTables,
+  tablesFile,
   tablesFromEventLog,
-} from '../../lib/attestation/tdx/ccel.ts';
-import { parseTables, tablesFile, tablesOf } from '../../lib/attestation/tdx/machine-tables.ts';
+  tablesOf,
+} from '../../lib/attestation/tdx/machine-tables.ts';
 import {
   inputsOf,
   measureTdx,
@@ -55,7 +55,7 @@ export const measureCommand: Command = {
     const log =
       args.optional('event-log') === undefined
         ? undefined
-        : parseEventLog(readFileSync(args.text('event-log')));
+        : parseFirmwareLog(readFileSync(args.text('event-log')));
     const tables = readTables(args, boot.shape, log);
     const measured = measureTdx({
       ...boot,
@@ -110,7 +110,7 @@ function number(args: Arguments, name: string): number | undefined {
 function readTables(
   args: Arguments,
   shape: { readonly cpus: number; readonly memoryMiB: number },
-  log: readonly LoggedEvent[] | undefined,
+  log: readonly FirmwareEvent[] | undefined,
 ): MachineTables | undefined {
   const given = args.optional('tables');
   const save = args.optional('save-tables');
@@ -198,11 +198,11 @@ function printSimulated(registers: ImageRegisters, published: string, json: bool
 }
 
 /** What a real TD logged next to what was computed; true when all is the same. */
-function compareWithLog(events: readonly BootEvent[], log: readonly LoggedEvent[]): boolean {
+function compareWithLog(events: readonly BootEvent[], log: readonly FirmwareEvent[]): boolean {
   let same = true;
-  for (const [position, register] of (['rtmr0', 'rtmr1', 'rtmr2'] as const).entries()) {
+  for (const register of ['rtmr0', 'rtmr1', 'rtmr2'] as const) {
     const computed = events.filter((event) => event.register === register);
-    const logged = log.filter(({ index, type }) => index === position + 1 && type !== EV_NO_ACTION);
+    const logged = log.filter((event) => event.register === register);
     for (let at = 0; at < Math.max(computed.length, logged.length); at++) {
       const ours = computed[at]?.digest;
       const theirs = logged[at]?.digest;

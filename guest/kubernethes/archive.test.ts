@@ -3,6 +3,7 @@ import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { extract, type Header, pack } from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -174,11 +175,102 @@ describe('verifyArchive', () => {
   test('links and devices in place of files', async () => {
     const { items, digest, names } = image();
     const link: Item = [{ name: names[0]!, type: 'symlink', linkname: '/dev/vda' }];
-    expect(await verdict(await tar([link, ...items.slice(1)]), digest)).toBe('ARCHIVE_NOT_REGULAR');
+    expect(await verdict(await tar([link, ...items.slice(1)]), digest)).toBe('ARCHIVE_LINK_ESCAPE');
+    const [config, manifest] = items.slice(2);
+    for (const [name, content] of [config!, manifest!]) {
+      const behind: Item[] = [
+        [{ name: name as string, type: 'symlink', linkname: 'real' }],
+        ['real', content ?? ''],
+      ];
+      const others = items.filter(([other]) => other !== name);
+      expect(await verdict(await tar([...others, ...behind]), digest)).toBe('ARCHIVE_NOT_REGULAR');
+    }
     for (const type of ['link', 'fifo', 'block-device', 'character-device'] as const) {
       const special: Item = [{ name: 'x', type, linkname: 'manifest.json' }];
       expect(await verdict(await tar([...items, special]), digest)).toBe('ARCHIVE_NOT_REGULAR');
     }
+  });
+
+  /** As engines before 25 save: a folder for each layer, and a link where an equal layer was written before. */
+  const olderEngine = (links: readonly (string | undefined)[], layers = ['one', 'two', 'one', 'one']) => {
+    const { digest, config } = image(layers);
+    const names = layers.map((_, i) => `${String(i).repeat(64)}/layer.tar`);
+    const items: Item[] = [
+      ...layers.flatMap((layer, i): Item[] => {
+        const linkname = links[i];
+        const folder = `${String(i).repeat(64)}/`;
+        const content: Item =
+          linkname === undefined ? [names[i]!, layer] : [{ name: names[i]!, type: 'symlink', linkname }];
+        return [[{ name: folder, type: 'directory' }], [`${folder}VERSION`, '1.0'], content];
+      }),
+      [`${digest}.json`, config],
+      ['manifest.json', JSON.stringify([{ Config: `${digest}.json`, RepoTags: ['x:1'], Layers: names }])],
+    ];
+    return { items, digest, layers };
+  };
+  const layer = (i: number) => `../${String(i).repeat(64)}/layer.tar`;
+
+  test('equal layers as links to one another, as older engines write them', async () => {
+    const { items, digest, layers } = olderEngine([undefined, undefined, layer(0), layer(2)]);
+    const bytes = await tar(items);
+    expect(await verdict(bytes, digest)).toBe('accepted');
+    const found = await onFile(bytes, (file) => verifyArchive(file, bytes.length, digest));
+    expect(
+      found.layers.map(({ entry }) => bytes.toString('utf8', entry.offset, entry.offset + entry.size)),
+    ).toEqual(layers);
+    const out = await onFile(bytes, (file) =>
+      buffer(verifiedStream(file, bytes.length, found)).then(Buffer.from),
+    );
+    const written = await onFile(out, (file) => readTar(file, out.length));
+    // manifest.json, the config, and two layers that differ; no link.
+    expect(written.map(({ kind }) => kind)).toEqual(['file', 'file', 'file', 'file']);
+  });
+
+  test('a link of more than 100 characters, in GNU’s form and in POSIX’s', async () => {
+    const long = `${'./'.repeat(60)}${layer(0)}`;
+    const { items, digest } = olderEngine([undefined, undefined, undefined, long]);
+    expect(long.length).toBeGreaterThan(100);
+    expect(await verdict(await tar(items), digest)).toBe('accepted');
+    const gnu = Buffer.concat([
+      Buffer.from(withChecksum(gnuHeader('K', long.length + 1))),
+      Buffer.concat([Buffer.from(`${long}\0`), Buffer.alloc(512)]).subarray(0, 512),
+      await tar(olderEngine([undefined]).items),
+    ]);
+    const [first] = await onFile(gnu, (file) => readTar(file, gnu.length));
+    expect(first).toMatchObject({ name: `${'0'.repeat(64)}/`, kind: 'directory' });
+    const linkOnly = await tar([[{ name: 'a', type: 'symlink', linkname: 'short' }]]);
+    const named = Buffer.concat([gnu.subarray(0, 1024), linkOnly]);
+    expect(await onFile(named, (file) => readTar(file, named.length))).toMatchObject([
+      { name: 'a', kind: 'symlink', target: long },
+    ]);
+  });
+
+  test.each([
+    ['ARCHIVE_LAYER_MISMATCH', [undefined, undefined, layer(1)]],
+    ['ARCHIVE_MALFORMED', [undefined, undefined, '../gone/layer.tar']],
+    ['ARCHIVE_NOT_REGULAR', [undefined, undefined, '']],
+    ['ARCHIVE_NOT_REGULAR', [undefined, undefined, '.']],
+    ['ARCHIVE_LINK_ESCAPE', [undefined, undefined, '/etc/shadow']],
+    ['ARCHIVE_LINK_ESCAPE', [undefined, undefined, '../../layer.tar']],
+    ['ARCHIVE_LINK_ESCAPE', [undefined, undefined, `x/../../..${layer(0).slice(2)}`]],
+    ['ARCHIVE_LINK_LOOP', [undefined, undefined, 'layer.tar']],
+    ['ARCHIVE_LINK_LOOP', [undefined, undefined, layer(3), layer(2)]],
+  ] as const)('%s for layers with links %j', async (code, links) => {
+    const { items, digest } = olderEngine(links);
+    expect(await verdict(await tar(items), digest)).toBe(code);
+  });
+
+  test.each([
+    ['gzip', gzipSync],
+    ['zstd', zstdCompressSync],
+    ['xz', () => Buffer.from('fd377a585a0000', 'hex')],
+    ['bzip2', () => Buffer.from('BZh9')],
+    ['lz4', () => Buffer.from('04224d1864', 'hex')],
+  ])('an archive packed with %s is called so', async (name, packed) => {
+    const { items, digest } = image();
+    const bytes = packed(await tar(items));
+    expect(await verdict(bytes, digest)).toBe('ARCHIVE_COMPRESSED');
+    await expect(onFile(bytes, (file) => readTar(file, bytes.length))).rejects.toThrow(name);
   });
 
   test('a truncated archive, wherever it ends', async () => {
@@ -274,6 +366,16 @@ describe('readTar', () => {
     );
   });
 });
+
+/** A header of GNU's for a long name (L) or a long link (K). */
+function gnuHeader(type: string, size: number): Buffer {
+  const header = Buffer.alloc(512);
+  header.write('././@LongLink', 0, 'latin1');
+  header.write(`${size.toString(8).padStart(11, '0')}\0`, 124, 'latin1');
+  header.write(type, 156, 'latin1');
+  header.write('ustar  \0', 257, 'latin1');
+  return header;
+}
 
 /** The archive with its first header's checksum made right again. */
 function withChecksum(bytes: Buffer): Buffer {

@@ -51,7 +51,8 @@ export interface VerifiedImage {
 
 /**
  * Checks a copy (see host-files.ts) against the digest, 64 hex digits.
- * @throws ARCHIVE_TRUNCATED, ARCHIVE_MALFORMED, ARCHIVE_NOT_REGULAR, ARCHIVE_DIGEST_MISMATCH, ARCHIVE_LAYER_MISMATCH
+ * @throws ARCHIVE_TRUNCATED, ARCHIVE_COMPRESSED, ARCHIVE_MALFORMED, ARCHIVE_NOT_REGULAR, ARCHIVE_LINK_ESCAPE,
+ *   ARCHIVE_LINK_LOOP, ARCHIVE_DIGEST_MISMATCH, ARCHIVE_LAYER_MISMATCH
  */
 export async function verifyArchive(
   file: FileHandle,
@@ -129,6 +130,42 @@ function regular(entries: ReadonlyMap<string, TarEntry>, name: string): TarEntry
   return entry;
 }
 
+/**
+ * A layer by its name. Older engines write a layer once, and a relative link in each other place where it is equal. A link is
+ * followed as a name within the archive, and nowhere else: no file system ever sees it. Where it leads decides nothing, for
+ * the bytes are hashed.
+ */
+function layerEntry(entries: ReadonlyMap<string, TarEntry>, name: string): TarEntry {
+  const seen = new Set<string>();
+  let at = name;
+  for (;;) {
+    const entry = entries.get(at);
+    if (entry?.kind !== 'symlink') return regular(entries, at);
+    if (seen.has(at)) {
+      throw new DstackError('ARCHIVE_LINK_LOOP', `the link ${shown(name)} in the archive leads to itself`);
+    }
+    seen.add(at);
+    at = linked(at, entry.target ?? '');
+  }
+}
+
+/** The name that a link's text stands for, seen from the folder that the link is in. */
+function linked(link: string, target: string): string {
+  const parts = link.split('/').slice(0, -1);
+  const escapes = () =>
+    new DstackError(
+      'ARCHIVE_LINK_ESCAPE',
+      `the link ${shown(link)} leads out of the archive, to ${shown(target)}`,
+    );
+  if (target.startsWith('/')) throw escapes();
+  for (const part of target.split('/')) {
+    if (part === '' || part === '.') continue;
+    if (part !== '..') parts.push(part);
+    else if (parts.pop() === undefined) throw escapes();
+  }
+  return parts.join('/');
+}
+
 async function readIndex(file: FileHandle, length: number, entries: ReadonlyMap<string, TarEntry>) {
   const bytes = await readJson(file, length, regular(entries, 'manifest.json'), 'manifest.json');
   const index = parseJson(
@@ -182,7 +219,7 @@ async function checkLayers(
   }
   const layers: VerifiedImage['layers'] = [];
   for (const [position, digest] of diffIds.entries()) {
-    const entry = regular(entries, names[position]!);
+    const entry = layerEntry(entries, names[position]!);
     const actual = await hashRange(file, length, entry);
     if (actual !== digest) {
       throw new DstackError(

@@ -154,13 +154,29 @@ describe('over the socket of a podman that is not one', () => {
     ]);
   });
 
-  test('streams an archive, and believes the last line of the reply', async () => {
+  test('streams an archive, and looks at every line of the reply', async () => {
     const archive = () => Readable.from([Buffer.from('some '), Buffer.from('layers')], { objectMode: false });
     replies['POST /images/load'] = (res) => res.end('{"stream":"step"}\n{"stream":"Loaded image"}\n');
     await engine().loadImage(archive());
     expect(asked[0]).toMatchObject({ call: 'POST /images/load?quiet=true', body: 'some layers' });
     replies['POST /images/load'] = (res) => res.end('{"stream":"step"}\n{"error":"no space"}\n');
     await expect(engine().loadImage(archive())).rejects.toMatchObject({ code: 'ENGINE_LOAD' });
+    for (const failed of [
+      '{"error":"no space"}\n{"stream":"Loaded image"}\n',
+      '{"errorDetail":{"message":"no space"}}\n',
+      '{"errorDetail":{"code":1,"message":"no space"},"error":"no space"}\n{"stream":"done"}\n',
+      '\n{"stream":"step"}\r\n{"errorDetail":{"message":"no space"}}\r\n\r\n{"stream":"done"}',
+    ]) {
+      replies['POST /images/load'] = (res) => res.end(failed);
+      await expect(engine().loadImage(archive()), failed).rejects.toMatchObject({
+        code: 'ENGINE_LOAD',
+        message: expect.stringContaining('no space'),
+      });
+    }
+    for (const odd of ['{"stream":"step"}\nfatal: no space\n{"stream":"done"}\n', '["x"]\n', '7\n', '\n']) {
+      replies['POST /images/load'] = (res) => res.end(odd);
+      await expect(engine().loadImage(archive()), odd).rejects.toMatchObject({ code: 'ENGINE_REPLY' });
+    }
     replies['POST /images/load'] = (res) => res.end('done');
     await expect(engine().loadImage(archive())).rejects.toMatchObject({ code: 'ENGINE_REPLY' });
     replies['POST /images/load'] = [500, { message: 'no' }];

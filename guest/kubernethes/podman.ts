@@ -40,7 +40,11 @@ const StartedSchema = Type.Object({
     Networks: Type.Record(Type.String(), Type.Object({ IPAddress: Type.String() })),
   }),
 });
-const LoadedSchema = Type.Object({ error: Type.Optional(Type.String()) });
+/** Its lines. An error is in one of two fields, or in both, and of any form: what counts is that it is there. */
+const LoadedSchema = Type.Array(
+  Type.Object({ error: Type.Optional(Type.Unknown()), errorDetail: Type.Optional(Type.Unknown()) }),
+  { minItems: 1 },
+);
 
 /** @param socketPath podman's API socket */
 export function podman(socketPath: string, bounds = BOUNDS): Engine {
@@ -88,8 +92,9 @@ export function podman(socketPath: string, bounds = BOUNDS): Engine {
     async loadImage(archive) {
       try {
         const loaded = await call('load an image', LoadedSchema, (docker) => load(docker, archive));
-        if (loaded.error !== undefined)
-          throw new DstackError('ENGINE_LOAD', `podman cannot load the image: ${loaded.error.slice(0, 300)}`);
+        const problem = loaded.map(loadProblem).find((found) => found !== undefined);
+        if (problem !== undefined)
+          throw new DstackError('ENGINE_LOAD', `podman cannot load the image: ${problem.slice(0, 300)}`);
       } finally {
         archive.destroy();
       }
@@ -177,16 +182,23 @@ function libpod(docker: Docker, method: string, path: string, options?: object):
   });
 }
 
-/** Podman sends a line of JSON for each step; the last one says how it ended. */
+/** The engine sends a line of JSON for each step. Any of them may say that it failed, and more may follow it. */
 async function load(docker: Docker, archive: Readable): Promise<unknown> {
   const reply = await text(await docker.loadImage(archive, { quiet: true }));
   try {
-    return JSON.parse(reply.trim().split('\n').at(-1) ?? '');
+    const lines = reply.split('\n').filter((line) => line.trim() !== '');
+    return lines.map((line): unknown => JSON.parse(line));
   } catch (cause) {
     throw new DstackError('ENGINE_REPLY', 'podman’s reply when asked to load an image is not JSON', {
       cause,
     });
   }
+}
+
+function loadProblem({ error, errorDetail }: { error?: unknown; errorDetail?: unknown }): string | undefined {
+  const found = [error, errorDetail].filter((value) => value !== undefined && value !== null);
+  if (found.length === 0) return undefined;
+  return found.map((value) => (typeof value === 'string' ? value : JSON.stringify(value))).join('; ');
 }
 
 function runningAt(id: string, app: string, address: string): Running {

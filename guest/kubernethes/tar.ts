@@ -16,6 +16,8 @@ export interface TarEntry {
   kind: EntryKind;
   offset: number;
   size: number;
+  /** Of a symlink: what it says, which is anything. */
+  target?: string;
 }
 
 const BLOCK = 512;
@@ -23,13 +25,31 @@ const BLOCK = 512;
 const MAX_EXTENDED = 64 * 1024;
 const MAX_ENTRIES = 20_000;
 
+/** What an extended header says of the entry behind it. */
+interface Extended {
+  name?: string;
+  target?: string;
+  size?: number;
+}
+
+/** What a file begins with that somebody packed, and the program that unpacks it. */
+const COMPRESSIONS: readonly (readonly [name: string, magic: string, unpack: string])[] = [
+  ['gzip', '1f8b', 'gunzip'],
+  ['zstd', '28b52ffd', 'unzstd'],
+  ['xz', 'fd377a585a00', 'unxz'],
+  ['bzip2', '425a68', 'bunzip2'],
+  ['lz4', '04224d18', 'unlz4'],
+];
+
 /**
  * All entries in order.
- * @throws ARCHIVE_TRUNCATED when the file ends before the archive does, ARCHIVE_MALFORMED for what is not a tar archive
+ * @throws ARCHIVE_TRUNCATED when the file ends before the archive does, ARCHIVE_COMPRESSED for one that has to be unpacked
+ *   first, ARCHIVE_MALFORMED for what is not a tar archive
  */
 export async function readTar(file: FileHandle, length: number): Promise<TarEntry[]> {
+  await assertUncompressed(file, length);
   const entries: TarEntry[] = [];
-  let extended: { name?: string; size?: number } = {};
+  let extended: Extended = {};
   let position = 0;
   for (;;) {
     const header = await readExactly(file, position, BLOCK, length);
@@ -40,13 +60,21 @@ export async function readTar(file: FileHandle, length: number): Promise<TarEntr
     if (offset + size > length) throw truncated(length);
     position = offset + alignUp(size, BLOCK);
     const type = String.fromCharCode(header[156]!);
-    if (type === 'x' || type === 'L') {
+    if (type === 'x' || type === 'L' || type === 'K') {
       extended = { ...extended, ...(await readExtended(file, type, offset, size, length)) };
       continue;
     }
-    // Global pax headers and long link names change nothing that is looked at here.
-    if (type === 'g' || type === 'K') continue;
-    entries.push({ name: extended.name ?? shortName(header), kind: kindOf(type), offset, size });
+    // Global pax headers change nothing that is looked at here.
+    if (type === 'g') continue;
+    const kind = kindOf(type);
+    const target = kind === 'symlink' ? (extended.target ?? cString(header.subarray(157, 257))) : undefined;
+    entries.push({
+      name: extended.name ?? shortName(header),
+      kind,
+      offset,
+      size,
+      ...(target !== undefined && { target }),
+    });
     if (entries.length > MAX_ENTRIES) throw malformed(`it has more than ${MAX_ENTRIES} entries`);
     extended = {};
   }
@@ -69,21 +97,34 @@ export async function readExactly(
   return buffer;
 }
 
+/** A packed archive is not unpacked here: how large it becomes is its maker's to say, and this memory is the guest's. */
+async function assertUncompressed(file: FileHandle, length: number): Promise<void> {
+  const start = (await readExactly(file, 0, Math.min(8, length), length)).toString('hex');
+  const found = COMPRESSIONS.find(([, magic]) => start.startsWith(magic));
+  if (found === undefined) return;
+  const [name, , unpack] = found;
+  throw new DstackError(
+    'ARCHIVE_COMPRESSED',
+    `the archive is packed with ${name}: unpack it (${unpack}), and put the tar file in its place`,
+  );
+}
+
 async function readExtended(
   file: FileHandle,
-  type: 'x' | 'L',
+  type: 'x' | 'L' | 'K',
   offset: number,
   size: number,
   length: number,
-): Promise<{ name?: string; size?: number }> {
+): Promise<Extended> {
   if (size > MAX_EXTENDED) throw malformed(`an extended header has ${size} bytes`);
   const body = await readExactly(file, offset, size, length);
-  return type === 'L' ? { name: cString(body) } : parsePax(body);
+  if (type === 'x') return parsePax(body);
+  return type === 'L' ? { name: cString(body) } : { target: cString(body) };
 }
 
 /** Pax records: `<length> <key>=<value>\n`, the length counting itself. */
-function parsePax(body: Buffer): { name?: string; size?: number } {
-  const found: { name?: string; size?: number } = {};
+function parsePax(body: Buffer): Extended {
+  const found: Extended = {};
   let at = 0;
   while (at < body.length) {
     const space = body.indexOf(0x20, at);
@@ -97,6 +138,7 @@ function parsePax(body: Buffer): { name?: string; size?: number } {
     const key = body.toString('utf8', space + 1, equals);
     const value = body.toString('utf8', equals + 1, end - 1);
     if (key === 'path') found.name = value;
+    if (key === 'linkpath') found.target = value;
     if (key === 'size') {
       if (!/^\d{1,15}$/.test(value)) throw malformed('a pax size is no number');
       found.size = Number(value);

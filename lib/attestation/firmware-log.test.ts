@@ -60,9 +60,86 @@ test('an event more, less or changed makes other registers; MRTD and RTMR3 are n
   expect(hex(replayFirmwareLog([...others, ...events]))).toEqual(REAL_REGISTERS);
 });
 
+/** One entry as it stands in a log, of any register index and type. */
+function entry(index: number, type: number, digest: Uint8Array, data = new Uint8Array(0)): Buffer {
+  const head = Buffer.alloc(14);
+  head.writeUInt32LE(index, 0);
+  head.writeUInt32LE(type, 4);
+  head.writeUInt32LE(1, 8);
+  head.writeUInt16LE(12, 12);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(data.length);
+  return Buffer.concat([head, digest, length, data]);
+}
+const concat = (parts: readonly Uint8Array[]) => new Uint8Array(Buffer.concat(parts));
+const START = encodeFirmwareLog([]);
+const EXTENDED = sha384(utf8('x'));
+
+test.each([0, 1, 4, 5, 23, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff])(
+  'an EV_NO_ACTION entry of index %i extends nothing, and what follows it still counts',
+  (index) => {
+    const log = concat([START, entry(index, 3, zeroRegister()), entry(1, 4, EXTENDED)]);
+    const events = parseFirmwareLog(log);
+    expect(events).toEqual([firmwareEvent('rtmr0', 4, EXTENDED, '')]);
+    expect(replayFirmwareLog(events).rtmr0).toEqual(extendRegister(zeroRegister(), EXTENDED));
+    expect(parseFirmwareLog(concat([log, Buffer.alloc(100, 0xff)]))).toEqual(events);
+  },
+);
+
+test.each([0, 4])('an entry of index 0 and type %i is one of MRTD, not the end of the log', (type) => {
+  const log = concat([START, entry(0, type, EXTENDED), entry(3, 5, EXTENDED)]);
+  const events = parseFirmwareLog(log);
+  expect(events.map(({ register }) => register)).toEqual(['mrtd', 'rtmr2']);
+  expect(replayFirmwareLog(events).rtmr2).toEqual(extendRegister(zeroRegister(), EXTENDED));
+});
+
+test.each<[string, Buffer]>([
+  ['ones', Buffer.alloc(64, 0xff)],
+  ['zeroes', Buffer.alloc(64)],
+  ['four ones', Buffer.alloc(4, 0xff)],
+])('%s are the end only up to the end: an entry behind them is not passed over', (_, fill) => {
+  const log = concat([START, fill, entry(1, 4, EXTENDED)]);
+  expect(() => parseFirmwareLog(log)).toThrow(expect.objectContaining({ code: 'FIRMWARE_LOG_FORMAT' }));
+});
+
+test.each([0x00, 0xff])('fill of %i may be of any length, and may not change on the way', (byte) => {
+  for (let length = 0; length < 80; length++) {
+    expect(parseFirmwareLog(concat([START, Buffer.alloc(length, byte)]))).toEqual([]);
+  }
+  const mixed = concat([START, Buffer.alloc(8, byte), Buffer.alloc(8, 0xff - byte)]);
+  expect(() => parseFirmwareLog(mixed)).toThrow(expect.objectContaining({ code: 'FIRMWARE_LOG_FORMAT' }));
+});
+
+function outcomeOf(bytes: Uint8Array): FirmwareEvent[] | string {
+  try {
+    return parseFirmwareLog(bytes);
+  } catch (error) {
+    return codeOf(error);
+  }
+}
+
+const recorded = (name: string) =>
+  new Uint8Array(readFileSync(new URL(`../../testdata/measurement/${name}`, import.meta.url)));
+const RECORDED = [REAL, recorded('ccel-2gib.bin'), recorded('ccel-gcp.bin')];
+
+test('every recorded log is read whole, and what is written of it reads the same', () => {
+  for (const log of RECORDED) {
+    const events = parseFirmwareLog(log);
+    expect(events.length).toBeGreaterThan(15);
+    expect(events.every(({ type }) => type !== 3)).toBe(true);
+    expect(parseFirmwareLog(encodeFirmwareLog(events))).toEqual(events);
+    // Cut anywhere, it gives the entries before the cut, or none at all.
+    for (let length = 0; length < log.length; length += 7) {
+      const cut = outcomeOf(log.subarray(0, length));
+      if (typeof cut === 'string') expect(cut).toBe('FIRMWARE_LOG_FORMAT');
+      else expect(cut).toEqual(events.slice(0, cut.length));
+    }
+  }
+});
+
 const anyEvent: fc.Arbitrary<FirmwareEvent> = fc.record({
   register: fc.constantFrom('mrtd', 'rtmr0', 'rtmr1', 'rtmr2', 'rtmr3'),
-  type: fc.integer({ min: 4, max: 0xffff_ffff }),
+  type: fc.integer({ min: 0, max: 0xffff_ffff }).filter((type) => type !== 3),
   digest: fc.uint8Array({ minLength: 48, maxLength: 48 }),
   data: fc.uint8Array({ maxLength: 40 }),
 });
@@ -75,24 +152,40 @@ test('what is encoded parses to the same', () => {
   );
 });
 
+test('entries that extend nothing may stand anywhere, of any index; fill ends the log; the rest is the rest', () => {
+  const uint32 = fc.oneof(fc.constantFrom(0, 0xffff_ffff), fc.integer({ min: 0, max: 0xffff_ffff }));
+  const inert = fc.record({ index: uint32, data: fc.uint8Array({ maxLength: 40 }) });
+  fc.assert(
+    fc.property(
+      fc.array(fc.oneof(anyEvent, inert), { maxLength: 20 }),
+      fc.constantFrom(0, 0xff),
+      fc.nat({ max: 100 }),
+      (items, byte, length) => {
+        const parts = items.map((item) =>
+          'index' in item
+            ? entry(item.index, 3, zeroRegister(), item.data)
+            : Buffer.from(encodeFirmwareLog([item])).subarray(START.length),
+        );
+        const log = concat([START, ...parts, Buffer.alloc(length, byte)]);
+        expect(parseFirmwareLog(log)).toEqual(items.filter((item) => 'register' in item));
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
+
 test('whatever else is there, the parser ends with events or with its own error', () => {
-  const outcome = (bytes: Uint8Array) => {
-    try {
-      parseFirmwareLog(bytes);
-      return 'parsed';
-    } catch (error) {
-      return codeOf(error);
-    }
-  };
   fc.assert(
     fc.property(
       fc.integer({ min: 0, max: 4_000 }),
       fc.uint8Array({ minLength: 1, maxLength: 8 }),
-      fc.integer({ min: 0, max: 4_000 }),
-      (at, change, length) => {
-        const bytes = REAL.slice(0, length);
+      fc.integer({ min: 0, max: 40_000 }),
+      fc.constantFrom(...RECORDED),
+      (at, change, length, log) => {
+        const bytes = log.slice(0, length);
         bytes.set(change.subarray(0, Math.max(0, bytes.length - at)), Math.min(at, bytes.length));
-        expect(['parsed', 'FIRMWARE_LOG_FORMAT']).toContain(outcome(bytes));
+        const outcome = outcomeOf(bytes);
+        if (typeof outcome === 'string') expect(outcome).toBe('FIRMWARE_LOG_FORMAT');
       },
     ),
     { numRuns: 500 },

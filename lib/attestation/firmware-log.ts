@@ -4,7 +4,11 @@
  *
  * Sources: TCG PC Client Platform Firmware Profile 1.06, section 10 (TCG_PCR_EVENT, TCG_PCR_EVENT2, Spec ID event); ACPI 6.5,
  * section 5.2.34 (CCEL table); Intel TDVF Design Guide, section 8 (measurement register index 0 is MRTD, 1 to 4 are RTMR0 to
- * RTMR3). Integers are little-endian. The log area is larger than the log: what follows the last event is all 0x00 or all 0xFF.
+ * RTMR3). Integers are little-endian. The log area is larger than the log: what follows the last event is all 0x00 or all 0xFF,
+ * up to the area's end; bytes like those in front of other entries end nothing. An EV_NO_ACTION entry extends nothing, whatever
+ * its index is, and 0xFFFFFFFF is usual. An entry of index 0 is one of MRTD: it is kept, and no RTMR's replay has it.
+ *
+ * This is the only reader of such logs: what a guest shows of its own, and what `image measure` compares, is read by it.
  */
 import { utf8 } from '../protocol/encoding.ts';
 import { ByteReader } from './byte-reader.ts';
@@ -55,10 +59,10 @@ export function parseFirmwareLog(bytes: Uint8Array): FirmwareEvent[] {
   const reader = new ByteReader(bytes, 'the firmware log', 'FIRMWARE_LOG_FORMAT');
   const digestLengths = parseSpecId(reader);
   const events: FirmwareEvent[] = [];
-  while (!isFill(reader.rest())) {
-    if (events.length === MAX_EVENTS) throw formatError(`it has more than ${MAX_EVENTS} events`);
+  for (let read = 0; !isFill(reader.rest()); read++) {
+    if (read === MAX_EVENTS) throw formatError(`it has more than ${MAX_EVENTS} events`);
     const event = parseEvent(reader, digestLengths);
-    if (event.type !== EV_NO_ACTION) events.push(event);
+    if (event !== undefined) events.push(event);
   }
   return events;
 }
@@ -162,25 +166,40 @@ function parseSpecId(reader: ByteReader): ReadonlyMap<number, number> {
   return lengths;
 }
 
-function parseEvent(reader: ByteReader, digestLengths: ReadonlyMap<number, number>): FirmwareEvent {
+/** The next entry; undefined when it extends nothing. */
+function parseEvent(
+  reader: ByteReader,
+  digestLengths: ReadonlyMap<number, number>,
+): FirmwareEvent | undefined {
   const index = reader.uint32('register index');
-  const register = registerNames[index];
-  if (register === undefined) throw formatError(`there is no measurement register ${index}`);
   const type = reader.uint32('event type');
+  const register = registerNames[index];
+  if (register === undefined && type !== EV_NO_ACTION) {
+    throw formatError(`there is no measurement register ${index}`);
+  }
+  const digest = parseDigests(reader, digestLengths);
+  const data = reader.take(reader.uint32('length of an event'), 'event');
+  if (type === EV_NO_ACTION || register === undefined) return undefined;
+  if (digest === undefined) throw formatError('an event has no SHA-384 digest');
+  return { register, type, digest, data };
+}
+
+/** The SHA-384 digest among those of an entry. */
+function parseDigests(reader: ByteReader, lengths: ReadonlyMap<number, number>): Uint8Array | undefined {
   const count = reader.uint32('number of digests');
   if (count > MAX_ALGORITHMS) throw formatError(`an event has ${count} digests`);
   let digest: Uint8Array | undefined;
   for (let at = 0; at < count; at++) {
     const algorithm = reader.uint16('digest algorithm');
-    const length = digestLengths.get(algorithm);
+    const length = lengths.get(algorithm);
     if (length === undefined)
       throw formatError(`an event has a digest of unannounced algorithm ${algorithm}`);
     const value = reader.take(length, 'digest');
-    if (algorithm === SHA384) digest = value;
+    if (algorithm !== SHA384) continue;
+    if (digest !== undefined) throw formatError('an event has two SHA-384 digests');
+    digest = value;
   }
-  const data = reader.take(reader.uint32('length of an event'), 'event');
-  if (digest === undefined) throw formatError('an event has no SHA-384 digest');
-  return { register, type, digest, data };
+  return digest;
 }
 
 function isFill(rest: Uint8Array): boolean {
