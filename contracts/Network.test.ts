@@ -17,6 +17,7 @@ import {
   TestNetwork,
   value,
 } from './fixture.ts';
+import { networkInterface } from './interface.ts';
 
 const DAY = 86_400;
 const NETWORK_KEY = addressOf(NETWORK_PRIVATE_KEY);
@@ -108,7 +109,7 @@ describe('ownership', () => {
       contract.encodeRollback({ app }),
       contract.encodeWithdraw({ app }),
       contract.encodeTransferOwnership({ newOwner: network.stranger }),
-      contract.networkInterface.encodeFunctionData('renounceOwnership'),
+      networkInterface.encodeFunctionData('renounceOwnership'),
     ];
     for (const data of calls) {
       await expectRefusal(network.asStranger(data), { name: 'OwnableUnauthorizedAccount' });
@@ -117,7 +118,7 @@ describe('ownership', () => {
 
   test('it moves in two steps and cannot be renounced', async () => {
     const network = await TestNetwork.deploy(chain);
-    const renounce = contract.networkInterface.encodeFunctionData('renounceOwnership');
+    const renounce = networkInterface.encodeFunctionData('renounceOwnership');
     await expectRefusal(network.asOwner(renounce), { name: 'RenounceDisabled' });
 
     await network.asOwner(contract.encodeTransferOwnership({ newOwner: network.stranger }));

@@ -2,7 +2,7 @@
  * Writes TypeScript from the compiled contract: one typed function for each thing one can do with it, so that a caller
  * with a wrong argument does not compile. Pure: takes what solc said, returns source text.
  */
-import { type FormatType, Interface } from 'ethers';
+import { Interface } from 'ethers';
 import { DstackError } from '../lib/protocol/errors.ts';
 import type { AbiEntry, AbiParameter, CompiledNetwork } from './compile.ts';
 
@@ -18,20 +18,18 @@ export function generateProtocol(compiled: CompiledNetwork): string {
   return [
     BANNER,
     HEAD,
-    `/** The ABI in ethers' readable form. */
-     export const networkAbi = ${JSON.stringify(readable(compiled.abi), null, 2)} as const;`,
-    INTERFACE,
     ...Object.entries(compiled.enums).map(enumType),
     ...structs(functions).map(structType),
-    ...functions.flatMap((entry) => functionCode(entry, compiled.notices)),
+    ...functions.flatMap((entry) => functionCode(entry, compiled)),
     taggedUnion('NetworkEvent', 'An event of the contract.', events, compiled.notices),
     topicTable(events, compiled.abi),
-    parser('parseNetworkEvent', 'NetworkEvent', events, EVENT_PARSER),
+    eventTable(events),
+    PARSE_EVENT,
     taggedUnion('NetworkError', 'A refusal of the contract.', errors, compiled.notices),
-    parser('parseNetworkError', 'NetworkError', errors, ERROR_PARSER),
+    errorTable(errors, compiled.abi),
+    PARSE_ERROR,
     helpTable(errors, compiled.notices),
     DESCRIBE,
-    HELPERS,
   ].join('\n\n');
 }
 
@@ -81,45 +79,40 @@ const HEAD = `/**
  * bigints. What a decoder is given comes from a node that nobody trusts: anything else than the expected bytes is a
  * \`CONTRACT_DATA_INVALID\`. Whether a well-formed answer is true is for the reader of the chain to judge.
  */
-import { Interface } from 'ethers';
-import { DstackError } from './errors.ts';`;
+import { address, bigUint, bool, bytes, type Codec, type Decoded, decodeStrictly, enumOf, fixedBytes, listOf, smallUint, struct, text } from './abi.ts';`;
 
-const INTERFACE = `/** ethers' view of the contract, for what is not covered below. */
-export const networkInterface: Interface = new Interface(networkAbi);`;
-
-const EVENT_PARSER = {
-  parameter: 'log: { readonly topics: readonly string[]; readonly data: string }',
-  doc: `Reads a log that the contract emitted; the caller has checked its address.
+const PARSE_EVENT = `/**
+ * Reads a log that the contract emitted; the caller has checked its address.
  *
  * @returns undefined for an event that is not the contract's
- * @throws DstackError \`CONTRACT_DATA_INVALID\` for one that is, with data that is not`,
-  read: (fallback: string) =>
-    `const topic = log.topics[0];
-  const fragment = topic === undefined ? null : networkInterface.getEvent(topic);
-  if (!fragment) ${fallback}
-  const args = guarded(fragment.name, () => {
-    const values = networkInterface.decodeEventLog(fragment, log.data, log.topics);
-    const again = networkInterface.encodeEventLog(fragment, [...values]);
-    return same([log.data, ...log.topics], [again.data, ...again.topics]) ? values : undefined;
-  });`,
-};
+ * @throws DstackError \`CONTRACT_DATA_INVALID\` for one that is, with data that is not
+ */
+export function parseNetworkEvent(log: { readonly topics: readonly string[]; readonly data: string }): NetworkEvent | undefined {
+  const [topic, ...indexed] = log.topics;
+  const name = eventNames.get(topic?.toLowerCase() ?? '');
+  if (name === undefined) return undefined;
+  const event = networkEvents[name];
+  const inTopics = decodeStrictly(event.indexed, \`0x\${indexed.map(wordOf).join('')}\`, \`topics of \${name}\`);
+  return { name, ...inTopics, ...decodeStrictly(event.data, log.data, name) } as NetworkEvent;
+}
 
-const ERROR_PARSER = {
-  parameter: 'data: string',
-  doc: `Reads what a call that the contract refused reverted with.
+/** A topic is one word; of another length it fits no event. */
+function wordOf(topic: string): string {
+  return topic.length === 66 ? topic.slice(2) : '';
+}`;
+
+const PARSE_ERROR = `/**
+ * Reads what a call that the contract refused reverted with.
  *
  * @param data the revert data, \`0x\` hex
  * @returns undefined for what is not one of the contract's errors
- * @throws DstackError \`CONTRACT_DATA_INVALID\` for one that is, with data that is not`,
-  read: (fallback: string) =>
-    `const fragment = /^0x[0-9a-f]{8}/i.test(data) ? networkInterface.getError(data.slice(0, 10)) : null;
-  // ethers knows Solidity's own two besides the contract's.
-  if (!fragment || fragment.name === 'Error' || fragment.name === 'Panic') ${fallback}
-  const args = guarded(fragment.name, () => {
-    const values = networkInterface.decodeErrorResult(fragment, data);
-    return same([data], [networkInterface.encodeErrorResult(fragment, [...values])]) ? values : undefined;
-  });`,
-};
+ * @throws DstackError \`CONTRACT_DATA_INVALID\` for one that is, with data that is not
+ */
+export function parseNetworkError(data: string): NetworkError | undefined {
+  const name = errorNames.get(data.slice(0, 10).toLowerCase());
+  if (name === undefined) return undefined;
+  return { name, ...decodeStrictly(networkErrors[name].values, \`0x\${data.slice(10)}\`, name) } as NetworkError;
+}`;
 
 const DESCRIBE = `/** One line for logs and people: the error, its values, and what to do about it. */
 export function describeNetworkError(error: NetworkError): string {
@@ -129,80 +122,12 @@ export function describeNetworkError(error: NetworkError): string {
   return \`\${name}(\${list.join(', ')})\${help ? \`: \${help}\` : ''}\`;
 }`;
 
-const HELPERS = `function invalid(what: string, cause?: unknown): DstackError {
-  return new DstackError('CONTRACT_DATA_INVALID', \`what should be the contract's \${what} has another shape\`, { cause });
-}
-
-/** ethers reports some malformed values only when they are read, so they are all read here. */
-function guarded(what: string, decode: () => Iterable<unknown> | undefined): readonly unknown[] {
-  let values: readonly unknown[] | undefined;
-  try {
-    values = toArray(decode());
-  } catch (cause) {
-    throw invalid(what, cause);
-  }
-  if (values === undefined) throw invalid(what);
-  return values;
-}
-
-function toArray(values: Iterable<unknown> | undefined): readonly unknown[] | undefined {
-  return values && [...values];
-}
-
-/**
- * ethers cuts off what does not fit: a bool of 2, an address of 32 bytes. Only what encodes to the same bytes again is what
- * the contract can have said.
- */
-function same(given: readonly string[], again: readonly (string | null)[]): boolean {
-  return given.length === again.length && given.every((part, index) => part.toLowerCase() === again[index]);
-}
-
-function decoded(name: string, data: string): readonly unknown[] {
-  return guarded(\`answer to \${name}\`, () => {
-    const values = networkInterface.decodeFunctionResult(name, data);
-    return same([data], [networkInterface.encodeFunctionResult(name, [...values])]) ? values : undefined;
-  });
-}
-
-function text(value: unknown): string {
-  if (typeof value !== 'string') throw invalid('string');
-  return value;
-}
-
-function truth(value: unknown): boolean {
-  if (typeof value !== 'boolean') throw invalid('bool');
-  return value;
-}
-
-function big(value: unknown): bigint {
-  if (typeof value !== 'bigint') throw invalid('uint');
-  return value;
-}
-
-function small(value: unknown): number {
-  return Number(big(value));
-}
-
-function list(value: unknown): readonly unknown[] {
-  if (!Array.isArray(value)) throw invalid('list');
-  return guarded('list', () => value);
-}
-`;
-
 type Named = AbiEntry & { readonly name: string };
 
 function named(abi: readonly AbiEntry[], type: AbiEntry['type']): Named[] {
   return abi
     .filter((entry): entry is Named => entry.type === type && entry.name !== undefined)
     .sort((a, b) => (a.name < b.name ? -1 : 1));
-}
-
-function readable(abi: readonly AbiEntry[]): readonly string[] {
-  // The constructor is for who deploys; ethers wants nothing else to encode calls.
-  return abi
-    .filter((entry) => entry.type !== 'constructor')
-    .map((entry) => Interface.from([entry]).fragments[0]?.format('full' satisfies FormatType) ?? '')
-    .sort();
 }
 
 function capital(name: string): string {
@@ -227,36 +152,39 @@ function element(parameter: AbiParameter): AbiParameter {
   return parameter.internalType ? { ...one, internalType: parameter.internalType.replace(/\[\]$/, '') } : one;
 }
 
+/** The codec (lib/protocol/abi.ts) of a Solidity type. */
+function codecOf(parameter: AbiParameter): string {
+  const { type } = parameter;
+  if (type.endsWith('[]')) return `listOf(${codecOf(element(parameter))})`;
+  if (type === 'tuple' || isEnum(parameter)) return codecName(shortName(parameter));
+  if (type === 'bool' || type === 'address' || type === 'bytes') return type;
+  if (type === 'string') return 'text';
+  const [, kind, size] = /^(uint|bytes)(\d+)$/.exec(type) ?? [];
+  if (kind === 'bytes') return `fixedBytes(${size})`;
+  if (kind === 'uint') return Number(size) <= NUMBER_BITS ? `smallUint(${size})` : `bigUint(${size})`;
+  throw new DstackError('ABI_UNSUPPORTED', `the generator has no codec for ${type}`);
+}
+
 /** The TypeScript type of a Solidity one. */
 function typeOf(parameter: AbiParameter): string {
   const { type } = parameter;
   if (type.endsWith('[]')) return `readonly ${typeOf(element(parameter))}[]`;
   if (type === 'tuple' || isEnum(parameter)) return shortName(parameter);
   if (type === 'bool') return 'boolean';
-  if (type === 'address' || type === 'string' || type.startsWith('bytes')) return 'string';
   const bits = /^uint(\d+)$/.exec(type)?.[1];
-  if (bits) return Number(bits) <= NUMBER_BITS ? 'number' : 'bigint';
-  throw new DstackError('ABI_UNSUPPORTED', `the generator has no TypeScript type for ${type}`);
+  return bits === undefined ? 'string' : Number(bits) <= NUMBER_BITS ? 'number' : 'bigint';
 }
 
-/** The expression that turns ethers' value `from` into `typeOf`. */
-function readerOf(parameter: AbiParameter, from: string): string {
-  if (parameter.type.endsWith('[]')) {
-    return `list(${from}).map((item) => ${readerOf(element(parameter), 'item')})`;
-  }
-  if (parameter.type === 'tuple' || isEnum(parameter)) return `read${shortName(parameter)}(${from})`;
-  const reader = { boolean: 'truth', string: 'text', number: 'small', bigint: 'big' }[typeOf(parameter)];
-  return `${reader}(${from})`;
+function codecName(name: string): string {
+  return `${name.slice(0, 1).toLowerCase()}${name.slice(1)}Codec`;
+}
+
+function structOf(parameters: readonly AbiParameter[]): string {
+  return `struct({ ${parameters.map((parameter) => `${parameter.name}: ${codecOf(parameter)}`).join(', ')} })`;
 }
 
 function fields(parameters: readonly AbiParameter[]): string {
   return parameters.map((parameter) => `readonly ${parameter.name}: ${typeOf(parameter)};`).join('\n');
-}
-
-function reads(parameters: readonly AbiParameter[], from: string): string {
-  return parameters
-    .map((parameter, index) => `${parameter.name}: ${readerOf(parameter, `${from}[${index}]`)}`)
-    .join(', ');
 }
 
 function interfaceOf(name: string, parameters: readonly AbiParameter[], comment: string): string {
@@ -265,15 +193,9 @@ function interfaceOf(name: string, parameters: readonly AbiParameter[], comment:
 
 function enumType([name, members]: [string, readonly string[]]): string {
   const values = members.map((member) => `'${member.toLowerCase()}'`).join(', ');
-  const constant = name.slice(0, 1).toLowerCase() + name.slice(1);
-  return `const ${constant} = [${values}] as const;
+  return `const ${codecName(name)} = enumOf([${values}]);
 /** One of the contract's enum; INetwork.sol says what each means. */
-export type ${name} = (typeof ${constant})[number];
-function read${name}(value: unknown): ${name} {
-  const member = ${constant}[small(value)];
-  if (member === undefined) throw invalid('${name}');
-  return member;
-}`;
+export type ${name} = Decoded<typeof ${codecName(name)}>;`;
 }
 
 function structs(functions: readonly Named[]): AbiParameter[] {
@@ -288,27 +210,23 @@ function structType(parameter: AbiParameter): string {
   const name = shortName(parameter);
   const components = parameter.components ?? [];
   return `${interfaceOf(name, components, `See INetwork.sol for the fields' meaning.`)}
-function read${name}(value: unknown): ${name} {
-  const fields = list(value);
-  return { ${reads(components, 'fields')} };
-}`;
+const ${codecName(name)}: Codec<${name}> = ${structOf(components)};`;
 }
 
-function functionCode(entry: Named, notices: CompiledNetwork['notices']): string[] {
+function functionCode(entry: Named, { abi, notices }: CompiledNetwork): string[] {
   const name = capital(entry.name);
   const notice = notices[entry.name] ?? `\`${entry.name}\` of OpenZeppelin's Ownable2Step or EIP712.`;
+  const selector = Interface.from(abi).getFunction(entry.name)?.selector;
   const code: string[] = [];
   if (entry.inputs.length > 0) {
     // OpenZeppelin names no input that would collide; a view's unnamed input would need a name here.
     code.push(interfaceOf(`${name}Args`, entry.inputs, `The arguments of \`${entry.name}\`.`));
-    const values = entry.inputs.map((input) => `args.${input.name}`).join(', ');
-    code.push(`${doc(notice)}export function encode${name}(args: ${name}Args): string {
-  return networkInterface.encodeFunctionData('${entry.name}', [${values}]);
+    code.push(`const ${codecName(entry.name)}: Codec<${name}Args> = ${structOf(entry.inputs)};
+${doc(notice)}export function encode${name}(args: ${name}Args): string {
+  return \`${selector}\${${codecName(entry.name)}.encode(args)}\`;
 }`);
   } else {
-    code.push(
-      `${doc(notice)}export function encode${name}(): string {\n  return networkInterface.encodeFunctionData('${entry.name}');\n}`,
-    );
+    code.push(`${doc(notice)}export function encode${name}(): string {\n  return '${selector}';\n}`);
   }
   if (entry.stateMutability === 'view' && entry.outputs) code.push(resultCode(entry.name, entry.outputs));
   return code;
@@ -317,14 +235,16 @@ function functionCode(entry: Named, notices: CompiledNetwork['notices']): string
 function resultCode(name: string, outputs: readonly AbiParameter[]): string {
   const comment = doc(`What \`${name}\` returned.`);
   const signature = `export function decode${capital(name)}(data: string)`;
-  const values = `const values = decoded('${name}', data);`;
+  const codec = codecName(`${name}Result`);
   const [only] = outputs;
   if (outputs.length === 1 && only) {
-    return `${comment}${signature}: ${typeOf(only)} {\n${values}\n  return ${readerOf(only, 'values[0]')};\n}`;
+    return `const ${codec} = struct({ value: ${codecOf(only)} });
+${comment}${signature}: ${typeOf(only)} {\n  return decodeStrictly(${codec}, data, 'answer to ${name}').value;\n}`;
   }
   const result = `${capital(name)}Result`;
   return `${interfaceOf(result, outputs, `What \`${name}\` returns.`)}
-${comment}${signature}: ${result} {\n${values}\n  return { ${reads(outputs, 'values')} };\n}`;
+const ${codec}: Codec<${result}> = ${structOf(outputs)};
+${comment}${signature}: ${result} {\n  return decodeStrictly(${codec}, data, 'answer to ${name}');\n}`;
 }
 
 function taggedUnion(
@@ -346,21 +266,28 @@ function topicTable(events: readonly Named[], abi: readonly AbiEntry[]): string 
   return `${doc("Each event's first topic, for filters.")}export const networkTopics = { ${rows.join(', ')} } as const;`;
 }
 
-function parser(name: string, type: string, entries: readonly Named[], part: typeof EVENT_PARSER): string {
-  const cases = entries.map(
-    (entry) => `case '${entry.name}':\n return { name: '${entry.name}', ${reads(entry.inputs, 'args')} };`,
+/** What is in an event's topics, after the first, and what in its data. */
+function eventTable(events: readonly Named[]): string {
+  const rows = events.map(({ name, inputs }) => {
+    const part = (indexed: boolean) => structOf(inputs.filter((input) => Boolean(input.indexed) === indexed));
+    return `${name}: { indexed: ${part(true)}, data: ${part(false)} }`;
+  });
+  return `const networkEvents = { ${rows.join(', ')} };
+const eventNames = new Map(
+  Object.entries(networkTopics).map(([name, topic]) => [topic as string, name as keyof typeof networkTopics]),
+);`;
+}
+
+function errorTable(errors: readonly Named[], abi: readonly AbiEntry[]): string {
+  const contract = Interface.from(abi);
+  const rows = errors.map(
+    ({ name, inputs }) =>
+      `${name}: { selector: '${contract.getError(name)?.selector}', values: ${structOf(inputs)} }`,
   );
-  return `/**
- * ${part.doc}
- */
-export function ${name}(${part.parameter}): ${type} | undefined {
-  ${part.read('return undefined;')}
-  switch (fragment.name) {
-    ${cases.join('\n')}
-    default:
-      return undefined;
-  }
-}`;
+  return `const networkErrors = { ${rows.join(', ')} };
+const errorNames = new Map(
+  Object.entries(networkErrors).map(([name, { selector }]) => [selector, name as keyof typeof networkErrors]),
+);`;
 }
 
 function helpTable(errors: readonly Named[], notices: CompiledNetwork['notices']): string {

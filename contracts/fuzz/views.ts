@@ -1,6 +1,7 @@
 /** The contract's views as the fuzz asks for them, and its calldata; both remembered, since the same come again and again. */
 import { DstackError } from '../../lib/protocol/errors.ts';
 import * as contract from '../../lib/protocol/network-contract.ts';
+import { networkInterface } from '../interface.ts';
 
 export type Arguments = Readonly<Record<string, unknown>>;
 
@@ -60,9 +61,9 @@ export function decoded(name: ViewName, answer: string): unknown {
 /** Calldata by the names of the arguments; those that the function does not take are left out. */
 export function encoded(name: string, args: Arguments): string {
   return remembered(calldata, `${name} ${Object.values(args).join()}`, () => {
-    const fragment = contract.networkInterface.getFunction(name);
+    const fragment = networkInterface.getFunction(name);
     if (!fragment) throw new DstackError('FUZZ_CALL', `the contract has no ${name}`);
     const values = fragment.inputs.map((input) => args[input.name]);
-    return contract.networkInterface.encodeFunctionData(fragment, values);
+    return networkInterface.encodeFunctionData(fragment, values);
   });
 }

@@ -3,11 +3,7 @@
  * looks like at that moment. Pure; it reads the model and never changes it.
  */
 import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
-import {
-  networkInterface,
-  type RegisterArgs,
-  type VerifyAttestationArgs,
-} from '../../lib/protocol/network-contract.ts';
+import type { RegisterArgs, VerifyAttestationArgs } from '../../lib/protocol/network-contract.ts';
 import { addressOf, compact, keccak256, sign } from '../../lib/protocol/secp256k1.ts';
 import {
   attestationDigest,
@@ -18,6 +14,7 @@ import {
   requestHash,
 } from '../../lib/protocol/typed-data.ts';
 import { appId, value } from '../fixture.ts';
+import { networkInterface } from '../interface.ts';
 import { type BlockContext, type NetworkModel, type Operation, ZERO_ADDRESS, ZERO_WORD } from './model.ts';
 import type { Choice } from './sequence.ts';
 import { tcbOperation } from './tcb-choices.ts';

@@ -1,10 +1,15 @@
+import { Interface } from 'ethers';
 import { expect, test } from 'vitest';
 import type { ChainClient } from '../../lib/framework/chain-client.ts';
 import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
-import { networkInterface } from '../../lib/protocol/network-contract.ts';
 import { decodeApps, decodeOnboarded, readState, wanted } from './apps-reader.ts';
+
+const networkInterface = new Interface([
+  'function apps() view returns ((bytes32 app, bytes32 manifestHash, bytes32 latest, uint64 from)[] list)',
+  'function network() view returns ((address networkKey, uint32 epoch, bool onboarded, uint32 delay, uint32 requestWindow, bool platformsOpen))',
+]);
 
 const word = (letter: string): string => `0x${letter.repeat(64)}`;
 

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { AbiCoder } from 'ethers';
 import { afterAll, beforeEach, expect, test } from 'vitest';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
 import { openStore } from '../../lib/framework/store.ts';
@@ -8,7 +9,7 @@ import type { CollateralMessage } from '../../lib/protocol/collateral.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
-import { networkInterface, networkTopics, type RequestView } from '../../lib/protocol/network-contract.ts';
+import { networkTopics, type RequestView } from '../../lib/protocol/network-contract.ts';
 import { nodePaths, type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { newPrivateKey } from '../../lib/protocol/secp256k1.ts';
@@ -44,7 +45,7 @@ const log = {
   transactionHash: `0x${'77'.repeat(32)}`,
   logIndex: 0,
   topics: [networkTopics.Registered, `0x${requestHash}`],
-  data: networkInterface.getAbiCoder().encode(['address'], [request.node]),
+  data: AbiCoder.defaultAbiCoder().encode(['address'], [request.node]),
 };
 const context = { log, age: 0 };
 

@@ -8,120 +8,25 @@
  * bigints. What a decoder is given comes from a node that nobody trusts: anything else than the expected bytes is a
  * `CONTRACT_DATA_INVALID`. Whether a well-formed answer is true is for the reader of the chain to judge.
  */
-import { Interface } from 'ethers';
-import { DstackError } from './errors.ts';
+import {
+  address,
+  bigUint,
+  bool,
+  bytes,
+  type Codec,
+  type Decoded,
+  decodeStrictly,
+  enumOf,
+  fixedBytes,
+  listOf,
+  smallUint,
+  struct,
+  text,
+} from './abi.ts';
 
-/** The ABI in ethers' readable form. */
-export const networkAbi = [
-  'error AlreadyAllowed(bytes32 value, uint64 from)',
-  'error BootstrapClosed()',
-  'error ConfigNotAllowed(bytes32 config)',
-  'error DelayTooLong(uint32 delay, uint32 longest)',
-  'error ECDSAInvalidSignature()',
-  'error ECDSAInvalidSignatureLength(uint256 length)',
-  'error ECDSAInvalidSignatureS(bytes32 s)',
-  'error FmspcAlreadyDenied(bytes6 fmspc)',
-  'error FmspcNotDenied(bytes6 fmspc, uint64 until)',
-  'error GracePeriodTooLong(uint32 gracePeriod, uint32 longest)',
-  'error InvalidAppName(bytes32 app)',
-  'error InvalidShortString()',
-  'error InvalidTcbStatuses(uint16 statuses)',
-  'error MeasurementNotAllowed(bytes32 measurement)',
-  'error NoManifest(bytes32 app)',
-  'error NoPreviousManifest(bytes32 app)',
-  'error NotAllowed(bytes32 value)',
-  'error NotBootstrapped()',
-  'error OwnableInvalidOwner(address owner)',
-  'error OwnableUnauthorizedAccount(address account)',
-  'error PlatformNotAllowed(bytes32 platform)',
-  'error PlatformsAlreadyOpen(uint64 from)',
-  'error PlatformsNotOpen()',
-  'error RenounceDisabled()',
-  'error RequestExists(bytes32 requestHash)',
-  'error RequestExpired(bytes32 requestHash)',
-  'error RequestNotOpen(bytes32 requestHash)',
-  'error StringTooLong(string str)',
-  'error UnknownBlock(uint64 blockNumber)',
-  'error WrongSigner(address expected, address signer)',
-  'error ZeroRequestWindow()',
-  'error ZeroValue()',
-  'event AcceptedTcbStatusesSet(uint16 statuses, uint64 from)',
-  'event Bootstrapped(uint64 epoch, address networkKey, bytes32 measurement, bytes32 config, bytes32 platform, bytes32 quoteHash, uint64 blockNumber, bytes32 blockHash)',
-  'event ConfigAllowed(bytes32 indexed config, uint64 from)',
-  'event ConfigRevoked(bytes32 indexed config)',
-  'event DelaySet(uint32 delay, uint64 from)',
-  'event EIP712DomainChanged()',
-  'event FmspcAllowed(bytes6 indexed fmspc, uint64 from)',
-  'event FmspcDenied(bytes6 indexed fmspc)',
-  'event MeasurementAllowed(bytes32 indexed measurement, uint64 from)',
-  'event MeasurementRevoked(bytes32 indexed measurement)',
-  'event MinimumTcbEvaluationNumberSet(uint32 tcbEvaluationDataNumber, uint64 from)',
-  'event Onboarded(bytes32 indexed requestHash, bytes32 measurement, bytes32 platform)',
-  'event OwnershipTransferStarted(address indexed previousOwner, address indexed newOwner)',
-  'event OwnershipTransferred(address indexed previousOwner, address indexed newOwner)',
-  'event PlatformAllowed(bytes32 indexed platform, uint64 from)',
-  'event PlatformRevoked(bytes32 indexed platform)',
-  'event PlatformsClosed()',
-  'event PlatformsOpened(uint64 from)',
-  'event Registered(bytes32 indexed requestHash, address node)',
-  'event RolledBack(bytes32 indexed app, bytes32 manifestHash)',
-  'event RolledOut(bytes32 indexed app, bytes32 manifestHash, uint64 from)',
-  'event TcbOutOfDateGraceSet(uint32 gracePeriod, uint64 from)',
-  'event Withdrawn(bytes32 indexed app)',
-  'function acceptOwnership()',
-  'function allowConfig(bytes32 config)',
-  'function allowMeasurement(bytes32 measurement)',
-  'function allowPlatform(bytes32 platform)',
-  'function appOf(bytes32 app) view returns ((bytes32 app, bytes32 manifestHash, bytes32 latest, uint64 from) found)',
-  'function apps() view returns ((bytes32 app, bytes32 manifestHash, bytes32 latest, uint64 from)[] list)',
-  'function bootstrap(address networkKey, bytes32 measurement, bytes32 config, bytes32 platform, bytes32 quoteHash, uint64 blockNumber, bytes32 blockHash, bytes32 r, bytes32 vs)',
-  'function closePlatforms()',
-  'function configAllowedFrom(bytes32 config) view returns (uint64)',
-  'function deniedFmspcs() view returns ((bytes6 fmspc, uint64 deniedUntil)[] list)',
-  'function eip712Domain() view returns (bytes1 fields, string name, string version, uint256 chainId, address verifyingContract, bytes32 salt, uint256[] extensions)',
-  'function fmspcDenied(bytes6 fmspc) view returns (bool)',
-  'function isAllowed(bytes32 measurement, bytes32 config, bytes32 platform) view returns (bool measurementAllowed, bool configAllowed, bool platformAllowed)',
-  'function manifestOf(bytes32 app) view returns (bytes32)',
-  'function measurementAllowedFrom(bytes32 measurement) view returns (uint64)',
-  'function network() view returns ((address networkKey, uint32 epoch, bool onboarded, uint32 delay, uint32 requestWindow, bool platformsOpen))',
-  'function nextDelay() view returns (uint32 delay, uint64 from)',
-  'function nextTcbPolicy() view returns (uint32 minimumTcbEvaluationDataNumber, uint64 minimumFrom, uint16 statuses, uint64 statusesFrom, uint32 gracePeriod, uint64 gracePeriodFrom)',
-  'function onboard(bytes32 requestHash, bytes32 measurement, bytes32 config, bytes32 platform, bytes32 answerHash, bytes32 r, bytes32 vs)',
-  'function openPlatforms()',
-  'function owner() view returns (address)',
-  'function pendingOwner() view returns (address)',
-  'function platformAllowedFrom(bytes32 platform) view returns (uint64)',
-  'function platformsOpenFrom() view returns (uint64)',
-  'function register(address node, bytes32 kemKeyHash, bytes32 quoteHash, uint64 blockNumber, bytes32 config, bytes32 r, bytes32 vs) returns (bytes32 requestHash)',
-  'function renounceOwnership() view',
-  'function request(bytes32 requestHash) view returns ((uint8 state, address node, uint64 blockNumber, uint64 expiresAfter, uint32 epoch, bytes32 answerHash) found)',
-  'function revokeConfig(bytes32 config)',
-  'function revokeMeasurement(bytes32 measurement)',
-  'function revokePlatform(bytes32 platform)',
-  'function rollback(bytes32 app)',
-  'function rollout(bytes32 app, bytes32 manifestHash)',
-  'function setAcceptedTcbStatuses(uint16 statuses)',
-  'function setDelay(uint32 delay)',
-  'function setDeniedFmspc(bytes6 fmspc, bool denied)',
-  'function setMinimumTcbEvaluationNumber(uint32 tcbEvaluationDataNumber)',
-  'function setTcbOutOfDateGrace(uint32 gracePeriod)',
-  'function tcbPolicy() view returns (uint32 minimumTcbEvaluationDataNumber, uint16 statuses, uint32 gracePeriod)',
-  'function transferOwnership(address newOwner)',
-  'function verifyAttestation(bytes32 app, string tag, bytes data, uint8 v, bytes32 r, bytes32 s) view returns (bool)',
-  'function withdraw(bytes32 app)',
-] as const;
-
-/** ethers' view of the contract, for what is not covered below. */
-export const networkInterface: Interface = new Interface(networkAbi);
-
-const requestState = ['none', 'open', 'answered', 'expired'] as const;
+const requestStateCodec = enumOf(['none', 'open', 'answered', 'expired']);
 /** One of the contract's enum; INetwork.sol says what each means. */
-export type RequestState = (typeof requestState)[number];
-function readRequestState(value: unknown): RequestState {
-  const member = requestState[small(value)];
-  if (member === undefined) throw invalid('RequestState');
-  return member;
-}
+export type RequestState = Decoded<typeof requestStateCodec>;
 
 /** See INetwork.sol for the fields' meaning. */
 export interface AppView {
@@ -130,25 +35,19 @@ export interface AppView {
   readonly latest: string;
   readonly from: bigint;
 }
-function readAppView(value: unknown): AppView {
-  const fields = list(value);
-  return {
-    app: text(fields[0]),
-    manifestHash: text(fields[1]),
-    latest: text(fields[2]),
-    from: big(fields[3]),
-  };
-}
+const appViewCodec: Codec<AppView> = struct({
+  app: fixedBytes(32),
+  manifestHash: fixedBytes(32),
+  latest: fixedBytes(32),
+  from: bigUint(64),
+});
 
 /** See INetwork.sol for the fields' meaning. */
 export interface FmspcView {
   readonly fmspc: string;
   readonly deniedUntil: bigint;
 }
-function readFmspcView(value: unknown): FmspcView {
-  const fields = list(value);
-  return { fmspc: text(fields[0]), deniedUntil: big(fields[1]) };
-}
+const fmspcViewCodec: Codec<FmspcView> = struct({ fmspc: fixedBytes(6), deniedUntil: bigUint(64) });
 
 /** See INetwork.sol for the fields' meaning. */
 export interface NetworkView {
@@ -159,17 +58,14 @@ export interface NetworkView {
   readonly requestWindow: number;
   readonly platformsOpen: boolean;
 }
-function readNetworkView(value: unknown): NetworkView {
-  const fields = list(value);
-  return {
-    networkKey: text(fields[0]),
-    epoch: small(fields[1]),
-    onboarded: truth(fields[2]),
-    delay: small(fields[3]),
-    requestWindow: small(fields[4]),
-    platformsOpen: truth(fields[5]),
-  };
-}
+const networkViewCodec: Codec<NetworkView> = struct({
+  networkKey: address,
+  epoch: smallUint(32),
+  onboarded: bool,
+  delay: smallUint(32),
+  requestWindow: smallUint(32),
+  platformsOpen: bool,
+});
 
 /** See INetwork.sol for the fields' meaning. */
 export interface RequestView {
@@ -180,21 +76,18 @@ export interface RequestView {
   readonly epoch: number;
   readonly answerHash: string;
 }
-function readRequestView(value: unknown): RequestView {
-  const fields = list(value);
-  return {
-    state: readRequestState(fields[0]),
-    node: text(fields[1]),
-    blockNumber: big(fields[2]),
-    expiresAfter: big(fields[3]),
-    epoch: small(fields[4]),
-    answerHash: text(fields[5]),
-  };
-}
+const requestViewCodec: Codec<RequestView> = struct({
+  state: requestStateCodec,
+  node: address,
+  blockNumber: bigUint(64),
+  expiresAfter: bigUint(64),
+  epoch: smallUint(32),
+  answerHash: fixedBytes(32),
+});
 
 /** `acceptOwnership` of OpenZeppelin's Ownable2Step or EIP712. */
 export function encodeAcceptOwnership(): string {
-  return networkInterface.encodeFunctionData('acceptOwnership');
+  return '0x79ba5097';
 }
 
 /** The arguments of `allowConfig`. */
@@ -202,9 +95,10 @@ export interface AllowConfigArgs {
   readonly config: string;
 }
 
+const allowConfigCodec: Codec<AllowConfigArgs> = struct({ config: fixedBytes(32) });
 /** Lets nodes with this configuration join, after the delay. Only the owner. */
 export function encodeAllowConfig(args: AllowConfigArgs): string {
-  return networkInterface.encodeFunctionData('allowConfig', [args.config]);
+  return `0x096d3130${allowConfigCodec.encode(args)}`;
 }
 
 /** The arguments of `allowMeasurement`. */
@@ -212,9 +106,10 @@ export interface AllowMeasurementArgs {
   readonly measurement: string;
 }
 
+const allowMeasurementCodec: Codec<AllowMeasurementArgs> = struct({ measurement: fixedBytes(32) });
 /** Lets nodes of this measurement join, after the delay. Only the owner. */
 export function encodeAllowMeasurement(args: AllowMeasurementArgs): string {
-  return networkInterface.encodeFunctionData('allowMeasurement', [args.measurement]);
+  return `0xe63c159d${allowMeasurementCodec.encode(args)}`;
 }
 
 /** The arguments of `allowPlatform`. */
@@ -222,9 +117,10 @@ export interface AllowPlatformArgs {
   readonly platform: string;
 }
 
+const allowPlatformCodec: Codec<AllowPlatformArgs> = struct({ platform: fixedBytes(32) });
 /** Lists this platform, after the delay (at once when platforms are open and it is not revoked, for then it may join anyway). Only the owner. */
 export function encodeAllowPlatform(args: AllowPlatformArgs): string {
-  return networkInterface.encodeFunctionData('allowPlatform', [args.platform]);
+  return `0x640cc749${allowPlatformCodec.encode(args)}`;
 }
 
 /** The arguments of `appOf`. */
@@ -232,26 +128,27 @@ export interface AppOfArgs {
   readonly app: string;
 }
 
+const appOfCodec: Codec<AppOfArgs> = struct({ app: fixedBytes(32) });
 /** One app; all zero but the name if it was never rolled out. */
 export function encodeAppOf(args: AppOfArgs): string {
-  return networkInterface.encodeFunctionData('appOf', [args.app]);
+  return `0x0ac6bc91${appOfCodec.encode(args)}`;
 }
 
+const appOfResultCodec = struct({ value: appViewCodec });
 /** What `appOf` returned. */
 export function decodeAppOf(data: string): AppView {
-  const values = decoded('appOf', data);
-  return readAppView(values[0]);
+  return decodeStrictly(appOfResultCodec, data, 'answer to appOf').value;
 }
 
 /** Every app that was ever rolled out, in that order. */
 export function encodeApps(): string {
-  return networkInterface.encodeFunctionData('apps');
+  return '0xf7703379';
 }
 
+const appsResultCodec = struct({ value: listOf(appViewCodec) });
 /** What `apps` returned. */
 export function decodeApps(data: string): readonly AppView[] {
-  const values = decoded('apps', data);
-  return list(values[0]).map((item) => readAppView(item));
+  return decodeStrictly(appsResultCodec, data, 'answer to apps').value;
 }
 
 /** The arguments of `bootstrap`. */
@@ -267,24 +164,25 @@ export interface BootstrapArgs {
   readonly vs: string;
 }
 
+const bootstrapCodec: Codec<BootstrapArgs> = struct({
+  networkKey: address,
+  measurement: fixedBytes(32),
+  config: fixedBytes(32),
+  platform: fixedBytes(32),
+  quoteHash: fixedBytes(32),
+  blockNumber: bigUint(64),
+  blockHash: fixedBytes(32),
+  r: fixedBytes(32),
+  vs: fixedBytes(32),
+});
 /** Gives the network its key. Only the owner; only until the first node is onboarded; raises the epoch. */
 export function encodeBootstrap(args: BootstrapArgs): string {
-  return networkInterface.encodeFunctionData('bootstrap', [
-    args.networkKey,
-    args.measurement,
-    args.config,
-    args.platform,
-    args.quoteHash,
-    args.blockNumber,
-    args.blockHash,
-    args.r,
-    args.vs,
-  ]);
+  return `0x86ba139e${bootstrapCodec.encode(args)}`;
 }
 
 /** Lets only listed platforms join, at once. Only the owner. */
 export function encodeClosePlatforms(): string {
-  return networkInterface.encodeFunctionData('closePlatforms');
+  return '0x072f5687';
 }
 
 /** The arguments of `configAllowedFrom`. */
@@ -292,31 +190,32 @@ export interface ConfigAllowedFromArgs {
   readonly config: string;
 }
 
+const configAllowedFromCodec: Codec<ConfigAllowedFromArgs> = struct({ config: fixedBytes(32) });
 /** Since or from when (Unix seconds) the configuration is allowed; 0 if it isn't. */
 export function encodeConfigAllowedFrom(args: ConfigAllowedFromArgs): string {
-  return networkInterface.encodeFunctionData('configAllowedFrom', [args.config]);
+  return `0x13471c12${configAllowedFromCodec.encode(args)}`;
 }
 
+const configAllowedFromResultCodec = struct({ value: bigUint(64) });
 /** What `configAllowedFrom` returned. */
 export function decodeConfigAllowedFrom(data: string): bigint {
-  const values = decoded('configAllowedFrom', data);
-  return big(values[0]);
+  return decodeStrictly(configAllowedFromResultCodec, data, 'answer to configAllowedFrom').value;
 }
 
 /** Every FMSPC that was ever denied, in that order, those allowed again too. */
 export function encodeDeniedFmspcs(): string {
-  return networkInterface.encodeFunctionData('deniedFmspcs');
+  return '0xe183a4d2';
 }
 
+const deniedFmspcsResultCodec = struct({ value: listOf(fmspcViewCodec) });
 /** What `deniedFmspcs` returned. */
 export function decodeDeniedFmspcs(data: string): readonly FmspcView[] {
-  const values = decoded('deniedFmspcs', data);
-  return list(values[0]).map((item) => readFmspcView(item));
+  return decodeStrictly(deniedFmspcsResultCodec, data, 'answer to deniedFmspcs').value;
 }
 
 /** `eip712Domain` of OpenZeppelin's Ownable2Step or EIP712. */
 export function encodeEip712Domain(): string {
-  return networkInterface.encodeFunctionData('eip712Domain');
+  return '0x84b0196e';
 }
 
 /** What `eip712Domain` returns. */
@@ -329,18 +228,18 @@ export interface Eip712DomainResult {
   readonly salt: string;
   readonly extensions: readonly bigint[];
 }
+const eip712DomainResultCodec: Codec<Eip712DomainResult> = struct({
+  fields: fixedBytes(1),
+  name: text,
+  version: text,
+  chainId: bigUint(256),
+  verifyingContract: address,
+  salt: fixedBytes(32),
+  extensions: listOf(bigUint(256)),
+});
 /** What `eip712Domain` returned. */
 export function decodeEip712Domain(data: string): Eip712DomainResult {
-  const values = decoded('eip712Domain', data);
-  return {
-    fields: text(values[0]),
-    name: text(values[1]),
-    version: text(values[2]),
-    chainId: big(values[3]),
-    verifyingContract: text(values[4]),
-    salt: text(values[5]),
-    extensions: list(values[6]).map((item) => big(item)),
-  };
+  return decodeStrictly(eip712DomainResultCodec, data, 'answer to eip712Domain');
 }
 
 /** The arguments of `fmspcDenied`. */
@@ -348,15 +247,16 @@ export interface FmspcDeniedArgs {
   readonly fmspc: string;
 }
 
+const fmspcDeniedCodec: Codec<FmspcDeniedArgs> = struct({ fmspc: fixedBytes(6) });
 /** Whether platforms of this FMSPC are kept out now. */
 export function encodeFmspcDenied(args: FmspcDeniedArgs): string {
-  return networkInterface.encodeFunctionData('fmspcDenied', [args.fmspc]);
+  return `0xd1e96c3c${fmspcDeniedCodec.encode(args)}`;
 }
 
+const fmspcDeniedResultCodec = struct({ value: bool });
 /** What `fmspcDenied` returned. */
 export function decodeFmspcDenied(data: string): boolean {
-  const values = decoded('fmspcDenied', data);
-  return truth(values[0]);
+  return decodeStrictly(fmspcDeniedResultCodec, data, 'answer to fmspcDenied').value;
 }
 
 /** The arguments of `isAllowed`. */
@@ -366,9 +266,14 @@ export interface IsAllowedArgs {
   readonly platform: string;
 }
 
+const isAllowedCodec: Codec<IsAllowedArgs> = struct({
+  measurement: fixedBytes(32),
+  config: fixedBytes(32),
+  platform: fixedBytes(32),
+});
 /** Whether each of the three would let a node join now. */
 export function encodeIsAllowed(args: IsAllowedArgs): string {
-  return networkInterface.encodeFunctionData('isAllowed', [args.measurement, args.config, args.platform]);
+  return `0x5bcefd04${isAllowedCodec.encode(args)}`;
 }
 
 /** What `isAllowed` returns. */
@@ -377,14 +282,14 @@ export interface IsAllowedResult {
   readonly configAllowed: boolean;
   readonly platformAllowed: boolean;
 }
+const isAllowedResultCodec: Codec<IsAllowedResult> = struct({
+  measurementAllowed: bool,
+  configAllowed: bool,
+  platformAllowed: bool,
+});
 /** What `isAllowed` returned. */
 export function decodeIsAllowed(data: string): IsAllowedResult {
-  const values = decoded('isAllowed', data);
-  return {
-    measurementAllowed: truth(values[0]),
-    configAllowed: truth(values[1]),
-    platformAllowed: truth(values[2]),
-  };
+  return decodeStrictly(isAllowedResultCodec, data, 'answer to isAllowed');
 }
 
 /** The arguments of `manifestOf`. */
@@ -392,15 +297,16 @@ export interface ManifestOfArgs {
   readonly app: string;
 }
 
+const manifestOfCodec: Codec<ManifestOfArgs> = struct({ app: fixedBytes(32) });
 /** The manifest that is in force for an app now; zero if none. */
 export function encodeManifestOf(args: ManifestOfArgs): string {
-  return networkInterface.encodeFunctionData('manifestOf', [args.app]);
+  return `0x39529516${manifestOfCodec.encode(args)}`;
 }
 
+const manifestOfResultCodec = struct({ value: fixedBytes(32) });
 /** What `manifestOf` returned. */
 export function decodeManifestOf(data: string): string {
-  const values = decoded('manifestOf', data);
-  return text(values[0]);
+  return decodeStrictly(manifestOfResultCodec, data, 'answer to manifestOf').value;
 }
 
 /** The arguments of `measurementAllowedFrom`. */
@@ -408,31 +314,34 @@ export interface MeasurementAllowedFromArgs {
   readonly measurement: string;
 }
 
+const measurementAllowedFromCodec: Codec<MeasurementAllowedFromArgs> = struct({
+  measurement: fixedBytes(32),
+});
 /** Since or from when (Unix seconds) the measurement is allowed; 0 if it isn't. */
 export function encodeMeasurementAllowedFrom(args: MeasurementAllowedFromArgs): string {
-  return networkInterface.encodeFunctionData('measurementAllowedFrom', [args.measurement]);
+  return `0x5918e2bd${measurementAllowedFromCodec.encode(args)}`;
 }
 
+const measurementAllowedFromResultCodec = struct({ value: bigUint(64) });
 /** What `measurementAllowedFrom` returned. */
 export function decodeMeasurementAllowedFrom(data: string): bigint {
-  const values = decoded('measurementAllowedFrom', data);
-  return big(values[0]);
+  return decodeStrictly(measurementAllowedFromResultCodec, data, 'answer to measurementAllowedFrom').value;
 }
 
 /** The network in one call. */
 export function encodeNetwork(): string {
-  return networkInterface.encodeFunctionData('network');
+  return '0x6739afca';
 }
 
+const networkResultCodec = struct({ value: networkViewCodec });
 /** What `network` returned. */
 export function decodeNetwork(data: string): NetworkView {
-  const values = decoded('network', data);
-  return readNetworkView(values[0]);
+  return decodeStrictly(networkResultCodec, data, 'answer to network').value;
 }
 
 /** The delay that was set last and since or from when (Unix seconds) it holds; `from` is 0 for one that was not set by shortening. */
 export function encodeNextDelay(): string {
-  return networkInterface.encodeFunctionData('nextDelay');
+  return '0x7478015c';
 }
 
 /** What `nextDelay` returns. */
@@ -440,15 +349,15 @@ export interface NextDelayResult {
   readonly delay: number;
   readonly from: bigint;
 }
+const nextDelayResultCodec: Codec<NextDelayResult> = struct({ delay: smallUint(32), from: bigUint(64) });
 /** What `nextDelay` returned. */
 export function decodeNextDelay(data: string): NextDelayResult {
-  const values = decoded('nextDelay', data);
-  return { delay: small(values[0]), from: big(values[1]) };
+  return decodeStrictly(nextDelayResultCodec, data, 'answer to nextDelay');
 }
 
 /** Each part of the TCB policy as it was set last, and since or from when (Unix seconds) it holds wholly; 0 for one that was never set. */
 export function encodeNextTcbPolicy(): string {
-  return networkInterface.encodeFunctionData('nextTcbPolicy');
+  return '0xd74d4a32';
 }
 
 /** What `nextTcbPolicy` returns. */
@@ -460,17 +369,17 @@ export interface NextTcbPolicyResult {
   readonly gracePeriod: number;
   readonly gracePeriodFrom: bigint;
 }
+const nextTcbPolicyResultCodec: Codec<NextTcbPolicyResult> = struct({
+  minimumTcbEvaluationDataNumber: smallUint(32),
+  minimumFrom: bigUint(64),
+  statuses: smallUint(16),
+  statusesFrom: bigUint(64),
+  gracePeriod: smallUint(32),
+  gracePeriodFrom: bigUint(64),
+});
 /** What `nextTcbPolicy` returned. */
 export function decodeNextTcbPolicy(data: string): NextTcbPolicyResult {
-  const values = decoded('nextTcbPolicy', data);
-  return {
-    minimumTcbEvaluationDataNumber: small(values[0]),
-    minimumFrom: big(values[1]),
-    statuses: small(values[2]),
-    statusesFrom: big(values[3]),
-    gracePeriod: small(values[4]),
-    gracePeriodFrom: big(values[5]),
-  };
+  return decodeStrictly(nextTcbPolicyResultCodec, data, 'answer to nextTcbPolicy');
 }
 
 /** The arguments of `onboard`. */
@@ -484,44 +393,45 @@ export interface OnboardArgs {
   readonly vs: string;
 }
 
+const onboardCodec: Codec<OnboardArgs> = struct({
+  requestHash: fixedBytes(32),
+  measurement: fixedBytes(32),
+  config: fixedBytes(32),
+  platform: fixedBytes(32),
+  answerHash: fixedBytes(32),
+  r: fixedBytes(32),
+  vs: fixedBytes(32),
+});
 /** Records the network's answer to an open request, once. Posted by the requester's relay. The first one closes bootstrap for ever. */
 export function encodeOnboard(args: OnboardArgs): string {
-  return networkInterface.encodeFunctionData('onboard', [
-    args.requestHash,
-    args.measurement,
-    args.config,
-    args.platform,
-    args.answerHash,
-    args.r,
-    args.vs,
-  ]);
+  return `0x40e87c0b${onboardCodec.encode(args)}`;
 }
 
 /** Lets any platform join that is not revoked, after the delay. Only the owner. */
 export function encodeOpenPlatforms(): string {
-  return networkInterface.encodeFunctionData('openPlatforms');
+  return '0x976818ac';
 }
 
 /** `owner` of OpenZeppelin's Ownable2Step or EIP712. */
 export function encodeOwner(): string {
-  return networkInterface.encodeFunctionData('owner');
+  return '0x8da5cb5b';
 }
 
+const ownerResultCodec = struct({ value: address });
 /** What `owner` returned. */
 export function decodeOwner(data: string): string {
-  const values = decoded('owner', data);
-  return text(values[0]);
+  return decodeStrictly(ownerResultCodec, data, 'answer to owner').value;
 }
 
 /** `pendingOwner` of OpenZeppelin's Ownable2Step or EIP712. */
 export function encodePendingOwner(): string {
-  return networkInterface.encodeFunctionData('pendingOwner');
+  return '0xe30c3978';
 }
 
+const pendingOwnerResultCodec = struct({ value: address });
 /** What `pendingOwner` returned. */
 export function decodePendingOwner(data: string): string {
-  const values = decoded('pendingOwner', data);
-  return text(values[0]);
+  return decodeStrictly(pendingOwnerResultCodec, data, 'answer to pendingOwner').value;
 }
 
 /** The arguments of `platformAllowedFrom`. */
@@ -529,26 +439,27 @@ export interface PlatformAllowedFromArgs {
   readonly platform: string;
 }
 
+const platformAllowedFromCodec: Codec<PlatformAllowedFromArgs> = struct({ platform: fixedBytes(32) });
 /** Since or from when (Unix seconds) the platform is listed; 0 if it isn't, 2^64-1 if it is revoked. */
 export function encodePlatformAllowedFrom(args: PlatformAllowedFromArgs): string {
-  return networkInterface.encodeFunctionData('platformAllowedFrom', [args.platform]);
+  return `0x4fee45f6${platformAllowedFromCodec.encode(args)}`;
 }
 
+const platformAllowedFromResultCodec = struct({ value: bigUint(64) });
 /** What `platformAllowedFrom` returned. */
 export function decodePlatformAllowedFrom(data: string): bigint {
-  const values = decoded('platformAllowedFrom', data);
-  return big(values[0]);
+  return decodeStrictly(platformAllowedFromResultCodec, data, 'answer to platformAllowedFrom').value;
 }
 
 /** Since or from when (Unix seconds) platforms are open; 0 if they are not. */
 export function encodePlatformsOpenFrom(): string {
-  return networkInterface.encodeFunctionData('platformsOpenFrom');
+  return '0x527ec8d7';
 }
 
+const platformsOpenFromResultCodec = struct({ value: bigUint(64) });
 /** What `platformsOpenFrom` returned. */
 export function decodePlatformsOpenFrom(data: string): bigint {
-  const values = decoded('platformsOpenFrom', data);
-  return big(values[0]);
+  return decodeStrictly(platformsOpenFromResultCodec, data, 'answer to platformsOpenFrom').value;
 }
 
 /** The arguments of `register`. */
@@ -562,17 +473,18 @@ export interface RegisterArgs {
   readonly vs: string;
 }
 
+const registerCodec: Codec<RegisterArgs> = struct({
+  node: address,
+  kemKeyHash: fixedBytes(32),
+  quoteHash: fixedBytes(32),
+  blockNumber: bigUint(64),
+  config: fixedBytes(32),
+  r: fixedBytes(32),
+  vs: fixedBytes(32),
+});
 /** Asks to join. Anyone may post it; the request hash, which is `Request`'s EIP-712 struct hash, is computed here from the block's hash as this chain has it and the present epoch. So nobody can take a request's slot with another node's key or revive a stale request; who copies the transaction only pays for it. */
 export function encodeRegister(args: RegisterArgs): string {
-  return networkInterface.encodeFunctionData('register', [
-    args.node,
-    args.kemKeyHash,
-    args.quoteHash,
-    args.blockNumber,
-    args.config,
-    args.r,
-    args.vs,
-  ]);
+  return `0x4a12e8af${registerCodec.encode(args)}`;
 }
 
 /** The arguments of `request`. */
@@ -580,15 +492,16 @@ export interface RequestArgs {
   readonly requestHash: string;
 }
 
+const requestCodec: Codec<RequestArgs> = struct({ requestHash: fixedBytes(32) });
 /** A request by its hash. "Now" is the block that the call runs in. */
 export function encodeRequest(args: RequestArgs): string {
-  return networkInterface.encodeFunctionData('request', [args.requestHash]);
+  return `0x59c87d70${requestCodec.encode(args)}`;
 }
 
+const requestResultCodec = struct({ value: requestViewCodec });
 /** What `request` returned. */
 export function decodeRequest(data: string): RequestView {
-  const values = decoded('request', data);
-  return readRequestView(values[0]);
+  return decodeStrictly(requestResultCodec, data, 'answer to request').value;
 }
 
 /** The arguments of `revokeConfig`. */
@@ -596,9 +509,10 @@ export interface RevokeConfigArgs {
   readonly config: string;
 }
 
+const revokeConfigCodec: Codec<RevokeConfigArgs> = struct({ config: fixedBytes(32) });
 /** Lets no more nodes with this configuration join, at once. Only the owner. */
 export function encodeRevokeConfig(args: RevokeConfigArgs): string {
-  return networkInterface.encodeFunctionData('revokeConfig', [args.config]);
+  return `0x48927066${revokeConfigCodec.encode(args)}`;
 }
 
 /** The arguments of `revokeMeasurement`. */
@@ -606,9 +520,10 @@ export interface RevokeMeasurementArgs {
   readonly measurement: string;
 }
 
+const revokeMeasurementCodec: Codec<RevokeMeasurementArgs> = struct({ measurement: fixedBytes(32) });
 /** Lets no more nodes of this measurement join, at once. Only the owner. */
 export function encodeRevokeMeasurement(args: RevokeMeasurementArgs): string {
-  return networkInterface.encodeFunctionData('revokeMeasurement', [args.measurement]);
+  return `0xcfcc75c5${revokeMeasurementCodec.encode(args)}`;
 }
 
 /** The arguments of `revokePlatform`. */
@@ -616,9 +531,10 @@ export interface RevokePlatformArgs {
   readonly platform: string;
 }
 
+const revokePlatformCodec: Codec<RevokePlatformArgs> = struct({ platform: fixedBytes(32) });
 /** Keeps this platform out, at once, listed before or not, be platforms open or not. Only the owner. */
 export function encodeRevokePlatform(args: RevokePlatformArgs): string {
-  return networkInterface.encodeFunctionData('revokePlatform', [args.platform]);
+  return `0xf1a52469${revokePlatformCodec.encode(args)}`;
 }
 
 /** The arguments of `rollback`. */
@@ -626,9 +542,10 @@ export interface RollbackArgs {
   readonly app: string;
 }
 
+const rollbackCodec: Codec<RollbackArgs> = struct({ app: fixedBytes(32) });
 /** Cancels a pending rollout, or else goes back to the previous manifest, at once. What was left this way can come back only by a rollout with its delay, so a second rollback in a row is refused. Only the owner. */
 export function encodeRollback(args: RollbackArgs): string {
-  return networkInterface.encodeFunctionData('rollback', [args.app]);
+  return `0xcfb13928${rollbackCodec.encode(args)}`;
 }
 
 /** The arguments of `rollout`. */
@@ -637,9 +554,10 @@ export interface RolloutArgs {
   readonly manifestHash: string;
 }
 
+const rolloutCodec: Codec<RolloutArgs> = struct({ app: fixedBytes(32), manifestHash: fixedBytes(32) });
 /** Makes an app run this manifest, after the delay; until then the present one stays in force. Replaces a rollout that is still pending, and its time begins anew. Only the owner. */
 export function encodeRollout(args: RolloutArgs): string {
-  return networkInterface.encodeFunctionData('rollout', [args.app, args.manifestHash]);
+  return `0xc9c4ead2${rolloutCodec.encode(args)}`;
 }
 
 /** The arguments of `setAcceptedTcbStatuses`. */
@@ -647,9 +565,10 @@ export interface SetAcceptedTcbStatusesArgs {
   readonly statuses: number;
 }
 
+const setAcceptedTcbStatusesCodec: Codec<SetAcceptedTcbStatusesArgs> = struct({ statuses: smallUint(16) });
 /** Sets which TCB statuses are accepted: fewer at once, more after the delay. Only the owner. */
 export function encodeSetAcceptedTcbStatuses(args: SetAcceptedTcbStatusesArgs): string {
-  return networkInterface.encodeFunctionData('setAcceptedTcbStatuses', [args.statuses]);
+  return `0xe5316c93${setAcceptedTcbStatusesCodec.encode(args)}`;
 }
 
 /** The arguments of `setDelay`. */
@@ -657,9 +576,10 @@ export interface SetDelayArgs {
   readonly delay: number;
 }
 
+const setDelayCodec: Codec<SetDelayArgs> = struct({ delay: smallUint(32) });
 /** Sets the delay: a longer one at once, a shorter one after the present one. It replaces a shorter one that is still to come. What is pending keeps its time. Only the owner. */
 export function encodeSetDelay(args: SetDelayArgs): string {
-  return networkInterface.encodeFunctionData('setDelay', [args.delay]);
+  return `0x10348665${setDelayCodec.encode(args)}`;
 }
 
 /** The arguments of `setDeniedFmspc`. */
@@ -668,9 +588,10 @@ export interface SetDeniedFmspcArgs {
   readonly denied: boolean;
 }
 
+const setDeniedFmspcCodec: Codec<SetDeniedFmspcArgs> = struct({ fmspc: fixedBytes(6), denied: bool });
 /** Keeps all platforms of this FMSPC out, at once, whatever else holds; or does so no longer, after the delay. Denying it again cancels that. Only the owner. */
 export function encodeSetDeniedFmspc(args: SetDeniedFmspcArgs): string {
-  return networkInterface.encodeFunctionData('setDeniedFmspc', [args.fmspc, args.denied]);
+  return `0xf836411e${setDeniedFmspcCodec.encode(args)}`;
 }
 
 /** The arguments of `setMinimumTcbEvaluationNumber`. */
@@ -678,9 +599,12 @@ export interface SetMinimumTcbEvaluationNumberArgs {
   readonly tcbEvaluationDataNumber: number;
 }
 
+const setMinimumTcbEvaluationNumberCodec: Codec<SetMinimumTcbEvaluationNumberArgs> = struct({
+  tcbEvaluationDataNumber: smallUint(32),
+});
 /** Sets the lowest `tcbEvaluationDataNumber` that TCB info and QE identity may have: a higher one at once, a lower one after the delay. Only the owner. */
 export function encodeSetMinimumTcbEvaluationNumber(args: SetMinimumTcbEvaluationNumberArgs): string {
-  return networkInterface.encodeFunctionData('setMinimumTcbEvaluationNumber', [args.tcbEvaluationDataNumber]);
+  return `0xd2cc77d7${setMinimumTcbEvaluationNumberCodec.encode(args)}`;
 }
 
 /** The arguments of `setTcbOutOfDateGrace`. */
@@ -688,14 +612,15 @@ export interface SetTcbOutOfDateGraceArgs {
   readonly gracePeriod: number;
 }
 
+const setTcbOutOfDateGraceCodec: Codec<SetTcbOutOfDateGraceArgs> = struct({ gracePeriod: smallUint(32) });
 /** Sets how long platforms that are out of date (OutOfDate, OutOfDateConfigurationNeeded) are accepted all the same: shorter at once, longer after the delay. Only the owner. */
 export function encodeSetTcbOutOfDateGrace(args: SetTcbOutOfDateGraceArgs): string {
-  return networkInterface.encodeFunctionData('setTcbOutOfDateGrace', [args.gracePeriod]);
+  return `0xe10637b3${setTcbOutOfDateGraceCodec.encode(args)}`;
 }
 
 /** The TCB policy in force now. Who judges a quote reads this and `fmspcDenied` at one block. */
 export function encodeTcbPolicy(): string {
-  return networkInterface.encodeFunctionData('tcbPolicy');
+  return '0xf78b5f6d';
 }
 
 /** What `tcbPolicy` returns. */
@@ -704,14 +629,14 @@ export interface TcbPolicyResult {
   readonly statuses: number;
   readonly gracePeriod: number;
 }
+const tcbPolicyResultCodec: Codec<TcbPolicyResult> = struct({
+  minimumTcbEvaluationDataNumber: smallUint(32),
+  statuses: smallUint(16),
+  gracePeriod: smallUint(32),
+});
 /** What `tcbPolicy` returned. */
 export function decodeTcbPolicy(data: string): TcbPolicyResult {
-  const values = decoded('tcbPolicy', data);
-  return {
-    minimumTcbEvaluationDataNumber: small(values[0]),
-    statuses: small(values[1]),
-    gracePeriod: small(values[2]),
-  };
+  return decodeStrictly(tcbPolicyResultCodec, data, 'answer to tcbPolicy');
 }
 
 /** The arguments of `transferOwnership`. */
@@ -719,9 +644,10 @@ export interface TransferOwnershipArgs {
   readonly newOwner: string;
 }
 
+const transferOwnershipCodec: Codec<TransferOwnershipArgs> = struct({ newOwner: address });
 /** `transferOwnership` of OpenZeppelin's Ownable2Step or EIP712. */
 export function encodeTransferOwnership(args: TransferOwnershipArgs): string {
-  return networkInterface.encodeFunctionData('transferOwnership', [args.newOwner]);
+  return `0xf2fde38b${transferOwnershipCodec.encode(args)}`;
 }
 
 /** The arguments of `verifyAttestation`. */
@@ -734,22 +660,23 @@ export interface VerifyAttestationArgs {
   readonly s: string;
 }
 
+const verifyAttestationCodec: Codec<VerifyAttestationArgs> = struct({
+  app: fixedBytes(32),
+  tag: text,
+  data: bytes,
+  v: smallUint(8),
+  r: fixedBytes(32),
+  s: fixedBytes(32),
+});
 /** Whether an app of this network attested this: the present network key signed `Attestation`. */
 export function encodeVerifyAttestation(args: VerifyAttestationArgs): string {
-  return networkInterface.encodeFunctionData('verifyAttestation', [
-    args.app,
-    args.tag,
-    args.data,
-    args.v,
-    args.r,
-    args.s,
-  ]);
+  return `0x592779b6${verifyAttestationCodec.encode(args)}`;
 }
 
+const verifyAttestationResultCodec = struct({ value: bool });
 /** What `verifyAttestation` returned. */
 export function decodeVerifyAttestation(data: string): boolean {
-  const values = decoded('verifyAttestation', data);
-  return truth(values[0]);
+  return decodeStrictly(verifyAttestationResultCodec, data, 'answer to verifyAttestation').value;
 }
 
 /** The arguments of `withdraw`. */
@@ -757,9 +684,10 @@ export interface WithdrawArgs {
   readonly app: string;
 }
 
+const withdrawCodec: Codec<WithdrawArgs> = struct({ app: fixedBytes(32) });
 /** Leaves the app without a manifest, pending or in force, at once. Only the owner. */
 export function encodeWithdraw(args: WithdrawArgs): string {
-  return networkInterface.encodeFunctionData('withdraw', [args.app]);
+  return `0x8e19899e${withdrawCodec.encode(args)}`;
 }
 
 /** An event of the contract. */
@@ -854,6 +782,68 @@ export const networkTopics = {
   Withdrawn: '0x44654674e66e9e53d34afdf3e9513fb94b4c8b946e980d6958ef4e6a37a153e3',
 } as const;
 
+const networkEvents = {
+  AcceptedTcbStatusesSet: {
+    indexed: struct({}),
+    data: struct({ statuses: smallUint(16), from: bigUint(64) }),
+  },
+  Bootstrapped: {
+    indexed: struct({}),
+    data: struct({
+      epoch: bigUint(64),
+      networkKey: address,
+      measurement: fixedBytes(32),
+      config: fixedBytes(32),
+      platform: fixedBytes(32),
+      quoteHash: fixedBytes(32),
+      blockNumber: bigUint(64),
+      blockHash: fixedBytes(32),
+    }),
+  },
+  ConfigAllowed: { indexed: struct({ config: fixedBytes(32) }), data: struct({ from: bigUint(64) }) },
+  ConfigRevoked: { indexed: struct({ config: fixedBytes(32) }), data: struct({}) },
+  DelaySet: { indexed: struct({}), data: struct({ delay: smallUint(32), from: bigUint(64) }) },
+  EIP712DomainChanged: { indexed: struct({}), data: struct({}) },
+  FmspcAllowed: { indexed: struct({ fmspc: fixedBytes(6) }), data: struct({ from: bigUint(64) }) },
+  FmspcDenied: { indexed: struct({ fmspc: fixedBytes(6) }), data: struct({}) },
+  MeasurementAllowed: {
+    indexed: struct({ measurement: fixedBytes(32) }),
+    data: struct({ from: bigUint(64) }),
+  },
+  MeasurementRevoked: { indexed: struct({ measurement: fixedBytes(32) }), data: struct({}) },
+  MinimumTcbEvaluationNumberSet: {
+    indexed: struct({}),
+    data: struct({ tcbEvaluationDataNumber: smallUint(32), from: bigUint(64) }),
+  },
+  Onboarded: {
+    indexed: struct({ requestHash: fixedBytes(32) }),
+    data: struct({ measurement: fixedBytes(32), platform: fixedBytes(32) }),
+  },
+  OwnershipTransferStarted: {
+    indexed: struct({ previousOwner: address, newOwner: address }),
+    data: struct({}),
+  },
+  OwnershipTransferred: { indexed: struct({ previousOwner: address, newOwner: address }), data: struct({}) },
+  PlatformAllowed: { indexed: struct({ platform: fixedBytes(32) }), data: struct({ from: bigUint(64) }) },
+  PlatformRevoked: { indexed: struct({ platform: fixedBytes(32) }), data: struct({}) },
+  PlatformsClosed: { indexed: struct({}), data: struct({}) },
+  PlatformsOpened: { indexed: struct({}), data: struct({ from: bigUint(64) }) },
+  Registered: { indexed: struct({ requestHash: fixedBytes(32) }), data: struct({ node: address }) },
+  RolledBack: { indexed: struct({ app: fixedBytes(32) }), data: struct({ manifestHash: fixedBytes(32) }) },
+  RolledOut: {
+    indexed: struct({ app: fixedBytes(32) }),
+    data: struct({ manifestHash: fixedBytes(32), from: bigUint(64) }),
+  },
+  TcbOutOfDateGraceSet: {
+    indexed: struct({}),
+    data: struct({ gracePeriod: smallUint(32), from: bigUint(64) }),
+  },
+  Withdrawn: { indexed: struct({ app: fixedBytes(32) }), data: struct({}) },
+};
+const eventNames = new Map(
+  Object.entries(networkTopics).map(([name, topic]) => [topic as string, name as keyof typeof networkTopics]),
+);
+
 /**
  * Reads a log that the contract emitted; the caller has checked its address.
  *
@@ -864,83 +854,17 @@ export function parseNetworkEvent(log: {
   readonly topics: readonly string[];
   readonly data: string;
 }): NetworkEvent | undefined {
-  const topic = log.topics[0];
-  const fragment = topic === undefined ? null : networkInterface.getEvent(topic);
-  if (!fragment) return undefined;
-  const args = guarded(fragment.name, () => {
-    const values = networkInterface.decodeEventLog(fragment, log.data, log.topics);
-    const again = networkInterface.encodeEventLog(fragment, [...values]);
-    return same([log.data, ...log.topics], [again.data, ...again.topics]) ? values : undefined;
-  });
-  switch (fragment.name) {
-    case 'AcceptedTcbStatusesSet':
-      return { name: 'AcceptedTcbStatusesSet', statuses: small(args[0]), from: big(args[1]) };
-    case 'Bootstrapped':
-      return {
-        name: 'Bootstrapped',
-        epoch: big(args[0]),
-        networkKey: text(args[1]),
-        measurement: text(args[2]),
-        config: text(args[3]),
-        platform: text(args[4]),
-        quoteHash: text(args[5]),
-        blockNumber: big(args[6]),
-        blockHash: text(args[7]),
-      };
-    case 'ConfigAllowed':
-      return { name: 'ConfigAllowed', config: text(args[0]), from: big(args[1]) };
-    case 'ConfigRevoked':
-      return { name: 'ConfigRevoked', config: text(args[0]) };
-    case 'DelaySet':
-      return { name: 'DelaySet', delay: small(args[0]), from: big(args[1]) };
-    case 'EIP712DomainChanged':
-      return { name: 'EIP712DomainChanged' };
-    case 'FmspcAllowed':
-      return { name: 'FmspcAllowed', fmspc: text(args[0]), from: big(args[1]) };
-    case 'FmspcDenied':
-      return { name: 'FmspcDenied', fmspc: text(args[0]) };
-    case 'MeasurementAllowed':
-      return { name: 'MeasurementAllowed', measurement: text(args[0]), from: big(args[1]) };
-    case 'MeasurementRevoked':
-      return { name: 'MeasurementRevoked', measurement: text(args[0]) };
-    case 'MinimumTcbEvaluationNumberSet':
-      return {
-        name: 'MinimumTcbEvaluationNumberSet',
-        tcbEvaluationDataNumber: small(args[0]),
-        from: big(args[1]),
-      };
-    case 'Onboarded':
-      return {
-        name: 'Onboarded',
-        requestHash: text(args[0]),
-        measurement: text(args[1]),
-        platform: text(args[2]),
-      };
-    case 'OwnershipTransferStarted':
-      return { name: 'OwnershipTransferStarted', previousOwner: text(args[0]), newOwner: text(args[1]) };
-    case 'OwnershipTransferred':
-      return { name: 'OwnershipTransferred', previousOwner: text(args[0]), newOwner: text(args[1]) };
-    case 'PlatformAllowed':
-      return { name: 'PlatformAllowed', platform: text(args[0]), from: big(args[1]) };
-    case 'PlatformRevoked':
-      return { name: 'PlatformRevoked', platform: text(args[0]) };
-    case 'PlatformsClosed':
-      return { name: 'PlatformsClosed' };
-    case 'PlatformsOpened':
-      return { name: 'PlatformsOpened', from: big(args[0]) };
-    case 'Registered':
-      return { name: 'Registered', requestHash: text(args[0]), node: text(args[1]) };
-    case 'RolledBack':
-      return { name: 'RolledBack', app: text(args[0]), manifestHash: text(args[1]) };
-    case 'RolledOut':
-      return { name: 'RolledOut', app: text(args[0]), manifestHash: text(args[1]), from: big(args[2]) };
-    case 'TcbOutOfDateGraceSet':
-      return { name: 'TcbOutOfDateGraceSet', gracePeriod: small(args[0]), from: big(args[1]) };
-    case 'Withdrawn':
-      return { name: 'Withdrawn', app: text(args[0]) };
-    default:
-      return undefined;
-  }
+  const [topic, ...indexed] = log.topics;
+  const name = eventNames.get(topic?.toLowerCase() ?? '');
+  if (name === undefined) return undefined;
+  const event = networkEvents[name];
+  const inTopics = decodeStrictly(event.indexed, `0x${indexed.map(wordOf).join('')}`, `topics of ${name}`);
+  return { name, ...inTopics, ...decodeStrictly(event.data, log.data, name) } as NetworkEvent;
+}
+
+/** A topic is one word; of another length it fits no event. */
+function wordOf(topic: string): string {
+  return topic.length === 66 ? topic.slice(2) : '';
 }
 
 /** A refusal of the contract. */
@@ -1003,6 +927,47 @@ export type NetworkError =
   /** Zero is what storage holds for "none", so it can't be a value. */
   | { readonly name: 'ZeroValue' };
 
+const networkErrors = {
+  AlreadyAllowed: { selector: '0xc909adf4', values: struct({ value: fixedBytes(32), from: bigUint(64) }) },
+  BootstrapClosed: { selector: '0x99766612', values: struct({}) },
+  ConfigNotAllowed: { selector: '0xcb42bf10', values: struct({ config: fixedBytes(32) }) },
+  DelayTooLong: { selector: '0xee4ed643', values: struct({ delay: smallUint(32), longest: smallUint(32) }) },
+  ECDSAInvalidSignature: { selector: '0xf645eedf', values: struct({}) },
+  ECDSAInvalidSignatureLength: { selector: '0xfce698f7', values: struct({ length: bigUint(256) }) },
+  ECDSAInvalidSignatureS: { selector: '0xd78bce0c', values: struct({ s: fixedBytes(32) }) },
+  FmspcAlreadyDenied: { selector: '0x0b3eae46', values: struct({ fmspc: fixedBytes(6) }) },
+  FmspcNotDenied: { selector: '0xf7cfa51a', values: struct({ fmspc: fixedBytes(6), until: bigUint(64) }) },
+  GracePeriodTooLong: {
+    selector: '0x17d182de',
+    values: struct({ gracePeriod: smallUint(32), longest: smallUint(32) }),
+  },
+  InvalidAppName: { selector: '0x3f606f85', values: struct({ app: fixedBytes(32) }) },
+  InvalidShortString: { selector: '0xb3512b0c', values: struct({}) },
+  InvalidTcbStatuses: { selector: '0x6bb26bd5', values: struct({ statuses: smallUint(16) }) },
+  MeasurementNotAllowed: { selector: '0x9bdbf576', values: struct({ measurement: fixedBytes(32) }) },
+  NoManifest: { selector: '0xede4454b', values: struct({ app: fixedBytes(32) }) },
+  NoPreviousManifest: { selector: '0x1232bf6f', values: struct({ app: fixedBytes(32) }) },
+  NotAllowed: { selector: '0x22352358', values: struct({ value: fixedBytes(32) }) },
+  NotBootstrapped: { selector: '0x6e27ae10', values: struct({}) },
+  OwnableInvalidOwner: { selector: '0x1e4fbdf7', values: struct({ owner: address }) },
+  OwnableUnauthorizedAccount: { selector: '0x118cdaa7', values: struct({ account: address }) },
+  PlatformNotAllowed: { selector: '0xf52ea977', values: struct({ platform: fixedBytes(32) }) },
+  PlatformsAlreadyOpen: { selector: '0x1a5d490d', values: struct({ from: bigUint(64) }) },
+  PlatformsNotOpen: { selector: '0xe5fa7dde', values: struct({}) },
+  RenounceDisabled: { selector: '0x89051165', values: struct({}) },
+  RequestExists: { selector: '0xa4a99c61', values: struct({ requestHash: fixedBytes(32) }) },
+  RequestExpired: { selector: '0x0063c7a5', values: struct({ requestHash: fixedBytes(32) }) },
+  RequestNotOpen: { selector: '0xc99a51a5', values: struct({ requestHash: fixedBytes(32) }) },
+  StringTooLong: { selector: '0x305a27a9', values: struct({ str: text }) },
+  UnknownBlock: { selector: '0xc5cfeb84', values: struct({ blockNumber: bigUint(64) }) },
+  WrongSigner: { selector: '0x366d29f7', values: struct({ expected: address, signer: address }) },
+  ZeroRequestWindow: { selector: '0xf7d30e6e', values: struct({}) },
+  ZeroValue: { selector: '0x7c946ed7', values: struct({}) },
+};
+const errorNames = new Map(
+  Object.entries(networkErrors).map(([name, { selector }]) => [selector, name as keyof typeof networkErrors]),
+);
+
 /**
  * Reads what a call that the contract refused reverted with.
  *
@@ -1011,81 +976,9 @@ export type NetworkError =
  * @throws DstackError `CONTRACT_DATA_INVALID` for one that is, with data that is not
  */
 export function parseNetworkError(data: string): NetworkError | undefined {
-  const fragment = /^0x[0-9a-f]{8}/i.test(data) ? networkInterface.getError(data.slice(0, 10)) : null;
-  // ethers knows Solidity's own two besides the contract's.
-  if (!fragment || fragment.name === 'Error' || fragment.name === 'Panic') return undefined;
-  const args = guarded(fragment.name, () => {
-    const values = networkInterface.decodeErrorResult(fragment, data);
-    return same([data], [networkInterface.encodeErrorResult(fragment, [...values])]) ? values : undefined;
-  });
-  switch (fragment.name) {
-    case 'AlreadyAllowed':
-      return { name: 'AlreadyAllowed', value: text(args[0]), from: big(args[1]) };
-    case 'BootstrapClosed':
-      return { name: 'BootstrapClosed' };
-    case 'ConfigNotAllowed':
-      return { name: 'ConfigNotAllowed', config: text(args[0]) };
-    case 'DelayTooLong':
-      return { name: 'DelayTooLong', delay: small(args[0]), longest: small(args[1]) };
-    case 'ECDSAInvalidSignature':
-      return { name: 'ECDSAInvalidSignature' };
-    case 'ECDSAInvalidSignatureLength':
-      return { name: 'ECDSAInvalidSignatureLength', length: big(args[0]) };
-    case 'ECDSAInvalidSignatureS':
-      return { name: 'ECDSAInvalidSignatureS', s: text(args[0]) };
-    case 'FmspcAlreadyDenied':
-      return { name: 'FmspcAlreadyDenied', fmspc: text(args[0]) };
-    case 'FmspcNotDenied':
-      return { name: 'FmspcNotDenied', fmspc: text(args[0]), until: big(args[1]) };
-    case 'GracePeriodTooLong':
-      return { name: 'GracePeriodTooLong', gracePeriod: small(args[0]), longest: small(args[1]) };
-    case 'InvalidAppName':
-      return { name: 'InvalidAppName', app: text(args[0]) };
-    case 'InvalidShortString':
-      return { name: 'InvalidShortString' };
-    case 'InvalidTcbStatuses':
-      return { name: 'InvalidTcbStatuses', statuses: small(args[0]) };
-    case 'MeasurementNotAllowed':
-      return { name: 'MeasurementNotAllowed', measurement: text(args[0]) };
-    case 'NoManifest':
-      return { name: 'NoManifest', app: text(args[0]) };
-    case 'NoPreviousManifest':
-      return { name: 'NoPreviousManifest', app: text(args[0]) };
-    case 'NotAllowed':
-      return { name: 'NotAllowed', value: text(args[0]) };
-    case 'NotBootstrapped':
-      return { name: 'NotBootstrapped' };
-    case 'OwnableInvalidOwner':
-      return { name: 'OwnableInvalidOwner', owner: text(args[0]) };
-    case 'OwnableUnauthorizedAccount':
-      return { name: 'OwnableUnauthorizedAccount', account: text(args[0]) };
-    case 'PlatformNotAllowed':
-      return { name: 'PlatformNotAllowed', platform: text(args[0]) };
-    case 'PlatformsAlreadyOpen':
-      return { name: 'PlatformsAlreadyOpen', from: big(args[0]) };
-    case 'PlatformsNotOpen':
-      return { name: 'PlatformsNotOpen' };
-    case 'RenounceDisabled':
-      return { name: 'RenounceDisabled' };
-    case 'RequestExists':
-      return { name: 'RequestExists', requestHash: text(args[0]) };
-    case 'RequestExpired':
-      return { name: 'RequestExpired', requestHash: text(args[0]) };
-    case 'RequestNotOpen':
-      return { name: 'RequestNotOpen', requestHash: text(args[0]) };
-    case 'StringTooLong':
-      return { name: 'StringTooLong', str: text(args[0]) };
-    case 'UnknownBlock':
-      return { name: 'UnknownBlock', blockNumber: big(args[0]) };
-    case 'WrongSigner':
-      return { name: 'WrongSigner', expected: text(args[0]), signer: text(args[1]) };
-    case 'ZeroRequestWindow':
-      return { name: 'ZeroRequestWindow' };
-    case 'ZeroValue':
-      return { name: 'ZeroValue' };
-    default:
-      return undefined;
-  }
+  const name = errorNames.get(data.slice(0, 10).toLowerCase());
+  if (name === undefined) return undefined;
+  return { name, ...decodeStrictly(networkErrors[name].values, `0x${data.slice(10)}`, name) } as NetworkError;
 }
 
 const networkErrorHelp: Readonly<Partial<Record<NetworkError['name'], string>>> = {
@@ -1131,65 +1024,4 @@ export function describeNetworkError(error: NetworkError): string {
   const list = Object.entries(values).map(([key, value]) => `${key} ${value}`);
   const help = networkErrorHelp[name];
   return `${name}(${list.join(', ')})${help ? `: ${help}` : ''}`;
-}
-
-function invalid(what: string, cause?: unknown): DstackError {
-  return new DstackError('CONTRACT_DATA_INVALID', `what should be the contract's ${what} has another shape`, {
-    cause,
-  });
-}
-
-/** ethers reports some malformed values only when they are read, so they are all read here. */
-function guarded(what: string, decode: () => Iterable<unknown> | undefined): readonly unknown[] {
-  let values: readonly unknown[] | undefined;
-  try {
-    values = toArray(decode());
-  } catch (cause) {
-    throw invalid(what, cause);
-  }
-  if (values === undefined) throw invalid(what);
-  return values;
-}
-
-function toArray(values: Iterable<unknown> | undefined): readonly unknown[] | undefined {
-  return values && [...values];
-}
-
-/**
- * ethers cuts off what does not fit: a bool of 2, an address of 32 bytes. Only what encodes to the same bytes again is what
- * the contract can have said.
- */
-function same(given: readonly string[], again: readonly (string | null)[]): boolean {
-  return given.length === again.length && given.every((part, index) => part.toLowerCase() === again[index]);
-}
-
-function decoded(name: string, data: string): readonly unknown[] {
-  return guarded(`answer to ${name}`, () => {
-    const values = networkInterface.decodeFunctionResult(name, data);
-    return same([data], [networkInterface.encodeFunctionResult(name, [...values])]) ? values : undefined;
-  });
-}
-
-function text(value: unknown): string {
-  if (typeof value !== 'string') throw invalid('string');
-  return value;
-}
-
-function truth(value: unknown): boolean {
-  if (typeof value !== 'boolean') throw invalid('bool');
-  return value;
-}
-
-function big(value: unknown): bigint {
-  if (typeof value !== 'bigint') throw invalid('uint');
-  return value;
-}
-
-function small(value: unknown): number {
-  return Number(big(value));
-}
-
-function list(value: unknown): readonly unknown[] {
-  if (!Array.isArray(value)) throw invalid('list');
-  return guarded('list', () => value);
 }
