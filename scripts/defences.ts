@@ -1,5 +1,5 @@
 /**
- * `npm run defences`: removes the defences behind the thirteen points, and the replicator’s, one by one, each in a copy of this tree, and sees the
+ * `npm run defences`: removes the defences behind the thirteen points, the replicator’s and the image’s, one by one, each in a copy of this tree, and sees the
  * test that guards it fail. Exits 1 if a removal goes unnoticed.
  *
  *   npm run defences [-- --point N] [--jobs N] [--fresh]

@@ -10,8 +10,11 @@ export interface Edit {
   readonly replace: string;
 }
 
-/** A point under "Trust" in docs/threat-model.md, 1 to 13; or one of the replicator's cases in test/trust/README.md. */
-export type Point = number | 'replicator';
+/**
+ * A point under "Trust" in docs/threat-model.md, 1 to 13; one of the replicator's cases in test/trust/README.md; or the image:
+ * its network, and what it is made from.
+ */
+export type Point = number | 'replicator' | 'image';
 
 export interface Mutation {
   readonly point: Point;

@@ -1,7 +1,8 @@
-/** Every defence that `npm run defences` removes, in the order of the points; then the replicator’s. */
+/** Every defence that `npm run defences` removes, in the order of the points; then the replicator’s, then the image’s. */
 import type { Mutation } from './mutation.ts';
 import { contractRules } from './mutations/contract.ts';
 import { gossipRules } from './mutations/gossip.ts';
+import { imageRules } from './mutations/image.ts';
 import { keysAndStrings } from './mutations/keys-and-strings.ts';
 import { machineRules } from './mutations/machine.ts';
 import { onboarding } from './mutations/onboarding.ts';
@@ -15,4 +16,4 @@ const ofPoints: readonly Mutation[] = [
   ...gossipRules,
 ].sort((a, b) => Number(a.point) - Number(b.point));
 
-export const mutations: readonly Mutation[] = [...ofPoints, ...replicatorRules];
+export const mutations: readonly Mutation[] = [...ofPoints, ...replicatorRules, ...imageRules];

@@ -3,7 +3,7 @@
  * sources; what the copy gets is what git knows or would add.
  */
 import { execFile, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Edit, Mutation } from './mutation.ts';
@@ -28,7 +28,7 @@ export function sourceFiles(root: string): string[] {
   return listed.stdout
     .toString()
     .split('\0')
-    .filter((file) => file !== '' && file !== 'node_modules');
+    .filter((file) => !['', 'node_modules', '.cache'].includes(file));
 }
 
 export class Workspace {
@@ -42,7 +42,10 @@ export class Workspace {
       mkdirSync(dirname(join(copy, file)), { recursive: true });
       cpSync(join(root, file), join(copy, file), { verbatimSymlinks: true });
     }
-    symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+    // What was installed and built is only read.
+    for (const made of ['node_modules', '.cache']) {
+      if (existsSync(join(root, made))) symlinkSync(join(root, made), join(copy, made));
+    }
   }
 
   /**
