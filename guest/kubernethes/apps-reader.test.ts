@@ -57,6 +57,7 @@ test('asks for apps() and network() at the one head that the reader accepted', a
         : encodeNetwork(true);
     },
     now: () => 0,
+    reached: () => ({ block: 5, timestamp: 0, now: 0 }),
   };
   const state = await readState(chain, '0xc0');
   expect([...state.apps]).toEqual([['a', 'a'.repeat(64)]]);

@@ -47,7 +47,11 @@ test('the daemon answers its siblings at once, but touches nothing before the no
       routes: {
         'GET /v1/status': () => {
           asked += 1;
-          return { joined: true, epoch: 3 };
+          return {
+            joined: true,
+            epoch: 3,
+            reached: { block: 7, timestamp: 1_800_000_000, now: 1_800_000_009 },
+          };
         },
       },
     }),

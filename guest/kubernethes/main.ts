@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { pino } from 'pino';
-import { chainClient } from '../../lib/framework/chain-client.ts';
+import { chainClient, type Reached } from '../../lib/framework/chain-client.ts';
 import { groupId } from '../../lib/framework/groups.ts';
 import { readImageInfo } from '../../lib/framework/image-info.ts';
 import { callUnix, serveUnix } from '../../lib/framework/unix-http.ts';
@@ -13,7 +13,7 @@ import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { JoinedReply, sockets } from '../../lib/protocol/sockets.ts';
 import { appSockets, DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
 import { groupOfSocket } from '../daemons.ts';
-import { type Desired, readState, wanted } from './apps-reader.ts';
+import { readState, wanted } from './apps-reader.ts';
 import { fetcher } from './deployment.ts';
 import { podman } from './podman.ts';
 import { Supervisor } from './supervisor.ts';
@@ -43,10 +43,10 @@ async function main(): Promise<void> {
   });
   mkdirSync(scratch, { recursive: true });
   await serve(supervisor);
-  const { epoch } = await joined();
+  const { epoch, reached } = await joined();
   log.info({ epoch }, 'the node has joined; reading the contract');
   await untilDone('remove what an earlier run left', () => engine.clear());
-  await run(supervisor);
+  await run(supervisor, reached);
 }
 
 async function serve(supervisor: Supervisor): Promise<void> {
@@ -80,26 +80,30 @@ function joined(): Promise<JoinedReply> {
 }
 
 /**
- * Reads the contract and follows it, for ever. What was read last stays wanted while the chain cannot be read. Nothing
- * starts before the network has its nodes: what an app of a network of one stores is gone with that node.
+ * Reads the contract and follows it, for ever. While it cannot be read, or is stale, what runs is kept running and nothing
+ * else is done: what was read last may be what the owner has replaced since. Nothing starts before the network has its nodes:
+ * what an app of a network of one stores is gone with that node.
+ *
+ * @param from what the node has reached: this daemon may have been started again, and must not be shown an earlier state
  */
-async function run(supervisor: Supervisor): Promise<void> {
+async function run(supervisor: Supervisor, from: Reached): Promise<void> {
   const image = readImageInfo(flags.root);
   const network = parseNetworkConfig(readFileSync(at('run/dstack/network.json')), image.flavour);
-  const chain = chainClient({ config: network, builtAt: image.builtAt });
-  let desired: Desired | undefined;
+  const chain = chainClient({ config: network, builtAt: image.builtAt, from });
+  const read = async () => wanted(await readState(chain, network.contract), network.minimumNodes);
   let problem = '';
   for (;;) {
     try {
-      desired = wanted(await readState(chain, network.contract), network.minimumNodes);
+      const desired = await read();
       problem = '';
+      await supervisor.step(desired, read);
     } catch (error) {
       supervisor.hold(`the contract says nothing to start yet (${codeOf(error)})`);
       if (problem !== codeOf(error))
         log.warn({ code: codeOf(error) }, `apps not followed: ${(error as Error).message}`);
       problem = codeOf(error);
+      await supervisor.keep();
     }
-    if (desired !== undefined) await supervisor.step(desired);
     await pause(POLL);
   }
 }

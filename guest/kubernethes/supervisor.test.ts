@@ -83,6 +83,9 @@ class MemoryEngine implements Engine {
 
 const digest = (letter: string): string => letter.repeat(64);
 
+const wanted = (desired: Record<string, string>) =>
+  new Map(Object.entries(desired).map(([app, hash]) => [app, digest(hash)]));
+
 /** A node whose host volume is two maps. Manifest hashes and image digests are one letter repeated. */
 function node() {
   const engine = new MemoryEngine();
@@ -136,8 +139,11 @@ function node() {
       archives.add(digest(image));
     },
     unpublish: (hash: string) => manifests.delete(digest(hash)),
-    step: (desired: Record<string, string>) =>
-      supervisor.step(new Map(Object.entries(desired).map(([app, hash]) => [app, digest(hash)]))),
+    /** @param readAgain what the contract says by the time that files have been fetched */
+    step: (
+      desired: Record<string, string>,
+      readAgain: () => Record<string, string> | Promise<never> = () => desired,
+    ) => supervisor.step(wanted(desired), async () => wanted(await readAgain())),
     pass(ms: number) {
       time += ms;
     },
@@ -213,6 +219,41 @@ describe('supervisor', () => {
     pass(2000);
     await step({ greeting: 'b' });
     expect(engine.running()).toEqual([digest('b')]);
+  });
+
+  test('files that took their time: what was replaced meanwhile is not started, nor while nobody can say', async () => {
+    const { step, publish, upstream, codes, pass, engine } = node();
+    for (const hash of ['a', 'b', 'c']) publish('greeting', hash);
+    await step({ greeting: 'a' });
+    const before = upstream();
+    await step({ greeting: 'b' }, () => ({ greeting: 'c' }));
+    pass(2000);
+    await step({ greeting: 'b' }, () => ({}));
+    pass(4000);
+    await step({ greeting: 'b' }, () => Promise.reject(new DstackError('CHAIN_BEHIND', 'old')));
+    expect(codes()).toEqual(['MANIFEST_SUPERSEDED', 'MANIFEST_SUPERSEDED', 'CHAIN_BEHIND']);
+    expect(upstream()).toBe(before);
+    expect(engine.log).toHaveLength(1);
+    await step({ greeting: 'c' });
+    expect(engine.running()).toEqual([digest('c')]);
+  });
+
+  test('while the contract cannot be read, what runs is kept running, and nothing else is started or removed', async () => {
+    const { step, publish, pass, engine, archives, supervisor } = node();
+    publish('greeting', 'a');
+    publish('gone', 'd');
+    publish('greeting', 'b');
+    await step({ greeting: 'a', gone: 'd' });
+    archives.delete(digest('b'));
+    await step({ greeting: 'b', gone: 'd' });
+    // The host hands it over now that the chain is out of reach.
+    archives.add(digest('b'));
+    for (const container of engine.containers.values()) container.running = false;
+    for (let i = 0; i < 5; i++) {
+      pass(60_000);
+      await supervisor.keep();
+    }
+    expect(engine.running().sort()).toEqual([digest('a'), digest('d')]);
   });
 
   test('a refused manifest that is rolled back is forgotten', async () => {

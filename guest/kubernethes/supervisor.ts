@@ -87,8 +87,13 @@ export class Supervisor {
     this.#held = reason;
   }
 
-  /** Moves every app towards what the contract wants. One app's trouble never stops another; nothing is thrown. */
-  async step(desired: Desired): Promise<void> {
+  /**
+   * Moves every app towards what the contract wants. One app's trouble never stops another; nothing is thrown.
+   *
+   * @param desired as the contract was just read
+   * @param readAgain reads it anew: called before anything is started that took time to get. May throw
+   */
+  async step(desired: Desired, readAgain: () => Promise<Desired>): Promise<void> {
     this.#hasChainState = true;
     for (const [name, app] of this.#apps) if (!desired.has(name)) await this.#withdraw(name, app);
     const ordered = [...desired.keys()].map(
@@ -96,7 +101,12 @@ export class Supervisor {
     );
     const leaving = [...this.#apps].filter(([name]) => !desired.has(name));
     this.#apps = new Map([...ordered, ...leaving]);
-    for (const [name, hash] of desired) await this.#advance(name, this.#apps.get(name)!, hash);
+    for (const [name, hash] of desired) await this.#advance(name, this.#apps.get(name)!, hash, readAgain);
+  }
+
+  /** While nobody knows what the contract wants: starts what stopped by itself, and leaves all else as it is. */
+  async keep(): Promise<void> {
+    for (const [name, app] of this.#apps) await this.#revive(name, app);
   }
 
   /** Every container that runs for an app, and the address it calls from. */
@@ -136,14 +146,14 @@ export class Supervisor {
     return reasons.join('; ').slice(0, 400);
   }
 
-  async #advance(name: string, app: App, hash: string): Promise<void> {
+  async #advance(name: string, app: App, hash: string, readAgain: () => Promise<Desired>): Promise<void> {
     const { log, now } = this.#options;
     const isNew = app.serving?.hash !== hash;
     if (!isNew) delete app.refusal;
     const isDue = app.refusal?.hash !== hash || app.refusal.notBefore <= now();
     if (!isNew || !isDue) return this.#revive(name, app);
     try {
-      await this.#deploy(name, app, hash);
+      await this.#deploy(name, app, hash, readAgain);
       delete app.refusal;
       log.info({ app: name, manifest: hash }, 'app deployed');
       await this.#prune();
@@ -157,12 +167,17 @@ export class Supervisor {
     }
   }
 
-  async #deploy(name: string, app: App, hash: string): Promise<void> {
+  /** @throws what fetching and starting do, MANIFEST_SUPERSEDED, what `readAgain` does; then the old one serves as before */
+  async #deploy(name: string, app: App, hash: string, readAgain: () => Promise<Desired>): Promise<void> {
     const { engine, fetcher, dataFolder } = this.#options;
     const manifest = await fetcher.manifest(name, hash);
     for (const image of new Set(manifest.containers.map(imageOf))) await fetcher.image(image);
     const data = await dataFolder(name);
     const network = await engine.ensureNetwork(name);
+    // The host hands the files over as slowly as it likes; what was wanted before may have been replaced for a reason.
+    if ((await readAgain()).get(name) !== hash) {
+      throw new DstackError('MANIFEST_SUPERSEDED', `the contract no longer names manifest ${hash}`);
+    }
     const old = app.serving;
     app.switching = true;
     app.starting = { hash, manifest, network, instances: [] };

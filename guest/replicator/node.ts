@@ -110,6 +110,7 @@ export function createNode(options: NodeOptions): Node {
         flavour: identity.image.flavour,
       },
       requireFresh: () => void reader.chain.now(),
+      reached: () => reader.chain.reached(),
     });
     log('info', { epoch: keys.epoch, networkKey: keys.networkKey }, 'joined');
   }
@@ -132,11 +133,17 @@ export function createNode(options: NodeOptions): Node {
     }
   }
 
+  /** Epochs only grow: what ends a secret can't be an old state, whoever shows it. */
   function watchKey(current: State & { name: 'joined' }, network: NetworkView): void {
-    if (!sameAddress(network.networkKey, current.keys.networkKey)) {
+    if (sameAddress(network.networkKey, current.keys.networkKey)) {
+      if (!network.onboarded) warnAlone();
+    } else if (network.epoch > current.keys.epoch && !isZero(network.networkKey)) {
       end('KEY_SUPERSEDED', `the contract's network key is now ${network.networkKey}`, current.keys);
-    } else if (!network.onboarded) {
-      warnAlone();
+    } else {
+      throw new DstackError(
+        'CHAIN_EARLIER_STATE',
+        `the contract shows key ${network.networkKey} of epoch ${network.epoch}, this node's is of epoch ${current.keys.epoch}: the state is from before it, or of another fork; nothing is done about it`,
+      );
     }
   }
 
@@ -167,8 +174,6 @@ export function createNode(options: NodeOptions): Node {
     if (state.name === 'bootstrapping') await watchBootstrap(state, network);
     else if (state.name === 'joined') watchKey(state, network);
     else epoch = network.epoch;
-    // What a chain that stands still says may be old: the status says so, and what rests on it refuses by itself.
-    reader.chain.now();
   }
 
   async function run(signal: AbortSignal): Promise<void> {
@@ -253,4 +258,5 @@ export function createNode(options: NodeOptions): Node {
   };
 }
 
+const isZero = (address: string): boolean => BigInt(address) === 0n;
 const sameAddress = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();

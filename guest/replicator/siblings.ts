@@ -5,6 +5,7 @@
 import { mkdirSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
+import type { Reached } from '../../lib/framework/chain-client.ts';
 import { groupId } from '../../lib/framework/groups.ts';
 import type { KeyManager } from '../../lib/framework/key-manager.ts';
 import { type Route, serveUnix } from '../../lib/framework/unix-http.ts';
@@ -20,6 +21,8 @@ export interface Joined {
   info: InfoReply;
   /** Whether the chain still moves: with no new block for an hour nothing more is vouched for. @throws CHAIN_STALE */
   requireFresh(): void;
+  /** Which block and which time this node has reached: its other reader must not start before them. */
+  reached(): Reached;
 }
 
 /** @param root prefix of /etc/group; where a group is missing, the replicator's own user alone may connect */
@@ -74,7 +77,10 @@ function keyRoutes(joined: Promise<Joined>): Record<string, Route> {
       return { signature: toHex(keys.signAttestation(app, tag, fromHex(data))) };
     },
     'GET /v1/info': async () => (await joined).info,
-    'GET /v1/status': async () => ({ joined: true, epoch: (await joined).keys.epoch }),
+    'GET /v1/status': async () => {
+      const { keys, reached } = await joined;
+      return { joined: true, epoch: keys.epoch, reached: reached() };
+    },
   };
 }
 

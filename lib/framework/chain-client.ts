@@ -5,11 +5,16 @@
  * Until reads are proven by a light client, an answer counts when a quorum of the measured endpoints gives the same
  * one, at a block that satisfies the network's confirmation rule. A minority of endpoints may lie, stall, forget or
  * answer for another chain: they are outvoted, and if no quorum remains the read fails.
+ *
+ * Nor can they take the reader back in time: a head counts only with a quorum near it (chain-heads.ts), an accepted one is
+ * never followed by a lower one, and the clock never goes back (chain-clock.ts). What a lie costs is waiting, with a code.
  */
 import { type Static, type TSchema, Type } from 'typebox';
 import { DstackError } from '../protocol/errors.ts';
 import type { NetworkConfig } from '../protocol/network-config.ts';
 import { Word0x } from '../protocol/schema.ts';
+import { ChainClock } from './chain-clock.ts';
+import { type Claim, NEAR, nearHeads } from './chain-heads.ts';
 import { type RpcEndpoint, rpcEndpoint } from './json-rpc.ts';
 
 /** A block that a quorum agreed on. `timestamp` in Unix seconds. */
@@ -23,27 +28,39 @@ export interface Head {
 
 export interface ChainClient {
   readonly chainId: number;
-  /** The newest block that satisfies the confirmation rule. @throws CHAIN_UNREACHABLE, CHAIN_DISAGREES */
+  /**
+   * The newest block that satisfies the confirmation rule: asked for now, never below one that was accepted before, and not
+   * stale. So whoever acts on state at a head that was just read acts on a fresh one.
+   * @throws CHAIN_UNREACHABLE, CHAIN_DISAGREES, CHAIN_HEADS_APART, CHAIN_BEHIND, CHAIN_STALE
+   */
   head(): Promise<Head>;
-  /** The block at a number, for those who must know that a hash is canonical. Same refusals. */
+  /** The block at a number, for those who must know that a hash is canonical. @throws CHAIN_UNREACHABLE, CHAIN_DISAGREES */
   block(number: number): Promise<Head>;
-  /** `eth_call` against the state of exactly that block. Returns 0x-hex. Same refusals. */
+  /** `eth_call` against the state of exactly that block. Returns 0x-hex. @throws CHAIN_UNREACHABLE, CHAIN_DISAGREES */
   call(to: string, data: string, at: Head): Promise<string>;
   /** Unix seconds by the chain: see ChainClock. @throws CHAIN_STALE */
   now(): number;
+  /** What has been reached so far, for another reader of this machine to go on from. @throws CHAIN_STALE before the first head */
+  reached(): Reached;
+}
+
+/** The newest accepted block, the newest accepted header's timestamp, and the clock; the last two in Unix seconds. */
+export interface Reached {
+  block: number;
+  timestamp: number;
+  now: number;
 }
 
 const Quantity = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,13})$', maxLength: 16 });
 const HeaderSchema = Type.Object({ number: Quantity, hash: Word0x, timestamp: Quantity });
 const DataSchema = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 1024 * 1024 });
 
-/** With no newer header for this long, what depends on the chain's state must stop. Seconds. */
-export const STALE_AFTER_SECONDS = 3600;
-
 export interface ChainClientOptions {
   config: Pick<NetworkConfig, 'chainId' | 'endpoints' | 'quorum' | 'confirmation'>;
   /** Unix seconds; no clock of a node is before it. */
   builtAt?: number;
+  /** What this machine has reached already: a process that starts anew is no way back in time. */
+  from?: Reached;
   /** Of one call, milliseconds. */
   timeout?: number;
   /** A clock that only moves forward, in milliseconds. */
@@ -53,7 +70,16 @@ export interface ChainClientOptions {
 export function chainClient(options: ChainClientOptions): ChainClient {
   const { chainId, quorum, confirmation } = options.config;
   const endpoints = options.config.endpoints.map((url) => rpcEndpoint(url, { timeout: options.timeout }));
+  const depth = 'depth' in confirmation ? confirmation.depth : 0;
+  const [tag, near] =
+    'finalized' in confirmation
+      ? (['finalized', NEAR.finalized] as const)
+      : (['latest', NEAR.latest] as const);
   const clock = new ChainClock(options.builtAt ?? 0, options.monotonic ?? (() => performance.now()));
+  const { from } = options;
+  if (from !== undefined) clock.accept(from.timestamp, from.now);
+  let accepted: Head | undefined;
+  const lowest = () => accepted?.number ?? from?.block ?? 0;
   const onChain = new WeakSet<RpcEndpoint>();
 
   /** All answers that arrived, were well formed, and came from an endpoint on our chain. */
@@ -132,21 +158,65 @@ export function chainClient(options: ChainClientOptions): ChainClient {
     };
   }
 
+  /** The highest head that counts and that a quorum agrees on: what one endpoint says of the next block stops nothing. */
+  async function firstAccepted(claims: readonly Claim[]): Promise<Head> {
+    let refusal: unknown;
+    for (const claim of nearHeads(claims, quorum, near)) {
+      try {
+        return await accept(claim);
+      } catch (error) {
+        refusal ??= error;
+      }
+    }
+    throw (
+      refusal ?? apart(claims.map(({ number, timestamp }) => `block ${number} of ${timestamp}`).join(', '))
+    );
+  }
+
+  /** Throws unless the head that `claim` leads to may follow what was accepted before. */
+  async function accept(claim: Claim): Promise<Head> {
+    const confirmed = Math.max(0, claim.number - depth);
+    const head = await (confirmed < lowest() ? sameAgain(confirmed) : block(confirmed));
+    // What is claimed of the newest block's time may be a lie; what is agreed on is not.
+    if (depth === 0 && head.timestamp + near.seconds < claim.timestamp) {
+      throw apart(`block ${head.number} is of ${head.timestamp}, the endpoints claim ${claim.timestamp}`);
+    }
+    // Another read may have got further meanwhile.
+    if (accepted === undefined || head.number >= accepted.number) accepted = head;
+    clock.accept(Math.max(head.timestamp, claim.timestamp));
+    return accepted;
+  }
+
+  /** Endpoints that are some blocks behind each other are no reason to go back, nor to stop while a quorum has the block. */
+  async function sameAgain(confirmed: number): Promise<Head> {
+    const number = lowest();
+    try {
+      if (number - confirmed <= near.blocks) return await block(number);
+    } catch {}
+    throw new DstackError(
+      'CHAIN_BEHIND',
+      `the endpoints show block ${confirmed} as their newest, this node has seen block ${number}; it waits until they have it again`,
+    );
+  }
+
+  function apart(how: string): DstackError {
+    return new DstackError(
+      'CHAIN_HEADS_APART',
+      `no ${quorum} of ${endpoints.length} endpoints are within ${near.blocks} blocks and ${near.seconds} s of each other: ${how}`,
+    );
+  }
+
   return {
     chainId,
     block,
     async head() {
-      const tag = 'finalized' in confirmation ? 'finalized' : 'latest';
-      const newest = await ask(HeaderSchema, 'eth_getBlockByNumber', [tag, false]);
-      const numbers = newest.map((header) => Number(header.number)).sort((a, b) => b - a);
-      // The highest block that a quorum has reached: one endpoint far ahead, or behind, does not move it.
-      const reached = numbers[quorum - 1]!;
-      const depth = 'depth' in confirmation ? confirmation.depth : 0;
-      const head = await block(Math.max(0, reached - depth));
-      // Likewise for time, and never behind the block that a quorum agreed on: of the few that the host lets through,
-      // half may be liars, and a median theirs.
-      const times = newest.map((header) => Number(header.timestamp)).sort((a, b) => b - a);
-      clock.accept(head.number, Math.max(head.timestamp, times[quorum - 1]!));
+      const headers = await ask(HeaderSchema, 'eth_getBlockByNumber', [tag, false]);
+      const claims = headers.map(({ number, timestamp }) => ({
+        number: Number(number),
+        timestamp: Number(timestamp),
+      }));
+      const head = await firstAccepted(claims);
+      clock.now();
       return head;
     },
     async call(to, data, at) {
@@ -154,39 +224,10 @@ export function chainClient(options: ChainClientOptions): ChainClient {
       return agreed(answers, `a call to ${to} at block ${at.number}`).answer;
     },
     now: () => clock.now(),
+    reached() {
+      const reading = clock.reading();
+      if (reading === undefined) throw new DstackError('CHAIN_STALE', 'no block has been accepted yet');
+      return { block: lowest(), ...reading };
+    },
   };
-}
-
-/**
- * Time by the chain: the timestamp that a quorum has reached plus what a monotonic clock says has passed since.
- * The host sets the machine's clock, so that one is never asked.
- */
-class ChainClock {
-  readonly #builtAt: number;
-  readonly #monotonic: () => number;
-  #accepted: { block: number; seconds: number; at: number } | undefined;
-
-  constructor(builtAt: number, monotonic: () => number) {
-    this.#builtAt = builtAt;
-    this.#monotonic = monotonic;
-  }
-
-  /** Only a newer block moves the clock: a chain that stands still grows stale. */
-  accept(block: number, seconds: number): void {
-    if (this.#accepted !== undefined && block <= this.#accepted.block) return;
-    this.#accepted = { block, seconds, at: this.#monotonic() };
-  }
-
-  now(): number {
-    const last = this.#accepted;
-    if (last === undefined) throw new DstackError('CHAIN_STALE', 'no block has been accepted yet');
-    const passed = (this.#monotonic() - last.at) / 1000;
-    if (passed > STALE_AFTER_SECONDS) {
-      throw new DstackError(
-        'CHAIN_STALE',
-        `no new block for ${Math.round(passed)} s (the last was ${last.block}); check the chain's endpoints`,
-      );
-    }
-    return Math.max(this.#builtAt, Math.floor(last.seconds + passed));
-  }
 }

@@ -57,7 +57,12 @@ export const InfoReply = Strict({
 export type InfoReply = Static<typeof InfoReply>;
 
 /** kubernethes.sock: GET /v1/status: answered once the node has joined. */
-export const JoinedReply = Strict({ joined: Type.Literal(true), epoch: Count });
+export const JoinedReply = Strict({
+  joined: Type.Literal(true),
+  epoch: Count,
+  /** The newest block that the node has accepted, that header's timestamp, and the node's clock; Unix seconds. */
+  reached: Strict({ block: Count, timestamp: Count, now: Count }),
+});
 export type JoinedReply = Static<typeof JoinedReply>;
 
 /** attestor.sock: POST /v1/quote. `reportData` says what the quote is for (report-data.ts). */

@@ -2,33 +2,85 @@
 import { type Mutation, one } from '../mutation.ts';
 
 const replicator = 'test/trust/replicator.test.ts';
+const chainTime = 'test/trust/chain-time.test.ts';
 const chainClient = 'lib/framework/chain-client.test.ts';
 const CHAIN_CLIENT = 'lib/framework/chain-client.ts';
+const CHAIN_CLOCK = 'lib/framework/chain-clock.ts';
 
 export const replicatorRules: readonly Mutation[] = [
   one(
     'replicator',
     'the end of trust in a chain that stands still',
-    [CHAIN_CLIENT, 'if (passed > STALE_AFTER_SECONDS) {', 'if (passed < 0) {'],
+    [CHAIN_CLOCK, 'if (behind > STALE_AFTER_SECONDS) {', 'if (behind < 0) {'],
     [replicator, 'with no new block for an hour'],
+  ),
+  one(
+    'replicator',
+    'that a head which is read is not stale',
+    [CHAIN_CLIENT, '      clock.now();\n', ''],
+    [chainClient, 'a chain that halts for hours'],
+  ),
+  one(
+    'replicator',
+    'that headers which crawl do not slow the clock',
+    [CHAIN_CLOCK, ', this.#read() ?? 0);', ');'],
+    [chainClient, 'new blocks with timestamps that crawl'],
+  ),
+  one(
+    'replicator',
+    'that a head needs a quorum near it',
+    [
+      'lib/framework/chain-heads.ts',
+      'claim.number >= number && claim.number <= number + near.blocks',
+      'claim.number >= number',
+    ],
+    ['lib/framework/chain-heads.test.ts', 'a block too far'],
+  ),
+  one(
+    'replicator',
+    'that the times of a head need a quorum near them',
+    ['lib/framework/chain-heads.ts', 'other >= time && other <= time + seconds', 'other >= time'],
+    [chainClient, '^one endpoint whose newest block'],
+  ),
+  one(
+    'replicator',
+    'that an accepted head never goes down',
+    [CHAIN_CLIENT, 'confirmed < lowest() ? sameAgain(confirmed) : block(confirmed)', 'block(confirmed)'],
+    [chainTime, 'the state before a rollout, all of them old'],
+  ),
+  one(
+    'replicator',
+    'that a claimed time is held against the block that is agreed on',
+    [CHAIN_CLIENT, 'depth === 0 && head.timestamp + near.seconds < claim.timestamp', 'depth < 0'],
+    [chainClient, 'a time that is claimed of an old block'],
+  ),
+  one(
+    'replicator',
+    'that only a later epoch’s key wipes a secret',
+    [
+      'guest/replicator/node.ts',
+      'network.epoch > current.keys.epoch && !isZero(network.networkKey)',
+      'network.epoch >= 0',
+    ],
+    [chainTime, 'wipes nothing'],
+  ),
+  one(
+    'replicator',
+    'that a manifest is read anew before it is started',
+    ['guest/kubernethes/supervisor.ts', '(await readAgain()).get(name) !== hash', 'hash === undefined'],
+    ['guest/kubernethes/supervisor.test.ts', 'files that took their time'],
+  ),
+  one(
+    'replicator',
+    'that a daemon which starts again goes on from where the machine was',
+    [CHAIN_CLIENT, 'accepted?.number ?? from?.block ?? 0', 'accepted?.number ?? 0'],
+    [chainClient, 'a process that is started again'],
   ),
   one(
     'replicator',
     'the quorum',
     [CHAIN_CLIENT, 'best === undefined || best.agreeing < quorum', 'best === undefined'],
     [chainClient, '^two that differ'],
-  ),
-  one(
-    'replicator',
-    'that the clock is never behind an agreed block',
-    [CHAIN_CLIENT, 'Math.max(head.timestamp, times[quorum - 1]!)', 'times[quorum - 1]!'],
-    [chainClient, '^one endpoint whose newest block'],
-  ),
-  one(
-    'replicator',
-    'that no few endpoints move the clock ahead',
-    [CHAIN_CLIENT, 'times[quorum - 1]!', 'times[0]!'],
-    [chainClient, '^one endpoint whose newest block'],
   ),
   one(
     'replicator',
@@ -53,7 +105,7 @@ export const replicatorRules: readonly Mutation[] = [
   one(
     'replicator',
     'the warning of a network of one',
-    ['guest/replicator/node.ts', '      warnAlone();\n', ''],
+    ['guest/replicator/node.ts', '      if (!network.onboarded) warnAlone();\n', ''],
     [replicator, 'a network of one says so'],
   ),
 ];
