@@ -16,7 +16,7 @@ export default defineConfig({
         // Machines that share two cores: nothing else runs beside them.
         test: {
           name: 'vm',
-          include: ['test/vm/{network,platform,root-image,flavours}.vm.test.ts'],
+          include: ['test/vm/{network,platform,root-image,flavours,machine-tables}.vm.test.ts'],
           testTimeout: 300_000,
           fileParallelism: false,
         },

@@ -1,16 +1,12 @@
 /** `image measure`: the registers of an image from its files, and what each depends on. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type FirmwareEvent, parseFirmwareLog } from '../../lib/attestation/firmware-log.ts';
 import type { ImageRegisters } from '../../lib/attestation/simulated-measurement.ts';
 import { measurementOf, simulatedRegisters } from '../../lib/attestation/simulated-measurement.ts';
+import { type AcpiTable, MAX_ACPI_FILE_BYTES } from '../../lib/attestation/tdx/acpi.ts';
 import type { BootEvent, MachineTables } from '../../lib/attestation/tdx/boot-events.ts';
-import {
-  parseTables,
-  tablesFile,
-  tablesFromEventLog,
-  tablesOf,
-} from '../../lib/attestation/tdx/machine-tables.ts';
+import { parseTables, tablesOf } from '../../lib/attestation/tdx/machine-tables.ts';
 import {
   inputsOf,
   measureTdx,
@@ -23,6 +19,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseImageManifest } from '../../lib/protocol/image.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 import { repository } from '../repository.ts';
+import { describeReview } from './image-tables.ts';
 
 const registerNames: readonly RegisterName[] = ['mrtd', 'rtmr0', 'rtmr1', 'rtmr2'];
 
@@ -37,13 +34,11 @@ export const measureCommand: Command = {
     'command-line': { value: 'TEXT', help: 'instead of the image’s kernel command line' },
     cpus: { value: 'NUMBER', help: 'the VM’s processors; the image’s default shape if absent' },
     memory: { value: 'MIB', help: 'the VM’s memory; the image’s default shape if absent' },
-    tables: { value: 'FILE', help: 'tables.json: the digests of the ACPI and SMBIOS tables that QEMU makes' },
+    tables: { value: 'FILE', help: 'tables.json of image tables, beside the ACPI tables that it names' },
     'event-log': {
       value: 'CCEL',
-      help: 'a TD’s event log: compares each event, and takes the tables from it',
+      help: 'a TD’s event log: compares each event; no digest is taken from it',
     },
-    'save-tables': { value: 'FILE', help: 'with --event-log: writes tables.json' },
-    machine: { value: 'TEXT', help: 'with --save-tables: the machine in words, such as QEMU’s version' },
     json: { help: 'one JSON object' },
   },
   async run(args) {
@@ -56,14 +51,14 @@ export const measureCommand: Command = {
       args.optional('event-log') === undefined
         ? undefined
         : parseFirmwareLog(readFileSync(args.text('event-log')));
-    const tables = readTables(args, boot.shape, log);
+    const { tables, review } = readTables(args, boot.shape) ?? {};
     const measured = measureTdx({
       ...boot,
       memoryMiB: boot.shape.memoryMiB,
       ...(tables !== undefined && { tables }),
     });
     if (args.flag('json')) printJson(asJson(measured), 2);
-    else report(measured);
+    else report(measured, review ?? []);
     if (log !== undefined && !compareWithLog(measured.events, log)) process.exitCode = 1;
   },
 };
@@ -71,12 +66,6 @@ export const measureCommand: Command = {
 function readBoot(args: Arguments) {
   const folder = args.text('image');
   const shape = { cpus: number(args, 'cpus'), memoryMiB: number(args, 'memory') };
-  if (args.optional('save-tables') !== undefined && args.optional('event-log') === undefined) {
-    throw new UsageError('--save-tables needs --event-log');
-  }
-  if (args.optional('save-tables') !== undefined && args.optional('machine') === undefined) {
-    throw new UsageError('--save-tables needs --machine: for what the tables hold');
-  }
   if (!existsSync(join(folder, 'image.json'))) {
     throw new DstackError(
       'IMAGE_MISSING',
@@ -107,20 +96,13 @@ function number(args: Arguments, name: string): number | undefined {
   return Number(text);
 }
 
+/** The digests of the bytes beside tables.json; undefined when none was given. */
 function readTables(
   args: Arguments,
   shape: { readonly cpus: number; readonly memoryMiB: number },
-  log: readonly FirmwareEvent[] | undefined,
-): MachineTables | undefined {
+): { readonly tables: MachineTables; readonly review: readonly AcpiTable[] } | undefined {
   const given = args.optional('tables');
-  const save = args.optional('save-tables');
-  if (save !== undefined && log !== undefined) {
-    const tables = tablesFromEventLog(log);
-    const file = tablesFile(tables, { machine: args.text('machine'), ...shape });
-    writeFileSync(save, `${JSON.stringify(file, null, 2)}\n`);
-    return tables;
-  }
-  if (given === undefined) return log === undefined ? undefined : tablesFromEventLog(log);
+  if (given === undefined) return undefined;
   const file = parseTables(readFileSync(given, 'utf8'));
   if (file.cpus !== shape.cpus || file.memoryMiB !== shape.memoryMiB) {
     throw new DstackError(
@@ -128,12 +110,24 @@ function readTables(
       `${given} holds for ${file.cpus} processors and ${file.memoryMiB} MiB, not for ${shape.cpus} and ${shape.memoryMiB}`,
     );
   }
-  return tablesOf(file);
+  return tablesOf(file, (name) => readTable(join(dirname(given), name)));
 }
 
-function report(measured: TdxMeasurement): void {
+function readTable(path: string): Uint8Array {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined || !found.isFile() || found.size > MAX_ACPI_FILE_BYTES) {
+    throw new DstackError(
+      'TABLES_WITHOUT_BYTES',
+      `tables.json names ${path}, which is no file of at most ${MAX_ACPI_FILE_BYTES} bytes: a digest without bytes allows code that nobody saw`,
+    );
+  }
+  return readFileSync(path);
+}
+
+function report(measured: TdxMeasurement, review: readonly AcpiTable[]): void {
+  if (review.length > 0) print(...describeReview(review), '');
   for (const { register, name, digest, from } of measured.events) {
-    const text = digest === undefined ? `${'needs --tables or --event-log'.padEnd(96)}` : toHex(digest);
+    const text = digest === undefined ? `${'needs --tables'.padEnd(96)}` : toHex(digest);
     print(`${register} ${name.padEnd(42)} ${text} ${from.join(', ')}`);
   }
   print();
@@ -148,8 +142,8 @@ function report(measured: TdxMeasurement): void {
     print(
       '',
       'RTMR0 holds hashes of ACPI and SMBIOS tables, which QEMU generates from its version, its command line, and the number of',
-      'processors. No file of the image holds them: give them with --tables, or take them once from a TD that was started with',
-      'the same QEMU and command line, with --event-log CCEL --save-tables tables.json --machine TEXT.',
+      'processors. No file of the image holds them: image tables generates the ACPI tables as files, and takes the digest of',
+      'SMBIOS from the event log of a TD that had these very tables.',
     );
     return;
   }
@@ -208,6 +202,12 @@ function compareWithLog(events: readonly BootEvent[], log: readonly FirmwareEven
       const theirs = logged[at]?.digest;
       if (ours !== undefined && theirs !== undefined && toHex(ours) === toHex(theirs)) continue;
       same = false;
+      if (computed[at] !== undefined && ours === undefined && theirs !== undefined) {
+        print(
+          `UNSEEN     ${register} event ${at}: ${computed[at]?.name}, logged ${toHex(theirs)}: of which bytes?`,
+        );
+        continue;
+      }
       print(
         `DIFFERENT  ${register} event ${at}: computed ${computed[at]?.name ?? 'none'} ${ours === undefined ? '' : toHex(ours)}, logged ${theirs === undefined ? 'none' : toHex(theirs)}`,
       );

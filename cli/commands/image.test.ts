@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import { testFirmware, testKernel } from '../../lib/attestation/tdx/testing.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const CCEL = join(ROOT, 'testdata/measurement/ccel-2gib.bin');
+const QUOTE = join(ROOT, 'testdata/attestation/quotes/tdx-v4-00806f050000-c6291192-teepot.bin');
 const folder = mkdtempSync(join(tmpdir(), 'image-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -46,16 +47,20 @@ function makeImage(flavour: 'production' | 'sim'): string {
 }
 
 const digest = (digit: string) => digit.repeat(96);
+const ACPI = join(ROOT, 'testdata/measurement/acpi-qemu-10.0');
 const tables = {
-  version: 1,
+  version: 2,
   machine: 'QEMU 10.1, q35',
   cpus: 2,
   memoryMiB: 2048,
-  acpiLoader: digest('1'),
-  acpiRsdp: digest('2'),
-  acpiTables: digest('3'),
+  acpiLoader: 'acpi-loader.bin',
+  acpiRsdp: 'acpi-rsdp.bin',
+  acpiTables: 'acpi-tables.bin',
   smbios: digest('4'),
 };
+for (const name of [tables.acpiLoader, tables.acpiRsdp, tables.acpiTables]) {
+  copyFileSync(join(ACPI, name), join(folder, name));
+}
 
 test('measures a production image as TDX does: RTMR0 only with the tables of the machine', async () => {
   const folderOf = makeImage('production');
@@ -70,6 +75,8 @@ test('measures a production image as TDX does: RTMR0 only with the tables of the
   expect(without.stdout).toMatch(/^RTMR0 +not computed$/m);
   expect(without.stdout).not.toMatch(/^measurement/m);
   expect(text.stdout).toMatch(/^measurement {2}0x[0-9a-f]{64}$/m);
+  expect(text.stdout).toMatch(/^CODE {2}DSDT {2}8319 bytes, 8283 of them AML +sha256 [0-9a-f]{64}$/m);
+  expect(text.stdout).toMatch(/^data {2}FACP /m);
   const said = JSON.parse(json.stdout);
   expect(said).toMatchObject({
     platform: 'tdx',
@@ -86,54 +93,71 @@ test('measures a sim image by the simulated platform’s rules, and says that im
   expect(stdout).toContain(`image.json says 0x${'d'.repeat(64)}`);
 });
 
-test('refuses tables of another shape, and an event log of another firmware', async () => {
+test('refuses tables of another shape, and an event log that is none', async () => {
   const folderOf = makeImage('production');
   const file = join(folder, 'other.json');
   writeFileSync(file, JSON.stringify({ ...tables, cpus: 4 }));
   const [shape, log, bad] = await Promise.all([
     image('measure', '--image', folderOf, '--tables', file),
-    image('measure', '--image', folderOf, '--event-log', CCEL),
+    image('measure', '--image', folderOf, '--event-log', QUOTE),
     image('measure', '--image', folderOf, '--tables', CCEL),
   ]);
   expect(shape).toMatchObject({ code: 1, stderr: expect.stringMatching(/^dstack: TABLES_SHAPE: /) });
-  expect(log).toMatchObject({ code: 1, stderr: expect.stringMatching(/^dstack: EVENT_LOG_INVALID: /) });
+  expect(log).toMatchObject({ code: 1, stderr: expect.stringMatching(/^dstack: FIRMWARE_LOG_FORMAT: /) });
   expect(bad).toMatchObject({ code: 1, stderr: expect.stringMatching(/^dstack: TABLES_INVALID: /) });
 });
 
-test('an event log of the same firmware is compared event by event, and gives the tables', async () => {
+test('a digest without bytes is refused, and so are bytes that hide code', async () => {
   const folderOf = makeImage('production');
+  const old = {
+    ...tables,
+    version: 1,
+    acpiLoader: digest('1'),
+    acpiRsdp: digest('2'),
+    acpiTables: digest('3'),
+  };
+  const hidden = readFileSync(join(folder, tables.acpiTables));
+  hidden[hidden.length - 100] = 0x5b;
+  writeFileSync(join(folder, 'hidden.bin'), hidden);
+  const measure = (name: string, file: object) =>
+    image('measure', '--image', folderOf, '--tables', write(name, file));
+  const refused = async (code: string, name: string, file: object) =>
+    expect(await measure(name, file), name).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringMatching(new RegExp(`^dstack: ${code}: `)),
+    });
+  await refused('TABLES_WITHOUT_BYTES', 'old.json', old);
+  await refused('TABLES_WITHOUT_BYTES', 'gone.json', { ...tables, acpiTables: 'gone.bin' });
+  await refused('TABLES_INVALID', 'digest.json', { ...tables, acpiTables: `${digest('3')}…` });
+  await refused('TABLES_INVALID', 'elsewhere.json', { ...tables, acpiTables: '../acpi-tables.bin' });
+  await refused('ACPI_TABLES_INVALID', 'hidden.json', { ...tables, acpiTables: 'hidden.bin' });
+});
+
+test('an event log is compared event by event; what it says of tables that nobody saw is no measurement', async () => {
+  const folderOf = makeImage('production');
+  const given = write('t.json', tables);
   const measured = JSON.parse(
-    (await image('measure', '--image', folderOf, '--tables', write('t.json', tables), '--json')).stdout,
+    (await image('measure', '--image', folderOf, '--tables', given, '--json')).stdout,
   ) as { events: { register: string; name: string; digest: string }[] };
   const good = write('good.ccel', ccelOf(measured.events));
-  const bad = write(
-    'bad.ccel',
-    ccelOf(
-      measured.events.map((event) => ({
-        ...event,
-        digest: event.name === 'initramfs' ? digest('9') : event.digest,
-      })),
-    ),
-  );
-  const saved = join(folder, 'saved.json');
-  const [same, other] = await Promise.all([
-    image(
-      'measure',
-      '--image',
-      folderOf,
-      '--event-log',
-      good,
-      '--save-tables',
-      saved,
-      '--machine',
-      tables.machine,
-    ),
-    image('measure', '--image', folderOf, '--event-log', bad),
+  const changed = (name: string) =>
+    ccelOf(measured.events.map((event) => (event.name === name ? { ...event, digest: digest('9') } : event)));
+  const usual = ['measure', '--image', folderOf, '--event-log'];
+  const [same, other, code, unseen] = await Promise.all([
+    image(...usual, good, '--tables', given),
+    image(...usual, write('bad.ccel', changed('initramfs')), '--tables', given),
+    image(...usual, write('code.ccel', changed('ACPI tables')), '--tables', given),
+    image(...usual, good),
   ]);
   expect(same).toMatchObject({ code: 0, stdout: expect.stringContaining('holds exactly these events') });
-  expect(JSON.parse(readFileSync(saved, 'utf8'))).toEqual(tables);
   expect(other.code).toBe(1);
   expect(other.stdout).toMatch(/^DIFFERENT {2}rtmr2 event 1: computed initramfs /m);
+  expect(code.code).toBe(1);
+  expect(code.stdout).toMatch(/^DIFFERENT {2}rtmr0 event \d+: computed ACPI tables /m);
+  expect(unseen.code).toBe(1);
+  expect(unseen.stdout).toMatch(/^UNSEEN {5}rtmr0 event \d+: ACPI tables, logged [0-9a-f]{96}/m);
+  expect(unseen.stdout).not.toMatch(/^measurement/m);
 });
 
 function write(name: string, content: object | Buffer): string {
@@ -163,8 +187,8 @@ function ccelOf(events: readonly { register: string; name: string; digest: strin
 
 test.each<[string[], number, RegExp]>([
   [['measure', '--memory', 'much'], 2, /USAGE: --memory takes/],
-  [['measure', '--save-tables', 'x'], 2, /USAGE: --save-tables needs --event-log/],
-  [['measure', '--save-tables', 'x', '--event-log', CCEL], 2, /USAGE: --save-tables needs --machine/],
+  [['tables'], 2, /USAGE: --out /],
+  [['tables', '--out', '/nowhere', '--image', '/nowhere'], 1, /IMAGE_MISSING: /],
   [['measure', '--image', '/nowhere'], 1, /IMAGE_MISSING: /],
   [['reproduce', '--flavour', 'blue'], 2, /USAGE: --flavour is one of/],
   [['reproduce', '--against', '/nowhere'], 2, /USAGE: --against/],

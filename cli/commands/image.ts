@@ -21,6 +21,7 @@ import { repository } from '../repository.ts';
 import { diffCommand } from './image-diff.ts';
 import { measureCommand } from './image-measure.ts';
 import { reproduceCommand } from './image-reproduce.ts';
+import { tablesCommand } from './image-tables.ts';
 
 const mirrorOption = {
   value: 'DIR',
@@ -115,4 +116,11 @@ function day(date: Date): string {
   return `${date.toISOString().slice(0, 16).replace('T', ' ')} UTC`;
 }
 
-export const imageCommands: readonly Command[] = [fetch, lock, reproduceCommand, measureCommand, diffCommand];
+export const imageCommands: readonly Command[] = [
+  fetch,
+  lock,
+  reproduceCommand,
+  measureCommand,
+  tablesCommand,
+  diffCommand,
+];

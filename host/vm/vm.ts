@@ -163,7 +163,8 @@ async function chooseAccelerator(image: Image, asked: VmOptions['accelerator']):
     : { accelerator: asked, why: 'it was asked for', qemu: 'tool root' };
 }
 
-function spawnQemu(qemu: Probe['qemu'], args: readonly string[]): ChildProcess {
+/** QEMU with these arguments; its end is the caller's, if not before. */
+export function spawnQemu(qemu: Probe['qemu'], args: readonly string[]): ChildProcess {
   const tool =
     qemu === 'tool root'
       ? toolCommand('qemu-system-x86_64', [...qemuDataArguments(), ...args])
@@ -183,7 +184,11 @@ function ended(qemu: ChildProcess): Promise<VmExit> {
 }
 
 /** Waits until QEMU's control socket is there; throws with QEMU's words when it ends first. */
-async function started(qemu: ChildProcess, qmpSocket: string, exited: Promise<VmExit>): Promise<void> {
+export async function started(
+  qemu: ChildProcess,
+  qmpSocket: string,
+  exited: Promise<unknown>,
+): Promise<void> {
   let said = '';
   qemu.stderr?.on('data', (chunk: Buffer) => {
     said = (said + chunk.toString('utf8')).slice(-4096);
@@ -212,10 +217,15 @@ async function ensureDisk(
       `there is no disk ${disk.path}, and createMiB does not ask for one`,
     );
   }
-  const file = await open(disk.path, 'wx', 0o600);
-  await file.truncate(disk.createMiB * 2 ** 20);
-  await file.close();
+  await emptyDisk(disk.path, disk.createMiB);
   log(`${disk.path}: a new, empty disk of ${disk.createMiB} MiB`);
+}
+
+/** A new, sparse disk. */
+export async function emptyDisk(path: string, mebibytes: number): Promise<void> {
+  const file = await open(path, 'wx', 0o600);
+  await file.truncate(mebibytes * 2 ** 20);
+  await file.close();
 }
 
 /** A port that was free a moment ago. */

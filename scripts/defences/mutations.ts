@@ -1,6 +1,7 @@
 /** Every defence that `npm run defences` removes, in the order of the points; then the replicator’s, then the image’s. */
 import type { Mutation } from './mutation.ts';
 import { contractRules } from './mutations/contract.ts';
+import { evidence } from './mutations/evidence.ts';
 import { gossipRules } from './mutations/gossip.ts';
 import { imageRules } from './mutations/image.ts';
 import { keysAndStrings } from './mutations/keys-and-strings.ts';
@@ -13,6 +14,7 @@ const ofPoints: readonly Mutation[] = [
   ...onboarding,
   ...contractRules,
   ...machineRules,
+  ...evidence,
   ...gossipRules,
 ].sort((a, b) => Number(a.point) - Number(b.point));
 

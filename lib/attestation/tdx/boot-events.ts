@@ -28,15 +28,13 @@ export interface BootEvent {
   readonly from: readonly InputName[];
 }
 
-/**
- * SHA-384 of the tables that QEMU generates for one machine type, version, device list and shape. No file holds them: they
- * are read from the event log of a VM that was started so (`tablesFromEventLog`).
- */
+/** SHA-384 of the tables that QEMU generates for one machine type, version, device list and shape (machine-tables.ts). */
 export interface MachineTables {
   readonly acpiLoader: Uint8Array;
   readonly acpiRsdp: Uint8Array;
   readonly acpiTables: Uint8Array;
-  readonly smbios: Uint8Array;
+  /** Absent as long as no TD of that machine was seen: then there is no RTMR0. */
+  readonly smbios?: Uint8Array;
 }
 
 const SEPARATOR = new Uint8Array(4);

@@ -1,0 +1,29 @@
+/** The ACPI tables of a machine, as its firmware got them: from a running QEMU, which makes them anew when it is asked. */
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { openImage } from '../../host/vm/image.ts';
+import { generateTables, type TablesRequest } from '../../host/vm/machine-tables.ts';
+import { reviewAcpi } from '../../lib/attestation/tdx/acpi.ts';
+
+const root = join(import.meta.dirname, '../..');
+const usual = { accelerator: 'tcg', qemu: 'tool root', dataDisk: true, timeoutMs: 120_000 } as const;
+
+test('the same machine has the same tables each time; a device or a processor more makes others', async () => {
+  const image = await openImage(join(root, 'build/image-sim'));
+  const generate = (change: Partial<TablesRequest> = {}) =>
+    generateTables({ image, shape: { cpus: 2, memoryMiB: 1024 }, ...usual, ...change });
+  const tables = await generate();
+  const review = reviewAcpi(tables);
+  expect(review.filter(({ code }) => code).map(({ signature }) => signature)).toEqual(['DSDT']);
+  expect(await generate()).toEqual(tables);
+  const dsdt = (files: typeof tables) =>
+    reviewAcpi(files).find(({ signature }) => signature === 'DSDT')!.bytes;
+  expect(dsdt(await generate({ dataDisk: false }))).not.toEqual(dsdt(tables));
+  expect((await generate({ shape: { cpus: 3, memoryMiB: 1024 } })).acpiTables).not.toEqual(tables.acpiTables);
+}, 600_000);
+
+test('a firmware that says nothing in time is an error, and its machine is gone', async () => {
+  const image = await openImage(join(root, 'build/image-sim'));
+  const request = { image, shape: { cpus: 1, memoryMiB: 512 }, ...usual, timeoutMs: 1 };
+  await expect(generateTables(request)).rejects.toMatchObject({ code: 'TABLES_TIMEOUT' });
+});
