@@ -23,7 +23,7 @@ import {
   type RequestMessage,
   requestOf,
 } from '../../lib/protocol/onboarding-messages.ts';
-import { AttestReply, sockets } from '../../lib/protocol/sockets.ts';
+import { AttestReply, JoinedReply, sockets } from '../../lib/protocol/sockets.ts';
 import { forgeAnswer, forgeBootstrap, forgeRequest, ppidOf, secretOf } from '../support/forge.ts';
 import { changeHeader, honest, type LyingRpc, startLyingRpc } from '../support/lying-rpc.ts';
 import {
@@ -318,6 +318,16 @@ describe('a node on a clock of the test’s own', () => {
     // Both look every 20 ms: after this they have seen the last block.
     await new Promise((resolve) => setTimeout(resolve, 200));
     joined.requireFresh();
+    // What kubernethes is told to go on from: nothing that is before the newest block.
+    const { number, timestamp } = (await network.rpc.getBlock('latest'))!;
+    const { reached: goesOnFrom } = await callUnix({
+      path: join(run, sockets.replicatorForKubernethes),
+      method: 'GET',
+      route: '/v1/status',
+      reply: JoinedReply,
+    });
+    expect(goesOnFrom).toMatchObject({ block: number, timestamp });
+    expect(goesOnFrom.now).toBeGreaterThanOrEqual(timestamp);
 
     passed += (STALE_AFTER_SECONDS + 60) * 1000;
     await expect(node.onboard(message)).rejects.toMatchObject(refused('CHAIN_STALE'));
