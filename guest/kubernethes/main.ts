@@ -7,6 +7,7 @@ import { pino } from 'pino';
 import { chainClient, type Reached } from '../../lib/framework/chain-client.ts';
 import { groupId } from '../../lib/framework/groups.ts';
 import { readImageInfo } from '../../lib/framework/image-info.ts';
+import { networkReader } from '../../lib/framework/network-reader.ts';
 import { callUnix, serveUnix } from '../../lib/framework/unix-http.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
@@ -89,8 +90,11 @@ function joined(): Promise<JoinedReply> {
 async function run(supervisor: Supervisor, from: Reached): Promise<void> {
   const image = readImageInfo(flags.root);
   const network = parseNetworkConfig(readFileSync(at('run/dstack/network.json')), image.flavour);
-  const chain = chainClient({ config: network, builtAt: image.builtAt, from });
-  const read = async () => wanted(await readState(chain, network.contract), network.minimumNodes);
+  const reader = networkReader(
+    chainClient({ config: network, builtAt: image.builtAt, from }),
+    network.contract,
+  );
+  const read = async () => wanted(await readState(reader), network.minimumNodes);
   let problem = '';
   for (;;) {
     try {

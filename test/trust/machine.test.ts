@@ -16,7 +16,7 @@ import { createDevice, run } from '../../guest/disk/system.ts';
 import { commandLine } from '../../guest/image/command-line.ts';
 import { daemonFiles } from '../../guest/image/daemon-files.ts';
 import { programs, units } from '../../guest/image/guest-contents.ts';
-import { decodeApps } from '../../guest/kubernethes/apps-reader.ts';
+import { desiredOf } from '../../guest/kubernethes/apps-reader.ts';
 import { fetcher } from '../../guest/kubernethes/deployment.ts';
 import type { Engine } from '../../guest/kubernethes/engine.ts';
 import { containerRequest } from '../../guest/kubernethes/podman.ts';
@@ -35,6 +35,7 @@ import {
 } from '../../lib/protocol/keys.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import { parseHostHints, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import { decodeApps } from '../../lib/protocol/network-contract.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import { DiskKeyRequest } from '../../lib/protocol/sockets.ts';
 
@@ -107,7 +108,7 @@ test('2: an app on chain whose name is none of ours is left out', () => {
       : Buffer.from(text).toString('hex').padEnd(64, '0').slice(0, 64);
   const reply = (names: string[]) =>
     `0x${word(32)}${word(names.length)}${names.map((name) => word(name) + 'ab'.repeat(32) + word(0) + word(0)).join('')}`;
-  expect([...decodeApps(reply([...hostile, 'greeting'])).keys()]).toEqual(['greeting']);
+  expect([...desiredOf(decodeApps(reply([...hostile, 'greeting']))).keys()]).toEqual(['greeting']);
 });
 
 test('2: a program gets its arguments as they are: no shell looks at them', async () => {
