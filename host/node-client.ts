@@ -4,10 +4,9 @@
  * The guest is trusted by its network, not by this process: what it says is bounded and checked like anything else.
  */
 import type { Static, TSchema } from 'typebox';
-import { type Enclave, Retryable } from '../lib/framework/handler.ts';
+import { type Enclave, NotYet, Retryable } from '../lib/framework/handler.ts';
 import { DstackError } from '../lib/protocol/errors.ts';
 import {
-  type AnswerMessage,
   type BootstrapPackage,
   BootstrapPackageSchema,
   ErrorReplySchema,
@@ -17,6 +16,7 @@ import {
   nodePaths,
   type RequestMessage,
   RequestMessageSchema,
+  type SealedMessage,
 } from '../lib/protocol/onboarding-messages.ts';
 import { check } from '../lib/protocol/schema.ts';
 import { httpJson } from './http-json.ts';
@@ -36,7 +36,6 @@ const passing = new Set([
   'NOT_READY',
   'NODE_STATE',
   'NETWORK_NOT_BOOTSTRAPPED',
-  'REQUEST_NOT_OPEN',
   'REQUEST_EPOCH',
   'REQUEST_BLOCK',
   'MEASUREMENT_NOT_ALLOWED',
@@ -46,8 +45,9 @@ const passing = new Set([
   'TCB_STATUS_NOT_ACCEPTED',
   'TCB_EVALUATION_NUMBER',
   'COLLATERAL_MISSING',
-  'ANSWER_NOT_ON_CHAIN',
 ]);
+/** Of these: what this host saw on chain is not confirmed yet by the node's rule. Whoever waits for it waits no longer than that. */
+const confirming = new Set(['REQUEST_NOT_OPEN', 'ANSWER_NOT_ON_CHAIN']);
 const passes = (code: string): boolean =>
   passing.has(code) ||
   /^(CHAIN|RPC|SOCKET)_/.test(code) ||
@@ -63,7 +63,7 @@ export class NodeClient implements Enclave {
 
   /** @throws Retryable NODE_UNREACHABLE; a refusal keeps the node's own code and is Retryable when it may pass */
   async request(path: string, body?: unknown): Promise<unknown> {
-    const slow = path === nodePaths.onboard || path === nodePaths.request || path === nodePaths.answer;
+    const slow = path !== nodePaths.status && path !== nodePaths.bootstrap;
     let reply: { status: number; value: unknown };
     try {
       reply = await httpJson({
@@ -87,6 +87,7 @@ export class NodeClient implements Enclave {
       `the node's refusal of ${path}`,
     );
     const text = `the node refuses ${path}: ${message}`;
+    if (confirming.has(code)) throw new NotYet(code, text);
     throw passes(code) || reply.status >= 500 ? new Retryable(code, text) : new DstackError(code, text);
   }
 
@@ -99,8 +100,8 @@ export class NodeClient implements Enclave {
     return this.#checked(RequestMessageSchema, nodePaths.request, {});
   }
 
-  /** Hands the node the answer to its own request. */
-  answer(message: AnswerMessage): Promise<NodeStatus> {
+  /** Hands the node the secret that was sealed to its own request. */
+  answer(message: SealedMessage): Promise<NodeStatus> {
     return this.#checked(NodeStatusSchema, nodePaths.answer, message);
   }
 

@@ -293,10 +293,10 @@ describe('public files that were tampered with', () => {
       'unproven',
     ],
     [
-      'another sealed answer',
+      'an answer that names other sealed bytes',
       'answer-',
       edit((message) => {
-        message.sealed = flipped(message.sealed!, 0);
+        message.answerHash = flipped(message.answerHash!, 0);
       }),
       'failure',
       'RECORD_CONTRADICTS_CHAIN',

@@ -27,6 +27,7 @@ import {
   nodePaths,
   type RequestMessage,
   requestOf,
+  type SealedMessage,
 } from '../lib/protocol/onboarding-messages.ts';
 import { AppKeyReply, AttestReply, sockets, TlsKeyReply } from '../lib/protocol/sockets.ts';
 import { type AcceptableStatus, statusMask } from '../lib/protocol/tcb-policy.ts';
@@ -69,7 +70,8 @@ describe('two nodes', () => {
     await network.register(request);
     answer = await a.post<AnswerMessage>(nodePaths.onboard, request);
     await network.postOnboard(answer);
-    expect(await b.post(nodePaths.answer, answer)).toMatchObject({ state: 'joined' });
+    const sealed = await a.post<SealedMessage>(nodePaths.sealed, request);
+    expect(await b.post(nodePaths.answer, sealed)).toMatchObject({ state: 'joined' });
 
     expect(await tlsKeyOf(b)).toEqual(await tlsKeyOf(a));
     const appKeyOf = (node: TestNode, app: string) =>
@@ -88,8 +90,7 @@ describe('two nodes', () => {
 
   test('asked again, the onboarder refuses: the request is answered', async () => {
     await network.confirm();
-    const changed = { ...request, signature: { ...request.signature, r: request.signature.vs } };
-    await expect(a.post(nodePaths.onboard, changed)).rejects.toMatchObject(refused('REQUEST_NOT_OPEN'));
+    await expect(a.post(nodePaths.onboard, request)).rejects.toMatchObject(refused('REQUEST_NOT_OPEN'));
   });
 
   test('an attestation of either node is the network’s, on chain', async () => {
@@ -254,14 +255,21 @@ describe('a new node refuses', () => {
     const request = await requestFrom(b);
     await network.register(request);
     const answer = await a.post<AnswerMessage>(nodePaths.onboard, request);
-    await expect(b.post(nodePaths.answer, answer)).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
-    const other = { ...answer, requestHash: '11'.repeat(32) };
+    const early: SealedMessage = {
+      type: 'sealed',
+      ...network.domain,
+      requestHash: answer.requestHash,
+      sealed: '00'.repeat(1168),
+    };
+    await expect(b.post(nodePaths.answer, early)).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
+    const other = { ...early, requestHash: '11'.repeat(32) };
     await expect(b.post(nodePaths.answer, other)).rejects.toMatchObject(refused('ANSWER_UNKNOWN_REQUEST'));
     await network.postOnboard(answer);
-    const changed = { ...answer, sealed: flip(answer.sealed, 1150) };
+    const sealed = await a.post<SealedMessage>(nodePaths.sealed, request);
+    const changed = { ...sealed, sealed: flip(sealed.sealed, 1150) };
     await expect(b.post(nodePaths.answer, changed)).rejects.toMatchObject(refused('ANSWER_MISMATCH'));
     expect((await b.status()).state).toBe('requesting');
-    expect(await b.post(nodePaths.answer, answer)).toMatchObject({ state: 'joined' });
+    expect(await b.post(nodePaths.answer, sealed)).toMatchObject({ state: 'joined' });
   });
 
   test('a secret that is not the contract’s, though its hash is on chain', async () => {
@@ -274,9 +282,9 @@ describe('a new node refuses', () => {
       await forgeBootstrap(evil, secret);
       const request = await requestFrom(b);
       await evil.register(request);
-      const answer = await forgeAnswer(evil, request, secret, { secret: secretOf('another') });
+      const { answer, sealed } = await forgeAnswer(evil, request, secret, { secret: secretOf('another') });
       await evil.postOnboard(answer);
-      await expect(b.post(nodePaths.answer, answer)).rejects.toMatchObject(refused('SECRET_MISMATCH'));
+      await expect(b.post(nodePaths.answer, sealed)).rejects.toMatchObject(refused('SECRET_MISMATCH'));
       expect(await b.status()).toMatchObject({ state: 'requesting', code: 'SECRET_MISMATCH' });
       await expect(tlsKeyOf(b)).rejects.toMatchObject(refused('SOCKET_TIMEOUT'));
     } finally {
@@ -303,9 +311,9 @@ describe('what a platform is like', () => {
     five = await asked({ quoteVersion: 5 });
     expect(Buffer.from(five.request.quote, 'hex').readUInt16LE(0)).toBe(5);
     const { request, node } = five;
-    const answer = await onboard(request);
-    await network.postOnboard(answer);
-    expect(await node.post(nodePaths.answer, answer)).toMatchObject({ state: 'joined' });
+    await network.postOnboard(await onboard(request));
+    const sealed = await a.post<SealedMessage>(nodePaths.sealed, request);
+    expect(await node.post(nodePaths.answer, sealed)).toMatchObject({ state: 'joined' });
   });
 
   test.each<[string, SimulatedSetting, string]>([
@@ -334,9 +342,9 @@ describe('what a platform is like', () => {
       await expect(onboarded()).rejects.toMatchObject(refused('TCB_STATUS_NOT_ACCEPTED'));
       await slow.rpc.send('evm_increaseTime', [3601]);
       await slow.confirm();
-      const answer = await onboarded();
-      await slow.postOnboard(answer);
-      expect(await old.post(nodePaths.answer, answer)).toMatchObject({ state: 'joined' });
+      await slow.postOnboard(await onboarded());
+      const sealed = await first.post<SealedMessage>(nodePaths.sealed, request);
+      expect(await old.post(nodePaths.answer, sealed)).toMatchObject({ state: 'joined' });
 
       const late = await slow.start({ role: 'join', simulated: { condition: 'out-of-date' } });
       const its = await requestFrom(late);

@@ -20,7 +20,6 @@ import {
   requestOf,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { bootstrapReportData, registerReportData } from '../../lib/protocol/report-data.ts';
-import { answerHash } from '../../lib/protocol/sealing.ts';
 import { recover } from '../../lib/protocol/secp256k1.ts';
 import { bootstrapDigest, type Domain, onboardDigest, requestDigest } from '../../lib/protocol/typed-data.ts';
 
@@ -124,15 +123,14 @@ export function proveAnswer(
   network: Domain,
 ): Proof {
   return firstThatHolds(versions, 'ANSWER_RECORD_MISSING', `answer to ${requestHash}`, (message) => {
-    const hash = answerHash(fromHex(message.sealed));
-    requireSame('top 248 bits of the answer hash', toHex(hash).slice(0, 62), recorded.slice(0, 62));
+    requireSame('top 248 bits of the answer hash', message.answerHash.slice(0, 62), recorded.slice(0, 62));
     const digest = onboardDigest(network, {
       node: message.node,
       requestHash: fromHex(message.requestHash, 32),
       measurement: fromHex(message.measurement, 32),
       config: fromHex(message.config, 32),
       platform: fromHex(message.platform, 32),
-      answerHash: hash,
+      answerHash: fromHex(message.answerHash, 32),
     });
     requireSigner(digest, message, networkKey);
     return [];

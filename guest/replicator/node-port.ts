@@ -6,13 +6,14 @@ import Fastify, { type FastifyInstance } from 'fastify';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import {
   type AnswerMessage,
-  AnswerMessageSchema,
   type BootstrapPackage,
   MESSAGE_MAX_BYTES,
   type NodeStatus,
   nodePaths,
   type RequestMessage,
   RequestMessageSchema,
+  type SealedMessage,
+  SealedMessageSchema,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { check } from '../../lib/protocol/schema.ts';
 
@@ -21,10 +22,12 @@ export interface NodeService {
   status(): NodeStatus;
   /** The open request; a new one when there is none that can still be answered. */
   request(): Promise<RequestMessage>;
-  /** Takes the answer to this node's own request. */
-  answer(message: AnswerMessage): Promise<NodeStatus>;
-  /** Answers another node's request. */
+  /** Takes the secret that was sealed to this node's own request. */
+  answer(message: SealedMessage): Promise<NodeStatus>;
+  /** Answers another node's request, without the secret. */
   onboard(message: RequestMessage): Promise<AnswerMessage>;
+  /** The secret, sealed to another node's request, once the contract shows its answer. */
+  sealed(message: RequestMessage): Promise<SealedMessage>;
   bootstrapPackage(): Promise<BootstrapPackage>;
 }
 
@@ -59,16 +62,20 @@ export function nodePort(
   app.get(nodePaths.bootstrap, () => bounded(() => service.bootstrapPackage()));
   app.post(nodePaths.request, () => bounded(() => service.request()));
   app.post(nodePaths.answer, (req) =>
-    bounded(() => service.answer(check(AnswerMessageSchema, req.body, 'MESSAGE_MALFORMED', 'the answer'))),
+    bounded(() => service.answer(check(SealedMessageSchema, req.body, 'MESSAGE_MALFORMED', 'the answer'))),
   );
   app.post(nodePaths.onboard, (req) =>
     bounded(() => service.onboard(check(RequestMessageSchema, req.body, 'MESSAGE_MALFORMED', 'the request'))),
   );
+  app.post(nodePaths.sealed, (req) =>
+    bounded(() => service.sealed(check(RequestMessageSchema, req.body, 'MESSAGE_MALFORMED', 'the request'))),
+  );
 
   app.setNotFoundHandler((_req, reply) =>
-    reply
-      .code(404)
-      .send({ code: 'NO_ROUTE', message: 'the node port has status, request, answer, onboard, bootstrap' }),
+    reply.code(404).send({
+      code: 'NO_ROUTE',
+      message: 'the node port has status, request, answer, onboard, sealed, bootstrap',
+    }),
   );
   app.setErrorHandler((error: Error & { statusCode?: number }, req, reply) => {
     const ours = error instanceof DstackError;

@@ -14,7 +14,7 @@ import type { NetworkReader } from '../../lib/framework/network-reader.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
-import type { AnswerMessage, NodeStatus } from '../../lib/protocol/onboarding-messages.ts';
+import type { NodeStatus, SealedMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { type Bootstrap, bootstrap } from './bootstrap.ts';
 import type { Identity } from './identity.ts';
 import type { NodeService } from './node-port.ts';
@@ -197,7 +197,7 @@ export function createNode(options: NodeOptions): Node {
   }
 
   /** The order matters: the secret is compared with the contract before anything is derived from it for others. */
-  async function takeAnswer(message: AnswerMessage): Promise<NodeStatus> {
+  async function takeAnswer(message: SealedMessage): Promise<NodeStatus> {
     if (state.name === 'joined') return status();
     requireState('requesting', 'an answer');
     const opened = await requests.open(message);
@@ -239,15 +239,18 @@ export function createNode(options: NodeOptions): Node {
       return joining;
     },
     async onboard(message) {
-      if (state.name !== 'joined') {
-        throw new DstackError(
-          'NODE_STATE',
-          `this node is ${state.name}; only one that has joined can onboard others`,
-        );
-      }
-      const answer = await state.onboarder.onboard(message);
-      log('info', { node: message.node, requestHash: answer.requestHash }, 'onboarded another node');
+      const answer = await onboarderOf(state).onboard(message);
+      log('info', { node: message.node, requestHash: answer.requestHash }, 'answered another node');
       return answer;
+    },
+    async sealed(message) {
+      const sealed = await onboarderOf(state).sealed(message);
+      log(
+        'info',
+        { node: message.node, requestHash: sealed.requestHash },
+        'sealed the secret to another node',
+      );
+      return sealed;
     },
     async bootstrapPackage() {
       if (state.name !== 'bootstrapping') {
@@ -259,4 +262,14 @@ export function createNode(options: NodeOptions): Node {
 }
 
 const isZero = (address: string): boolean => BigInt(address) === 0n;
+function onboarderOf(state: State): Onboarder {
+  if (state.name !== 'joined') {
+    throw new DstackError(
+      'NODE_STATE',
+      `this node is ${state.name}; only one that has joined can onboard others`,
+    );
+  }
+  return state.onboarder;
+}
+
 const sameAddress = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();

@@ -1,6 +1,10 @@
 /**
- * Answering another node's request. The main function is the list of checks, in the order of the design; each refuses
- * with a code of its own. Only after the last one is anything sealed.
+ * Answering another node's request, in two steps, so that nobody gets the secret without a trace on chain.
+ *
+ * `onboard` judges the request: its main function is the list of checks, in the order of the design; each refuses with a
+ * code of its own. What it gives out is the network key's signature over the hash of the sealed secret, for the requester
+ * to post. `sealed` gives out the bytes themselves, once the contract shows that hash. Sealing is deterministic, so nothing
+ * is kept between the steps, and the node of the second need not be that of the first.
  */
 import { collateralOf } from '../../lib/attestation/collateral.ts';
 import { createMemory, type VerifierMemory } from '../../lib/attestation/memory.ts';
@@ -12,41 +16,39 @@ import { applyNetworkPolicy, requireAllowed } from '../../lib/framework/network-
 import type { NetworkReader } from '../../lib/framework/network-reader.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import {
   type AnswerMessage,
   type RequestMessage,
   requestOf,
+  type SealedMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { registerReportData } from '../../lib/protocol/report-data.ts';
-import { answerHash } from '../../lib/protocol/sealing.ts';
+import { answerHash, isRecordedAnswer } from '../../lib/protocol/sealing.ts';
 import { recover } from '../../lib/protocol/secp256k1.ts';
 import { requestDigest } from '../../lib/protocol/typed-data.ts';
 import type { Identity } from './identity.ts';
 
-/** Answers that are kept, so that a relay which asks again gets the same bytes and not a second sealing. */
-const KEPT_ANSWERS = 256;
-
 export interface Onboarder {
+  /** Judges a request; the answer names the sealed bytes by their hash only. */
   onboard(message: RequestMessage): Promise<AnswerMessage>;
+  /**
+   * The sealed secret for a request whose answer the contract shows, at the network's confirmation.
+   *
+   * The quote is not judged again: the contract took the hash of these very bytes under the network key's signature, so a
+   * node that has the secret judged a request with this hash, and the hash covers the KEM key that they are sealed to.
+   * What was revoked since then came too late, as it would have after joining.
+   * @throws ANSWER_NOT_ON_CHAIN while the contract shows none; ANSWER_MISMATCH when it shows another; KEY_SUPERSEDED,
+   * REQUEST_EPOCH, REQUEST_OTHER_NETWORK, CHAIN_*
+   */
+  sealed(message: RequestMessage): Promise<SealedMessage>;
 }
 
 export function onboarder(identity: Identity, reader: NetworkReader, keys: KeyManager): Onboarder {
-  const answers = new Map<string, Promise<AnswerMessage>>();
   const memory = createMemory(identity.trustRoot);
-
   return {
-    onboard(message) {
-      const { hash } = requestOf(message);
-      // The signature and the quote are not part of the hash: only a message that passed may stand for it.
-      const id = `${toHex(hash)} ${message.signature.r} ${message.signature.vs} ${message.quote}`;
-      const known = answers.get(id);
-      if (known !== undefined) return known;
-      const answer = answerRequest(identity, reader, keys, memory, message);
-      answers.set(id, answer);
-      if (answers.size > KEPT_ANSWERS) answers.delete(answers.keys().next().value!);
-      answer.catch(() => answers.delete(id));
-      return answer;
-    },
+    onboard: (message) => answerRequest(identity, reader, keys, memory, message),
+    sealed: (message) => sealRecorded(identity, reader, keys, message),
   };
 }
 
@@ -68,7 +70,7 @@ async function answerRequest(
   requireStatement(evidence, statementOf(identity, message));
   await requireCanonicalBlock(reader, message);
 
-  return sealAnswer(identity, keys, message, hash, evidence);
+  return signAnswer(identity, keys, message, hash, evidence);
 }
 
 function requireThisNetwork({ domain }: Identity, message: RequestMessage): void {
@@ -93,12 +95,7 @@ async function requireOpenOnChain(
 ): Promise<void> {
   const [network, onChain] = await Promise.all([reader.network(head), reader.request(hash, head)]);
   const shown = toHex(hash);
-  if (network.networkKey.toLowerCase() !== keys.networkKey.toLowerCase()) {
-    throw new DstackError(
-      'KEY_SUPERSEDED',
-      `the contract's network key is ${network.networkKey}, not this node's`,
-    );
-  }
+  requireNetworkKey(network, keys);
   if (onChain.state !== 'open') {
     const code = onChain.state === 'expired' ? 'REQUEST_EXPIRED' : 'REQUEST_NOT_OPEN';
     throw new DstackError(code, `the contract shows request ${shown} as ${onChain.state}`);
@@ -109,7 +106,20 @@ async function requireOpenOnChain(
       `request ${shown} was registered by ${onChain.node}, not ${message.node}`,
     );
   }
-  if (onChain.epoch !== message.epoch || message.epoch !== keys.epoch) {
+  requireEpoch(onChain.epoch, message, keys);
+}
+
+function requireNetworkKey(network: NetworkView, keys: KeyManager): void {
+  if (network.networkKey.toLowerCase() !== keys.networkKey.toLowerCase()) {
+    throw new DstackError(
+      'KEY_SUPERSEDED',
+      `the contract's network key is ${network.networkKey}, not this node's`,
+    );
+  }
+}
+
+function requireEpoch(shown: number, message: RequestMessage, keys: KeyManager): void {
+  if (shown !== message.epoch || message.epoch !== keys.epoch) {
     throw new DstackError(
       'REQUEST_EPOCH',
       `the request is for epoch ${message.epoch}, the network is in ${keys.epoch}`,
@@ -196,7 +206,7 @@ function statementOf(identity: Identity, message: RequestMessage) {
   };
 }
 
-async function sealAnswer(
+async function signAnswer(
   { domain }: Identity,
   keys: KeyManager,
   message: RequestMessage,
@@ -204,26 +214,59 @@ async function sealAnswer(
   { measurement, platform }: Evidence,
 ): Promise<AnswerMessage> {
   const config = fromHex(message.config, 32);
-  const sealed = await keys.sealFor(fromHex(message.kemPublicKey), hash);
+  const hashOfAnswer = answerHash(await keys.sealFor(fromHex(message.kemPublicKey), hash));
   const signature = keys.signOnboard({
     node: message.node,
     requestHash: hash,
     measurement,
     config,
     platform,
-    answerHash: answerHash(sealed),
+    answerHash: hashOfAnswer,
   });
   return {
     type: 'answer',
     ...domain,
     node: message.node,
     requestHash: toHex(hash),
-    sealed: toHex(sealed),
+    answerHash: toHex(hashOfAnswer),
     measurement: toHex(measurement),
     config: message.config,
     platform: toHex(platform),
     signature,
   };
+}
+
+/** The second step. The chain comes first: nothing is even sealed for a request that was not answered. */
+async function sealRecorded(
+  identity: Identity,
+  reader: NetworkReader,
+  keys: KeyManager,
+  message: RequestMessage,
+): Promise<SealedMessage> {
+  const { hash } = requestOf(message);
+  const shown = toHex(hash);
+  requireThisNetwork(identity, message);
+  const head = await reader.chain.head();
+  // What a chain that stands still shows is no sign of what the chain has now.
+  reader.chain.now();
+  const [network, onChain] = await Promise.all([reader.network(head), reader.request(hash, head)]);
+  requireNetworkKey(network, keys);
+  // An answered slot has no room for its epoch; that of the answer is the secret's, which decides its hash.
+  requireEpoch(network.epoch, message, keys);
+  if (onChain.state !== 'answered') {
+    throw new DstackError(
+      'ANSWER_NOT_ON_CHAIN',
+      `at block ${head.number} the contract shows request ${shown} as ${onChain.state}, not answered`,
+    );
+  }
+  const sealed = await keys.sealFor(fromHex(message.kemPublicKey), hash);
+  if (!isRecordedAnswer(answerHash(sealed), fromHex(onChain.answerHash, 32))) {
+    throw new DstackError(
+      'ANSWER_MISMATCH',
+      `the contract shows another answer to request ${shown} than this node would give`,
+    );
+  }
+  return { type: 'sealed', ...identity.domain, requestHash: shown, sealed: toHex(sealed) };
 }
 
 const fromHexText = (text: string): string => toHex(fromHex(text, 32));

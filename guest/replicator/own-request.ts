@@ -9,11 +9,11 @@ import type { Evidence } from '../../lib/attestation/verify.ts';
 import type { Attestor } from '../../lib/framework/attestor.ts';
 import type { Head } from '../../lib/framework/chain-client.ts';
 import type { NetworkReader } from '../../lib/framework/network-reader.ts';
-import { bytesEqual, fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
+import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import type { AnswerMessage, RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
+import type { RequestMessage, SealedMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { registerReportData } from '../../lib/protocol/report-data.ts';
-import { answerHash, type KemKeyPair, newKemKeyPair } from '../../lib/protocol/sealing.ts';
+import { answerHash, isRecordedAnswer, type KemKeyPair, newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { addressOf, compact, newPrivateKey, sign } from '../../lib/protocol/secp256k1.ts';
 import { requestDigest, requestHash } from '../../lib/protocol/typed-data.ts';
 import { type Identity, ownEvidence } from './identity.ts';
@@ -46,7 +46,7 @@ export interface OwnRequests {
    * whether it is the network's is for the caller to compare.
    * @throws ANSWER_UNKNOWN_REQUEST, ANSWER_NOT_ON_CHAIN, ANSWER_MISMATCH, SEALED_UNOPENABLE
    */
-  open(answer: AnswerMessage): Promise<{ secret: Uint8Array; epoch: number; evidence: Evidence }>;
+  open(answer: SealedMessage): Promise<{ secret: Uint8Array; epoch: number; evidence: Evidence }>;
   /** Gives a request up, since its answer on chain turned out to be useless. */
   discard(requestHash: string): void;
 }
@@ -141,7 +141,7 @@ export function ownRequests(
     return message;
   }
 
-  async function open(answer: AnswerMessage) {
+  async function open(answer: SealedMessage) {
     const mine = kept.find(({ hash }) => toHex(hash) === answer.requestHash);
     if (mine === undefined) {
       throw new DstackError(
@@ -157,9 +157,7 @@ export function ownRequests(
       );
     }
     const sealed = fromHex(answer.sealed);
-    // The contract's slot holds the top 248 bits.
-    const recorded = fromHex(onChain.answerHash, 32).subarray(0, 31);
-    if (!bytesEqual(answerHash(sealed).subarray(0, 31), recorded)) {
+    if (!isRecordedAnswer(answerHash(sealed), fromHex(onChain.answerHash, 32))) {
       throw new DstackError(
         'ANSWER_MISMATCH',
         `the answer to ${answer.requestHash} is not the one whose hash the contract recorded`,

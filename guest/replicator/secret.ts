@@ -46,7 +46,7 @@ export function secretHolder(secret: Uint8Array, epoch: number, domain: Domain):
       const { r, s, v } = sign(attestationDigest(domain, { app: appId(app), tag, data }), network.privateKey);
       return Uint8Array.from([v, ...r, ...s]);
     },
-    sealFor: (kemPublicKey, requestHash) => seal(live(), kemPublicKey, requestHash),
+    sealFor: (kemPublicKey, requestHash) => seal(live(), epoch, kemPublicKey, requestHash),
     signOnboard(onboard) {
       live();
       return compact(sign(onboardDigest(domain, onboard), network.privateKey));

@@ -1,5 +1,11 @@
 /** Messages for the gossip's tests: of the right form, with no meaning. What they mean is for `admit` to judge. */
-import type { AnswerMessage, RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
+import { fromHex, sha256, toHex } from '../../lib/protocol/encoding.ts';
+import type {
+  AnswerMessage,
+  GossipMessage,
+  RequestMessage,
+  SealedMessage,
+} from '../../lib/protocol/onboarding-messages.ts';
 
 const hex = (n: number, bytes: number): string => n.toString(16).padStart(bytes * 2, '0');
 const signature = { r: `0x${hex(1, 32)}`, vs: `0x${hex(1, 32)}` };
@@ -23,6 +29,13 @@ export function someRequest(n: number, quote = '00'): RequestMessage {
   };
 }
 
+/** What every answer here names. */
+const SEALED = hex(1, 1168);
+
+export function someSealed(requestHash: string): SealedMessage {
+  return { type: 'sealed', chainId: 1, contract, requestHash, sealed: SEALED };
+}
+
 export function someAnswer(requestHash: string): AnswerMessage {
   return {
     type: 'answer',
@@ -30,10 +43,14 @@ export function someAnswer(requestHash: string): AnswerMessage {
     contract,
     node: contract,
     requestHash,
-    sealed: hex(1, 1168),
+    answerHash: toHex(sha256(fromHex(SEALED))),
     measurement: hex(1, 32),
     config: hex(1, 32),
     platform: hex(1, 32),
     signature,
   };
 }
+
+/** The `n` of a request; 0 for what names no node. */
+export const numberOf = (message: GossipMessage): number =>
+  message.type === 'sealed' ? 0 : Number(BigInt(message.node));

@@ -5,7 +5,7 @@ import { afterEach, expect, test } from 'vitest';
 import { Retryable } from '../../lib/framework/handler.ts';
 import { openStore, type Store } from '../../lib/framework/store.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
-import { someRequest } from './gossip.fixture.ts';
+import { numberOf, someRequest } from './gossip.fixture.ts';
 import { HttpGossip, type HttpGossipOptions } from './http-gossip.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
@@ -64,7 +64,7 @@ async function startHostile(listener: RequestListener): Promise<string> {
 }
 
 const held = ({ gossip }: Host): number[] =>
-  gossip.log.after(0, 1000).map(({ message }) => Number(BigInt(message.node)));
+  gossip.log.after(0, 1000).map(({ message }) => numberOf(message));
 
 async function until(holds: () => boolean, seen: () => unknown = () => ''): Promise<void> {
   for (const deadline = Date.now() + 15_000; !holds(); ) {

@@ -1,10 +1,9 @@
 import { expect, test } from 'vitest';
 import { openStore } from '../../lib/framework/store.ts';
-import { someAnswer, someRequest } from './gossip.fixture.ts';
+import { numberOf, someAnswer, someRequest, someSealed } from './gossip.fixture.ts';
 import { MessageLog, messageId, SELF, subjectOf } from './message-log.ts';
 
-const nodesIn = (log: MessageLog): number[] =>
-  log.after(0, 1000).map(({ message }) => Number(BigInt(message.node)));
+const nodesIn = (log: MessageLog): number[] => log.after(0, 1000).map(({ message }) => numberOf(message));
 
 test('the same message is one entry, whatever the order of its fields; a log goes on after a restart', () => {
   const store = openStore(':memory:');
@@ -40,22 +39,24 @@ test('many sources together are bounded too: the oldest loose message goes', () 
 });
 
 test('what is on chain is kept from the eviction of loose ones, with what comes later about it', () => {
-  const log = new MessageLog(openStore(':memory:'), { loosePerSource: 2, loose: 2, kept: 3 });
+  const log = new MessageLog(openStore(':memory:'), { loosePerSource: 2, loose: 2, kept: 4 });
   const subject = subjectOf(someRequest(1));
   log.add(someRequest(1), 'a');
   log.keep(subject);
   for (let n = 10; n < 20; n += 1) log.add(someRequest(n), 'a');
-  const answer = someAnswer(subject);
+  const [answer, sealed] = [someAnswer(subject), someSealed(subject)];
   log.add(answer, 'a');
+  log.add(sealed, 'a');
   for (let n = 20; n < 30; n += 1) log.add(someRequest(n), 'a');
   expect(log.about('request', subject)).toEqual([someRequest(1)]);
   expect(log.about('answer', subject)).toEqual([answer]);
+  expect(log.about('sealed', subject)).toEqual([sealed]);
   expect(log.isKept(subject)).toBe(true);
-  expect(log.count()).toEqual({ loose: 2, kept: 2 });
+  expect(log.count()).toEqual({ loose: 2, kept: 3 });
 
   // Even those are bounded: a request costs gas, but the store is not for ever.
   for (const n of [28, 29]) log.keep(subjectOf(someRequest(n)));
-  expect(log.count().kept).toBe(3);
+  expect(log.count().kept).toBe(4);
 });
 
 test('versions of one request are bounded, but never keep this host’s own out', () => {

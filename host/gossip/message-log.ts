@@ -14,6 +14,7 @@ import {
   type BootstrapPackage,
   type GossipMessage,
   GossipMessageSchema,
+  gossipTypes,
   requestOf,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { Count, HexOf, Strict } from '../../lib/protocol/schema.ts';
@@ -141,7 +142,7 @@ export class MessageLog {
   keep(subject: string): void {
     if (this.#store.get(`gossip/kept/${subject}`) !== undefined) return;
     const operations: StoreOperation[] = [{ kind: 'put', key: `gossip/kept/${subject}`, value: '1' }];
-    for (const type of ['request', 'answer'] as const) {
+    for (const type of gossipTypes) {
       for (const { key } of this.#subjects(type, subject)) {
         const sequence = key.slice(key.lastIndexOf('/') + 1);
         const stored = this.#entries.get(sequence);

@@ -1,25 +1,39 @@
 import { expect, test } from 'vitest';
 import { Retryable } from '../../lib/framework/handler.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
-import type { NetworkView } from '../../lib/protocol/network-contract.ts';
-import { type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
+import type { NetworkView, RequestView } from '../../lib/protocol/network-contract.ts';
+import {
+  type GossipMessage,
+  type RequestMessage,
+  requestOf,
+} from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { addressOf, compact, newPrivateKey, sign } from '../../lib/protocol/secp256k1.ts';
 import { requestDigest } from '../../lib/protocol/typed-data.ts';
-import { newAnswer, SECRET } from '../../test/support/guest.ts';
-import { admit } from './admission.ts';
+import { newAnswer, newSealed, SECRET } from '../../test/support/guest.ts';
+import { admit as admitInto, type Held } from './admission.ts';
 
 const domain = { chainId: 7, contract: `0x${'11'.repeat(20)}` };
 const ZERO = `0x${'00'.repeat(20)}`;
 const KEY = networkKey(SECRET, 1).address;
 const kem = await newKemKeyPair();
 
-/** What the chain says when first asked, and when asked again. */
-function networkAt(...views: { epoch?: number; head?: number; networkKey?: string }[]) {
+const NOTHING: Held = { about: () => [], isKept: () => false };
+const admit = (network: Parameters<typeof admitInto>[0], message: GossipMessage, held = NOTHING) =>
+  admitInto(network, message, held);
+
+/** What the chain says when first asked, and when asked again; of every request it says the same. */
+function networkAt(
+  ...views: { epoch?: number; head?: number; networkKey?: string; request?: Partial<RequestView> }[]
+) {
   let asked = 0;
   return {
     domain,
     asked: () => asked,
+    async request() {
+      asked += 1;
+      return { state: 'none', ...views[0]!.request } as RequestView;
+    },
     async recent() {
       const { epoch = 1, head = 1000, networkKey = KEY } = views[Math.min(asked, views.length - 1)]!;
       asked += 1;
@@ -105,7 +119,35 @@ test('before bootstrap no answer is let through, not even one with a signature o
     const signature = { r: `0x${byte.repeat(32)}`, vs: `0x${byte.repeat(32)}` };
     await expect(admit(unset, { ...answer, signature })).rejects.toMatchObject({ code: 'GOSSIP_SIGNATURE' });
   }
-  await expect(admit(networkAt({}), { ...answer, sealed: '00'.repeat(1168) })).rejects.toMatchObject({
+  await expect(admit(networkAt({}), { ...answer, answerHash: '00'.repeat(32) })).rejects.toMatchObject({
     code: 'GOSSIP_SIGNATURE',
+  });
+});
+
+test('sealed bytes are let through when an answer that is held names them, or the contract; nothing else asks the chain', async () => {
+  const request = requestAt(990);
+  const [answer, sealed] = [await newAnswer(domain, request), await newSealed(domain, request)];
+  const other = { ...sealed, sealed: '00'.repeat(1168) };
+  const refused = { code: 'GOSSIP_SEALED' };
+  const recorded = (answerHash: string) => ({ request: { state: 'answered' as const, answerHash } });
+
+  const held: Held = { about: () => [answer], isKept: () => false };
+  const silent = networkAt({});
+  await admit(silent, sealed, held);
+  await expect(admit(silent, other, held)).rejects.toMatchObject(refused);
+  await expect(admit(silent, { ...sealed, requestHash: '00'.repeat(32) })).rejects.toMatchObject(refused);
+  expect(silent.asked()).toBe(0);
+
+  // The contract holds all but the last byte.
+  const kept: Held = { about: () => [], isKept: () => true };
+  const onChain = recorded(`0x${answer.answerHash.slice(0, 62)}00`);
+  await admit(networkAt(onChain), sealed, kept);
+  await expect(admit(networkAt(onChain), other, kept)).rejects.toMatchObject(refused);
+  await expect(admit(networkAt(onChain), sealed)).rejects.toMatchObject(refused);
+  await expect(
+    admit(networkAt({ request: { state: 'open', answerHash: onChain.request.answerHash } }), sealed, kept),
+  ).rejects.toMatchObject(refused);
+  await expect(admit(networkAt(onChain), { ...sealed, chainId: 1 }, kept)).rejects.toMatchObject({
+    code: 'GOSSIP_OTHER_NETWORK',
   });
 });

@@ -1,11 +1,11 @@
 /**
  * Which messages are worth keeping and passing on, cheapest check first. What gets through is a request, recent and
- * signed by the very node that it names, or an answer signed by the network's key, both for our contract.
+ * signed by the very node that it names, or an answer signed by the network's key, or the sealed bytes that such an answer names, all for our contract.
  *
  * None of this decides who joins: nodes check everything again, and more. It keeps garbage out of stores and off wires.
  */
 import { Retryable } from '../../lib/framework/handler.ts';
-import { fromHex, sha256 } from '../../lib/protocol/encoding.ts';
+import { fromHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import {
@@ -14,10 +14,11 @@ import {
   type GossipMessage,
   type RequestMessage,
   requestOf,
+  type SealedMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { recover } from '../../lib/protocol/secp256k1.ts';
 import { bootstrapDigest, type Domain, onboardDigest, requestDigest } from '../../lib/protocol/typed-data.ts';
-import type { Network } from './network.ts';
+import { hashOfSealed, isSealedOnChain, type Network } from './network.ts';
 
 /** The chain knows the hashes of so many blocks; a request about an older one can't be registered any more. */
 const BLOCK_HASHES = 256;
@@ -25,16 +26,26 @@ const BLOCK_HASHES = 256;
 /** Before anything is refused for what the chain says, the chain is asked again, but not more often than this. */
 const REFUSE_BY_AGE_MS = 250;
 
+/** What this host holds already: sealed bytes are looked up in it before the chain is asked. */
+export interface Held {
+  /** @param requestHash 64 hex digits */
+  about(type: 'answer', requestHash: string): readonly AnswerMessage[];
+  /** Whether a request is known to be, or to have been, on chain. */
+  isKept(requestHash: string): boolean;
+}
+
 /**
  * What gossip may keep.
- * @throws GOSSIP_OTHER_NETWORK, GOSSIP_STALE, GOSSIP_SIGNATURE for good; Retryable GOSSIP_AHEAD (our endpoint is behind
- * the sender's) and RPC_*
+ * @throws GOSSIP_OTHER_NETWORK, GOSSIP_STALE, GOSSIP_SIGNATURE, GOSSIP_SEALED for good; Retryable GOSSIP_AHEAD (our
+ * endpoint is behind the sender's) and RPC_*
  */
 export async function admit(
-  network: Pick<Network, 'domain' | 'recent'>,
+  network: Pick<Network, 'domain' | 'recent' | 'request'>,
   message: GossipMessage,
+  held: Held,
 ): Promise<void> {
   checkNetwork(network.domain, message);
+  if (message.type === 'sealed') return checkSealed(network, message, held);
   if (message.type === 'request') checkRequestSignature(network.domain, message);
   try {
     checkAgainst(network.domain, await network.recent(), message);
@@ -47,7 +58,7 @@ export async function admit(
 function checkAgainst(
   domain: Domain,
   { view, head }: { view: NetworkView; head: number },
-  message: GossipMessage,
+  message: RequestMessage | AnswerMessage,
 ): void {
   if (message.type === 'answer') {
     checkAnswerSignature(domain, message, view.networkKey);
@@ -60,6 +71,26 @@ function checkAgainst(
   if (message.epoch < view.epoch || message.blockNumber < head - BLOCK_HASHES - view.requestWindow) {
     throw new DstackError('GOSSIP_STALE', about);
   }
+}
+
+/**
+ * Sealed bytes carry no signature: what vouches for them is an answer that the network's key signed over their hash, or
+ * the contract, which is asked only about requests that were on chain.
+ * @throws GOSSIP_SEALED unless one of them does
+ */
+async function checkSealed(
+  network: Pick<Network, 'request'>,
+  message: SealedMessage,
+  held: Held,
+): Promise<void> {
+  const { requestHash } = message;
+  const hash = hashOfSealed(message);
+  if (held.about('answer', requestHash).some(({ answerHash }) => answerHash === hash)) return;
+  if (held.isKept(requestHash) && isSealedOnChain(message, await network.request(requestHash))) return;
+  throw new DstackError(
+    'GOSSIP_SEALED',
+    `no answer to ${requestHash} is known that names these sealed bytes`,
+  );
 }
 
 /** @throws GOSSIP_OTHER_NETWORK */
@@ -93,7 +124,7 @@ export function checkAnswerSignature(domain: Domain, message: AnswerMessage, net
     measurement: fromHex(message.measurement),
     config: fromHex(message.config),
     platform: fromHex(message.platform),
-    answerHash: sha256(fromHex(message.sealed)),
+    answerHash: fromHex(message.answerHash),
   });
   checkSigner(message, digest, networkKey, "the network's key");
 }

@@ -2,7 +2,8 @@
  * Brings this host's own node into the network. The node's state says what it needs; the relay carries bytes and pays.
  *
  *   requesting:     ask it for its request; gossip it and post `register`; wait for an answer in the gossip; store it and
- *                   post `onboard`; when the contract shows that answer, hand it to the node
+ *                   post `onboard`; when the contract shows that answer, nodes that have the secret give out the sealed
+ *                   bytes: wait for them in the gossip, and hand them to the node
  *   bootstrapping:  store its bootstrap package as a file for the network's owner, who verifies and posts it
  *   joined:         nothing
  *
@@ -23,7 +24,7 @@ import {
   RequestMessageSchema,
   requestOf,
 } from '../../lib/protocol/onboarding-messages.ts';
-import type { MessageLog } from '../gossip/message-log.ts';
+import { type MessageLog, messageId } from '../gossip/message-log.ts';
 import type { GossipTransport } from '../gossip/transport.ts';
 import type { NodeClient } from '../node-client.ts';
 import {
@@ -32,7 +33,7 @@ import {
   checkNetwork,
   checkRequestSignature,
 } from './admission.ts';
-import { isAnswerOnChain, type Network } from './network.ts';
+import { isHashOnChain, isSealedOnChain, type Network } from './network.ts';
 import type { Records } from './records.ts';
 import type { Transactions } from './transactions.ts';
 
@@ -167,9 +168,10 @@ export class Join {
       case 'open':
         this.#options.messages.keep(hash);
         this.#options.records.keep(message);
+        await this.#publish(message);
         return this.#onboard(hash, view, onChain);
       case 'answered':
-        return this.#deliver(hash, onChain);
+        return this.#deliver(message, hash, onChain);
       case 'expired':
         return `the node to make a new request: nobody answered 0x${hash} in time`;
     }
@@ -191,9 +193,15 @@ export class Join {
     return hash;
   }
 
+  /** Unless gossip holds it: whoever answers needs it, and whoever seals needs it again. */
+  async #publish(message: RequestMessage): Promise<void> {
+    const { gossip, messages } = this.#options;
+    if (messages.get(messageId(message)) === undefined) await gossip.publish(message);
+  }
+
   async #register(message: RequestMessage, hash: string): Promise<string> {
-    const { gossip, network, transactions } = this.#options;
-    await gossip.publish(message);
+    const { network, transactions } = this.#options;
+    await this.#publish(message);
     const transaction = network.register(message);
     transactions.submit(transaction);
     const status = transactions.status(transaction.purpose);
@@ -210,7 +218,7 @@ export class Join {
     if (answer === undefined)
       return `an answer to 0x${hash}; it may come until block ${onChain.expiresAfter}`;
     if (stored === undefined) {
-      // Stored before it is posted: without the sealed bytes, an answered request would be lost for good.
+      // Stored before it is posted: what is on chain can be shown to have been signed, whatever gossip forgets.
       records.keep(answer);
       this.#answers.put(hash, answer);
       log.info({ request: `0x${hash}` }, 'an answer arrived');
@@ -245,16 +253,19 @@ export class Join {
     });
   }
 
-  /** The contract has an answer: the node gets the one with that hash, whoever posted it. */
-  async #deliver(hash: string, onChain: RequestView): Promise<string> {
+  /** The contract has an answer: the node gets the bytes with that hash, whoever posted it and whoever sealed them. */
+  async #deliver(message: RequestMessage, hash: string, onChain: RequestView): Promise<string> {
     const { node, messages, records, log } = this.#options;
-    const own = this.#answers.get(hash);
-    const answer = [...(own === undefined ? [] : [own]), ...messages.about('answer', hash)].find(
-      (candidate) => isAnswerOnChain(candidate, onChain),
-    );
-    if (answer === undefined) return `the answer that the contract shows for 0x${hash} to arrive by gossip`;
-    records.keep(answer);
-    const status = await node.answer(answer);
+    // Marked here too: a relay that was down while its request was open has not seen it on chain.
+    messages.keep(hash);
+    for (const answer of messages.about('answer', hash))
+      if (isHashOnChain(answer.answerHash, onChain)) records.keep(answer);
+    const sealed = messages.about('sealed', hash).find((candidate) => isSealedOnChain(candidate, onChain));
+    if (sealed === undefined) {
+      await this.#publish(message);
+      return `the sealed secret for 0x${hash}, whose answer is on chain, to arrive by gossip`;
+    }
+    const status = await node.answer(sealed);
     this.#status = { ...this.#status, node: status };
     if (status.state !== 'joined') return `the node to open its answer${because(status)}`;
     log.info(

@@ -1,6 +1,6 @@
 /** The network's contract as the relay reads and calls it. */
 import type { TransactionRequest } from '../../lib/framework/handler.ts';
-import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
+import { fromHex, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import {
   decodeNetwork,
   decodeRequest,
@@ -15,7 +15,9 @@ import {
   type AnswerMessage,
   type RequestMessage,
   requestOf,
+  type SealedMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
+import { answerHash, isRecordedAnswer } from '../../lib/protocol/sealing.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
 import { purposeOf } from './purpose.ts';
 import type { Rpc } from './rpc.ts';
@@ -83,17 +85,20 @@ export class Network {
         measurement: `0x${message.measurement}`,
         config: `0x${message.config}`,
         platform: `0x${message.platform}`,
-        answerHash: answerHashOf(message),
+        answerHash: `0x${message.answerHash}`,
         ...message.signature,
       }),
     };
   }
 }
 
-/** SHA-256 of the sealed bytes, 0x-prefixed. */
-export const answerHashOf = (message: AnswerMessage): string => to0x(sha256(fromHex(message.sealed)));
+/** The hash that an answer must name for these bytes, 64 hex digits. */
+export const hashOfSealed = ({ sealed }: SealedMessage): string => toHex(answerHash(fromHex(sealed)));
 
-/** Whether this is the answer whose hash, without its last byte, the contract holds. */
-export function isAnswerOnChain(message: AnswerMessage, view: RequestView): boolean {
-  return view.state === 'answered' && answerHashOf(message).slice(0, 64) === view.answerHash.slice(0, 64);
+/** Whether this is the answer whose hash the contract holds. @param hash 64 hex digits */
+export function isHashOnChain(hash: string, view: RequestView): boolean {
+  return view.state === 'answered' && isRecordedAnswer(fromHex(hash, 32), fromHex(view.answerHash, 32));
 }
+
+export const isSealedOnChain = (message: SealedMessage, view: RequestView): boolean =>
+  isHashOnChain(hashOfSealed(message), view);

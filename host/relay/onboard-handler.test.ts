@@ -145,7 +145,8 @@ test('gossips only what the network’s key signed for this request', async () =
   expect(await handler.settle(good, event)).toEqual([{ kind: 'gossip', message: good }]);
   const refusals: [unknown, string][] = [
     [await newAnswer(domain, request, newPrivateKey()), 'GOSSIP_SIGNATURE'],
-    [{ ...good, sealed: '00'.repeat(1168) }, 'GOSSIP_SIGNATURE'],
+    [{ ...good, answerHash: '00'.repeat(32) }, 'GOSSIP_SIGNATURE'],
+    [{ ...good, sealed: '00'.repeat(1168) }, 'NODE_ANSWER'],
     [{ ...good, node: domain.contract }, 'GOSSIP_SIGNATURE'],
     [{ ...good, chainId: 8 }, 'GOSSIP_OTHER_NETWORK'],
     [{ ...good, requestHash: '00'.repeat(32) }, 'NODE_ANSWER'],

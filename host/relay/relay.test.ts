@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { openStore } from '../../lib/framework/store.ts';
-import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
+import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { encodeOnboard, encodeRegister, networkTopics } from '../../lib/protocol/network-contract.ts';
 import { nodePaths, type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
@@ -17,6 +17,7 @@ import {
   Chain,
   newAnswer,
   newRequest,
+  newSealed,
   SECRET,
   TestGuest,
   TestNetwork,
@@ -168,7 +169,8 @@ test('two relays bring a second node into the network, with one transaction for 
   expect(await transactionsOf(host.gas)).toBe(2);
   expect(await eventsOf(network, 'Registered')).toBe(1);
   expect(await eventsOf(network, 'Onboarded')).toBe(1);
-  expect(old.asked.filter((path) => path === nodePaths.onboard)).toHaveLength(1);
+  for (const path of [nodePaths.onboard, nodePaths.sealed])
+    expect(old.asked.filter((asked) => asked === path)).toHaveLength(1);
 
   // Both hosts have what an audit reads, and serve it.
   await until('records', () => readdirSync(join(host.stateDir, 'records')).length === 2);
@@ -221,29 +223,42 @@ test('a relay that is killed between register and onboard goes on where it was, 
   expect(await eventsOf(network, 'Registered')).toBe(1);
 });
 
-test('an answer that survived only in the requester’s store is delivered after a crash', async () => {
+test('an answer that survived only in the requester’s store is posted after a crash, and another node than its giver seals', async () => {
   const network = await bootstrappedNetwork(chain, 200);
   const [old, fresh] = [await guestOf(network, 'joined'), await guestOf(network, 'requesting')];
   const first = await start(await hostFor(network, old));
   const host = await hostFor(network, fresh, [first.gossipUrl]);
+  // Without money it can post nothing: the answer arrives, is stored, and waits.
+  const alone = await start({ ...host, gossipPeers: [] });
+  await until('registered', async () => (await eventsOf(network, 'Registered')) === 1);
+  await alone.close();
+  await chain.rpc('anvil_setBalance', host.gas, '0x0');
   const before = await start(host);
   await until(
-    'onboard posted',
-    async () => (await eventsOf(network, 'Onboarded')) === 1,
+    'answered',
+    () => before.status().waitingFor.startsWith('onboard of'),
     () => before.status(),
   );
   await Promise.all([before.close(), first.close()]);
-  fresh.state = 'requesting';
-  fresh.secret = undefined;
+  await old.stop();
+  expect(await eventsOf(network, 'Onboarded')).toBe(0);
 
-  // Even if gossip has forgotten it meanwhile.
+  // Gossip has forgotten it meanwhile, and the node that answered is gone for good.
   const store = openStore(join(host.stateDir, 'relay.sqlite'));
   for (const { key } of store.list('gossip/')) store.delete(key);
   store.close();
-  await start({ ...host, gossipPeers: [] });
-  await until('joined', () => fresh.state === 'joined');
+  await chain.rpc('anvil_setBalance', host.gas, '0x8ac7230489e80000');
+  const other = await guestOf(network, 'joined');
+  const after = await start({ ...host, gossipPeers: [] });
+  const second = await start(await hostFor(network, other, [after.gossipUrl]));
+  await until(
+    'joined',
+    () => fresh.state === 'joined',
+    () => [after.status(), second.status()],
+  );
   expect(fresh.secret).toEqual(SECRET);
   expect(await transactionsOf(host.gas)).toBe(2);
+  expect([old.asked, other.asked].map((asked) => asked.includes(nodePaths.sealed))).toEqual([false, true]);
 });
 
 test('bad gossip is refused with a code, and the relay goes on', async () => {
@@ -378,7 +393,7 @@ test('when somebody else posts the answer, the node gets that one and nothing is
       measurement: `0x${measurement}`,
       config: `0x${config}`,
       platform: `0x${platform}`,
-      answerHash: to0x(sha256(fromHex(answer.sealed))),
+      answerHash: `0x${answer.answerHash}`,
       ...answer.signature,
     }),
   );
@@ -387,7 +402,11 @@ test('when somebody else posts the answer, the node gets that one and nothing is
     () => relay.status().waitingFor.includes('to arrive by gossip'),
     () => relay.status(),
   );
-  expect((await post(relay.gossipUrl, answer)).status).toBe(200);
+  // The bytes alone will do: the contract vouches for them.
+  const sealed = await newSealed(network.domain, messages[0]!);
+  const other = { ...sealed, sealed: '00'.repeat(1168) };
+  expect(await (await post(relay.gossipUrl, other)).json()).toMatchObject({ code: 'GOSSIP_SEALED' });
+  expect((await post(relay.gossipUrl, sealed)).status).toBe(200);
   await until(
     'joined',
     () => fresh.state === 'joined',

@@ -22,6 +22,7 @@ import { Network } from './network.ts';
 import { onboardHandler } from './onboard-handler.ts';
 import { Records } from './records.ts';
 import { Rpc } from './rpc.ts';
+import { sealHandler } from './seal-handler.ts';
 import { gossipServer } from './server.ts';
 import type { NetworkSettings } from './settings.ts';
 import type { TransactionStatus, Transactions } from './transactions.ts';
@@ -80,7 +81,7 @@ export class NetworkService {
     this.#gossip = new HttpGossip({
       store,
       peers: settings.gossipPeers,
-      admit: (message) => admit(this.#network, message),
+      admit: (message) => admit(this.#network, message, this.#gossip.log),
       log,
       onRefused: (code) =>
         metrics.count('dstack_relay_gossip_refused_total', 'Gossip messages refused.', { code }),
@@ -114,7 +115,10 @@ export class NetworkService {
         submit: async (transaction) => transactions.submit(transaction),
         publish: async (message) => void (await this.#gossip.publish(message)),
       },
-      handlers: [onboardHandler({ ...shared, node, collateral, isOwn })],
+      handlers: [
+        onboardHandler({ ...shared, node, collateral, isOwn }),
+        sealHandler({ ...shared, node, isOwn }),
+      ],
       log,
       // What is older has expired already.
       startBlock: async (head) => head - (await this.#network.recent()).view.requestWindow,
@@ -123,7 +127,9 @@ export class NetworkService {
       rewind: REWIND_BLOCKS,
     });
     this.#gossip.subscribe(({ message }) => {
-      if (this.#gossip.log.isKept(subjectOf(message))) this.records.keep(message);
+      // An audit has no use for sealed bytes: the fewer copies of them last, the better.
+      if (message.type !== 'sealed' && this.#gossip.log.isKept(subjectOf(message)))
+        this.records.keep(message);
       metrics.count('dstack_relay_gossip_messages_total', 'New gossip messages.', { type: message.type });
       this.#loop.wake();
       this.#joining.wake();

@@ -19,6 +19,7 @@ import {
   type Enclave,
   type EventHandler,
   type Host,
+  NotYet,
   Retryable,
 } from './handler.ts';
 import { Rounds } from './rounds.ts';
@@ -314,11 +315,15 @@ export class EventLoop {
     return handler.settle(await this.#options.enclave.request(verdict.path, verdict.body), event);
   }
 
-  /** Asks again later, the later the longer it took already. Only what changed is written: waiting is not an act. */
+  /** Asks again later, the later the longer it took already. */
   #wait(id: string, job: Job, reason: string): void {
-    const now = this.#options.now();
-    const pause = Math.min(WAIT_MAX_MS, Math.max(WAIT_MIN_MS, (now - job.firstSeen) / 20));
-    this.#waitUntil.set(id, now + pause);
+    const age = this.#options.now() - job.firstSeen;
+    this.#pause(id, job, reason, Math.min(WAIT_MAX_MS, Math.max(WAIT_MIN_MS, age / 20)));
+  }
+
+  /** Only what changed is written: waiting is not an act. */
+  #pause(id: string, job: Job, reason: string, pause: number): void {
+    this.#waitUntil.set(id, this.#options.now() + pause);
     if (job.reason === clip(reason) && job.attempts === 0) return;
     this.#jobs.put(id, { ...job, attempts: 0, reason: clip(reason) });
     this.#options.log.info({ handler: job.handler, block: job.log.blockNumber }, `waiting: ${reason}`);
@@ -359,6 +364,8 @@ export class EventLoop {
    */
   async #failed(id: string, job: Job, error: unknown): Promise<void> {
     const current = this.#jobs.get(id) ?? job;
+    // Looked at again in the next round, and each after it.
+    if (error instanceof NotYet) return this.#pause(id, current, `${error.code}: ${error.message}`, 0);
     const reason = `${codeOf(error)}: ${(error as Error).message}`;
     const attempts = current.attempts + 1;
     const final =

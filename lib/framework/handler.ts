@@ -80,3 +80,6 @@ export interface EventHandler<E> {
 
 /** An error that may pass by itself: the loop tries again, with growing pauses. */
 export class Retryable extends DstackError {}
+
+/** What it waits for is on its way, as the chain confirms blocks: asked again at the loop's own pace, which does not slow. */
+export class NotYet extends Retryable {}

@@ -10,7 +10,7 @@ export interface KeyManager {
   appKey(app: string, tag: string): Uint8Array;
   /** r, s, v over an app's attestation, by the network key. */
   signAttestation(app: string, tag: string, data: Uint8Array): Uint8Array;
-  /** Seals the secret for one request. */
+  /** Seals the secret for one request: the same bytes each time, and on each node of the network. */
   sealFor(kemPublicKey: Uint8Array, requestHash: Uint8Array): Promise<Uint8Array>;
   signOnboard(onboard: Onboard): { r: `0x${string}`; vs: `0x${string}` };
 }

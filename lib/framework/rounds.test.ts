@@ -17,6 +17,28 @@ test('pauses as long as the round says, unless woken', async () => {
   await loop.stop();
 });
 
+test('a wake during a round is not lost: another round follows at once, and only one', async () => {
+  let rounds = 0;
+  let finish = () => {};
+  const loop = new Rounds(async () => {
+    rounds += 1;
+    await new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    return 60_000;
+  });
+  loop.start();
+  loop.wake();
+  loop.wake();
+  finish();
+  await soon();
+  expect(rounds).toBe(2);
+  finish();
+  await soon();
+  expect(rounds).toBe(2);
+  await loop.stop();
+});
+
 test('stop waits for the round that runs, and lets none follow', async () => {
   let ended = 0;
   let finish = () => {};

@@ -3,6 +3,7 @@ export class Rounds {
   readonly #round: () => Promise<number>;
   #running: Promise<void> | undefined;
   #stopped = false;
+  #woken = false;
   #wake: () => void = () => {};
 
   /** @param round resolves to how long to pause after it, in milliseconds; must handle its own errors */
@@ -27,15 +28,17 @@ export class Rounds {
     return this.#stopped;
   }
 
-  /** Ends the pause. Without effect during a round. */
+  /** Ends the pause; during a round, the one after it: what changed may have come too late for that round to see. */
   wake(): void {
+    this.#woken = true;
     this.#wake();
   }
 
   async #run(): Promise<void> {
     while (!this.#stopped) {
+      this.#woken = false;
       const pause = await this.#round();
-      if (!this.#stopped) await this.#pause(pause);
+      if (!this.#stopped && !this.#woken) await this.#pause(pause);
     }
   }
 

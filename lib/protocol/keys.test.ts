@@ -27,7 +27,7 @@ test('app and tag cannot be shifted into each other', () => {
 test('purposes and epochs separate keys', () => {
   const secret = new Uint8Array(32).fill(1);
   const all = [1, 2].flatMap((epoch) =>
-    (['network-key', 'tls', 'disk', 'signer', 'kv', 'app', 'acme-account'] as const).map((purpose) =>
+    (['network-key', 'tls', 'disk', 'signer', 'kv', 'app', 'acme-account', 'seal'] as const).map((purpose) =>
       toHex(deriveKey(secret, epoch, purpose)),
     ),
   );

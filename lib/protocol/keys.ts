@@ -6,7 +6,7 @@
  * rotation; a *per-epoch* purpose always follows the current one. Vectors: testdata/protocol/keys.json.
  */
 import { hkdfSync } from 'node:crypto';
-import { lengthPrefixed, toHex, uint64, utf8 } from './encoding.ts';
+import { lengthPrefixed, sha256, toHex, uint64, utf8 } from './encoding.ts';
 import { DstackError } from './errors.ts';
 import { addressOf } from './secp256k1.ts';
 
@@ -14,6 +14,7 @@ import { addressOf } from './secp256k1.ts';
 export const purposes = {
   'network-key': 'per-epoch',
   tls: 'per-epoch',
+  seal: 'per-epoch',
   'acme-account': 'per-epoch',
   disk: 'pinned',
   signer: 'pinned',
@@ -59,6 +60,16 @@ export function tlsKey(secret: Uint8Array, epoch: number): Uint8Array {
 /** The key of one data disk, bound to the disk's random id. */
 export function diskKey(secret: Uint8Array, epoch: number, diskId: Uint8Array): Uint8Array {
   return deriveKey(secret, epoch, 'disk', [diskId]);
+}
+
+/** The 64 bytes that the encapsulation of one answer is made from, and nothing else: see sealing.ts. */
+export function sealingRandomness(
+  secret: Uint8Array,
+  epoch: number,
+  requestHash: Uint8Array,
+  kemPublicKey: Uint8Array,
+): Uint8Array {
+  return deriveKey(secret, epoch, 'seal', [requestHash, sha256(kemPublicKey)], 64);
 }
 
 /** A key that only `app` can reach; `tag` is the app's own name for it. */

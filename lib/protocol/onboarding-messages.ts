@@ -38,14 +38,18 @@ export const RequestMessageSchema = Strict({
 });
 export type RequestMessage = Static<typeof RequestMessageSchema>;
 
-/** The secret, sealed, with what the requester's relay needs to post `onboard`. */
+/**
+ * The first of two steps: what the requester's relay needs to post `onboard`. It holds the hash of the sealed secret and
+ * not the bytes: those are given out only when the contract shows the hash, so that nobody gets them without a trace.
+ */
 export const AnswerMessageSchema = Strict({
   type: Type.Literal('answer'),
   chainId: Count,
   contract: Address,
   node: Address,
   requestHash: HexOf(32),
-  sealed: HexOf(SEALED_BYTES),
+  /** Of the sealed bytes that any node of the network makes for this request. */
+  answerHash: HexOf(32),
   measurement: HexOf(32),
   config: HexOf(32),
   platform: HexOf(32),
@@ -53,6 +57,19 @@ export const AnswerMessageSchema = Strict({
   signature: Compact,
 });
 export type AnswerMessage = Static<typeof AnswerMessageSchema>;
+
+/**
+ * The second step: the secret, sealed to the request's KEM key. Nobody signs it, and nobody has to: its hash is the one
+ * that the network's key signed in the answer and that the contract has.
+ */
+export const SealedMessageSchema = Strict({
+  type: Type.Literal('sealed'),
+  chainId: Count,
+  contract: Address,
+  requestHash: HexOf(32),
+  sealed: HexOf(SEALED_BYTES),
+});
+export type SealedMessage = Static<typeof SealedMessageSchema>;
 
 /** What the first node exports and the owner checks and posts. */
 export const BootstrapPackageSchema = Strict({
@@ -76,8 +93,13 @@ export const BootstrapPackageSchema = Strict({
 export type BootstrapPackage = Static<typeof BootstrapPackageSchema>;
 
 /** What gossip carries. */
-export const GossipMessageSchema = Type.Union([RequestMessageSchema, AnswerMessageSchema]);
+export const GossipMessageSchema = Type.Union([
+  RequestMessageSchema,
+  AnswerMessageSchema,
+  SealedMessageSchema,
+]);
 export type GossipMessage = Static<typeof GossipMessageSchema>;
+export const gossipTypes: readonly GossipMessage['type'][] = ['request', 'answer', 'sealed'];
 
 /** The largest message of any kind, in bytes of JSON: a request with collateral, which has 15 to 25 thousand now. */
 export const MESSAGE_MAX_BYTES = 128 * 1024;
@@ -119,10 +141,12 @@ export const nodePaths = {
   status: '/v1/status',
   /** POST {} -> RequestMessage: the open request, or a new one when that expired */
   request: '/v1/request',
-  /** POST AnswerMessage -> NodeStatus: the answer to this node's own request */
+  /** POST SealedMessage -> NodeStatus: the secret, sealed to this node's own request */
   answer: '/v1/answer',
   /** POST RequestMessage -> AnswerMessage: another node's request, with collateral */
   onboard: '/v1/onboard',
+  /** POST RequestMessage -> SealedMessage: another node's request, once the contract shows its answer */
+  sealed: '/v1/sealed',
   /** GET -> BootstrapPackage */
   bootstrap: '/v1/bootstrap',
 } as const;

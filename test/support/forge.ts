@@ -31,6 +31,7 @@ import {
   type AnswerMessage,
   type RequestMessage,
   requestOf,
+  type SealedMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { type RegisterReport, registerReportData } from '../../lib/protocol/report-data.ts';
 import { answerHash, type KemKeyPair, newKemKeyPair, seal } from '../../lib/protocol/sealing.ts';
@@ -152,19 +153,20 @@ export async function forgeBootstrap(network: TestNetwork, secret: Uint8Array): 
 }
 
 /**
- * An answer under a valid signature of the network whose secret is `secret`. What is sealed may be another secret, or
- * sealed to another request.
+ * Both steps of an answer, under a valid signature of the network whose secret is `secret`. What is sealed may be another
+ * secret, or sealed to another request.
  */
 export async function forgeAnswer(
   network: TestNetwork,
   request: RequestMessage,
   secret: Uint8Array,
-  sealed: { secret?: Uint8Array; kemPublicKey?: string } = {},
-): Promise<AnswerMessage> {
+  otherwise: { secret?: Uint8Array; kemPublicKey?: string } = {},
+): Promise<{ answer: AnswerMessage; sealed: SealedMessage }> {
   const { hash } = requestOf(request);
   const bytes = await seal(
-    sealed.secret ?? secret,
-    fromHex(sealed.kemPublicKey ?? request.kemPublicKey),
+    otherwise.secret ?? secret,
+    request.epoch,
+    fromHex(otherwise.kemPublicKey ?? request.kemPublicKey),
     hash,
   );
   const evidence = {
@@ -178,17 +180,24 @@ export async function forgeAnswer(
     requestHash: hash,
     answerHash: answerHash(bytes),
   });
-  return {
+  const answer: AnswerMessage = {
     type: 'answer',
     ...network.domain,
     node: request.node,
     requestHash: toHex(hash),
-    sealed: toHex(bytes),
+    answerHash: toHex(answerHash(bytes)),
     measurement: toHex(evidence.measurement),
     config: request.config,
     platform: toHex(evidence.platform),
     signature: compact(sign(digest, networkKey(secret, request.epoch).privateKey)),
   };
+  const sealed = {
+    type: 'sealed' as const,
+    ...network.domain,
+    requestHash: toHex(hash),
+    sealed: toHex(bytes),
+  };
+  return { answer, sealed };
 }
 
 /**

@@ -11,13 +11,14 @@ import { networkKey } from '../../lib/protocol/keys.ts';
 import { encodeBootstrap } from '../../lib/protocol/network-contract.ts';
 import {
   type AnswerMessage,
-  AnswerMessageSchema,
   type BootstrapPackage,
   type NodeStatus,
   nodePaths,
   type RequestMessage,
   RequestMessageSchema,
   requestOf,
+  type SealedMessage,
+  SealedMessageSchema,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import { type KemKeyPair, newKemKeyPair, seal } from '../../lib/protocol/sealing.ts';
@@ -68,19 +69,26 @@ export async function newRequest(
   return { ...unsigned, signature: compact(sign(digest, nodeKey)) };
 }
 
-/** The answer to a request; by the network's key, or by another one. */
+/** The secret, sealed to a request: the same bytes each time. */
+export async function newSealed(domain: Domain, request: RequestMessage): Promise<SealedMessage> {
+  const { hash } = requestOf(request);
+  const sealed = await seal(SECRET, request.epoch, fromHex(request.kemPublicKey), hash);
+  return { type: 'sealed', ...domain, requestHash: toHex(hash), sealed: toHex(sealed) };
+}
+
+/** The answer to a request, which names the sealed secret by its hash; by the network's key, or by another one. */
 export async function newAnswer(
   domain: Domain,
   request: RequestMessage,
   key: Uint8Array = networkKey(SECRET, 1).privateKey,
 ): Promise<AnswerMessage> {
   const { hash } = requestOf(request);
-  const sealed = await seal(SECRET, fromHex(request.kemPublicKey), hash);
+  const { sealed } = await newSealed(domain, request);
   const digest = onboardDigest(domain, {
     ...IDS,
     node: request.node,
     requestHash: hash,
-    answerHash: sha256(sealed),
+    answerHash: sha256(fromHex(sealed)),
   });
   return {
     type: 'answer',
@@ -88,7 +96,7 @@ export async function newAnswer(
     contract: domain.contract,
     node: request.node,
     requestHash: toHex(hash),
-    sealed: toHex(sealed),
+    answerHash: toHex(sha256(fromHex(sealed))),
     ...HEX_IDS,
     signature: compact(sign(digest, key)),
   };
@@ -152,9 +160,11 @@ export class TestGuest {
       case nodePaths.request:
         return this.#openRequest();
       case nodePaths.answer:
-        return this.#open(check(AnswerMessageSchema, body, 'ANSWER_MALFORMED', 'the answer'));
+        return this.#open(check(SealedMessageSchema, body, 'ANSWER_MALFORMED', 'the answer'));
       case nodePaths.onboard:
         return this.onboards(check(RequestMessageSchema, body, 'REQUEST_MALFORMED', 'the request'));
+      case nodePaths.sealed:
+        return this.#sealed(check(RequestMessageSchema, body, 'REQUEST_MALFORMED', 'the request'));
       case nodePaths.bootstrap:
         return this.#bootstrapPackage();
       default:
@@ -183,13 +193,24 @@ export class TestGuest {
     return this.#request;
   }
 
-  /** Opens only what the contract shows, like a real node. */
-  async #open(answer: AnswerMessage): Promise<NodeStatus> {
-    const { state, answerHash } = await this.#network.request(`0x${answer.requestHash}`);
-    const hash = to0x(sha256(fromHex(answer.sealed)));
+  /** Like a real node, it gives out only what the contract shows. */
+  async #sealed(request: RequestMessage): Promise<SealedMessage> {
+    const message = await newSealed(this.#network.domain, request);
+    await this.#requireOnChain(message);
+    return message;
+  }
+
+  async #requireOnChain({ requestHash, sealed }: SealedMessage): Promise<void> {
+    const { state, answerHash } = await this.#network.request(`0x${requestHash}`);
+    const hash = to0x(sha256(fromHex(sealed)));
     if (state !== 'answered' || hash.slice(0, 64) !== answerHash.slice(0, 64)) {
       throw new DstackError('ANSWER_NOT_ON_CHAIN', 'the contract shows another answer');
     }
+  }
+
+  /** Likewise it opens only that. */
+  async #open(answer: SealedMessage): Promise<NodeStatus> {
+    await this.#requireOnChain(answer);
     this.secret = await this.#kem!.open(fromHex(answer.sealed), fromHex(answer.requestHash));
     this.state = 'joined';
     return this.#status();

@@ -34,7 +34,6 @@ import {
   nodePaths,
   type RequestMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
-import { answerHash } from '../../lib/protocol/sealing.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
 import { type Anvil, startAnvil } from './anvil.ts';
 
@@ -214,7 +213,7 @@ export async function startTestNetwork(
           measurement: `0x${message.measurement}`,
           config: `0x${message.config}`,
           platform: `0x${message.platform}`,
-          answerHash: to0x(answerHash(Buffer.from(message.sealed, 'hex'))),
+          answerHash: `0x${message.answerHash}`,
           ...message.signature,
         }),
       ),

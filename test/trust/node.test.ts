@@ -21,6 +21,7 @@ import {
   type AnswerMessage,
   nodePaths,
   type RequestMessage,
+  type SealedMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { QuoteReply, sockets } from '../../lib/protocol/sockets.ts';
 import { appSockets } from '../../lib/protocol/sockets-apps.ts';
@@ -82,9 +83,9 @@ async function askedBy(network: TestNetwork, node: TestNode): Promise<RequestMes
 const joined = once(async () => {
   const { network, node } = await started();
   const request = await askedBy(network, node);
-  const answer = await forgeAnswer(network, request, SECRET);
+  const { answer, sealed } = await forgeAnswer(network, request, SECRET);
   await network.postOnboard(answer);
-  await node.post(nodePaths.answer, answer);
+  await node.post(nodePaths.answer, sealed);
   return { network, node };
 });
 
@@ -217,22 +218,24 @@ test('3: a new node takes only the answer that the contract recorded, and only i
   const first = await askedBy(network, node);
 
   // What the host hands over before, or beside, what is on chain.
-  const early = await forgeAnswer(network, first, OTHER_SECRET);
+  const { sealed: early } = await forgeAnswer(network, first, OTHER_SECRET);
   await expect(node.post(nodePaths.answer, early)).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
   const recorded = await forgeAnswer(network, first, SECRET, { secret: OTHER_SECRET });
-  await network.postOnboard(recorded);
+  await network.postOnboard(recorded.answer);
   await expect(node.post(nodePaths.answer, early)).rejects.toMatchObject(refused('ANSWER_MISMATCH'));
 
   // A recorded answer with another secret: only the comparison with the contract's key is left.
-  await expect(node.post(nodePaths.answer, recorded)).rejects.toMatchObject(refused('SECRET_MISMATCH'));
+  await expect(node.post(nodePaths.answer, recorded.sealed)).rejects.toMatchObject(
+    refused('SECRET_MISMATCH'),
+  );
   expect(await node.status()).toMatchObject({ state: 'requesting', code: 'SECRET_MISMATCH' });
 
   // Nothing was derived from any of them, and the node is not stuck.
   const second = await askedBy(network, node);
   expect(second.node).not.toBe(first.node);
-  const answer = await forgeAnswer(network, second, SECRET);
+  const { answer, sealed } = await forgeAnswer(network, second, SECRET);
   await network.postOnboard(answer);
-  expect(await node.post(nodePaths.answer, answer)).toMatchObject({
+  expect(await node.post(nodePaths.answer, sealed)).toMatchObject({
     state: 'joined',
     networkKey: networkKey(SECRET, 1).address,
   });
@@ -301,7 +304,10 @@ test('4: the same request without a lie is answered, with the secret and under t
     node.post(nodePaths.onboard, { ...message, quote: swapped.message.quote }),
   ).rejects.toMatchObject(refused('QUOTE_HASH_MISMATCH'));
   const answer = await node.post<AnswerMessage>(nodePaths.onboard, message);
-  expect(await kem.open(fromHex(answer.sealed), fromHex(answer.requestHash))).toEqual(SECRET);
+  await network.postOnboard(answer);
+  const { sealed } = await node.post<SealedMessage>(nodePaths.sealed, message);
+  expect(toHex(sha256(fromHex(sealed)))).toBe(answer.answerHash);
+  expect(await kem.open(fromHex(sealed), fromHex(answer.requestHash))).toEqual(SECRET);
 });
 
 test('4: a request that was registered under another quote’s hash is refused', async () => {
@@ -338,9 +344,7 @@ test('6: an onboarder answers nobody who did not ask on chain, and nobody twice'
   const answer = await node.post<AnswerMessage>(nodePaths.onboard, message);
   await network.postOnboard(answer);
   await network.confirm();
-  // Another signature over the same request, so that the node does not just repeat itself.
-  const again = { ...message, signature: { ...message.signature, r: message.signature.vs } };
-  await expect(node.post(nodePaths.onboard, again)).rejects.toMatchObject(refused('REQUEST_NOT_OPEN'));
+  await expect(node.post(nodePaths.onboard, message)).rejects.toMatchObject(refused('REQUEST_NOT_OPEN'));
   await expect(network.postOnboard(answer)).rejects.toMatchObject(refused('RequestNotOpen'));
 
   const late = await forgeRequest(network);

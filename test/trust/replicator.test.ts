@@ -22,6 +22,7 @@ import {
   nodePaths,
   type RequestMessage,
   requestOf,
+  type SealedMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { AttestReply, JoinedReply, sockets } from '../../lib/protocol/sockets.ts';
 import { forgeAnswer, forgeBootstrap, forgeRequest, ppidOf, secretOf } from '../support/forge.ts';
@@ -120,37 +121,42 @@ describe('a network of processes', () => {
     const answer = await second.post<AnswerMessage>(nodePaths.onboard, asked);
     await network.send(encodeRevokePlatform({ platform }));
     await expect(network.postOnboard(answer)).rejects.toMatchObject(refused('PlatformNotAllowed'));
-    await expect(third.post(nodePaths.answer, answer)).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
+    await expect(second.post(nodePaths.sealed, asked)).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
     await network.send(encodeAllowPlatform({ platform }));
     await network.postOnboard(answer);
+    const sealed = await second.post<SealedMessage>(nodePaths.sealed, asked);
     // The liar still says that there is no answer; the other two say which.
-    expect(await third.post(nodePaths.answer, answer)).toMatchObject({ state: 'joined', epoch: 2 });
+    expect(await third.post(nodePaths.answer, sealed)).toMatchObject({ state: 'joined', epoch: 2 });
   });
 
-  test('two onboarders race: both answers are good, one lands, and only that one is taken', async () => {
+  test('two onboarders race, and it is no race: both give the same answer and seal the same bytes', async () => {
     const fourth = await network.start({ role: 'join' });
     const request = await askedBy(network, fourth);
     const [one, other] = await Promise.all([
       second.post<AnswerMessage>(nodePaths.onboard, request),
       third.post<AnswerMessage>(nodePaths.onboard, request),
     ]);
-    expect(one.sealed).not.toBe(other.sealed);
-    // Asked again, an onboarder repeats itself: a relay that lost the answer gets the same bytes.
+    expect(other).toEqual(one);
+    // Asked again, an onboarder repeats itself: a relay that lost the answer gets the same one.
     expect(await second.post<AnswerMessage>(nodePaths.onboard, request)).toEqual(one);
     const landed = await Promise.allSettled([network.postOnboard(other), network.postOnboard(one)]);
     expect(landed.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
-    const [taken, lost] = landed[0].status === 'fulfilled' ? [other, one] : [one, other];
+    const [taken, same] = await Promise.all([
+      second.post<SealedMessage>(nodePaths.sealed, request),
+      third.post<SealedMessage>(nodePaths.sealed, request),
+    ]);
+    expect(same).toEqual(taken);
 
-    // An answer for another request, as it is and relabelled; and the one that lost.
+    // What was sealed to another request, as it is and relabelled.
     const elsewhere = await forgeRequest(network);
     await network.register(elsewhere.message);
-    const foreign = await second.post<AnswerMessage>(nodePaths.onboard, elsewhere.message);
+    await network.postOnboard(await second.post<AnswerMessage>(nodePaths.onboard, elsewhere.message));
+    const foreign = await second.post<SealedMessage>(nodePaths.sealed, elsewhere.message);
     await expect(fourth.post(nodePaths.answer, foreign)).rejects.toMatchObject(
       refused('ANSWER_UNKNOWN_REQUEST'),
     );
-    const relabelled = { ...foreign, requestHash: lost.requestHash };
+    const relabelled = { ...foreign, requestHash: taken.requestHash };
     await expect(fourth.post(nodePaths.answer, relabelled)).rejects.toMatchObject(refused('ANSWER_MISMATCH'));
-    await expect(fourth.post(nodePaths.answer, lost)).rejects.toMatchObject(refused('ANSWER_MISMATCH'));
 
     const joins = await Promise.all([
       fourth.post(nodePaths.answer, taken),
@@ -201,9 +207,9 @@ describe('a machine’s clock that is an hour off, and a chain’s that is decad
     await network.allow(node);
     await forgeBootstrap(network, SECRET);
     const request = await askedBy(network, node);
-    const answer = await forgeAnswer(network, request, SECRET);
+    const { answer, sealed } = await forgeAnswer(network, request, SECRET);
     await network.postOnboard(answer);
-    expect(await node.post(nodePaths.answer, answer)).toMatchObject({ state: 'joined' });
+    expect(await node.post(nodePaths.answer, sealed)).toMatchObject({ state: 'joined' });
 
     const onboardAt = async (time: number) => {
       await network.rpc.send('evm_setNextBlockTimestamp', [time]);
@@ -276,9 +282,9 @@ describe('a node on a clock of the test’s own', () => {
     await reached(node, 'requesting');
     const request = await node.request();
     await network.register(request);
-    const answer = await forgeAnswer(network, request, SECRET);
+    const { answer, sealed } = await forgeAnswer(network, request, SECRET);
     await network.postOnboard(answer);
-    await node.answer(answer);
+    await node.answer(sealed);
   };
 
   test('an answer that is withheld: two minutes after it landed the node asks anew, and still takes it if it comes', async () => {
@@ -286,8 +292,8 @@ describe('a node on a clock of the test’s own', () => {
     await reached(node, 'requesting');
     const request = await node.request();
     await network.register(request);
-    const withheld = await forgeAnswer(network, request, SECRET);
-    await network.postOnboard(withheld);
+    const { answer, sealed: withheld } = await forgeAnswer(network, request, SECRET);
+    await network.postOnboard(answer);
     expect(await node.request()).toEqual(request);
     passed += 119_000;
     expect(await node.request()).toEqual(request);
@@ -309,7 +315,7 @@ describe('a node on a clock of the test’s own', () => {
     // Answered, and the answer withheld: when two minutes have passed it needs a new quote.
     const asked = await asking.request();
     await network.register(asked);
-    await network.postOnboard(await forgeAnswer(network, asked, SECRET));
+    await network.postOnboard((await forgeAnswer(network, asked, SECRET)).answer);
     expect(await asking.request()).toEqual(asked);
     const { message } = await forgeRequest(network);
     await network.register(message);

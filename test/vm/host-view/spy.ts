@@ -6,17 +6,19 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { JsonRpcProvider, Wallet } from 'ethers';
+import type { Static, TSchema } from 'typebox';
 import { diskKeys } from '../../../guest/disk/tables.ts';
 import { NodeClient } from '../../../host/node-client.ts';
 import { openImage, registersOf } from '../../../host/vm/image.ts';
 import { fromHex, sha256, to0x } from '../../../lib/protocol/encoding.ts';
 import { appKey, deriveKey, diskKey, networkKey, tlsKey } from '../../../lib/protocol/keys.ts';
-import { encodeRegister } from '../../../lib/protocol/network-contract.ts';
+import { encodeOnboard, encodeRegister } from '../../../lib/protocol/network-contract.ts';
 import {
-  type AnswerMessage,
   AnswerMessageSchema,
   nodePaths,
+  type RequestMessage,
   requestOf,
+  SealedMessageSchema,
 } from '../../../lib/protocol/onboarding-messages.ts';
 import { check } from '../../../lib/protocol/schema.ts';
 import type { DemoNetwork } from '../../../scripts/demo/host.ts';
@@ -26,7 +28,10 @@ import type { Secret } from './encodings.ts';
 
 const EPOCH = 1;
 
-/** @returns the network's secret, 32 bytes, as the node behind `nodeUrl` seals it to whoever may have it */
+/**
+ * @returns the network's secret, 32 bytes, as the node behind `nodeUrl` seals it to whoever may have it: once the answer is
+ * on chain, so that the network has one node more
+ */
 export async function takeSecret(
   network: DemoNetwork,
   imageFolder: string,
@@ -46,9 +51,13 @@ export async function takeSecret(
       },
       { registers: await registersOf(image, image.manifest.defaultShape) },
     );
-    const sent = await new Wallet(gasKey, rpc).sendTransaction({
-      to: network.contract,
-      data: encodeRegister({
+    const wallet = new Wallet(gasKey, rpc);
+    const post = async (data: string) => {
+      const sent = await wallet.sendTransaction({ to: network.contract, data });
+      await sent.wait();
+    };
+    await post(
+      encodeRegister({
         node: message.node,
         kemKeyHash: to0x(sha256(fromHex(message.kemPublicKey))),
         quoteHash: `0x${message.quoteHash}`,
@@ -56,27 +65,47 @@ export async function takeSecret(
         config: `0x${message.config}`,
         ...message.signature,
       }),
-    });
-    await sent.wait();
-    let refusal = '';
-    const answer = await waitFor<AnswerMessage>(
-      'a node to answer the spy',
-      async () => {
-        try {
-          const reply = await new NodeClient(nodeUrl).request(nodePaths.onboard, message);
-          return check(AnswerMessageSchema, reply, 'NODE_REPLY', 'the answer');
-        } catch (error) {
-          refusal = (error as Error).message;
-          return undefined;
-        }
-      },
-      60,
-      () => refusal,
     );
-    return await kem.open(fromHex(answer.sealed), requestOf(message).hash);
+    const answer = await asked(nodeUrl, nodePaths.onboard, message, AnswerMessageSchema);
+    await post(
+      encodeOnboard({
+        requestHash: `0x${answer.requestHash}`,
+        measurement: `0x${answer.measurement}`,
+        config: `0x${answer.config}`,
+        platform: `0x${answer.platform}`,
+        answerHash: `0x${answer.answerHash}`,
+        ...answer.signature,
+      }),
+    );
+    const { sealed } = await asked(nodeUrl, nodePaths.sealed, message, SealedMessageSchema);
+    return await kem.open(fromHex(sealed), requestOf(message).hash);
   } finally {
     rpc.destroy();
   }
+}
+
+/** What the node says about the spy's request, as soon as it sees on chain what it wants to see there. */
+async function asked<T extends TSchema>(
+  nodeUrl: string,
+  path: string,
+  message: RequestMessage,
+  schema: T,
+): Promise<Static<T>> {
+  let refusal = '';
+  return waitFor<Static<T>>(
+    `a node to answer the spy’s ${path}`,
+    async () => {
+      try {
+        const reply = await new NodeClient(nodeUrl).request(path, message);
+        return check(schema, reply, 'NODE_REPLY', 'what the node answers');
+      } catch (error) {
+        refusal = (error as Error).message;
+        return undefined;
+      }
+    },
+    60,
+    () => refusal,
+  );
 }
 
 /** Everything that derives from the secret and must stay in the VMs. @param diskIds 32 hex digits each */

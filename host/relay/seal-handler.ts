@@ -1,0 +1,94 @@
+/**
+ * When an answer to another node's request is on chain: have this host's own node seal the secret to it, and gossip the
+ * bytes. Every node makes the same ones, so whichever relay is first will do, and the node that answered may be gone.
+ * Whether the chain shows enough is for the node to judge, by its own confirmation rule.
+ */
+import type {
+  ContractLog,
+  Effect,
+  EventContext,
+  EventHandler,
+  Verdict,
+} from '../../lib/framework/handler.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { networkTopics, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
+import { nodePaths, SealedMessageSchema } from '../../lib/protocol/onboarding-messages.ts';
+import { check } from '../../lib/protocol/schema.ts';
+import type { MessageLog } from '../gossip/message-log.ts';
+import type { NodeClient } from '../node-client.ts';
+import { checkNetwork } from './admission.ts';
+import { isSealedOnChain, type Network } from './network.ts';
+
+export interface SealHandlerOptions {
+  network: Pick<Network, 'domain' | 'request'>;
+  node: Pick<NodeClient, 'status'>;
+  messages: Pick<MessageLog, 'about' | 'keep'>;
+  /** Whether a request (64 hex digits) is this host's own node's. */
+  isOwn(requestHash: string): boolean;
+  log: { info(fields: object, msg: string): void };
+}
+
+interface Onboarded {
+  /** 64 hex digits. */
+  requestHash: string;
+}
+
+/** Finality takes a quarter of an hour where it is slow. Who still lacks the secret after this has asked anew. */
+const GIVEN_UP_AFTER_MS = 60 * 60_000;
+
+export function sealHandler({
+  network,
+  node,
+  messages,
+  isOwn,
+  log,
+}: SealHandlerOptions): EventHandler<Onboarded> {
+  return {
+    name: 'seal',
+    topic: networkTopics.Onboarded,
+
+    decode(log: ContractLog): Onboarded {
+      const event = parseNetworkEvent(log);
+      if (event?.name !== 'Onboarded')
+        throw new DstackError('EVENT_UNEXPECTED', 'the log is not an Onboarded event');
+      return { requestHash: event.requestHash.slice(2) };
+    },
+
+    async request({ requestHash }: Onboarded, { age }: EventContext): Promise<Verdict> {
+      if (isOwn(requestHash)) return { kind: 'skip', reason: 'it is our own node’s request' };
+      if (age > GIVEN_UP_AFTER_MS)
+        return { kind: 'skip', reason: 'the node that asked has asked anew by now' };
+      const view = await network.request(requestHash);
+      // The event may be ahead of the state that the endpoint serves, or its block was dropped.
+      if (view.state !== 'answered') return { kind: 'wait', reason: 'the answer is not on chain any more' };
+      messages.keep(requestHash);
+      if (messages.about('sealed', requestHash).some((message) => isSealedOnChain(message, view))) {
+        return { kind: 'skip', reason: 'another node has sealed the secret' };
+      }
+      const message = messages.about('request', requestHash)[0];
+      if (message === undefined)
+        return { kind: 'wait', reason: `request ${requestHash} has not arrived by gossip` };
+      const { state } = await node.status();
+      if (state !== 'joined') return { kind: 'wait', reason: `our own node is ${state}, not joined` };
+      // Any version of the request will do: what is sealed to is in its hash. The node judges no quote here.
+      const { collateral: _, ...body } = message;
+      return { kind: 'request', path: nodePaths.sealed, body };
+    },
+
+    async settle(response: unknown, { requestHash }: Onboarded): Promise<Effect[]> {
+      const message = check(SealedMessageSchema, response, 'NODE_ANSWER', "the node's sealed secret");
+      checkNetwork(network.domain, message);
+      if (
+        message.requestHash !== requestHash ||
+        !isSealedOnChain(message, await network.request(requestHash))
+      ) {
+        throw new DstackError(
+          'NODE_ANSWER',
+          `what the node sealed is not the answer to ${requestHash} on chain`,
+        );
+      }
+      log.info({ request: `0x${requestHash}` }, 'our own node sealed the secret to another');
+      return [{ kind: 'gossip', message }];
+    },
+  };
+}
