@@ -256,7 +256,7 @@ async function sealRecorded(
   if (onChain.state !== 'answered') {
     throw new DstackError(
       'ANSWER_NOT_ON_CHAIN',
-      `at block ${head.number} the contract shows request ${shown} as ${onChain.state}, not answered`,
+      `the contract shows request ${shown} as ${onChain.state}, not answered, where it is confirmed`,
     );
   }
   const sealed = await keys.sealFor(fromHex(message.kemPublicKey), hash);

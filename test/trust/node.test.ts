@@ -218,7 +218,7 @@ test('3: a new node takes only the answer that the contract recorded, and only i
   const first = await askedBy(network, node);
 
   // What the host hands over before, or beside, what is on chain.
-  const { sealed: early } = await forgeAnswer(network, first, OTHER_SECRET);
+  const { sealed: early } = await forgeAnswer(network, first, sha256(OTHER_SECRET));
   await expect(node.post(nodePaths.answer, early)).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
   const recorded = await forgeAnswer(network, first, SECRET, { secret: OTHER_SECRET });
   await network.postOnboard(recorded.answer);
@@ -240,6 +240,53 @@ test('3: a new node takes only the answer that the contract recorded, and only i
     networkKey: networkKey(SECRET, 1).address,
   });
   await node.stop();
+});
+
+test('3: no node gives the sealed secret out before the contract shows its very hash', async () => {
+  const { network, node } = await joined();
+  const { message, kem } = await forgeRequest(network);
+  const sealed = (request: RequestMessage) => node.post<SealedMessage>(nodePaths.sealed, request);
+  await expect(sealed(message)).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
+  await network.register(message);
+  await network.confirm();
+
+  // It passed, and this is all that it gets until it has left its trace.
+  const answer = await node.post<AnswerMessage>(nodePaths.onboard, message);
+  expect(Object.keys(answer)).not.toContain('sealed');
+  expect(Object.values(answer).every((value) => String(value).length < 2 * 1168)).toBe(true);
+  await expect(sealed(message)).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
+  await network.postOnboard(answer);
+
+  // The node makes again what it signed the hash of, of any version of the request; of another request it makes nothing.
+  const given = await sealed(message);
+  expect(toHex(sha256(fromHex(given.sealed)))).toBe(answer.answerHash);
+  expect(await kem.open(fromHex(given.sealed), fromHex(answer.requestHash))).toEqual(SECRET);
+  expect(await sealed({ ...message, quote: '00' })).toEqual(given);
+  const others: [Partial<RequestMessage>, string][] = [
+    [{ kemPublicKey: toHex((await forgeRequest(network)).kem.publicKey) }, 'ANSWER_NOT_ON_CHAIN'],
+    [{ epoch: message.epoch + 1 }, 'REQUEST_EPOCH'],
+    [{ chainId: 1 }, 'REQUEST_OTHER_NETWORK'],
+  ];
+  for (const [change, code] of others)
+    await expect(sealed({ ...message, ...change })).rejects.toMatchObject(refused(code));
+
+  // An answer that somebody with the network key made otherwise: on chain, and still not what this node would give.
+  const { message: second } = await forgeRequest(network);
+  await network.register(second);
+  await network.postOnboard((await forgeAnswer(network, second, SECRET, { secret: OTHER_SECRET })).answer);
+  await expect(sealed(second)).rejects.toMatchObject(refused('ANSWER_MISMATCH'));
+});
+
+test('3: messages of the one-step form are refused', async () => {
+  const { network, node } = await joined();
+  const { message } = await forgeRequest(network);
+  await network.register(message);
+  const { answer, sealed } = await forgeAnswer(network, message, SECRET);
+  const { answerHash: _, ...rest } = answer;
+  await expect(node.post(nodePaths.answer, { ...rest, sealed: sealed.sealed })).rejects.toMatchObject(
+    refused('MESSAGE_MALFORMED'),
+  );
+  await expect(node.post(nodePaths.answer, answer)).rejects.toMatchObject(refused('MESSAGE_MALFORMED'));
 });
 
 // ------------------------------------------------------------------------------------------------ 4

@@ -4,6 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Wallet } from 'ethers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readIdentity } from '../../guest/replicator/identity.ts';
 import { createNode, type Node } from '../../guest/replicator/node.ts';
@@ -16,7 +17,11 @@ import { networkReader } from '../../lib/framework/network-reader.ts';
 import { callUnix } from '../../lib/framework/unix-http.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
-import { encodeAllowPlatform, encodeRevokePlatform } from '../../lib/protocol/network-contract.ts';
+import {
+  encodeAllowPlatform,
+  encodeOnboard,
+  encodeRevokePlatform,
+} from '../../lib/protocol/network-contract.ts';
 import {
   type AnswerMessage,
   nodePaths,
@@ -42,6 +47,32 @@ const askedBy = async (network: TestNetwork, node: TestNode): Promise<RequestMes
   await network.register(request);
   return request;
 };
+
+/** What an endpoint says of an open request when it lies that it was answered: the state, and the hash of its answer. */
+function answered(result: unknown, { answerHash }: AnswerMessage): unknown {
+  const words = String(result).slice(2).match(/.{64}/g) ?? [];
+  const open = words.length === 6 && BigInt(`0x${words[0]}`) === 1n;
+  return open ? `0x${'2'.padStart(64, '0')}${'0'.repeat(256)}${answerHash.slice(0, 62)}00` : result;
+}
+
+/** By an account whose nonce is asked for each time: a re-org takes it back. */
+async function postByAnother(network: TestNetwork, answer: AnswerMessage): Promise<void> {
+  const another = new Wallet(
+    // anvil's second account.
+    '0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d',
+    network.rpc,
+  );
+  const data = encodeOnboard({
+    requestHash: `0x${answer.requestHash}`,
+    measurement: `0x${answer.measurement}`,
+    config: `0x${answer.config}`,
+    platform: `0x${answer.platform}`,
+    answerHash: `0x${answer.answerHash}`,
+    ...answer.signature,
+  });
+  const nonce = Number(await network.rpc.send('eth_getTransactionCount', [another.address, 'latest']));
+  await (await another.sendTransaction({ to: network.contract, data, nonce })).wait();
+}
 
 describe('a network of processes', () => {
   const clock = ['--import', join(import.meta.dirname, '../support/wrong-clock.ts')];
@@ -164,6 +195,47 @@ describe('a network of processes', () => {
     ]);
     for (const status of joins) expect(status).toMatchObject({ state: 'joined' });
     expect((await fourth.status()).networkKey).toBe((await second.status()).networkKey);
+  });
+
+  test('what is sealed for is confirmed: neither a block that a re-org drops nor one endpoint’s word is enough', async () => {
+    const [, , liar] = proxies as [LyingRpc, LyingRpc, LyingRpc];
+    liar.lie = honest;
+    const networkJson = network.configWith({
+      endpoints: proxies.map(({ url }) => url),
+      quorum: 2,
+      confirmation: { depth: 2 },
+    });
+    await network.allowConfig(networkJson);
+    const fifth = await network.start({ role: 'join', networkJson });
+    const its = await askedBy(network, fifth);
+    await network.postOnboard(await second.post<AnswerMessage>(nodePaths.onboard, its));
+    const secretOfFifth = await second.post<SealedMessage>(nodePaths.sealed, its);
+    await network.rpc.send('anvil_mine', ['0x2']);
+    expect(await fifth.post(nodePaths.answer, secretOfFifth)).toMatchObject({ state: 'joined' });
+
+    // The fifth is asked now: about a request that was answered by another node.
+    const { message } = await forgeRequest(network);
+    await network.register(message);
+    const answer = await second.post<AnswerMessage>(nodePaths.onboard, message);
+    const sealed = () => fifth.post<SealedMessage>(nodePaths.sealed, message);
+    await network.rpc.send('anvil_mine', ['0x3']);
+    liar.lie = (method, reply) =>
+      method === 'eth_call' ? { result: answered(reply.result, answer) } : reply;
+    await expect(sealed()).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
+    liar.lie = honest;
+
+    const before = await network.rpc.send('evm_snapshot', []);
+    await postByAnother(network, answer);
+    const unconfirmed = await second.post<SealedMessage>(nodePaths.sealed, message);
+    await expect(sealed()).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
+    await network.rpc.send('evm_revert', [before]);
+    await network.rpc.send('anvil_mine', ['0x5']);
+    await expect(sealed()).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
+    await postByAnother(network, answer);
+    await network.rpc.send('anvil_mine', ['0x1']);
+    await expect(sealed()).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
+    await network.rpc.send('anvil_mine', ['0x1']);
+    expect(await sealed()).toEqual(unconfirmed);
   });
 
   test('a replayed quote, and a config of yesterday, are refused', async () => {

@@ -161,7 +161,11 @@ export const contractRules: readonly Mutation[] = [
   one(
     7,
     'the onboarder’s look at chain and contract',
-    [ONBOARD, '  requireThisNetwork(identity, message);\n', ''],
+    [
+      ONBOARD,
+      '  requireThisNetwork(identity, message);\n  await requireOpenOnChain(',
+      '  await requireOpenOnChain(',
+    ],
     [node, '^7: a request signed'],
   ),
 ];

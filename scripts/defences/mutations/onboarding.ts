@@ -27,8 +27,8 @@ export const onboarding: readonly Mutation[] = [
     'the comparison with the answer’s hash on chain',
     [
       OWN_REQUEST,
-      'if (!bytesEqual(answerHash(sealed).subarray(0, 31), recorded)) {',
-      'if (recorded.length !== 31) {',
+      'if (!isRecordedAnswer(answerHash(sealed), fromHex(onChain.answerHash, 32))) {',
+      'if (fromHex(onChain.answerHash).length !== 32) {',
     ],
     [node, '^3: '],
   ),
@@ -37,6 +37,49 @@ export const onboarding: readonly Mutation[] = [
     'waiting until the contract shows an answer',
     [OWN_REQUEST, "if (onChain.state !== 'answered') {", "if (onChain.state === 'none') {"],
     [node, '^3: '],
+  ),
+  one(
+    3,
+    'that nothing is sealed before the contract shows an answer',
+    [
+      ONBOARD,
+      "  if (onChain.state !== 'answered') {\n    throw new DstackError(\n      'ANSWER_NOT_ON_CHAIN'",
+      "  if (network.epoch === 0) {\n    throw new DstackError(\n      'ANSWER_NOT_ON_CHAIN'",
+    ],
+    [node, '^3: no node gives'],
+  ),
+  {
+    point: 3,
+    removes: 'the whole look at the contract before the sealed secret is given out',
+    edits: [
+      {
+        file: ONBOARD,
+        find: "  if (onChain.state !== 'answered') {\n    throw new DstackError(\n      'ANSWER_NOT_ON_CHAIN'",
+        replace: "  if (network.epoch === 0) {\n    throw new DstackError(\n      'ANSWER_NOT_ON_CHAIN'",
+      },
+      {
+        file: ONBOARD,
+        find: '  if (!isRecordedAnswer(answerHash(sealed), fromHex(onChain.answerHash, 32))) {',
+        replace: '  if (!isRecordedAnswer(answerHash(sealed), answerHash(sealed))) {',
+      },
+    ],
+    test: { file: node, name: '^3: no node gives' },
+  },
+  one(
+    3,
+    'that every node seals the same bytes',
+    ['lib/protocol/sealing.ts', '      ekm: randomness,\n', ''],
+    ['lib/protocol/sealing.test.ts', '^sealing is deterministic'],
+  ),
+  one(
+    3,
+    'the request in the randomness of what is sealed to it',
+    [
+      'lib/protocol/keys.ts',
+      "deriveKey(secret, epoch, 'seal', [requestHash, sha256(kemPublicKey)], 64)",
+      "deriveKey(secret, epoch, 'seal', [sha256(kemPublicKey)], 64)",
+    ],
+    ['lib/protocol/sealing.test.ts', '^sealing is deterministic'],
   ),
 
   // 4: the quote was "verified" by a URL; no measurement, TCB status or debug bit was checked
