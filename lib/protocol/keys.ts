@@ -3,7 +3,7 @@
  *
  * `HKDF-SHA256(secret, salt = "dstack/v1", info = list of purpose, epoch, …)` (RFC 5869); the list is length-prefixed
  * (encoding.ts). A *pinned* purpose keeps the epoch in which its use was born, because what it protects outlives a
- * rotation; a *per-epoch* purpose always follows the current one. Vectors: testdata/protocol/keys.json.
+ * rotation; a *per-epoch* purpose always follows the current one. Vectors: testdata/protocol/keys.json, sealing.json.
  */
 import { hkdfSync } from 'node:crypto';
 import { lengthPrefixed, sha256, toHex, uint64, utf8 } from './encoding.ts';

@@ -38,16 +38,6 @@ export const onboarding: readonly Mutation[] = [
     [OWN_REQUEST, "if (onChain.state !== 'answered') {", "if (onChain.state === 'none') {"],
     [node, '^3: '],
   ),
-  one(
-    3,
-    'that nothing is sealed before the contract shows an answer',
-    [
-      ONBOARD,
-      "  if (onChain.state !== 'answered') {\n    throw new DstackError(\n      'ANSWER_NOT_ON_CHAIN'",
-      "  if (network.epoch === 0) {\n    throw new DstackError(\n      'ANSWER_NOT_ON_CHAIN'",
-    ],
-    [node, '^3: no node gives'],
-  ),
   {
     point: 3,
     removes: 'the whole look at the contract before the sealed secret is given out',

@@ -1,0 +1,115 @@
+import { beforeEach, expect, test } from 'vitest';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
+import { openStore } from '../../lib/framework/store.ts';
+import { toHex } from '../../lib/protocol/encoding.ts';
+import { networkTopics, type RequestView } from '../../lib/protocol/network-contract.ts';
+import { nodePaths, type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
+import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
+import { newSealed } from '../../test/support/guest.ts';
+import { MessageLog } from '../gossip/message-log.ts';
+import { hashOfSealed } from './network.ts';
+import { sealHandler } from './seal-handler.ts';
+
+const domain = { chainId: 7, contract: `0x${'11'.repeat(20)}` };
+const request: RequestMessage = {
+  type: 'request',
+  ...domain,
+  node: `0x${'99'.repeat(20)}`,
+  kemPublicKey: toHex((await newKemKeyPair()).publicKey),
+  config: '22'.repeat(32),
+  epoch: 1,
+  blockNumber: 5,
+  blockHash: '33'.repeat(32),
+  quote: '44',
+  quoteHash: '55'.repeat(32),
+  signature: { r: `0x${'00'.repeat(32)}`, vs: `0x${'00'.repeat(32)}` },
+};
+const requestHash = toHex(requestOf(request).hash);
+const event = { requestHash };
+const sealed = await newSealed(domain, request);
+const log = {
+  blockNumber: 6,
+  blockHash: `0x${'66'.repeat(32)}`,
+  transactionHash: `0x${'77'.repeat(32)}`,
+  logIndex: 0,
+  topics: [networkTopics.Onboarded, `0x${requestHash}`],
+  data: `0x${'88'.repeat(32)}${'99'.repeat(32)}`,
+};
+const context = { log, age: 0 };
+
+let view: Pick<RequestView, 'state' | 'answerHash'>;
+let nodeState: 'joined' | 'requesting';
+let own: boolean;
+let messages: MessageLog;
+let handler: ReturnType<typeof sealHandler>;
+
+beforeEach(() => {
+  view = { state: 'answered', answerHash: `0x${hashOfSealed(sealed).slice(0, 62)}00` };
+  [nodeState, own] = ['joined', false];
+  messages = new MessageLog(openStore(':memory:'));
+  const status = { flavour: 'sim', ...domain, config: '00'.repeat(32), epoch: 1 } as const;
+  handler = sealHandler({
+    network: { domain, request: async () => view as RequestView },
+    node: { status: async () => ({ ...status, state: nodeState }) },
+    messages,
+    isOwn: () => own,
+    log: { info() {} },
+  });
+});
+
+test('reads the event, and nothing else', () => {
+  expect(handler.decode(log)).toEqual(event);
+  expect(() => handler.decode({ ...log, topics: [networkTopics.Registered, log.topics[1]!] })).toThrow();
+  expect(() => handler.decode({ ...log, data: '0x' })).toThrow();
+});
+
+test('hands the request of an answer on chain to the joined node, without collateral, and keeps what is about it', async () => {
+  messages.add({ ...request, collateral: PUBLISHED_SIMULATED_COLLATERAL }, 'peer');
+  expect(await handler.request(event, context)).toEqual({
+    kind: 'request',
+    path: nodePaths.sealed,
+    body: request,
+  });
+  expect(messages.isKept(requestHash)).toBe(true);
+});
+
+test.each<[string, () => void, { kind: string; reason: RegExp }]>([
+  ['it is our own', () => (own = true), { kind: 'skip', reason: /our own/ }],
+  [
+    'the answer is not on chain',
+    () => (view = { ...view, state: 'open' }),
+    { kind: 'wait', reason: /not on chain/ },
+  ],
+  ['our node has not joined', () => (nodeState = 'requesting'), { kind: 'wait', reason: /not joined/ }],
+  ['another has', () => messages.add(sealed, 'peer'), { kind: 'skip', reason: /another node/ }],
+])('does not when %s', async (_what, change, { kind, reason }) => {
+  messages.add(request, 'peer');
+  change();
+  expect(await handler.request(event, context)).toMatchObject({
+    kind,
+    reason: expect.stringMatching(reason),
+  });
+});
+
+test('waits for the request, bytes that the contract does not name keep it from nothing, and an hour ends it', async () => {
+  expect(await handler.request(event, context)).toMatchObject({ kind: 'wait' });
+  messages.add({ ...sealed, sealed: '00'.repeat(1168) }, 'peer');
+  messages.add(request, 'peer');
+  expect(await handler.request(event, context)).toMatchObject({ kind: 'request' });
+  expect(await handler.request(event, { log, age: 3_600_001 })).toMatchObject({ kind: 'skip' });
+});
+
+test('gossips only what the contract names', async () => {
+  expect(await handler.settle(sealed, event)).toEqual([{ kind: 'gossip', message: sealed }]);
+  const refusals: [unknown, string][] = [
+    [{ ...sealed, sealed: '00'.repeat(1168) }, 'NODE_ANSWER'],
+    [{ ...sealed, requestHash: '00'.repeat(32) }, 'NODE_ANSWER'],
+    [{ ...sealed, chainId: 8 }, 'GOSSIP_OTHER_NETWORK'],
+    [{ ...sealed, secret: 'x' }, 'NODE_ANSWER'],
+    [undefined, 'NODE_ANSWER'],
+  ];
+  for (const [response, code] of refusals)
+    await expect(handler.settle(response, event)).rejects.toMatchObject({ code });
+  view = { ...view, state: 'open' };
+  await expect(handler.settle(sealed, event)).rejects.toMatchObject({ code: 'NODE_ANSWER' });
+});
