@@ -247,8 +247,6 @@ async function sealRecorded(
   const shown = toHex(hash);
   requireThisNetwork(identity, message);
   const head = await reader.chain.head();
-  // What a chain that stands still shows is no sign of what the chain has now.
-  reader.chain.now();
   const [network, onChain] = await Promise.all([reader.network(head), reader.request(hash, head)]);
   requireNetworkKey(network, keys);
   // An answered slot has no room for its epoch; that of the answer is the secret's, which decides its hash.
