@@ -149,9 +149,9 @@ async function joinedNode(
   await eventually(async () => node.status().state === 'requesting', 'the node to ask');
   const request = await node.request();
   await network.register(request);
-  const answer = await forgeAnswer(network, request, SECRET());
+  const { answer, sealed } = await forgeAnswer(network, request, SECRET());
   await network.postOnboard(answer);
-  expect(await node.answer(answer)).toMatchObject({ state: 'joined' });
+  expect(await node.answer(sealed)).toMatchObject({ state: 'joined' });
   return node;
 }
 
