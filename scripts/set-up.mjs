@@ -16,7 +16,8 @@ const debianPackages = {
   mmdebstrap: 'makes the guest’s root filesystem',
   'debian-archive-keyring': 'the keys that sign Debian’s packages',
   gpgv: 'checks what they signed',
-  gpg: 'makes keys and signatures for tests',
+  gpg: 'makes signatures for tests',
+  'gpg-agent': 'makes their keys',
   iproute2: 'makes networks for tests',
   'ca-certificates': 'for package mirrors over https',
 };

@@ -17,7 +17,7 @@ function spans(page: string): string[] {
 
 /** What stands where a test or a group of tests gets its title. */
 function titles(source: string): string[] {
-  const opening = /(?:\b(?:test|describe)\(|\)\()\s*(['"`])((?:\\.|(?!\1)[^\\])*)\1/g;
+  const opening = /(?:\b(?:test|it|describe)\(|\)\()\s*(['"`])((?:\\.|(?!\1)[^\\])*)\1/g;
   return [...source.matchAll(opening)].map(([, , text]) => text!.replace(/\\(.)/g, '$1'));
 }
 

@@ -1,6 +1,6 @@
 /** `image diff`: what differs between two images, down to the line. */
 import { type Entry, type ImageContents, withImage } from '../../guest/image/contents.ts';
-import { type Change, compareImages, isEmpty } from '../../guest/image/difference.ts';
+import { type Change, compareImages, isEmpty, unexplained } from '../../guest/image/difference.ts';
 import { MAX_TEXT_BYTES, textDifference } from '../../guest/image/text-difference.ts';
 import { print } from '../../lib/framework/terminal.ts';
 import type { Command } from '../command.ts';
@@ -35,6 +35,8 @@ async function report(a: ImageContents, b: ImageContents): Promise<boolean> {
   else section('packages', packages, ({ version, sha256 }) => `${version}  ${sha256}`);
   await files('root', root);
   await files('initramfs', initramfs);
+  const rest = unexplained(difference);
+  if (rest.length > 0) print('', 'not listed above:', ...rest.map((line) => `  ${line}`));
   return false;
 }
 
@@ -64,8 +66,9 @@ async function files(title: string, list: readonly Change<Entry>[]): Promise<voi
   }
 }
 
-function describe({ kind, mode, size, content }: Entry): string {
-  const bits = mode.toString(8).padStart(4, '0');
+function describe({ kind, mode, owner, attributes, size, content }: Entry): string {
+  const more = attributes === '' ? '' : ` attributes ${attributes}`;
+  const bits = `${mode.toString(8).padStart(4, '0')} ${owner}${more}`;
   if (kind === 'file') return `${bits} ${size} bytes ${content.slice(0, 16)}`;
   return kind === 'link' ? `-> ${content}` : `${kind} ${bits}`;
 }

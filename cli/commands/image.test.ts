@@ -196,6 +196,7 @@ test.each<[string[], number, RegExp]>([
   [['diff', '/nowhere', '/nowhere'], 1, /IMAGE_MISSING: /],
   [['fetch', '--snapshot', 'not a URL'], 1, /MIRROR_UNKNOWN: /],
   [['fetch', '--check', '--mirror', '/nowhere'], 1, /MIRROR_INCOMPLETE: /],
+  [['node', '--sums', 'x'], 2, /USAGE: --sums, --archive and --keyring/],
   [['lock', '--no-such-option'], 2, /USAGE: /],
 ])('%j exits with %i', async (args, code, stderr) => {
   const result = await image(...args);

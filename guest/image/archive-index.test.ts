@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { codeOf } from '../../lib/protocol/errors.ts';
-import { parsePackages, parseSigners, readPackages, readRelease } from './archive-index.ts';
+import { parsePackages, readPackages, readRelease } from './archive-index.ts';
 
 const data = join(import.meta.dirname, '../../testdata/archive');
 const release = join(data, 'InRelease');
@@ -87,17 +87,5 @@ describe('an index', () => {
   it('whose package has no hash is refused', () => {
     const stanza = 'Package: a\nVersion: 1\nFilename: pool/a.deb\n';
     expect(() => parsePackages(stanza, 'Packages')).toThrow(/no SHA256/);
-  });
-});
-
-describe('what gpgv says', () => {
-  it('names no signer for a signature that is bad or of an unknown key', () => {
-    expect(
-      parseSigners(`[GNUPG:] NEWSIG
-[GNUPG:] BADSIG 78DBA3BC47EF2265 Debian Archive Automatic Signing Key
-[GNUPG:] ERRSIG 6ED0E7B82643E131 1 8 01 1795140707 9 4CB50190207B4758A3F73A796ED0E7B82643E131
-[GNUPG:] NO_PUBKEY 6ED0E7B82643E131
-`),
-    ).toEqual([]);
   });
 });

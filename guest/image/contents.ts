@@ -10,14 +10,20 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { type ImageManifest, parseImageManifest } from '../../lib/protocol/image.ts';
 import { readCpio } from './cpio.ts';
 import { sha256File } from './download.ts';
+import { type ErofsInode, readErofs } from './erofs.ts';
 import { type LockedPackage, parseLock } from './packages.ts';
 import { run } from './run.ts';
+import { zstdFrameBytes } from './zstd-frame.ts';
 
 /** One entry of the root or of the initramfs. */
 export interface Entry {
   readonly kind: 'file' | 'folder' | 'link' | 'other';
   /** Permission bits. */
   readonly mode: number;
+  /** User and group that it belongs to. */
+  readonly owner: string;
+  /** Extended attributes as they are stored, hex: capabilities among them. */
+  readonly attributes: string;
   readonly size: number;
   /** SHA-256 (hex) of a file; where a link points to. */
   readonly content: string;
@@ -73,7 +79,7 @@ export async function withImage<Result>(
       manifest,
       ...(existsSync(lock) && { packages: parseLock(await readFile(lock, 'utf8')) }),
       parts,
-      root: await entriesBelow(root),
+      root: await entriesBelow(root, readErofs(await readFile(join(folder, 'root.img')))),
       initramfs: initramfsEntries(await readFile(join(folder, 'initramfs.cpio.zst'))),
     });
   } finally {
@@ -81,19 +87,41 @@ export async function withImage<Result>(
   }
 }
 
-async function entriesBelow(root: string): Promise<Map<string, Entry>> {
+/** What fsck.erofs unpacked, with what only root could unpack: owners and attributes, as the file system itself has them. */
+async function entriesBelow(
+  root: string,
+  inodes: ReadonlyMap<string, ErofsInode>,
+): Promise<Map<string, Entry>> {
   const entries = new Map<string, Entry>();
   for (const found of await readdir(root, { recursive: true, withFileTypes: true })) {
     const file = join(found.parentPath, found.name);
+    const name = `/${relative(root, file)}`;
     const link = found.isSymbolicLink();
     const kind = link ? 'link' : found.isDirectory() ? 'folder' : found.isFile() ? 'file' : 'other';
-    const { mode, size } = link ? { mode: 0o777, size: 0 } : await stat(file);
-    entries.set(`/${relative(root, file)}`, {
+    const inode = inodes.get(name);
+    if (inode === undefined)
+      throw new DstackError('IMAGE_INVALID', `two readers of the root differ on ${name}`);
+    entries.set(name, {
       kind,
-      mode: mode & 0o7777,
-      size: kind === 'file' ? size : 0,
+      mode: inode.mode & 0o7777,
+      owner: `${inode.user}:${inode.group}`,
+      attributes: inode.attributes,
+      size: kind === 'file' ? (await stat(file)).size : 0,
       content: kind === 'file' ? await sha256File(file) : kind === 'link' ? await readlink(file) : '',
       read: (limit) => readStart(file, limit),
+    });
+  }
+  // fsck.erofs leaves out what it can not make, such as a device.
+  for (const [name, { mode, user, group, attributes }] of inodes) {
+    if (entries.has(name)) continue;
+    entries.set(name, {
+      kind: 'other',
+      mode,
+      owner: `${user}:${group}`,
+      attributes,
+      size: 0,
+      content: '',
+      read: async () => Buffer.alloc(0),
     });
   }
   return entries;
@@ -105,8 +133,12 @@ async function readStart(file: string, limit: number): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** @throws DstackError IMAGE_INVALID when it is not a cpio archive packed with zstd. */
+/** @throws DstackError IMAGE_INVALID, CPIO_INVALID when it is not one cpio archive packed with zstd, and nothing more. */
 export function initramfsEntries(packed: Buffer): Map<string, Entry> {
+  // The kernel goes on after an archive, packed or not; what unpacks here stops.
+  if (zstdFrameBytes(packed) !== packed.length) {
+    throw new DstackError('IMAGE_INVALID', 'the initramfs is not one zstd frame: something follows it');
+  }
   let archive: Buffer;
   try {
     archive = zstdDecompressSync(packed, { maxOutputLength: MAX_INITRAMFS_BYTES });
@@ -122,6 +154,9 @@ export function initramfsEntries(packed: Buffer): Map<string, Entry> {
         {
           kind,
           mode: mode & 0o7777,
+          // readCpio takes no other, and the format has no attributes.
+          owner: '0:0',
+          attributes: '',
           size: kind === 'file' ? bytes.length : 0,
           content:
             kind === 'file'

@@ -7,6 +7,8 @@ import { Buffer } from 'node:buffer';
 import { alignUp } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 
+const TRAILER = 'TRAILER!!!';
+
 /** One entry. `path` has no leading slash; folders come before what is in them. */
 export type CpioEntry =
   | { readonly path: string; readonly kind: 'folder' }
@@ -19,7 +21,7 @@ export function cpioArchive(entries: readonly CpioEntry[]): Buffer {
   entries.forEach((entry, index) => {
     parts.push(...record(index + 1, entry.path, modeOf(entry), contentOf(entry)));
   });
-  parts.push(...record(0, 'TRAILER!!!', 0, Buffer.alloc(0)));
+  parts.push(...record(0, TRAILER, 0, Buffer.alloc(0)));
   return Buffer.concat(parts);
 }
 
@@ -67,11 +69,13 @@ export interface CpioRecord {
 const HEADER_BYTES = 110;
 
 /**
- * Reads an archive that `cpioArchive` could have written; the inverse of it.
- * @throws DstackError CPIO_INVALID for one that is cut off or of another format.
+ * Reads an archive that `cpioArchive` could have written, and no other; the inverse of it. The kernel takes more: archives that
+ * follow, of which later files lie over earlier ones, owners, links between files, a path twice. Whoever reads on
+ * what is shown here must not miss any of that.
+ * @throws DstackError CPIO_INVALID for one that is cut off, of another format, or holds more than is shown.
  */
 export function readCpio(archive: Buffer): CpioRecord[] {
-  const records: CpioRecord[] = [];
+  const records = new Map<string, CpioRecord>();
   const aligned = (at: number) => alignUp(at, 4);
   let at = 0;
   for (;;) {
@@ -90,8 +94,23 @@ export function readCpio(archive: Buffer): CpioRecord[] {
       throw new DstackError('CPIO_INVALID', `the record at byte ${at} is cut off`);
     }
     const path = archive.toString('utf8', name, name + nameBytes - 1);
-    if (path === 'TRAILER!!!') return records;
-    records.push({ path, mode, bytes: archive.subarray(content, content + size) });
+    const bytes = archive.subarray(content, content + size);
+    const last = path === TRAILER;
+    const written = Buffer.concat(record(last ? 0 : records.size + 1, path, mode, bytes));
+    if (!written.equals(archive.subarray(at, end))) {
+      throw new DstackError(
+        'CPIO_INVALID',
+        `the record of ${path} says more than its name, mode and content`,
+      );
+    }
+    if (last) {
+      if (end === archive.length) return [...records.values()];
+      throw new DstackError('CPIO_INVALID', `${archive.length - end} bytes follow the archive's end`);
+    }
+    if (records.has(path) || path.split('/').some((part) => ['', '.', '..'].includes(part))) {
+      throw new DstackError('CPIO_INVALID', `the path ${path} is there twice, or leads elsewhere`);
+    }
+    records.set(path, { path, mode, bytes });
     at = end;
   }
 }

@@ -4,7 +4,7 @@ import { codeOf } from '../../lib/protocol/errors.ts';
 import type { ImageManifest } from '../../lib/protocol/image.ts';
 import { type Entry, type ImageContents, initramfsEntries } from './contents.ts';
 import { cpioArchive, readCpio } from './cpio.ts';
-import { compareImages, isEmpty } from './difference.ts';
+import { compareImages, isEmpty, unexplained } from './difference.ts';
 import type { LockedPackage } from './packages.ts';
 import { textDifference } from './text-difference.ts';
 
@@ -34,6 +34,8 @@ const openssl: LockedPackage = {
 const entry = (text: string, mode = 0o644): Entry => ({
   kind: 'file',
   mode,
+  owner: '0:0',
+  attributes: '',
   size: text.length,
   content: text,
   read: async () => Buffer.from(text),
@@ -66,6 +68,29 @@ describe('two images', () => {
       ['/etc/new', undefined, 0o644],
       ['/usr/bin/node', 0o755, undefined],
     ]);
+  });
+
+  it('differ in a file’s owner, and in its attributes, such as capabilities', () => {
+    for (const change of [{ owner: '800:0' }, { owner: '0:6' }, { attributes: '00000000' }]) {
+      const root = new Map(image.root).set('/etc/hosts', { ...entry('a'), ...change });
+      expect(compareImages(image, { ...image, root }).root.map(({ name }) => name)).toEqual(['/etc/hosts']);
+    }
+  });
+
+  it('that differ in a part, and in nothing that is listed of it, are said to', () => {
+    const parts = (digit: string) =>
+      new Map(['root.img', 'vmlinuz'].map((name) => [name, { ...file, sha256: digit.repeat(64) }]));
+    const [a, b] = [
+      { ...image, parts: parts('1') },
+      { ...image, parts: parts('2') },
+    ];
+    expect(unexplained(compareImages(a, b))).toEqual([
+      expect.stringMatching(/^root\.img differs, and no file in it does/),
+      expect.stringMatching(/^vmlinuz differs, and is not taken apart/),
+    ]);
+    const root = new Map(image.root).set('/etc/hosts', entry('b'));
+    expect(unexplained(compareImages(a, { ...b, root })).join()).not.toContain('root.img');
+    expect(unexplained(compareImages(a, a))).toEqual([]);
   });
 
   it('differ in packages, words of the command line and facts', () => {
@@ -130,6 +155,10 @@ describe('an initramfs', () => {
   });
 
   it('is refused when it is cut off, or no such archive', () => {
+    const packed = zstdCompressSync(archive);
+    for (let length = 0; length < packed.length; length++) {
+      expect(() => initramfsEntries(packed.subarray(0, length))).toThrow(/zstd|unpacked/);
+    }
     for (let length = 0; length < archive.length; length += 5) {
       expect(() => readCpio(archive.subarray(0, length))).toThrow(/CPIO|record/);
     }
@@ -140,4 +169,50 @@ describe('an initramfs', () => {
       expect(codeOf(error)).toBe('IMAGE_INVALID');
     }
   });
+
+  it('is refused when anything follows that a kernel would lay over it', () => {
+    const second = cpioArchive([
+      { path: 'init', kind: 'file', bytes: Buffer.from('evil'), executable: true },
+    ]);
+    const one = zstdCompressSync(archive);
+    const shown = (packed: Buffer) => {
+      try {
+        return initramfsEntries(packed).size;
+      } catch (error) {
+        return codeOf(error);
+      }
+    };
+    expect(shown(one)).toBe(3);
+    expect(shown(zstdCompressSync(Buffer.concat([archive, second])))).toBe('CPIO_INVALID');
+    expect(shown(zstdCompressSync(Buffer.concat([archive, Buffer.alloc(4), second])))).toBe('CPIO_INVALID');
+    expect(shown(zstdCompressSync(Buffer.concat([archive, Buffer.alloc(512)])))).toBe('CPIO_INVALID');
+    for (const after of [zstdCompressSync(second), second, Buffer.alloc(4), Buffer.from([0])]) {
+      expect(shown(Buffer.concat([one, after]))).toBe('IMAGE_INVALID');
+    }
+  });
+
+  it.each([
+    [1, '00000007', 'inode'],
+    [3, '00000320', 'owner'],
+    [4, '00000320', 'group'],
+    [5, '00000003', 'count of links'],
+    [6, '00000001', 'time'],
+    [10, '00000001', 'device'],
+    [13, '00000001', 'sum'],
+  ])('is refused when field %i of a record says %s: its %s would not be shown', (index, value) => {
+    const other = Buffer.from(archive);
+    other.write(value, 6 + (index - 1) * 8, 'latin1');
+    expect(() => readCpio(other)).toThrow(/says more/);
+  });
+
+  it.each(['../init', '/init', './init', 'bin/./sh', 'bin/sh'])(
+    'is refused with a second or odd path: %s',
+    (path) => {
+      const entries = [
+        { path: 'bin/sh', kind: 'link', target: 'busybox' } as const,
+        { path, kind: 'link', target: 'evil' } as const,
+      ];
+      expect(() => readCpio(cpioArchive(entries))).toThrow(/twice, or leads elsewhere/);
+    },
+  );
 });

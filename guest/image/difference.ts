@@ -43,8 +43,30 @@ export function isEmpty(difference: ImageDifference): boolean {
   return Object.values(difference).every((list: readonly unknown[]) => list.length === 0);
 }
 
+/** Parts that differ while nothing of what is in them does, with where the difference must be. */
+export function unexplained({ parts, root, initramfs }: ImageDifference): string[] {
+  const inside: Readonly<Record<string, readonly unknown[]>> = {
+    'root.img': root,
+    'initramfs.cpio.zst': initramfs,
+  };
+  return parts
+    .map(({ name }) => name)
+    .filter((name) => (inside[name] ?? []).length === 0)
+    .map((name) =>
+      name in inside
+        ? `${name} differs, and no file in it does: in its order, packing, times, or in what lies between or behind the files`
+        : `${name} differs, and is not taken apart here`,
+    );
+}
+
 function sameEntry(x: Entry, y: Entry): boolean {
-  return x.kind === y.kind && x.mode === y.mode && x.content === y.content;
+  return (
+    x.kind === y.kind &&
+    x.mode === y.mode &&
+    x.owner === y.owner &&
+    x.attributes === y.attributes &&
+    x.content === y.content
+  );
 }
 
 function factsOf({ manifest }: ImageContents): Map<string, string> {

@@ -5,8 +5,9 @@
  * decides, whatever the mirror says.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync } from 'node:fs';
-import { copyFile, mkdir, rename, rm, stat } from 'node:fs/promises';
+import { constants, createReadStream, createWriteStream, existsSync } from 'node:fs';
+import { copyFile, mkdir, mkdtemp, open, rename, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
@@ -127,17 +128,48 @@ interface Transfer {
   readonly sha256?: string;
 }
 
-/** A mirror is reached by apt's downloader, or is a folder of this machine (`file:`), as \`image fetch\` makes it. */
+/** A mirror is reached by apt's downloader, or is a folder of this machine (`file:`), as `image fetch` makes it. */
 async function transfer(files: readonly Transfer[]): Promise<void> {
   const remote = files.filter(({ url }) => !url.startsWith('file:'));
   for (const { url, to } of files) if (url.startsWith('file:')) await copyFile(fileURLToPath(url), to);
   if (remote.length === 0) return;
-  const args = remote.flatMap(({ url, to, sha256 }) => [
-    url,
-    to,
-    ...(sha256 === undefined ? [] : [`SHA256:${sha256}`]),
-  ]);
-  await run(aptHelper, ['-o', 'APT::Sandbox::User=root', 'download-file', ...args]);
+  // What speaks to a mirror runs as apt's own user, who has no rights; a folder of that user's is all it can write to. apt
+  // would fall back to root, and only warn, where that user can not write.
+  const folder = await mkdtemp(join(tmpdir(), 'dstack-download-'));
+  try {
+    if (process.getuid?.() === 0) await run('chown', [await sandboxUser(), folder]);
+    const received = remote.map((file, index) => ({ ...file, at: join(folder, String(index)) }));
+    const args = received.flatMap(({ url, at, sha256 }) => [
+      url,
+      at,
+      ...(sha256 === undefined ? [] : [`SHA256:${sha256}`]),
+    ]);
+    const failure = await run(aptHelper, ['download-file', ...args]).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    for (const { at, to } of received) if (existsSync(at)) await takeOver(at, to);
+    if (failure !== undefined) throw failure;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** The user as whom apt downloads, of this machine's configuration. */
+async function sandboxUser(): Promise<string> {
+  const said = await run('apt-config', ['dump', '--format=%v', 'APT::Sandbox::User']);
+  return said.trim() === '' ? 'root' : said.trim();
+}
+
+/** Copies a file out of another user's folder: not what a link there points to, and nothing that is no file. */
+async function takeOver(from: string, to: string): Promise<void> {
+  const source = await open(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    if (!(await source.stat()).isFile()) throw new DstackError('DOWNLOAD_FAILED', `${from} is no file`);
+    await pipeline(source.createReadStream({ autoClose: false }), createWriteStream(to));
+  } finally {
+    await source.close();
+  }
 }
 
 /** SHA-256 (hex) of a file of any size. */

@@ -64,11 +64,12 @@ export async function fetchIndices(
   mirrors: Mirrors,
   folder: string,
   progress: (message: string) => void,
+  keyring?: string,
 ): Promise<SuiteIndex[]> {
   const indices: SuiteIndex[] = [];
   for (const { suite, archive } of suites) {
     progress(`index of ${suite}`);
-    indices.push(await fetchIndex(suite, archive, mirrors[archive], folder));
+    indices.push(await fetchIndex(suite, archive, mirrors[archive], folder, keyring));
   }
   return indices;
 }
@@ -142,13 +143,14 @@ async function fetchIndex(
   archive: ArchiveName,
   mirror: string,
   folder: string,
+  keyring?: string,
 ): Promise<SuiteIndex> {
   const dists = join(folder, archive, 'dists', suite);
   const fresh = `${dists}.new`;
   await rm(fresh, { recursive: true, force: true });
   await mkdir(join(fresh, dirname(packagesPath)), { recursive: true });
   await downloadFile(`${mirror}/dists/${suite}/InRelease`, join(fresh, 'InRelease'));
-  const release = await readRelease(join(fresh, 'InRelease'), suite);
+  const release = await readRelease(join(fresh, 'InRelease'), suite, keyring);
   await downloadFile(`${mirror}/dists/${suite}/${packagesPath}`, join(fresh, packagesPath));
   const packages = await readPackages(join(fresh, packagesPath), release);
   await rm(dists, { recursive: true, force: true });
@@ -156,12 +158,19 @@ async function fetchIndex(
   return { archive, release, packages };
 }
 
-async function readIndex(
+/** The files of a suite that are kept, below its folder in `dists`. */
+export const indexFiles = ['InRelease', packagesPath] as const;
+
+/**
+ * Reads and verifies a suite's files.
+ * @throws DstackError MIRROR_INCOMPLETE, and those of `readRelease` and `readPackages`.
+ */
+export async function readIndex(
   dists: string,
   suite: string,
   keyring?: string,
 ): Promise<Omit<SuiteIndex, 'archive'>> {
-  for (const name of ['InRelease', packagesPath]) {
+  for (const name of indexFiles) {
     if (!existsSync(join(dists, name))) throw incomplete(join(dists, name));
   }
   const release = await readRelease(join(dists, 'InRelease'), suite, keyring);

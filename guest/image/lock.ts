@@ -1,15 +1,16 @@
 /**
  * Resolves the package sets with apt: what `npx dstack image lock --update` writes to packages.lock.
  *
- * apt runs in a folder of its own: none of this machine's sources, preferences, keys or installed packages take part,
- * only its mirror. Debian's signature on the suites is checked with the machine's debian-archive-keyring.
+ * apt runs in a folder of its own: none of this machine's sources, preferences, keys or installed packages take part. It reads
+ * copies of the signed indices that were verified here, and reaches no mirror: nobody can show it others than those.
  */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFile, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { debianKeyring } from './archive-index.ts';
+import { debianKeyring, requireCurrent } from './archive-index.ts';
+import { indexFiles, readIndex } from './local-mirror.ts';
 import type { Mirrors } from './mirrors.ts';
 import {
   bootPackages,
@@ -25,14 +26,25 @@ import { run } from './run.ts';
 
 export const lockFile = join(import.meta.dirname, 'packages.lock');
 
-/** Resolves all roots against today's mirror. Downloads apt's indexes (some 11 MB), no package. */
-export async function resolveLock(mirrors: Mirrors): Promise<LockedPackage[]> {
-  if (!existsSync(debianKeyring)) {
-    throw new DstackError('KEYRING_MISSING', `${debianKeyring} is missing: install debian-archive-keyring`);
-  }
+export interface LockSources {
+  /** A folder with the suites' signed indices, as `fetchIndices` leaves it. */
+  readonly mirror: string;
+  /** Takes indices that have expired: those of a date that was asked for. */
+  readonly dated: boolean;
+  readonly keyring?: string;
+}
+
+/**
+ * Resolves all roots, by the indices of a local mirror alone.
+ * @throws DstackError INDEX_EXPIRED, MIRROR_INCOMPLETE, and those of `readRelease` and `readPackages`.
+ */
+export async function resolveLock(sources: LockSources): Promise<LockedPackage[]> {
   const folder = mkdtempSync(join(tmpdir(), 'dstack-apt-'));
   try {
-    const apt = await isolatedApt(folder, mirrors);
+    // apt's own user, who has no rights, reads here.
+    chmodSync(folder, 0o755);
+    const mirrors = await verifiedCopies(sources, join(folder, 'mirror'));
+    const apt = await isolatedApt(folder, mirrors, sources);
     await apt('apt-get', ['update', '-q', '-o', 'APT::Update::Error-Mode=any']);
     const resolve = async (root: RootName, names: readonly string[]) =>
       parsePrintUris(await apt('apt-get', [...installArgs, ...names]), root, mirrors);
@@ -49,6 +61,23 @@ export async function resolveLock(mirrors: Mirrors): Promise<LockedPackage[]> {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Copies the indices, and verifies the copies: nobody but this process writes there. */
+async function verifiedCopies(sources: LockSources, to: string): Promise<Mirrors> {
+  for (const { suite, archive } of suites) {
+    const dists = join(archive, 'dists', suite);
+    for (const name of indexFiles) {
+      await mkdir(dirname(join(to, dists, name)), { recursive: true });
+      await copyFile(join(sources.mirror, dists, name), join(to, dists, name));
+      chmodSync(join(to, dists, name), 0o644);
+    }
+    const { release } = await readIndex(join(to, dists), suite, sources.keyring);
+    if (!sources.dated) requireCurrent(release);
+  }
+  // With one slash, as apt prints it.
+  const url = (archive: ArchiveName) => `file:${join(to, archive)}`;
+  return { debian: url('debian'), 'debian-security': url('debian-security') };
 }
 
 const installArgs = ['install', '--print-uris', '-qq', '-y', '--no-install-recommends'];
@@ -103,17 +132,21 @@ async function kernelPackages(apt: Apt): Promise<string[]> {
   return split.length > 0 ? split : [`linux-image-${release}`];
 }
 
-async function isolatedApt(folder: string, mirrors: Mirrors): Promise<Apt> {
+async function isolatedApt(
+  folder: string,
+  mirrors: Mirrors,
+  { dated, keyring = debianKeyring }: LockSources,
+): Promise<Apt> {
+  const keys = join(folder, 'keyring.gpg');
+  await copyFile(keyring, keys);
+  chmodSync(keys, 0o644);
   await mkdir(join(folder, 'state/lists/partial'), { recursive: true });
   await mkdir(join(folder, 'cache/archives/partial'), { recursive: true });
   writeFileSync(join(folder, 'status'), '');
   writeFileSync(
     join(folder, 'sources.list'),
     suites
-      .map(
-        ({ suite, archive }) =>
-          `deb [arch=amd64 signed-by=${debianKeyring}] ${mirrors[archive]} ${suite} main\n`,
-      )
+      .map(({ suite, archive }) => `deb [arch=amd64 signed-by=${keys}] ${mirrors[archive]} ${suite} main\n`)
       .join(''),
   );
   const pinned = ['linux-image-*', 'linux-binary-*', 'linux-modules-*', 'linux-base-*'].join(' ');
@@ -130,12 +163,10 @@ async function isolatedApt(folder: string, mirrors: Mirrors): Promise<Apt> {
       )
       .join('\n'),
   );
-  const transport = await run('apt-config', ['dump', '--no-empty', 'Acquire::http', 'Acquire::https']);
   const config = join(folder, 'apt.conf');
   writeFileSync(
     config,
-    `${transport}
-Dir "${folder}";
+    `Dir "${folder}";
 Dir::Etc::parts "${folder}/none";
 Dir::Etc::main "/dev/null";
 Dir::Etc::sourcelist "${folder}/sources.list";
@@ -148,10 +179,9 @@ Dir::Cache "${folder}/cache";
 APT::Architecture "amd64";
 APT::Architectures { "amd64"; };
 APT::Install-Recommends "false";
-APT::Sandbox::User "root";
 Acquire::Languages "none";
 Acquire::ForceHash "SHA256";
-Acquire::Check-Valid-Until "false";
+Acquire::Check-Valid-Until "${!dated}";
 `,
   );
   return (command, args) => run(command, args, { env: { APT_CONFIG: config, LC_ALL: 'C.UTF-8' } });
@@ -164,14 +194,16 @@ export interface LockUpdate {
   readonly packages: number;
 }
 
-/** Moves packages.lock on to what the mirrors have now. The dates of their indices are the caller's to judge. */
-export async function updateLock(mirrors: Mirrors): Promise<LockUpdate> {
-  const before = existsSync(lockFile) ? parseLock(readFileSync(lockFile, 'utf8')) : [];
-  const after = await resolveLock(mirrors);
+/** Moves a lock on to what the indices of a local mirror name. */
+export async function updateLock(sources: LockSources, file = lockFile): Promise<LockUpdate> {
+  const before = existsSync(file) ? parseLock(readFileSync(file, 'utf8')) : [];
+  const text = formatLock(await resolveLock(sources));
+  // As it will be read: what apt said is held to the same rules.
+  const after = parseLock(text);
   const line = (p: LockedPackage) => `${p.root} ${p.name} ${p.version}`;
   const had = new Set(before.map(line));
   const has = new Set(after.map(line));
-  writeFileSync(lockFile, formatLock(after));
+  writeFileSync(file, text);
   return {
     removed: [...had].filter((entry) => !has.has(entry)),
     added: [...has].filter((entry) => !had.has(entry)),

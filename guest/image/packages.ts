@@ -30,7 +30,8 @@ const header = `# Written by \`npx dstack image lock --update\`. Changing a line
 const namePattern = /^[a-z0-9][a-z0-9+.-]+$/;
 const versionPattern = /^[0-9A-Za-z.+~:-]+$/;
 const sha256Pattern = /^[0-9a-f]{64}$/;
-const pathPattern = /^pool\/[A-Za-z0-9+._~%/-]+\.deb$/;
+/** As apt writes it in a URL: of what may be encoded, only what a file of Debian's can have in its name, a plus, a tilde or a colon. */
+const pathPattern = /^pool\/(?:[A-Za-z0-9+._~/-]|%2b|%7e|%3a)+\.deb$/;
 
 /**
  * @throws DstackError LOCK_INVALID naming the line, for anything but well-formed, sorted, unique lines.
@@ -100,7 +101,7 @@ function parseLine(line: string, number: number): LockedPackage {
   if (archive !== 'debian' && archive !== 'debian-security') {
     throw invalid(number, `"${archive}" is no archive`);
   }
-  if (!pathPattern.test(path!) || path!.split('/').some((part) => part === '..' || part === '')) {
+  if (!pathPattern.test(path!) || path!.split('/').some((part) => ['', '.', '..'].includes(part))) {
     throw invalid(number, `"${path}" is no path of a package`);
   }
   return {

@@ -2,8 +2,8 @@
  * Roots that are only unpacked: the tools and the kernel. No maintainer script runs, so the result depends on nothing but
  * the packages' bytes.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { chmod, lstat, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cachedPath } from './download.ts';
 import type { LockedPackage } from './packages.ts';
@@ -12,10 +12,34 @@ import { run } from './run.ts';
 /** Left in a finished root: the hash of the lock lines it was made from. */
 export const stampName = '.dstack-lock-hash';
 
-/** True when `folder` was made, completely, from the lock lines with this hash. */
-export function isCurrent(folder: string, hash: string): boolean {
+/** True when `folder` was made, completely, from the lock lines with this hash. One that was left open is closed. */
+export async function isCurrent(folder: string, hash: string): Promise<boolean> {
   const stamp = join(folder, stampName);
-  return existsSync(stamp) && readFileSync(stamp, 'utf8') === hash;
+  if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== hash) return false;
+  if (!isClosed(folder)) await closeRoot(folder);
+  return true;
+}
+
+const SET_ID = 0o6000;
+const OWNER_ONLY = 0o700;
+
+function isClosed(folder: string): boolean {
+  return (statSync(folder).mode & 0o777) === OWNER_ONLY;
+}
+
+/**
+ * What is unpacked stays on the build host for long, and nobody updates it there: its programs must give nobody rights, and
+ * others than its owner need none of it.
+ */
+export async function closeRoot(folder: string): Promise<void> {
+  // Last, so that a root that is closed has been gone through.
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile() && !entry.isDirectory()) continue;
+    const path = join(entry.parentPath, entry.name);
+    const { mode } = await lstat(path);
+    if ((mode & SET_ID) !== 0) await chmod(path, mode & 0o7777 & ~SET_ID);
+  }
+  await chmod(folder, OWNER_ONLY);
 }
 
 /** Unpacks `packages` into `folder`, replacing what was there, and stamps it with `hash`. */
@@ -27,6 +51,8 @@ export async function unpackRoot(
 ): Promise<void> {
   const fresh = `${folder}.new`;
   await rm(fresh, { recursive: true, force: true });
+  await mkdir(fresh, { recursive: true });
+  await chmod(fresh, OWNER_ONLY);
   // The symlinks of a merged /usr come first: older packages still ship /bin and /lib as folders.
   for (const name of ['bin', 'sbin', 'lib', 'lib64']) {
     await mkdir(join(fresh, 'usr', name), { recursive: true });
@@ -46,6 +72,7 @@ export async function unpackRoot(
   await mkdir(join(fresh, 'etc'), { recursive: true });
   await writeFile(join(fresh, 'etc/passwd'), 'root:x:0:0:root:/root:/usr/sbin/nologin\n');
   await writeFile(join(fresh, 'etc/group'), 'root:x:0:\n');
+  await closeRoot(fresh);
   await writeFile(join(fresh, stampName), hash);
   await rm(folder, { recursive: true, force: true });
   await rename(fresh, folder);
