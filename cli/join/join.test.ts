@@ -21,7 +21,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Relay, runRelay } from '../../host/relay/main.ts';
 import type { RelaySettings } from '../../host/relay/settings.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
-import { codeOf } from '../../lib/protocol/errors.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { dstackOk } from '../../test/support/cli.ts';
@@ -165,7 +165,7 @@ function attempt(settings: JoinSettings, startVm: StartVm = startDaemonVm): Atte
   }).then(
     () => 'done',
     (error: Error) => {
-      message = error.message;
+      message = [error.message, ...(error instanceof DstackError ? error.details : [])].join('\n');
       return codeOf(error);
     },
   );
