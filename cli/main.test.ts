@@ -14,7 +14,7 @@ vi.setConfig({ testTimeout: 120_000 });
 const scratch = mkdtempSync(join(tmpdir(), 'cli-test-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
 const ADDRESS = `0x${'11'.repeat(20)}`;
-const NOWHERE = ['--rpc', 'http://127.0.0.1:9', '--contract', ADDRESS];
+const NOWHERE = ['--chain-id', '1', '--rpc', 'http://127.0.0.1:9', '--contract', ADDRESS];
 const file = (name: string, content: string, mode = 0o600): string => {
   const path = join(scratch, name);
   writeFileSync(path, content, { mode });
@@ -45,8 +45,64 @@ describe('misuse is exit code 2, with the reason and without a stack trace', () 
     [['network'], 'no command "network"'],
     [['network', 'deployed'], 'no command "network deployed"'],
     [['network', 'status', '--no-such', ...NOWHERE], "Unknown option '--no-such'"],
-    [['network', 'status', '--contract', ADDRESS], '--rpc is missing (or DSTACK_RPC_URL in the environment)'],
-    [['network', 'status', '--rpc', 'ftp://x', '--contract', ADDRESS], '--rpc takes an http(s) URL'],
+    [
+      ['network', 'status', '--contract', ADDRESS, '--chain-id', '1'],
+      '--rpc is missing (or DSTACK_RPC_URL in the environment)',
+    ],
+    [['network', 'status', '--contract', ADDRESS, '--rpc', 'http://x'], '--chain-id is missing'],
+    [
+      ['network', 'status', '--contract', 'vitalik.eth', '--rpc', 'http://x', '--chain-id', '1'],
+      '--contract is 0x and 40 hex digits',
+    ],
+    [
+      [
+        'network',
+        'deploy',
+        '--owner',
+        'vitalik.eth',
+        '--rpc',
+        'http://x',
+        '--chain-id',
+        '1',
+        '--owner-key',
+        key,
+      ],
+      '--owner takes an address',
+    ],
+    [
+      [
+        'network',
+        'deploy',
+        '--delay',
+        '99999999999',
+        '--rpc',
+        'http://x',
+        '--chain-id',
+        '1',
+        '--owner-key',
+        key,
+      ],
+      '--delay takes a whole number',
+    ],
+    [
+      [
+        'network',
+        'deploy',
+        '--max-fee-gwei',
+        '0',
+        '--rpc',
+        'http://x',
+        '--chain-id',
+        '1',
+        '--owner-key',
+        key,
+      ],
+      '--max-fee-gwei takes',
+    ],
+    [
+      ['network', 'status', '--rpc', 'ftp://x', '--chain-id', '1', '--contract', ADDRESS],
+      '--rpc takes an http(s) URL',
+    ],
     [['network', 'status', 'extra', ...NOWHERE], '`network status` takes no arguments'],
     [['network', 'allow', 'config', ...NOWHERE, '--owner-key', key], 'takes measurement|config|platform'],
     [['network', 'allow', 'color', 'red', ...NOWHERE, '--owner-key', key], 'color is none of measurement'],
@@ -76,7 +132,7 @@ describe('failure is exit code 1, with a code and without a stack trace', () => 
       ['node', 'join', '--env-file', file('wrong.env', 'DSTACK_RPC=http://x\n')],
       'sets DSTACK_RPC, which does not exist',
     ],
-    ['a dead endpoint', ['network', 'status', ...NOWHERE], 'RPC_UNREACHABLE'],
+    ['a dead endpoint', ['network', 'status', ...NOWHERE], 'CHAIN_UNREACHABLE'],
     ['no archive', ['app', 'pack', 'x', join(scratch, 'none'), '--out', scratch], 'FILE: ENOENT'],
     [
       'no package',
@@ -110,8 +166,15 @@ describe('failure is exit code 1, with a code and without a stack trace', () => 
     const rpc = `http://127.0.0.1:${(endpoint.address() as AddressInfo).port}`;
     const almost = `${'ab'.repeat(31)}a`;
     try {
-      for (const path of [join(scratch, 'none'), file('almost', almost), file('zero', '00'.repeat(32))]) {
-        const { code, stderr } = await dstack(['network', 'deploy', '--rpc', rpc, '--owner-key', path]);
+      const deploy = ['network', 'deploy', '--chain-id', '1'];
+      const readable = file('readable', 'ab'.repeat(32), 0o640);
+      for (const path of [
+        join(scratch, 'none'),
+        file('almost', almost),
+        file('zero', '00'.repeat(32)),
+        readable,
+      ]) {
+        const { code, stderr } = await dstack([...deploy, '--rpc', rpc, '--owner-key', path]);
         expect(stderr).toContain(`KEY_FILE`);
         expect(stderr).toContain(path);
         expect(stderr).not.toContain(almost);
@@ -133,8 +196,17 @@ describe('failure is exit code 1, with a code and without a stack trace', () => 
     await new Promise<void>((resolve) => endpoint.listen(0, '127.0.0.1', resolve));
     const rpc = `http://127.0.0.1:${(endpoint.address() as AddressInfo).port}/my-endpoint-key`;
     try {
-      const { code, stderr } = await dstack(['network', 'status', '--rpc', rpc, '--contract', ADDRESS]);
-      expect(stderr).toContain('dstack: RPC_UNREACHABLE');
+      const { code, stderr } = await dstack([
+        'network',
+        'status',
+        '--rpc',
+        rpc,
+        '--chain-id',
+        '1',
+        '--contract',
+        ADDRESS,
+      ]);
+      expect(stderr).toContain('dstack: CHAIN_UNREACHABLE');
       expect(stderr).not.toContain('my-endpoint-key');
       expect(code).toBe(1);
     } finally {

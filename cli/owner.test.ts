@@ -10,6 +10,7 @@ import { sha256, toHex } from '../lib/protocol/encoding.ts';
 import { type BootstrapPackage, nodePaths } from '../lib/protocol/onboarding-messages.ts';
 import { type Anvil, startAnvil } from '../test/support/anvil.ts';
 import { dstack, dstackOk, type Outcome } from '../test/support/cli.ts';
+import { changeHeader, startLyingRpc } from '../test/support/lying-rpc.ts';
 import { eventually } from '../test/support/network.ts';
 import { startDaemonVm, writeTestImage } from '../test/support/vm-process.ts';
 import { writeHints } from './host-hints.ts';
@@ -79,7 +80,7 @@ describe('deploy', () => {
     const shown = await status();
     expect(shown).toMatch(new RegExp(`^owner +${OWNER}$`, 'm'));
     expect(shown).toMatch(/^network key +none: not bootstrapped$/m);
-    expect(shown).toMatch(/^onboarded +NO: AT MOST ONE NODE HAS THE SECRET$/m);
+    expect(shown).toMatch(/^onboarded +NO: NOBODY HAS THE SECRET YET$/m);
     expect(shown).toMatch(/^request window +77 blocks$/m);
     expect(shown).toMatch(/^platforms +listed ones only$/m);
   });
@@ -87,7 +88,7 @@ describe('deploy', () => {
   test('the status of an address without a network is an error', async () => {
     refused(
       await dstack(['network', 'status', '--contract', `0x${'11'.repeat(20)}`], env),
-      'CONTRACT_DATA_INVALID',
+      'NETWORK_MISSING',
     );
   });
 });
@@ -120,6 +121,50 @@ describe('allow and revoke', () => {
     refused(await allow('platform', path('no-config.json')), 'POLICY_VALUE');
     refused(await allow('measurement', '0x1234'), 'POLICY_VALUE');
     refused(await allow('measurement', `${WORD}00`), 'POLICY_VALUE');
+  });
+
+  test('image.json is measured, not believed; a key that stands in it twice is refused', async () => {
+    const folder = path('image-named');
+    writeTestImage(folder);
+    const file = join(folder, 'image.json');
+    const text = readFileSync(file, 'utf8');
+    const [, measurement] = /"measurement": *"(0x[0-9a-f]{64})"/.exec(text)!;
+    const allow = () => dstack(['network', 'allow', 'measurement', file], env);
+    writeFileSync(file, text.replace(measurement!, WORD));
+    refused(await allow(), 'MEASUREMENT_OTHER');
+    writeFileSync(file, text.replace('{', `{"measurement":"${WORD}",`));
+    refused(await allow(), 'IMAGE_INVALID');
+    writeFileSync(file, text);
+    const { code, stdout } = await allow();
+    expect([code, stdout]).toEqual([0, expect.stringContaining(`measurement = ${measurement}`)]);
+    expect(stdout).toContain(`measured from the files in ${folder}`);
+    await dstackOk(['network', 'revoke', 'measurement', measurement!], env);
+  });
+
+  test('a config shows whom its nodes will believe; one of another network is refused', async () => {
+    const urls = ['https://one.example', 'https://two.example', 'https://three.example'];
+    const write = (...more: string[]) =>
+      dstackOk(
+        [
+          'network',
+          'config',
+          ...urls.flatMap((url) => ['--endpoint', url]),
+          '--out',
+          path('shown.json'),
+          ...more,
+        ],
+        env,
+      );
+    const allow = () => dstack(['network', 'allow', 'config', path('shown.json')], env);
+    await write('--contract', OWNER);
+    refused(await allow(), 'NETWORK_JSON_OTHER');
+    await write('--chain-id', '1');
+    refused(await allow(), 'NETWORK_JSON_OTHER');
+    await write();
+    const { code, stdout } = await allow();
+    expect(code).toBe(0);
+    expect(stdout).toContain('such nodes believe 2 of these 3, at the finalized block');
+    for (const url of urls) expect(stdout).toContain(`  ${url}\n`);
   });
 });
 
@@ -179,6 +224,30 @@ describe('bootstrap', () => {
     expect(stdout.match(/^ok {2}/gm)!.length).toBeGreaterThan(3);
     expect(stdout).toContain('NOT PRODUCTION: anyone can forge a quote of the simulated platform');
     expect(await status()).toContain('none: not bootstrapped');
+  });
+
+  test('a clock or a TCB policy that one endpoint makes up changes nothing; a clock that all make up is noticed', async () => {
+    const word = (number: number) => number.toString(16).padStart(64, '0');
+    const endpoints = await Promise.all([1, 2, 3].map(() => startLyingRpc(anvil.url)));
+    const rpc = endpoints.flatMap(({ url }) => ['--rpc', url]);
+    try {
+      await dstackOk(['network', 'tcb', 'minimum', '9999'], env);
+      endpoints[0]!.lie = (method, reply) =>
+        method === 'eth_call' && typeof reply.result === 'string'
+          ? { result: reply.result.replace(word(9999), word(0)) }
+          : reply;
+      refused(await check({}, ...rpc), 'TCB_EVALUATION_NUMBER');
+      await dstackOk(['network', 'tcb', 'minimum', '0'], env);
+
+      endpoints[0]!.lie = changeHeader({ timestamp: '0x5f000000' });
+      expect((await check({}, ...rpc)).code).toBe(0);
+      for (const timestamp of ['0x5f000000', '0xff000000']) {
+        for (const endpoint of endpoints) endpoint.lie = changeHeader({ timestamp });
+        refused(await check({}, ...rpc), 'CLOCK_DISAGREES');
+      }
+    } finally {
+      for (const endpoint of endpoints) endpoint.stop();
+    }
   });
 
   test.each<[string, (m: BootstrapPackage) => Partial<Record<string, unknown>>, string | RegExp]>([
@@ -318,7 +387,7 @@ describe('apps', () => {
     refused(await dstack(['app', 'rollback', 'greeting'], env), 'NoPreviousManifest');
     refused(await dstack(['app', 'withdraw', 'greeting'], stranger()), 'OwnableUnauthorizedAccount');
     await dstackOk(['app', 'withdraw', 'greeting'], env);
-    expect(await status()).toMatch(/^app greeting +0x0{64}$/m);
+    expect(await status()).toMatch(/^app greeting +none$/m);
     refused(await dstack(['app', 'withdraw', 'greeting'], env), 'NoManifest');
   });
 

@@ -17,9 +17,26 @@ import { bootstrapReportData } from '../lib/protocol/report-data.ts';
 import { recover } from '../lib/protocol/secp256k1.ts';
 import { bootstrapDigest } from '../lib/protocol/typed-data.ts';
 
+/** Blocks come late, and clocks are not exact; collateral is judged with as much skew. Seconds. */
+const CLOCK_SKEW_SECONDS = 1_200;
+
+/**
+ * Unix seconds by this machine's own clock. Endpoints say what the contract holds; what time it is they could only get wrong:
+ * an old time would make revoked or replaced collateral current again.
+ * @throws CLOCK_DISAGREES when the chain's newest block is far from it: one of the two is wrong
+ */
+function ownClock(newest: number): number {
+  const now = Math.floor(Date.now() / 1000);
+  if (Math.abs(now - newest) <= CLOCK_SKEW_SECONDS) return now;
+  throw new DstackError(
+    'CLOCK_DISAGREES',
+    `this machine's clock says ${new Date(now * 1000).toISOString()}, the chain's newest block ${new Date(newest * 1000).toISOString()}: set the clock, or use other endpoints`,
+  );
+}
+
 /**
  * @param flavour whose trust root to judge by; the owner says it, the package does not
- * @throws BOOTSTRAP_OTHER_NETWORK, BOOTSTRAP_EPOCH, BOOTSTRAP_BLOCK, BOOTSTRAP_SIGNATURE, BOOTSTRAP_CLAIM,
+ * @throws CLOCK_DISAGREES, BOOTSTRAP_OTHER_NETWORK, BOOTSTRAP_EPOCH, BOOTSTRAP_BLOCK, BOOTSTRAP_SIGNATURE, BOOTSTRAP_CLAIM,
  *   MEASUREMENT_NOT_ALLOWED, CONFIG_NOT_ALLOWED, PLATFORM_NOT_ALLOWED, or the quote verifier's codes
  */
 export async function verifyBootstrap(
@@ -55,7 +72,7 @@ export async function verifyBootstrap(
 
   const config = fromHex(message.config, 32);
   const blockHash = fromHex(message.blockHash, 32);
-  const now = new Date(reader.chain.now() * 1000);
+  const now = new Date(ownClock(head.timestamp) * 1000);
   const trace = new Trace();
   const { finding, evidence } = judgeTd(
     fromHex(message.quote),

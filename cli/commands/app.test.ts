@@ -23,7 +23,7 @@ beforeAll(async () => {
   anvil = await startAnvil();
   chain = new Chain(anvil.url);
   folder = await mkdtemp(join(tmpdir(), 'dstack-app-'));
-  await writeFile(join(folder, 'owner.key'), OWNER_KEY);
+  await writeFile(join(folder, 'owner.key'), OWNER_KEY, { mode: 0o600 });
 });
 afterAll(async () => {
   await rm(folder, { recursive: true });
@@ -39,6 +39,9 @@ async function rollout(manifest: string): Promise<void> {
   const options = [
     '--rpc',
     anvil.url,
+    '--chain-id',
+    '31337',
+    '--yes',
     '--contract',
     network.address,
     '--owner-key',

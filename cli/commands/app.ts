@@ -4,8 +4,9 @@ import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { extract } from 'tar-stream';
 import { Type } from 'typebox';
+import type { Head } from '../../lib/framework/chain-client.ts';
 import { print } from '../../lib/framework/terminal.ts';
-import { sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
+import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import {
   appId,
@@ -15,6 +16,7 @@ import {
   parseManifest,
 } from '../../lib/protocol/manifest.ts';
 import {
+  type AppView,
   decodeAppOf,
   encodeAppOf,
   encodeRollback,
@@ -22,19 +24,11 @@ import {
   encodeWithdraw,
 } from '../../lib/protocol/network-contract.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
-import {
-  contractOption,
-  ownerKeyOption,
-  provider,
-  rpcOption,
-  send,
-  settled,
-  view,
-  walletFrom,
-} from '../chain.ts';
-import { type Arguments, type Command, UsageError } from '../command.ts';
-
-const ownerOptions = { rpc: rpcOption, contract: contractOption, 'owner-key': ownerKeyOption };
+import { type Command, UsageError } from '../command.ts';
+import { instant } from '../instant.ts';
+import { act, openOwner, ownerOptions } from '../owner/act.ts';
+import type { NetworkConnection } from '../owner/connection.ts';
+import { fromWhen } from './network-policy.ts';
 
 const pack: Command = {
   name: 'app pack',
@@ -161,9 +155,18 @@ const rollout: Command = {
   async run(args) {
     const [app, manifest] = args.positionals as [string, string];
     const wanted = { app: to0x(appId(app)), manifestHash: await hashOf(app, manifest) };
-    await settled(walletFrom(args.text('owner-key'), await provider(args)));
-    await requireNew(args, app, wanted);
-    await sendAsOwner(args, encodeRollout(wanted));
+    const owner = await openOwner(args);
+    await requireNew(owner, app, wanted);
+    await act(args, owner, {
+      data: encodeRollout(wanted),
+      effect: [`every node runs this manifest of ${app}, ${await fromWhen(owner)}`],
+      async proof(at) {
+        const shown = await appOf(owner, wanted.app, at);
+        return shown.latest === wanted.manifestHash
+          ? { done: [`${app} runs ${shown.latest} from ${instant(shown.from)}`] }
+          : { instead: `${shown.latest} as the latest manifest of ${app}` };
+      },
+    });
   },
 };
 
@@ -174,52 +177,84 @@ const rollout: Command = {
  * @throws ALREADY_ROLLED_OUT
  */
 async function requireNew(
-  args: Arguments,
+  owner: NetworkConnection,
   name: string,
   { app, manifestHash }: { app: string; manifestHash: string },
 ): Promise<void> {
-  const answer = await view(await provider(args), args.text('contract'), encodeAppOf({ app }));
-  const shown = decodeAppOf(answer);
+  const shown = await appOf(owner, app, await owner.chain.head());
   const isPending = shown.latest !== shown.manifestHash;
   if (shown.manifestHash === manifestHash) {
     const instead = isPending ? `; to cancel the rollout that is pending: app rollback ${name}` : '';
     throw new DstackError('ALREADY_ROLLED_OUT', `${name} runs ${manifestHash} already${instead}`);
   }
   if (isPending && shown.latest === manifestHash) {
-    const from = new Date(Number(shown.from) * 1_000).toISOString();
     throw new DstackError(
       'ALREADY_ROLLED_OUT',
-      `${manifestHash} of ${name} is pending and takes effect at ${from}; a repeated rollout would begin its delay anew`,
+      `${manifestHash} of ${name} is pending and takes effect at ${instant(shown.from)}; a repeated rollout would begin its delay anew`,
     );
   }
 }
 
 /** 32 bytes of hex as they are; a manifest file is checked first, as the nodes will. */
 async function hashOf(app: string, manifest: string): Promise<string> {
-  if (/^0x[0-9a-f]{64}$/.test(manifest)) return manifest;
+  if (/^(0x)?[0-9a-fA-F]{64}$/.test(manifest)) return to0x(fromHex(manifest, 32));
   const bytes = await readFile(manifest);
   const parsed = parseManifest(bytes);
   if (parsed.app !== app) throw new UsageError(`${manifest} is a manifest of ${parsed.app}, not of ${app}`);
   return to0x(manifestHash(bytes));
 }
 
-function simple(name: string, summary: string, encode: (args: { app: string }) => string): Command {
-  return {
-    name: `app ${name}`,
-    summary,
-    positionals: ['NAME'],
-    options: ownerOptions,
-    run: async (args) => sendAsOwner(args, encode({ app: to0x(appId(args.positionals[0]!)) })),
-  };
+const rollback: Command = {
+  name: 'app rollback',
+  summary: 'goes back to the previous manifest, at once',
+  positionals: ['NAME'],
+  options: ownerOptions,
+  async run(args) {
+    const [name] = args.positionals as [string];
+    const app = to0x(appId(name));
+    const owner = await openOwner(args);
+    const before = await appOf(owner, app, await owner.chain.head());
+    await act(args, owner, {
+      data: encodeRollback({ app }),
+      effect: [`${name} goes back from ${manifestText(before.latest)} to what was before it, at once`],
+      async proof(at) {
+        const shown = await appOf(owner, app, at);
+        const isOther = shown.latest !== before.latest || shown.from !== before.from;
+        return isOther && shown.latest === shown.manifestHash
+          ? { done: [`${name} runs ${manifestText(shown.manifestHash)}`] }
+          : { instead: `${manifestText(shown.latest)} as the latest manifest of ${name}` };
+      },
+    });
+  },
+};
+
+const withdraw: Command = {
+  name: 'app withdraw',
+  summary: 'leaves the app without a manifest, at once',
+  positionals: ['NAME'],
+  options: ownerOptions,
+  async run(args) {
+    const [name] = args.positionals as [string];
+    const app = to0x(appId(name));
+    const owner = await openOwner(args);
+    await act(args, owner, {
+      data: encodeWithdraw({ app }),
+      effect: [`no node runs ${name} any more, at once`],
+      async proof(at) {
+        const { latest, manifestHash } = await appOf(owner, app, at);
+        return latest === ZERO_WORD && manifestHash === ZERO_WORD
+          ? { done: [`${name} has no manifest`] }
+          : { instead: `manifest ${manifestHash} of ${name}` };
+      },
+    });
+  },
+};
+
+const ZERO_WORD = `0x${'00'.repeat(32)}`;
+const manifestText = (hash: string): string => (hash === ZERO_WORD ? 'no manifest' : hash);
+
+async function appOf({ call }: NetworkConnection, app: string, at: Head): Promise<AppView> {
+  return decodeAppOf(await call(encodeAppOf({ app }), at));
 }
 
-async function sendAsOwner(args: Arguments, data: string): Promise<void> {
-  await send(walletFrom(args.text('owner-key'), await provider(args)), { to: args.text('contract'), data });
-}
-
-export const appCommands: readonly Command[] = [
-  pack,
-  rollout,
-  simple('rollback', 'goes back to the previous manifest, at once', encodeRollback),
-  simple('withdraw', 'leaves the app without a manifest, at once', encodeWithdraw),
-];
+export const appCommands: readonly Command[] = [pack, rollout, rollback, withdraw];

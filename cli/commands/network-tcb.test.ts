@@ -21,8 +21,8 @@ beforeAll(async () => {
   anvil = await startAnvil();
   chain = new Chain(anvil.url);
   folder = await mkdtemp(join(tmpdir(), 'dstack-tcb-'));
-  await writeFile(join(folder, 'owner.key'), OWNER_KEY);
-  await writeFile(join(folder, 'stranger.key'), STRANGER_KEY);
+  await writeFile(join(folder, 'owner.key'), OWNER_KEY, { mode: 0o600 });
+  await writeFile(join(folder, 'stranger.key'), STRANGER_KEY, { mode: 0o600 });
 });
 afterAll(async () => {
   await rm(folder, { recursive: true });
@@ -35,18 +35,18 @@ afterEach(() => vi.restoreAllMocks());
 
 /** What the command printed. */
 async function run(name: string, options: readonly string[], ...words: string[]): Promise<string> {
-  const printed = vi.spyOn(console, 'log').mockImplementation(() => undefined);
+  const printed = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
   const command = networkCommands.find((it) => it.name === name)!;
-  const where = ['--rpc', anvil.url, '--contract', network.address];
+  const where = ['--rpc', anvil.url, '--chain-id', '31337', '--contract', network.address];
   try {
     await command.run(readArguments(command, [...where, ...options, ...words]));
-    return printed.mock.calls.map(([line]) => String(line)).join('\n');
+    return printed.mock.calls.map(([text]) => String(text)).join('');
   } finally {
     printed.mockRestore();
   }
 }
 const tcb = (kind: string, value: string, key = 'owner.key') =>
-  run('network tcb', ['--owner-key', join(folder, key)], kind, value);
+  run('network tcb', ['--owner-key', join(folder, key), '--yes'], kind, value);
 const status = () => run('network status', []);
 /** When what the newest block loosened takes effect. */
 const later = async () => new Date((Number((await chain.head()).time) + DELAY) * 1_000).toISOString();

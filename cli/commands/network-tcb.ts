@@ -1,6 +1,5 @@
 /** `network tcb …`: how current platforms have to be, as the owner sets it, and how `network status` shows it. */
-import type { JsonRpcProvider } from 'ethers';
-import { print } from '../../lib/framework/terminal.ts';
+import type { Head } from '../../lib/framework/chain-client.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import {
   decodeDeniedFmspcs,
@@ -23,17 +22,11 @@ import {
   statusesOf,
   statusMask,
 } from '../../lib/protocol/tcb-policy.ts';
-import {
-  contractOption,
-  instant,
-  ownerKeyOption,
-  provider,
-  rpcOption,
-  send,
-  view,
-  walletFrom,
-} from '../chain.ts';
 import { type Command, UsageError } from '../command.ts';
+import { instant } from '../instant.ts';
+import { act, type Deed, openOwner, ownerOptions } from '../owner/act.ts';
+import type { NetworkConnection } from '../owner/connection.ts';
+import { fromWhen } from './network-policy.ts';
 
 const FOREVER = 2n ** 64n - 1n;
 const DAY = 86_400;
@@ -77,21 +70,20 @@ export const tcb: Command = {
   name: 'network tcb',
   summary: 'sets how current a platform’s TCB must be: stricter at once, looser after the delay',
   positionals: ['minimum|statuses|grace|deny|allow', 'NUMBER|NAME,NAME|DAYSd|FMSPC'],
-  options: { rpc: rpcOption, contract: contractOption, 'owner-key': ownerKeyOption },
+  options: ownerOptions,
   async run(args) {
     const [kind, text] = args.positionals as [string, string];
     const change = changeOf(kind, text);
-    const [rpc, contract] = [await provider(args), args.text('contract')];
-    const wallet = walletFrom(args.text('owner-key'), rpc);
-    requireEffect(change, await readTcb(rpc, contract));
-    await send(wallet, { to: contract, data: change.data });
-    for (const row of tcbRows(await readTcb(rpc, contract), await chainTime(rpc))) print(row);
+    const owner = await openOwner(args);
+    const head = await owner.chain.head();
+    requireEffect(change, await readTcb(owner, head));
+    await act(args, owner, await deedOf(change, owner));
   },
 };
 
 type Change =
   | { readonly part: keyof typeof parts; readonly value: number; readonly data: string }
-  | { readonly part: 'fmspc'; readonly data: string };
+  | { readonly part: 'fmspc'; readonly value: string; readonly denied: boolean; readonly data: string };
 
 /** @throws UsageError for what is no part of the policy, or no value of it */
 function changeOf(kind: string, text: string): Change {
@@ -100,6 +92,8 @@ function changeOf(kind: string, text: string): Change {
     if (fmspc === undefined) throw new UsageError(`an FMSPC is 6 bytes of hex, not ${text}`);
     return {
       part: 'fmspc',
+      value: fmspc,
+      denied: kind === 'deny',
       data: encodeSetDeniedFmspc({ fmspc: `0x${fmspc}`, denied: kind === 'deny' }),
     };
   }
@@ -109,6 +103,31 @@ function changeOf(kind: string, text: string): Change {
   const part = kind as keyof typeof parts;
   const value = parts[part].read(text);
   return { part, value, data: parts[part].encode(value) };
+}
+
+async function deedOf(change: Change, owner: NetworkConnection): Promise<Deed> {
+  const later = await fromWhen(owner);
+  return {
+    data: change.data,
+    effect: [
+      change.part === 'fmspc'
+        ? change.denied
+          ? 'platforms of this FMSPC are kept out, at once'
+          : `platforms of this FMSPC are let in again, ${later}`
+        : `${change.part} ${parts[change.part].show(change.value)}: what is stricter holds at once, what is looser ${later}`,
+    ],
+    async proof(at) {
+      const state = await readTcb(owner, at);
+      const rows = tcbRows(state, BigInt(at.timestamp));
+      return isSo(change, state) ? { done: rows } : { instead: rows.join('; ') };
+    },
+  };
+}
+
+function isSo(change: Change, state: TcbState): boolean {
+  if (change.part !== 'fmspc') return state[change.part].latest === change.value;
+  const listed = state.fmspcs.find(({ fmspc }) => fmspc.slice(2) === change.value);
+  return (listed?.deniedUntil === FOREVER) === change.denied;
 }
 
 /**
@@ -131,13 +150,13 @@ function requireEffect(change: Change, state: TcbState): void {
 }
 
 /** The policy as `network status` shows it. */
-export async function tcbStatus(rpc: JsonRpcProvider, contract: string): Promise<readonly string[]> {
-  return tcbRows(await readTcb(rpc, contract), await chainTime(rpc));
+export async function tcbStatus(network: NetworkConnection, head: Head): Promise<readonly string[]> {
+  return tcbRows(await readTcb(network, head), BigInt(head.timestamp));
 }
 
-async function readTcb(rpc: JsonRpcProvider, contract: string): Promise<TcbState> {
-  const now: TcbPolicyResult = decodeTcbPolicy(await view(rpc, contract, encodeTcbPolicy()));
-  const next: NextTcbPolicyResult = decodeNextTcbPolicy(await view(rpc, contract, encodeNextTcbPolicy()));
+async function readTcb({ call }: Pick<NetworkConnection, 'call'>, at: Head): Promise<TcbState> {
+  const now: TcbPolicyResult = decodeTcbPolicy(await call(encodeTcbPolicy(), at));
+  const next: NextTcbPolicyResult = decodeNextTcbPolicy(await call(encodeNextTcbPolicy(), at));
   return {
     minimum: {
       now: now.minimumTcbEvaluationDataNumber,
@@ -146,7 +165,7 @@ async function readTcb(rpc: JsonRpcProvider, contract: string): Promise<TcbState
     },
     statuses: { now: now.statuses, latest: next.statuses, from: next.statusesFrom },
     grace: { now: now.gracePeriod, latest: next.gracePeriod, from: next.gracePeriodFrom },
-    fmspcs: decodeDeniedFmspcs(await view(rpc, contract, encodeDeniedFmspcs())),
+    fmspcs: decodeDeniedFmspcs(await call(encodeDeniedFmspcs(), at)),
   };
 }
 
@@ -167,12 +186,6 @@ function tcbRows(state: TcbState, time: bigint): readonly string[] {
     ]),
   ];
   return rows.map(([name, value]) => `${name!.padEnd(16)} ${value}`);
-}
-
-async function chainTime(rpc: JsonRpcProvider): Promise<bigint> {
-  const block = await rpc.getBlock('latest');
-  if (block === null) throw new DstackError('RPC_UNREACHABLE', 'the RPC endpoint has no latest block');
-  return BigInt(block.timestamp);
 }
 
 function evaluationNumber(text: string): number {

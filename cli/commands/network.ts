@@ -1,70 +1,66 @@
 /** `network …`: what the owner does with the contract. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { encodeDeploy } from '../../contracts/bindings.ts';
+import { isAddress } from 'ethers';
 import { parseCollateral } from '../../lib/attestation/collateral.ts';
-import { chainClient } from '../../lib/framework/chain-client.ts';
-import { networkReader } from '../../lib/framework/network-reader.ts';
 import { print } from '../../lib/framework/terminal.ts';
 import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
-import { DstackError } from '../../lib/protocol/errors.ts';
 import { appName } from '../../lib/protocol/manifest.ts';
 import { configHash, type Flavour, flavours, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import { decodeOwner, encodeBootstrap, encodeOwner } from '../../lib/protocol/network-contract.ts';
 import {
-  decodeApps,
-  decodeNetwork,
-  decodeOwner,
-  encodeAllowConfig,
-  encodeAllowMeasurement,
-  encodeAllowPlatform,
-  encodeApps,
-  encodeBootstrap,
-  encodeClosePlatforms,
-  encodeNetwork,
-  encodeOpenPlatforms,
-  encodeOwner,
-  encodeRevokeConfig,
-  encodeRevokeMeasurement,
-  encodeRevokePlatform,
-} from '../../lib/protocol/network-contract.ts';
-import { BootstrapPackageSchema, MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
+  type BootstrapPackage,
+  BootstrapPackageSchema,
+  MESSAGE_MAX_BYTES,
+} from '../../lib/protocol/onboarding-messages.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
-import {
-  contractOption,
-  instant,
-  ownerKeyOption,
-  provider,
-  rpcOption,
-  send,
-  view,
-  walletFrom,
-} from '../chain.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
+import { instant } from '../instant.ts';
+import { act, type Deed, deployOptions, openOwner, ownerOptions, settled, signerOf } from '../owner/act.ts';
+import {
+  chainOptions,
+  connectChain,
+  connectNetwork,
+  contractOption,
+  type NetworkConnection,
+} from '../owner/connection.ts';
+import { deployNetwork } from '../owner/deploy.ts';
 import { verifyBootstrap } from '../verify-bootstrap.ts';
+import { allow, revoke } from './network-policy.ts';
 import { tcb, tcbStatus } from './network-tcb.ts';
-
-const ownerOptions = { rpc: rpcOption, contract: contractOption, 'owner-key': ownerKeyOption };
 
 const deploy: Command = {
   name: 'network deploy',
   summary: 'deploys a new network’s contract; prints its address',
   options: {
-    rpc: rpcOption,
-    'owner-key': ownerKeyOption,
+    ...deployOptions,
     owner: { value: 'ADDRESS', help: 'the owner, if it is not the key that deploys (a multisig)' },
     delay: { value: 'SECONDS', help: 'how long whatever loosens takes; 0 is legal', default: '172800' },
     'request-window': { value: 'BLOCKS', help: 'how long a request stays open', default: '256' },
   },
   async run(args) {
-    const wallet = walletFrom(args.text('owner-key'), await provider(args));
-    const data = encodeDeploy({
-      owner: args.optional('owner') ?? wallet.address,
-      delay: wholeNumber(args, 'delay'),
-      requestWindow: wholeNumber(args, 'request-window'),
-    });
-    const receipt = await send(wallet, { data });
-    print(`contract ${receipt.contractAddress}`);
+    const signer = signerOf(args);
+    const wanted = {
+      owner: ownerAddress(args) ?? signer.address,
+      delay: wholeNumber(args, 'delay', 0xffff_ffff),
+      requestWindow: wholeNumber(args, 'request-window', 0xffff_ffff),
+    };
+    const connection = await connectChain(args);
+    await settled(connection, signer.address);
+    await deployNetwork(args, connection, signer, wanted);
   },
 };
+
+/** Of the account that is to own the network. The checksum of mixed case is checked (EIP-55); names are not resolved. */
+function ownerAddress(args: Arguments): string | undefined {
+  const text = args.optional('owner');
+  if (text === undefined) return undefined;
+  if (!/^0x[0-9a-fA-F]{40}$/.test(text) || !isAddress(text)) {
+    throw new UsageError(
+      `--owner takes an address, 0x and 40 hex digits with a right checksum, not ${text.slice(0, 100)}`,
+    );
+  }
+  return text;
+}
 
 const config: Command = {
   name: 'network config',
@@ -117,152 +113,98 @@ const bootstrap: Command = {
       value: 'FILE',
       help: 'a collateral.json to judge the quote by, in place of what came with the package',
     },
-    'check-only': { help: 'verify, and send nothing' },
+    'check-only': { help: 'verify, and sign nothing' },
   },
   async run(args) {
-    const text = readFileSync(args.positionals[0]!, 'utf8');
-    const given = parseJson(
-      BootstrapPackageSchema,
-      text,
-      'BOOTSTRAP_MALFORMED',
-      'the bootstrap package',
-      MESSAGE_MAX_BYTES,
-    );
-    const collateralFile = args.optional('collateral');
-    const message =
-      collateralFile === undefined
-        ? given
-        : { ...given, collateral: parseCollateral(readFileSync(collateralFile, 'utf8')) };
-    const rpc = await provider(args);
-    const network = { chainId: Number((await rpc.getNetwork()).chainId), contract: args.text('contract') };
-    const chain = chainClient({
-      config: {
-        chainId: network.chainId,
-        endpoints: [args.text('rpc')],
-        quorum: 1,
-        confirmation: { depth: 0 },
-      },
-    });
-    const verdict = await verifyBootstrap(
-      message,
-      network,
-      flavourOf(args),
-      networkReader(chain, network.contract),
-    );
+    const message = bootstrapPackage(args);
+    const checkOnly = args.flag('check-only');
+    const owner = checkOnly ? undefined : await openOwner(args);
+    const network = owner ?? (await connectNetwork(args));
+    const verdict = await verifyBootstrap(message, network, flavourOf(args), network.reader);
     for (const step of verdict.steps) print(`ok  ${step.name}: ${step.detail}`);
     if (flavourOf(args) !== 'production')
       print('NOT PRODUCTION: anyone can forge a quote of the simulated platform');
-    if (args.flag('check-only')) return;
-    const { signature, ...fields } = message;
-    await send(walletFrom(args.text('owner-key'), rpc), {
-      to: network.contract,
-      data: encodeBootstrap({
-        networkKey: fields.networkKey,
-        measurement: `0x${fields.measurement}`,
-        config: `0x${fields.config}`,
-        platform: `0x${fields.platform}`,
-        quoteHash: `0x${fields.quoteHash}`,
-        blockNumber: BigInt(fields.blockNumber),
-        blockHash: `0x${fields.blockHash}`,
-        r: signature.r,
-        vs: signature.vs,
-      }),
-    });
+    if (owner === undefined) return;
+    await act(args, owner, bootstrapDeed(message, owner));
     print(`the network's key is ${message.networkKey}, epoch ${message.epoch}`);
   },
 };
 
-/** What can be allowed and revoked, and how each is named to the contract. */
-const allowable = {
-  measurement: {
-    allow: (measurement: string) => encodeAllowMeasurement({ measurement }),
-    revoke: (measurement: string) => encodeRevokeMeasurement({ measurement }),
-  },
-  config: {
-    allow: (config: string) => encodeAllowConfig({ config }),
-    revoke: (config: string) => encodeRevokeConfig({ config }),
-  },
-  platform: {
-    allow: (platform: string) => encodeAllowPlatform({ platform }),
-    revoke: (platform: string) => encodeRevokePlatform({ platform }),
-  },
-} as const;
-
-function changePolicy(verb: 'allow' | 'revoke', summary: string): Command {
-  return {
-    name: `network ${verb}`,
-    summary,
-    positionals: ['measurement|config|platform', 'HEX|FILE|any'],
-    options: ownerOptions,
-    async run(args) {
-      const [kind, value] = args.positionals as [string, string];
-      if (!Object.hasOwn(allowable, kind))
-        throw new UsageError(`${kind} is none of measurement, config, platform`);
-      const data =
-        kind === 'platform' && value === 'any'
-          ? verb === 'allow'
-            ? encodeOpenPlatforms()
-            : encodeClosePlatforms()
-          : allowable[kind as keyof typeof allowable][verb](policyValue(kind, value));
-      await send(walletFrom(args.text('owner-key'), await provider(args)), {
-        to: args.text('contract'),
-        data,
-      });
-    },
-  };
+function bootstrapPackage(args: Arguments): BootstrapPackage {
+  const text = readFileSync(args.positionals[0]!, 'utf8');
+  const what = 'the bootstrap package';
+  const given = parseJson(BootstrapPackageSchema, text, 'BOOTSTRAP_MALFORMED', what, MESSAGE_MAX_BYTES);
+  const collateral = args.optional('collateral');
+  if (collateral === undefined) return given;
+  return { ...given, collateral: parseCollateral(readFileSync(collateral, 'utf8')) };
 }
 
-/** 32 bytes of hex as they are; a file's by what it is: image.json holds its measurement, network.json is hashed. */
-function policyValue(kind: string, value: string): string {
-  if (/^(0x)?[0-9a-fA-F]{64}$/.test(value)) return to0x(fromHex(value, 32));
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(value);
-  } catch (cause) {
-    throw new DstackError('POLICY_VALUE', `${value} is neither 32 bytes of hex nor a file that can be read`, {
-      cause,
-    });
-  }
-  if (kind === 'config') {
-    parseNetworkConfig(bytes, 'sim');
-    return to0x(configHash(bytes));
-  }
-  const found =
-    kind === 'measurement' ? /"measurement":\s*"(?:0x)?([0-9a-f]{64})"/.exec(bytes.toString('utf8')) : null;
-  if (found === null) throw new DstackError('POLICY_VALUE', `${value} holds no ${kind}`);
-  return `0x${found[1]}`;
+function bootstrapDeed(message: BootstrapPackage, { reader }: NetworkConnection): Deed {
+  const { signature, networkKey, epoch, blockNumber } = message;
+  return {
+    data: encodeBootstrap({
+      networkKey,
+      measurement: `0x${message.measurement}`,
+      config: `0x${message.config}`,
+      platform: `0x${message.platform}`,
+      quoteHash: `0x${message.quoteHash}`,
+      blockNumber: BigInt(blockNumber),
+      blockHash: `0x${message.blockHash}`,
+      r: signature.r,
+      vs: signature.vs,
+    }),
+    effect: [`the node behind this quote becomes the network's first, in epoch ${epoch}, at once`],
+    async proof(at) {
+      const shown = await reader.network(at);
+      const isSo = shown.epoch === epoch && shown.networkKey.toLowerCase() === networkKey.toLowerCase();
+      return isSo ? { done: [] } : { instead: `network key ${shown.networkKey} in epoch ${shown.epoch}` };
+    },
+  };
 }
 
 const status: Command = {
   name: 'network status',
   summary: 'prints the network’s state, its TCB policy and its apps',
-  options: { rpc: rpcOption, contract: contractOption },
+  options: { ...chainOptions, contract: contractOption },
   async run(args) {
-    const [rpc, contract] = [await provider(args), args.text('contract')];
-    const read = (data: string) => view(rpc, contract, data);
-    const network = decodeNetwork(await read(encodeNetwork()));
+    const connection = await connectNetwork(args);
+    const { contract, chain, reader, call } = connection;
+    const head = await chain.head();
+    const network = await reader.network(head);
     const rows = {
       contract,
-      owner: decodeOwner(await read(encodeOwner())),
+      code: connection.isOurCode ? 'of this release' : 'OTHER THAN THIS RELEASE’S',
+      owner: decodeOwner(await call(encodeOwner(), head)),
       'network key': network.epoch === 0 ? 'none: not bootstrapped' : network.networkKey,
       epoch: network.epoch,
-      onboarded: network.onboarded ? 'yes' : 'NO: AT MOST ONE NODE HAS THE SECRET',
+      onboarded: network.onboarded
+        ? 'yes'
+        : network.epoch === 0
+          ? 'NO: NOBODY HAS THE SECRET YET'
+          : 'NO: AT MOST ONE NODE HAS THE SECRET',
       delay: `${network.delay} s`,
       'request window': `${network.requestWindow} blocks`,
       platforms: network.platformsOpen ? 'OPEN: any that is not revoked' : 'listed ones only',
     };
     for (const [name, value] of Object.entries(rows)) print(`${name.padEnd(16)} ${value}`);
-    for (const row of await tcbStatus(rpc, contract)) print(row);
-    for (const app of decodeApps(await read(encodeApps()))) {
+    for (const row of await tcbStatus(connection, head)) print(row);
+    for (const app of await reader.apps(head)) {
+      const now = app.manifestHash === ZERO_WORD ? 'none' : app.manifestHash;
       const pending = app.latest !== app.manifestHash ? `, ${app.latest} from ${instant(app.from)}` : '';
-      print(`app ${appName(fromHex(app.app)).padEnd(12)} ${app.manifestHash}${pending}`);
+      print(`app ${appName(fromHex(app.app)).padEnd(12)} ${now}${pending}`);
     }
+    print(`as of block ${head.number}, by ${connection.sources}`);
   },
 };
 
-function wholeNumber(args: Arguments, name: string): number {
+const ZERO_WORD = `0x${'00'.repeat(32)}`;
+
+function wholeNumber(args: Arguments, name: string, most: number = Number.MAX_SAFE_INTEGER): number {
   const text = args.text(name);
-  if (!/^[0-9]{1,15}$/.test(text)) throw new UsageError(`--${name} takes a whole number, not ${text}`);
+  if (!/^[0-9]{1,15}$/.test(text) || Number(text) > most) {
+    const bound = most === Number.MAX_SAFE_INTEGER ? '' : `${most} at most, `;
+    throw new UsageError(`--${name} takes a whole number, ${bound}not ${text}`);
+  }
   return Number(text);
 }
 
@@ -274,12 +216,4 @@ function flavourOf(args: Arguments): Flavour {
   return flavour;
 }
 
-export const networkCommands: readonly Command[] = [
-  deploy,
-  config,
-  bootstrap,
-  changePolicy('allow', 'lets a measurement, config or platform join, after the network’s delay'),
-  changePolicy('revoke', 'lets it join no more, at once (those that joined keep the secret)'),
-  tcb,
-  status,
-];
+export const networkCommands: readonly Command[] = [deploy, config, bootstrap, allow, revoke, tcb, status];

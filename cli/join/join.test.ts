@@ -1,5 +1,5 @@
 /**
- * A network on a chain with Sepolia's id, built by its owner through `npx dstack`, and hosts that join it: each reason
+ * A network on a chain of its own, built by its owner through `npx dstack`, and hosts that join it: each reason
  * for waiting, each refusal, and the way in. Daemons stand for the VMs.
  */
 import {
@@ -25,6 +25,7 @@ import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { dstackOk } from '../../test/support/cli.ts';
+import { type Lie, startLyingRpc } from '../../test/support/lying-rpc.ts';
 import { eventually, freePort } from '../../test/support/network.ts';
 import { startDaemonVm, writeTestImage } from '../../test/support/vm-process.ts';
 import { writeHints } from '../host-hints.ts';
@@ -32,7 +33,7 @@ import { hostFacts } from './host.ts';
 import { type JoinSettings, joinNetwork, type StartVm } from './join.ts';
 import { nodeStatus } from './status.ts';
 
-const SEPOLIA = 11_155_111;
+const CHAIN = 11_155_112;
 /** anvil's first account. */
 const OWNER_KEY = '0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80';
 /** Long enough for a request to be seen waiting, short enough to see one expire. */
@@ -49,7 +50,7 @@ let image: string;
 
 beforeAll(async () => {
   anvil = await startAnvil({
-    args: ['--chain-id', String(SEPOLIA), '--block-time', '1', '--slots-in-an-epoch', '1'],
+    args: ['--chain-id', String(CHAIN), '--block-time', '1', '--slots-in-an-epoch', '1'],
   });
   rpc = new JsonRpcProvider(anvil.url, undefined, {
     staticNetwork: true,
@@ -61,7 +62,7 @@ beforeAll(async () => {
   owner = {
     DSTACK_RPC_URL: anvil.url,
     DSTACK_OWNER_KEY_FILE: ownerKeyFile,
-    DSTACK_CHAIN_ID: String(SEPOLIA),
+    DSTACK_CHAIN_ID: String(CHAIN),
   };
   image = writeTestImage(join(scratch, 'image-sim'));
   contract = await deploy();
@@ -115,7 +116,7 @@ async function host(
     folder,
     relay: {
       rpcUrl: anvil.url,
-      chainId: SEPOLIA,
+      chainId: CHAIN,
       contract,
       confirmations: 0,
       pollMs: 100,
@@ -227,6 +228,39 @@ async function bootstrapFirst(): Promise<void> {
     stop: async () => void (await machine.stop()),
   };
 }
+
+describe('an endpoint that lies', () => {
+  const answer =
+    (method: string, result: unknown): Lie =>
+    (asked, reply) =>
+      asked === method ? { result } : reply;
+
+  test.each<[string, Lie, string | RegExp]>([
+    ['about the chain’s id', answer('eth_chainId', '0x1'), 'RPC_WRONG_CHAIN'],
+    ['about the contract: none', answer('eth_call', '0x'), 'NETWORK_MISSING'],
+    ['about the contract: something else', answer('eth_call', '0x01'), 'NETWORK_MISSING'],
+    ['about balances', answer('eth_getBalance', '0x0'), /Send it/],
+    ['in its error', () => ({ error: { code: -32000, message: 'no\u001b[2J' } }), /can't be read/],
+    ['in everything', () => ({ result: '0x1' }), 'RPC_WRONG_CHAIN'],
+  ])('%s: nothing is powered on, and nothing signed', async (_, lie, expected) => {
+    const liar = await startLyingRpc(anvil.url);
+    cleanups.push(async () => liar.stop());
+    const sent: string[] = [];
+    liar.lie = (method, reply, params) => {
+      if (method === 'eth_sendRawTransaction') sent.push(method);
+      return lie(method, reply, params);
+    };
+    const settings = await host({ relay: { rpcUrl: liar.url } });
+    cpSync(networkJson, join(settings.vm.hostVolume, 'network.json'));
+    const trying = attempt(settings, noVm);
+    if (typeof expected === 'string') expect(await trying.outcome).toBe(expected);
+    else {
+      await trying.said(expected);
+      expect(await trying.interrupt()).toBe('INTERRUPTED');
+    }
+    expect(sent).toEqual([]);
+  });
+});
 
 describe('what the operator has to mend ends it at once, with a code', () => {
   test('no image: the command that builds it', async () => {
@@ -346,7 +380,7 @@ describe('joining', () => {
     await join_.said(`No gossip peer can be reached (${peer})`);
 
     const paragraph = await nodeStatus(settings.relay);
-    expect(paragraph).toContain(`Network ${contract} on chain ${SEPOLIA}`);
+    expect(paragraph).toContain(`Network ${contract} on chain ${CHAIN}`);
     expect(paragraph).not.toContain('AT MOST ONE NODE HAS THE SECRET');
     expect(paragraph).toContain('This host’s node (sim) is requesting.');
     expect(paragraph).toMatch(/No node that has the secret has answered yet; \d+ blocks/);

@@ -78,7 +78,7 @@ export async function runRelay(settings: RelaySettings, logger?: Logger): Promis
         }),
       );
     }
-    operatorSide = adminServer({ services, metrics, log });
+    operatorSide = adminServer({ services, metrics, log, hostName: settings.adminListen.host });
     const gossipUrls = await Promise.all(services.map((service) => service.listen()));
     const adminUrl = await operatorSide.listen(settings.adminListen);
     payers.start();

@@ -22,6 +22,7 @@ test('an open connection that asks nothing does not hold up the end', async () =
     ],
     metrics: new Metrics(),
     log: { warn: () => {} },
+    hostName: '127.0.0.1',
   });
   try {
     await app.listen({ host: '127.0.0.1', port: 0 });
@@ -55,5 +56,41 @@ test('a network.json is kept byte for byte under its hash, and served; other nam
     }
   } finally {
     rmSync(folder, { recursive: true });
+  }
+});
+
+test('the admin port answers to addresses and its own name, to no name that a web page could have', async () => {
+  const app = adminServer({
+    services: [],
+    metrics: new Metrics(),
+    log: { warn: () => {} },
+    hostName: 'relay.lan',
+  });
+  const ask = async (host: string, url = '/metrics') =>
+    (await app.inject({ method: 'GET', url, headers: { host } })).statusCode;
+  for (const host of [
+    '127.0.0.1:7611',
+    '127.0.0.1',
+    '[::1]:7611',
+    'localhost:7611',
+    'LOCALHOST',
+    '10.0.0.5',
+    'relay.lan:7611',
+  ]) {
+    expect(await ask(host), host).toBe(200);
+  }
+  for (const host of [
+    'evil.example',
+    'evil.example:7611',
+    '127.0.0.1.evil.example',
+    'localhost.evil.example',
+    'a b',
+    '[::1',
+    'evil@127.0.0.1/',
+    'relay.lan.evil.example',
+  ]) {
+    for (const url of ['/metrics', '/v1/status', '/healthz', '/v1/records', '/nothing']) {
+      expect(await ask(host, url), `${host} ${url}`).toBe(403);
+    }
   }
 });

@@ -2,6 +2,7 @@
  * What the relay serves: to other relays (gossip, records), and to its operator (health, metrics, status, records).
  * Two listeners, so that opening the first to the world does not open the second.
  */
+import { isIP } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
 import { Retryable } from '../../lib/framework/handler.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
@@ -44,11 +45,25 @@ export interface AdminOptions {
   services: readonly Served[];
   metrics: Metrics;
   log: ServerLog;
+  /** What DSTACK_ADMIN_LISTEN names: it may be asked for by that, too. */
+  hostName: string;
 }
 
-/** What the operator may ask. Everything is read-only. */
-export function adminServer({ services, metrics, log }: AdminOptions): FastifyInstance {
+/**
+ * What the operator may ask. Everything is read-only, and is the operator's alone: a web page in a browser on this machine
+ * reaches loopback too, and where its own name is made to point there (DNS rebinding) the browser lets it read the answers. The
+ * browser says then which name it asked for; an address is nobody's name.
+ */
+export function adminServer({ services, metrics, log, hostName }: AdminOptions): FastifyInstance {
   const app = server(log);
+  app.addHook('onRequest', async (request) => {
+    if (!isOwnName(request.headers.host, hostName)) {
+      throw new DstackError(
+        'HOST_REFUSED',
+        'this port answers to an address or to localhost, not to another name',
+      );
+    }
+  });
   recordRoutes(app, allRecords(services));
   app.get('/healthz', async (_request, reply) => {
     const reasons = services.flatMap((service) => {
@@ -67,6 +82,15 @@ export function adminServer({ services, metrics, log }: AdminOptions): FastifyIn
     statusOf(services, (request.query as { contract?: unknown }).contract),
   );
   return app;
+}
+
+/** @param host the header: a name or an address, with or without a port */
+function isOwnName(host: string | undefined, hostName: string): boolean {
+  const [, address, name] = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]+))(?::\d{1,5})?$/i.exec(host ?? '') ?? [];
+  const asked = (address ?? name)?.toLowerCase();
+  return (
+    asked !== undefined && (asked === 'localhost' || asked === hostName.toLowerCase() || isIP(asked) !== 0)
+  );
 }
 
 /** Of the network that is asked for; else of the first one, beside the list of all when there are several. */
@@ -126,9 +150,11 @@ function refusal(error: unknown): { status: number; code: string; message: strin
         ? 429
         : error instanceof Retryable
           ? 503
-          : error.code === 'NO_RECORD' || error.code === 'NO_NETWORK'
-            ? 404
-            : 400;
+          : error.code === 'HOST_REFUSED'
+            ? 403
+            : error.code === 'NO_RECORD' || error.code === 'NO_NETWORK'
+              ? 404
+              : 400;
     return { status, code: codeOf(error), message: error.message.slice(0, 500) };
   }
   const { statusCode, message } = error as { statusCode?: number; message?: string };

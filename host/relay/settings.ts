@@ -299,20 +299,29 @@ export function parseEnvFile(content: string): Record<string, string> {
  * @throws GAS_KEY when it is missing, readable by others, or not 32 bytes of hex. The message never quotes it.
  */
 export function readGasKey(path: string): string {
+  return readKeyFile(path, 'GAS_KEY', 'the gas key');
+}
+
+/**
+ * A private key from a file that nobody else may read: 0x and 64 hex digits.
+ * @param what of whom, for the messages, which never hold the key
+ * @throws an error with `code`
+ */
+export function readKeyFile(path: string, code: string, what: string): string {
   let content: string;
   let mode: number;
   try {
     mode = statSync(path).mode;
     content = readFileSync(path, 'utf8').trim();
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new DstackError('GAS_KEY', `cannot read the gas key file ${path}: ${code}`, { cause });
+    const { code: reason } = cause as NodeJS.ErrnoException;
+    throw new DstackError(code, `cannot read ${what} file ${path}: ${reason}`, { cause });
   }
   if ((mode & 0o077) !== 0) {
-    throw new DstackError('GAS_KEY', `others may read the gas key file ${path}: chmod 600 it`);
+    throw new DstackError(code, `others may read ${what} file ${path}: chmod 600 it`);
   }
   if (!/^(0x)?[0-9a-fA-F]{64}$/.test(content)) {
-    throw new DstackError('GAS_KEY', `${path} does not hold a private key: 64 hex digits are expected`);
+    throw new DstackError(code, `${path} does not hold a private key: 64 hex digits are expected`);
   }
   return content.startsWith('0x') ? content : `0x${content}`;
 }

@@ -5,7 +5,8 @@ import type { Fees } from './fees.ts';
 
 export interface Unsigned {
   nonce: number;
-  to: string;
+  /** Absent: the transaction creates a contract. */
+  to?: string;
   /** Hex with 0x; absent: none. */
   data?: string;
   gas: bigint;
@@ -38,7 +39,7 @@ export class Signer {
       type: 2,
       chainId: this.#chainId,
       nonce,
-      to,
+      to: to ?? null,
       data,
       gasLimit: gas,
       maxFeePerGas: fees.maxFee,

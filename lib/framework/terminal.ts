@@ -5,6 +5,7 @@
  *
  * `npm run check` refuses every other way to standard output and standard error (scripts/printing.grit).
  */
+import { createInterface } from 'node:readline/promises';
 import { DstackError } from '../protocol/errors.ts';
 import { printable } from '../protocol/printable.ts';
 
@@ -40,6 +41,19 @@ export function printFailure(who: string, error: unknown): void {
     printError(`${who}: ${error.code}: ${error.message}`, ...error.details.map((line) => `  | ${line}`));
   } else if (isSystemError(error)) printError(`${who}: FILE: ${error.message}`);
   else printError(...stackOf(error).map((line, at) => (at === 0 ? `${who}: ${line}` : `  ${line}`)));
+}
+
+/** Asks on the terminal; `no terminal` where input or output is not one. Only `y` and `yes` are a yes. */
+export async function confirm(question: string): Promise<'yes' | 'no' | 'no terminal'> {
+  if (!process.stdin.isTTY || !process.stdout.isTTY) return 'no terminal';
+  const lines = createInterface({ input: process.stdin, output: process.stdout });
+  const ended = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
+  try {
+    const answer = await Promise.race([lines.question(`${printable(question)} [y/N] `), ended]);
+    return /^y(es)?$/i.test(answer.trim()) ? 'yes' : 'no';
+  } finally {
+    lines.close();
+  }
 }
 
 /** A file that is not there or not ours to read or write, say: ENOENT, EACCES. Node's message names it. */

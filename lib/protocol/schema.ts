@@ -2,6 +2,7 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { DstackError } from './errors.ts';
+import { parseUniqueJson } from './json.ts';
 
 /** Lower-case hex of exactly `bytes` bytes, without 0x. */
 export const HexOf = (bytes: number) =>
@@ -49,7 +50,7 @@ export function check<T extends TSchema>(schema: T, value: unknown, code: string
   );
 }
 
-/** Parses JSON text of bounded size, then checks it. @throws an error with `code` */
+/** Parses JSON text of bounded size, in which no object has a key twice, then checks it. @throws an error with `code` */
 export function parseJson<T extends TSchema>(
   schema: T,
   text: string,
@@ -62,9 +63,10 @@ export function parseJson<T extends TSchema>(
   }
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseUniqueJson(text);
   } catch (cause) {
-    throw new DstackError(code, `${what} is not JSON`, { cause });
+    const why = / twice$/.test((cause as Error).message) ? `: ${(cause as Error).message}` : '';
+    throw new DstackError(code, `${what} is not JSON${why}`, { cause });
   }
   return check(schema, value, code, what);
 }

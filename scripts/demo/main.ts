@@ -7,12 +7,12 @@ import { join } from 'node:path';
 import { print, printError, printFailure, printJson } from '../../lib/framework/terminal.ts';
 import { DemoHost, type DemoNetwork } from './host.ts';
 import {
+  asOwner,
   bootstrapFirst,
   buildApps,
   deployNetwork,
   image,
   joinSecond,
-  owner,
   prepareNetwork,
   relayKeys,
   shareFile,
@@ -56,7 +56,7 @@ async function main(): Promise<void> {
   }
   await step('roll out version 2 by one transaction', async () => {
     const begin = performance.now();
-    await dstack(owner(network), 'app', 'rollout', 'greeting', manifests[1]!);
+    await asOwner(network, 'app', 'rollout', 'greeting', manifests[1]!);
     await Promise.all([a.page('2'), b.page('2')]);
     summary.rolloutSeconds = seconds(begin);
   });
@@ -146,7 +146,7 @@ async function stay(a: DemoHost, b: DemoHost, network: DemoNetwork): Promise<voi
     `  logs       ${folder}/*.log, ${folder}/{a,b}/vm/console.log`,
     `  relays     ${a.adminUrl}/v1/status ${b.adminUrl}/v1/status`,
     '',
-    `  export DSTACK_RPC_URL=${network.rpcUrl} DSTACK_CONTRACT=${network.contract} DSTACK_OWNER_KEY_FILE=${folder}/owner.key`,
+    `  export DSTACK_RPC_URL=${network.rpcUrl} DSTACK_CHAIN_ID=${network.chainId} DSTACK_CONTRACT=${network.contract} DSTACK_OWNER_KEY_FILE=${folder}/owner.key`,
     '  npx dstack network status',
     '  npx dstack app rollback greeting',
     `  npx dstack audit $DSTACK_CONTRACT --records ${a.gossipUrl} --flavour sim`,

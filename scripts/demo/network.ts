@@ -29,6 +29,11 @@ export function owner(
   };
 }
 
+/** One command of the owner, who agrees to what it signs: there is no terminal to ask on. */
+export function asOwner(network: DemoNetwork, ...args: readonly string[]): Promise<string> {
+  return dstack(owner(network), ...args, '--yes');
+}
+
 /** @returns the archive of each version */
 export async function buildApps(): Promise<string[]> {
   const archives: string[] = [];
@@ -81,6 +86,7 @@ export async function deployNetwork(folder: string, chainId = 31337): Promise<De
     '0',
     '--request-window',
     '120',
+    '--yes',
   );
   const contract = /^contract (0x[0-9a-fA-F]{40})$/m.exec(deployed)?.[1];
   if (contract === undefined) throw new Error(`no contract address in: ${deployed}`);
@@ -112,11 +118,11 @@ export async function prepareNetwork(
     networkJson,
   );
   shareFile(networkJson, a.volume);
-  await dstack(env, 'network', 'allow', 'config', networkJson);
-  await dstack(env, 'network', 'allow', 'measurement', join(image, 'image.json'));
+  await asOwner(network, 'network', 'allow', 'config', networkJson);
+  await asOwner(network, 'network', 'allow', 'measurement', join(image, 'image.json'));
   const manifests: string[] = [];
   for (const archive of archives) manifests.push(await packApp(network, a, archive));
-  await dstack(env, 'app', 'rollout', 'greeting', manifests[0]!);
+  await asOwner(network, 'app', 'rollout', 'greeting', manifests[0]!);
   return manifests;
 }
 
@@ -130,7 +136,7 @@ export async function packApp(network: DemoNetwork, host: DemoHost, archive: str
 /** @returns seconds from power-on to joined */
 export async function bootstrapFirst(network: DemoNetwork, a: DemoHost): Promise<number> {
   await a.powerOn('bootstrap', { createDisk: true });
-  await dstack(owner(network), 'network', 'allow', 'platform', a.platform);
+  await asOwner(network, 'network', 'allow', 'platform', a.platform);
   await a.startRelay();
   const file = await waitFor(
     'the bootstrap package of A',
@@ -142,14 +148,7 @@ export async function bootstrapFirst(network: DemoNetwork, a: DemoHost): Promise
     () => a.waitingFor(),
     () => a.alive(),
   );
-  const output = await dstack(
-    owner(network),
-    'network',
-    'bootstrap',
-    join(a.records, file),
-    '--flavour',
-    'sim',
-  );
+  const output = await asOwner(network, 'network', 'bootstrap', join(a.records, file), '--flavour', 'sim');
   for (const line of output.trim().split('\n')) say(`    ${line}`);
   return a.joined();
 }

@@ -22,11 +22,24 @@ export interface Running {
   readonly ended: Promise<Outcome>;
 }
 
-/** Starts a command. Of the environment it gets `env` and PATH only, so that a developer's own settings can't matter. */
-export function startDstack(args: readonly string[], env: Record<string, string> = {}): Running {
+/** The commands that ask before they sign. */
+const SIGNING = /^(network (deploy|allow|revoke|tcb|bootstrap)|app (rollout|rollback|withdraw))$/;
+
+/** There is no terminal here to agree on. */
+function agreed(args: readonly string[]): readonly string[] {
+  return SIGNING.test(args.slice(0, 2).join(' ')) && !args.includes('--help') ? [...args, '--yes'] : args;
+}
+
+/** Starts a command; an owner's agrees to what it is shown, unless `ask`. Of the environment it gets `env` and PATH only, so that a developer's own settings can't matter. */
+export function startDstack(args: readonly string[], env: Record<string, string> = {}, ask = false): Running {
   const child = spawn(
     node24, // As cli/dstack.mjs does: without the -- Node takes an --env-file for its own.
-    ['--disable-warning=ExperimentalWarning', '--', join(root, 'cli/main.ts'), ...args],
+    [
+      '--disable-warning=ExperimentalWarning',
+      '--',
+      join(root, 'cli/main.ts'),
+      ...(ask ? args : agreed(args)),
+    ],
     {
       env: { PATH: process.env.PATH ?? '', NODE_COMPILE_CACHE: compileCache, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],

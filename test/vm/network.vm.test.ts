@@ -1,5 +1,5 @@
 /**
- * Two real VMs, two relays, one chain with Sepolia's id: what only a VM can show. The boots are expensive under
+ * Two real VMs, two relays, one chain of a public one's rules: what only a VM can show. The boots are expensive under
  * emulation, so everything shares them, in the order written. The demo's own parts drive it: what is tested is what a user
  * runs. The second node comes in as a stranger would: by `npx dstack node join` and a host.env.
  */
@@ -20,6 +20,7 @@ import type { AuditReport } from '../../cli/audit/audit.ts';
 import { addressOf } from '../../lib/protocol/secp256k1.ts';
 import { DemoHost, type DemoNetwork } from '../../scripts/demo/host.ts';
 import {
+  asOwner,
   bootstrapFirst,
   buildApp,
   buildApps,
@@ -41,7 +42,7 @@ import { filesUnder, type HostView, scanFiles, scanHost } from './host-view/scan
 import { type Findings, Search } from './host-view/search.ts';
 import { derivedSecrets, takeSecret } from './host-view/spy.ts';
 
-const SEPOLIA = 11_155_111;
+const CHAIN = 11_155_112;
 /** Small: formatting is most of what a first boot costs. */
 const DISK_MIB = 64;
 /**
@@ -59,7 +60,7 @@ let manifests: string[];
 
 beforeAll(async () => {
   archives = await buildApps();
-  network = await deployNetwork(folder, SEPOLIA);
+  network = await deployNetwork(folder, CHAIN);
   const shared = { network, disk: true, diskMiB: DISK_MIB };
   a = new DemoHost({ ...shared, name: 'a', gasKey: relayKeys[0], peers: [] });
   manifests = await prepareNetwork(network, a, archives);
@@ -118,7 +119,7 @@ describe('two VMs', () => {
   test('joined by one command and a host.env, which said what it did and waited for', async () => {
     const said = b.progress();
     const lines = [
-      `Joining ${network.contract} on chain ${SEPOLIA}; 0x[0-9a-fA-F]{40} pays`,
+      `Joining ${network.contract} on chain ${CHAIN}; 0x[0-9a-fA-F]{40} pays`,
       'Image .*/image-sim \\(sim\\), 2 CPUs and 2048 MiB: measurement 0x[0-9a-f]{64}',
       'This host is platform 0x[0-9a-f]{64}, a simulated one',
       `network.json is config 0x[0-9a-f]{64}, from ${a.gossipUrl}/v1/records/config-[0-9a-f]{64}.json`,
@@ -145,7 +146,7 @@ describe('a rollout whose archive the host spoiled', () => {
   beforeAll(async () => {
     rmSync(target());
     since = b.console().length;
-    await dstack(owner(network), 'app', 'rollout', 'greeting', manifests[1]!);
+    await asOwner(network, 'app', 'rollout', 'greeting', manifests[1]!);
     await refusal('ARCHIVE_MISSING');
   }, 120_000);
 
@@ -196,7 +197,7 @@ describe('a rollout whose archive the host spoiled', () => {
     rmSync(target(), { force: true });
     copyFileSync(archives[1]!, target());
     await Promise.all([a.page('2'), b.page('2')]);
-    await dstack(owner(network), 'app', 'rollback', 'greeting');
+    await asOwner(network, 'app', 'rollback', 'greeting');
     await Promise.all([a.page('1'), b.page('1')]);
     expect((await fetchPage(b.tlsPort))?.version).toBe('1');
   });
@@ -221,7 +222,7 @@ describe('an app that tells all it knows', () => {
     );
     const manifest = await packApp(network, a, archive);
     shareApps(a, b);
-    await dstack(owner(network), 'app', 'rollout', 'greeting', manifest);
+    await asOwner(network, 'app', 'rollout', 'greeting', manifest);
     await Promise.all([a.page('3'), b.page('3')]);
     told = JSON.parse(await ask(b.tlsPort, '/cgi-bin/tell.cgi'));
   }, 300_000);

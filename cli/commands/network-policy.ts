@@ -1,0 +1,218 @@
+/** `network allow` and `network revoke`: which images, configurations and platforms may join. */
+import { readFileSync, statSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { openImage, registersOf } from '../../host/vm/image.ts';
+import { measurementOf } from '../../lib/attestation/simulated-measurement.ts';
+import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { configHash, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import {
+  decodeConfigAllowedFrom,
+  decodeMeasurementAllowedFrom,
+  decodePlatformAllowedFrom,
+  decodePlatformsOpenFrom,
+  encodeAllowConfig,
+  encodeAllowMeasurement,
+  encodeAllowPlatform,
+  encodeClosePlatforms,
+  encodeConfigAllowedFrom,
+  encodeMeasurementAllowedFrom,
+  encodeOpenPlatforms,
+  encodePlatformAllowedFrom,
+  encodePlatformsOpenFrom,
+  encodeRevokeConfig,
+  encodeRevokeMeasurement,
+  encodeRevokePlatform,
+} from '../../lib/protocol/network-contract.ts';
+import { type Command, UsageError } from '../command.ts';
+import { instant } from '../instant.ts';
+import { act, type Deed, openOwner, ownerOptions } from '../owner/act.ts';
+import { type NetworkConnection, requireSameNetwork } from '../owner/connection.ts';
+
+/** What can be allowed and revoked: how it is named to the contract, and from when it is allowed by it (0: not). */
+const allowable = {
+  measurement: {
+    allow: (measurement: string) => encodeAllowMeasurement({ measurement }),
+    revoke: (measurement: string) => encodeRevokeMeasurement({ measurement }),
+    from: (measurement: string) => encodeMeasurementAllowedFrom({ measurement }),
+    decode: decodeMeasurementAllowedFrom,
+  },
+  config: {
+    allow: (config: string) => encodeAllowConfig({ config }),
+    revoke: (config: string) => encodeRevokeConfig({ config }),
+    from: (config: string) => encodeConfigAllowedFrom({ config }),
+    decode: decodeConfigAllowedFrom,
+  },
+  platform: {
+    allow: (platform: string) => encodeAllowPlatform({ platform }),
+    revoke: (platform: string) => encodeRevokePlatform({ platform }),
+    from: (platform: string) => encodePlatformAllowedFrom({ platform }),
+    decode: decodePlatformAllowedFrom,
+  },
+} as const;
+type Kind = keyof typeof allowable;
+
+/** What a revoked platform has for a date. */
+const REVOKED = 2n ** 64n - 1n;
+
+export const allow = changePolicy(
+  'allow',
+  'lets a measurement, config or platform join, after the network’s delay',
+);
+export const revoke = changePolicy(
+  'revoke',
+  'lets it join no more, at once (those that joined keep the secret)',
+);
+
+function changePolicy(verb: 'allow' | 'revoke', summary: string): Command {
+  return {
+    name: `network ${verb}`,
+    summary,
+    positionals: ['measurement|config|platform', 'HEX|FILE|any'],
+    options: ownerOptions,
+    async run(args) {
+      const [kind, value] = args.positionals as [string, string];
+      if (!isKind(kind)) throw new UsageError(`${kind} is none of measurement, config, platform`);
+      if (kind === 'platform' && value === 'any') {
+        const owner = await openOwner(args);
+        return act(args, owner, await platformsDeed(verb, owner));
+      }
+      // What is wrong with a file is said before anyone is asked anything.
+      const named = await policyValue(kind, value);
+      const owner = await openOwner(args);
+      named.requireOf(owner);
+      await act(args, owner, await policyDeed(verb, kind, named, owner));
+    },
+  };
+}
+
+const isKind = (kind: string): kind is Kind => Object.hasOwn(allowable, kind);
+
+/** 32 bytes, 0x-prefixed, and what they stand for as far as a file says. */
+interface Named {
+  readonly value: string;
+  readonly about: readonly string[];
+  /** @throws NETWORK_JSON_OTHER for what is made for another network */
+  requireOf(network: { readonly chainId: number; readonly contract: string }): void;
+}
+
+async function policyDeed(
+  verb: 'allow' | 'revoke',
+  kind: Kind,
+  { value, about }: Named,
+  owner: NetworkConnection,
+): Promise<Deed> {
+  const what = allowable[kind];
+  return {
+    data: what[verb](value),
+    effect: [
+      verb === 'allow'
+        ? `nodes with this ${kind} may join, ${await fromWhen(owner)}`
+        : `no node with this ${kind} joins any more, at once; those that have joined keep the secret`,
+      ...about,
+    ],
+    async proof(at) {
+      const from = what.decode(await owner.call(what.from(value), at));
+      return shownAs(verb, `${kind} ${value}`, from);
+    },
+  };
+}
+
+async function platformsDeed(verb: 'allow' | 'revoke', owner: NetworkConnection): Promise<Deed> {
+  return {
+    data: verb === 'allow' ? encodeOpenPlatforms() : encodeClosePlatforms(),
+    effect: [
+      verb === 'allow'
+        ? `nodes on ANY platform that is not revoked may join, ${await fromWhen(owner)}`
+        : 'only listed platforms may join, at once',
+    ],
+    async proof(at) {
+      return shownAs(
+        verb,
+        'any platform',
+        decodePlatformsOpenFrom(await owner.call(encodePlatformsOpenFrom(), at)),
+      );
+    },
+  };
+}
+
+function shownAs(verb: 'allow' | 'revoke', what: string, from: bigint): Awaited<ReturnType<Deed['proof']>> {
+  const isAllowed = from !== 0n && from !== REVOKED;
+  const text = isAllowed ? `${what} is allowed from ${instant(from)}` : `${what} is not allowed`;
+  return isAllowed === (verb === 'allow') ? { done: [text] } : { instead: text };
+}
+
+/** What the network's delay makes of something that loosens. */
+export async function fromWhen({ reader, chain }: NetworkConnection): Promise<string> {
+  const head = await chain.head();
+  const { delay, epoch } = await reader.network(head);
+  if (epoch === 0) return 'at once: the network has no secret yet';
+  return delay === 0 ? 'at once: the network has no delay' : `after the network's delay of ${delay} s`;
+}
+
+/** 32 bytes of hex as they are; a file's by what it is: the image beside image.json is measured, network.json is hashed. */
+async function policyValue(kind: Kind, value: string): Promise<Named> {
+  if (/^(0x)?[0-9a-fA-F]{64}$/.test(value)) {
+    return { value: to0x(fromHex(value, 32)), about: [], requireOf: () => {} };
+  }
+  const isFile = statSync(value, { throwIfNoEntry: false })?.isFile() ?? false;
+  if (!isFile) {
+    throw new DstackError('POLICY_VALUE', `${value} is neither 32 bytes of hex nor a file that can be read`);
+  }
+  if (kind === 'config') return configOf(value);
+  if (kind === 'measurement') return imageOf(value);
+  throw new DstackError(
+    'POLICY_VALUE',
+    `${value} holds no ${kind}: give 32 bytes of hex, as the host prints them`,
+  );
+}
+
+/** Whoever runs a quorum of its endpoints is believed by every node that boots with it: so they are shown. */
+function configOf(file: string): Named {
+  const bytes = readFileSync(file);
+  const config = parseNetworkConfig(bytes, 'sim');
+  const { endpoints, quorum, confirmation, minimumNodes } = config;
+  const rule =
+    'finalized' in confirmation ? 'the finalized block' : `${confirmation.depth} blocks below the newest`;
+  return {
+    value: to0x(configHash(bytes)),
+    about: [
+      `such nodes believe ${quorum} of these ${endpoints.length}, at ${rule}; apps start from ${minimumNodes ?? 2} nodes on:`,
+      ...endpoints.map((url) => `  ${url}`),
+    ],
+    requireOf: (network) => requireSameNetwork(config, network, file),
+  };
+}
+
+/** What image.json says of its measurement is only compared: the files beside it are measured. */
+async function imageOf(file: string): Promise<Named> {
+  if (basename(file) !== 'image.json') {
+    throw new DstackError(
+      'POLICY_VALUE',
+      `${file} is no image.json of an image: what it says can not be measured`,
+    );
+  }
+  const image = await openImage(dirname(file));
+  const { flavour, defaultShape, measurement: said } = image.manifest;
+  if (flavour === 'production') {
+    throw new DstackError(
+      'POLICY_VALUE',
+      `${file} is of a production image: its measurement depends on the machine's tables; npx dstack image measure --image ${dirname(file)} --tables FILE computes it, and this command takes the value`,
+    );
+  }
+  const value = to0x(measurementOf(await registersOf(image, defaultShape)));
+  if (value !== said) {
+    throw new DstackError(
+      'MEASUREMENT_OTHER',
+      `${file} says measurement ${said}, but the files beside it measure ${value}: build the image again`,
+    );
+  }
+  const { cpus, memoryMiB } = defaultShape;
+  return {
+    value,
+    about: [
+      `measured from the files in ${dirname(file)}: a ${flavour} image, ${cpus} CPUs and ${memoryMiB} MiB`,
+    ],
+    requireOf: () => {},
+  };
+}

@@ -1,0 +1,217 @@
+/** How an owner's command reaches the chain: which one it is, who is asked, and how many of them have to agree. */
+import { readFileSync } from 'node:fs';
+import { type ChainClient, chainClient, type Head } from '../../lib/framework/chain-client.ts';
+import { type NetworkReader, networkReader } from '../../lib/framework/network-reader.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { type NetworkConfig, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import { decodeEip712Domain, encodeEip712Domain } from '../../lib/protocol/network-contract.ts';
+import { type Arguments, type Option, UsageError } from '../command.ts';
+import { chainName } from './chains.ts';
+import { isOurCode } from './code.ts';
+import { Endpoints } from './endpoints.ts';
+
+export const chainOptions = {
+  rpc: {
+    value: 'URL',
+    help: 'JSON-RPC endpoint; give several, of which a majority has to agree',
+    env: 'DSTACK_RPC_URL',
+    multiple: true,
+  },
+  'chain-id': { value: 'NUMBER', help: 'the chain’s id; else that of network.json', env: 'DSTACK_CHAIN_ID' },
+  'network-json': {
+    value: 'FILE',
+    help: 'network.json: what is read, is read from its endpoints by its quorum',
+    env: 'DSTACK_NETWORK_JSON',
+  },
+  'trust-one-endpoint': { help: 'believe a single endpoint that is not on this machine: your own node, say' },
+} satisfies Record<string, Option>;
+
+export const contractOption: Option = {
+  value: 'ADDRESS',
+  help: 'the network’s contract; else that of network.json',
+  env: 'DSTACK_CONTRACT',
+};
+
+const ZERO_ADDRESS = `0x${'00'.repeat(20)}`;
+
+/** The chain, before there is a contract. */
+export interface ChainConnection {
+  readonly chainId: number;
+  readonly endpoints: Endpoints;
+  readonly chain: ChainClient;
+  /** `the word of …`, for people. */
+  readonly sources: string;
+}
+
+/** A network's contract on it. */
+export interface NetworkConnection extends ChainConnection {
+  readonly contract: string;
+  readonly reader: NetworkReader;
+  /** Whether its code is that of this release. */
+  readonly isOurCode: boolean;
+  call(data: string, at: Head): Promise<string>;
+}
+
+/** @throws USAGE, ONE_ENDPOINT, NETWORK_CONFIG, RPC_WRONG_CHAIN, CHAIN_OTHER_GENESIS, CHAIN_UNREACHABLE */
+export async function connectChain(args: Arguments, contract = ZERO_ADDRESS): Promise<ChainConnection> {
+  const file = networkJsonOf(args);
+  const chainId = chainIdOf(args, file);
+  const given = urlsOf(args);
+  const urls = file?.endpoints ?? given;
+  if (urls.length === 0) {
+    throw new UsageError('--rpc is missing (or DSTACK_RPC_URL in the environment), and so is --network-json');
+  }
+  const quorum = file?.quorum ?? Math.floor(urls.length / 2) + 1;
+  requireMoreThanOne(args, urls, quorum);
+  const endpoints = await Endpoints.open({
+    chainId,
+    contract,
+    urls,
+    quorum,
+    sendTo: given.length > 0 ? given : urls,
+  });
+  const chain = chainClient({
+    config: { chainId, endpoints: [...urls], quorum, confirmation: { depth: 0 } },
+  });
+  const sources = `${quorum} of ${endpoints.names.join(', ')}`;
+  return { chainId, endpoints, chain, sources };
+}
+
+/** @throws as above; NETWORK_MISSING for an address without code, or with another contract than a network's */
+export async function connectNetwork(args: Arguments): Promise<NetworkConnection> {
+  const contract = contractOf(args);
+  const connection = await connectChain(args, contract);
+  const { chainId, endpoints, chain } = connection;
+  const code = await endpoints.code(contract);
+  if (code === '0x') {
+    throw new DstackError('NETWORK_MISSING', `there is no code at ${contract} on ${chainName(chainId)}`);
+  }
+  const call = (data: string, at: Head) => chain.call(contract, data, at);
+  await requireDomain(
+    await call(encodeEip712Domain(), await chain.head()).catch(noNetwork),
+    chainId,
+    contract,
+  );
+  return {
+    ...connection,
+    contract,
+    reader: networkReader(chain, contract),
+    isOurCode: isOurCode(code),
+    call,
+  };
+
+  function noNetwork(cause: unknown): never {
+    // A contract without it reverts, which the reader can not tell from an endpoint that does not answer.
+    if (!/revert/i.test((cause as Error).message)) throw cause;
+    throw new DstackError(
+      'NETWORK_MISSING',
+      `what is at ${contract} is no network: it has no EIP-712 domain`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+/** What the contract's signatures are for, by its own word. */
+export function requireDomain(answer: string, chainId: number, contract: string): void {
+  let domain: ReturnType<typeof decodeEip712Domain>;
+  try {
+    domain = decodeEip712Domain(answer);
+  } catch (cause) {
+    throw new DstackError('NETWORK_MISSING', `what is at ${contract} is no network`, { cause });
+  }
+  const { name, version, verifyingContract } = domain;
+  const isOurs =
+    name === 'Dstack' &&
+    version === '1' &&
+    domain.chainId === BigInt(chainId) &&
+    verifyingContract.toLowerCase() === contract.toLowerCase();
+  if (isOurs) return;
+  throw new DstackError(
+    'NETWORK_MISSING',
+    `what is at ${contract} is no network of chain ${chainId}: it signs as ${name} ${version} of ${verifyingContract} on chain ${domain.chainId}`,
+  );
+}
+
+/** Whether network.json's text names this network. @throws NETWORK_JSON_OTHER */
+export function requireSameNetwork(
+  config: Pick<NetworkConfig, 'chainId' | 'contract'>,
+  network: { readonly chainId: number; readonly contract: string },
+  file: string,
+): void {
+  if (
+    config.chainId === network.chainId &&
+    config.contract.toLowerCase() === network.contract.toLowerCase()
+  ) {
+    return;
+  }
+  throw new DstackError(
+    'NETWORK_JSON_OTHER',
+    `${file} is for contract ${config.contract} on chain ${config.chainId}, not for ${network.contract} on ${network.chainId}`,
+  );
+}
+
+function networkJsonOf(args: Arguments): NetworkConfig | undefined {
+  const file = args.optional('network-json');
+  // Plain http is for the image that boots with it to refuse.
+  return file === undefined ? undefined : parseNetworkConfig(readFileSync(file), 'sim');
+}
+
+/** Never by name: what an address stands for is not for an endpoint to say. */
+function contractOf(args: Arguments): string {
+  const config = networkJsonOf(args);
+  const contract = args.optional('contract') ?? config?.contract;
+  if (contract === undefined) {
+    throw new UsageError(
+      '--contract is missing (or DSTACK_CONTRACT in the environment), and so is --network-json',
+    );
+  }
+  if (!/^0x[0-9a-fA-F]{40}$/.test(contract)) {
+    throw new UsageError(`--contract is 0x and 40 hex digits, not ${contract.slice(0, 100)}`);
+  }
+  if (config !== undefined) {
+    requireSameNetwork(config, { chainId: chainIdOf(args, config), contract }, args.text('network-json'));
+  }
+  return contract;
+}
+
+/** By what the owner says, never by what an endpoint does. @throws USAGE, NETWORK_CONFIG */
+export function chainIdOf(args: Arguments, file = networkJsonOf(args)): number {
+  const text = args.optional('chain-id');
+  if (text === undefined) {
+    if (file !== undefined) return file.chainId;
+    throw new UsageError(
+      '--chain-id is missing (or DSTACK_CHAIN_ID in the environment), and so is --network-json',
+    );
+  }
+  if (!/^[1-9][0-9]{0,14}$/.test(text)) throw new UsageError(`--chain-id takes a whole number, not ${text}`);
+  return Number(text);
+}
+
+/** Of the command line, else of the environment, where commas stand between several. */
+function urlsOf(args: Arguments): readonly string[] {
+  const given = args.list('rpc').length > 0 ? args.list('rpc') : (args.optional('rpc')?.split(',') ?? []);
+  const urls = given.map((url) => url.trim());
+  for (const url of urls) {
+    if (!/^https?:\/\/[^\s]+$/.test(url) || !URL.canParse(url)) {
+      throw new UsageError(`--rpc takes an http(s) URL, not ${JSON.stringify(url.slice(0, 100))}`);
+    }
+  }
+  return [...new Set(urls)];
+}
+
+/** @throws ONE_ENDPOINT */
+function requireMoreThanOne(args: Arguments, urls: readonly string[], quorum: number): void {
+  const [only] = urls;
+  if (quorum > 1 || args.flag('trust-one-endpoint') || isOnThisMachine(only!)) return;
+  throw new DstackError(
+    'ONE_ENDPOINT',
+    `${new URL(only!).host} alone would be believed: give --network-json, or several --rpc of different companies, or a node on this machine (--trust-one-endpoint if the one is yours)`,
+  );
+}
+
+function isOnThisMachine(url: string): boolean {
+  const { hostname } = new URL(url);
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}

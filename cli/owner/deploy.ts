@@ -1,0 +1,65 @@
+/** A new network's contract. Its address follows from sender and nonce: no receipt is asked where it is. */
+import { getCreateAddress } from 'ethers';
+import { type DeployArgs, encodeDeploy } from '../../contracts/bindings.ts';
+import type { Signer } from '../../host/relay/signer.ts';
+import type { Head } from '../../lib/framework/chain-client.ts';
+import { print } from '../../lib/framework/terminal.ts';
+import {
+  decodeEip712Domain,
+  decodeNetwork,
+  decodeOwner,
+  encodeEip712Domain,
+  encodeNetwork,
+  encodeOwner,
+} from '../../lib/protocol/network-contract.ts';
+import type { Arguments } from '../command.ts';
+import { signAndSend, until } from './act.ts';
+import { isOurCode } from './code.ts';
+import type { ChainConnection } from './connection.ts';
+
+/** Deploys, reads everything back, and prints the address. @throws NOT_READ_BACK; the codes of signAndSend */
+export async function deployNetwork(
+  args: Arguments,
+  connection: ChainConnection,
+  signer: Signer,
+  wanted: DeployArgs,
+): Promise<void> {
+  const { chain, endpoints, chainId, sources } = connection;
+  const effect = [
+    `a new network, which ${wanted.owner} owns; whatever loosens will take ${wanted.delay} s from its bootstrap on`,
+  ];
+  const transaction = { data: encodeDeploy(wanted) };
+  const shown = { isOurCode: undefined, effect };
+  const { block, nonce } = await signAndSend(args, connection, signer, transaction, shown);
+  const contract = getCreateAddress({ from: signer.address, nonce });
+
+  const done = await until(async () => {
+    const code = await endpoints.code(contract);
+    if (code === '0x') return { instead: `no code at ${contract}` };
+    if (!isOurCode(code)) return { instead: `other code than this release's at ${contract}` };
+    const head = await chain.head();
+    if (head.number < block) return { instead: `block ${head.number} as the newest` };
+    const other = await difference(head);
+    return other === undefined ? { head } : { instead: other };
+  });
+  print(`contract ${contract}`);
+  print(
+    `read back at block ${done.head.number}, by ${sources}: this release's code, owner, delay and window as asked for`,
+  );
+
+  async function difference(head: Head): Promise<string | undefined> {
+    const call = (data: string) => chain.call(contract, data, head);
+    const owner = decodeOwner(await call(encodeOwner()));
+    const { delay, requestWindow, epoch } = decodeNetwork(await call(encodeNetwork()));
+    const domain = decodeEip712Domain(await call(encodeEip712Domain()));
+    if (owner.toLowerCase() !== wanted.owner.toLowerCase()) return `owner ${owner}`;
+    if (delay !== wanted.delay || requestWindow !== wanted.requestWindow || epoch !== 0) {
+      return `delay ${delay}, request window ${requestWindow}, epoch ${epoch}`;
+    }
+    const isItsOwn =
+      domain.verifyingContract.toLowerCase() === contract.toLowerCase() && domain.chainId === BigInt(chainId);
+    return isItsOwn
+      ? undefined
+      : `a contract that signs for ${domain.verifyingContract} on chain ${domain.chainId}`;
+  }
+}

@@ -1,0 +1,270 @@
+/**
+ * What the owner has to know of the chain beside the contract's state, before and after something is signed: each of it is
+ * taken from a quorum of endpoints. One that lies is outvoted, and where no quorum is left, nothing is signed.
+ *
+ * Gas and fees are the exception, since endpoints may differ in them honestly: of those the middle is taken, and the
+ * ceilings are the owner's own.
+ */
+import { Type } from 'typebox';
+import { type Fees, firstFees } from '../../host/relay/fees.ts';
+import { hostEndpoint, type Receipt, Rpc } from '../../host/relay/rpc.ts';
+import { type RpcEndpoint, RpcRefusal } from '../../lib/framework/json-rpc.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { describeNetworkError, parseNetworkError } from '../../lib/protocol/network-contract.ts';
+import { requireFirstBlock } from './chains.ts';
+
+const Code = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 128 * 1024 });
+const Small = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,12})$', maxLength: 15 });
+
+/** More than a deployment takes. */
+const MAX_GAS = 8_000_000n;
+
+export interface EndpointsOptions {
+  readonly chainId: number;
+  /** Zero address before there is one. */
+  readonly contract: string;
+  /** Whose word counts. */
+  readonly urls: readonly string[];
+  /** How many of them have to say the same. */
+  readonly quorum: number;
+  /** Who is given the transaction, and asked what it may cost. */
+  readonly sendTo: readonly string[];
+}
+
+interface Endpoint {
+  readonly name: string;
+  readonly url: string;
+  readonly raw: RpcEndpoint;
+  readonly rpc: Rpc;
+}
+
+interface Unsigned {
+  readonly from: string;
+  readonly to?: string;
+  readonly data: string;
+}
+
+export class Endpoints {
+  readonly #asked: readonly Endpoint[];
+  readonly #sendTo: readonly Endpoint[];
+  readonly #options: EndpointsOptions;
+
+  private constructor(options: EndpointsOptions) {
+    const all = new Map(
+      [...options.urls, ...options.sendTo].map((url) => [url, endpointOf(url, options)] as const),
+    );
+    this.#options = options;
+    this.#asked = options.urls.map((url) => all.get(url)!);
+    this.#sendTo = options.sendTo.map((url) => all.get(url)!);
+  }
+
+  /**
+   * Asks every endpoint which chain it serves: one that says another than the owner ends the command, even where a quorum
+   * would outvote it.
+   * @throws RPC_WRONG_CHAIN, CHAIN_OTHER_GENESIS, CHAIN_UNREACHABLE
+   */
+  static async open(options: EndpointsOptions): Promise<Endpoints> {
+    const endpoints = new Endpoints(options);
+    const all = [...new Set([...endpoints.#asked, ...endpoints.#sendTo])];
+    await Promise.all(
+      all.map(async ({ rpc, name }) => {
+        const first = await rpc.blockHash(0).catch((error) => {
+          if (codeOf(error) !== 'RPC_WRONG_CHAIN') return undefined;
+          throw error;
+        });
+        // One that does not answer is no liar; whether enough do is seen by each question.
+        if (first !== undefined) requireFirstBlock(options.chainId, first, name);
+      }),
+    );
+    await endpoints.agree('the first block', ({ rpc }) => rpc.blockHash(0));
+    return endpoints;
+  }
+
+  /** Hosts, without what may be a key in a URL. */
+  get names(): readonly string[] {
+    return this.#asked.map(({ name }) => name);
+  }
+
+  /** The nonce after the last mined transaction. */
+  nonce(account: string): Promise<number> {
+    return this.agree(`the nonce of ${account}`, ({ rpc }) => rpc.nonce(account));
+  }
+
+  /** Whether any endpoint knows a transaction of the account that is not mined. It can only make the owner wait. */
+  async hasPending(account: string, mined: number): Promise<boolean> {
+    const sent = await Promise.all(
+      this.#sendTo.map(({ raw }) =>
+        raw.call(Small, 'eth_getTransactionCount', [account, 'pending']).then(Number, () => 0),
+      ),
+    );
+    return middle(sent, 'lower') > mined;
+  }
+
+  balance(account: string): Promise<bigint> {
+    return this.agree(`the balance of ${account}`, ({ rpc }) => rpc.balance(account));
+  }
+
+  /** The code at an address; `0x` where there is none. */
+  code(address: string): Promise<string> {
+    return this.agree(`the code at ${address}`, ({ raw }) =>
+      raw.call(Code, 'eth_getCode', [address, 'latest']),
+    );
+  }
+
+  /** Undefined while a quorum has none, or not the same. */
+  async receipt(hash: string): Promise<Receipt | undefined> {
+    return await this.agree(
+      `the receipt of ${hash}`,
+      async ({ rpc }) => (await rpc.receipt(hash)) ?? null,
+    ).then(
+      (receipt) => receipt ?? undefined,
+      (error) => {
+        if (['CHAIN_DISAGREES', 'CHAIN_UNREACHABLE'].includes(codeOf(error))) return undefined;
+        throw error;
+      },
+    );
+  }
+
+  /**
+   * The gas limit to sign, a quarter above the estimate.
+   * @throws CONTRACT_REFUSED with the contract's own reason when a quorum gives the same one, CHAIN_DISAGREES, TX_GAS
+   */
+  async gas(transaction: Unsigned): Promise<bigint> {
+    const answers = await this.#ask(({ rpc }) => rpc.estimateGas(transaction as Required<Unsigned>));
+    const estimates = answers.flatMap((answer) => ('value' in answer ? [answer.value] : []));
+    if (estimates.length < this.#options.quorum) this.#count('whether the contract takes this', answers);
+    const gas = (middle(estimates, 'upper') * 5n) / 4n;
+    if (gas <= MAX_GAS) return gas;
+    throw new DstackError(
+      'TX_GAS',
+      `this is estimated to take ${gas} gas, more than ${MAX_GAS}: the endpoints or the contract are wrong`,
+    );
+  }
+
+  /** @param ceiling wei per gas @throws TX_FEE_CEILING, CHAIN_UNREACHABLE */
+  async fees(ceiling: bigint): Promise<Fees> {
+    const asked = await Promise.all(
+      this.#sendTo.map(({ rpc, name, url }) =>
+        firstFees(rpc, ceiling).then(
+          (fees) => ({ fees }),
+          (error) => ({ failure: without(url, name, error) }),
+        ),
+      ),
+    );
+    const known = asked.flatMap((answer) => ('fees' in answer ? [answer.fees] : []));
+    if (known.length === 0) {
+      const failures = asked.flatMap((answer) => ('failure' in answer ? [answer.failure] : []));
+      throw new DstackError('CHAIN_UNREACHABLE', `no endpoint says what gas costs: ${failures.join('; ')}`);
+    }
+    const sorted = known.toSorted((a, b) =>
+      Number((a?.maxFee ?? ceiling + 1n) - (b?.maxFee ?? ceiling + 1n)),
+    );
+    const fees = sorted[(sorted.length - 1) >> 1];
+    if (fees !== undefined) return fees;
+    throw new DstackError(
+      'TX_FEE_CEILING',
+      `gas costs too much to stay below ${ceiling} wei (--max-fee-gwei): wait, or raise it if you believe that`,
+    );
+  }
+
+  /** Hands the transaction to every endpoint. @throws TRANSACTION_REFUSED when none takes it */
+  async send(raw: string): Promise<void> {
+    const failures: string[] = [];
+    const taken = await Promise.all(
+      this.#sendTo.map(({ rpc, name, url }) =>
+        rpc.send(raw).then(
+          () => true,
+          (error) => {
+            failures.push(without(url, name, error));
+            return false;
+          },
+        ),
+      ),
+    );
+    if (taken.includes(true)) return;
+    throw new DstackError(
+      'TRANSACTION_REFUSED',
+      `no endpoint took the transaction: ${failures.join('; ')}. It is signed, and may still be mined if one kept it`,
+    );
+  }
+
+  /**
+   * The answer that a quorum gave, compared by its text; a contract's refusal is an answer too.
+   * @throws CONTRACT_REFUSED, CHAIN_DISAGREES, CHAIN_UNREACHABLE, RPC_WRONG_CHAIN
+   */
+  async agree<T>(what: string, ask: (endpoint: Endpoint) => Promise<T>): Promise<T> {
+    return this.#count(what, await this.#ask(ask));
+  }
+
+  #ask<T>(ask: (endpoint: Endpoint) => Promise<T>): Promise<Answer<T>[]> {
+    return Promise.all(
+      this.#asked.map(async (endpoint) => {
+        try {
+          const value = await ask(endpoint);
+          return { value, text: textOf(value), name: endpoint.name };
+        } catch (error) {
+          if (codeOf(error) === 'RPC_WRONG_CHAIN') throw error;
+          if (error instanceof RpcRefusal && error.data !== undefined && error.data !== '0x') {
+            return { revert: error.data, text: `a refusal, ${error.data}`, name: endpoint.name };
+          }
+          return { failure: without(endpoint.url, endpoint.name, error) };
+        }
+      }),
+    );
+  }
+
+  #count<T>(what: string, answers: readonly Answer<T>[]): T {
+    const { quorum } = this.#options;
+    const given = answers.flatMap((answer) => ('failure' in answer ? [] : [answer]));
+    if (given.length < quorum) {
+      const failures = answers.flatMap((answer) => ('failure' in answer ? [answer.failure] : []));
+      throw new DstackError(
+        'CHAIN_UNREACHABLE',
+        `${given.length} of ${answers.length} endpoints say ${what}, ${quorum} are needed: ${failures.join('; ')}`,
+      );
+    }
+    const votes = Map.groupBy(given, ({ text }) => text);
+    const best = [...votes.values()].toSorted((a, b) => b.length - a.length)[0]!;
+    if (best.length < quorum) {
+      const said = given.map(({ name, text }) => `${name}: ${text.slice(0, 80)}`).join('; ');
+      throw new DstackError(
+        'CHAIN_DISAGREES',
+        `no ${quorum} of ${answers.length} endpoints agree on ${what}: ${said}`,
+      );
+    }
+    const answer = best[0]!;
+    if ('value' in answer) return answer.value;
+    throw refused(answer.revert);
+  }
+}
+
+type Answer<T> =
+  | { readonly value: T; readonly text: string; readonly name: string }
+  | { readonly revert: string; readonly text: string; readonly name: string }
+  | { readonly failure: string };
+
+function endpointOf(url: string, { chainId, contract }: EndpointsOptions): Endpoint {
+  const raw = hostEndpoint(url);
+  return { name: new URL(url).host, url, raw, rpc: new Rpc({ url, endpoint: raw, chainId, contract }) };
+}
+
+function refused(data: string): DstackError {
+  const known = parseNetworkError(data);
+  return known === undefined
+    ? new DstackError('CONTRACT_REFUSED', `the contract refuses this: ${data.slice(0, 200)}`)
+    : new DstackError('CONTRACT_REFUSED', `${known.name}: ${describeNetworkError(known)}`);
+}
+
+/** A URL may hold the owner's key to the endpoint: its host says enough. */
+function without(url: string, name: string, error: unknown): string {
+  return `${name}: ${(error as Error).message.replaceAll(url, name).slice(0, 300)}`;
+}
+
+const textOf = (value: unknown): string =>
+  JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? String(part) : part)) ?? 'nothing';
+
+/** With an honest majority it lies between what honest ones said. */
+function middle<T extends number | bigint>(values: readonly T[], which: 'lower' | 'upper'): T {
+  const sorted = values.toSorted((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+  return sorted[which === 'lower' ? (sorted.length - 1) >> 1 : sorted.length >> 1]!;
+}
