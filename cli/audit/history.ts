@@ -7,8 +7,9 @@ import { getAddress, getCreateAddress } from 'ethers';
 import { type Static, type TSchema, Type } from 'typebox';
 import { networkBytecode } from '../../contracts/bindings.ts';
 import type { Head } from '../../lib/framework/chain-client.ts';
-import { type RpcEndpoint, RpcRefusal, rpcEndpoint } from '../../lib/framework/json-rpc.ts';
-import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { type RpcEndpoint, rpcEndpoint } from '../../lib/framework/json-rpc.ts';
+import { LogReader } from '../../lib/framework/log-reader.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
 import { type NetworkEvent, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
 import { Address, Word0x } from '../../lib/protocol/schema.ts';
 
@@ -91,21 +92,19 @@ export async function readHistory(options: HistoryOptions): Promise<History> {
 
 async function readLogs(all: readonly RpcEndpoint[], options: HistoryOptions): Promise<Log[]> {
   const { contract, head } = options;
+  const reader = new LogReader({
+    first: FIRST_RANGE,
+    longest: LONGEST_RANGE,
+    read: (from, to) => {
+      const filter = { address: contract, fromBlock: hex(from), toBlock: hex(to) };
+      return unanimous(all, LogsSchema, 'eth_getLogs', [filter], pickLogs);
+    },
+  });
   const logs: Log[] = [];
-  let range = FIRST_RANGE;
   for (let from = options.from; from <= head.number; ) {
-    const to = Math.min(head.number, from + range - 1);
-    const filter = { address: contract, fromBlock: hex(from), toBlock: hex(to) };
-    try {
-      logs.push(...(await unanimous(all, LogsSchema, 'eth_getLogs', [filter], pickLogs)));
-    } catch (error) {
-      const tooMuch = error instanceof RpcRefusal || codeOf(error) === 'RPC_TOO_LARGE';
-      if (!tooMuch || range === 1) throw error;
-      range = Math.max(1, Math.floor(range / 4));
-      continue;
-    }
+    const { to, page } = await reader.next(from, head.number);
+    logs.push(...page);
     from = to + 1;
-    range = Math.min(LONGEST_RANGE, range * 2);
     options.onProgress?.(to);
   }
   return logs;

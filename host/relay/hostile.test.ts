@@ -293,7 +293,7 @@ test('what an endpoint says is shown as it is, but printable, short, and without
   ] as const) {
     const url = `${await serve(() => ({ status, text }))}/v3/secretkey`;
     const { message } = await new Rpc({ url, chainId: 1, contract: CONTRACT }).head().catch((error) => error);
-    expect(message).toContain('?[2Jno more today xxx');
+    expect(message).toContain('\\u001b[2Jno more today xxx');
     expect(message).not.toContain('secretkey');
     expect(message.length).toBeLessThan(500);
   }

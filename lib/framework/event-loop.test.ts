@@ -334,3 +334,20 @@ test('a chain that fails, and a log that is not the event, stop nothing', async 
   // Said once, not at every poll.
   expect(world.said.filter((line) => line.includes('RPC_UNREACHABLE'))).toHaveLength(1);
 });
+
+test('a cursor far behind goes on with what still matters; one a little behind leaves nothing out', async () => {
+  const world = newWorld();
+  world.options = { maxRange: 20, startBlock: async (head) => head - 4 };
+  world.store.put('loop/cursor', JSON.stringify({ block: 3, hash: world.chain.hashOf(3) }));
+  world.chain.height = 20;
+  world.chain.add(5, 5);
+  const loop = run(world);
+  await until(() => loop.cursor() === 20 && world.submitted.length === 1);
+  world.chain.height = 1000;
+  await until(() => loop.cursor() === 1000);
+  expect(world.chain.ranges).toEqual([
+    [4, 20],
+    [996, 1000],
+  ]);
+  expect(world.said).toContainEqual(expect.stringContaining('too far behind'));
+});

@@ -22,6 +22,7 @@ import {
   NotYet,
   Retryable,
 } from './handler.ts';
+import { LogReader } from './log-reader.ts';
 import { Rounds } from './rounds.ts';
 import { type Store, type StoreOperation, Table } from './store.ts';
 
@@ -49,13 +50,13 @@ export interface EventLoopOptions {
   // biome-ignore lint/suspicious/noExplicitAny: handlers of different events in one list; each E stays inside its handler
   handlers: readonly EventHandler<any>[];
   log: LoopLog;
-  /** The first block to look at when there is no cursor yet. */
+  /** The first block that matters: where to begin without a cursor, or with one far behind. */
   startBlock(head: number): Promise<number>;
   /** Blocks on top of an event before it is handled. */
   confirmations: number;
   /** How often the chain is asked, milliseconds. */
   pollInterval: number;
-  /** Blocks asked for at once. */
+  /** Blocks asked for at once, where the endpoint allows as many. */
   maxRange?: number;
   /** Jobs held at once; the cursor stands still while there are so many. */
   maxJobs?: number;
@@ -112,6 +113,8 @@ export interface OpenJob {
   reason: string;
 }
 
+/** Pages of blocks read in one go; then there is a look at the jobs. */
+const MAX_PAGES = 50;
 const WAIT_MIN_MS = 1000;
 const WAIT_MAX_MS = 15_000;
 const BACKOFF_MAX_MS = 15_000;
@@ -121,6 +124,7 @@ export class EventLoop {
   readonly #jobs: Table<typeof JobSchema>;
   readonly #done: Table<typeof DoneSchema>;
   readonly #cursor: Table<typeof CursorSchema>;
+  readonly #logs: LogReader<{ hash: string; logs: ContractLog[] } | undefined>;
   readonly #running = new Set<string>();
   readonly #rounds = new Rounds(() => this.#round());
   readonly #problems = new Map<string, string>();
@@ -128,6 +132,8 @@ export class EventLoop {
   readonly #waitUntil = new Map<string, number>();
   #impatient = false;
   #polledAt: number | undefined;
+  /** Whether there are more blocks to be read at once. */
+  #behind = false;
 
   constructor(options: EventLoopOptions) {
     this.#options = {
@@ -142,6 +148,12 @@ export class EventLoop {
     this.#jobs = new Table(options.store, 'loop/job/', JobSchema);
     this.#done = new Table(options.store, 'loop/done/', DoneSchema);
     this.#cursor = new Table(options.store, 'loop/', CursorSchema);
+    const { maxRange } = this.#options;
+    this.#logs = new LogReader({
+      first: maxRange,
+      longest: maxRange,
+      read: (from, to) => this.#readPage(from, to),
+    });
   }
 
   /** Starts polling; errors of the chain are logged and tried again, never thrown. */
@@ -183,7 +195,7 @@ export class EventLoop {
   async #round(): Promise<number> {
     await this.#guarded('reading the chain', () => this.#collect());
     await this.#guarded('working on events', () => this.#work());
-    return this.#options.pollInterval;
+    return this.#behind ? 0 : this.#options.pollInterval;
   }
 
   /** A step may fail for any reason outside; the loop goes on, and says each new problem once. */
@@ -202,6 +214,7 @@ export class EventLoop {
 
   /** Stores a job for every new event, together with the cursor that moved past it. */
   async #collect(): Promise<void> {
+    this.#behind = false;
     const { source, confirmations, maxRange, maxJobs, rewind, startBlock, log } = this.#options;
     const safe = Math.max(0, (await source.head()) - confirmations);
     let cursor = this.#cursor.get('cursor');
@@ -213,26 +226,42 @@ export class EventLoop {
       log.warn({ block: cursor.block }, 'the chain was re-organised: looking at its last blocks again');
       cursor = { block: Math.max(0, cursor.block - rewind), hash: '' };
     }
-    let from = cursor === undefined ? Math.max(0, await startBlock(safe)) : cursor.block + 1;
-    while (from <= safe && !this.#rounds.stopped) {
+    let from = cursor === undefined ? 0 : cursor.block + 1;
+    if (cursor === undefined || safe - cursor.block > maxRange) {
+      const start = Math.max(0, await startBlock(safe));
+      if (cursor !== undefined && start > from) {
+        log.warn(
+          { from, to: start - 1 },
+          'too far behind: these blocks are left out, nothing in them matters any more',
+        );
+      }
+      from = Math.max(from, start);
+    }
+    for (let pages = 0; from <= safe && !this.#rounds.stopped; pages += 1) {
       if (this.#jobs.count() >= maxJobs) return;
-      const to = Math.min(safe, from + maxRange - 1);
-      // The hash is read before the logs: if a re-org comes between, the next poll sees another hash and goes back.
-      const hash = await source.blockHash(to);
-      if (hash === undefined) return;
-      const logs = await source.logs(
-        from,
-        to,
-        this.#options.handlers.map((handler) => handler.topic),
-      );
+      if (pages === MAX_PAGES) {
+        this.#behind = true;
+        return;
+      }
+      const { to, page } = await this.#logs.next(from, safe);
+      if (page === undefined) return;
       this.#options.store.batch([
-        ...logs.flatMap((entry) => this.#jobOf(entry)),
-        this.#cursor.putting('cursor', { block: to, hash }),
+        ...page.logs.flatMap((entry) => this.#jobOf(entry)),
+        this.#cursor.putting('cursor', { block: to, hash: page.hash }),
         ...this.#forgettable(to),
       ]);
       from = to + 1;
     }
     this.#polledAt = this.#options.now();
+  }
+
+  /** Undefined when the chain has no such block any more. */
+  async #readPage(from: number, to: number): Promise<{ hash: string; logs: ContractLog[] } | undefined> {
+    const { source, handlers } = this.#options;
+    // The hash is read before the logs: if a re-org comes between, the next poll sees another hash and goes back.
+    const hash = await source.blockHash(to);
+    if (hash === undefined) return undefined;
+    return { hash, logs: await source.logs(from, to, [...new Set(handlers.map(({ topic }) => topic))]) };
   }
 
   #jobOf(log: ContractLog): StoreOperation[] {

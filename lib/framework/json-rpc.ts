@@ -8,7 +8,7 @@ import { type Static, type TSchema, Type } from 'typebox';
 import { DstackError } from '../protocol/errors.ts';
 import { check } from '../protocol/schema.ts';
 import { Retryable } from './handler.ts';
-import { printable, type RpcErrorKind, type RpcErrorSaid, revertDataIn, rpcErrorKind } from './rpc-errors.ts';
+import { type RpcErrorKind, type RpcErrorSaid, revertDataIn, rpcErrorKind, shown } from './rpc-errors.ts';
 import { readText } from './unix-http.ts';
 
 /** Some add `"error": null` to a result. */
@@ -102,20 +102,20 @@ export function rpcEndpoint(url: string, options: RpcOptions = {}): RpcEndpoint 
     if (limited) throw rateLimited(method, said?.message ?? `HTTP ${status}`, retryAfter ?? backoffIn(said));
     if (said !== undefined) throw refusal(method, said, retryAfter);
     if (value !== undefined) return value;
-    const what = `${name} answered ${method} with HTTP ${status}: ${printable(text, 200)}`;
+    const what = `${name} answered ${method} with HTTP ${status}: ${shown(text, 200)}`;
     if (status === 413) throw new Retryable('RPC_TOO_LARGE', what);
     throw new Retryable(status === 200 ? 'RPC_NOT_JSON' : 'RPC_STATUS', what);
   }
 
   function refusal(method: string, said: RpcErrorSaid, retryAfter: number | undefined): Retryable {
     const kind = rpcErrorKind(method, said);
-    const reason = printable(said.message);
+    const reason = shown(said.message);
     if (kind === 'rate-limited') return rateLimited(method, reason, retryAfter ?? backoffIn(said));
     return new RpcRefusal(`${name} refused ${method}`, reason, revertDataIn(said), kind);
   }
 
   function rateLimited(method: string, how: string, retryAfter: number | undefined): RpcRateLimited {
-    const message = `${name} wants fewer requests; it did not answer ${method}: ${printable(how)}`;
+    const message = `${name} wants fewer requests; it did not answer ${method}: ${shown(how)}`;
     return new RpcRateLimited(message, retryAfter);
   }
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { printable, type RpcErrorSaid, revertDataIn, rpcErrorKind } from './rpc-errors.ts';
+import { type RpcErrorSaid, revertDataIn, rpcErrorKind, shown } from './rpc-errors.ts';
 
 interface Wording {
   who: string;
@@ -53,8 +53,9 @@ test('revert data is looked for a few levels deep, bounded, and only hex', () =>
 });
 
 test('what is shown has no control characters, is one line, and is bounded', () => {
-  expect(printable('a\u001b[31mb\n\tc\u202e')).toBe('a?[31mb c?');
-  expect(printable('x'.repeat(1e6), 20)).toBe(`${'x'.repeat(17)}...`);
+  expect(shown('a\u001b[31mb\nc\u202e ')).toBe('a\\u001b[31mb\\nc\\u202e');
+  expect(shown('\u0000'.repeat(1e6), 20)).toBe('\\u0000\\u0000\\u0000...');
+  expect(shown('x'.repeat(1e6), 20)).toBe('x'.repeat(20));
 });
 
 test('no row takes long over what an endpoint may say', () => {

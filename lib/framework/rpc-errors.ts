@@ -6,6 +6,7 @@
  *
  * testdata/rpc/wordings.json has what clients and providers really say, and where each was seen.
  */
+import { printable } from '../protocol/printable.ts';
 
 export type RpcErrorKind =
   /** The call, if it were a transaction, would fail: a contract refused it. */
@@ -209,11 +210,7 @@ function afterReverted(text: string): string | undefined {
 }
 
 /** Text from outside, fit for a log, a terminal and a status page. */
-export function printable(text: string, maxLength = 300): string {
-  const clean = text
-    .slice(0, 4 * maxLength)
-    .replace(/\s+/g, ' ')
-    .replace(/[^\x20-\x7e]/g, '?')
-    .trim();
+export function shown(text: string, maxLength = 300): string {
+  const clean = printable(text.slice(0, maxLength)).trim();
   return clean.length <= maxLength ? clean : `${clean.slice(0, maxLength - 3)}...`;
 }
