@@ -3,8 +3,9 @@
  * one account on one chain; nothing in here talks to anyone.
  */
 import { type Static, Type } from 'typebox';
-import type { TransactionRequest } from '../../lib/framework/handler.ts';
+import { TRANSACTION_DATA_MAX, type TransactionRequest } from '../../lib/framework/handler.ts';
 import { type Store, type StoreOperation, Table } from '../../lib/framework/store.ts';
+import { codeOf } from '../../lib/protocol/errors.ts';
 import { Count, Strict, Word0x } from '../../lib/protocol/schema.ts';
 
 const Wei = Type.String({ pattern: '^[0-9]{1,30}$', maxLength: 30 });
@@ -16,6 +17,8 @@ const AttemptSchema = Strict({
   raw: Type.String({ maxLength: 80 * 1024 }),
   maxFee: Wei,
   tip: Wei,
+  /** Of the form from before EIP-1559; both prices are then its gas price. */
+  legacy: Type.Optional(Type.Literal(true)),
   /** Unix milliseconds. */
   at: Count,
 });
@@ -23,7 +26,7 @@ const AttemptSchema = Strict({
 const EntrySchema = Strict({
   purpose: Type.String({ maxLength: 200 }),
   to: Type.String({ maxLength: 42 }),
-  data: Type.String({ maxLength: 32 * 1024 }),
+  data: Type.String({ maxLength: TRANSACTION_DATA_MAX }),
   order: Count,
   state: Type.Union([
     /** Waits for its turn, for gas money, or for an estimate that does not revert. */
@@ -53,6 +56,14 @@ const EntrySchema = Strict({
   lostSince: Type.Optional(Count),
   /** When it became final or failed, Unix milliseconds. */
   closedAt: Type.Optional(Count),
+  /** What the endpoint said when it last did not take it, at which Unix milliseconds; gone once it takes it. */
+  refusal: Type.Optional(
+    Strict({ code: Type.String({ maxLength: 64 }), message: Type.String({ maxLength: 300 }), at: Count }),
+  ),
+  /** How often it was refused for what it is, while no endpoint ever took it. */
+  refusals: Type.Optional(Count),
+  /** An endpoint took it: it may be mined at any time. */
+  taken: Type.Optional(Type.Literal(true)),
   code: Type.Optional(Type.String({ maxLength: 64 })),
   message: Type.Optional(Type.String({ maxLength: 500 })),
 });
@@ -73,8 +84,17 @@ export class Queue {
   /** The purpose that a nonce was last signed for. */
   readonly #nonces: Table<typeof OwnerSchema>;
 
-  constructor(store: Store, chainId: number, account: string) {
+  readonly #onSpoiled: (purpose: string, reason: string) => void;
+
+  /** @param onSpoiled told of each open entry that can't be read; it is open no more, and its purpose stays taken */
+  constructor(
+    store: Store,
+    chainId: number,
+    account: string,
+    onSpoiled: (purpose: string, reason: string) => void = () => {},
+  ) {
     this.#store = store;
+    this.#onSpoiled = onSpoiled;
     const prefix = `tx/${chainId}/${account.toLowerCase()}`;
     this.#entries = new Table(store, `${prefix}/entry/`, EntrySchema);
     this.#open = new Table(store, `${prefix}/open/`, EmptySchema);
@@ -95,13 +115,13 @@ export class Queue {
   open(): Entry[] {
     return this.#open
       .list()
-      .flatMap(({ id }) => this.#entries.get(id) ?? [])
+      .flatMap(({ id }) => this.#readable(id) ?? [])
       .sort((a, b) => a.order - b.order);
   }
 
   /** Durable when it returns. */
   add(request: TransactionRequest): Entry {
-    const order = (this.#orders.get('order')?.order ?? 0) + 1;
+    const order = this.#nextOrder();
     const entry: Entry = { ...request, order, state: 'queued', tries: 0, notBefore: 0, attempts: [] };
     this.#store.batch([...this.#opening(entry), this.#orders.putting('order', { order })]);
     return entry;
@@ -109,6 +129,12 @@ export class Queue {
 
   put(entry: Entry): void {
     this.#entries.put(entry.purpose, entry);
+  }
+
+  /** The same, behind all others. */
+  putBack(entry: Entry): void {
+    const order = this.#nextOrder();
+    this.#store.batch([...this.#opening({ ...entry, order }), this.#orders.putting('order', { order })]);
   }
 
   /** Stores an entry with a newly signed attempt, whose nonce is its own from then on. */
@@ -142,7 +168,7 @@ export class Queue {
     return this.#nonces
       .list({ limit, ...(nonce > 0 ? { after: keyOf(nonce - 1) } : {}) })
       .flatMap(({ id, value }) => {
-        const entry = this.#entries.get(value.purpose);
+        const entry = this.#readable(value.purpose);
         return entry === undefined ? [] : [{ nonce: Number(id), entry }];
       });
   }
@@ -153,6 +179,24 @@ export class Queue {
     return this.#nonces
       .list({ limit: 100_000, ...after })
       .reduce((next, { id }) => (Number(id) === next ? next + 1 : next), chainNonce);
+  }
+
+  #nextOrder(): number {
+    return (this.#orders.get('order')?.order ?? 0) + 1;
+  }
+
+  /** One spoiled entry must not stop the account's others. */
+  #readable(purpose: string): Entry | undefined {
+    try {
+      return this.#entries.get(purpose);
+    } catch (error) {
+      if (codeOf(error) !== 'STORE_CORRUPT') throw error;
+      if (this.#open.has(purpose)) {
+        this.#open.delete(purpose);
+        this.#onSpoiled(purpose, (error as Error).message);
+      }
+      return undefined;
+    }
   }
 
   #closing(entry: Entry): StoreOperation[] {

@@ -145,6 +145,11 @@ export class Rpc implements LogSource {
     return BigInt(await this.#call(Quantity, 'eth_maxPriorityFeePerGas', []));
   }
 
+  /** Wei a gas that make a block's builder take a legacy transaction. */
+  async gasPrice(): Promise<bigint> {
+    return BigInt(await this.#call(Quantity, 'eth_gasPrice', []));
+  }
+
   /** The nonce after the last mined transaction. */
   async nonce(address: string): Promise<number> {
     return Number(await this.#call(Small, 'eth_getTransactionCount', [address, 'latest']));

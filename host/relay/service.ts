@@ -8,6 +8,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { EventLoop } from '../../lib/framework/event-loop.ts';
 import type { RpcEndpoint } from '../../lib/framework/json-rpc.ts';
+import { shown } from '../../lib/framework/rpc-errors.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
@@ -125,6 +126,8 @@ export class NetworkService {
       confirmations,
       pollInterval,
       rewind: REWIND_BLOCKS,
+      onSetAside: () =>
+        metrics.count('dstack_relay_jobs_set_aside_total', 'Stored jobs that could not be read.'),
     });
     this.#gossip.subscribe(({ message }) => {
       // An audit has no use for sealed bytes: the fewer copies of them last, the better.
@@ -167,8 +170,19 @@ export class NetworkService {
       requests: this.#loop.open(),
       transactions: transactions.open().filter(({ purpose }) => isOf(purpose, contract)),
       peers: this.#gossip.peers(),
-      warnings: warning === undefined ? [] : [warning],
+      warnings: [warning, ...this.#troubles()].filter((text) => text !== undefined),
     };
+  }
+
+  /** What does not go on, in the endpoint's words where they are its. */
+  #troubles(): string[] {
+    const payer = this.#options.transactions.problem();
+    const aside = this.#loop.setAside();
+    return [
+      ...this.#loop.problems(),
+      ...(payer === undefined ? [] : [`transactions wait: ${payer}`]),
+      ...(aside === 0 ? [] : [`${aside} stored jobs could not be read and are set aside: see the log`]),
+    ].map((text) => shown(text, 500));
   }
 
   /** Why it is not healthy. */

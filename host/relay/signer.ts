@@ -33,17 +33,17 @@ export class Signer {
     this.#chainId = chainId;
   }
 
-  /** An EIP-1559 transaction without value; `raw` is ready to be sent. */
+  /** A transaction without value, EIP-1559 or legacy (with EIP-155); `raw` is ready to be sent. */
   sign({ nonce, to, data = '0x', gas, fees }: Unsigned): { hash: string; raw: string } {
     const transaction = Transaction.from({
-      type: 2,
       chainId: this.#chainId,
       nonce,
       to: to ?? null,
       data,
       gasLimit: gas,
-      maxFeePerGas: fees.maxFee,
-      maxPriorityFeePerGas: fees.tip,
+      ...(fees.legacy
+        ? { type: 0, gasPrice: fees.maxFee }
+        : { type: 2, maxFeePerGas: fees.maxFee, maxPriorityFeePerGas: fees.tip }),
     });
     transaction.signature = this.#key.sign(transaction.unsignedHash);
     return { hash: transaction.hash!, raw: transaction.serialized };

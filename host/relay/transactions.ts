@@ -11,11 +11,12 @@
  *   is not on it. Nonces that nobody has (someone else's transaction with this key was dropped) are filled.
  * - Only when another transaction has taken the nonce, for so many blocks that it will stay, is a new nonce signed.
  */
-import type { TransactionRequest } from '../../lib/framework/handler.ts';
+import { Retryable, type TransactionRequest } from '../../lib/framework/handler.ts';
 import { RpcRefusal } from '../../lib/framework/json-rpc.ts';
 import { Rounds } from '../../lib/framework/rounds.ts';
+import { type RpcErrorKind, shown } from '../../lib/framework/rpc-errors.ts';
 import type { Store } from '../../lib/framework/store.ts';
-import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { codeOf } from '../../lib/protocol/errors.ts';
 import { describeNetworkError, parseNetworkError } from '../../lib/protocol/network-contract.ts';
 import { BalanceWatch } from './balance.ts';
 import { type Fees, firstFees, replacementFees } from './fees.ts';
@@ -34,6 +35,8 @@ export interface TransactionStatus {
   hash: string | undefined;
   code: string | undefined;
   message: string | undefined;
+  /** What the endpoint said when it last did not take it, in its own words; `at` in Unix milliseconds. */
+  broadcastError?: { code: string; message: string; at: number } | undefined;
 }
 
 export interface TransactionsLog {
@@ -83,6 +86,24 @@ const MAX_FILL = 8;
 /** Dropped transactions taken up again in one round. */
 const MAX_REOPEN = 16;
 const FILL_GAS = 21_000n;
+/** Of what waits, looked at in one round. */
+const MAX_TRIED = 8;
+/** Of a transaction that no endpoint ever took, until others have their turn. */
+const MAX_REFUSALS = 5;
+
+/** Codes of what an endpoint has against a transaction; else TX_NOT_SENT. */
+const REFUSALS: Partial<Record<RpcErrorKind, string>> = {
+  'no-funds': 'TX_NO_FUNDS',
+  'type-unsupported': 'TX_TYPE_UNSUPPORTED',
+  'fee-too-low': 'TX_FEE_TOO_LOW',
+  'replacement-underpriced': 'TX_FEE_TOO_LOW',
+  'nonce-too-low': 'TX_NONCE',
+  'nonce-too-high': 'TX_NONCE',
+};
+/** Kinds of refusal that are about the transaction itself, so that sending it again as it is may not help. */
+const FOR_WHAT_IT_IS: readonly RpcErrorKind[] = ['unknown', 'no-funds', 'type-unsupported'];
+/** After these there is no point in going on with other entries. */
+const ENDS_THE_ROUND: readonly string[] = ['RPC_RATE_LIMITED', 'RPC_WRONG_CHAIN'];
 
 export class Transactions {
   readonly address: string;
@@ -95,13 +116,20 @@ export class Transactions {
   #gap: { nonce: number; since: number } | undefined;
   #lookedAt = 0;
   #problem = '';
+  /** The endpoint has refused a transaction of EIP-1559 for its type. */
+  #legacy = false;
 
   /** @throws GAS_KEY when the key is not one */
   constructor(options: TransactionsOptions) {
     this.#options = { now: Date.now, ...options };
     this.#signer = new Signer(options.privateKey, options.chainId);
     this.address = this.#signer.address;
-    this.#queue = new Queue(options.store, options.chainId, this.address);
+    this.#queue = new Queue(options.store, options.chainId, this.address, (purpose, reason) =>
+      options.log.warn(
+        { purpose, code: 'STORE_CORRUPT' },
+        `a transaction is set aside, others go on: ${reason}`,
+      ),
+    );
     const metrics = options.metrics.of({
       account: this.address.toLowerCase(),
       chain: String(options.chainId),
@@ -121,7 +149,7 @@ export class Transactions {
   /**
    * Durable when it returns. A purpose that is under way is left as it is. Submitting one that was done says that its
    * effect is missed: then it is looked for again, and sent again if a re-org took it.
-   * @throws TX_QUEUE_FULL
+   * @throws TX_QUEUE_FULL, STORE_VALUE when the request is not one
    */
   submit(request: TransactionRequest): void {
     const known = this.#queue.get(request.purpose);
@@ -130,7 +158,7 @@ export class Transactions {
       return;
     }
     if (this.#queue.count() >= MAX_OPEN) {
-      throw new DstackError(
+      throw new Retryable(
         'TX_QUEUE_FULL',
         `${MAX_OPEN} transactions wait already; is the chain endpoint working?`,
       );
@@ -143,6 +171,11 @@ export class Transactions {
   status(purpose: string): TransactionStatus | undefined {
     const entry = this.#queue.get(purpose);
     return entry === undefined ? undefined : statusOf(entry);
+  }
+
+  /** Why nothing goes on at present, if so. */
+  problem(): string | undefined {
+    return this.#problem === '' ? undefined : this.#problem;
   }
 
   /** Everything that is neither final nor failed. */
@@ -183,15 +216,47 @@ export class Transactions {
     const chain = { head: await rpc.head(), nonce: await rpc.nonce(this.address) };
     this.#takeUpDropped(chain.nonce);
     for (const entry of this.#queue.open()) {
-      if (entry.state === 'sent') await this.#follow(entry, chain);
-      else if (entry.state === 'mined') await this.#confirm(entry, chain.head);
+      if (entry.state === 'sent') await this.#alone(entry, () => this.#follow(entry, chain));
+      else if (entry.state === 'mined') await this.#alone(entry, () => this.#confirm(entry, chain.head));
     }
     await this.#closeGap(chain);
     const open = this.#queue.open();
     metrics.gauge('dstack_relay_transactions_open', 'Transactions not final yet.', open.length);
     if (open.some((entry) => entry.state === 'sent')) return;
-    const next = open.find((entry) => entry.state === 'queued' && entry.notBefore <= now());
-    if (next !== undefined) await this.#send(next, chain.nonce);
+    const due = open.filter((entry) => entry.state === 'queued' && entry.notBefore <= now());
+    for (const entry of due.slice(0, MAX_TRIED)) {
+      let goOn = true;
+      const well = await this.#alone(entry, async () => {
+        goOn = await this.#send(entry, chain.nonce);
+      });
+      if (!well) this.#putBack(this.#queue.get(entry.purpose) ?? entry);
+      if (!goOn) return;
+    }
+  }
+
+  /**
+   * What goes wrong with one entry is said of that one, and keeps no other back.
+   * @returns whether it went well
+   */
+  async #alone(entry: Entry, step: () => Promise<void>): Promise<boolean> {
+    const code = 'TX_ENDPOINT';
+    try {
+      await step();
+    } catch (error) {
+      if (!(error instanceof Retryable) || ENDS_THE_ROUND.includes(error.code)) throw error;
+      const current = this.#queue.get(entry.purpose) ?? entry;
+      const message = `${error.code}: ${shown(error.message, 400)}`;
+      this.#tell(current, code, message);
+      if (current.code !== code || current.message !== message)
+        this.#queue.put({ ...current, code, message });
+      return false;
+    }
+    const current = this.#queue.get(entry.purpose);
+    if (current?.code === code && current.state !== 'queued') {
+      const { code: _, message: __, ...rest } = current;
+      this.#queue.put(rest);
+    }
+    return true;
   }
 
   /** What was done, and by its nonce is not on the chain any more. */
@@ -209,9 +274,12 @@ export class Transactions {
     this.#queue.reopen({ ...rest, state: 'sent', sentAgainAt: 0, waitsSince: this.#options.now() });
   }
 
-  /** Estimates, prices, signs, stores, then sends. */
-  async #send(entry: Entry, chainNonce: number): Promise<void> {
-    if (entry.attempts.length > 0 && (await this.#findMined(entry))) return;
+  /**
+   * Estimates, prices, signs, stores, then sends.
+   * @returns whether another entry may still have its turn
+   */
+  async #send(entry: Entry, chainNonce: number): Promise<boolean> {
+    if (entry.attempts.length > 0 && (await this.#findMined(entry))) return true;
     const { rpc, maxFee } = this.#options;
     const from = this.address;
     let gas: bigint;
@@ -219,26 +287,26 @@ export class Transactions {
       gas = ((await rpc.estimateGas({ from, to: entry.to, data: entry.data })) * 5n) / 4n;
     } catch (error) {
       if (!(error instanceof RpcRefusal)) throw error;
-      this.#refused(entry, error);
-      return;
+      return this.#refused(entry, error);
     }
     if (gas > MAX_GAS) {
       const why = `it is estimated to take ${gas} gas, more than ${MAX_GAS}: the endpoint or the contract is wrong`;
       this.#fail(entry, 'TX_GAS', why);
-      return;
+      return true;
     }
-    const fees = await firstFees(rpc, maxFee);
+    const fees = await firstFees(rpc, maxFee, this.#legacy);
     if (fees === undefined) {
-      const why = `the base fee is above the ceiling of ${maxFee} wei (DSTACK_MAX_FEE_GWEI)`;
+      const why = `the chain's fee is above the ceiling of ${maxFee} wei (DSTACK_MAX_FEE_GWEI)`;
       this.#wait(entry, 'TX_FEE_CEILING', why);
-      return;
+      return false;
     }
     if ((await rpc.balance(from)) < gas * fees.maxFee) {
       const why = `${from} has too little for ${gas} gas at ${fees.maxFee} wei: send it some`;
       this.#wait(entry, 'TX_NO_FUNDS', why);
-      return;
+      return false;
     }
     await this.#sendAttempt({ ...entry, gas: String(gas) }, this.#queue.nextNonce(chainNonce), fees);
+    return false;
   }
 
   /** Stores a signed attempt before the network can see it. */
@@ -251,8 +319,12 @@ export class Transactions {
       gas: BigInt(entry.gas!),
       fees,
     });
-    const prices = { maxFee: String(fees.maxFee), tip: String(fees.tip) };
-    const attempt: Attempt = { ...signed, nonce, ...prices, at: now() };
+    const prices = {
+      maxFee: String(fees.maxFee),
+      tip: String(fees.tip),
+      ...(fees.legacy && { legacy: true }),
+    };
+    const attempt: Attempt = { ...signed, nonce, ...prices, at: now() } as Attempt;
     const { lostSince: _, code: __, message: ___, ...rest } = entry;
     const attempts = [...entry.attempts, attempt].slice(-MAX_ATTEMPTS);
     this.#queue.putSigned(
@@ -268,17 +340,46 @@ export class Transactions {
         ? `raising the fee of ${kindOf(entry.purpose)}`
         : `sending ${kindOf(entry.purpose)}`,
     );
-    await this.#broadcast(attempt.raw, entry.purpose);
+    await this.#broadcast(attempt.raw, entry.purpose, attempt);
   }
 
-  async #broadcast(raw: string, purpose: string): Promise<void> {
+  /** @param attempt the entry's own that is sent; without it the endpoint's answer says nothing about the entry */
+  async #broadcast(raw: string, purpose: string, attempt?: Attempt): Promise<void> {
     try {
       await this.#options.rpc.send(raw);
     } catch (error) {
-      // Anything else is tried again.
-      if (error instanceof RpcRefusal && error.kind === 'already-known') return;
-      this.#options.log.warn({ purpose, code: codeOf(error) }, `not sent yet: ${(error as Error).message}`);
+      if (!(error instanceof RpcRefusal && error.kind === 'already-known')) {
+        this.#notTaken(purpose, error as Error, attempt);
+        return;
+      }
     }
+    const entry = attempt && this.#queue.get(purpose);
+    if (entry === undefined || (entry.taken && entry.refusal === undefined)) return;
+    const { refusal: _, refusals: __, ...rest } = entry;
+    this.#queue.put({ ...rest, taken: true });
+  }
+
+  /** It is tried again; meanwhile the operator can read what the endpoint has against it. */
+  #notTaken(purpose: string, error: Error, attempt: Attempt | undefined): void {
+    const { log, now, metrics } = this.#options;
+    const kind = error instanceof RpcRefusal ? error.kind : undefined;
+    const code = kind === undefined ? codeOf(error) : (REFUSALS[kind] ?? 'TX_NOT_SENT');
+    const message = shown(error instanceof RpcRefusal ? error.reason : error.message);
+    metrics.count('dstack_relay_broadcasts_refused_total', 'Transactions that the endpoint did not take.', {
+      code,
+    });
+    const entry = attempt && this.#queue.get(purpose);
+    if (entry?.refusal?.code !== code || entry.refusal.message !== message) {
+      log.warn({ purpose, code }, `not sent yet: ${message}`);
+    }
+    if (kind === 'type-unsupported' && !attempt?.legacy) this.#legacy = true;
+    if (entry === undefined) return;
+    const counts = kind !== undefined && FOR_WHAT_IT_IS.includes(kind) && !entry.taken;
+    this.#queue.put({
+      ...entry,
+      refusal: { code, message, at: now() },
+      ...(counts && { refusals: (entry.refusals ?? 0) + 1 }),
+    });
   }
 
   /** A sent transaction: mined? gone? to be sent again, or at a higher fee? */
@@ -292,9 +393,20 @@ export class Transactions {
     const { lostSince, ...current } = entry;
     if (lostSince !== undefined) this.#queue.put(current);
     const last = entry.attempts.findLast((attempt) => attempt.nonce === entry.nonce)!;
+    if (this.#legacy && !last.legacy && !entry.taken) {
+      const fees = await firstFees(rpc, maxFee, true);
+      if (fees !== undefined) {
+        await this.#sendAttempt(current, entry.nonce!, fees);
+        return;
+      }
+    }
+    if ((entry.refusals ?? 0) >= MAX_REFUSALS && this.#othersWait()) {
+      this.#letOthersPass(current);
+      return;
+    }
     if (now() - (entry.waitsSince ?? last.at) >= bumpAfter && entry.attempts.length < MAX_ATTEMPTS) {
       const previous = { maxFee: BigInt(last.maxFee), tip: BigInt(last.tip) };
-      const fees = await replacementFees(rpc, maxFee, previous);
+      const fees = await replacementFees(rpc, maxFee, previous, this.#legacy);
       if (fees !== undefined) {
         await this.#sendAttempt(current, entry.nonce!, fees);
         return;
@@ -305,8 +417,33 @@ export class Transactions {
     }
     if (now() - (entry.sentAgainAt ?? 0) >= Math.min(RESEND_AFTER_MS, bumpAfter)) {
       this.#queue.put({ ...current, sentAgainAt: now() });
-      await this.#broadcast(last.raw, entry.purpose);
+      await this.#broadcast(last.raw, entry.purpose, last);
     }
+  }
+
+  #othersWait(): boolean {
+    const { now } = this.#options;
+    return this.#queue.open().some(({ state, notBefore }) => state === 'queued' && notBefore <= now());
+  }
+
+  /**
+   * No endpoint ever took it, so that its nonce is free for the next in line. Should it be mined all the same, that one
+   * finds its nonce gone and takes another; this one is found by its hash before it is signed anew.
+   */
+  #letOthersPass(entry: Entry): void {
+    const { nonce, gas: _, refusals: __, refusal, ...rest } = entry;
+    if (entry.purpose === fillerOf(nonce!)) return;
+    const code = 'TX_REFUSED';
+    const message = refusal === undefined ? 'no endpoint takes it' : `${refusal.code}: ${refusal.message}`;
+    this.#tell(entry, code, message);
+    this.#queue.putWithoutNonce({ ...rest, refusal, state: 'queued', code, message } as Entry, nonce!);
+    this.#putBack(this.#queue.get(entry.purpose)!);
+  }
+
+  /** Behind all others, and not again at once. */
+  #putBack(entry: Entry): void {
+    const { now, pollInterval } = this.#options;
+    this.#queue.putBack({ ...entry, notBefore: now() + Math.min(15_000, WAIT_POLLS * pollInterval) });
   }
 
   /** Whether one of its attempts, the newest first, is in a block; then that is stored. */
@@ -319,7 +456,7 @@ export class Transactions {
       const gas = Number(receipt.gasUsed);
       metrics.count('dstack_relay_gas_used_total', 'Gas of mined transactions.', { kind }, gas);
       const { hash, nonce } = attempt;
-      const { lostSince: _, code: __, message: ___, ...rest } = entry;
+      const { lostSince: _, code: __, message: ___, refusal: ____, refusals: _____, ...rest } = entry;
       const found: Entry = { ...rest, nonce, hash, block: receipt.block };
       if (!receipt.succeeded) {
         this.#fail(found, 'TX_REVERTED', `it was mined in block ${receipt.block} and reverted`);
@@ -418,7 +555,12 @@ export class Transactions {
   async #cancel(entry: Entry, nonce: number): Promise<void> {
     const { rpc, maxFee } = this.#options;
     const last = entry.attempts.findLast((attempt) => attempt.nonce === nonce)!;
-    const fees = await replacementFees(rpc, maxFee, { maxFee: BigInt(last.maxFee), tip: BigInt(last.tip) });
+    const fees = await replacementFees(
+      rpc,
+      maxFee,
+      { maxFee: BigInt(last.maxFee), tip: BigInt(last.tip) },
+      this.#legacy,
+    );
     if (fees === undefined) return;
     const { raw } = this.#signer.sign({ nonce, to: this.address, gas: FILL_GAS, fees });
     await this.#broadcast(raw, entry.purpose);
@@ -427,30 +569,34 @@ export class Transactions {
   /** Sends this account nothing, to use the nonce up. */
   async #fill(nonce: number): Promise<void> {
     const { rpc, maxFee } = this.#options;
-    const fees = await firstFees(rpc, maxFee);
+    const fees = await firstFees(rpc, maxFee, this.#legacy);
     if (fees === undefined) return;
     const purpose = fillerOf(nonce);
     const entry = this.#queue.get(purpose) ?? this.#queue.add({ purpose, to: this.address, data: '0x' });
     await this.#sendAttempt({ ...entry, gas: String(FILL_GAS) }, nonce, fees);
   }
 
-  /** What a transaction would revert with. The endpoint may only be behind, so it is asked a few times. */
-  #refused(entry: Entry, error: RpcRefusal): void {
+  /**
+   * What a transaction would revert with. The endpoint may only be behind, so it is asked a few times.
+   * @returns whether another entry may have its turn
+   */
+  #refused(entry: Entry, error: RpcRefusal): boolean {
     const named = error.data === undefined ? undefined : namedError(error.data);
     if (named === undefined && error.kind === 'no-funds') {
       this.#wait(entry, 'TX_NO_FUNDS', `${this.address} has too little for gas: send it some`);
-      return;
+      return false;
     }
     // The endpoint's own trouble says nothing about the transaction.
     if (error.data === undefined && error.kind !== 'reverted') throw error;
     const message = (named ?? error.message).slice(0, 500);
     if (entry.tries + 1 >= MAX_TRIES) {
       this.#fail(entry, 'TX_WOULD_REVERT', message);
-      return;
+      return true;
     }
     const notBefore = this.#options.now() + 500 * 2 ** entry.tries;
     this.#tell(entry, 'TX_WOULD_REVERT', message);
-    this.#queue.put({ ...entry, tries: entry.tries + 1, notBefore, code: 'TX_WOULD_REVERT', message });
+    this.#queue.putBack({ ...entry, tries: entry.tries + 1, notBefore, code: 'TX_WOULD_REVERT', message });
+    return true;
   }
 
   #wait(entry: Entry, code: string, message: string): void {
@@ -495,4 +641,5 @@ const statusOf = (entry: Entry): TransactionStatus => ({
   hash: entry.hash ?? entry.attempts.at(-1)?.hash,
   code: entry.code,
   message: entry.message,
+  broadcastError: entry.refusal,
 });

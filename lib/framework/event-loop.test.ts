@@ -351,3 +351,59 @@ test('a cursor far behind goes on with what still matters; one a little behind l
   ]);
   expect(world.said).toContainEqual(expect.stringContaining('too far behind'));
 });
+
+test('all handlers of one event run, each once', async () => {
+  const world = newWorld();
+  world.chain.add(3, 7);
+  const other = {
+    ...world.handler,
+    name: 'other',
+    request: async () => ({ kind: 'request', path: '/do', body: 'o' }),
+  };
+  world.options = { handlers: [world.handler, other as typeof world.handler] };
+  const loop = run(world);
+  await until(() => loop.cursor() === 10 && loop.open().length === 0);
+  await settle();
+  expect(world.submitted.map(({ purpose }) => purpose).sort()).toEqual([`pay:${word(7)}`, 'pay:o']);
+});
+
+test.each([
+  [
+    'data that is too long',
+    { kind: 'transaction', purpose: 'p', to: '0x00', data: `0x${'00'.repeat(40_000)}` },
+  ],
+  ['of a kind that there is not', { kind: 'self-destruct' }],
+  ['not even an object', 5],
+])('an effect that is none ends its own job and says so; the others go on: %s', async (_, effect) => {
+  const world = newWorld();
+  world.chain.add(2, 1);
+  world.chain.add(3, 2);
+  const settled = world.handler.settle;
+  world.handler.settle = async (response, event) =>
+    response === word(1) ? ([effect] as never) : settled(response, event);
+  const loop = run(world);
+  await until(() => world.submitted.length === 1 && loop.open().length === 0);
+  expect(world.submitted[0]!.purpose).toBe(`pay:${word(2)}`);
+  expect(world.said).toContainEqual(expect.stringContaining('test given up: EFFECT_INVALID'));
+});
+
+test('a stored job that can’t be read is set aside and said, once; the others go on', async () => {
+  const world = newWorld();
+  let aside = 0;
+  world.options = {
+    onSetAside: () => {
+      aside += 1;
+    },
+  };
+  world.store.put('loop/job/0000000000000001/spoiled', '{"handler":"test"');
+  world.store.put('loop/job/0000000000000002/spoiled', '{"handler":"test","of":"another version"}');
+  world.store.put('loop/done/0000000000000001/spoiled', '?');
+  world.store.put('loop/cursor', '?');
+  world.chain.add(3, 7);
+  const loop = run(world);
+  expect(loop.open()).toEqual([]);
+  await until(() => world.submitted.length === 1 && loop.cursor() === 10);
+  await settle();
+  expect([aside, loop.setAside()]).toEqual([2, 2]);
+  expect(world.said.filter((line) => line.startsWith('a job is set aside'))).toHaveLength(2);
+});

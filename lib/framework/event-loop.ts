@@ -12,7 +12,7 @@
 import { type Static, Type } from 'typebox';
 import { codeOf, DstackError } from '../protocol/errors.ts';
 import { GossipMessageSchema } from '../protocol/onboarding-messages.ts';
-import { Count, Strict, Word0x } from '../protocol/schema.ts';
+import { Count, check, Strict, Word0x } from '../protocol/schema.ts';
 import {
   type ContractLog,
   type Effect,
@@ -21,10 +21,11 @@ import {
   type Host,
   NotYet,
   Retryable,
+  TRANSACTION_DATA_MAX,
 } from './handler.ts';
 import { LogReader } from './log-reader.ts';
 import { Rounds } from './rounds.ts';
-import { type Store, type StoreOperation, Table } from './store.ts';
+import { type Spoiled, type Store, type StoreOperation, Table } from './store.ts';
 
 /** Where logs come from. Replies are expected to be bounded and checked by the implementation. */
 export interface LogSource {
@@ -66,6 +67,8 @@ export interface EventLoopOptions {
   maxAttempts?: number;
   /** Jobs worked on at the same time. */
   concurrency?: number;
+  /** Told of each stored job that can't be read, once. */
+  onSetAside?: () => void;
   now?: () => number;
 }
 
@@ -83,10 +86,12 @@ const EffectSchema = Type.Union([
     kind: Type.Literal('transaction'),
     purpose: Type.String({ maxLength: 200 }),
     to: Type.String({ maxLength: 42 }),
-    data: Type.String({ maxLength: 256 * 1024 }),
+    data: Type.String({ maxLength: TRANSACTION_DATA_MAX }),
   }),
   Strict({ kind: Type.Literal('gossip'), message: GossipMessageSchema }),
 ]);
+
+const EffectsSchema = Type.Array(EffectSchema, { maxItems: 16 });
 
 const JobSchema = Strict({
   handler: Type.String({ maxLength: 64 }),
@@ -95,7 +100,7 @@ const JobSchema = Strict({
   notBefore: Count,
   attempts: Count,
   /** Present once the enclave answered: only these are left to do. */
-  effects: Type.Optional(Type.Array(EffectSchema, { maxItems: 16 })),
+  effects: Type.Optional(EffectsSchema),
   /** Why it is not done yet, for the operator. */
   reason: Type.Optional(Type.String({ maxLength: 500 })),
 });
@@ -115,6 +120,9 @@ export interface OpenJob {
 
 /** Pages of blocks read in one go; then there is a look at the jobs. */
 const MAX_PAGES = 50;
+/** Where jobs are kept that can't be read; further ones are dropped. */
+const ASIDE = 'loop/aside/';
+const MAX_ASIDE = 100;
 const WAIT_MIN_MS = 1000;
 const WAIT_MAX_MS = 15_000;
 const BACKOFF_MAX_MS = 15_000;
@@ -142,6 +150,7 @@ export class EventLoop {
       rewind: 64,
       maxAttempts: 20,
       concurrency: 4,
+      onSetAside: () => {},
       now: Date.now,
       ...options,
     };
@@ -173,7 +182,7 @@ export class EventLoop {
   }
 
   open(): OpenJob[] {
-    return this.#jobs.list({ limit: 100 }).map(({ value }) => ({
+    return this.#jobs.sift({ limit: 100 }).sound.map(({ value }) => ({
       handler: value.handler,
       block: value.log.blockNumber,
       transaction: value.log.transactionHash,
@@ -184,7 +193,17 @@ export class EventLoop {
 
   /** The last block whose events are stored; undefined before the first poll. */
   cursor(): number | undefined {
-    return this.#cursor.get('cursor')?.block;
+    return this.#readCursor()?.block;
+  }
+
+  /** Jobs that could not be read and are kept aside. */
+  setAside(): number {
+    return this.#options.store.count(ASIDE);
+  }
+
+  /** What fails at present, in words. */
+  problems(): string[] {
+    return [...this.#problems].map(([what, problem]) => `${what}: ${problem}`);
   }
 
   /** When the chain was last read to its end, Unix milliseconds; undefined before the first time. */
@@ -217,7 +236,7 @@ export class EventLoop {
     this.#behind = false;
     const { source, confirmations, maxRange, maxJobs, rewind, startBlock, log } = this.#options;
     const safe = Math.max(0, (await source.head()) - confirmations);
-    let cursor = this.#cursor.get('cursor');
+    let cursor = this.#readCursor();
     if (
       cursor !== undefined &&
       cursor.block <= safe &&
@@ -246,7 +265,7 @@ export class EventLoop {
       const { to, page } = await this.#logs.next(from, safe);
       if (page === undefined) return;
       this.#options.store.batch([
-        ...page.logs.flatMap((entry) => this.#jobOf(entry)),
+        ...page.logs.flatMap((entry) => this.#jobsOf(entry)),
         this.#cursor.putting('cursor', { block: to, hash: page.hash }),
         ...this.#forgettable(to),
       ]);
@@ -264,28 +283,50 @@ export class EventLoop {
     return { hash, logs: await source.logs(from, to, [...new Set(handlers.map(({ topic }) => topic))]) };
   }
 
-  #jobOf(log: ContractLog): StoreOperation[] {
-    const handler = this.#options.handlers.find((candidate) => candidate.topic === log.topics[0]);
-    const id = eventId(log);
-    if (handler === undefined || this.#done.get(id) !== undefined || this.#jobs.get(id) !== undefined)
-      return [];
-    const job: Job = {
-      handler: handler.name,
-      log: { ...log, topics: [...log.topics] },
-      firstSeen: this.#options.now(),
-      notBefore: 0,
-      attempts: 0,
-    };
-    return [this.#jobs.putting(id, job)];
+  /** A job for each handler of the event. */
+  #jobsOf(log: ContractLog): StoreOperation[] {
+    return this.#options.handlers
+      .filter(({ topic }) => topic === log.topics[0])
+      .flatMap(({ name }) => {
+        const id = `${eventId(log)}/${name}`;
+        if (this.#done.has(id) || this.#jobs.has(id)) return [];
+        const job: Job = {
+          handler: name,
+          log: { ...log, topics: [...log.topics] },
+          firstSeen: this.#options.now(),
+          notBefore: 0,
+          attempts: 0,
+        };
+        return [this.#jobs.putting(id, job)];
+      });
   }
 
   /** Marks of handled events too old for any re-org that the loop goes back for. */
   #forgettable(block: number): StoreOperation[] {
     const horizon = block - 2 * this.#options.rewind - this.#options.maxRange;
-    return this.#done
-      .list({ limit: 500 })
-      .filter(({ value }) => value.block < horizon)
-      .map(({ id }) => this.#done.deleting(id));
+    const { sound, spoiled } = this.#done.sift({ limit: 500 });
+    const old = sound.filter(({ value }) => value.block < horizon);
+    return [...old, ...spoiled].map(({ id }) => this.#done.deleting(id));
+  }
+
+  /** One that can't be read is as good as none: events are handled again, which is harmless. */
+  #readCursor(): Static<typeof CursorSchema> | undefined {
+    try {
+      return this.#cursor.get('cursor');
+    } catch (error) {
+      if (codeOf(error) !== 'STORE_CORRUPT') throw error;
+      return undefined;
+    }
+  }
+
+  /** A job that can't be read would never be done; the others are not to wait for it. */
+  #putAside({ id, text, reason }: Spoiled): void {
+    const { store, log, onSetAside } = this.#options;
+    const kept: StoreOperation[] =
+      this.setAside() < MAX_ASIDE ? [{ kind: 'put', key: ASIDE + id, value: text }] : [];
+    store.batch([this.#jobs.deleting(id), ...kept]);
+    log.warn({ code: 'STORE_CORRUPT', job: id }, `a job is set aside, the others go on: ${reason}`);
+    onSetAside();
   }
 
   /** Works off what is due, a few at a time. */
@@ -293,11 +334,11 @@ export class EventLoop {
     const now = this.#options.now();
     const impatient = this.#impatient;
     this.#impatient = false;
-    const due = this.#jobs
-      .list({ limit: this.#options.maxJobs })
-      .filter(
-        ({ id, value }) => value.notBefore <= now && (impatient || (this.#waitUntil.get(id) ?? 0) <= now),
-      );
+    const { sound, spoiled } = this.#jobs.sift({ limit: this.#options.maxJobs });
+    for (const job of spoiled) this.#putAside(job);
+    const due = sound.filter(
+      ({ id, value }) => value.notBefore <= now && (impatient || (this.#waitUntil.get(id) ?? 0) <= now),
+    );
     const queue = due.values();
     const worker = async () => {
       for (const { id, value } of queue) {
@@ -341,7 +382,12 @@ export class EventLoop {
       this.#wait(id, job, verdict.reason);
       return undefined;
     }
-    return handler.settle(await this.#options.enclave.request(verdict.path, verdict.body), event);
+    const effects = await handler.settle(
+      await this.#options.enclave.request(verdict.path, verdict.body),
+      event,
+    );
+    // Here, not when they are read again: what can't be stored is this job's end, and nobody else's.
+    return check(EffectsSchema, effects, 'EFFECT_INVALID', `what ${handler.name} wants to be done`);
   }
 
   /** Asks again later, the later the longer it took already. */

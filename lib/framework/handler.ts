@@ -42,11 +42,14 @@ export type Verdict =
   | { kind: 'wait'; reason: string }
   | { kind: 'skip'; reason: string };
 
+/** Characters of a transaction's data, 0x and all. */
+export const TRANSACTION_DATA_MAX = 32 * 1024;
+
 export interface TransactionRequest {
   /** Names what the transaction is for, like `register:0xabc…`: there is never a second transaction for one purpose. */
   purpose: string;
   to: string;
-  /** Calldata, hex with 0x. */
+  /** Calldata, hex with 0x, at most TRANSACTION_DATA_MAX. */
   data: string;
 }
 

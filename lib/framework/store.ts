@@ -150,6 +150,13 @@ function checkSize(operation: StoreOperation): void {
   }
 }
 
+/** What is stored but does not have the form that it should. */
+export interface Spoiled {
+  id: string;
+  text: string;
+  reason: string;
+}
+
 /**
  * Values of one kind under one prefix, as JSON that is checked against its schema when read: a file is input too.
  * `prefix` ends with a slash.
@@ -179,9 +186,17 @@ export class Table<T extends TSchema> {
     this.#store.delete(this.prefix + id);
   }
 
-  /** A put as part of a batch. */
+  /** A put as part of a batch. @throws STORE_VALUE for what could not be read again */
   putting(id: string, value: Static<T>): StoreOperation {
-    return { kind: 'put', key: this.prefix + id, value: JSON.stringify(value) };
+    const text = JSON.stringify(value);
+    parseJson(
+      this.#schema,
+      text,
+      'STORE_VALUE',
+      `what is to be stored as ${this.prefix}${id}`,
+      VALUE_MAX_BYTES,
+    );
+    return { kind: 'put', key: this.prefix + id, value: text };
   }
 
   /** A delete as part of a batch. */
@@ -199,6 +214,27 @@ export class Table<T extends TSchema> {
 
   count(): number {
     return this.#store.count(this.prefix);
+  }
+
+  /** Whether there is anything, sound or not. */
+  has(id: string): boolean {
+    return this.#store.get(this.prefix + id) !== undefined;
+  }
+
+  /** The same as `list`, with what can't be read apart: one spoiled value must not hide the others. */
+  sift(options: ListOptions = {}): { sound: { id: string; value: Static<T> }[]; spoiled: Spoiled[] } {
+    const sound: { id: string; value: Static<T> }[] = [];
+    const spoiled: Spoiled[] = [];
+    const after = options.after === undefined ? {} : { after: this.prefix + options.after };
+    for (const { key, value: text } of this.#store.list(this.prefix, { ...options, ...after })) {
+      const id = key.slice(this.prefix.length);
+      try {
+        sound.push({ id, value: this.#parse(key, text) });
+      } catch (error) {
+        spoiled.push({ id, text, reason: (error as Error).message });
+      }
+    }
+    return { sound, spoiled };
   }
 
   #parse(key: string, text: string): Static<T> {

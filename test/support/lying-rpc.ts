@@ -15,7 +15,7 @@ export interface LyingRpc {
   /** May be replaced at any time. */
   lie: Lie;
   /** Calls that are not passed on to the chain; `lie` then sees an empty reply. */
-  swallows: (method: string) => boolean;
+  swallows: (method: string, params: readonly unknown[]) => boolean;
   stop(): void;
 }
 
@@ -27,7 +27,7 @@ export async function startLyingRpc(upstream: string): Promise<LyingRpc> {
     const body = Buffer.concat(chunks).toString('utf8');
     const { method, id, params } = JSON.parse(body) as { method: string; id: number; params?: unknown[] };
     const headers = { 'content-type': 'application/json' };
-    const answer = rpc.swallows(method)
+    const answer = rpc.swallows(method, params ?? [])
       ? new Response('{}')
       : await fetch(upstream, { method: 'POST', body, headers }).catch(() => undefined);
     if (answer === undefined) return response.destroy();
