@@ -54,7 +54,7 @@ test('revert data is looked for a few levels deep, bounded, and only hex', () =>
 
 test('what is shown has no control characters, is one line, and is bounded', () => {
   expect(shown('a\u001b[31mb\nc\u202e ')).toBe('a\\u001b[31mb\\nc\\u202e');
-  expect(shown('\u0000'.repeat(1e6), 20)).toBe('\\u0000\\u0000\\u0000...');
+  expect(shown('\u0000'.repeat(1e6), 20)).toBe('\\u0000\\u0000\\u000...');
   expect(shown('x'.repeat(1e6), 20)).toBe('x'.repeat(20));
 });
 
