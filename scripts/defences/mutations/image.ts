@@ -4,6 +4,7 @@ import { type Mutation, one } from '../mutation.ts';
 const lease = 'test/hostile-lease.test.ts';
 const NETWORK = 'guest/image/rootfs/etc/systemd/network/10-host.network';
 const FILTER = 'guest/image/rootfs/etc/dstack/firewall.nft';
+const SIGNED = 'guest/image/signed-file.ts';
 const INIT = 'guest/image/initramfs/init';
 
 export const imageRules: readonly Mutation[] = [
@@ -66,5 +67,90 @@ export const imageRules: readonly Mutation[] = [
     'the silence about bridges’ addresses',
     [INIT, '  echo 1 >/proc/sys/net/ipv4/conf/$card/arp_ignore\n', ''],
     [lease, 'the card answers no ARP'],
+  ),
+
+  one(
+    'image',
+    'the look for GOODSIG beside VALIDSIG',
+    [
+      SIGNED,
+      "if (good.length !== 1 || valid.length !== 1 || SPOILED.test(said)) return [];\n    const [, id = '', name = ''] = good[0]!;",
+      "if (valid.length !== 1) return [];\n    const [, id = '', name = ''] = good[0] ?? [];",
+    ],
+    ['guest/image/signed-file.test.ts', 'does not count by|names none for'],
+  ),
+  one(
+    'image',
+    'the refusal of hashes that can be forged',
+    [
+      SIGNED,
+      'if (!key.endsWith(id) || !STRONG_HASHES.has(Number(hash))) return [];',
+      'if (!key.endsWith(id)) return [];',
+    ],
+    ['guest/image/signed-file.test.ts', 'names none for SHA-1'],
+  ),
+  one(
+    'image',
+    'the refusal of an expired index',
+    ['guest/image/lock.ts', '    if (!sources.dated) requireCurrent(release);\n', ''],
+    ['guest/image/lock-update.test.ts', 'refuses an index that has expired'],
+  ),
+  one(
+    'image',
+    'apt’s sandbox',
+    [
+      'guest/image/download.ts',
+      "run(aptHelper, ['download-file',",
+      "run(aptHelper, ['-o', 'APT::Sandbox::User=root', 'download-file',",
+    ],
+    ['guest/image/lock-update.test.ts', 'is made by apt’s own user'],
+  ),
+  one(
+    'image',
+    'the refusal of encoded paths in the lock',
+    ['guest/image/packages.ts', '|%2b|%7e|%3a)+', '|%)+'],
+    ['guest/image/packages.test.ts', 'refuses a path with'],
+  ),
+  one(
+    'image',
+    'the masking of setuid bits',
+    [
+      'guest/image/unpacked-root.ts',
+      'if ((mode & SET_ID) !== 0) await chmod(path, mode & 0o7777 & ~SET_ID);',
+      '',
+    ],
+    ['guest/image/unpacked-root.test.ts', 'gives nobody rights'],
+  ),
+  one(
+    'image',
+    'the pin of Node',
+    [
+      'guest/image/node-binary.ts',
+      '  if (found === sha256) return;\n',
+      "  if (found !== 'missing') return;\n",
+    ],
+    ['guest/image/node-binary.test.ts', 'is refused when it is another'],
+  ),
+  one(
+    'image',
+    'the refusal of what follows an initramfs’s archive',
+    ['guest/image/cpio.ts', 'if (end === archive.length) return', 'if (end <= archive.length) return'],
+    ['guest/image/difference.test.ts', 'is refused when anything follows'],
+  ),
+  one(
+    'image',
+    'the refusal of what follows an initramfs’s frame',
+    [
+      'guest/image/contents.ts',
+      'if (zstdFrameBytes(packed) !== packed.length) {',
+      'if (zstdFrameBytes(packed) < 0) {',
+    ],
+    ['guest/image/difference.test.ts', 'is refused when anything follows'],
+  ),
+  one(
+    'image',
+    'the comparison of capabilities',
+    ['guest/image/difference.ts', '    x.attributes === y.attributes &&\n', ''],
+    ['guest/image/difference.test.ts', 'differ in a file’s owner'],
   ),
 ];
