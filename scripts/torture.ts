@@ -5,7 +5,8 @@
  *
  * Sections: `kills` (relays of both sides and the owner's commands killed at the points where they touch the world),
  * `reorgs`, `rpc` (endpoints that stall, limit, lie and forget), `races` (two onboarders, relays killed at random), `fees`
- * (spikes, evictions, an empty account, someone else with the gas key), all with real processes, round by round; and only
+ * (spikes, evictions, an empty account, someone else with the gas key), `gossip` (spoiled and forged copies of requests, floods,
+ * held connections, registrations that nobody published), all with real processes, round by round; and only
  * when named, `contract` (contracts/fuzz.ts, N hundred sequences) and `defences` (npm run defences).
  *
  * A round is made from its section and a seed, which is printed; `--only SECTION --seed S --rounds 1` plays one again. The
@@ -23,7 +24,7 @@ import { Count, parseJson, Strict } from '../lib/protocol/schema.ts';
 
 const root = join(import.meta.dirname, '..');
 const STATE_FILE = join(root, '.state/torture.json');
-const PLAYED = ['kills', 'reorgs', 'rpc', 'races', 'fees'];
+const PLAYED = ['kills', 'reorgs', 'rpc', 'races', 'fees', 'gossip'];
 const SPAWNED = ['contract', 'defences'];
 /** A round takes under a minute on an idle machine. */
 const ROUND_TIMEOUT_MS = 300_000;
@@ -36,6 +37,7 @@ const FigureNames = [
   'races',
   'spikes',
   'lies',
+  'strangers',
   'notConverged',
   'doubleOnboards',
   'doublePurposes',
@@ -59,6 +61,7 @@ const VerdictSchema = Type.Object({
   races: Count,
   spikes: Count,
   lies: Count,
+  strangers: Count,
   converged: Type.Boolean(),
   doubleOnboards: Count,
   doublePurposes: Count,
@@ -165,14 +168,15 @@ async function playRound(
     'races',
     'spikes',
     'lies',
+    'strangers',
     'doubleOnboards',
     'doublePurposes',
     'stuckNonces',
   ] as const)
     figures[name] += verdict[name];
   if (!verdict.converged) figures.notConverged += 1;
-  const { kills, reorgs, races, spikes, lies, problems } = verdict;
-  const did = Object.entries({ kills, reorgs, races, spikes, lies }).flatMap(([name, count]) =>
+  const { kills, reorgs, races, spikes, lies, strangers, problems } = verdict;
+  const did = Object.entries({ kills, reorgs, races, spikes, lies, strangers }).flatMap(([name, count]) =>
     count > 0 ? [`${count} ${name}`] : [],
   );
   const good = verdict.converged && problems.length === 0;

@@ -1,5 +1,6 @@
 /** The agent's HTTP server: guards, then who asks, then the answer from the replicator for exactly that app. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { HTTP_CHECKS, limitConnections } from '../../lib/framework/server-limits.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
@@ -42,7 +43,8 @@ export function agentServer(callers: Callers, siblings: Siblings, log: AgentLog)
   let count = 0;
   // An app chooses how often it asks: the same refusal is logged once in a row.
   let lastRefusal = '';
-  const server = createServer({ maxHeaderSize: 16 * 1024, keepAliveTimeout: 5_000 }, (request, response) => {
+  const options = { ...HTTP_CHECKS, maxHeaderSize: 16 * 1024, keepAliveTimeout: 5_000 };
+  const server = createServer(options, (request, response) => {
     count += 1;
     const id = `${count}`;
     answer(request, callers, siblings).then(
@@ -67,9 +69,8 @@ export function agentServer(callers: Callers, siblings: Siblings, log: AgentLog)
       },
     );
   });
-  server.maxConnections = 512;
-  server.headersTimeout = 10_000;
-  server.requestTimeout = 10_000;
+  // One app, whatever it does, leaves room for the others.
+  limitConnections(server, { connections: 512, perSource: 64 });
   return server;
 }
 

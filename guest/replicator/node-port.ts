@@ -3,6 +3,7 @@
  * on it gives out a key, and every body is hostile until checked (design: Trust, point 1).
  */
 import Fastify, { type FastifyInstance } from 'fastify';
+import { HTTP_CHECKS, limitConnections } from '../../lib/framework/server-limits.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import {
   type AnswerMessage,
@@ -41,10 +42,12 @@ export function nodePort(
   const app = Fastify({
     logger: false,
     bodyLimit: MESSAGE_MAX_BYTES,
-    requestTimeout: 10_000,
+    http: HTTP_CHECKS,
     connectionTimeout: 60_000,
     keepAliveTimeout: 30_000,
   });
+  // The host's processes, all behind one address: a bound on memory, since the host can deny anything anyway.
+  limitConnections(app.server, { connections: 64, perSource: 64 });
   let atWork = 0;
 
   async function bounded<T>(work: () => Promise<T>): Promise<T> {

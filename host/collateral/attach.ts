@@ -9,7 +9,7 @@ import type { CollateralSource } from './source.ts';
 
 export interface CollateralDesk {
   /**
-   * The collateral to judge a quote by: this host's own if that is current; else the first of those that came with the
+   * The collateral to judge a quote by: this host's own if that is current; else the newest of those that came with the
    * message that is; else whatever there is. What others bring comes second, since who brings it could choose the list
    * from before a revocation.
    * @param quote hex
@@ -18,12 +18,11 @@ export interface CollateralDesk {
 }
 
 export function collateralDesk(source: CollateralSource, now: () => number = Date.now): CollateralDesk {
-  const isCurrent = (collateral: Collateral, kind: PlatformKind) => {
+  const inspected = (collateral: Collateral, kind: PlatformKind) => {
     try {
-      inspectCollateral(collateralOf(collateral), kind, now());
-      return true;
+      return { collateral, ...inspectCollateral(collateralOf(collateral), kind, now()) };
     } catch {
-      return false;
+      return undefined;
     }
   };
   return {
@@ -31,8 +30,13 @@ export function collateralDesk(source: CollateralSource, now: () => number = Dat
       const kind = kindOf(quote);
       if (kind === undefined) return brought[0];
       const own = await source.find(kind);
-      if (own !== undefined && isCurrent(own, kind)) return own;
-      return brought.find((candidate) => isCurrent(candidate, kind)) ?? own ?? brought[0];
+      if (own !== undefined && inspected(own, kind) !== undefined) return own;
+      const current = brought.flatMap((candidate) => inspected(candidate, kind) ?? []);
+      // One that is good but old must not hide a newer one, by which the platform may pass.
+      const [newest] = current.toSorted(
+        (a, b) => b.tcbEvaluationDataNumber - a.tcbEvaluationDataNumber || b.nextUpdate - a.nextUpdate,
+      );
+      return newest?.collateral ?? own ?? brought[0];
     },
   };
 }

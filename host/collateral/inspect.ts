@@ -22,6 +22,8 @@ const memories: readonly VerifierMemory[] = [INTEL_ROOT, SIMULATED_ROOT].map((ro
 
 /**
  * @param at Unix milliseconds
+ * @param options.trustRoot what it must be signed up to; the root that it names itself when left out
+ * @param options.skewMs how far `at` may be off, milliseconds; 0 when left out
  * @throws AttestationError with the code that a verifier would refuse it with at that time; COLLATERAL_FORMAT when it is
  *   of another kind than `expected`
  */
@@ -29,13 +31,15 @@ export function inspectCollateral(
   collateral: Collateral,
   expected: PlatformKind | undefined,
   at: number,
+  options: { trustRoot?: TrustRoot; skewMs?: number } = {},
 ): Inspection {
-  const memory = memoryOf(collateral);
+  const memory = memories.find(({ trustRoot }) => trustRoot === options.trustRoot) ?? memoryOf(collateral);
   const { tcbInfo, qeIdentity, rootCrl, pckCrl, crlIssuer } = verifyCollateral({
     trustRoot: memory.trustRoot,
     memory,
     collateral,
     now: new Date(at),
+    ...(options.skewMs !== undefined && { skewMs: options.skewMs }),
   });
   const kind: PlatformKind = {
     tee: tcbInfo.id === 'TDX' ? 'tdx' : 'sgx',

@@ -1,12 +1,13 @@
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import fastify from 'fastify';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { Retryable } from '../../lib/framework/handler.ts';
 import { openStore, type Store } from '../../lib/framework/store.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { numberOf, someRequest } from './gossip.fixture.ts';
 import { HttpGossip, type HttpGossipOptions } from './http-gossip.ts';
+import { subjectOf } from './message-log.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -30,6 +31,7 @@ async function startHost(
     peers,
     admit: async (message) => {
       if (message.chainId !== 1) throw new DstackError('GOSSIP_OTHER_NETWORK', 'not ours');
+      return message;
     },
     log: { info: (_, msg) => void said.push(msg), warn: (_, msg) => void said.push(msg) },
     ...options,
@@ -117,9 +119,10 @@ test.each(['pushed', 'polled'])(
   'a message that can’t be judged yet when it is %s is not lost',
   async (way) => {
     let refusals = 2;
-    const admit = async () => {
+    const admit: HttpGossipOptions['admit'] = async (message) => {
       refusals -= 1;
       if (refusals >= 0) throw new Retryable('RPC_UNREACHABLE', 'the chain is away');
+      return message;
     };
     const receiver = await startHost([], way === 'pushed' ? { admit } : {});
     const other = await startHost([receiver.url], way === 'polled' ? { admit } : {});
@@ -245,4 +248,52 @@ test('a long poll ends with the next message, and with the process', async () =>
   await new Promise((resolve) => setTimeout(resolve, 100));
   await a.stop();
   expect(await last).toMatchObject({ next: 1, messages: [] });
+});
+
+test('one source’s long polls leave room for others’: beyond a few they are answered at once', async () => {
+  const a = await startHost([]);
+  const query = `log=${a.gossip.log.identity}&after=0&wait=20`;
+  const answered: number[] = [];
+  const polls = Array.from({ length: 11 }, (_, n) =>
+    fetch(`${a.url}/v1/gossip?${query}`).then(async (reply) => {
+      await reply.json();
+      answered.push(n);
+    }),
+  );
+  await until(() => answered.length >= 3);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(answered).toHaveLength(3);
+  await a.gossip.publish(someRequest(1));
+  await Promise.all(polls);
+});
+
+test('a reply is not longer than a reader who never reads it may cost', async () => {
+  const a = await startHost([]);
+  for (let n = 1; n <= 30; n += 1) await a.gossip.publish(someRequest(n, 'ff'.repeat(16_000)));
+  const reply = await fetch(`${a.url}/v1/gossip`);
+  const text = await reply.text();
+  expect(text.length).toBeLessThan(600_000);
+  const { next, messages } = JSON.parse(text);
+  expect(next).toBe(messages.length);
+  const b = await startHost([a.url]);
+  await until(() => held(b).length === 30);
+});
+
+test('what is published again reaches who had lost it, but is not given out again each time', async () => {
+  const a = await startHost([]);
+  const b = await startHost([a.url]);
+  await a.gossip.publish(someRequest(1));
+  await until(() => held(b).length === 1);
+  b.gossip.log.forget(subjectOf(someRequest(1)));
+  expect(held(b)).toEqual([]);
+  expect((await a.gossip.publish(someRequest(1))).sequence).toBe(1);
+  const later = Date.now() + 31_000;
+  const clock = vi.spyOn(Date, 'now').mockImplementation(() => later);
+  try {
+    expect((await a.gossip.publish(someRequest(1))).sequence).toBe(2);
+    expect((await a.gossip.publish(someRequest(1))).sequence).toBe(2);
+  } finally {
+    clock.mockRestore();
+  }
+  await until(() => held(b).length === 1);
 });

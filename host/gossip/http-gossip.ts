@@ -9,6 +9,7 @@
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 import { Retryable } from '../../lib/framework/handler.ts';
+import { sourceOf } from '../../lib/framework/server-limits.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import {
@@ -18,7 +19,7 @@ import {
 } from '../../lib/protocol/onboarding-messages.ts';
 import { Count, check, HexOf, Strict } from '../../lib/protocol/schema.ts';
 import { httpJson } from '../http-json.ts';
-import { MessageLog, type MessageLogLimits, SELF } from './message-log.ts';
+import { MessageLog, type MessageLogLimits, messageId, SELF } from './message-log.ts';
 import { RateLimit } from './rate-limit.ts';
 import type { GossipEntry, GossipTransport } from './transport.ts';
 
@@ -32,10 +33,10 @@ export interface HttpGossipOptions {
   /** Base URLs of the relays to exchange messages with. */
   peers: readonly string[];
   /**
-   * Throws a typed error for what must not be kept or passed on; a Retryable one when that can't be told yet. Called
-   * after size and schema are checked.
+   * The message as it may be kept and passed on: without what is not worth it. Throws a typed error when nothing of it
+   * is; a Retryable one when that can't be told yet. Called after size and schema are checked.
    */
-  admit(message: GossipMessage): Promise<void>;
+  admit(message: GossipMessage): Promise<GossipMessage>;
   log: GossipLog;
   limits?: Partial<MessageLogLimits>;
   /** Messages that one address may push: how many at once, and per second. */
@@ -47,8 +48,15 @@ export interface HttpGossipOptions {
 /** Messages in one reply: with the largest messages, this many fit the reader's bound. */
 const BATCH = 32;
 const REPLY_MAX_BYTES = BATCH * MESSAGE_MAX_BYTES + 4096;
+/** A reply of ours ends with the message that goes beyond this: who does not read it holds that much of our memory. */
+const REPLY_FULL_BYTES = 512 * 1024;
 const WAIT_MAX_SECONDS = 25;
+/** Long polls at once, of all and of one source. */
 const MAX_WAITERS = 128;
+const MAX_WAITERS_OF_ONE = 8;
+/** How often this host's own message is given out again while it is published again and again. */
+const RENEW_AFTER_MS = 30_000;
+const MAX_RENEWED = 64;
 const PAUSE_MIN_MS = 200;
 /** The pace at which a peer's backlog is taken in, per message. */
 const MESSAGE_PAUSE_MS = 20;
@@ -76,13 +84,17 @@ export class HttpGossip implements GossipTransport {
   readonly #pollRate: RateLimit;
   readonly #subscribers = new Set<(entry: GossipEntry) => void>();
   readonly #waiters = new Set<() => void>();
+  /** Long polls that wait, by source. */
+  readonly #waiting = new Map<string, number>();
+  /** When this host's own messages were given out last, by id. */
+  readonly #renewed = new Map<string, number>();
   readonly #closing = new AbortController();
   readonly #reachable = new Map<string, boolean>();
   #loops: Promise<void>[] = [];
 
   constructor(options: HttpGossipOptions) {
     this.#options = options;
-    this.log = new MessageLog(options.store, options.limits);
+    this.log = new MessageLog(options.store, { reserved: options.peers, ...options.limits });
     this.#pulled = new Table(options.store, 'gossip/pulled/', PulledSchema);
     this.#pushed = new Table(options.store, 'gossip/pushed/', PushedSchema);
     this.#pushRate = new RateLimit(options.rate ?? { burst: 60, perSecond: 2 });
@@ -99,7 +111,25 @@ export class HttpGossip implements GossipTransport {
   }
 
   async publish(message: GossipMessage): Promise<GossipEntry> {
-    return (await this.#accept(message, SELF)).entry;
+    // What is held was admitted, and may be too old to be so again.
+    const isHeld = this.log.get(messageId(message)) !== undefined;
+    const { entry, fresh } = isHeld ? this.log.add(message, SELF) : await this.#accept(message, SELF);
+    return this.#renew(entry, fresh) ?? entry;
+  }
+
+  /** What is published again is given out again, once in a while: a peer may have had no room for it, or lost it. */
+  #renew({ id }: GossipEntry, fresh: boolean): GossipEntry | undefined {
+    const now = Date.now();
+    const known = this.#renewed.get(id);
+    if (!fresh && known !== undefined && now - known < RENEW_AFTER_MS) return undefined;
+    this.#renewed.delete(id);
+    this.#renewed.set(id, now);
+    if (this.#renewed.size > MAX_RENEWED) this.#renewed.delete(this.#renewed.keys().next().value!);
+    // After a restart it is not known when it was given out last: the pause begins anew.
+    if (fresh || known === undefined) return undefined;
+    const entry = this.log.renew(id);
+    this.#notify();
+    return entry;
   }
 
   subscribe(callback: (entry: GossipEntry) => void, since: number): () => void {
@@ -150,13 +180,22 @@ export class HttpGossip implements GossipTransport {
       );
       // Positions in another log, or in one that was lost, mean nothing here: such a reader starts anew.
       const after = query.log === this.log.identity ? Math.min(query.after ?? 0, this.log.last) : 0;
-      // A reader for whom there is no room left waits not at all, and polls instead.
-      const room = this.#waiters.size < MAX_WAITERS;
-      if (room && after >= this.log.last) await this.#change((query.wait ?? 0) * 1000);
-      const batch = this.log.after(after, BATCH);
+      if (after >= this.log.last) await this.#waitFor(sourceOf(request.ip), (query.wait ?? 0) * 1000);
+      const batch = fitting(this.log.after(after, BATCH));
       const next = batch.at(-1)?.sequence ?? after;
       return { log: this.log.identity, next, messages: batch.map((entry) => entry.message) };
     });
+  }
+
+  /** A reader for whom there is no room left, or whose source has many that wait, waits not at all and polls instead. */
+  async #waitFor(source: string, wait: number): Promise<void> {
+    const others = this.#waiting.get(source) ?? 0;
+    if (others >= MAX_WAITERS_OF_ONE || this.#waiters.size >= MAX_WAITERS) return;
+    this.#waiting.set(source, others + 1);
+    await this.#change(wait);
+    const left = this.#waiting.get(source)! - 1;
+    if (left === 0) this.#waiting.delete(source);
+    else this.#waiting.set(source, left);
   }
 
   /** Checks, stores and tells everyone. @throws GOSSIP_* and what `admit` throws */
@@ -169,8 +208,7 @@ export class HttpGossip implements GossipTransport {
           `a message of more than ${MESSAGE_MAX_BYTES} bytes is not kept`,
         );
       }
-      await this.#options.admit(message);
-      const added = this.log.add(message, source);
+      const added = this.log.add(await this.#options.admit(message), source);
       if (added.fresh) this.#announce(added.entry);
       return added;
     } catch (error) {
@@ -309,10 +347,14 @@ export class HttpGossip implements GossipTransport {
   }
 }
 
-/** An IPv4 address, or the /64 of an IPv6 one: a host has all of its /64 to itself. */
-function sourceOf(ip: string): string {
-  const plain = ip.replace(/^::ffff:/, '');
-  return plain.includes(':') ? `${plain.split(':').slice(0, 4).join(':')}::/64` : plain;
+/** The first of these, and more as long as the reply is not too long for one. */
+function fitting<Entry extends { message: GossipMessage }>(entries: readonly Entry[]): Entry[] {
+  let bytes = 0;
+  return entries.filter(({ message }) => {
+    if (bytes > REPLY_FULL_BYTES) return false;
+    bytes += Buffer.byteLength(JSON.stringify(message));
+    return true;
+  });
 }
 
 const peerKey = (peer: string): string => Buffer.from(peer).toString('base64url');

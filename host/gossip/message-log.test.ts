@@ -31,7 +31,7 @@ test('a flooding source evicts its own messages, not others’', () => {
   expect(log.about('request', subjectOf(someRequest(10)))).toEqual([]);
 });
 
-test('many sources together are bounded too: the oldest loose message goes', () => {
+test('many sources together are bounded too: of equals the oldest message goes', () => {
   const log = new MessageLog(openStore(':memory:'), { loosePerSource: 3, loose: 4 });
   for (let n = 1; n <= 7; n += 1) log.add(someRequest(n), `source ${n}`);
   expect(nodesIn(log)).toEqual([4, 5, 6, 7]);
@@ -70,4 +70,102 @@ test('versions of one request are bounded, but never keep this host’s own out'
     '02',
     '04',
   ]);
+});
+
+test('who floods from a few sources pushes out themselves, not the one who said something first', () => {
+  const log = new MessageLog(openStore(':memory:'), { loosePerSource: 4, loose: 8 });
+  log.add(someRequest(1), 'honest');
+  for (let n = 10; n < 50; n += 1) log.add(someRequest(n), `flooder ${n % 3}`);
+  expect(nodesIn(log)).toContain(1);
+  expect(log.count().loose).toBe(8);
+});
+
+test('strangers, however many, push out nothing of this host’s own nor of the peers that it chose', () => {
+  const log = new MessageLog(openStore(':memory:'), {
+    loosePerSource: 3,
+    loose: 4,
+    reserved: ['http://peer'],
+  });
+  log.add(someRequest(1), SELF);
+  for (const n of [2, 3]) log.add(someRequest(n), 'http://peer');
+  // A stranger was faster with what the peer has too: it is the peer's all the same.
+  log.add(someRequest(4), 'stranger');
+  expect(log.add(someRequest(4), 'http://peer').fresh).toBe(false);
+  for (let n = 10; n < 60; n += 1) log.add(someRequest(n), `stranger ${n}`);
+  expect(nodesIn(log)).toEqual([1, 2, 3, 4, 56, 57, 58, 59]);
+  // Its own room is bounded too.
+  for (let n = 60; n < 70; n += 1) log.add(someRequest(n), 'http://peer');
+  expect(nodesIn(log)).toEqual([1, 56, 57, 58, 59, 67, 68, 69]);
+});
+
+test('of kept ones the request with most messages gives way, its newest copy first', () => {
+  const log = new MessageLog(openStore(':memory:'), { kept: 6 });
+  for (let n = 1; n <= 9; n += 1) log.keep(subjectOf(someRequest(n)));
+  log.add(someRequest(1), 'honest');
+  log.add(someAnswer(subjectOf(someRequest(1))), 'honest');
+  for (let copy = 0; copy < 9; copy += 1) log.add(someRequest(2, `0${copy}`), `source ${copy}`);
+  expect(log.about('request', subjectOf(someRequest(1)))).toHaveLength(1);
+  expect(log.about('answer', subjectOf(someRequest(1)))).toHaveLength(1);
+  expect(log.about('request', subjectOf(someRequest(2))).map(({ quote }) => quote)).toEqual([
+    '00',
+    '01',
+    '02',
+    '03',
+  ]);
+  expect(log.isKept(subjectOf(someRequest(2)))).toBe(true);
+});
+
+test('copies of one source leave a place for another’s', () => {
+  const log = new MessageLog(openStore(':memory:'));
+  for (let copy = 0; copy < 20; copy += 1) log.add(someRequest(1, `${10 + copy}`), 'a');
+  expect(log.add(someRequest(1, 'ff'), 'b').fresh).toBe(true);
+  const quotes = log.about('request', subjectOf(someRequest(1))).map(({ quote }) => quote);
+  expect(quotes).toEqual(['10', '11', '12', '13', '14', '15', '16', 'ff']);
+});
+
+test('a refused copy frees its place and is never taken again, also by a process that starts anew', () => {
+  const store = openStore(':memory:');
+  const log = new MessageLog(store, { perSubject: 2 });
+  const subject = subjectOf(someRequest(1));
+  log.add(someRequest(1, '01'), 'a');
+  log.add(someRequest(1, '02'), 'b');
+  expect(log.add(someRequest(1, '03'), 'c').fresh).toBe(false);
+  log.refuse(messageId(someRequest(1, '01')));
+  expect(log.add(someRequest(1, '03'), 'c').fresh).toBe(true);
+  log.refuse(messageId(someRequest(1, '02')));
+  for (const again of [log, new MessageLog(store, { perSubject: 2 })]) {
+    for (const copy of ['01', '02']) expect(again.add(someRequest(1, copy), 'd').fresh).toBe(false);
+  }
+  expect(log.about('request', subject).map(({ quote }) => quote)).toEqual(['03']);
+
+  // What is remembered is bounded, and goes with the request.
+  for (let copy = 0; copy < 100; copy += 1) {
+    log.add(someRequest(1, `${1000 + copy}`), 'e');
+    log.refuse(messageId(someRequest(1, `${1000 + copy}`)));
+  }
+  expect(store.count('gossip/refused/')).toBe(64);
+  log.forget(subject);
+  expect(store.list('gossip/').map(({ key }) => key)).toEqual(['gossip/last', 'gossip/log']);
+});
+
+test('a copy that is refused for now gives its place to one that was not tried, of whatever source', () => {
+  const log = new MessageLog(openStore(':memory:'), { perSubject: 2 });
+  for (const [copy, source] of [
+    ['01', 'a'],
+    ['02', 'b'],
+  ] as const)
+    log.add(someRequest(1, copy), source);
+  log.tried(messageId(someRequest(1, '02')));
+  expect(log.add(someRequest(1, '03'), 'b').fresh).toBe(true);
+  expect(log.add(someRequest(1, '04'), 'c').fresh).toBe(false);
+  expect(log.about('request', subjectOf(someRequest(1))).map(({ quote }) => quote)).toEqual(['01', '03']);
+});
+
+test('a message is put behind the others once more, the same one', () => {
+  const log = new MessageLog(openStore(':memory:'));
+  for (const n of [1, 2]) log.add(someRequest(n), SELF);
+  expect(log.renew(messageId(someRequest(1)))).toMatchObject({ sequence: 3, message: someRequest(1) });
+  expect(nodesIn(log)).toEqual([2, 1]);
+  expect(log.about('request', subjectOf(someRequest(1)))).toHaveLength(1);
+  expect(log.renew(messageId(someRequest(9)))).toBeUndefined();
 });

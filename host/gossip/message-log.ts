@@ -1,9 +1,11 @@
 /**
  * The messages that this host holds, in the order in which they came: what peers and late subscribers are given.
  *
- * Bounded: a message is *loose* until the relay says that its request is on chain, and loose ones are evicted first,
- * those of the same source before others', so that one flooding peer only pushes out itself. What an audit needs for
- * ever is in the relay's records, not here.
+ * Bounded, and so that nobody's bad input keeps another's good one out. A message is *loose* until the relay says that
+ * its request is on chain. Where there is no more room, whoever takes most of it gives way: among loose messages the
+ * source that sent most, among kept ones the request with most, among the copies of one request the source of most of
+ * them. What this host and the peers that it chose sent is not counted against strangers at all. A copy that the node
+ * refused frees its place and is not taken again. What an audit needs for ever is in the relay's records, not here.
  */
 import { randomBytes } from 'node:crypto';
 import canonicalize from 'canonicalize';
@@ -31,7 +33,7 @@ const SequenceSchema = Strict({ sequence: Count });
 const IdentitySchema = Strict({ log: HexOf(16) });
 
 export interface MessageLogLimits {
-  /** Loose messages in all. */
+  /** Loose messages of all strangers. */
   loose: number;
   /** Loose messages of one source. */
   loosePerSource: number;
@@ -39,12 +41,23 @@ export interface MessageLogLimits {
   kept: number;
   /** Different messages of one type about the same request: a quote's signature can be tampered with unnoticed. */
   perSubject: number;
+  /** Sources with room of their own, `loosePerSource` each: the peers of this host's settings. */
+  reserved: readonly string[];
 }
 
-const DEFAULT_LIMITS: MessageLogLimits = { loose: 1024, loosePerSource: 64, kept: 2048, perSubject: 8 };
+const DEFAULT_LIMITS: MessageLogLimits = {
+  loose: 1024,
+  loosePerSource: 64,
+  kept: 2048,
+  perSubject: 8,
+  reserved: [],
+};
 
 /** The source of what this host publishes itself. */
 export const SELF = 'self';
+
+/** Refused copies that are remembered: of one request, and of all. */
+const MAX_REFUSED = { perSubject: 64, all: 4096 };
 
 /** SHA-256 of the message's canonical JSON (RFC 8785), hex. */
 export function messageId(message: GossipMessage | BootstrapPackage): string {
@@ -63,6 +76,8 @@ export class MessageLog {
   readonly #limits: MessageLogLimits;
   readonly #entries: Table<typeof EntrySchema>;
   readonly #ids: Table<typeof SequenceSchema>;
+  /** Copies that are refused for now; a new process finds out again. */
+  readonly #tried = new Set<string>();
   #last: number;
 
   constructor(store: Store, limits: Partial<MessageLogLimits> = {}) {
@@ -88,36 +103,69 @@ export class MessageLog {
     return stored === undefined ? undefined : { sequence: found.sequence, id, message: stored.message };
   }
 
-  /** Adds a message that its checks let through; `fresh` is false when it was there already or has no room. */
+  /**
+   * Adds a message that its checks let through; `fresh` is false when it was there already, was refused, or has no room.
+   */
   add(message: GossipMessage, source: string): { entry: GossipEntry; fresh: boolean } {
     const id = messageId(message);
     const known = this.get(id);
-    if (known !== undefined) return { entry: known, fresh: false };
+    if (known !== undefined) {
+      this.#adopt(known.sequence, source);
+      return { entry: known, fresh: false };
+    }
     const subject = subjectOf(message);
-    const others = this.#subjects(message.type, subject);
-    // Whoever fills the places for a request must not be able to keep its own host from publishing it.
-    if (source !== SELF && others.length >= this.#limits.perSubject) {
+    const refused = this.#store.get(refusedKey(subject, id)) !== undefined;
+    if (source !== SELF && (refused || !this.#hasPlace(message.type, subject, source))) {
       return { entry: { sequence: 0, id, message }, fresh: false };
     }
-    const sequence = this.#last + 1;
     // What is about a kept request is kept too: the request was on chain when it was marked.
-    const kept = this.#store.get(`gossip/kept/${subject}`) !== undefined;
-    const stored: Stored = { id, message, source, kept };
-    const last: StoreOperation = { kind: 'put', key: 'gossip/last', value: JSON.stringify({ sequence }) };
+    const stored: Stored = { id, message, source, kept: this.isKept(subject) };
+    return { entry: this.#append(stored, []), fresh: true };
+  }
+
+  /**
+   * Puts a message behind all others, so that it is pushed and polled once more: whoever had no room for it may have some
+   * now. Undefined when it is not held.
+   */
+  renew(id: string): GossipEntry | undefined {
+    const found = this.#ids.get(id);
+    const stored = found === undefined ? undefined : this.#entries.get(keyOf(found.sequence));
+    if (found === undefined || stored === undefined) return undefined;
+    return this.#append(stored, this.#removing(keyOf(found.sequence), stored));
+  }
+
+  /** The node refused this copy: it goes, and is not taken from anyone again. @param id as `messageId` gives it */
+  refuse(id: string): void {
+    const found = this.#ids.get(id);
+    const stored = found === undefined ? undefined : this.#entries.get(keyOf(found.sequence));
+    if (found === undefined || stored === undefined) return;
+    const subject = subjectOf(stored.message);
     this.#store.batch([
-      this.#entries.putting(keyOf(sequence), stored),
-      this.#ids.putting(id, { sequence }),
-      { kind: 'put', key: `gossip/subject/${message.type}/${subject}/${keyOf(sequence)}`, value: id },
-      {
-        kind: 'put',
-        key: kept ? `gossip/class/kept/${keyOf(sequence)}` : looseKey(source, sequence),
-        value: id,
-      },
-      last,
+      ...this.#removing(keyOf(found.sequence), stored),
+      { kind: 'put', key: refusedKey(subject, id), value: '1' },
     ]);
-    this.#last = sequence;
-    this.#evict(source);
-    return { entry: { sequence, id, message }, fresh: true };
+    this.#trimRefused(subject);
+  }
+
+  /** The node refused this copy for now: it stays, but gives its place to one that was not tried. */
+  tried(id: string): void {
+    this.#tried.add(id);
+    if (this.#tried.size > this.#limits.kept) this.#tried.delete(this.#tried.values().next().value!);
+  }
+
+  /** Nothing more will come of a request: all about it goes. */
+  forget(subject: string): void {
+    const operations: StoreOperation[] = [{ kind: 'delete', key: keptKey(subject) }];
+    for (const type of gossipTypes) {
+      for (const { key } of this.#subjects(type, subject)) {
+        const stored = this.#entries.get(lastOf(key));
+        if (stored !== undefined) operations.push(...this.#removing(lastOf(key), stored));
+      }
+    }
+    for (const { key } of this.#store.list(`gossip/refused/${subject}/`)) {
+      operations.push({ kind: 'delete', key });
+    }
+    this.#store.batch(operations);
   }
 
   /** Messages after a sequence, oldest first. */
@@ -138,19 +186,27 @@ export class MessageLog {
     });
   }
 
+  /** The requests that messages of one type are held about. */
+  subjects(type: GossipMessage['type']): Set<string> {
+    const prefix = `gossip/subject/${type}/`;
+    const limit = 2 * (this.#limits.kept + this.#limits.loose);
+    return new Set(this.#store.list(prefix, { limit }).map(({ key }) => key.split('/')[3]!));
+  }
+
   /** The request is on chain: its messages, and those still to come, are no longer loose. */
   keep(subject: string): void {
-    if (this.#store.get(`gossip/kept/${subject}`) !== undefined) return;
-    const operations: StoreOperation[] = [{ kind: 'put', key: `gossip/kept/${subject}`, value: '1' }];
+    if (this.isKept(subject)) return;
+    const operations: StoreOperation[] = [{ kind: 'put', key: keptKey(subject), value: '1' }];
     for (const type of gossipTypes) {
       for (const { key } of this.#subjects(type, subject)) {
-        const sequence = key.slice(key.lastIndexOf('/') + 1);
+        const sequence = lastOf(key);
         const stored = this.#entries.get(sequence);
         if (stored === undefined || stored.kept) continue;
+        const kept = { ...stored, kept: true };
         operations.push(
-          this.#entries.putting(sequence, { ...stored, kept: true }),
-          { kind: 'delete', key: looseKey(stored.source, Number(sequence)) },
-          { kind: 'put', key: `gossip/class/kept/${sequence}`, value: stored.id },
+          { kind: 'delete', key: classKey(stored, sequence) },
+          this.#entries.putting(sequence, kept),
+          { kind: 'put', key: classKey(kept, sequence), value: stored.id },
         );
       }
     }
@@ -160,59 +216,157 @@ export class MessageLog {
 
   /** Whether a request is known to be, or to have been, on chain. */
   isKept(subject: string): boolean {
-    return this.#store.get(`gossip/kept/${subject}`) !== undefined;
+    return this.#store.get(keptKey(subject)) !== undefined;
   }
 
   count(): { loose: number; kept: number } {
-    return {
-      loose: this.#store.count('gossip/class/loose/'),
-      kept: this.#store.count('gossip/class/kept/'),
-    };
+    return { loose: this.#store.count(LOOSE), kept: this.#store.count(KEPT) };
   }
 
   #subjects(type: GossipMessage['type'], subject: string): { key: string; value: string }[] {
     return this.#store.list(`gossip/subject/${type}/${subject}/`, { limit: this.#limits.perSubject + 1 });
   }
 
-  #evict(source: string): void {
-    const { loose, loosePerSource, kept } = this.#limits;
-    const own = `gossip/class/loose/${sourceKey(source)}/`;
-    if (source !== '' && this.#store.count(own) > loosePerSource)
-      this.#drop(this.#store.list(own, { limit: 1 })[0]!);
-    // Across sources the oldest gives way.
-    if (this.#store.count('gossip/class/loose/') > loose) {
-      const all = this.#store.list('gossip/class/loose/', { limit: loose + 1 });
-      this.#drop(all.reduce((a, b) => (sequenceIn(a.key) < sequenceIn(b.key) ? a : b)));
-    }
-    if (this.#store.count('gossip/class/kept/') > kept) {
-      this.#drop(this.#store.list('gossip/class/kept/', { limit: 1 })[0]!);
-    }
+  #append(stored: Stored, before: readonly StoreOperation[]): GossipEntry {
+    const { id, message, source } = stored;
+    const sequence = this.#last + 1;
+    const key = keyOf(sequence);
+    this.#store.batch([
+      ...before,
+      this.#entries.putting(key, stored),
+      this.#ids.putting(id, { sequence }),
+      { kind: 'put', key: subjectKey(message, key), value: id },
+      { kind: 'put', key: classKey(stored, key), value: id },
+      { kind: 'put', key: 'gossip/last', value: JSON.stringify({ sequence }) },
+    ]);
+    this.#last = sequence;
+    this.#evict(source);
+    return { sequence, id, message };
   }
 
-  #drop(row: { key: string; value: string }): void {
-    const sequence = row.key.slice(row.key.lastIndexOf('/') + 1);
-    const stored = this.#entries.get(sequence);
-    const operations: StoreOperation[] = [
-      { kind: 'delete', key: row.key },
-      this.#ids.deleting(row.value),
+  #removing(sequence: string, stored: Stored): StoreOperation[] {
+    return [
+      { kind: 'delete', key: classKey(stored, sequence) },
+      { kind: 'delete', key: subjectKey(stored.message, sequence) },
+      this.#ids.deleting(stored.id),
       this.#entries.deleting(sequence),
     ];
-    if (stored !== undefined) {
-      const subject = subjectOf(stored.message);
-      operations.push({
-        kind: 'delete',
-        key: `gossip/subject/${stored.message.type}/${subject}/${sequence}`,
-      });
-      if (stored.kept) operations.push({ kind: 'delete', key: `gossip/kept/${subject}` });
+  }
+
+  #isReserved(source: string): boolean {
+    return source === SELF || this.#limits.reserved.includes(source);
+  }
+
+  /** What a stranger brought first and a peer of ours has too is the peer's: strangers can't push it out any more. */
+  #adopt(sequence: number, source: string): void {
+    if (!this.#isReserved(source)) return;
+    const key = keyOf(sequence);
+    const stored = this.#entries.get(key);
+    if (stored === undefined || this.#isReserved(stored.source)) return;
+    const adopted = { ...stored, source };
+    this.#store.batch([
+      { kind: 'delete', key: classKey(stored, key) },
+      this.#entries.putting(key, adopted),
+      { kind: 'put', key: classKey(adopted, key), value: stored.id },
+    ]);
+    this.#evict(source);
+  }
+
+  /**
+   * Whether there is a place for another copy from this source, after making one: a copy that was tried gives way, else
+   * the newest of the source that has most of them, to a source that has fewer. Never this host's own.
+   */
+  #hasPlace(type: GossipMessage['type'], subject: string, source: string): boolean {
+    const rows = this.#subjects(type, subject);
+    if (rows.length < this.#limits.perSubject) return true;
+    const copies = rows.flatMap(({ key }) => {
+      const stored = this.#entries.get(lastOf(key));
+      return stored === undefined ? [] : [{ sequence: lastOf(key), stored }];
+    });
+    const others = copies.filter(({ stored }) => stored.source !== SELF);
+    const own = others.filter(({ stored }) => stored.source === source).length;
+    const fullest = largest(others, ({ stored }) => stored.source);
+    const victim =
+      others.find(({ stored }) => this.#tried.has(stored.id)) ??
+      (fullest.length >= own + 2 ? fullest.at(-1) : undefined);
+    if (victim === undefined) return false;
+    this.#store.batch(this.#removing(victim.sequence, victim.stored));
+    return true;
+  }
+
+  #evict(source: string): void {
+    const { loose, loosePerSource, kept } = this.#limits;
+    if (source !== '') {
+      const own = this.#store.list(looseOf(source), { limit: loosePerSource + 1 });
+      if (own.length > loosePerSource) this.#drop(own[0]!.key);
     }
-    this.#store.batch(operations);
+    if (this.#store.count(LOOSE) > loose) {
+      // Room of its own has who is known: only strangers compete.
+      const owned = new Set([SELF, ...this.#limits.reserved].map(sourceKey));
+      const limit = loose + owned.size * loosePerSource + 1;
+      const theirs = this.#store.list(LOOSE, { limit }).filter(({ key }) => !owned.has(groupOf(key)));
+      if (theirs.length > loose) this.#drop(largest(theirs, ({ key }) => groupOf(key))[0]!.key);
+    }
+    if (this.#store.count(KEPT) > kept) this.#dropKept(kept);
+  }
+
+  /** Of the request with most messages: its newest copy, since more than one is rarely of use; else its oldest message. */
+  #dropKept(limit: number): void {
+    const rows = largest(this.#store.list(KEPT, { limit: limit + 1 }), ({ key }) => groupOf(key));
+    const copies = rows.filter(({ key }) => this.#entries.get(lastOf(key))?.message.type === 'request');
+    this.#drop((copies.length > 1 ? copies.at(-1)! : rows[0]!).key);
+  }
+
+  /** @param key of the message in its class */
+  #drop(key: string): void {
+    const sequence = lastOf(key);
+    const stored = this.#entries.get(sequence);
+    if (stored === undefined) return;
+    const subject = subjectOf(stored.message);
+    this.#store.batch(this.#removing(sequence, stored));
+    // The mark goes with the last of what it is about: the store is not for ever.
+    if (stored.kept && this.#store.count(`${KEPT}${subject}/`) === 0) this.#store.delete(keptKey(subject));
+  }
+
+  #trimRefused(subject: string): void {
+    const own = `gossip/refused/${subject}/`;
+    if (this.#store.count(own) > MAX_REFUSED.perSubject) {
+      this.#store.delete(this.#store.list(own, { limit: 1 })[0]!.key);
+    }
+    if (this.#store.count('gossip/refused/') > MAX_REFUSED.all) {
+      const all = this.#store.list('gossip/refused/', { limit: MAX_REFUSED.all + 1 });
+      this.#store.delete(largest(all, ({ key }) => key.split('/')[2]!)[0]!.key);
+    }
   }
 }
 
+const LOOSE = 'gossip/class/loose/';
+const KEPT = 'gossip/class/kept/';
+
 /** Sixteen digits, so that the store's order is that of the numbers. */
 const keyOf = (sequence: number): string => String(sequence).padStart(16, '0');
-const sequenceIn = (key: string): number => Number(key.slice(key.lastIndexOf('/') + 1));
+const lastOf = (key: string): string => key.slice(key.lastIndexOf('/') + 1);
+/** The source of a loose message, the request of a kept one. */
+const groupOf = (key: string): string => key.split('/')[3]!;
 /** A source is an address or a URL from outside: hashed, it is always a proper key. */
 const sourceKey = (source: string): string => toHex(sha256(utf8(source))).slice(0, 16);
-const looseKey = (source: string, sequence: number): string =>
-  `gossip/class/loose/${sourceKey(source)}/${keyOf(sequence)}`;
+const looseOf = (source: string): string => `${LOOSE}${sourceKey(source)}/`;
+const classKey = ({ kept, source, message }: Stored, sequence: string): string =>
+  kept ? `${KEPT}${subjectOf(message)}/${sequence}` : `${looseOf(source)}${sequence}`;
+const subjectKey = (message: GossipMessage, sequence: string): string =>
+  `gossip/subject/${message.type}/${subjectOf(message)}/${sequence}`;
+const keptKey = (subject: string): string => `gossip/kept/${subject}`;
+const refusedKey = (subject: string, id: string): string => `gossip/refused/${subject}/${id}`;
+
+/** The largest group, oldest first; of equal ones the one with the oldest member. */
+function largest<Item extends { key: string } | { sequence: string }>(
+  items: readonly Item[],
+  groupOf: (item: Item) => string,
+): Item[] {
+  const sequenceOf = (item: Item): string => ('key' in item ? lastOf(item.key) : item.sequence);
+  const groups = Map.groupBy(
+    items.toSorted((a, b) => (sequenceOf(a) < sequenceOf(b) ? -1 : 1)),
+    groupOf,
+  );
+  return [...groups.values()].reduce((most, group) => (group.length > most.length ? group : most), []);
+}

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
 import { Retryable } from '../../lib/framework/handler.ts';
+import type { CollateralMessage } from '../../lib/protocol/collateral.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
 import type { NetworkView, RequestView } from '../../lib/protocol/network-contract.ts';
 import {
@@ -10,7 +12,14 @@ import {
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { addressOf, compact, newPrivateKey, sign } from '../../lib/protocol/secp256k1.ts';
 import { requestDigest } from '../../lib/protocol/typed-data.ts';
-import { newAnswer, newSealed, SECRET } from '../../test/support/guest.ts';
+import {
+  forgedCopy,
+  newAnswer,
+  newSealed,
+  requestOver,
+  SECRET,
+  spoiledCopy,
+} from '../../test/support/guest.ts';
 import { admit as admitInto, type Held } from './admission.ts';
 
 const domain = { chainId: 7, contract: `0x${'11'.repeat(20)}` };
@@ -20,7 +29,7 @@ const kem = await newKemKeyPair();
 
 const NOTHING: Held = { about: () => [], isKept: () => false };
 const admit = (network: Parameters<typeof admitInto>[0], message: GossipMessage, held = NOTHING) =>
-  admitInto(network, message, held);
+  admitInto(network, message, held, 'sim');
 
 /** What the chain says when first asked, and when asked again; of every request it says the same. */
 function networkAt(
@@ -50,23 +59,9 @@ function networkAt(
   };
 }
 
-function requestAt(blockNumber: number, epoch = 1): RequestMessage {
-  const key = newPrivateKey();
-  const unsigned: RequestMessage = {
-    type: 'request',
-    ...domain,
-    node: addressOf(key),
-    kemPublicKey: Buffer.from(kem.publicKey).toString('hex'),
-    config: '22'.repeat(32),
-    epoch,
-    blockNumber,
-    blockHash: '33'.repeat(32),
-    quote: '44',
-    quoteHash: '55'.repeat(32),
-    signature: { r: `0x${'00'.repeat(32)}`, vs: `0x${'00'.repeat(32)}` },
-  };
-  return { ...unsigned, signature: compact(sign(requestDigest(domain, requestOf(unsigned).hash), key)) };
-}
+const BLOCK_HASH = new Uint8Array(32).fill(0x33);
+const requestAt = (number: number, epoch = 1): RequestMessage =>
+  requestOver(domain, { number, hash: BLOCK_HASH }, kem.publicKey, { epoch });
 
 test('a recent request by its own node is let through, whatever field of it was changed is not', async () => {
   const good = requestAt(990);
@@ -150,4 +145,59 @@ test('sealed bytes are let through when an answer that is held names them, or th
   await expect(admit(networkAt(onChain), { ...sealed, chainId: 1 }, kept)).rejects.toMatchObject({
     code: 'GOSSIP_OTHER_NETWORK',
   });
+});
+test('a copy whose quote can’t be the request’s is not let through', async () => {
+  const good = requestAt(990);
+  const other = requestAt(990);
+  const shown = networkAt({});
+  expect(await admit(shown, good)).toEqual(good);
+  for (const [copy, why] of [
+    [spoiledCopy(good), /QUOTE_SIGNATURE/],
+    [spoiledCopy(good, 777), /QUOTE_SIGNATURE/],
+    [{ ...good, quote: `${good.quote}ff` }, /QUOTE_TRAILING/],
+    [{ ...good, quote: good.quote.slice(0, -2) }, /QUOTE_/],
+    [{ ...good, quote: '44' }, /QUOTE_/],
+    [{ ...good, quote: other.quote }, /QUOTE_HASH_MISMATCH/],
+  ] as const) {
+    await expect(admit(shown, copy)).rejects.toMatchObject({
+      code: 'GOSSIP_QUOTE',
+      message: expect.stringMatching(why),
+    });
+  }
+  // A signature of somebody's own key over the same bytes, under a root that this network does not trust.
+  await expect(admitInto(shown, forgedCopy(good, 1), NOTHING, 'production')).rejects.toMatchObject({
+    code: 'GOSSIP_QUOTE',
+    message: expect.stringMatching(/PCK_CHAIN_ROOT/),
+  });
+});
+
+test('a quote of another request is refused under any name, though its node signed it', async () => {
+  const key = newPrivateKey();
+  const block = { number: 990, hash: BLOCK_HASH };
+  const one = requestOver(domain, block, kem.publicKey);
+  const mine = requestOver(domain, block, kem.publicKey, { nodeKey: key });
+  const unsigned = { ...mine, quote: one.quote, quoteHash: one.quoteHash };
+  const digest = requestDigest(domain, requestOf(unsigned).hash);
+  const stolen = { ...unsigned, signature: compact(sign(digest, key)) };
+  await expect(admit(networkAt({}), stolen)).rejects.toMatchObject({
+    code: 'GOSSIP_QUOTE',
+    message: expect.stringMatching(/REPORT_DATA_MISMATCH/),
+  });
+});
+
+test('collateral that nobody could judge the quote by is not passed on, the request is', async () => {
+  const good = requestAt(990);
+  const collateral = PUBLISHED_SIMULATED_COLLATERAL;
+  const pass = (given: CollateralMessage) => admit(networkAt({}), { ...good, collateral: given });
+  expect(await pass(collateral)).toEqual({ ...good, collateral });
+  for (const change of [
+    { tcb_info: collateral.tcb_info.replace('SIM', 'SIN').replace('53494d', '53494e') },
+    { tcb_info_signature: '00'.repeat(64) },
+    { pck_crl: '00' },
+    { qe_identity: '{}' },
+    { root_ca_crl: collateral.pck_crl },
+    { tcb_info_issuer_chain: 'x' },
+  ]) {
+    expect(await pass({ ...collateral, ...change }), Object.keys(change)[0]).toEqual(good);
+  }
 });

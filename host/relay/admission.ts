@@ -1,12 +1,14 @@
 /**
- * Which messages are worth keeping and passing on, cheapest check first. What gets through is a request, recent and
- * signed by the very node that it names, or an answer signed by the network's key, or the sealed bytes that such an answer names, all for our contract.
+ * Which messages are worth keeping and passing on, cheapest check first. What gets through is a request, recent, signed by
+ * the very node that it names and with a quote made for it, or an answer signed by the network's key, or the sealed bytes
+ * that such an answer names, all for our contract.
  *
  * None of this decides who joins: nodes check everything again, and more. It keeps garbage out of stores and off wires.
  */
 import { Retryable } from '../../lib/framework/handler.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import type { Flavour } from '../../lib/protocol/network-config.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import {
   type AnswerMessage,
@@ -18,6 +20,7 @@ import {
 } from '../../lib/protocol/onboarding-messages.ts';
 import { recover } from '../../lib/protocol/secp256k1.ts';
 import { bootstrapDigest, type Domain, onboardDigest, requestDigest } from '../../lib/protocol/typed-data.ts';
+import { withCheckedEvidence } from './evidence.ts';
 import { hashOfSealed, isSealedOnChain, type Network } from './network.ts';
 
 /** The chain knows the hashes of so many blocks; a request about an older one can't be registered any more. */
@@ -35,17 +38,22 @@ export interface Held {
 }
 
 /**
- * What gossip may keep.
- * @throws GOSSIP_OTHER_NETWORK, GOSSIP_STALE, GOSSIP_SIGNATURE, GOSSIP_SEALED for good; Retryable GOSSIP_AHEAD (our
+ * What gossip may keep of a message.
+ * @param flavour of this host's own node, once it is known
+ * @throws GOSSIP_OTHER_NETWORK, GOSSIP_STALE, GOSSIP_SIGNATURE, GOSSIP_QUOTE, GOSSIP_SEALED for good; Retryable GOSSIP_AHEAD (our
  * endpoint is behind the sender's) and RPC_*
  */
 export async function admit(
   network: Pick<Network, 'domain' | 'recent' | 'request'>,
   message: GossipMessage,
   held: Held,
-): Promise<void> {
+  flavour?: Flavour,
+): Promise<GossipMessage> {
   checkNetwork(network.domain, message);
-  if (message.type === 'sealed') return checkSealed(network, message, held);
+  if (message.type === 'sealed') {
+    await checkSealed(network, message, held);
+    return message;
+  }
   if (message.type === 'request') checkRequestSignature(network.domain, message);
   try {
     checkAgainst(network.domain, await network.recent(), message);
@@ -53,6 +61,7 @@ export async function admit(
     if (!(error instanceof DstackError) || error.code.startsWith('RPC_')) throw error;
     checkAgainst(network.domain, await network.recent(REFUSE_BY_AGE_MS), message);
   }
+  return message.type === 'request' ? withCheckedEvidence(message, flavour) : message;
 }
 
 function checkAgainst(

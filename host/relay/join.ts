@@ -24,7 +24,7 @@ import {
   RequestMessageSchema,
   requestOf,
 } from '../../lib/protocol/onboarding-messages.ts';
-import { type MessageLog, messageId } from '../gossip/message-log.ts';
+import type { MessageLog } from '../gossip/message-log.ts';
 import type { GossipTransport } from '../gossip/transport.ts';
 import type { NodeClient } from '../node-client.ts';
 import {
@@ -168,7 +168,8 @@ export class Join {
       case 'open':
         this.#options.messages.keep(hash);
         this.#options.records.keep(message);
-        await this.#publish(message);
+        // Again: who had no room for it, or lost it, gets it once more.
+        await this.#options.gossip.publish(message);
         return this.#onboard(hash, view, onChain);
       case 'answered':
         return this.#deliver(message, hash, onChain);
@@ -193,15 +194,9 @@ export class Join {
     return hash;
   }
 
-  /** Unless gossip holds it: whoever answers needs it, and whoever seals needs it again. */
-  async #publish(message: RequestMessage): Promise<void> {
-    const { gossip, messages } = this.#options;
-    if (messages.get(messageId(message)) === undefined) await gossip.publish(message);
-  }
-
   async #register(message: RequestMessage, hash: string): Promise<string> {
-    const { network, transactions } = this.#options;
-    await this.#publish(message);
+    const { gossip, network, transactions } = this.#options;
+    await gossip.publish(message);
     const transaction = network.register(message);
     transactions.submit(transaction);
     const status = transactions.status(transaction.purpose);
@@ -255,14 +250,15 @@ export class Join {
 
   /** The contract has an answer: the node gets the bytes with that hash, whoever posted it and whoever sealed them. */
   async #deliver(message: RequestMessage, hash: string, onChain: RequestView): Promise<string> {
-    const { node, messages, records, log } = this.#options;
+    const { node, gossip, messages, records, log } = this.#options;
     // Marked here too: a relay that was down while its request was open has not seen it on chain.
     messages.keep(hash);
     for (const answer of messages.about('answer', hash))
       if (isHashOnChain(answer.answerHash, onChain)) records.keep(answer);
     const sealed = messages.about('sealed', hash).find((candidate) => isSealedOnChain(candidate, onChain));
     if (sealed === undefined) {
-      await this.#publish(message);
+      // Whoever seals needs it again.
+      await gossip.publish(message);
       return `the sealed secret for 0x${hash}, whose answer is on chain, to arrive by gossip`;
     }
     const status = await node.answer(sealed);

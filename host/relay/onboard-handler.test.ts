@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { AbiCoder } from 'ethers';
 import { afterAll, beforeEach, expect, test } from 'vitest';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
+import { Retryable } from '../../lib/framework/handler.ts';
 import { openStore } from '../../lib/framework/store.ts';
 import type { CollateralMessage } from '../../lib/protocol/collateral.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
@@ -70,7 +71,10 @@ beforeEach(() => {
       reads += 1;
       return { state };
     },
-    recent: async () => ({ head: 10, view: { networkKey: networkKey(SECRET, 1).address } }),
+    recent: async () => ({
+      head: 10,
+      view: { networkKey: networkKey(SECRET, 1).address, requestWindow: 50 },
+    }),
   } as unknown as Network;
   const status = { state: nodeState, flavour: 'sim', ...domain, config: '00'.repeat(32), epoch: 1 } as const;
   handler = onboardHandler({
@@ -91,20 +95,19 @@ test('reads the event, and nothing else', () => {
   expect(() => handler.decode({ ...log, data: '0x' })).toThrow();
 });
 
-test('hands an open request to the joined node, and keeps a record of it', async () => {
+test('hands an open request to the joined node', async () => {
   messages.add(request, 'peer');
   expect(await handler.request(event, context)).toEqual({
     kind: 'request',
     path: nodePaths.onboard,
     body: request,
   });
-  expect(records.list()).toHaveLength(1);
 });
 
 test.each<[string, () => void, { kind: string; reason: RegExp }]>([
   ['it is our own', () => (own = true), { kind: 'skip', reason: /our own/ }],
   ['it is answered', () => (state = 'answered'), { kind: 'skip', reason: /answered/ }],
-  ['it expired', () => (state = 'expired'), { kind: 'skip', reason: /expired/ }],
+  ['it expired', () => (state = 'expired'), { kind: 'park', reason: /expired/ }],
   ['it is not on chain yet', () => (state = 'none'), { kind: 'wait', reason: /not on chain yet/ }],
   [
     'our node has not joined',
@@ -127,17 +130,40 @@ test('does not when another node has answered, nor for ever when its block was d
   state = 'open';
   messages.add(await newAnswer(domain, request), 'peer');
   expect(await handler.request(event, context)).toMatchObject({
-    kind: 'skip',
-    reason: 'another node has answered',
+    kind: 'wait',
+    reason: expect.stringMatching(/another node has answered/),
   });
 });
 
-test('waits for the gossip without asking the chain each time', async () => {
-  for (let n = 0; n < 10; n += 1)
-    expect(await handler.request(event, context)).toMatchObject({ kind: 'wait' });
-  expect(reads).toBe(1);
+test('waits for the gossip without asking the chain, until the event’s own window is over', async () => {
+  const waits = { kind: 'park', key: requestHash, until: log.blockNumber + 50 + 64 };
+  for (let n = 0; n < 10; n += 1) expect(await handler.request(event, context)).toMatchObject(waits);
+  expect(reads).toBe(0);
   messages.add(request, 'peer');
   expect(await handler.request(event, context)).toMatchObject({ kind: 'request' });
+});
+
+test('of a request that nobody answered nothing is left; of one that was, one version', async () => {
+  const collateral = PUBLISHED_SIMULATED_COLLATERAL;
+  for (let n = 0; n < 5; n += 1) messages.add({ ...request, quote: `440${n}` }, `stranger ${n}`);
+  messages.add({ ...request, collateral }, 'peer');
+  await handler.request(event, context);
+  expect(records.list()).toEqual([]);
+  state = 'expired';
+  await handler.request(event, context);
+  expect(records.list()).toEqual([]);
+
+  // A re-org brought an answer after all.
+  state = 'answered';
+  messages.add(await newAnswer(domain, request), 'peer');
+  expect(await handler.request(event, context)).toMatchObject({ kind: 'skip' });
+  const kept = records.list().map((name) => JSON.parse(records.read(name)!));
+  expect(kept.map(({ type }) => type)).toEqual(['answer', 'request']);
+  expect(kept[1].collateral).toEqual(collateral);
+
+  handler.over?.(event);
+  expect(messages.about('request', requestHash)).toEqual([]);
+  expect(records.list()).toHaveLength(2);
 });
 
 test('gossips only what the network’s key signed for this request', async () => {
@@ -170,13 +196,70 @@ test('hands over collateral: its own, else what any version of the request broug
   expect(kept.map(({ collateral }) => collateral)).toContainEqual(ours);
 });
 
-test('after a refusal the next version is handed over, each once', async () => {
-  const other = { ...request, quote: '4455' };
+const copies = (...quotes: string[]) => quotes.map((quote) => ({ ...request, quote }));
+const refuse = (code: string) => handler.refused?.(event, new DstackError(code, 'no'));
+
+test('after a refusal the next copy is handed over, each once; after the last another one is waited for', async () => {
+  const [other, third] = copies('4455', '4466') as [RequestMessage, RequestMessage];
   messages.add(other, 'attacker');
   messages.add(request, 'peer');
-  const refusal = new DstackError('QUOTE_SIGNATURE', 'no');
-  expect(await handler.request(event, context)).toMatchObject({ body: other });
-  expect(await handler.refused?.(event, refusal)).toBe(true);
-  expect(await handler.request(event, context)).toMatchObject({ body: request });
-  expect(await handler.refused?.(event, refusal)).toBe(false);
+  for (const body of [other, request]) {
+    expect(await handler.request(event, context)).toMatchObject({ body });
+    expect(await refuse('QUOTE_SIGNATURE')).toBe(true);
+  }
+  expect(await handler.request(event, context)).toMatchObject({
+    kind: 'park',
+    reason: expect.stringMatching(/another copy.*QUOTE_SIGNATURE: no/),
+  });
+  // Not again, however often it comes.
+  expect(messages.add(other, 'attacker').fresh).toBe(false);
+  messages.add(third, 'peer');
+  expect(await handler.request(event, context)).toMatchObject({ body: third });
 });
+
+test('refused copies free their places: the genuine one comes after more than there is room for', async () => {
+  for (let n = 0; n < 40; n += 1) {
+    messages.add({ ...request, quote: `4455${10 + n}` }, `source ${n}`);
+    if (n % 8 !== 7) continue;
+    for (let judged = 0; judged < 8; judged += 1) {
+      expect(await handler.request(event, context)).toMatchObject({ kind: 'request' });
+      expect(await refuse('PCK_CHAIN_ROOT')).toBe(true);
+    }
+  }
+  messages.add(request, 'peer');
+  expect(await handler.request(event, context)).toMatchObject({ body: request });
+});
+
+test('a copy that is only refused for now does not hold up the others, nor keep a new one out', async () => {
+  const notNow = new Retryable('PLATFORM_NOT_ALLOWED', 'not yet');
+  for (let n = 0; n < 8; n += 1) messages.add({ ...request, quote: `4455${10 + n}` }, `source ${n}`);
+  const handed = [];
+  for (let n = 0; n < 9; n += 1) {
+    const verdict = await handler.request(event, context);
+    handed.push(verdict.kind === 'request' && (verdict.body as RequestMessage).quote.slice(4));
+    // At once as long as there is one that was not tried.
+    expect(await handler.refused?.(event, notNow)).toBe(n < 7);
+  }
+  expect(handed).toEqual(['10', '11', '12', '13', '14', '15', '16', '17', '10']);
+  expect(messages.add(request, 'peer').fresh).toBe(true);
+  expect(await handler.request(event, context)).toMatchObject({ body: request });
+});
+
+test('a copy that was refused with our collateral is tried again with other collateral, not with the same', async () => {
+  ours = { ...PUBLISHED_SIMULATED_COLLATERAL, tcb_info: '{"old":true}' };
+  messages.add(request, 'peer');
+  expect(await handler.request(event, context)).toMatchObject({ body: { collateral: ours } });
+  expect(await refuse('TCB_REVOKED')).toBe(true);
+  expect(await handler.request(event, context)).toMatchObject({ kind: 'park' });
+  ours = PUBLISHED_SIMULATED_COLLATERAL;
+  expect(await handler.request(event, context)).toMatchObject({ body: { collateral: ours } });
+});
+
+test.each(['RTMR3_MISMATCH', 'REPORT_DATA_MISMATCH', 'TD_DEBUG', 'REQUEST_EXPIRED'])(
+  'what the request’s own hash covers is refused once for all copies: %s',
+  async (code) => {
+    for (const copy of copies('44', '4455')) messages.add(copy, 'peer');
+    await handler.request(event, context);
+    expect(await refuse(code)).toBe(false);
+  },
+);

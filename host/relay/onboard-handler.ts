@@ -1,13 +1,18 @@
 /**
  * When another node asks to join: find its request in the gossip, add collateral, hand it to this host's own node, and
  * gossip the answer. Whether the request deserves an answer is for the node to judge; this only saves it pointless work.
+ *
+ * A copy of a request may differ from the genuine one in what the request's hash does not cover. So while the request is
+ * open, the node's refusal of a copy is a reason to try another one, or to wait for one, and never the end; a few
+ * refusals speak of what the hash does cover, and are.
  */
-import type {
-  ContractLog,
-  Effect,
-  EventContext,
-  EventHandler,
-  Verdict,
+import {
+  type ContractLog,
+  type Effect,
+  type EventContext,
+  type EventHandler,
+  Retryable,
+  type Verdict,
 } from '../../lib/framework/handler.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
@@ -42,22 +47,49 @@ interface Registered {
   requestHash: string;
 }
 
-/** Versions of a request that the node refused, by request and message. */
+/** What was handed to the node and refused, though the copy may be good with other collateral: by request and body. */
 const RefusedSchema = Strict({});
+
+/** Where our node stands with a request. */
+interface Work {
+  /** What it has in hand: the copy in the gossip, and what exactly it was given. */
+  handed?: { copy: RequestMessage; body: RequestMessage };
+  /** How often each copy was handed over: one that is refused for now must not hold up the others. */
+  tries: Map<string, number>;
+  /** What the node said of the last copy that it refused. */
+  refusal?: string;
+}
 
 export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Registered> {
   const { network, node, messages, records, isOwn, log } = options;
   const refused = new Table(options.store, 'onboard/refused/', RefusedSchema);
-  /** Which version of a request our node has in hand, and what exactly it was given. */
-  const handed = new Map<string, { id: string; body: RequestMessage }>();
-  /** When the state of a request that is not in the gossip was read last. */
-  const lookedAt = new Map<string, number>();
+  const works = new Map<string, Work>();
 
-  /** The versions of the request that the node has not refused yet. */
-  const candidates = (hash: string) =>
-    messages
+  /** What to hand over next: the copies in turns, in the order in which they came, with collateral. */
+  async function next(hash: string): Promise<Work['handed']> {
+    const { tries } = workOn(hash);
+    const copies = messages
       .about('request', hash)
-      .filter((message) => refused.get(`${hash}/${messageId(message)}`) === undefined);
+      .map((copy) => ({ copy, tried: tries.get(messageId(copy)) ?? 0 }))
+      .toSorted((a, b) => a.tried - b.tried);
+    for (const { copy } of copies) {
+      const body = await judgeable(copy, hash);
+      if (refused.get(`${hash}/${messageId(body)}`) === undefined) return { copy, body };
+    }
+    return undefined;
+  }
+
+  function workOn(hash: string): Work {
+    const work = works.get(hash) ?? { tries: new Map() };
+    works.set(hash, work);
+    return work;
+  }
+
+  /** Nothing more is to be done about it. */
+  function end(hash: string): void {
+    works.delete(hash);
+    for (const { key } of options.store.list(`${refused.prefix}${hash}/`)) options.store.delete(key);
+  }
 
   return {
     name: 'onboard',
@@ -72,40 +104,41 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
 
     async request({ requestHash }: Registered, context: EventContext): Promise<Verdict> {
       if (isOwn(requestHash)) return { kind: 'skip', reason: 'it is our own node’s request' };
-      // Whoever registers requests without publishing them gets few looks at the chain out of us.
-      if (
-        candidates(requestHash).length === 0 &&
-        Date.now() - (lookedAt.get(requestHash) ?? 0) < LOOK_EVERY_MS
-      ) {
-        return { kind: 'wait', reason: `request ${requestHash} has not arrived by gossip` };
-      }
+      // Whoever registers requests without publishing them gets no look at the chain out of us.
+      const isKnown =
+        messages.about('request', requestHash).length + messages.about('answer', requestHash).length > 0;
+      if (!isKnown) return park(requestHash, context);
       const { state } = await network.request(requestHash);
-      lookedAt.set(requestHash, Date.now());
-      if (state === 'answered' || state === 'expired') {
+      if (state === 'answered') {
         keep(requestHash);
-        lookedAt.delete(requestHash);
-        return { kind: 'skip', reason: `the request is ${state}` };
+        archive(requestHash);
+        end(requestHash);
+        return { kind: 'skip', reason: 'the request is answered' };
       }
+      // A re-org may still bring an answer.
+      if (state === 'expired') return park(requestHash, context, 'the request is expired');
       // The event may be ahead of the state that the endpoint serves, or its block was dropped.
       if (state === 'none') {
-        return context.age > FORGOTTEN_AFTER_MS
-          ? { kind: 'skip', reason: 'the request is not on chain any more' }
-          : { kind: 'wait', reason: 'the request is not on chain yet' };
+        if (context.age <= FORGOTTEN_AFTER_MS)
+          return { kind: 'wait', reason: 'the request is not on chain yet' };
+        end(requestHash);
+        return { kind: 'skip', reason: 'the request is not on chain any more' };
       }
       keep(requestHash);
       if (messages.about('answer', requestHash).length > 0) {
-        return { kind: 'skip', reason: 'another node has answered' };
+        return { kind: 'wait', reason: 'another node has answered; the contract does not show it yet' };
       }
-      const message = candidates(requestHash)[0];
-      if (message === undefined)
-        return { kind: 'wait', reason: `request ${requestHash} has not arrived by gossip` };
+      const handed = await next(requestHash);
+      if (handed === undefined) return park(requestHash, context);
       const status = await node.status();
       if (status.state !== 'joined')
         return { kind: 'wait', reason: `our own node is ${status.state}, not joined` };
-      const body = await judgeable(message, requestHash);
-      handed.set(requestHash, { id: messageId(message), body });
-      log.info({ request: `0x${requestHash}`, node: message.node }, 'handing a request to our own node');
-      return { kind: 'request', path: nodePaths.onboard, body };
+      const work = workOn(requestHash);
+      const id = messageId(handed.copy);
+      work.handed = handed;
+      work.tries.set(id, (work.tries.get(id) ?? 0) + 1);
+      log.info({ request: `0x${requestHash}`, node: handed.copy.node }, 'handing a request to our own node');
+      return { kind: 'request', path: nodePaths.onboard, body: handed.body };
     },
 
     async settle(response: unknown, { requestHash }: Registered): Promise<Effect[]> {
@@ -119,22 +152,58 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
       }
       checkAnswerSignature(network.domain, message, (await network.recent()).view.networkKey);
       // With the very collateral that it was judged by.
-      const judged = handed.get(requestHash);
+      const judged = works.get(requestHash)?.handed;
       if (judged !== undefined) records.keep(judged.body);
-      handed.delete(requestHash);
-      lookedAt.delete(requestHash);
+      end(requestHash);
       log.info({ request: `0x${requestHash}`, node: message.node }, 'our own node answered a request');
       return [{ kind: 'gossip', message }];
     },
 
     async refused({ requestHash }: Registered, error: DstackError): Promise<boolean> {
-      const id = handed.get(requestHash)?.id;
-      if (id === undefined || codeOf(error) === 'NODE_ANSWER') return false;
-      // A relay on the way may have changed bytes that the request's hash does not cover: another version may be good.
-      refused.put(`${requestHash}/${id}`, {});
-      return candidates(requestHash).length > 0;
+      const work = works.get(requestHash);
+      const handed = work?.handed;
+      if (error instanceof Retryable) {
+        if (work === undefined || handed === undefined) return false;
+        delete work.handed;
+        messages.tried(messageId(handed.copy));
+        // What is only refused for now waits for its turn; one that was not tried at all does not.
+        return messages
+          .about('request', requestHash)
+          .some((copy) => work.tries.get(messageId(copy)) === undefined);
+      }
+      if (work === undefined || handed === undefined || isFinal(codeOf(error))) {
+        end(requestHash);
+        return false;
+      }
+      const { copy, body } = handed;
+      // With other collateral than what we added, the copy itself may be good.
+      if (body !== copy) refused.put(`${requestHash}/${messageId(body)}`, {});
+      if (body === copy || isOfQuote(codeOf(error))) {
+        messages.refuse(messageId(copy));
+        work.tries.delete(messageId(copy));
+      }
+      delete work.handed;
+      work.refusal = `${codeOf(error)}: ${error.message}`;
+      return true;
+    },
+
+    over({ requestHash }: Registered): void {
+      end(requestHash);
+      messages.forget(requestHash);
     },
   };
+
+  /** Until a copy comes that was not tried yet, or the request's window is over for good. */
+  async function park(requestHash: string, { log }: EventContext, reason?: string): Promise<Verdict> {
+    const { requestWindow } = (await network.recent()).view;
+    const refusal = works.get(requestHash)?.refusal;
+    const missing =
+      refusal === undefined
+        ? `request ${requestHash} has not arrived by gossip`
+        : `another copy of request ${requestHash}: the node refused the last with ${refusal}`;
+    const until = log.blockNumber + requestWindow + REORG_BLOCKS;
+    return { kind: 'park', key: requestHash, until, reason: reason ?? missing };
+  }
 
   /** The request with collateral: ours, or what any version of it brought. */
   async function judgeable(message: RequestMessage, requestHash: string): Promise<RequestMessage> {
@@ -145,16 +214,48 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
     return collateral === undefined ? message : { ...message, collateral };
   }
 
-  /** What is on chain is kept for ever. */
+  /** What is on chain is no longer evicted as what anyone may send. An answer is by the network's key, and kept for ever. */
   function keep(requestHash: string): void {
     messages.keep(requestHash);
-    for (const message of messages.about('request', requestHash)) records.keep(message);
     for (const message of messages.about('answer', requestHash)) records.keep(message);
+  }
+
+  /**
+   * Of an answered request one version is kept for ever: the one that our node judged, or else, when another node has
+   * answered, the first that has collateral to judge it by.
+   */
+  function archive(requestHash: string): void {
+    if (records.hasRequest(requestHash)) return;
+    const copies = messages.about('request', requestHash);
+    const version = copies.find(({ collateral }) => collateral !== undefined) ?? copies[0];
+    if (version !== undefined) records.keep(version);
   }
 }
 
-/** Milliseconds between looks at the state of a request that is on chain but not in the gossip. */
-const LOOK_EVERY_MS = 15_000;
+/**
+ * Refusals of the request itself, whatever the copy: the node's word on what the request's hash covers (by the quote's
+ * hash, the quote's body too), on the chain's state, and faults in what our own node says.
+ */
+const isFinal = (code: string): boolean => FINAL.has(code) || code.startsWith('TD_');
+const FINAL: ReadonlySet<string> = new Set([
+  'REQUEST_OTHER_NETWORK',
+  'REQUEST_OTHER_NODE',
+  'REQUEST_EXPIRED',
+  'KEY_SUPERSEDED',
+  'RTMR3_MISMATCH',
+  'REPORT_DATA_MISMATCH',
+  'NODE_ANSWER',
+  'NODE_REPLY',
+  'GOSSIP_OTHER_NETWORK',
+  'GOSSIP_SIGNATURE',
+]);
+
+/** Faults in a copy's own quote or signature, which no collateral mends. */
+const isOfQuote = (code: string): boolean =>
+  /^(QUOTE_|QE_REPORT_|PCK_CHAIN_)/.test(code) || code === 'REQUEST_SIGNATURE';
+
+/** Blocks after which the end of a request's window is not taken back by a re-org. */
+const REORG_BLOCKS = 64;
 
 /** Milliseconds after which an event whose request is not on chain is taken for one of a dropped block. */
 const FORGOTTEN_AFTER_MS = 10 * 60_000;

@@ -1,6 +1,6 @@
 /**
- * What an audit reads, kept for ever: requests and answers that were on chain, bootstrap packages, and the network.json
- * behind a config hash. One JSON file each, so that they can be copied, served and verified without this program.
+ * What an audit reads, kept for ever: requests that were answered, answers, bootstrap packages, and the network.json
+ * behind a config hash. What nobody answered is not here: anyone can register a request, and the chain's events name it. One JSON file each, so that they can be copied, served and verified without this program.
  */
 import {
   closeSync,
@@ -84,6 +84,12 @@ export class Records {
     const folder = openSync(this.directory, 'r');
     fsyncSync(folder);
     closeSync(folder);
+  }
+
+  /** Whether a version of this request is kept. @param requestHash 64 hex digits */
+  hasRequest(requestHash: string): boolean {
+    const name = `request-${requestHash}-`;
+    return this.list(name, 1)[0]?.startsWith(name) ?? false;
   }
 
   /** Names in order, after `after`, at most `limit`. */

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
@@ -15,10 +16,12 @@ import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import {
   bootstrappedNetwork,
   Chain,
+  forgedCopy,
   newAnswer,
   newRequest,
   newSealed,
   SECRET,
+  spoiledCopy,
   TestGuest,
   TestNetwork,
 } from '../../test/support/guest.ts';
@@ -334,43 +337,122 @@ test('an answer that the network’s key did not sign is never posted, nor one f
   expect(await transactionsOf(host.gas)).toBe(1);
 });
 
-test('a tampered copy of a request does not keep the good one from being answered', async () => {
-  const network = await bootstrappedNetwork(chain, 200);
-  const old = await guestOf(network, 'joined');
-  const first = await start(await hostFor(network, old));
-  const good = await newRequest(network, (await newKemKeyPair()).publicKey);
-  // The quote's signature is not covered by the request's hash, so this passes for the same request.
-  const tampered = { ...good, quote: `${good.quote}ff` };
-  const answers = old.onboards;
-  old.onboards = async (request) => {
+async function register(network: TestNetwork, message: RequestMessage): Promise<void> {
+  const { request } = requestOf(message);
+  await network.asStranger(
+    encodeRegister({
+      node: message.node,
+      kemKeyHash: to0x(request.kemKeyHash),
+      quoteHash: `0x${message.quoteHash}`,
+      blockNumber: BigInt(message.blockNumber),
+      config: `0x${message.config}`,
+      ...message.signature,
+    }),
+  );
+}
+
+async function isAnswered(relay: Relay, message: RequestMessage): Promise<boolean> {
+  const reply = await fetch(`${relay.gossipUrl}/v1/gossip`);
+  const { messages } = (await reply.json()) as { messages: { type: string; requestHash?: string }[] };
+  const hash = toHex(requestOf(message).hash);
+  return messages.some(({ type, requestHash }) => type === 'answer' && requestHash === hash);
+}
+
+/** A first node that answers nothing but this very request. */
+async function judgeOf(network: TestNetwork, good: RequestMessage): Promise<TestGuest> {
+  const guest = await guestOf(network, 'joined');
+  const answers = guest.onboards;
+  guest.onboards = async (request) => {
     if (request.quote !== good.quote)
       throw new DstackError('QUOTE_SIGNATURE', 'the quote’s signature is wrong');
     return answers(request);
   };
-  expect((await post(first.gossipUrl, tampered)).status).toBe(200);
-  expect((await post(first.gossipUrl, good)).status).toBe(200);
-  const { request, hash } = requestOf(good);
-  await network.asStranger(
-    encodeRegister({
-      node: good.node,
-      kemKeyHash: to0x(request.kemKeyHash),
-      quoteHash: `0x${good.quoteHash}`,
-      blockNumber: BigInt(good.blockNumber),
-      config: `0x${good.config}`,
-      ...good.signature,
-    }),
-  );
+  return guest;
+}
+
+test('a copy with its quote’s signature spoiled is refused at the door, and takes no place', async () => {
+  const network = await bootstrappedNetwork(chain, 200);
+  const good = await newRequest(network, (await newKemKeyPair()).publicKey);
+  const old = await judgeOf(network, good);
+  const relay = await start(await hostFor(network, old));
+  await register(network, good);
+  for (let n = 0; n < 12; n += 1) {
+    expect(await (await post(relay.gossipUrl, spoiledCopy(good, n))).json()).toMatchObject({
+      code: 'GOSSIP_QUOTE',
+    });
+  }
+  expect(old.asked).not.toContain(nodePaths.onboard);
+  expect((await post(relay.gossipUrl, good)).status).toBe(200);
   await until(
     'answered',
-    async () => {
-      const reply = await fetch(`${first.gossipUrl}/v1/gossip`);
-      const { messages } = (await reply.json()) as { messages: { type: string; requestHash?: string }[] };
-      return messages.some((message) => message.type === 'answer' && message.requestHash === toHex(hash));
-    },
-    () => [first.status(), old.asked],
+    () => isAnswered(relay, good),
+    () => [relay.status(), old.asked],
   );
-  expect(old.asked.filter((path) => path === nodePaths.onboard)).toHaveLength(2);
+  expect(old.asked.filter((path) => path === nodePaths.onboard)).toHaveLength(1);
 });
+
+test('copies that only the node can refuse, judged first and more than there are places, end nothing', async () => {
+  const network = await bootstrappedNetwork(chain, 200);
+  const good = await newRequest(network, (await newKemKeyPair()).publicKey);
+  const old = await judgeOf(network, good);
+  const relay = await start(await hostFor(network, old));
+  await register(network, good);
+  const judged = () => old.asked.filter((path) => path === nodePaths.onboard).length;
+  expect((await post(relay.gossipUrl, forgedCopy(good, 0))).status).toBe(200);
+  await until(
+    'the first is refused, and another one waited for',
+    () => relay.status().requests.some(({ reason }) => /another copy of request/.test(reason)),
+    () => relay.status(),
+  );
+  expect(judged()).toBe(1);
+  for (let n = 0; n < 12; n += 1) {
+    const { status } = await post(relay.gossipUrl, forgedCopy(good, n));
+    expect(status).toBe(200);
+    await until(
+      'it is judged, once',
+      () => judged() === Math.max(1, n + 1),
+      () => [judged(), relay.status()],
+    );
+  }
+  expect((await post(relay.gossipUrl, good)).status).toBe(200);
+  await until(
+    'answered',
+    () => isAnswered(relay, good),
+    () => [relay.status(), old.asked],
+  );
+  expect(judged()).toBe(13);
+});
+
+test('one address does not hold the gossip port, whatever it keeps open', async () => {
+  const network = await bootstrappedNetwork(chain, 200);
+  const relay = await start(await hostFor(network, await guestOf(network, 'joined')));
+  const { port } = new URL(relay.gossipUrl);
+  const sockets = Array.from({ length: 600 }, (_, n) => {
+    const socket = connect({ port: Number(port), host: '127.0.0.1', localAddress: '127.0.0.2' });
+    socket
+      .resume()
+      .on('error', () => {})
+      .on('connect', () => socket.write(`GET /v1/gossip?wait=${n % 20} HTTP/1.1\r\n`));
+    return socket;
+  });
+  try {
+    await until(
+      'all but a few are cut off',
+      () => sockets.filter(({ closed }) => !closed).length <= 16,
+      () => sockets.filter(({ closed }) => !closed).length,
+    );
+    const reply = await fetch(`${relay.gossipUrl}/v1/gossip`, { signal: AbortSignal.timeout(3_000) });
+    expect(reply.status).toBe(200);
+    // What never becomes a request is not kept for ever either.
+    await until(
+      'the rest are',
+      () => sockets.every(({ closed }) => closed),
+      () => sockets.filter(({ closed }) => !closed).length,
+    );
+  } finally {
+    for (const socket of sockets) socket.destroy();
+  }
+}, 30_000);
 
 test('when somebody else posts the answer, the node gets that one and nothing is paid twice', async () => {
   const network = await bootstrappedNetwork(chain, 200);

@@ -5,6 +5,12 @@
 import { isIP } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
 import { Retryable } from '../../lib/framework/handler.ts';
+import {
+  type ConnectionLimits,
+  HTTP_CHECKS,
+  limitConnections,
+  sourceOf,
+} from '../../lib/framework/server-limits.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { HttpGossip } from '../gossip/http-gossip.ts';
 import { RateLimit } from '../gossip/rate-limit.ts';
@@ -15,12 +21,17 @@ export interface ServerLog {
   warn(fields: object, msg: string): void;
 }
 
+/** Anyone may connect. A peer has one connection that polls and one that pushes; several may be behind one address. */
+const PEERS: ConnectionLimits = { connections: 512, perSource: 16 };
+/** The operator's own tools. */
+const OPERATORS: ConnectionLimits = { connections: 128, perSource: 64 };
+
 /** What peers may ask. */
 export function gossipServer(gossip: HttpGossip, records: Records, log: ServerLog): FastifyInstance {
-  const app = server(log);
+  const app = server(log, PEERS);
   const limit = new RateLimit({ burst: 240, perSecond: 20 });
   app.addHook('onRequest', async (request) => {
-    if (!limit.take(request.ip)) {
+    if (!limit.take(sourceOf(request.ip))) {
       throw new DstackError('GOSSIP_RATE', 'too many requests from this address; slow down and try again');
     }
   });
@@ -55,7 +66,7 @@ export interface AdminOptions {
  * browser says then which name it asked for; an address is nobody's name.
  */
 export function adminServer({ services, metrics, log, hostName }: AdminOptions): FastifyInstance {
-  const app = server(log);
+  const app = server(log, OPERATORS);
   app.addHook('onRequest', async (request) => {
     if (!isOwnName(request.headers.host, hostName)) {
       throw new DstackError(
@@ -117,16 +128,17 @@ function allRecords(services: readonly Served[]): Pick<Records, 'list' | 'read'>
   };
 }
 
-function server(log: ServerLog): FastifyInstance {
+function server(log: ServerLog, limits: ConnectionLimits): FastifyInstance {
   const app = fastify({
     logger: false,
     bodyLimit: 1024,
-    requestTimeout: 10_000,
+    http: HTTP_CHECKS,
     connectionTimeout: 60_000,
+    keepAliveTimeout: 10_000,
     // A peer that only keeps a connection open must not hold up the end of the relay for that minute.
     forceCloseConnections: true,
   });
-  app.server.maxConnections = 512;
+  limitConnections(app.server, limits);
   app.setNotFoundHandler(async (request, reply) =>
     reply.status(404).send({
       code: 'NO_ROUTE',

@@ -82,7 +82,8 @@ export class NetworkService {
     this.#gossip = new HttpGossip({
       store,
       peers: settings.gossipPeers,
-      admit: (message) => admit(this.#network, message, this.#gossip.log),
+      admit: (message) =>
+        admit(this.#network, message, this.#gossip.log, this.#joining.status().node?.flavour),
       log,
       onRefused: (code) =>
         metrics.count('dstack_relay_gossip_refused_total', 'Gossip messages refused.', { code }),
@@ -130,11 +131,12 @@ export class NetworkService {
         metrics.count('dstack_relay_jobs_set_aside_total', 'Stored jobs that could not be read.'),
     });
     this.#gossip.subscribe(({ message }) => {
-      // An audit has no use for sealed bytes: the fewer copies of them last, the better.
-      if (message.type !== 'sealed' && this.#gossip.log.isKept(subjectOf(message)))
-        this.records.keep(message);
+      const subject = subjectOf(message);
+      // Of requests only what was answered is kept for ever, and that is not known yet. An audit has no use for sealed
+      // bytes: the fewer copies of them last, the better.
+      if (message.type === 'answer' && this.#gossip.log.isKept(subject)) this.records.keep(message);
       metrics.count('dstack_relay_gossip_messages_total', 'New gossip messages.', { type: message.type });
-      this.#loop.wake();
+      this.#loop.wake(subject);
       this.#joining.wake();
     }, this.#gossip.log.last);
     this.#peerSide = gossipServer(this.#gossip, this.records, log);
@@ -148,6 +150,8 @@ export class NetworkService {
   start(): void {
     this.#keepNetworkJson();
     this.#gossip.start();
+    // A process may have died between a message and what it wakes.
+    for (const subject of this.#gossip.log.subjects('request')) this.#loop.wake(subject);
     this.#loop.start();
     this.#joining.start();
   }
@@ -201,7 +205,9 @@ export class NetworkService {
     gauge('dstack_relay_gossip_held', 'Gossip messages held.', held.loose, { class: 'loose' });
     gauge('dstack_relay_gossip_held', 'Gossip messages held.', held.kept, { class: 'kept' });
     gauge('dstack_relay_block', 'Last block whose events are taken in.', this.#loop.cursor() ?? 0);
-    gauge('dstack_relay_requests_open', 'Requests of others being worked on.', this.#loop.open().length);
+    const { jobs, parked } = this.#loop.count();
+    gauge('dstack_relay_requests_open', 'Requests of others being worked on.', jobs);
+    gauge('dstack_relay_requests_parked', 'Registered requests with no copy in the gossip to try.', parked);
     const joined = this.#joining.status().node?.state === 'joined';
     gauge('dstack_relay_node_joined', '1 when the own node has joined.', joined ? 1 : 0);
     const age = (Date.now() - (this.#loop.polledAt() ?? this.#startedAt)) / 1000;

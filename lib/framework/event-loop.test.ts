@@ -407,3 +407,104 @@ test('a stored job that can’t be read is set aside and said, once; the others 
   expect([aside, loop.setAside()]).toEqual([2, 2]);
   expect(world.said.filter((line) => line.startsWith('a job is set aside'))).toHaveLength(2);
 });
+
+/** Waits for what may never come: each event for the key of its own value. */
+function parking(world: World, window = 5) {
+  const ready = new Set<string>();
+  const over: string[] = [];
+  world.handler = {
+    ...world.handler,
+    request: async (event, { log }): Promise<Verdict> =>
+      ready.has(event)
+        ? { kind: 'request', path: '/do', body: event }
+        : { kind: 'park', key: event.slice(2), until: log.blockNumber + window, reason: 'nobody said it' },
+    over: (event) => void over.push(event),
+  };
+  return { ready, over };
+}
+
+test('events that wait for what never comes do not stop the cursor; the one that does come is handled', async () => {
+  const world = newWorld();
+  const { ready } = parking(world, 1000);
+  world.options = { maxJobs: 20, maxRange: 2 };
+  world.chain.height = 60;
+  for (let n = 1; n <= 50; n += 1) for (let m = 0; m < 10; m += 1) world.chain.add(n, n * 100 + m);
+  world.chain.add(55, 7);
+  const loop = run(world);
+  await expect.poll(() => [loop.cursor(), loop.count().jobs], { timeout: 8_000 }).toEqual([60, 0]);
+  expect(loop.count().parked).toBe(501);
+  expect(loop.open()[0]?.reason).toBe('nobody said it');
+  expect(world.asked).toEqual([]);
+
+  ready.add(word(7));
+  loop.wake(word(7).slice(2));
+  await until(() => world.submitted.length === 1);
+  expect(world.asked).toEqual([word(7)]);
+  expect(loop.count()).toEqual({ jobs: 0, parked: 500 });
+
+  // As it was, for a process that starts anew.
+  await loop.stop();
+  const again = run(world);
+  ready.add(word(100));
+  again.wake(word(100).slice(2));
+  await until(() => world.submitted.length === 2);
+  expect(again.count().parked).toBe(499);
+});
+
+test('what was parked is over with the block that its own event’s time ends at, and not before', async () => {
+  const world = newWorld();
+  const { over } = parking(world);
+  world.store.put('loop/parked/0000000000000001/spoiled', '?');
+  world.chain.add(4, 1);
+  world.chain.add(8, 2);
+  const loop = run(world);
+  await until(() => over.length === 1);
+  expect(over).toEqual([word(1)]);
+  world.chain.height = 13;
+  await until(() => loop.cursor() === 13);
+  await settle();
+  expect(loop.count().parked).toBe(1);
+  world.chain.height = 14;
+  await until(() => over.length === 2);
+  expect(loop.count()).toEqual({ jobs: 0, parked: 0 });
+  expect(world.store.count('loop/parked')).toBe(0);
+  expect(world.asked).toEqual([]);
+});
+
+test('what comes while a job is looked at is not missed by parking it', async () => {
+  const world = newWorld();
+  const { ready } = parking(world);
+  const request = world.handler.request;
+  let loop: EventLoop | undefined;
+  world.handler.request = async (event, context) => {
+    const verdict = await request(event, context);
+    if (!ready.has(event)) {
+      ready.add(event);
+      loop?.wake(event.slice(2));
+    }
+    return verdict;
+  };
+  world.chain.add(9, 1);
+  loop = run(world);
+  await until(() => world.submitted.length === 1);
+});
+
+test('after a refusal with another request to try there is no pause, however many there are', async () => {
+  const world = newWorld();
+  let left = 12;
+  world.handler = {
+    ...world.handler,
+    refused: async () => {
+      left -= 1;
+      return true;
+    },
+  };
+  world.answer = async (body) => {
+    if (left > 0) throw new DstackError('BAD_COPY', 'no');
+    return body;
+  };
+  world.chain.add(3, 7);
+  run(world);
+  await until(() => world.submitted.length === 1);
+  expect(world.asked).toHaveLength(13);
+});

@@ -6,13 +6,16 @@
  * none is forgotten. Effects may be carried out twice after a crash; Host makes that harmless. A request to the
  * enclave may be repeated too; enclaves are written for that.
  *
+ * Anyone may cause events. One that waits for something that may never come is *parked*: it is not counted among the jobs
+ * at which the cursor stands still, nor looked at, until what it waits for came, and is deleted when its time is over.
+ *
  * Re-orgs: logs are taken `confirmations` deep. If the block at the cursor is another one later, the loop goes back
  * `rewind` blocks; an event that moved has a new id and is handled again, which is harmless because handlers read state.
  */
 import { type Static, Type } from 'typebox';
 import { codeOf, DstackError } from '../protocol/errors.ts';
 import { GossipMessageSchema } from '../protocol/onboarding-messages.ts';
-import { Count, check, Strict, Word0x } from '../protocol/schema.ts';
+import { Count, check, HexOf, Strict, Word0x } from '../protocol/schema.ts';
 import {
   type ContractLog,
   type Effect,
@@ -22,6 +25,7 @@ import {
   NotYet,
   Retryable,
   TRANSACTION_DATA_MAX,
+  type Verdict,
 } from './handler.ts';
 import { LogReader } from './log-reader.ts';
 import { Rounds } from './rounds.ts';
@@ -105,6 +109,8 @@ const JobSchema = Strict({
   reason: Type.Optional(Type.String({ maxLength: 500 })),
 });
 type Job = Static<typeof JobSchema>;
+/** The job as it was, what wakes it, and the last block in which that is of use. */
+const ParkedSchema = Strict({ job: JobSchema, key: HexOf(32), until: Count });
 
 const CursorSchema = Strict({ block: Count, hash: Type.String({ maxLength: 66 }) });
 const DoneSchema = Strict({ block: Count });
@@ -133,11 +139,14 @@ export class EventLoop {
   readonly #done: Table<typeof DoneSchema>;
   readonly #cursor: Table<typeof CursorSchema>;
   readonly #logs: LogReader<{ hash: string; logs: ContractLog[] } | undefined>;
+  readonly #parked: Table<typeof ParkedSchema>;
   readonly #running = new Set<string>();
   readonly #rounds = new Rounds(() => this.#round());
   readonly #problems = new Map<string, string>();
   /** When jobs that wait are looked at again; after a restart that is at once. */
   readonly #waitUntil = new Map<string, number>();
+  /** What was woken while jobs were worked on: a job that is to be parked must not miss it. */
+  readonly #woken = new Set<string>();
   #impatient = false;
   #polledAt: number | undefined;
   /** Whether there are more blocks to be read at once. */
@@ -155,6 +164,7 @@ export class EventLoop {
       ...options,
     };
     this.#jobs = new Table(options.store, 'loop/job/', JobSchema);
+    this.#parked = new Table(options.store, 'loop/parked/', ParkedSchema);
     this.#done = new Table(options.store, 'loop/done/', DoneSchema);
     this.#cursor = new Table(options.store, 'loop/', CursorSchema);
     const { maxRange } = this.#options;
@@ -175,20 +185,33 @@ export class EventLoop {
     await this.#rounds.stop();
   }
 
-  /** Something changed: look at waiting jobs now instead of at the next poll. */
-  wake(): void {
+  /**
+   * Something changed: look at waiting jobs now instead of at the next poll, and at those that were parked for `key`.
+   * @param key 64 hex digits
+   */
+  wake(key?: string): void {
+    if (key !== undefined) this.#unpark(key);
     this.#impatient = true;
     this.#rounds.wake();
   }
 
+  /** What is worked on, then what is parked; at most 100. */
   open(): OpenJob[] {
-    return this.#jobs.sift({ limit: 100 }).sound.map(({ value }) => ({
-      handler: value.handler,
-      block: value.log.blockNumber,
-      transaction: value.log.transactionHash,
-      attempts: value.attempts,
-      reason: value.reason ?? 'not looked at yet',
+    const limit = 100;
+    const jobs = this.#jobs.sift({ limit }).sound.map(({ value }) => value);
+    const parked = this.#parked.sift({ limit }).sound.map(({ value }) => value.job);
+    return [...jobs, ...parked].slice(0, limit).map((job) => ({
+      handler: job.handler,
+      block: job.log.blockNumber,
+      transaction: job.log.transactionHash,
+      attempts: job.attempts,
+      reason: job.reason ?? 'not looked at yet',
     }));
+  }
+
+  /** How many jobs are worked on, and how many are parked. */
+  count(): { jobs: number; parked: number } {
+    return { jobs: this.#jobs.count(), parked: this.#parked.count() };
   }
 
   /** The last block whose events are stored; undefined before the first poll. */
@@ -213,6 +236,7 @@ export class EventLoop {
 
   async #round(): Promise<number> {
     await this.#guarded('reading the chain', () => this.#collect());
+    await this.#guarded('forgetting events', async () => this.#endParked());
     await this.#guarded('working on events', () => this.#work());
     return this.#behind ? 0 : this.#options.pollInterval;
   }
@@ -289,7 +313,7 @@ export class EventLoop {
       .filter(({ topic }) => topic === log.topics[0])
       .flatMap(({ name }) => {
         const id = `${eventId(log)}/${name}`;
-        if (this.#done.has(id) || this.#jobs.has(id)) return [];
+        if ([this.#done, this.#jobs, this.#parked].some((table) => table.has(id))) return [];
         const job: Job = {
           handler: name,
           log: { ...log, topics: [...log.topics] },
@@ -334,6 +358,7 @@ export class EventLoop {
     const now = this.#options.now();
     const impatient = this.#impatient;
     this.#impatient = false;
+    this.#woken.clear();
     const { sound, spoiled } = this.#jobs.sift({ limit: this.#options.maxJobs });
     for (const job of spoiled) this.#putAside(job);
     const due = sound.filter(
@@ -382,6 +407,10 @@ export class EventLoop {
       this.#wait(id, job, verdict.reason);
       return undefined;
     }
+    if (verdict.kind === 'park') {
+      this.#park(id, job, verdict);
+      return undefined;
+    }
     const effects = await handler.settle(
       await this.#options.enclave.request(verdict.path, verdict.body),
       event,
@@ -404,7 +433,72 @@ export class EventLoop {
     this.#options.log.info({ handler: job.handler, block: job.log.blockNumber }, `waiting: ${reason}`);
   }
 
-  /** Whether the handler can put its request in another way after this refusal. */
+  /** Sets a job aside, in the batch that takes it from the jobs. */
+  #park(id: string, job: Job, { key, until, reason }: Extract<Verdict, { kind: 'park' }>): void {
+    // What it waits for came while it was looked at.
+    if (this.#woken.has(key)) return;
+    this.#waitUntil.delete(id);
+    const parked = { job: { ...job, attempts: 0, notBefore: 0, reason: clip(reason) }, key, until };
+    this.#options.store.batch([
+      this.#jobs.deleting(id),
+      this.#parked.putting(id, parked),
+      { kind: 'put', key: parkedKey(key, id), value: '1' },
+    ]);
+    const fields = { handler: job.handler, block: job.log.blockNumber };
+    if (job.reason !== parked.job.reason) this.#options.log.info(fields, `waiting: ${reason}`);
+  }
+
+  #unpark(key: string): void {
+    this.#woken.add(key);
+    const { store } = this.#options;
+    for (const { key: row } of store.list(parkedKey(key, ''))) {
+      const id = row.slice(parkedKey(key, '').length);
+      const parked = this.#readParked(id);
+      store.batch([
+        { kind: 'delete', key: row },
+        this.#parked.deleting(id),
+        ...(parked === undefined ? [] : [this.#jobs.putting(id, parked.job)]),
+      ]);
+    }
+  }
+
+  /** One that can't be read is gone; the others are not to wait for it. */
+  #readParked(id: string): Static<typeof ParkedSchema> | undefined {
+    try {
+      return this.#parked.get(id);
+    } catch (error) {
+      if (codeOf(error) !== 'STORE_CORRUPT') throw error;
+      this.#options.log.warn({ code: 'STORE_CORRUPT', job: id }, 'a parked event is dropped');
+      return undefined;
+    }
+  }
+
+  /** Events are parked for about as long, so the oldest are over first. */
+  #endParked(): void {
+    const { store } = this.#options;
+    const cursor = this.#readCursor()?.block ?? 0;
+    for (;;) {
+      const [row] = store.list(this.#parked.prefix, { limit: 1 });
+      if (row === undefined) return;
+      const id = row.key.slice(this.#parked.prefix.length);
+      const parked = this.#readParked(id);
+      if (parked === undefined) {
+        this.#parked.delete(id);
+        continue;
+      }
+      if (parked.until >= cursor) return;
+      const { job, key } = parked;
+      const handler = this.#options.handlers.find((candidate) => candidate.name === job.handler);
+      handler?.over?.(handler.decode(job.log));
+      store.batch([
+        this.#parked.deleting(id),
+        { kind: 'delete', key: parkedKey(key, id) },
+        this.#done.putting(id, { block: job.log.blockNumber }),
+      ]);
+    }
+  }
+
+  /** Whether the handler can put its request in another way after this refusal, or waits for another one. */
   async #hasAnother(job: Job, error: DstackError): Promise<boolean> {
     const handler = this.#options.handlers.find((candidate) => candidate.name === job.handler);
     if (handler?.refused === undefined || job.effects !== undefined) return false;
@@ -443,10 +537,18 @@ export class EventLoop {
     if (error instanceof NotYet) return this.#pause(id, current, `${error.code}: ${error.message}`, 0);
     const reason = `${codeOf(error)}: ${(error as Error).message}`;
     const attempts = current.attempts + 1;
+    if (error instanceof DstackError && (await this.#hasAnother(current, error))) {
+      // It has another request, or none yet: either way this one is no reason to pause.
+      this.#jobs.put(id, { ...current, attempts: 0, notBefore: 0, reason: clip(reason) });
+      this.#options.log.info(
+        { handler: job.handler, code: codeOf(error) },
+        `${job.handler} goes on: ${reason}`,
+      );
+      this.#rounds.wake();
+      return;
+    }
     const final =
-      error instanceof DstackError
-        ? !(error instanceof Retryable) && !(await this.#hasAnother(current, error))
-        : attempts >= this.#options.maxAttempts;
+      error instanceof DstackError ? !(error instanceof Retryable) : attempts >= this.#options.maxAttempts;
     if (final) {
       this.#close(id, job);
       this.#options.log.warn(
@@ -476,5 +578,7 @@ function eventId(log: ContractLog): string {
   const block = String(log.blockNumber).padStart(16, '0');
   return `${block}/${log.blockHash}/${log.transactionHash}/${log.logIndex}`;
 }
+
+const parkedKey = (key: string, id: string): string => `loop/parked-for/${key}/${id}`;
 
 const clip = (text: string): string => text.slice(0, 500);

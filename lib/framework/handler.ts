@@ -40,6 +40,11 @@ export type Verdict =
   | { kind: 'request'; path: string; body: unknown }
   /** Ask again soon: something it needs is not there yet. A handler must end its waiting itself with a `skip`. */
   | { kind: 'wait'; reason: string }
+  /**
+   * Set it aside until `EventLoop.wake` is called with `key`: what it needs may never come. It costs nothing meanwhile, and
+   * is over once the loop has read the blocks up to `until`.
+   */
+  | { kind: 'park'; key: string; until: number; reason: string }
   | { kind: 'skip'; reason: string };
 
 /** Characters of a transaction's data, 0x and all. */
@@ -75,10 +80,13 @@ export interface EventHandler<E> {
   /** Checks the enclave's response and says what follows from it. @throws when it is not a proper response */
   settle(response: unknown, event: E): Promise<Effect[]>;
   /**
-   * The enclave refused the request for good, or its response was not a proper one. True when the handler has another
-   * request to try for this event; without this method, or when it says no, the event is given up.
+   * The request was refused, for good or (a Retryable) for now, or its response was not a proper one. True when the event
+   * is to be looked at again, at once: the handler has another request for it, or waits for one. Without this method, or
+   * when it says no, what may pass is tried again after a pause, and the event is given up otherwise.
    */
   refused?(event: E, error: DstackError): Promise<boolean>;
+  /** An event that was set aside is over. */
+  over?(event: E): void;
 }
 
 /** An error that may pass by itself: the loop tries again, with growing pauses. */

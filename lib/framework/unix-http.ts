@@ -7,6 +7,7 @@ import { createServer, type IncomingMessage, request, type Server, type ServerRe
 import type { TSchema } from 'typebox';
 import { codeOf, DstackError } from '../protocol/errors.ts';
 import { check } from '../protocol/schema.ts';
+import { HTTP_CHECKS, limitConnections } from './server-limits.ts';
 
 /** Answers one route: gets the parsed body (undefined for GET), returns what is sent as JSON. */
 export type Route = (body: unknown) => unknown | Promise<unknown>;
@@ -21,13 +22,16 @@ export interface UnixServerOptions {
   maxBodyBytes?: number;
 }
 
+/** More than all siblings together have: each call is a connection, and the agent makes one for each call of an app. */
+const MAX_CONNECTIONS = 1024;
+
 /** HTTP status of a refusal by its code; what is not listed is the caller's fault. */
 const statusOf = (code: string): number => (code === 'INTERNAL' ? 500 : code === 'NOT_READY' ? 503 : 400);
 
 /** Serves `routes` on a unix socket; resolves when it listens with its permissions set. */
 export async function serveUnix(options: UnixServerOptions): Promise<Server> {
   const maxBytes = options.maxBodyBytes ?? 64 * 1024;
-  const server = createServer((req, res) => {
+  const server = createServer(HTTP_CHECKS, (req, res) => {
     answer(req, options.routes, maxBytes).then(
       (body) => send(res, 200, body),
       (error) => {
@@ -37,8 +41,8 @@ export async function serveUnix(options: UnixServerOptions): Promise<Server> {
       },
     );
   });
-  server.headersTimeout = 10_000;
-  server.requestTimeout = 10_000;
+  // Only siblings reach it, and one gone wild must not take the daemon with it.
+  limitConnections(server, { connections: MAX_CONNECTIONS, perSource: MAX_CONNECTIONS });
   rmSync(options.path, { force: true });
   // The umask keeps the socket closed to others between its creation and the chmod.
   const umask = process.umask(0o177);

@@ -1,11 +1,14 @@
 /**
- * What the host's tests share: guests that are small HTTP servers which speak the node port with real keys, seals and
- * signatures (but no quotes), on a real contract on a real anvil.
+ * What the host's tests share: guests that are small HTTP servers which speak the node port with real keys, seals,
+ * signatures and quotes of the simulated platform, on a real contract on a real anvil.
  */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Chain, CONFIG, MEASUREMENT, PLATFORM, TestNetwork } from '../../contracts/fixture.ts';
-import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
+import { parseQuote, quoteHash } from '../../lib/attestation/quote.ts';
+import { createSimulatedPlatform } from '../../lib/attestation/simulated-platform.ts';
+import { requireTd } from '../../lib/attestation/verify.ts';
+import { fromHex, sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
 import { encodeBootstrap } from '../../lib/protocol/network-contract.ts';
@@ -20,6 +23,7 @@ import {
   type SealedMessage,
   SealedMessageSchema,
 } from '../../lib/protocol/onboarding-messages.ts';
+import { registerReportData } from '../../lib/protocol/report-data.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import { type KemKeyPair, newKemKeyPair, seal } from '../../lib/protocol/sealing.ts';
 import { addressOf, compact, newPrivateKey, sign } from '../../lib/protocol/secp256k1.ts';
@@ -50,24 +54,64 @@ export async function newRequest(
   kemPublicKey: Uint8Array,
   nodeKey = newPrivateKey(),
 ): Promise<RequestMessage> {
-  const block = await network.chain.head();
+  const { number, hash } = await network.chain.head();
+  return requestOver(network.domain, { number, hash }, kemPublicKey, { nodeKey });
+}
+
+/** A request over any block, in any epoch. */
+export function requestOver(
+  domain: Domain,
+  block: { number: number; hash: Uint8Array },
+  kemPublicKey: Uint8Array,
+  { nodeKey = newPrivateKey(), epoch = 1 } = {},
+): RequestMessage {
+  const said = { ...domain, node: addressOf(nodeKey), epoch };
+  const reportData = registerReportData({ ...said, kemPublicKey, config: CONFIG, blockHash: block.hash });
+  const quote = platform.signQuote({ registers, reportData });
   const unsigned: RequestMessage = {
     type: 'request',
-    chainId: network.domain.chainId,
-    contract: network.address,
-    node: addressOf(nodeKey),
+    ...said,
     kemPublicKey: toHex(kemPublicKey),
     config: toHex(CONFIG),
-    epoch: 1,
     blockNumber: block.number,
     blockHash: toHex(block.hash),
-    quote: toHex(QUOTE),
-    quoteHash: toHex(sha256(QUOTE)),
+    quote: toHex(quote),
+    quoteHash: toHex(quoteHash(parseQuote(quote))),
     signature: { r: to0x(new Uint8Array(32)), vs: to0x(new Uint8Array(32)) },
   };
-  const digest = requestDigest(network.domain, requestOf(unsigned).hash);
+  const digest = requestDigest(domain, requestOf(unsigned).hash);
   return { ...unsigned, signature: compact(sign(digest, nodeKey)) };
 }
+
+/** Another copy of a request: its hash and its node's signature hold, the quote's own signature does not. */
+export function spoiledCopy(request: RequestMessage, nth = 0): RequestMessage {
+  const bytes = fromHex(request.quote);
+  // The signature follows the signed bytes and the length of what comes after them.
+  const at = parseQuote(bytes).signedBytes.length + 4 + (nth % 64);
+  bytes[at] = bytes[at]! ^ (1 + (nth >> 6));
+  return { ...request, quote: toHex(bytes) };
+}
+
+/**
+ * A copy that passes for genuine wherever the simulated platform does, since anyone may sign for that: the same words,
+ * vouched for by another platform's keys. Only a verifier that knows the network's list refuses it.
+ */
+export function forgedCopy(request: RequestMessage, nth: number): RequestMessage {
+  const said = requireTd(parseQuote(fromHex(request.quote)));
+  const ppid = sha256(utf8(`forger ${nth}`)).slice(0, 16);
+  const { tdAttributes, reportData } = said;
+  const forged = createSimulatedPlatform({ ppid }).signQuote({ registers: said, reportData, tdAttributes });
+  return { ...request, quote: toHex(forged) };
+}
+
+const platform = createSimulatedPlatform({ ppid: new Uint8Array(16).fill(7) });
+const registers = {
+  mrtd: new Uint8Array(48).fill(1),
+  rtmr0: new Uint8Array(48).fill(2),
+  rtmr1: new Uint8Array(48).fill(3),
+  rtmr2: new Uint8Array(48).fill(4),
+  rtmr3: new Uint8Array(48).fill(5),
+};
 
 /** The secret, sealed to a request: the same bytes each time. */
 export async function newSealed(domain: Domain, request: RequestMessage): Promise<SealedMessage> {

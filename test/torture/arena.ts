@@ -33,6 +33,8 @@ export interface Counts {
   races: number;
   spikes: number;
   lies: number;
+  /** Messages, registrations and connections of strangers. */
+  strangers: number;
 }
 
 export class Arena {
@@ -41,7 +43,7 @@ export class Arena {
   readonly scale: number;
   readonly network: TestNetwork;
   readonly hosts: Host[] = [];
-  readonly counts: Counts = { kills: 0, reorgs: 0, races: 0, spikes: 0, lies: 0 };
+  readonly counts: Counts = { kills: 0, reorgs: 0, races: 0, spikes: 0, lies: 0, strangers: 0 };
   /** The last block that no re-org may touch: the owner's part. */
   ground = 0;
   #mining = true;

@@ -4,6 +4,7 @@ import { type Arena, type Host, tail } from './arena.ts';
 import { evict, outsider, poverty, reorg, spike } from './chain-trouble.ts';
 import { kills } from './kills.ts';
 import { LIES } from './lies.ts';
+import { strangers } from './strangers.ts';
 import { judge, type Verdict } from './verdict.ts';
 
 /** By name, as `--only` takes them. */
@@ -13,6 +14,7 @@ export const sections: Readonly<Record<string, (arena: Arena) => Promise<Verdict
   rpc,
   races,
   fees,
+  gossip,
 };
 
 /**
@@ -116,6 +118,27 @@ async function fees(arena: Arena): Promise<Verdict> {
   await new Promise((resolve) => setTimeout(resolve, 8_000));
   await arena.calm();
   return judge(arena);
+}
+
+/** Strangers do all that they can to every relay, from before the first request on; nodes join all the same, while it lasts. */
+async function gossip(arena: Arena): Promise<Verdict> {
+  const first = await arena.firstHost();
+  arena.start(first);
+  const trouble = strangers(arena);
+  const second = await arena.host({ peers: [first] });
+  const third = await arena.host({ peers: [second] });
+  for (const host of [second, third]) arena.start(host);
+  try {
+    await allJoined(arena, [second, third]);
+    const late = await arena.host({ peers: [third] });
+    arena.start(late);
+    await allJoined(arena, [late]);
+    await arena.until('enough of them', async () => arena.counts.strangers >= arena.some(300), 45_000);
+    await arena.calm();
+    return await judge(arena);
+  } finally {
+    trouble.end();
+  }
 }
 
 async function allJoined(arena: Arena, hosts: readonly Host[]): Promise<void> {

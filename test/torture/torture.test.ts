@@ -1,4 +1,4 @@
-/** A bounded sample of `npm run torture`: one small round of three sections, from seeds that stay. */
+/** A bounded sample of `npm run torture`: one small round of four sections, from seeds that stay. */
 import { expect, test, vi } from 'vitest';
 import { playRound } from './round.ts';
 
@@ -22,4 +22,10 @@ test.concurrent('the endpoints of both relays misbehave in one way after the oth
   const verdict = await playRound('rpc', 13, 0.6);
   expect(verdict).toMatchObject(good);
   expect(verdict.lies).toBeGreaterThan(5);
+});
+
+test.concurrent('strangers copy, flood, hold connections and register what they never publish: nodes join meanwhile', async () => {
+  const verdict = await playRound('gossip', 14, 0.3);
+  expect(verdict).toMatchObject(good);
+  expect(verdict.strangers).toBeGreaterThan(80);
 });

@@ -3,6 +3,11 @@ import { type Mutation, one } from '../mutation.ts';
 
 const gossip = 'test/trust/gossip.test.ts';
 const HTTP_GOSSIP = 'host/gossip/http-gossip.ts';
+const LOG = 'host/gossip/message-log.ts';
+const LOG_TEST = 'host/gossip/message-log.test.ts';
+const HANDLER = 'host/relay/onboard-handler.ts';
+const LIMITS = 'lib/framework/server-limits.ts';
+const LIMITS_TEST = 'lib/framework/server-limits.test.ts';
 
 export const gossipRules: readonly Mutation[] = [
   // 13: one bad gossip message killed the relay; late subscribers never saw a request
@@ -29,11 +34,7 @@ export const gossipRules: readonly Mutation[] = [
   one(
     13,
     'the backlog for who polls late',
-    [
-      HTTP_GOSSIP,
-      'const batch = this.log.after(after, BATCH);',
-      'const batch = this.log.after(this.log.last, BATCH);',
-    ],
+    [HTTP_GOSSIP, 'fitting(this.log.after(after, BATCH))', 'fitting(this.log.after(this.log.last, BATCH))'],
     [gossip, '^13: a relay that starts'],
   ),
   one(
@@ -41,5 +42,96 @@ export const gossipRules: readonly Mutation[] = [
     'the backlog for who subscribes late',
     [HTTP_GOSSIP, '      batch.length > 0;\n', '      false;\n'],
     ['host/gossip/http-gossip.test.ts', '^a late subscriber'],
+  ),
+  // Nobody's bad input keeps another's good one out.
+  one(
+    13,
+    'the look at a quote before a copy is kept',
+    [
+      'host/relay/admission.ts',
+      "message.type === 'request' ? withCheckedEvidence(message, flavour) : message",
+      'message',
+    ],
+    ['host/relay/admission.test.ts', '^a copy whose quote'],
+  ),
+  one(
+    13,
+    'the signatures of a quote before a copy is kept',
+    ['host/relay/evidence.ts', 'verifySignatures(bytes, inputs, new Trace());', 'void inputs;'],
+    ['host/relay/admission.test.ts', '^a copy whose quote'],
+  ),
+  one(
+    13,
+    'waiting for another copy after a refusal',
+    [HANDLER, 'isFinal(codeOf(error))', 'true'],
+    ['host/relay/onboard-handler.test.ts', '^after a refusal the next copy'],
+  ),
+  one(
+    13,
+    'the place that a refused copy frees',
+    [HANDLER, 'messages.refuse(messageId(copy));', ''],
+    ['host/relay/onboard-handler.test.ts', '^refused copies free'],
+  ),
+  one(
+    13,
+    'the memory of refused copies',
+    [
+      LOG,
+      '(refused || !this.#hasPlace(message.type, subject, source))',
+      '!this.#hasPlace(message.type, subject, source)',
+    ],
+    [LOG_TEST, '^a refused copy frees'],
+  ),
+  one(
+    13,
+    'places for copies by source',
+    [LOG, 'fullest.length >= own + 2', 'fullest.length < own'],
+    [LOG_TEST, '^copies of one source'],
+  ),
+  one(
+    13,
+    'evicting from the fullest source',
+    [LOG, 'group.length > most.length ? group : most', 'most.length > 0 ? most : group'],
+    [LOG_TEST, '^who floods from a few'],
+  ),
+  one(
+    13,
+    'room for the peers that a host chose',
+    [LOG, 'source === SELF || this.#limits.reserved.includes(source)', 'source === SELF'],
+    [LOG_TEST, '^strangers, however many'],
+  ),
+  one(
+    13,
+    'setting aside what was registered and not published',
+    ['lib/framework/event-loop.ts', 'this.#park(id, job, verdict);', 'this.#wait(id, job, verdict.reason);'],
+    ['lib/framework/event-loop.test.ts', '^events that wait for what never comes'],
+  ),
+  one(
+    13,
+    'that only what was answered is kept for ever',
+    [
+      HANDLER,
+      '      keep(requestHash);\n      if (messages',
+      '      keep(requestHash);\n      archive(requestHash);\n      if (messages',
+    ],
+    ['host/relay/onboard-handler.test.ts', '^of a request that nobody answered'],
+  ),
+  one(
+    13,
+    'the bound on connections of one address',
+    [LIMITS, 'has >= perSource', 'has < 0'],
+    [LIMITS_TEST, '^one address holds so many'],
+  ),
+  one(
+    13,
+    'the place for a newcomer when all are taken',
+    [LIMITS, '!makeRoom(has)', 'makeRoom !== undefined'],
+    [LIMITS_TEST, '^when all places are taken'],
+  ),
+  one(
+    13,
+    'the time to a connection’s first byte',
+    [LIMITS, 'if (socket.bytesRead === 0) socket.destroy();', ''],
+    [LIMITS_TEST, '^a connection that says'],
   ),
 ];

@@ -1,0 +1,107 @@
+/**
+ * What can be said of a request's evidence without an enclave, without collateral and without the network's policy: that
+ * the quote is a TD's, the very one that the request's hash names, says what this request has to say, and is signed up
+ * to a root. So nobody but the platform that made it makes another copy of a request that passes. The time is left to
+ * the node: a host's clock must not refuse anything.
+ */
+import { collateralOf } from '../../lib/attestation/collateral.ts';
+import { verifySignatures } from '../../lib/attestation/intel-rules.ts';
+import { createMemory, type VerifierMemory } from '../../lib/attestation/memory.ts';
+import { platformKindOf } from '../../lib/attestation/platform-kind.ts';
+import { parseQuote, quoteHash } from '../../lib/attestation/quote.ts';
+import { Trace } from '../../lib/attestation/trace.ts';
+import {
+  INTEL_ROOT,
+  SIMULATED_ROOT,
+  type TrustRoot,
+  trustRootOf,
+} from '../../lib/attestation/trust-roots.ts';
+import { requireTd } from '../../lib/attestation/verify.ts';
+import { bytesEqual, fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import type { Flavour } from '../../lib/protocol/network-config.ts';
+import type { RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
+import { registerReportData } from '../../lib/protocol/report-data.ts';
+import { inspectCollateral } from '../collateral/inspect.ts';
+
+/** What was checked before: copies of one request have most of their bytes in common. */
+const memories: readonly VerifierMemory[] = [INTEL_ROOT, SIMULATED_ROOT].map((root) =>
+  createMemory(root, 32),
+);
+
+/** Wide enough for every certificate and list there ever was. Milliseconds. */
+const ANY_TIME = 100 * 365 * 24 * 3600 * 1000;
+
+/**
+ * The request as it may be kept: without collateral that nobody could judge its quote by, because it is not signed up to
+ * the quote's root or is of another platform. Who has no better one would be misled by it, and who has does not need it.
+ * @param flavour of this host's own node, which says what root its network trusts; either one while that is not known
+ * @throws GOSSIP_QUOTE when the quote can't be this request's
+ */
+export function withCheckedEvidence(message: RequestMessage, flavour?: Flavour): RequestMessage {
+  const { collateral, ...bare } = message;
+  const trustRoot = checkedQuote(message, flavour);
+  if (collateral === undefined) return message;
+  try {
+    const kind = platformKindOf(fromHex(message.quote));
+    inspectCollateral(collateralOf(collateral), kind, Date.now(), { trustRoot, skewMs: ANY_TIME });
+    return message;
+  } catch {
+    return bare;
+  }
+}
+
+/** The root that the quote is signed up to. */
+function checkedQuote(message: RequestMessage, flavour: Flavour | undefined): TrustRoot {
+  const bytes = fromHex(message.quote);
+  try {
+    requireNamedQuote(message, bytes);
+    return requireSigned(bytes, flavour);
+  } catch (cause) {
+    throw new DstackError(
+      'GOSSIP_QUOTE',
+      `the quote of the request is of no use: ${codeOf(cause)}: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+}
+
+function requireNamedQuote(message: RequestMessage, bytes: Uint8Array): void {
+  const quote = parseQuote(bytes);
+  const { reportData } = requireTd(quote);
+  const actual = toHex(quoteHash(quote));
+  if (actual !== message.quoteHash) {
+    throw new DstackError(
+      'QUOTE_HASH_MISMATCH',
+      `it hashes to ${actual}, the request says ${message.quoteHash}`,
+    );
+  }
+  const expected = registerReportData({
+    chainId: message.chainId,
+    contract: message.contract,
+    node: message.node,
+    kemPublicKey: fromHex(message.kemPublicKey),
+    config: fromHex(message.config, 32),
+    epoch: message.epoch,
+    blockHash: fromHex(message.blockHash, 32),
+  });
+  if (!bytesEqual(reportData, expected)) {
+    throw new DstackError('REPORT_DATA_MISMATCH', 'it was not made for this request');
+  }
+}
+
+function requireSigned(bytes: Uint8Array, flavour: Flavour | undefined): TrustRoot {
+  const wanted = flavour === undefined ? undefined : trustRootOf(flavour);
+  const tried = memories.filter(({ trustRoot }) => wanted === undefined || trustRoot === wanted);
+  let refusal: unknown;
+  for (const memory of tried) {
+    try {
+      const inputs = { trustRoot: memory.trustRoot, memory, now: new Date(), skewMs: ANY_TIME };
+      verifySignatures(bytes, inputs, new Trace());
+      return memory.trustRoot;
+    } catch (error) {
+      refusal = error;
+    }
+  }
+  throw refusal;
+}
