@@ -23,6 +23,7 @@ import { eventually, startTestNetwork, type TestNetwork, type TestNode } from '.
 
 let network: TestNetwork;
 let folder: string;
+let first: TestNode;
 let revoked: TestNode;
 let onboarded: { request: RequestMessage; answer: AnswerMessage }[];
 
@@ -30,7 +31,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'dstack-audit-'));
   const records = new Records(folder);
   network = await startTestNetwork();
-  const first = await network.start({ role: 'bootstrap' });
+  first = await network.start({ role: 'bootstrap' });
   await network.allow(first);
   records.keepBootstrap(await network.bootstrap(first));
   records.keepConfig(utf8(network.networkJson));
@@ -413,5 +414,90 @@ describe('a history that an endpoint tampers with', () => {
     ]);
     expect(outcome.stderr).toContain('AUDIT_NO_HISTORY');
     expect(outcome.code).toBe(1);
+  });
+});
+
+describe('an app whose name would rewrite the terminal', () => {
+  test('is shown with its bytes as text, and the verdict stands', async () => {
+    const name = Buffer.alloc(32);
+    name.write('\u001b[2K\u001b[0mx\nverdict  sound\u009b1A');
+    const rpc = await startLyingRpc(network.anvil.url);
+    rpc.lie = (method, reply) =>
+      method === 'eth_getLogs'
+        ? {
+            result: (reply.result as { topics: string[] }[]).map((log) =>
+              log.topics[0] === networkTopics.RolledOut
+                ? { ...log, topics: [log.topics[0], `0x${name.toString('hex')}`] }
+                : log,
+            ),
+          }
+        : reply;
+    const options = ['--records', folder, '--flavour', 'sim', '--depth', '0'];
+    const outcome = await dstack(['audit', network.contract, '--rpc', rpc.url, ...options]);
+    rpc.stop();
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: it is what must not be there
+    expect(outcome.stdout.replaceAll('\n', '')).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/);
+    expect(outcome.stdout).toContain('\\u001b[2K');
+    expect(outcome.stdout.match(/^verdict/gm)).toHaveLength(1);
+    expect(outcome.stdout).toMatch(/^FAILURE +HISTORY_BROKEN .*is no name$/m);
+    expect(outcome.stdout).toMatch(/^verdict {2}failed/m);
+    expect(outcome.code).toBe(1);
+  });
+});
+
+describe('an answer that was signed and not posted', () => {
+  let copy: string;
+  let request: RequestMessage;
+  let hash: string;
+  beforeAll(async () => {
+    copy = mkdtempSync(join(tmpdir(), 'dstack-audit-'));
+    cpSync(folder, copy, { recursive: true });
+    const node = await network.start({ role: 'join' });
+    await eventually(async () => (await node.status()).state === 'requesting', 'the node to ask');
+    request = await node.post<RequestMessage>(nodePaths.request);
+    hash = Buffer.from(requestOf(request).hash).toString('hex');
+    await network.register(request);
+    const records = new Records(copy);
+    records.keep(request);
+    records.keep(await first.post<AnswerMessage>(nodePaths.onboard, request));
+  });
+  afterAll(() => rmSync(copy, { recursive: true, force: true }));
+
+  test('and a registration that nobody answered are both listed', async () => {
+    const { report, code } = await auditWith({ records: copy });
+    expect(report.unanswered).toMatchObject([{ requestHash: hash, node: request.node, standing: 'open' }]);
+    expect(report.unposted).toMatchObject([{ requestHash: hash, standing: 'open', final: false }]);
+    expect(codes(report, 'warning')).toEqual(
+      expect.arrayContaining(['REGISTRATIONS_UNANSWERED', 'ANSWER_NOT_POSTED']),
+    );
+    expect(report.verdict).toBe('sound-with-warnings');
+    expect(code).toBe(0);
+  });
+
+  test('without the record of the answer, the registration alone', async () => {
+    const { report } = await auditWith();
+    expect(report.unanswered).toHaveLength(1);
+    expect(report.unposted).toEqual([]);
+  });
+
+  test('and that never can be posted any more', async () => {
+    await network.rpc.send('anvil_mine', ['0x190']);
+    const { report } = await auditWith({ records: copy });
+    expect(report.unanswered).toMatchObject([{ standing: 'expired' }]);
+    expect(report.unposted).toMatchObject([{ standing: 'expired', final: true, sealedFound: true }]);
+    expect(codes(report, 'failure')).toEqual(['SECRET_WITHOUT_TRACE']);
+    expect(report.verdict).toBe('failed');
+  });
+
+  test('answers that no key of the network signed say nothing', async () => {
+    const [name] = readdirSync(copy).filter((found) => found.startsWith(`answer-${hash}`));
+    const answer = JSON.parse(readFileSync(join(copy, name!), 'utf8'));
+    rmSync(join(copy, name!));
+    writeFileSync(
+      join(copy, name!),
+      JSON.stringify({ ...answer, signature: { r: `0x${'11'.repeat(32)}`, vs: `0x${'22'.repeat(32)}` } }),
+    );
+    const { report } = await auditWith({ records: copy });
+    expect(report.unposted).toEqual([]);
   });
 });

@@ -7,11 +7,20 @@ import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Flavour, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import type { NetworkEvent } from '../../lib/protocol/network-contract.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
-import { type Claimed, type Proof, proveAnswer, proveBootstrap, proveRequest } from './evidence.ts';
+import {
+  type Claimed,
+  type Proof,
+  proveAnswer,
+  proveBootstrap,
+  proveRequest,
+  signedAnswers,
+} from './evidence.ts';
 import { type AuditedHead, CLOCK_SKEW_SECONDS, OLD_HEAD_SECONDS } from './head.ts';
 import type { Entry, History } from './history.ts';
 import type { Records, SourceReport } from './records.ts';
-import { type Kind, kinds, type Pending, Replay, type Standing } from './replay.ts';
+import { type Kind, kinds, type Pending, Replay, type Request, type Standing } from './replay.ts';
+import type { StateProof, Upcoming } from './state.ts';
+import { StorageReplay } from './storage.ts';
 
 /** `failure`: the history or its evidence contradicts itself. `gap`: something can't be checked. `warning`: true, and to be known. */
 export type Severity = 'failure' | 'gap' | 'warning';
@@ -42,6 +51,36 @@ export interface Holder {
   readonly standing: Partial<Record<Kind, Standing>>;
 }
 
+/**
+ * A request as it stands at the audited block. Open: it can be answered still. Expired: its window is over. None: it was
+ * never registered.
+ */
+export type RequestStanding = 'open' | 'expired' | 'answered' | 'none';
+
+/** Somebody asked, and no answer is on chain. */
+export interface Unanswered {
+  readonly requestHash: string;
+  readonly node: string;
+  readonly epoch: number;
+  readonly block: number;
+  /** Unix seconds. */
+  readonly time: number;
+  readonly standing: RequestStanding;
+}
+
+/** The network's key signed an answer that the contract does not have. */
+export interface Unposted {
+  readonly requestHash: string;
+  readonly node: string;
+  readonly answerHash: string;
+  /** Answered: by another answer than this. */
+  readonly standing: RequestStanding;
+  /** Whether its request can't be answered on chain any more, whatever happens. */
+  readonly final: boolean;
+  /** Whether a record has the sealed secret itself, which a node gives out only once the answer is on chain. */
+  readonly sealedFound: boolean;
+}
+
 export interface AuditReport {
   readonly verdict: 'sound' | 'sound-with-warnings' | 'unproven' | 'failed';
   readonly chainId: number;
@@ -59,6 +98,8 @@ export interface AuditReport {
     /** How many endpoints said so; all that were asked. */
     readonly endpoints: number;
   };
+  /** Whether the contract's whole storage was proven, and is what the events add up to. */
+  readonly storage: StateProof & { readonly explained: boolean };
   readonly owner: string;
   /** Seconds that loosening takes now. */
   readonly delay: number;
@@ -66,6 +107,8 @@ export interface AuditReport {
   readonly timeline: readonly { readonly block: number; readonly time: number; readonly text: string }[];
   /** Everyone who was given the secret of the present epoch. */
   readonly holders: readonly Holder[];
+  readonly unanswered: readonly Unanswered[];
+  readonly unposted: readonly Unposted[];
   readonly pending: readonly Pending[];
   readonly apps: readonly { readonly app: string; readonly manifest: string | undefined }[];
   /** Where the public files came from, and what was wrong there. */
@@ -81,6 +124,9 @@ export interface AuditInput {
   readonly reader: NetworkReader;
   /** The block at which the contract's state is compared. */
   readonly head: AuditedHead;
+  /** Both of the same block. */
+  readonly stateProof: StateProof;
+  readonly upcoming: Upcoming;
 }
 
 export async function audit(input: AuditInput): Promise<AuditReport> {
@@ -90,7 +136,11 @@ export async function audit(input: AuditInput): Promise<AuditReport> {
   auditor.judgeSources();
   for (const entry of input.history.entries) await auditor.take(entry);
   await auditor.compareWithState();
+  await auditor.compareUpcoming();
+  auditor.compareStorage();
   await auditor.lookForHiddenOnboardings();
+  auditor.listUnanswered();
+  auditor.listUnposted();
   auditor.judgeToday();
   return auditor.report();
 }
@@ -98,6 +148,10 @@ export async function audit(input: AuditInput): Promise<AuditReport> {
 class Auditor {
   readonly #input: AuditInput;
   readonly #replay = new Replay();
+  readonly #storage = new StorageReplay();
+  readonly #unanswered: Unanswered[] = [];
+  readonly #unposted: Unposted[] = [];
+  #requestWindow = 0;
   readonly #findings: Finding[] = [];
   readonly #timeline: { block: number; time: number; text: string }[] = [];
   #holders: Omit<Holder, 'standing'>[] = [];
@@ -146,6 +200,7 @@ class Auditor {
       if (!(error instanceof DstackError)) throw error;
       this.#find('failure', error.code, where, error.message);
     }
+    this.#storage.take(entry);
     if (event.name === 'Bootstrapped') await this.#bootstrapped(event, entry, where);
     if (event.name === 'Onboarded') await this.#onboarded(event, entry, where);
     this.#timeline.push({ block, time, text: describe(event) });
@@ -216,6 +271,7 @@ class Auditor {
       );
       return;
     }
+    this.#storage.answered(event.requestHash, answerHash);
     const answers = records.answers.get(requestHash) ?? [];
     const answer = proveAnswer(answers, requestHash, bare(answerHash), this.#replay.networkKey, network);
     // The contract checked the network key's signature before it recorded the answer; the record only repeats that.
@@ -275,34 +331,26 @@ class Auditor {
   /** An event that all endpoints left out, or put in, shows here: the contract's state is not what the events add up to. */
   async compareWithState(): Promise<void> {
     const { reader, head } = this.#input;
-    const differs = (what: string, replayed: unknown, actual: unknown) => {
-      if (String(replayed).toLowerCase() === String(actual).toLowerCase()) return;
-      this.#find(
-        'failure',
-        'HISTORY_INCOMPLETE',
-        what,
-        `the events add up to ${replayed}, the contract says ${actual}`,
-      );
-    };
     const network = await reader.network(head);
-    differs('network key', this.#replay.networkKey || `0x${'0'.repeat(40)}`, network.networkKey);
-    differs('epoch', this.#replay.epoch, network.epoch);
-    differs('onboarded', this.#replay.onboarded, network.onboarded);
-    differs('delay', this.#replay.delayAt(head.timestamp), network.delay);
+    this.#requestWindow = network.requestWindow;
+    this.#differs('network key', this.#replay.networkKey || `0x${'0'.repeat(40)}`, network.networkKey);
+    this.#differs('epoch', this.#replay.epoch, network.epoch);
+    this.#differs('onboarded', this.#replay.onboarded, network.onboarded);
+    this.#differs('delay', this.#replay.delayAt(head.timestamp), network.delay);
     const { deniedFmspcs, ...tcb } = this.#replay.tcbPolicyAt(head.timestamp);
     const shown = await reader.tcbPolicy(head);
     for (const part of ['statuses', 'minimumTcbEvaluationDataNumber', 'gracePeriodDays'] as const) {
-      differs(`TCB policy: ${part}`, tcb[part], shown[part]);
+      this.#differs(`TCB policy: ${part}`, tcb[part], shown[part]);
     }
     for (const fmspc of deniedFmspcs ?? []) {
-      differs(`FMSPC ${fmspc} denied`, true, await reader.fmspcDenied(bytesOf(fmspc), head));
+      this.#differs(`FMSPC ${fmspc} denied`, true, await reader.fmspcDenied(bytesOf(fmspc), head));
     }
-    differs('platforms open', this.#replay.platformsOpenAt(head.timestamp), network.platformsOpen);
+    this.#differs('platforms open', this.#replay.platformsOpenAt(head.timestamp), network.platformsOpen);
     const ZERO = `0x${'0'.repeat(64)}`;
     const apps = await reader.apps(head);
-    differs('number of apps', this.#replay.apps.size, apps.length);
+    this.#differs('number of apps', this.#replay.apps.size, apps.length);
     for (const { app, manifestHash } of apps) {
-      differs(`app ${nameOf(app)}`, this.#replay.manifestAt(app, head.timestamp) ?? ZERO, manifestHash);
+      this.#differs(`app ${nameOf(app)}`, this.#replay.manifestAt(app, head.timestamp) ?? ZERO, manifestHash);
     }
     for (const kind of kinds) {
       for (const value of this.#replay.valuesOf(kind)) {
@@ -316,20 +364,101 @@ class Auditor {
           head,
         );
         const is = this.#replay.standing(kind, value, head.timestamp).is === 'allowed';
-        differs(`${kind} ${bare(value)}`, is, allowed[`${kind}Allowed`]);
+        this.#differs(`${kind} ${bare(value)}`, is, allowed[`${kind}Allowed`]);
       }
     }
   }
 
+  /**
+   * What was set and is still to come, held against the contract's own word for it: the delay is there so that a loosening is
+   * seen before it holds, and an endpoint that hides one would take that away.
+   */
+  async compareUpcoming(): Promise<void> {
+    const { upcoming } = this.#input;
+    const { minimum, statuses, grace, nextDelay, deniedUntil, platformsOpenFrom } = this.#storage;
+    const dated = (value: unknown, from: unknown) => `${value} from ${from}`;
+    this.#differs(
+      'the delay set last',
+      dated(nextDelay.delay, nextDelay.from),
+      dated(upcoming.delay.delay, upcoming.delay.from),
+    );
+    this.#differs('platforms open from', platformsOpenFrom, upcoming.platformsOpenFrom);
+    const tcb = upcoming.tcbPolicy;
+    for (const [what, part, value, from] of [
+      ['minimum', minimum, tcb.minimumTcbEvaluationDataNumber, tcb.minimumFrom],
+      ['statuses', statuses, tcb.statuses, tcb.statusesFrom],
+      ['grace period', grace, tcb.gracePeriod, tcb.gracePeriodFrom],
+    ] as const) {
+      this.#differs(`TCB policy set last: ${what}`, dated(part.set, part.from), dated(value, from));
+    }
+    const fmspcs = (list: readonly (readonly [string, bigint])[]) =>
+      list.map(([fmspc, until]) => `${fmspc} until ${until}`).join(', ') || 'none';
+    this.#differs(
+      'denied FMSPCs',
+      fmspcs([...deniedUntil]),
+      fmspcs(upcoming.fmspcs.map(({ fmspc, deniedUntil: until }) => [fmspc, until] as const)),
+    );
+    for (const { app, latest, from } of upcoming.apps) {
+      const replayed = this.#storage.appOf(app);
+      const what = `latest manifest of app ${nameOf(app)}`;
+      this.#differs(what, dated(replayed.latest, replayed.from), dated(latest, from));
+    }
+    for (const kind of kinds) {
+      for (const value of this.#replay.valuesOf(kind)) {
+        this.#differs(
+          `${kind} ${bare(value)} allowed from`,
+          this.#storage.allowedFrom(kind, value),
+          await upcoming.allowedFrom(kind, value),
+        );
+      }
+    }
+  }
+
+  /**
+   * The views answer for a value that one knows of. One that was allowed, or a request that was answered, behind everyone's
+   * back shows in the root of the storage alone.
+   */
+  compareStorage(): void {
+    const { stateProof } = this.#input;
+    const where = `block ${this.#input.head.number}`;
+    if (!stateProof.proven) {
+      const message = `no endpoint proves the contract's storage (eth_getProof), so that the events leave nothing out can't be said: give one that does with --rpc (${stateProof.reason})`;
+      this.#find('gap', 'STORAGE_UNPROVEN', where, message);
+    } else if (!this.#explained() && !stateProof.canonical) {
+      const message =
+        'this chain keeps empty slots in its tries, as some that are made for development do: its storage’s root can’t be compared, and that the events leave nothing out can’t be said';
+      const severity = this.#input.flavour === 'production' ? 'gap' : 'warning';
+      this.#find(severity, 'STORAGE_ROOT_NOT_CANONICAL', where, message);
+    } else if (!this.#explained()) {
+      const message = `the contract's storage has root ${stateProof.storageRoot}, the events add up to ${this.#storage.root()}: something is set, allowed, pending or answered that they don't show`;
+      this.#find('failure', 'STORAGE_UNEXPLAINED', where, message);
+    }
+  }
+
+  #explained(): boolean {
+    const { stateProof } = this.#input;
+    return stateProof.proven && stateProof.storageRoot === this.#storage.root();
+  }
+
+  #differs(what: string, replayed: unknown, actual: unknown): void {
+    if (String(replayed).toLowerCase() === String(actual).toLowerCase()) return;
+    const message = `the events add up to ${replayed}, the contract says ${actual}`;
+    this.#find('failure', 'HISTORY_INCOMPLETE', what, message);
+  }
+
   /** A request or answer that someone kept and that the contract has as answered, without an event to say so. */
   async lookForHiddenOnboardings(): Promise<void> {
+    // With all of the storage explained there is none, whatever records are about.
+    if (this.#explained()) return;
     const { records, reader, head } = this.#input;
-    const hashes = new Set([
-      ...records.requests.keys(),
-      ...records.answers.keys(),
-      ...[...this.#replay.requests.keys()].map(bare),
-    ]);
-    for (const hash of hashes) {
+    const own = [...this.#replay.requests.keys()].map(bare);
+    const recorded = new Set([...records.requests.keys(), ...records.answers.keys()]);
+    const others = [...recorded].filter((hash) => !this.#replay.requests.has(`0x${hash}`));
+    if (others.length > MOST_LOOKED_UP) {
+      const message = `records are about ${others.length} requests that the history does not have: ${MOST_LOOKED_UP} of them were looked up`;
+      this.#find('gap', 'RECORDS_TOO_MANY', 'records', message);
+    }
+    for (const hash of [...own, ...others.slice(0, MOST_LOOKED_UP)]) {
       if (this.#replay.requests.get(`0x${hash}`)?.answered === true) continue;
       const { state } = await reader.request(bytesOf(hash), head);
       if (state === 'answered') {
@@ -341,6 +470,77 @@ class Auditor {
         );
       }
     }
+  }
+
+  /** Anyone can register; that nobody answered says that the network refused, or could not. */
+  listUnanswered(): void {
+    for (const [hash, request] of this.#replay.requests) {
+      if (request.answered) continue;
+      const { node, epoch, block, time } = request;
+      const standing = this.#standingOf(request);
+      this.#unanswered.push({ requestHash: bare(hash), node, epoch, block, time, standing });
+    }
+    if (this.#unanswered.length === 0) return;
+    const open = this.#unanswered.filter(({ standing }) => standing === 'open').length;
+    this.#find(
+      'warning',
+      'REGISTRATIONS_UNANSWERED',
+      'today',
+      `${this.#unanswered.length} registrations were not answered, ${open} of them still can be`,
+    );
+  }
+
+  /**
+   * Answers that the network's key signed and that are not on chain. A node gives out the sealed secret only once the
+   * contract has the answer: with the bytes found nowhere it got out if the node that signed did not keep to that, with them
+   * found it did get out.
+   */
+  listUnposted(): void {
+    const { records, network, head } = this.#input;
+    for (const [requestHash, versions] of records.answers) {
+      const request = this.#replay.requests.get(`0x${requestHash}`);
+      const posted = this.#storage.answerOf(`0x${requestHash}`);
+      const standing = this.#standingOf(request);
+      const made = records.requests.get(requestHash)?.[0]?.blockNumber;
+      const over =
+        request !== undefined
+          ? request.block + BLOCK_HASHES + this.#requestWindow
+          : (made ?? Number.POSITIVE_INFINITY) + BLOCK_HASHES;
+      const final = standing !== 'open' && head.number > over;
+      for (const { node, answerHash, sealedFound } of signedAnswers(
+        versions,
+        requestHash,
+        this.#replay.networkKeys,
+        network,
+      )) {
+        if (posted !== undefined && answerHash.slice(0, 62) === posted) continue;
+        const unposted = { requestHash, node, answerHash, standing, final, sealedFound };
+        this.#unposted.push(unposted);
+        this.#judgeUnposted(unposted);
+      }
+    }
+  }
+
+  #judgeUnposted({ requestHash, node, standing, final, sealedFound }: Unposted): void {
+    const where = `request ${requestHash}`;
+    const what = `the network's key signed an answer to ${node} that is not on chain (the request reads ${standing})`;
+    if (final && sealedFound) {
+      const message = `${what} and can't come there any more, and a record has the sealed secret: whoever has the request's key could open it, without a trace on chain`;
+      this.#find('failure', 'SECRET_WITHOUT_TRACE', where, message);
+    } else if (final && standing === 'none') {
+      const message = `${what}: a node answered what was never asked on chain, and no node of this source does that`;
+      this.#find('failure', 'ANSWER_WITHOUT_REQUEST', where, message);
+    } else {
+      const message = `${what}${final ? '' : ' yet'}: nobody has the secret by it as long as the node that signed gives out the sealed bytes only once they are recorded`;
+      this.#find('warning', 'ANSWER_NOT_POSTED', where, message);
+    }
+  }
+
+  #standingOf(request: Request | undefined): RequestStanding {
+    if (request === undefined) return 'none';
+    if (request.answered) return 'answered';
+    const isOver = this.#input.head.number > request.block + this.#requestWindow;
+    return isOver || request.epoch !== this.#replay.epoch ? 'expired' : 'open';
   }
 
   /** What is true today and a reader must know. */
@@ -413,11 +613,14 @@ class Auditor {
         chosen: head.chosen,
         endpoints: head.proven.of,
       },
+      storage: { ...this.#input.stateProof, explained: this.#explained() },
       owner: this.#replay.owner,
       delay: this.#replay.delayAt(now),
       epoch: this.#replay.epoch,
       timeline: this.#timeline,
       holders: this.#holdersToday(),
+      unanswered: this.#unanswered,
+      unposted: this.#unposted,
       pending: this.#replay.pendingAt(now),
       apps: [...this.#replay.apps.keys()].map((app) => ({
         app: nameOf(app),
@@ -464,6 +667,10 @@ function describe(event: NetworkEvent): string {
 /** 2026-01-31 12:00:00Z */
 export const instant = (seconds: number): string =>
   new Date(seconds * 1000).toISOString().replace('T', ' ').replace('.000Z', 'Z');
+/** A block's hash can be asked for so long: a request over an older block can't be registered any more. Blocks. */
+const BLOCK_HASHES = 256;
+/** Requests of which only records know that are looked up in the contract. */
+const MOST_LOOKED_UP = 5_000;
 const bare = (hex: string): string => hex.replace(/^0x/, '').toLowerCase();
 const bytesOf = (hex: string): Uint8Array => new Uint8Array(Buffer.from(bare(hex), 'hex'));
 const nameOf = (app: string): string => Buffer.from(bare(app), 'hex').toString('latin1').replace(/\0+$/, '');

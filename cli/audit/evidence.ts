@@ -137,6 +137,57 @@ export function proveAnswer(
   });
 }
 
+/** An answer that the network's key signed. */
+export interface SignedAnswer {
+  readonly node: string;
+  /** Hex without 0x. */
+  readonly answerHash: string;
+  /** Whether the sealed bytes are among the records. */
+  readonly sealedFound: boolean;
+}
+
+/**
+ * The answers among these that one of the network's keys signed, each hash once. Anyone can write a record: what no key of
+ * the network signed says nothing.
+ * @param networkKeys of all epochs, lower case
+ */
+export function signedAnswers(
+  versions: readonly AnswerMessage[],
+  requestHash: string,
+  networkKeys: ReadonlySet<string>,
+  network: Domain,
+): SignedAnswer[] {
+  const found = new Map<string, SignedAnswer>();
+  for (const message of versions) {
+    const hash = answerHash(fromHex(message.sealed));
+    const digest = onboardDigest(network, {
+      node: message.node,
+      requestHash: fromHex(requestHash, 32),
+      measurement: fromHex(message.measurement, 32),
+      config: fromHex(message.config, 32),
+      platform: fromHex(message.platform, 32),
+      answerHash: hash,
+    });
+    const signer = signerOf(digest, message);
+    if (signer === undefined || !networkKeys.has(signer)) continue;
+    found.set(toHex(hash), { node: message.node, answerHash: toHex(hash), sealedFound: true });
+  }
+  return [...found.values()];
+}
+
+/** Lower case; undefined when the signature is none. */
+function signerOf(
+  digest: Uint8Array,
+  { signature }: { signature: { r: string; vs: string } },
+): string | undefined {
+  try {
+    return recover(digest, fromHex(signature.r, 32), fromHex(signature.vs, 32)).toLowerCase();
+  } catch (error) {
+    if (!(error instanceof DstackError)) throw error;
+    return undefined;
+  }
+}
+
 function judge(
   message: RequestMessage | BootstrapPackage,
   reportData: Uint8Array,

@@ -36,17 +36,22 @@ export interface AppState {
 export interface Request {
   readonly node: string;
   readonly epoch: number;
+  readonly block: number;
   readonly time: number;
   readonly policy: TcbPolicy;
   answered: boolean;
 }
 
+/** 1 to 31 characters of a-z, 0-9 and "-", padded with zeros, in hex: the contract takes no other. */
+const APP = /^0x(?=.{64}$)(6[1-9a-f]|7[0-9a]|3[0-9]|2d){1,31}(00)+$/;
 const ZERO_WORD = `0x${'0'.repeat(64)}`;
 
 export class Replay {
   owner = '';
   heir: string | undefined;
   networkKey = '';
+  /** Of all epochs. */
+  readonly networkKeys = new Set<string>();
   epoch = 0;
   onboarded = false;
   readonly apps = new Map<string, AppState>();
@@ -68,7 +73,7 @@ export class Replay {
   };
 
   /** Takes the next event. @throws HISTORY_BROKEN for one that the contract could not have emitted here */
-  take({ event, time }: Entry): void {
+  take({ event, block, time }: Entry): void {
     switch (event.name) {
       case 'OwnershipTransferred':
         require(event.previousOwner === this.owner ||
@@ -112,6 +117,7 @@ export class Replay {
         require(Number(event.epoch) === this.epoch + 1, `epoch ${event.epoch} follows epoch ${this.epoch}`);
         this.#requireAllowed(event, time);
         [this.epoch, this.networkKey] = [Number(event.epoch), event.networkKey];
+        this.networkKeys.add(event.networkKey.toLowerCase());
         return;
       case 'Registered': {
         const known = this.requests.get(event.requestHash);
@@ -120,6 +126,7 @@ export class Replay {
         this.requests.set(event.requestHash, {
           node: event.node,
           epoch: this.epoch,
+          block,
           time,
           policy: this.tcbPolicyAt(time),
           answered: false,
@@ -245,6 +252,7 @@ export class Replay {
   }
 
   #rollOut(app: string, manifest: string, from: number, time: number): void {
+    require(APP.test(app), `an app is named ${app}, which is no name`);
     this.#requireDelay(from, time, `manifest ${manifest} was rolled out`);
     const present = this.apps.get(app);
     const inForce = present !== undefined && time >= present.from ? present.manifest : present?.previous;

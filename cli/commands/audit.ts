@@ -6,6 +6,7 @@ import { type AuditReport, audit, instant } from '../audit/audit.ts';
 import { auditedHead } from '../audit/head.ts';
 import { readHistory } from '../audit/history.ts';
 import { readRecords } from '../audit/records.ts';
+import { readStateProof, readUpcoming } from '../audit/state.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 
 const command: Command = {
@@ -89,7 +90,10 @@ async function auditOf(args: Arguments, contract: string, flavour: Flavour): Pro
   });
   const records = await readRecords(args.list('records'));
   const reader = networkReader(chain, contract);
-  return audit({ network: { chainId: chain.chainId, contract }, flavour, history, records, reader, head });
+  const stateProof = await readStateProof(endpoints, contract, head);
+  const upcoming = await readUpcoming(chain, contract, head);
+  const network = { chainId: chain.chainId, contract };
+  return audit({ network, flavour, history, records, reader, head, stateProof, upcoming });
 }
 
 /** A line now and then, only once it takes longer than a person likes to wait for nothing. */
@@ -111,6 +115,7 @@ function asText(report: AuditReport): readonly string[] {
   const { head, holders, findings, pending, apps, timeline } = report;
   return [
     `network  ${report.contract} on chain ${report.chainId}, as of block ${head.number} (${instant(head.timestamp)}), ${head.hash}`,
+    `storage  ${storageOf(report.storage)}`,
     `owner    ${report.owner}; whatever loosens takes ${report.delay} s`,
     '',
     'history',
@@ -125,6 +130,18 @@ function asText(report: AuditReport): readonly string[] {
     ]),
     ...(holders.length === 0 ? ['  nobody: there is none'] : []),
     '',
+    ...(report.unanswered.length === 0 ? [] : ['registered, and not answered']),
+    ...report.unanswered.map(
+      ({ requestHash, node, block, standing }) =>
+        `  request ${requestHash} of ${node}, block ${block}: ${standing}`,
+    ),
+    ...(report.unanswered.length === 0 ? [] : ['']),
+    ...(report.unposted.length === 0 ? [] : ['signed by the network’s key, and not on chain']),
+    ...report.unposted.map(
+      ({ requestHash, node, standing, sealedFound }) =>
+        `  answer to request ${requestHash} of ${node}: the request reads ${standing}, the sealed secret was ${sealedFound ? 'FOUND' : 'not found'} among the records`,
+    ),
+    ...(report.unposted.length === 0 ? [] : ['']),
     'apps',
     ...apps.map(({ app, manifest }) => `  ${app}: ${manifest ?? 'none'}`),
     ...(pending.length === 0 ? [] : ['', 'to come']),
@@ -135,6 +152,16 @@ function asText(report: AuditReport): readonly string[] {
     ),
     `verdict  ${report.verdict}, as of block ${head.number} (${head.hash}), which was ${head.age} s old when this machine's clock said ${instant(head.seenAt)}`,
   ];
+}
+
+function storageOf(storage: AuditReport['storage']): string {
+  if (!storage.proven) return 'NOT PROVEN: the events may leave something out';
+  const of = `proven under the ${storage.under}`;
+  if (!storage.explained && !storage.canonical)
+    return `${of}, in a trie that is not as Ethereum's: NOT COMPARED`;
+  return storage.explained
+    ? `${of}, and wholly explained by the events`
+    : `${of}, and NOT what the events add up to`;
 }
 
 function standingOf(standing: AuditReport['holders'][number]['standing']['config']): string {

@@ -11,10 +11,10 @@ export interface Edit {
 }
 
 /**
- * A point under "Trust" in docs/threat-model.md, 1 to 13; one of the replicator's cases in test/trust/README.md; or the image:
- * its network, and what it is made from.
+ * A point under "Trust" in docs/threat-model.md, 1 to 13; one of the replicator's cases in test/trust/README.md; the image: its
+ * network, and what it is made from; or the audit.
  */
-export type Point = number | 'replicator' | 'image';
+export type Point = number | 'replicator' | 'image' | 'audit';
 
 export interface Mutation {
   readonly point: Point;

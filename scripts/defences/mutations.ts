@@ -1,5 +1,6 @@
-/** Every defence that `npm run defences` removes, in the order of the points; then the replicator’s, then the image’s. */
+/** Every defence that `npm run defences` removes, in the order of the points; then the replicator’s, the image’s, and the audit’s. */
 import type { Mutation } from './mutation.ts';
+import { auditRules } from './mutations/audit.ts';
 import { contractRules } from './mutations/contract.ts';
 import { evidence } from './mutations/evidence.ts';
 import { gossipRules } from './mutations/gossip.ts';
@@ -18,4 +19,9 @@ const ofPoints: readonly Mutation[] = [
   ...gossipRules,
 ].sort((a, b) => Number(a.point) - Number(b.point));
 
-export const mutations: readonly Mutation[] = [...ofPoints, ...replicatorRules, ...imageRules];
+export const mutations: readonly Mutation[] = [
+  ...ofPoints,
+  ...replicatorRules,
+  ...imageRules,
+  ...auditRules,
+];
