@@ -37,7 +37,7 @@ beforeAll(async () => {
   const owner = new Wallet(OWNER_KEY, rpc);
   signer = new NonceManager(owner);
   const deployed = await signer.sendTransaction({
-    data: encodeDeploy({ owner: owner.address, delay: 1_000, requestWindow: 50 }),
+    data: encodeDeploy({ owner: owner.address, delay: 1_000, requestWindow: 500 }),
   });
   contract = (await deployed.wait())!.contractAddress!;
   await live();

@@ -19,9 +19,4 @@ const ofPoints: readonly Mutation[] = [
   ...gossipRules,
 ].sort((a, b) => Number(a.point) - Number(b.point));
 
-export const mutations: readonly Mutation[] = [
-  ...ofPoints,
-  ...replicatorRules,
-  ...imageRules,
-  ...auditRules,
-];
+export const mutations: readonly Mutation[] = [...ofPoints, ...replicatorRules, ...imageRules, ...auditRules];
