@@ -509,6 +509,7 @@ class Auditor {
       const final = standing !== 'open' && head.number > over;
       for (const { node, answerHash, sealedFound } of signedAnswers(
         versions,
+        records.sealed.get(requestHash) ?? [],
         requestHash,
         this.#replay.networkKeys,
         network,

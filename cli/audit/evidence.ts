@@ -18,8 +18,10 @@ import {
   type BootstrapPackage,
   type RequestMessage,
   requestOf,
+  type SealedMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { bootstrapReportData, registerReportData } from '../../lib/protocol/report-data.ts';
+import { answerHash } from '../../lib/protocol/sealing.ts';
 import { recover } from '../../lib/protocol/secp256k1.ts';
 import { bootstrapDigest, type Domain, onboardDigest, requestDigest } from '../../lib/protocol/typed-data.ts';
 
@@ -142,35 +144,38 @@ export interface SignedAnswer {
   readonly node: string;
   /** Hex without 0x. */
   readonly answerHash: string;
-  /** Whether the sealed bytes are among the records. */
+  /** Whether the bytes that have this hash, the sealed secret, were found. */
   readonly sealedFound: boolean;
 }
 
 /**
  * The answers among these that one of the network's keys signed, each hash once. Anyone can write a record: what no key of
  * the network signed says nothing.
+ * @param sealed bytes that were found for this request, by whomever
  * @param networkKeys of all epochs, lower case
  */
 export function signedAnswers(
   versions: readonly AnswerMessage[],
+  sealed: readonly SealedMessage[],
   requestHash: string,
   networkKeys: ReadonlySet<string>,
   network: Domain,
 ): SignedAnswer[] {
   const found = new Map<string, SignedAnswer>();
+  const hashes = new Set(sealed.map((message) => toHex(answerHash(fromHex(message.sealed)))));
   for (const message of versions) {
-    const hash = answerHash(fromHex(message.sealed));
     const digest = onboardDigest(network, {
       node: message.node,
       requestHash: fromHex(requestHash, 32),
       measurement: fromHex(message.measurement, 32),
       config: fromHex(message.config, 32),
       platform: fromHex(message.platform, 32),
-      answerHash: hash,
+      answerHash: fromHex(message.answerHash, 32),
     });
     const signer = signerOf(digest, message);
     if (signer === undefined || !networkKeys.has(signer)) continue;
-    found.set(toHex(hash), { node: message.node, answerHash: toHex(hash), sealedFound: true });
+    const { node, answerHash: hash } = message;
+    found.set(hash, { node, answerHash: hash, sealedFound: hashes.has(hash) });
   }
   return [...found.values()];
 }

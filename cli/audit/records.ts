@@ -20,6 +20,8 @@ import {
   type RequestMessage,
   RequestMessageSchema,
   requestOf,
+  type SealedMessage,
+  SealedMessageSchema,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
 import { download } from '../download.ts';
@@ -55,6 +57,8 @@ export interface Records {
   readonly requests: ReadonlyMap<string, readonly RequestMessage[]>;
   /** By request hash. */
   readonly answers: ReadonlyMap<string, readonly AnswerMessage[]>;
+  /** By request hash. Relays keep none: what gossip carried may have been caught by somebody. */
+  readonly sealed: ReadonlyMap<string, readonly SealedMessage[]>;
   /** By quote hash. */
   readonly bootstraps: ReadonlyMap<string, readonly BootstrapPackage[]>;
   /** network.json, by its hash. */
@@ -84,14 +88,16 @@ export async function readRecords(
   const kept = new Kept();
   const readers = sources.map((name) => new Source(name, { ...LIMITS, ...limits }, kept));
   await Promise.all(readers.map((reader) => reader.read()));
-  const { requests, answers, bootstraps, configs } = kept;
-  return { requests, answers, bootstraps, configs, sources: readers.map((reader) => reader.report()) };
+  const { requests, answers, sealed, bootstraps, configs } = kept;
+  const reports = readers.map((reader) => reader.report());
+  return { requests, answers, sealed, bootstraps, configs, sources: reports };
 }
 
 /** What all sources gave together: each file once, however many of them have it under however many names. */
 class Kept {
   readonly requests = new Map<string, RequestMessage[]>();
   readonly answers = new Map<string, AnswerMessage[]>();
+  readonly sealed = new Map<string, SealedMessage[]>();
   readonly bootstraps = new Map<string, BootstrapPackage[]>();
   readonly configs = new Map<string, Uint8Array>();
   readonly #hashes = new Set<string>();
@@ -122,6 +128,9 @@ class Kept {
     } else if (kind === 'answer') {
       const message = parseJson(AnswerMessageSchema, text, 'AUDIT_RECORDS', what, MAX_RECORD_BYTES);
       keep(this.answers, message.requestHash, message);
+    } else if (kind === 'sealed') {
+      const message = parseJson(SealedMessageSchema, text, 'AUDIT_RECORDS', what, MAX_RECORD_BYTES);
+      keep(this.sealed, message.requestHash, message);
     } else {
       const message = parseJson(BootstrapPackageSchema, text, 'AUDIT_RECORDS', what, MAX_RECORD_BYTES);
       keep(this.bootstraps, message.quoteHash, message);
@@ -130,10 +139,10 @@ class Kept {
   }
 }
 
-type RecordKind = 'request' | 'answer' | 'bootstrap' | 'config';
+type RecordKind = 'request' | 'answer' | 'sealed' | 'bootstrap' | 'config';
 /** By the beginning of its name; undefined for what no audit reads. */
 const kindOf = (name: string): RecordKind | undefined =>
-  /^(request|answer|bootstrap|config)-.*\.json$/s.exec(name)?.[1] as RecordKind | undefined;
+  /^(request|answer|sealed|bootstrap|config)-.*\.json$/s.exec(name)?.[1] as RecordKind | undefined;
 
 /** One source while it is read. */
 class Source {

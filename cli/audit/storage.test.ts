@@ -1,13 +1,17 @@
 /** A real contract to which its owner does everything that there is, and the storage that its events add up to. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { encodeRlp, JsonRpcProvider, keccak256, NonceManager, SigningKey, Wallet } from 'ethers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { encodeDeploy } from '../../contracts/bindings.ts';
 import { networkReader } from '../../lib/framework/network-reader.ts';
-import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
+import { fromHex, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import * as contractOf from '../../lib/protocol/network-contract.ts';
 import { networkTopics } from '../../lib/protocol/network-contract.ts';
+import { answerHash, SEALED_BYTES } from '../../lib/protocol/sealing.ts';
 import { bootstrapDigest, onboardDigest, requestDigest, requestHash } from '../../lib/protocol/typed-data.ts';
 import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { type Lie, type LyingRpc, startLyingRpc } from '../../test/support/lying-rpc.ts';
@@ -37,7 +41,7 @@ beforeAll(async () => {
   const owner = new Wallet(OWNER_KEY, rpc);
   signer = new NonceManager(owner);
   const deployed = await signer.sendTransaction({
-    data: encodeDeploy({ owner: owner.address, delay: 1_000, requestWindow: 500 }),
+    data: encodeDeploy({ owner: owner.address, delay: 1_000, requestWindow: 200 }),
   });
   contract = (await deployed.wait())!.contractAddress!;
   await live();
@@ -282,7 +286,11 @@ describe('what is pending', () => {
   afterAll(() => liar?.stop());
 
   /** An audit without public files, by one endpoint that changes replies. */
-  async function audited(lie: Lie, tries: 'canonical' | 'its own' = 'canonical') {
+  async function audited(
+    lie: Lie,
+    tries: 'canonical' | 'its own' = 'canonical',
+    records: readonly string[] = [],
+  ) {
     const { stateRoot, proof } = await canonical();
     liar.lie = (method, reply, params) => {
       if (tries === 'canonical' && method === 'eth_getProof') reply = { result: proof };
@@ -296,7 +304,7 @@ describe('what is pending', () => {
       network: { chainId: chain.chainId, contract },
       flavour: 'sim',
       history: await readHistory({ endpoints, contract, from: 0, head }),
-      records: await readRecords([]),
+      records: await readRecords(records),
       reader: networkReader(chain, contract),
       head,
       stateProof: await readStateProof(endpoints, contract, head),
@@ -403,6 +411,43 @@ describe('what is pending', () => {
   test('a header that does not hash to the block’s is not called its proof', async () => {
     const { report } = await audited((_, reply) => reply);
     expect(report.storage).toMatchObject({ under: 'endpoints’ word' });
+  });
+
+  test('an answer that can’t be posted any more: with its sealed secret found, somebody may have it', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'dstack-audit-'));
+    const { chainId } = await rpc.getNetwork();
+    const domain = { chainId: Number(chainId), contract };
+    const zero = '00'.repeat(32);
+    const put = (requestHash: string, key: string) => {
+      const sealed = utf8('x'.repeat(SEALED_BYTES));
+      const values = { requestHash: fromHex(requestHash, 32), answerHash: answerHash(sealed) };
+      const bytes = { measurement: fromHex(zero), config: fromHex(zero), platform: fromHex(zero) };
+      const signature = compact(
+        new SigningKey(key),
+        onboardDigest(domain, { node: other.address, ...values, ...bytes }),
+      );
+      const answer = { measurement: zero, config: zero, platform: zero, signature };
+      const both = { ...domain, requestHash };
+      const write = (type: string, message: object) =>
+        writeFileSync(
+          join(folder, `${type}-${requestHash}.json`),
+          JSON.stringify({ type, ...both, ...message }),
+        );
+      write('answer', { node: other.address, answerHash: toHex(values.answerHash), ...answer });
+      return () => write('sealed', { sealed: toHex(sealed) });
+    };
+    const { report: before } = await audited((_, reply) => reply);
+    const [open] = before.unanswered;
+    const findings = async () => (await audited((_, reply) => reply, 'canonical', [folder])).about;
+    const give = put(open!.requestHash, word('77'));
+    put('ab'.repeat(32), word('78'));
+    expect((await findings())('ANSWER_NOT_POSTED')).toEqual([`request ${open!.requestHash}`]);
+    give();
+    // It may be posted yet.
+    expect((await findings())('SECRET_WITHOUT_TRACE')).toEqual([]);
+    await rpc.send('anvil_mine', ['0x1d0']);
+    expect((await findings())('SECRET_WITHOUT_TRACE')).toEqual([`request ${open!.requestHash}`]);
+    rmSync(folder, { recursive: true, force: true });
   });
 
   test('an app’s name is one that the contract takes', async () => {
