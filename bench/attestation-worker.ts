@@ -3,10 +3,10 @@
  * `node attestation-worker.ts agree` prints which of the published pairs the peer accepts with the status that we find.
  */
 import { readFileSync } from 'node:fs';
-import { collateralOf } from '../lib/attestation/collateral.ts';
+import { INTEL_ROOT } from '../lib/attestation/certificates/trust-roots.ts';
+import { collateralOf } from '../lib/attestation/collateral/collateral.ts';
 import { judgeQuote } from '../lib/attestation/judge.ts';
 import { createMemory } from '../lib/attestation/memory.ts';
-import { INTEL_ROOT } from '../lib/attestation/trust-roots.ts';
 import { printJson } from '../lib/framework/terminal.ts';
 
 export type Contestant = 'dcap-qvl' | 'cold' | 'cached' | 'empty';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pack as tarPack } from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Vm } from '../host/vm/vm.ts';
-import { PUBLISHED_SIMULATED_COLLATERAL } from '../lib/attestation/simulated-published.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../lib/attestation/simulated/published.ts';
 import { sha256, toHex } from '../lib/protocol/encoding.ts';
 import { type BootstrapPackage, nodePaths } from '../lib/protocol/onboarding-messages.ts';
 import { type Anvil, startAnvil } from '../test/support/anvil.ts';

@@ -2,10 +2,11 @@
  * What the owner's machine checks before the owner puts their name under a bootstrap: everything that the nodes will
  * later rely on. The package came through an untrusted host.
  */
-import { collateralOf } from '../lib/attestation/collateral.ts';
-import { expectedRequestLog, replay } from '../lib/attestation/event-log.ts';
+
+import { trustRootOf } from '../lib/attestation/certificates/trust-roots.ts';
+import { collateralOf } from '../lib/attestation/collateral/collateral.ts';
+import { expectedRequestLog, replay } from '../lib/attestation/registers/event-log.ts';
 import { Trace } from '../lib/attestation/trace.ts';
-import { trustRootOf } from '../lib/attestation/trust-roots.ts';
 import { judgeTd, requireStatement, type Verdict } from '../lib/attestation/verify.ts';
 import { applyNetworkPolicy, requireAllowed } from '../lib/framework/network-policy.ts';
 import type { NetworkReader } from '../lib/framework/network-reader.ts';

@@ -7,8 +7,8 @@ import { type AttestationDevice, attestationDevice } from '../guest/attestor/dev
 import { kernelFiles } from '../guest/attestor/platform-files.ts';
 import { type QuotingService, startQuotingService } from '../host/vm/quoting.ts';
 import { FaultPlan } from '../host/vm/simulated-tsm/faults.ts';
-import { encodeFirmwareLog } from '../lib/attestation/firmware-log.ts';
-import { simulatedMeasurement } from '../lib/attestation/simulated-measurement.ts';
+import { encodeFirmwareLog } from '../lib/attestation/registers/firmware-log.ts';
+import { simulatedMeasurement } from '../lib/attestation/simulated/measurement.ts';
 import { utf8 } from '../lib/protocol/encoding.ts';
 import { ninepFiles } from './support/ninep-files.ts';
 import { perform } from './support/platform-act.ts';

@@ -3,11 +3,11 @@
  * is played by the test: it moves every message and may change any byte.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Collateral } from '../lib/attestation/collateral.ts';
-import { simulatedCollateral, simulatedTcbInfo } from '../lib/attestation/simulated-collateral.ts';
-import type { SimulatedSetting } from '../lib/attestation/simulated-conditions.ts';
-import { SIMULATED_FMSPC } from '../lib/attestation/simulated-platform.ts';
-import { PUBLISHED_SIMULATED_COLLATERAL } from '../lib/attestation/simulated-published.ts';
+import type { Collateral } from '../lib/attestation/collateral/collateral.ts';
+import { simulatedCollateral, simulatedTcbInfo } from '../lib/attestation/simulated/collateral.ts';
+import type { SimulatedSetting } from '../lib/attestation/simulated/conditions.ts';
+import { SIMULATED_FMSPC } from '../lib/attestation/simulated/platform.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../lib/attestation/simulated/published.ts';
 import { PUBLISHED_QUOTES, readPublishedQuote } from '../lib/attestation/testing.ts';
 import { callUnix } from '../lib/framework/unix-http.ts';
 import { to0x, toHex } from '../lib/protocol/encoding.ts';

@@ -4,11 +4,11 @@
  * found; one that holds is enough.
  */
 
-import { collateralOf } from '../../lib/attestation/collateral.ts';
-import { expectedRequestLog, replay } from '../../lib/attestation/event-log.ts';
+import { trustRootOf } from '../../lib/attestation/certificates/trust-roots.ts';
+import { collateralOf } from '../../lib/attestation/collateral/collateral.ts';
 import type { Policy } from '../../lib/attestation/policy.ts';
+import { expectedRequestLog, replay } from '../../lib/attestation/registers/event-log.ts';
 import type { Step } from '../../lib/attestation/trace.ts';
-import { trustRootOf } from '../../lib/attestation/trust-roots.ts';
 import { verifyQuote } from '../../lib/attestation/verify.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';

@@ -1,9 +1,10 @@
 /** `image measure`: the registers of an image from its files, and what each depends on. */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type FirmwareEvent, parseFirmwareLog } from '../../lib/attestation/firmware-log.ts';
-import type { ImageRegisters } from '../../lib/attestation/simulated-measurement.ts';
-import { measurementOf, simulatedRegisters } from '../../lib/attestation/simulated-measurement.ts';
+import { type FirmwareEvent, parseFirmwareLog } from '../../lib/attestation/registers/firmware-log.ts';
+import type { ImageRegisters } from '../../lib/attestation/registers/measurement.ts';
+import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
+import { simulatedRegisters } from '../../lib/attestation/simulated/measurement.ts';
 import { type AcpiTable, MAX_ACPI_FILE_BYTES } from '../../lib/attestation/tdx/acpi.ts';
 import type { BootEvent, MachineTables } from '../../lib/attestation/tdx/boot-events.ts';
 import { parseTables, tablesOf } from '../../lib/attestation/tdx/machine-tables.ts';
@@ -187,7 +188,7 @@ function printSimulated(registers: ImageRegisters, published: string, json: bool
   }
   print(`measurement  ${measurement}`);
   print(
-    `on the simulated platform, whose rules are its own (lib/attestation/simulated-measurement.ts); image.json says ${published === measurement ? 'the same' : `${published}, for its default shape`}`,
+    `on the simulated platform, whose rules are its own (lib/attestation/simulated/measurement.ts); image.json says ${published === measurement ? 'the same' : `${published}, for its default shape`}`,
   );
 }
 

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { openImage } from '../../host/vm/image.ts';
 import { generateTables } from '../../host/vm/machine-tables.ts';
 import { findTdx } from '../../host/vm/tdx.ts';
-import { parseFirmwareLog } from '../../lib/attestation/firmware-log.ts';
+import { parseFirmwareLog } from '../../lib/attestation/registers/firmware-log.ts';
 import { type AcpiFiles, type AcpiTable, reviewAcpi } from '../../lib/attestation/tdx/acpi.ts';
 import { smbiosFromEventLog, type TablesFile } from '../../lib/attestation/tdx/machine-tables.ts';
 import { print } from '../../lib/framework/terminal.ts';

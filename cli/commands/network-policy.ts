@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { openImage, registersOf } from '../../host/vm/image.ts';
-import { measurementOf } from '../../lib/attestation/simulated-measurement.ts';
+import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { configHash, parseNetworkConfig } from '../../lib/protocol/network-config.ts';

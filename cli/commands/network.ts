@@ -1,7 +1,7 @@
 /** `network …`: what the owner does with the contract. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { isAddress } from 'ethers';
-import { parseCollateral } from '../../lib/attestation/collateral.ts';
+import { parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
 import { print } from '../../lib/framework/terminal.ts';
 import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import { appName } from '../../lib/protocol/manifest.ts';

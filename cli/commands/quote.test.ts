@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from 'vitest';
 import { startPcs } from '../../host/collateral/pcs.fixture.ts';
-import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
+import { SIMULATED_ROOT } from '../../lib/attestation/certificates/trust-roots.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import { PUBLISHED_QUOTES, simulatedCase } from '../../lib/attestation/testing.ts';
-import { SIMULATED_ROOT } from '../../lib/attestation/trust-roots.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const DATA = join(ROOT, 'testdata/attestation');

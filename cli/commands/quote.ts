@@ -3,25 +3,25 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { inspectCollateral } from '../../host/collateral/inspect.ts';
 import { pcsSource } from '../../host/collateral/pcs.ts';
 import { kindName } from '../../host/collateral/source.ts';
-import { parseCertificate } from '../../lib/attestation/certificate.ts';
-import {
-  type Collateral,
-  MAX_COLLATERAL_CHARACTERS,
-  parseCollateral,
-} from '../../lib/attestation/collateral.ts';
-import { AttestationError } from '../../lib/attestation/errors.ts';
-import { type Judgement, judgeQuote } from '../../lib/attestation/judge.ts';
-import { platformKindOf } from '../../lib/attestation/platform-kind.ts';
-import { parsePolicy } from '../../lib/attestation/policy.ts';
-import { MAX_QUOTE_BYTES, parseQuote, type Quote, quoteHash } from '../../lib/attestation/quote.ts';
-import { measurementOf } from '../../lib/attestation/simulated-measurement.ts';
-import { tdAttributeNames } from '../../lib/attestation/td-attributes.ts';
+import { parseCertificate } from '../../lib/attestation/certificates/certificate.ts';
 import {
   defineTrustRoot,
   INTEL_ROOT,
   SIMULATED_ROOT,
   type TrustRoot,
-} from '../../lib/attestation/trust-roots.ts';
+} from '../../lib/attestation/certificates/trust-roots.ts';
+import {
+  type Collateral,
+  MAX_COLLATERAL_CHARACTERS,
+  parseCollateral,
+} from '../../lib/attestation/collateral/collateral.ts';
+import { AttestationError } from '../../lib/attestation/errors.ts';
+import { type Judgement, judgeQuote } from '../../lib/attestation/judge.ts';
+import { parsePolicy } from '../../lib/attestation/policy.ts';
+import { platformKindOf } from '../../lib/attestation/quote/platform-kind.ts';
+import { MAX_QUOTE_BYTES, parseQuote, type Quote, quoteHash } from '../../lib/attestation/quote/quote.ts';
+import { tdAttributeNames } from '../../lib/attestation/quote/td-attributes.ts';
+import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import { print, printError, printJson } from '../../lib/framework/terminal.ts';
 import { bytesEqual, toHex } from '../../lib/protocol/encoding.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';

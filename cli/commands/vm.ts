@@ -1,7 +1,7 @@
 /** `vm run`: this host's VM, in the foreground. */
 import { readEnvironment, vmSettings } from '../../host/relay/settings.ts';
 import { startVm } from '../../host/vm/vm.ts';
-import { QUOTE_VERSIONS, SIMULATED_CONDITIONS } from '../../lib/attestation/simulated-conditions.ts';
+import { QUOTE_VERSIONS, SIMULATED_CONDITIONS } from '../../lib/attestation/simulated/conditions.ts';
 import { printJson } from '../../lib/framework/terminal.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';

@@ -3,7 +3,7 @@ import { computeAddress } from 'ethers';
 import { readGasKey } from '../../host/relay/settings.ts';
 import { openImage, registersOf, type Shape } from '../../host/vm/image.ts';
 import { simulatedPlatformId } from '../../host/vm/quoting.ts';
-import { measurementOf } from '../../lib/attestation/simulated-measurement.ts';
+import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';

@@ -6,7 +6,7 @@ import {
   parseCcel,
   parseFirmwareLog,
   replayFirmwareLog,
-} from '../../lib/attestation/firmware-log.ts';
+} from '../../lib/attestation/registers/firmware-log.ts';
 import { bytesEqual } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { readRegister } from './measurements.ts';

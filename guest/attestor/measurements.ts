@@ -4,7 +4,11 @@
  * Source: Documentation/ABI/testing/sysfs-devices-virtual-misc-tdx_guest; drivers/virt/coco/guest/tsm-mr.c. docs/attestor.md has the
  * table of errors.
  */
-import { extendRegister, REGISTER_BYTES, requireRegisterLength } from '../../lib/attestation/rtmr.ts';
+import {
+  extendRegister,
+  REGISTER_BYTES,
+  requireRegisterLength,
+} from '../../lib/attestation/registers/rtmr.ts';
 import { bytesEqual, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { errnoOf, type PlatformFiles } from './platform-files.ts';

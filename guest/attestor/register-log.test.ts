@@ -5,8 +5,8 @@ import {
   expectedRequestLog,
   JOINED_EVENT,
   replay,
-} from '../../lib/attestation/event-log.ts';
-import { extendRegister, zeroRegister } from '../../lib/attestation/rtmr.ts';
+} from '../../lib/attestation/registers/event-log.ts';
+import { extendRegister, zeroRegister } from '../../lib/attestation/registers/rtmr.ts';
 import { sha256, utf8 } from '../../lib/protocol/encoding.ts';
 import type { AttestationDevice } from './device.ts';
 import { registerLog } from './register-log.ts';

@@ -8,8 +8,8 @@ import {
   expectedRequestLog,
   JOINED_EVENT,
   replay,
-} from '../../lib/attestation/event-log.ts';
-import { zeroRegister } from '../../lib/attestation/rtmr.ts';
+} from '../../lib/attestation/registers/event-log.ts';
+import { zeroRegister } from '../../lib/attestation/registers/rtmr.ts';
 import { bytesEqual, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';

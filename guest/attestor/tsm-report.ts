@@ -5,7 +5,7 @@
  * and drivers/virt/coco/tdx-guest/tdx-guest.c. docs/attestor.md has the table.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MAX_QUOTE_BYTES, parseQuote } from '../../lib/attestation/quote.ts';
+import { MAX_QUOTE_BYTES, parseQuote } from '../../lib/attestation/quote/quote.ts';
 import { bytesEqual } from '../../lib/protocol/encoding.ts';
 import { DstackError, hasCode } from '../../lib/protocol/errors.ts';
 import { errnoOf, type PlatformFiles } from './platform-files.ts';

@@ -1,8 +1,8 @@
 /** What this machine is, as it read it at boot: its image, its measured configuration, and the host's hints. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expectedRequestLog, replay } from '../../lib/attestation/event-log.ts';
-import { type TrustRoot, trustRootOf } from '../../lib/attestation/trust-roots.ts';
+import { type TrustRoot, trustRootOf } from '../../lib/attestation/certificates/trust-roots.ts';
+import { expectedRequestLog, replay } from '../../lib/attestation/registers/event-log.ts';
 import { type Evidence, readOwnQuote } from '../../lib/attestation/verify.ts';
 import { readImageInfo } from '../../lib/framework/image-info.ts';
 import {

@@ -1,7 +1,8 @@
 /** A production onboarder over hardware quotes, with the collateral of their time and a contract that the test plays. */
 import { expect, test } from 'vitest';
-import { parseQuote, quoteHash } from '../../lib/attestation/quote.ts';
-import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
+import { INTEL_ROOT } from '../../lib/attestation/certificates/trust-roots.ts';
+import { parseQuote, quoteHash } from '../../lib/attestation/quote/quote.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import {
   PUBLISHED_QUOTES,
   publishedQuote,
@@ -9,7 +10,6 @@ import {
   readPublishedQuote,
   simulatedCase,
 } from '../../lib/attestation/testing.ts';
-import { INTEL_ROOT } from '../../lib/attestation/trust-roots.ts';
 import type { KeyManager } from '../../lib/framework/key-manager.ts';
 import type { NetworkReader, NetworkTcbPolicy } from '../../lib/framework/network-reader.ts';
 import { sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';

@@ -6,9 +6,9 @@
  * to post. `sealed` gives out the bytes themselves, once the contract shows that hash. Sealing is deterministic, so nothing
  * is kept between the steps, and the node of the second need not be that of the first.
  */
-import { collateralOf } from '../../lib/attestation/collateral.ts';
+import { collateralOf } from '../../lib/attestation/collateral/collateral.ts';
 import { createMemory, type VerifierMemory } from '../../lib/attestation/memory.ts';
-import { parseQuote, quoteHash } from '../../lib/attestation/quote.ts';
+import { parseQuote, quoteHash } from '../../lib/attestation/quote/quote.ts';
 import { type Evidence, judgeTd, requireStatement, requireTd } from '../../lib/attestation/verify.ts';
 import type { Head } from '../../lib/framework/chain-client.ts';
 import type { KeyManager } from '../../lib/framework/key-manager.ts';

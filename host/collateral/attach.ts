@@ -1,6 +1,6 @@
 /** Puts collateral beside quotes: into what this host's own node asks, and into what it is asked about others. */
-import { type Collateral, collateralOf } from '../../lib/attestation/collateral.ts';
-import { type PlatformKind, platformKindOf } from '../../lib/attestation/platform-kind.ts';
+import { type Collateral, collateralOf } from '../../lib/attestation/collateral/collateral.ts';
+import { type PlatformKind, platformKindOf } from '../../lib/attestation/quote/platform-kind.ts';
 import type { CollateralMessage } from '../../lib/protocol/collateral.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import type { BootstrapPackage, RequestMessage } from '../../lib/protocol/onboarding-messages.ts';

@@ -13,8 +13,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { type Collateral, parseCollateral } from '../../lib/attestation/collateral.ts';
-import type { PlatformKind } from '../../lib/attestation/platform-kind.ts';
+import { type Collateral, parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
+import type { PlatformKind } from '../../lib/attestation/quote/platform-kind.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
 import { type Inspection, inspectCollateral } from './inspect.ts';
 import { type CollateralLog, type CollateralSource, kindName } from './source.ts';

@@ -17,15 +17,16 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import forge from 'node-forge';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Collateral } from '../../lib/attestation/collateral.ts';
+import { INTEL_ROOT } from '../../lib/attestation/certificates/trust-roots.ts';
+import type { Collateral } from '../../lib/attestation/collateral/collateral.ts';
 import { judgeQuote } from '../../lib/attestation/judge.ts';
-import { type PlatformKind, platformKindOf } from '../../lib/attestation/platform-kind.ts';
+import { type PlatformKind, platformKindOf } from '../../lib/attestation/quote/platform-kind.ts';
 import {
   simulatedCollateral,
   simulatedQeIdentity,
   simulatedTcbInfo,
-} from '../../lib/attestation/simulated-collateral.ts';
-import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
+} from '../../lib/attestation/simulated/collateral.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import {
   PUBLISHED_QUOTES,
   publishedQuote,
@@ -33,7 +34,6 @@ import {
   readPublishedQuote,
   simulatedCase,
 } from '../../lib/attestation/testing.ts';
-import { INTEL_ROOT } from '../../lib/attestation/trust-roots.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { collateralDesk } from './attach.ts';
 import { cachedSource } from './cache.ts';

@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Collateral, parseCollateral } from '../../lib/attestation/collateral.ts';
+import { type Collateral, parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
 import { type Inspection, inspectCollateral } from './inspect.ts';

@@ -1,10 +1,15 @@
 /** What collateral says it is of, and until when, once all signatures in it have held. */
-import type { Collateral } from '../../lib/attestation/collateral.ts';
+
+import {
+  INTEL_ROOT,
+  SIMULATED_ROOT,
+  type TrustRoot,
+} from '../../lib/attestation/certificates/trust-roots.ts';
+import type { Collateral } from '../../lib/attestation/collateral/collateral.ts';
 import { AttestationError } from '../../lib/attestation/errors.ts';
 import { verifyCollateral } from '../../lib/attestation/intel-rules.ts';
 import { createMemory, type VerifierMemory } from '../../lib/attestation/memory.ts';
-import { authorityOf, type PlatformKind } from '../../lib/attestation/platform-kind.ts';
-import { INTEL_ROOT, SIMULATED_ROOT, type TrustRoot } from '../../lib/attestation/trust-roots.ts';
+import { authorityOf, type PlatformKind } from '../../lib/attestation/quote/platform-kind.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { kindName } from './source.ts';
 

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import type { Collateral } from '../../lib/attestation/collateral.ts';
+import type { Collateral } from '../../lib/attestation/collateral/collateral.ts';
 
 export type Dialect = 'intel' | 'pccs';
 /** Which of the service's answers a path is. */

@@ -6,8 +6,9 @@
  * The service is not trusted, so plain http does no harm: its answers are bounded in size and time, no redirect is
  * followed, no address in an answer is ever dialled, and everything is signed.
  */
-import { type Collateral, collateralOf } from '../../lib/attestation/collateral.ts';
-import { encodePem } from '../../lib/attestation/pem.ts';
+
+import { encodePem } from '../../lib/attestation/bytes/pem.ts';
+import { type Collateral, collateralOf } from '../../lib/attestation/collateral/collateral.ts';
 import { CollateralSchema } from '../../lib/protocol/collateral.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';

@@ -2,8 +2,8 @@
  * What the simulated platform's maker would publish: its collateral is as constant as its root, so every host has it. It
  * is of no use to a production network, whose nodes do not know that root.
  */
-import { SIMULATED_FMSPC } from '../../lib/attestation/simulated-platform.ts';
-import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
+import { SIMULATED_FMSPC } from '../../lib/attestation/simulated/platform.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import type { CollateralSource } from './source.ts';
 

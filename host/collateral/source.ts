@@ -5,8 +5,8 @@
  * No source is trusted, nor is this host by those who judge: collateral is signed by Intel, and whoever judges a quote
  * checks it. What is checked here keeps rubbish out of the cache and out of messages.
  */
-import type { Collateral } from '../../lib/attestation/collateral.ts';
-import type { PlatformKind } from '../../lib/attestation/platform-kind.ts';
+import type { Collateral } from '../../lib/attestation/collateral/collateral.ts';
+import type { PlatformKind } from '../../lib/attestation/quote/platform-kind.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { inspectCollateral } from './inspect.ts';
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import { Retryable } from '../../lib/framework/handler.ts';
 import type { CollateralMessage } from '../../lib/protocol/collateral.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';

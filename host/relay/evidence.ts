@@ -4,18 +4,19 @@
  * to a root. So nobody but the platform that made it makes another copy of a request that passes. The time is left to
  * the node: a host's clock must not refuse anything.
  */
-import { collateralOf } from '../../lib/attestation/collateral.ts';
-import { verifySignatures } from '../../lib/attestation/intel-rules.ts';
-import { createMemory, type VerifierMemory } from '../../lib/attestation/memory.ts';
-import { platformKindOf } from '../../lib/attestation/platform-kind.ts';
-import { parseQuote, quoteHash } from '../../lib/attestation/quote.ts';
-import { Trace } from '../../lib/attestation/trace.ts';
+
 import {
   INTEL_ROOT,
   SIMULATED_ROOT,
   type TrustRoot,
   trustRootOf,
-} from '../../lib/attestation/trust-roots.ts';
+} from '../../lib/attestation/certificates/trust-roots.ts';
+import { collateralOf } from '../../lib/attestation/collateral/collateral.ts';
+import { verifySignatures } from '../../lib/attestation/intel-rules.ts';
+import { createMemory, type VerifierMemory } from '../../lib/attestation/memory.ts';
+import { platformKindOf } from '../../lib/attestation/quote/platform-kind.ts';
+import { parseQuote, quoteHash } from '../../lib/attestation/quote/quote.ts';
+import { Trace } from '../../lib/attestation/trace.ts';
 import { requireTd } from '../../lib/attestation/verify.ts';
 import { bytesEqual, fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AbiCoder } from 'ethers';
 import { afterAll, beforeEach, expect, test } from 'vitest';
-import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import { Retryable } from '../../lib/framework/handler.ts';
 import { openStore } from '../../lib/framework/store.ts';
 import type { CollateralMessage } from '../../lib/protocol/collateral.ts';

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
-import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import { openStore } from '../../lib/framework/store.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { networkTopics, type RequestView } from '../../lib/protocol/network-contract.ts';

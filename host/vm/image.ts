@@ -2,8 +2,9 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { encodeFirmwareLog } from '../../lib/attestation/firmware-log.ts';
-import { type ImageRegisters, simulatedMeasurement } from '../../lib/attestation/simulated-measurement.ts';
+import { encodeFirmwareLog } from '../../lib/attestation/registers/firmware-log.ts';
+import type { ImageRegisters } from '../../lib/attestation/registers/measurement.ts';
+import { simulatedMeasurement } from '../../lib/attestation/simulated/measurement.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type ImageManifest, parseImageManifest } from '../../lib/protocol/image.ts';
 

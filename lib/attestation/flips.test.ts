@@ -3,11 +3,12 @@
  * checked of the unchanged pieces is remembered, so this also shows that memory never vouches for what it has not seen.
  */
 import { describe, expect, test } from 'vitest';
-import { type Collateral, collateralOf } from './collateral.ts';
+import { INTEL_ROOT, SIMULATED_ROOT, type TrustRoot } from './certificates/trust-roots.ts';
+import { type Collateral, collateralOf } from './collateral/collateral.ts';
 import { AttestationError } from './errors.ts';
 import { judgeQuote } from './judge.ts';
 import { createMemory } from './memory.ts';
-import { simulatedCollateral } from './simulated-collateral.ts';
+import { simulatedCollateral } from './simulated/collateral.ts';
 import {
   flipped,
   publishedQuote,
@@ -16,7 +17,6 @@ import {
   simulatedCase,
   TEST_NOW,
 } from './testing.ts';
-import { INTEL_ROOT, SIMULATED_ROOT, type TrustRoot } from './trust-roots.ts';
 
 interface Subject {
   name: string;

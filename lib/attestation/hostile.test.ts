@@ -4,9 +4,10 @@
  */
 import { expect, test } from 'vitest';
 import { fromHex, toHex, utf8 } from '../protocol/encoding.ts';
-import { parseCertificate } from './certificate.ts';
-import { type Collateral, collateralOf, parseCollateral } from './collateral.ts';
-import { derInteger, derSequence } from './der-writer.ts';
+import { derInteger, derSequence } from './bytes/der-writer.ts';
+import { parseCertificate } from './certificates/certificate.ts';
+import { SIMULATED_ROOT } from './certificates/trust-roots.ts';
+import { type Collateral, collateralOf, parseCollateral } from './collateral/collateral.ts';
 import { judgeQuote } from './judge.ts';
 import type { Policy } from './policy.ts';
 import { parsePolicy } from './policy.ts';
@@ -19,7 +20,7 @@ import {
   signerExtensions,
   simulatedAuthorities,
   simulatedKey,
-} from './simulated-certificates.ts';
+} from './simulated/certificates.ts';
 import {
   type CollateralChanges,
   components,
@@ -28,18 +29,17 @@ import {
   simulatedQeIdentity,
   simulatedTcbInfo,
   simulatedTcbSigner,
-} from './simulated-collateral.ts';
+} from './simulated/collateral.ts';
 import {
   createSimulatedPlatform,
   type SimulatedPlatformOptions,
   type SimulatedQuoteRequest,
   sgxExtensionOf,
   simulatedPckKey,
-} from './simulated-platform.ts';
-import { PUBLISHED_SIMULATED_COLLATERAL } from './simulated-published.ts';
-import { SIMULATED_ROLES } from './simulated-roles.ts';
+} from './simulated/platform.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from './simulated/published.ts';
+import { SIMULATED_ROLES } from './simulated/roles.ts';
 import { codeOfRefusal, flipped, otherS, simulatedCase, TEST_NOW, TEST_PPID } from './testing.ts';
-import { SIMULATED_ROOT } from './trust-roots.ts';
 
 interface Case {
   platform?: Partial<SimulatedPlatformOptions>;

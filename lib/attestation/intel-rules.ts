@@ -5,7 +5,7 @@
  * Source: Intel SGX DCAP Quote Verification Library, section 4.1.2.4. docs/attestation.md maps every step.
  */
 import { bytesEqual, sha256, toHex } from '../protocol/encoding.ts';
-import type { Certificate } from './certificate.ts';
+import type { Certificate } from './certificates/certificate.ts';
 import {
   type PckChain,
   readCrlIssuer,
@@ -13,20 +13,20 @@ import {
   readTcbSigner,
   requireNotRevoked,
   requireValidAt,
-} from './chains.ts';
-import type { Collateral } from './collateral.ts';
-import { type RevocationList, readCrl, requireCurrentCrl } from './crl.ts';
+} from './certificates/chains.ts';
+import { type RevocationList, readCrl, requireCurrentCrl } from './certificates/crl.ts';
+import { P256Key } from './certificates/p256.ts';
+import type { SgxExtension } from './certificates/sgx-extension.ts';
+import type { TrustRoot } from './certificates/trust-roots.ts';
+import type { Collateral } from './collateral/collateral.ts';
+import { matchQeIdentity, parseQeIdentity, type QeIdentity } from './collateral/qe-identity.ts';
+import { requireCurrent } from './collateral/signed-json.ts';
+import { type ComponentLevel, parseTcbInfo, type TcbInfo } from './collateral/tcb-info.ts';
 import { AttestationError, type CrlName, type DocumentName } from './errors.ts';
 import { noMemory, type ReadCollateral, type Signed, type Store, type VerifierMemory } from './memory.ts';
-import { P256Key } from './p256.ts';
-import { matchQeIdentity, parseQeIdentity, type QeIdentity } from './qe-identity.ts';
-import { CERTIFICATION_PCK_CHAIN, parseQuote, type Quote } from './quote.ts';
-import type { SgxExtension } from './sgx-extension.ts';
-import { requireCurrent } from './signed-json.ts';
-import { judgeTcb, requireTcbInfoOf, type TcbVerdict } from './tcb.ts';
-import { type ComponentLevel, parseTcbInfo, type TcbInfo } from './tcb-info.ts';
+import { CERTIFICATION_PCK_CHAIN, parseQuote, type Quote } from './quote/quote.ts';
+import { judgeTcb, requireTcbInfoOf, type TcbVerdict } from './tcb/tcb.ts';
 import type { Trace } from './trace.ts';
-import type { TrustRoot } from './trust-roots.ts';
 
 export interface IntelInputs {
   readonly trustRoot: TrustRoot;

@@ -5,7 +5,7 @@
 import { type AttestationCode, AttestationError } from './errors.ts';
 import { applyIntelRules, type Finding, type IntelInputs } from './intel-rules.ts';
 import { applyPolicy, type Policy, requireKnownAttributes, warn } from './policy.ts';
-import type { TcbStatus } from './tcb-status.ts';
+import type { TcbStatus } from './tcb/tcb-status.ts';
 import { type Step, Trace } from './trace.ts';
 
 export interface Judgement {

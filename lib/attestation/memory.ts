@@ -3,14 +3,14 @@
  * policy or the quote at hand. Only what passed is kept, so nobody fills it with rubbish; each store is bounded and drops
  * the oldest entry first. Whether a remembered certificate, list or document is current is judged anew each time.
  */
-import type { Certificate } from './certificate.ts';
-import type { IssuedByRoot, PckChain } from './chains.ts';
-import type { Collateral } from './collateral.ts';
-import type { RevocationList } from './crl.ts';
-import type { P256Key } from './p256.ts';
-import type { QeIdentity } from './qe-identity.ts';
-import type { TcbInfo } from './tcb-info.ts';
-import type { TrustRoot } from './trust-roots.ts';
+import type { Certificate } from './certificates/certificate.ts';
+import type { IssuedByRoot, PckChain } from './certificates/chains.ts';
+import type { RevocationList } from './certificates/crl.ts';
+import type { P256Key } from './certificates/p256.ts';
+import type { TrustRoot } from './certificates/trust-roots.ts';
+import type { Collateral } from './collateral/collateral.ts';
+import type { QeIdentity } from './collateral/qe-identity.ts';
+import type { TcbInfo } from './collateral/tcb-info.ts';
 
 /** Platforms and document versions that one process meets at a time; each entry is a few kilobytes. */
 const DEFAULT_ENTRIES = 128;

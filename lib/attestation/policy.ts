@@ -9,19 +9,19 @@ import { type Static, Type } from 'typebox';
 import { bytesEqual, fromHex, toHex } from '../protocol/encoding.ts';
 import { DstackError } from '../protocol/errors.ts';
 import { HexOf, parseJson, Strict } from '../protocol/schema.ts';
+import { platformId } from './certificates/sgx-extension.ts';
 import { AttestationError } from './errors.ts';
 import type { Finding } from './intel-rules.ts';
-import type { EnclaveBody, QuoteBody, TdReportBody } from './quote.ts';
-import { platformId } from './sgx-extension.ts';
-import { measurementOf } from './simulated-measurement.ts';
-import { TCB_STATUSES, type TcbStatus } from './tcb-status.ts';
+import type { EnclaveBody, QuoteBody, TdReportBody } from './quote/quote.ts';
 import {
   isDebug,
   requireNoReserved,
   requireTdAttributes,
   STRICT_TD_ATTRIBUTES,
   tdAttributeNames,
-} from './td-attributes.ts';
+} from './quote/td-attributes.ts';
+import { measurementOf } from './registers/measurement.ts';
+import { TCB_STATUSES, type TcbStatus } from './tcb/tcb-status.ts';
 import type { Trace } from './trace.ts';
 
 const Days = Type.Number({ minimum: 0, maximum: 36_500 });

@@ -1,12 +1,13 @@
 /** Shared by the tests of this folder: the published quotes, and one simulated quote with what it should say. */
 import { readFileSync } from 'node:fs';
 import { sha256, sha512, toHex, utf8 } from '../protocol/encoding.ts';
-import { type Collateral, parseCollateral } from './collateral.ts';
-import { expectedRequestLog, replay } from './event-log.ts';
-import { measurementOf, simulatedRegisters } from './simulated-measurement.ts';
-import { createSimulatedPlatform, type SimulatedPlatformOptions } from './simulated-platform.ts';
-import { PUBLISHED_SIMULATED_COLLATERAL } from './simulated-published.ts';
-import { SIMULATED_ROOT } from './trust-roots.ts';
+import { SIMULATED_ROOT } from './certificates/trust-roots.ts';
+import { type Collateral, parseCollateral } from './collateral/collateral.ts';
+import { expectedRequestLog, replay } from './registers/event-log.ts';
+import { measurementOf } from './registers/measurement.ts';
+import { simulatedRegisters } from './simulated/measurement.ts';
+import { createSimulatedPlatform, type SimulatedPlatformOptions } from './simulated/platform.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from './simulated/published.ts';
 import type { Expectations } from './verify.ts';
 
 const TESTDATA = new URL('../../testdata/attestation/', import.meta.url);

@@ -1,5 +1,5 @@
 /** What a verifier writes down as it goes, so that a refusal can be shown together with what held before it. */
-import type { TcbStatus } from './tcb-status.ts';
+import type { TcbStatus } from './tcb/tcb-status.ts';
 
 /** One check. A warning is something that Intel's rules allow and a policy should look at. */
 export interface Step {

@@ -1,5 +1,6 @@
 /** Every published quote under every collateral that exists for it: what Intel's rules say, at each end of its window. */
 import { describe, expect, test } from 'vitest';
+import { INTEL_ROOT } from './certificates/trust-roots.ts';
 import { type Judgement, judgeQuote } from './judge.ts';
 import type { Policy } from './policy.ts';
 import {
@@ -10,7 +11,6 @@ import {
   readPublishedCollateral,
   readPublishedQuote,
 } from './testing.ts';
-import { INTEL_ROOT } from './trust-roots.ts';
 
 function judge(
   quote: PublishedQuote,

@@ -1,11 +1,12 @@
 import { expect, test } from 'vitest';
 import { bytesEqual, fromHex, sha256, toHex } from '../protocol/encoding.ts';
+import { INTEL_ROOT, SIMULATED_ROOT } from './certificates/trust-roots.ts';
 import type { AttestationCode } from './errors.ts';
-import { expectedJoinedLog, expectedRequestLog, replay } from './event-log.ts';
 import { createMemory } from './memory.ts';
-import { parseQuote, quoteHash } from './quote.ts';
-import { measurementOf } from './simulated-measurement.ts';
-import { createSimulatedPlatform } from './simulated-platform.ts';
+import { parseQuote, quoteHash } from './quote/quote.ts';
+import { expectedJoinedLog, expectedRequestLog, replay } from './registers/event-log.ts';
+import { measurementOf } from './registers/measurement.ts';
+import { createSimulatedPlatform } from './simulated/platform.ts';
 import {
   codeOfRefusal,
   flipped,
@@ -18,7 +19,6 @@ import {
   TEST_CONFIG,
   TEST_PPID,
 } from './testing.ts';
-import { INTEL_ROOT, SIMULATED_ROOT } from './trust-roots.ts';
 import { type Expectations, verifyQuote } from './verify.ts';
 
 const refusal = (quote: Uint8Array, expected: Expectations) =>

@@ -6,19 +6,19 @@
  * all arguments.
  */
 import { bytesEqual, toHex } from '../protocol/encoding.ts';
-import { CLOCK_SKEW_MS } from './chains.ts';
-import type { Collateral } from './collateral.ts';
+import { CLOCK_SKEW_MS } from './certificates/chains.ts';
+import { platformId, type SgxExtension } from './certificates/sgx-extension.ts';
+import type { TrustRoot } from './certificates/trust-roots.ts';
+import type { Collateral } from './collateral/collateral.ts';
 import { AttestationError } from './errors.ts';
-import { describeMismatch } from './event-log.ts';
 import { applyIntelRules, type Finding, verifySignatures } from './intel-rules.ts';
 import type { VerifierMemory } from './memory.ts';
 import { applyPolicy, type Policy } from './policy.ts';
-import { parseQuote, type Quote, quoteHash, type TdReportBody } from './quote.ts';
-import { platformId, type SgxExtension } from './sgx-extension.ts';
-import { type ImageRegisters, measurementOf } from './simulated-measurement.ts';
-import type { TcbVerdict } from './tcb.ts';
+import { parseQuote, type Quote, quoteHash, type TdReportBody } from './quote/quote.ts';
+import { describeMismatch } from './registers/event-log.ts';
+import { type ImageRegisters, measurementOf } from './registers/measurement.ts';
+import type { TcbVerdict } from './tcb/tcb.ts';
 import { type Step, Trace } from './trace.ts';
-import type { TrustRoot } from './trust-roots.ts';
 
 /** What a quote is judged by. Nothing here but the collateral may come from the party that sent the quote. */
 export interface Inputs {

@@ -4,25 +4,25 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expectedRequestLog, replay } from '../../lib/attestation/event-log.ts';
-import { parseQuote, quoteHash } from '../../lib/attestation/quote.ts';
+import { parseQuote, quoteHash } from '../../lib/attestation/quote/quote.ts';
+import { expectedRequestLog, replay } from '../../lib/attestation/registers/event-log.ts';
+import { type ImageRegisters, measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import {
   authorityExtensions,
   issue,
   SIMULATED_PLATFORM_CA,
   simulatedKey,
   simulatedPckCertificate,
-} from '../../lib/attestation/simulated-certificates.ts';
-import { type ImageRegisters, measurementOf } from '../../lib/attestation/simulated-measurement.ts';
+} from '../../lib/attestation/simulated/certificates.ts';
 import {
   createSimulatedPlatform,
   type SimulatedPlatformOptions,
   type SimulatedQuoteRequest,
   sgxExtensionOf,
   simulatedPckKey,
-} from '../../lib/attestation/simulated-platform.ts';
-import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated-published.ts';
-import { SIMULATED_ROLES } from '../../lib/attestation/simulated-roles.ts';
+} from '../../lib/attestation/simulated/platform.ts';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
+import { SIMULATED_ROLES } from '../../lib/attestation/simulated/roles.ts';
 import { fromHex, sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
 import { configHash } from '../../lib/protocol/network-config.ts';

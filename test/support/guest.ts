@@ -5,8 +5,8 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Chain, CONFIG, MEASUREMENT, PLATFORM, TestNetwork } from '../../contracts/fixture.ts';
-import { parseQuote, quoteHash } from '../../lib/attestation/quote.ts';
-import { createSimulatedPlatform } from '../../lib/attestation/simulated-platform.ts';
+import { parseQuote, quoteHash } from '../../lib/attestation/quote/quote.ts';
+import { createSimulatedPlatform } from '../../lib/attestation/simulated/platform.ts';
 import { requireTd } from '../../lib/attestation/verify.ts';
 import { fromHex, sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';

@@ -1,6 +1,6 @@
 /** One act of an attestor on its platform, as the table of faults names it. Runs in a VM too: it imports the guest's code only. */
 import type { AttestationDevice } from '../../guest/attestor/device.ts';
-import { extendRegister } from '../../lib/attestation/rtmr.ts';
+import { extendRegister } from '../../lib/attestation/registers/rtmr.ts';
 import { bytesEqual } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 

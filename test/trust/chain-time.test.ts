@@ -9,8 +9,8 @@ import { type Identity, readIdentity } from '../../guest/replicator/identity.ts'
 import { createNode, type Node } from '../../guest/replicator/node.ts';
 import { onboarder } from '../../guest/replicator/onboard.ts';
 import { secretHolder } from '../../guest/replicator/secret.ts';
-import { expectedRequestLog, replay } from '../../lib/attestation/event-log.ts';
-import { createSimulatedPlatform } from '../../lib/attestation/simulated-platform.ts';
+import { expectedRequestLog, replay } from '../../lib/attestation/registers/event-log.ts';
+import { createSimulatedPlatform } from '../../lib/attestation/simulated/platform.ts';
 import { type ChainClient, chainClient } from '../../lib/framework/chain-client.ts';
 import { NEAR } from '../../lib/framework/chain-heads.ts';
 import { networkReader } from '../../lib/framework/network-reader.ts';

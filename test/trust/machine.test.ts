@@ -21,7 +21,8 @@ import { fetcher } from '../../guest/kubernethes/deployment.ts';
 import type { Engine } from '../../guest/kubernethes/engine.ts';
 import { containerRequest } from '../../guest/kubernethes/podman.ts';
 import { newSecret, secretHolder } from '../../guest/replicator/secret.ts';
-import { measurementOf, simulatedRegisters } from '../../lib/attestation/simulated-measurement.ts';
+import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
+import { simulatedRegisters } from '../../lib/attestation/simulated/measurement.ts';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import {

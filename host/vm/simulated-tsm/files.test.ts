@@ -1,7 +1,7 @@
 /** The files answer as Linux does: each row is from Documentation/ABI/testing and the code that it documents. */
 import { beforeEach, expect, test } from 'vitest';
-import { parseCcel } from '../../../lib/attestation/firmware-log.ts';
-import { extendRegister } from '../../../lib/attestation/rtmr.ts';
+import { parseCcel } from '../../../lib/attestation/registers/firmware-log.ts';
+import { extendRegister } from '../../../lib/attestation/registers/rtmr.ts';
 import { simulatedFiles } from './files.ts';
 import type { Machine } from './machine.ts';
 import type { File, Folder, OpenFile, TreeNode } from './tree.ts';

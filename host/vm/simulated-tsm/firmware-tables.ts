@@ -4,7 +4,7 @@
  *
  * Source: ACPI 6.5, section 5.2.34 (CCEL); drivers/acpi/sysfs.c, which exports both read-only.
  */
-import { encodeCcel } from '../../../lib/attestation/firmware-log.ts';
+import { encodeCcel } from '../../../lib/attestation/registers/firmware-log.ts';
 import type { FaultPlan } from './faults.ts';
 import { type Folder, fixedFolder, readOnlyFile } from './tree.ts';
 

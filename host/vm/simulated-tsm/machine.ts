@@ -1,5 +1,5 @@
 /** What the files show: the registers of one machine, and who signs quotes for it. */
-import type { ImageRegisters } from '../../../lib/attestation/simulated-measurement.ts';
+import type { ImageRegisters } from '../../../lib/attestation/registers/measurement.ts';
 
 export type Rtmr = 0 | 1 | 2 | 3;
 

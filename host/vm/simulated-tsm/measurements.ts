@@ -5,7 +5,7 @@
  * fs/sysfs/file.c. A write must be of 48 bytes at offset 0, or is EINVAL. One that is longer, sysfs cuts to the file's size
  * before the driver sees it: it extends with the first 48 bytes and says so by its count; what follows is EFBIG.
  */
-import { REGISTER_BYTES } from '../../../lib/attestation/rtmr.ts';
+import { REGISTER_BYTES } from '../../../lib/attestation/registers/rtmr.ts';
 import type { FaultPlan } from './faults.ts';
 import type { Machine, Rtmr } from './machine.ts';
 import { Errno, type File, type Folder, fixedFolder } from './tree.ts';

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { toHex } from '../../protocol/encoding.ts';
 import { codeOf } from '../../protocol/errors.ts';
-import { encodeFirmwareLog, type FirmwareEvent, firmwareEvent } from '../firmware-log.ts';
+import { encodeFirmwareLog, type FirmwareEvent, firmwareEvent } from '../registers/firmware-log.ts';
 import { type AcpiFiles, MAX_ACPI_FILE_BYTES, reviewAcpi } from './acpi.ts';
 import { digestsOf, smbiosFromEventLog } from './machine-tables.ts';
 

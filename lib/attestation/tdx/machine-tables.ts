@@ -9,7 +9,7 @@ import Type, { type Static } from 'typebox';
 import { fromHex, sha384, toHex } from '../../protocol/encoding.ts';
 import { DstackError } from '../../protocol/errors.ts';
 import { parseJson } from '../../protocol/schema.ts';
-import type { FirmwareEvent } from '../firmware-log.ts';
+import type { FirmwareEvent } from '../registers/firmware-log.ts';
 import { type AcpiFiles, type AcpiTable, reviewAcpi } from './acpi.ts';
 import type { MachineTables } from './boot-events.ts';
 

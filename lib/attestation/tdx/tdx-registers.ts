@@ -3,7 +3,7 @@
  * in docs/images.md: MRTD from the firmware, RTMR0 from the machine, RTMR1 from the kernel, RTMR2 from what the kernel got.
  */
 import { DstackError } from '../../protocol/errors.ts';
-import { extendRegister, zeroRegister } from '../rtmr.ts';
+import { extendRegister, zeroRegister } from '../registers/rtmr.ts';
 import {
   type BootEvent,
   type InputName,

@@ -2,10 +2,10 @@
 import { type Mutation, one } from '../mutation.ts';
 
 const hostile = 'lib/attestation/hostile.test.ts';
-const log = 'lib/attestation/firmware-log.test.ts';
+const log = 'lib/attestation/registers/firmware-log.test.ts';
 const acpi = 'lib/attestation/tdx/acpi.test.ts';
 const archive = 'guest/kubernethes/archive.test.ts';
-const LOG = 'lib/attestation/firmware-log.ts';
+const LOG = 'lib/attestation/registers/firmware-log.ts';
 const ACPI = 'lib/attestation/tdx/acpi.ts';
 const ARCHIVE = 'guest/kubernethes/archive.ts';
 
@@ -19,7 +19,7 @@ export const evidence: readonly Mutation[] = [
   one(
     4,
     'the refusal of attributes without a name, under a policy',
-    ['lib/attestation/td-attributes.ts', '  requireNoReserved(attributes, allowed.reserved);\n', ''],
+    ['lib/attestation/quote/td-attributes.ts', '  requireNoReserved(attributes, allowed.reserved);\n', ''],
     [hostile, '^policy: a bit'],
   ),
   one(

@@ -40,7 +40,7 @@ export const machineRules: readonly Mutation[] = [
   one(
     8,
     'the command line in the measurement',
-    ['lib/attestation/simulated-measurement.ts', 'sha384(utf8(boot.commandLine)),', 'sha384(),'],
+    ['lib/attestation/simulated/measurement.ts', 'sha384(utf8(boot.commandLine)),', 'sha384(),'],
     [machine, '^8: the root'],
   ),
 

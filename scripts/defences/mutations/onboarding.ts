@@ -4,7 +4,7 @@ import { type Mutation, one } from '../mutation.ts';
 const node = 'test/trust/node.test.ts';
 const NETWORK_POLICY = 'lib/framework/network-policy.ts';
 const VERIFY = 'lib/attestation/verify.ts';
-const CHAINS = 'lib/attestation/chains.ts';
+const CHAINS = 'lib/attestation/certificates/chains.ts';
 const INTEL_RULES = 'lib/attestation/intel-rules.ts';
 const POLICY = 'lib/attestation/policy.ts';
 const ONBOARD = 'guest/replicator/onboard.ts';
