@@ -4,6 +4,7 @@ import { EventLoop, type EventLoopOptions, type LogSource } from './event-loop.t
 import {
   type ContractLog,
   type EventHandler,
+  NotYet,
   Retryable,
   type TransactionRequest,
   type Verdict,
@@ -507,4 +508,20 @@ test('after a refusal with another request to try there is no pause, however man
   run(world);
   await until(() => world.submitted.length === 1);
   expect(world.asked).toHaveLength(13);
+});
+
+test('what the chain has yet to confirm is asked for each round: the pauses do not grow, and one line says so', async () => {
+  const world = newWorld();
+  world.chain.add(3, 1);
+  let left = 12;
+  world.answer = async (body) => {
+    if (left-- > 0) throw new NotYet('ANSWER_NOT_ON_CHAIN', 'not confirmed');
+    return body;
+  };
+  const started = Date.now();
+  run(world);
+  await until(() => world.submitted.length === 1);
+  // Twelve growing pauses, from half a second on, would take minutes.
+  expect(Date.now() - started).toBeLessThan(10_000);
+  expect(world.said.filter((line) => line.includes('ANSWER_NOT_ON_CHAIN'))).toHaveLength(1);
 });
