@@ -4,7 +4,8 @@
  *   npm run torture -- [--rounds N] [--seed S] [--only SECTION[,SECTION]] [--jobs N] [--resume]
  *
  * Sections: `kills` (relays of both sides and the owner's commands killed at the points where they touch the world),
- * `reorgs`, `rpc` (endpoints that stall, limit, lie and forget), `races` (two onboarders, relays killed at random), `fees`
+ * `reorgs`, `rpc` (endpoints that stall, limit, lie and forget), `races` (two onboarders, relays killed at random),
+ * `orphans` (the node that answered is gone before the secret is sealed), `fees`
  * (spikes, evictions, an empty account, someone else with the gas key), `gossip` (spoiled and forged copies of requests, floods,
  * held connections, registrations that nobody published), all with real processes, round by round; and only
  * when named, `contract` (contracts/fuzz.ts, N hundred sequences) and `defences` (npm run defences).
@@ -24,7 +25,7 @@ import { Count, parseJson, Strict } from '../lib/protocol/schema.ts';
 
 const root = join(import.meta.dirname, '..');
 const STATE_FILE = join(root, '.state/torture.json');
-const PLAYED = ['kills', 'reorgs', 'rpc', 'races', 'fees', 'gossip'];
+const PLAYED = ['kills', 'reorgs', 'rpc', 'races', 'orphans', 'fees', 'gossip'];
 const SPAWNED = ['contract', 'defences'];
 /** A round takes under a minute on an idle machine. */
 const ROUND_TIMEOUT_MS = 300_000;

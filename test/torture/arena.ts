@@ -193,6 +193,13 @@ export class Arena {
     this.start(host);
   }
 
+  /** Relay and node end for good: the host is none of the network's any more. */
+  async bury(host: Host): Promise<void> {
+    await Promise.all([host.relay.kill(), host.node.stop()]);
+    this.hosts.splice(this.hosts.indexOf(host), 1);
+    this.counts.kills += 2;
+  }
+
   async isJoined(host: Host): Promise<boolean> {
     return (await host.node.status()).state === 'joined';
   }

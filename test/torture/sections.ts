@@ -13,6 +13,7 @@ export const sections: Readonly<Record<string, (arena: Arena) => Promise<Verdict
   reorgs,
   rpc,
   races,
+  orphans,
   fees,
   gossip,
 };
@@ -88,6 +89,37 @@ async function races(arena: Arena): Promise<Verdict> {
   await allJoined(arena, requesters);
   await arena.calm();
   arena.counts.races += racesBetween(first, second);
+  return judge(arena);
+}
+
+/**
+ * The node that answers dies for good between its answer and the sealed secret, mostly before the answer is on chain: another
+ * one, whose relay was down then, makes the same bytes.
+ */
+async function orphans(arena: Arena): Promise<Verdict> {
+  const first = await arena.firstHost();
+  arena.start(first);
+  const second = await arena.host({ peers: [first] });
+  arena.start(second);
+  await allJoined(arena, [second]);
+  const requester = await arena.host({ peers: [first, second] });
+  await second.relay.kill();
+  arena.start(requester);
+  const answers = () => first.relay.log().split('our own node answered a request').length;
+  const before = answers();
+  await arena.until('an answer', async () => answers() > before);
+  const bury = async () => {
+    await arena.until('the answer to be stored', async () =>
+      requester.relay.log().includes('an answer arrived'),
+    );
+    await arena.bury(first);
+    if (arena.random.chance(0.5)) await arena.killAndRestart(requester);
+  };
+  if (arena.random.chance(0.8)) await arena.withoutBlocks(bury);
+  else await bury();
+  arena.start(second);
+  await allJoined(arena, [requester]);
+  await arena.calm();
   return judge(arena);
 }
 
