@@ -47,7 +47,7 @@ export const auditRules: readonly Mutation[] = [
     'audit',
     'that a file’s fault is its own',
     [RECORDS, '      this.#fault(error as Error, name);', '      throw error;'],
-    [records, 'a source of which one file is HTTP 500'],
+    [records, 'one file.+is HTTP 500'],
   ),
   one(
     'audit',
