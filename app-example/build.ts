@@ -18,7 +18,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { print, printError } from '../lib/framework/terminal.ts';
+import { print, printError } from '../lib/daemon/terminal.ts';
 import { withBuildah } from './tool-chroot.ts';
 
 /** Unpacked by build_vm.sh for the initramfs; statically linked, so it is all that the container needs. */

@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { defaultToolRoot } from '../lib/framework/tool-root.ts';
+import { defaultToolRoot } from '../lib/daemon/tool-root.ts';
 
 /** One buildah command; returns what it prints. `/work` is the caller's directory. */
 export type Buildah = (...args: string[]) => string;

@@ -7,7 +7,7 @@ import { INTEL_ROOT } from '../lib/attestation/certificates/trust-roots.ts';
 import { collateralOf } from '../lib/attestation/collateral/collateral.ts';
 import { judgeQuote } from '../lib/attestation/judge.ts';
 import { createMemory } from '../lib/attestation/memory.ts';
-import { printJson } from '../lib/framework/terminal.ts';
+import { printJson } from '../lib/daemon/terminal.ts';
 
 export type Contestant = 'dcap-qvl' | 'cold' | 'cached' | 'empty';
 

@@ -11,7 +11,7 @@ import { execFile } from 'node:child_process';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { print, printError } from '../lib/framework/terminal.ts';
+import { print, printError } from '../lib/daemon/terminal.ts';
 import type { Contestant, Measurement } from './attestation-worker.ts';
 
 const ROUNDS = 5;

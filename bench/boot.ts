@@ -10,7 +10,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join, resolve } from 'node:path';
 import { startVm } from '../host/vm/vm.ts';
-import { print, printError } from '../lib/framework/terminal.ts';
+import { print, printError } from '../lib/daemon/terminal.ts';
 import { DemoHost } from '../scripts/demo/host.ts';
 import {
   bootstrapFirst,

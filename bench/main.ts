@@ -3,7 +3,7 @@
  * each benchmark is a file that says what it compares.
  */
 
-import { printError } from '../lib/framework/terminal.ts';
+import { printError } from '../lib/daemon/terminal.ts';
 import { benchAttestation } from './attestation.ts';
 import { benchBoot } from './boot.ts';
 

@@ -1,6 +1,6 @@
 /** `npx dstack`: the one place that may import both sides. Each command is one entry of a table in commands/. */
 
-import { print, printError, printFailure } from '../lib/framework/terminal.ts';
+import { print, printError, printFailure } from '../lib/daemon/terminal.ts';
 import { type Command, helpOf, readArguments, UsageError } from './command.ts';
 import { appCommands } from './commands/app.ts';
 import { auditCommands } from './commands/audit.ts';

@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { print, printError } from '../lib/framework/terminal.ts';
+import { print, printError } from '../lib/daemon/terminal.ts';
 import { compileNetwork } from './compile.ts';
 import { generateBindings, generateProtocol } from './generate.ts';
 

@@ -7,7 +7,7 @@
  * `--mutants`, whether the fuzz notices each way of breaking the contract in fuzz/mutants.ts.
  */
 import { parseArgs } from 'node:util';
-import { print, printJson } from '../lib/framework/terminal.ts';
+import { print, printJson } from '../lib/daemon/terminal.ts';
 import { CoverageOf, fuzz } from './fuzz/campaign.ts';
 import { type CoverageReport, UNEXPLAINED } from './fuzz/coverage.ts';
 import { MUTANTS, mutantBytecode } from './fuzz/mutants.ts';

@@ -7,7 +7,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { print } from '../lib/framework/terminal.ts';
+import { print } from '../lib/daemon/terminal.ts';
 import { to0x } from '../lib/protocol/encoding.ts';
 import * as contract from '../lib/protocol/network-contract.ts';
 import { sign } from '../lib/protocol/secp256k1.ts';

@@ -4,8 +4,8 @@
  * The guest is trusted by its network, not by this process: what it says is bounded and checked like anything else.
  */
 import type { Static, TSchema } from 'typebox';
-import { type Enclave, NotYet, Retryable } from '../lib/framework/handler.ts';
-import { DstackError } from '../lib/protocol/errors.ts';
+import { type Enclave, NotYet } from '../lib/framework/handler.ts';
+import { DstackError, Retryable } from '../lib/protocol/errors.ts';
 import {
   type BootstrapPackage,
   BootstrapPackageSchema,

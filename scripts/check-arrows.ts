@@ -1,29 +1,33 @@
 /**
  * The arrows of the layout as a lint rule: which folder may import which.
  *
- * `lib/protocol ← lib/attestation ← lib/framework ← guest | host ← cli`; guest and host never import each other, a guest
+ * `lib/protocol ← lib/attestation ← lib/chain | lib/daemon ← lib/framework ← guest | host ← cli`; guest and host never import each other, a guest
  * daemon imports no other daemon. Exits 1 and names every import that points the wrong way.
  */
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
-import { print, printError } from '../lib/framework/terminal.ts';
+import { print, printError } from '../lib/daemon/terminal.ts';
+
+const lib = ['lib/protocol', 'lib/attestation', 'lib/daemon', 'lib/chain', 'lib/framework'];
 
 /** Which folders a folder may import from, besides itself and npm packages. */
 const allowed: Record<string, readonly string[]> = {
   'lib/protocol': [],
   'lib/attestation': ['lib/protocol'],
-  'lib/framework': ['lib/protocol', 'lib/attestation'],
+  'lib/daemon': ['lib/protocol'],
+  'lib/chain': ['lib/protocol', 'lib/attestation', 'lib/daemon'],
+  'lib/framework': ['lib/protocol', 'lib/chain', 'lib/daemon'],
   // The table of daemons is what they share besides lib.
-  guest: ['lib/protocol', 'lib/attestation', 'lib/framework', 'guest/daemons.ts'],
-  host: ['lib/protocol', 'lib/attestation', 'lib/framework'],
+  guest: [...lib, 'guest/daemons.ts'],
+  host: lib,
   // The gas table is measured on the same anvil that the tests start.
-  contracts: ['lib/protocol', 'lib/framework', 'test/support'],
-  cli: ['lib/protocol', 'lib/attestation', 'lib/framework', 'guest/image', 'host', 'contracts'],
-  'app-example': ['lib/protocol', 'lib/attestation', 'lib/framework', 'cli'],
-  auditing: ['lib/protocol', 'lib/attestation', 'lib/framework', 'cli'],
-  scripts: ['lib/protocol', 'lib/attestation', 'lib/framework', 'cli'],
+  contracts: ['lib/protocol', 'lib/daemon', 'test/support'],
+  cli: [...lib, 'guest/image', 'host', 'contracts'],
+  'app-example': [...lib, 'cli'],
+  auditing: [...lib, 'cli'],
+  scripts: [...lib, 'cli'],
   // The boot benchmark makes an image as the build does, and starts VMs as the demo does.
-  bench: ['lib/protocol', 'lib/attestation', 'lib/framework', 'cli', 'guest/image', 'host', 'scripts'],
+  bench: [...lib, 'cli', 'guest/image', 'host', 'scripts'],
 };
 
 /** The unit that a file belongs to: a lib part, one guest daemon, all of host, or a top-level folder. */

@@ -12,7 +12,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { print } from '../lib/framework/terminal.ts';
+import { print } from '../lib/daemon/terminal.ts';
 import { Locator } from './defences/locate.ts';
 import type { Mutation } from './defences/mutation.ts';
 import { mutations as table } from './defences/mutations.ts';

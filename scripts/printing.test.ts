@@ -22,7 +22,7 @@ function isTaken(source: string, name = 'printing.ts'): boolean {
     execFileSync(join(root, 'node_modules/.bin/biome'), ['lint', file], { cwd: root, stdio: 'pipe' });
     return true;
   } catch (error) {
-    expect(String((error as { stderr: Buffer }).stderr)).toContain('lib/framework/terminal.ts');
+    expect(String((error as { stderr: Buffer }).stderr)).toContain('lib/daemon/terminal.ts');
     return false;
   }
 }
@@ -43,7 +43,7 @@ test.each([
 });
 
 test('the terminal’s own functions are taken, and tests may print', () => {
-  const terminal = '../../lib/framework/terminal.ts';
+  const terminal = '../../lib/daemon/terminal.ts';
   expect(isTaken(`import { print } from '${terminal}';\n\nprint('hello');\n`)).toBe(true);
   expect(isTaken("console.log('hello');\n", 'printing.test.ts')).toBe(true);
 });

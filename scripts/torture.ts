@@ -20,7 +20,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Type } from 'typebox';
-import { print } from '../lib/framework/terminal.ts';
+import { print } from '../lib/daemon/terminal.ts';
 import { Count, parseJson, Strict } from '../lib/protocol/schema.ts';
 
 const root = join(import.meta.dirname, '..');

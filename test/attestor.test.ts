@@ -13,7 +13,7 @@ import { measurementOf } from '../lib/attestation/registers/measurement.ts';
 import { simulatedRegisters } from '../lib/attestation/simulated/measurement.ts';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../lib/attestation/simulated/published.ts';
 import { verifyQuote } from '../lib/attestation/verify.ts';
-import { callUnix } from '../lib/framework/unix-http.ts';
+import { callUnix } from '../lib/daemon/unix-http.ts';
 import { fromHex, sha256, toHex, utf8 } from '../lib/protocol/encoding.ts';
 import { Strict } from '../lib/protocol/schema.ts';
 import { AttestorStatusReply, QuoteReply, sockets } from '../lib/protocol/sockets.ts';

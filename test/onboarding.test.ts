@@ -9,7 +9,7 @@ import type { SimulatedSetting } from '../lib/attestation/simulated/conditions.t
 import { SIMULATED_FMSPC } from '../lib/attestation/simulated/platform.ts';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../lib/attestation/simulated/published.ts';
 import { PUBLISHED_QUOTES, readPublishedQuote } from '../lib/attestation/testing.ts';
-import { callUnix } from '../lib/framework/unix-http.ts';
+import { callUnix } from '../lib/daemon/unix-http.ts';
 import { to0x, toHex } from '../lib/protocol/encoding.ts';
 import {
   encodeAllowConfig,

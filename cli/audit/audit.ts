@@ -2,7 +2,7 @@
  * The network's life, replayed from its chain and its public files: who was let in, on what evidence, and who could hold
  * the secret today. `audit` reads like the report that it makes.
  */
-import type { NetworkReader } from '../../lib/framework/network-reader.ts';
+import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Flavour, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import type { NetworkEvent } from '../../lib/protocol/network-contract.ts';

@@ -6,8 +6,8 @@
  * the auditor's own clock, and in its hash, which anyone can compare with a source of their own.
  */
 import { Type } from 'typebox';
-import { type ChainClient, chainClient, type Head } from '../../lib/framework/chain-client.ts';
-import { type RpcEndpoint, rpcEndpoint } from '../../lib/framework/json-rpc.ts';
+import { type ChainClient, chainClient, type Head } from '../../lib/chain/chain-client.ts';
+import { type RpcEndpoint, rpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { NetworkConfig } from '../../lib/protocol/network-config.ts';
 import { Word0x } from '../../lib/protocol/schema.ts';

@@ -6,9 +6,9 @@
 import { getAddress, getCreateAddress } from 'ethers';
 import { type Static, type TSchema, Type } from 'typebox';
 import { networkBytecode } from '../../contracts/bindings.ts';
-import type { Head } from '../../lib/framework/chain-client.ts';
-import { type RpcEndpoint, rpcEndpoint } from '../../lib/framework/json-rpc.ts';
-import { LogReader } from '../../lib/framework/log-reader.ts';
+import type { Head } from '../../lib/chain/chain-client.ts';
+import { type RpcEndpoint, rpcEndpoint } from '../../lib/chain/json-rpc.ts';
+import { LogReader } from '../../lib/chain/log-reader.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type NetworkEvent, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
 import { Address, Word0x } from '../../lib/protocol/schema.ts';

@@ -4,8 +4,8 @@
  */
 import { encodeRlp, keccak256 } from 'ethers';
 import { type Static, Type } from 'typebox';
-import type { ChainClient, Head } from '../../lib/framework/chain-client.ts';
-import { rpcEndpoint } from '../../lib/framework/json-rpc.ts';
+import type { ChainClient, Head } from '../../lib/chain/chain-client.ts';
+import { rpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import {
   type AppView,

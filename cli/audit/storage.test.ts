@@ -6,7 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { encodeRlp, JsonRpcProvider, keccak256, NonceManager, SigningKey, Wallet } from 'ethers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { encodeDeploy } from '../../contracts/bindings.ts';
-import { networkReader } from '../../lib/framework/network-reader.ts';
+import { networkReader } from '../../lib/chain/network-reader.ts';
 import { fromHex, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import * as contractOf from '../../lib/protocol/network-contract.ts';

@@ -4,8 +4,8 @@ import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { extract } from 'tar-stream';
 import { Type } from 'typebox';
-import type { Head } from '../../lib/framework/chain-client.ts';
-import { print } from '../../lib/framework/terminal.ts';
+import type { Head } from '../../lib/chain/chain-client.ts';
+import { print } from '../../lib/daemon/terminal.ts';
 import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import {

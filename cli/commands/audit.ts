@@ -1,6 +1,6 @@
 /** `audit`: replays a network's life from its chain and its public files, and says who could hold the secret today. */
-import { networkReader } from '../../lib/framework/network-reader.ts';
-import { print, printError, printJson } from '../../lib/framework/terminal.ts';
+import { networkReader } from '../../lib/chain/network-reader.ts';
+import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import { type AuditReport, audit, instant } from '../audit/audit.ts';
 import { auditedHead } from '../audit/head.ts';

@@ -2,7 +2,7 @@
 import { type Entry, type ImageContents, withImage } from '../../guest/image/contents.ts';
 import { type Change, compareImages, isEmpty, unexplained } from '../../guest/image/difference.ts';
 import { MAX_TEXT_BYTES, textDifference } from '../../guest/image/text-difference.ts';
-import { print } from '../../lib/framework/terminal.ts';
+import { print } from '../../lib/daemon/terminal.ts';
 import type { Command } from '../command.ts';
 
 export const diffCommand: Command = {

@@ -14,7 +14,7 @@ import {
   type RegisterName,
   type TdxMeasurement,
 } from '../../lib/attestation/tdx/tdx-registers.ts';
-import { print, printJson } from '../../lib/framework/terminal.ts';
+import { print, printJson } from '../../lib/daemon/terminal.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseImageManifest } from '../../lib/protocol/image.ts';

@@ -15,7 +15,7 @@ import {
   differences,
   type ReproduceOptions,
 } from '../../guest/image/reproduce.ts';
-import { print } from '../../lib/framework/terminal.ts';
+import { print } from '../../lib/daemon/terminal.ts';
 import { parseImageManifest } from '../../lib/protocol/image.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import { type Command, UsageError } from '../command.ts';

@@ -15,7 +15,7 @@ import { lockFile, updateLock } from '../../guest/image/lock.ts';
 import { findMirrors, mirrorsAt } from '../../guest/image/mirrors.ts';
 import { pinnedNode, requireNode, verifyNode } from '../../guest/image/node-binary.ts';
 import { type LockedPackage, parseLock } from '../../guest/image/packages.ts';
-import { print } from '../../lib/framework/terminal.ts';
+import { print } from '../../lib/daemon/terminal.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Command, UsageError } from '../command.ts';
 import { repository } from '../repository.ts';

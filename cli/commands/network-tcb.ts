@@ -1,5 +1,5 @@
 /** `network tcb …`: how current platforms have to be, as the owner sets it, and how `network status` shows it. */
-import type { Head } from '../../lib/framework/chain-client.ts';
+import type { Head } from '../../lib/chain/chain-client.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import {
   decodeDeniedFmspcs,

@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { isAddress } from 'ethers';
 import { parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
-import { print } from '../../lib/framework/terminal.ts';
+import { print } from '../../lib/daemon/terminal.ts';
 import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import { appName } from '../../lib/protocol/manifest.ts';
 import { configHash, type Flavour, flavours, parseNetworkConfig } from '../../lib/protocol/network-config.ts';

@@ -1,7 +1,7 @@
 /** `node …`: what the operator of one node does. */
 import { readEnvironment, relaySettings, vmSettings } from '../../host/relay/settings.ts';
 import { startVm } from '../../host/vm/vm.ts';
-import { print } from '../../lib/framework/terminal.ts';
+import { print } from '../../lib/daemon/terminal.ts';
 import { type Arguments, type Command, type Option, UsageError } from '../command.ts';
 import { joinNetwork } from '../join/join.ts';
 import { nodeStatus } from '../join/status.ts';

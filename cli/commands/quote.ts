@@ -22,7 +22,7 @@ import { platformKindOf } from '../../lib/attestation/quote/platform-kind.ts';
 import { MAX_QUOTE_BYTES, parseQuote, type Quote, quoteHash } from '../../lib/attestation/quote/quote.ts';
 import { tdAttributeNames } from '../../lib/attestation/quote/td-attributes.ts';
 import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
-import { print, printError, printJson } from '../../lib/framework/terminal.ts';
+import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
 import { bytesEqual, toHex } from '../../lib/protocol/encoding.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 

@@ -1,7 +1,7 @@
 /** `relay run`: the host's relay, in the foreground. */
 import { runRelay } from '../../host/relay/main.ts';
 import { readEnvironment, relaySettings } from '../../host/relay/settings.ts';
-import { printJson } from '../../lib/framework/terminal.ts';
+import { printJson } from '../../lib/daemon/terminal.ts';
 import type { Command } from '../command.ts';
 import { untilStopped } from '../until-stopped.ts';
 

@@ -2,7 +2,7 @@
 import { readEnvironment, vmSettings } from '../../host/relay/settings.ts';
 import { startVm } from '../../host/vm/vm.ts';
 import { QUOTE_VERSIONS, SIMULATED_CONDITIONS } from '../../lib/attestation/simulated/conditions.ts';
-import { printJson } from '../../lib/framework/terminal.ts';
+import { printJson } from '../../lib/daemon/terminal.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 import { writeHints } from '../host-hints.ts';

@@ -6,8 +6,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readKeyFile } from '../../host/relay/settings.ts';
 import { Signer, type Unsigned } from '../../host/relay/signer.ts';
-import type { Head } from '../../lib/framework/chain-client.ts';
-import { confirm, print } from '../../lib/framework/terminal.ts';
+import type { Head } from '../../lib/chain/chain-client.ts';
+import { confirm, print } from '../../lib/daemon/terminal.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Arguments, type Option, UsageError } from '../command.ts';
 import {

@@ -1,7 +1,7 @@
 /** How an owner's command reaches the chain: which one it is, who is asked, and how many of them have to agree. */
 import { readFileSync } from 'node:fs';
-import { type ChainClient, chainClient, type Head } from '../../lib/framework/chain-client.ts';
-import { type NetworkReader, networkReader } from '../../lib/framework/network-reader.ts';
+import { type ChainClient, chainClient, type Head } from '../../lib/chain/chain-client.ts';
+import { type NetworkReader, networkReader } from '../../lib/chain/network-reader.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type NetworkConfig, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { decodeEip712Domain, encodeEip712Domain } from '../../lib/protocol/network-contract.ts';

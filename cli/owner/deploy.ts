@@ -2,8 +2,8 @@
 import { getCreateAddress } from 'ethers';
 import { type DeployArgs, encodeDeploy } from '../../contracts/bindings.ts';
 import type { Signer } from '../../host/relay/signer.ts';
-import type { Head } from '../../lib/framework/chain-client.ts';
-import { print } from '../../lib/framework/terminal.ts';
+import type { Head } from '../../lib/chain/chain-client.ts';
+import { print } from '../../lib/daemon/terminal.ts';
 import {
   decodeEip712Domain,
   decodeNetwork,

@@ -8,7 +8,7 @@
 import { Type } from 'typebox';
 import { type Fees, firstFees } from '../../host/relay/fees.ts';
 import { hostEndpoint, type Receipt, Rpc } from '../../host/relay/rpc.ts';
-import { type RpcEndpoint, RpcRefusal } from '../../lib/framework/json-rpc.ts';
+import { type RpcEndpoint, RpcRefusal } from '../../lib/chain/json-rpc.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { describeNetworkError, parseNetworkError } from '../../lib/protocol/network-contract.ts';
 import { requireFirstBlock } from './chains.ts';

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { buffer, text } from 'node:stream/consumers';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { serveUnix } from '../../lib/framework/unix-http.ts';
+import { serveUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { appId } from '../../lib/protocol/manifest.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { pino } from 'pino';
 import type { TSchema } from 'typebox';
-import { callUnix } from '../../lib/framework/unix-http.ts';
+import { callUnix } from '../../lib/daemon/unix-http.ts';
 import { AppKeyReply, AttestReply, InfoReply, sockets } from '../../lib/protocol/sockets.ts';
 import { appSockets, ContainersReply, DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
 import { Callers } from './callers.ts';

@@ -1,6 +1,6 @@
 /** The agent's HTTP server: guards, then who asks, then the answer from the replicator for exactly that app. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { HTTP_CHECKS, limitConnections } from '../../lib/framework/server-limits.ts';
+import { HTTP_CHECKS, limitConnections } from '../../lib/daemon/server-limits.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { appId } from '../../lib/protocol/manifest.ts';

@@ -2,8 +2,8 @@
 import { mkdir, stat } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { dirname, join } from 'node:path';
-import { readImageInfo } from '../../lib/framework/image-info.ts';
-import { serveUnix } from '../../lib/framework/unix-http.ts';
+import { readImageInfo } from '../../lib/daemon/image-info.ts';
+import { serveUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { hasCode } from '../../lib/protocol/errors.ts';
 import { configHash, type Flavour, type ImageInfo } from '../../lib/protocol/network-config.ts';

@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pino from 'pino';
-import { callUnix, serveUnix } from '../../lib/framework/unix-http.ts';
+import { callUnix, serveUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { parseHostHints } from '../../lib/protocol/network-config.ts';
 import { DiskKeyReply, sockets } from '../../lib/protocol/sockets.ts';

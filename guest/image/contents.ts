@@ -5,7 +5,7 @@ import { mkdtemp, readdir, readFile, readlink, rm, stat } from 'node:fs/promises
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { zstdDecompressSync } from 'node:zlib';
-import { toolCommand } from '../../lib/framework/tool-root.ts';
+import { toolCommand } from '../../lib/daemon/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type ImageManifest, parseImageManifest } from '../../lib/protocol/image.ts';
 import { readCpio } from './cpio.ts';

@@ -1,6 +1,6 @@
 /** The root file system: erofs, then the dm-verity tree over it in the same file. */
 import { appendFile, readFile, rm, stat, truncate } from 'node:fs/promises';
-import { toolCommand } from '../../lib/framework/tool-root.ts';
+import { toolCommand } from '../../lib/daemon/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { run } from './run.ts';
 

@@ -10,7 +10,7 @@ import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseTdvf } from '../../lib/attestation/tdx/tdvf.ts';
 import { variableArea } from '../../lib/attestation/tdx/variables.ts';
-import { seabiosPath } from '../../lib/framework/tool-root.ts';
+import { seabiosPath } from '../../lib/daemon/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 

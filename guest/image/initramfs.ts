@@ -2,7 +2,7 @@
 import { readFileSync, realpathSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { toolCommand } from '../../lib/framework/tool-root.ts';
+import { toolCommand } from '../../lib/daemon/tool-root.ts';
 import { type CpioEntry, cpioArchive } from './cpio.ts';
 import { libraryClosure } from './elf.ts';
 import { bootModules, kernelModules, moduleBytes, simulatedModules, tdxModules } from './kernel.ts';

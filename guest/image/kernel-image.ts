@@ -4,7 +4,7 @@
  * not have to unpack them, which is over a second of a boot where every instruction is translated.
  */
 import { copyFile, readFile, rm, writeFile } from 'node:fs/promises';
-import { toolCommand } from '../../lib/framework/tool-root.ts';
+import { toolCommand } from '../../lib/daemon/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 import { run } from './run.ts';

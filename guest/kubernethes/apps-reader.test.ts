@@ -1,7 +1,7 @@
 import { Interface } from 'ethers';
 import { expect, test } from 'vitest';
-import type { ChainClient } from '../../lib/framework/chain-client.ts';
-import { networkReader } from '../../lib/framework/network-reader.ts';
+import type { ChainClient } from '../../lib/chain/chain-client.ts';
+import { networkReader } from '../../lib/chain/network-reader.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import { readState, wanted } from './apps-reader.ts';

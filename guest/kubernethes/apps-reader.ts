@@ -1,5 +1,5 @@
 /** Which manifest each app should run now, by the contract at the newest block that the chain reader accepts. */
-import type { NetworkReader } from '../../lib/framework/network-reader.ts';
+import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { appName } from '../../lib/protocol/manifest.ts';

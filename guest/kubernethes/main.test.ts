@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Type } from 'typebox';
 import { afterAll, expect, test } from 'vitest';
-import { callUnix, serveUnix } from '../../lib/framework/unix-http.ts';
+import { callUnix, serveUnix } from '../../lib/daemon/unix-http.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'dstack-kube-'));
 const servers: Server[] = [];

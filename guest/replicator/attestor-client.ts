@@ -1,9 +1,10 @@
 /** The attestor as the replicator sees it: quotes over its socket. */
-import type { Attestor } from '../../lib/framework/attestor.ts';
-import { callUnix } from '../../lib/framework/unix-http.ts';
+
+import { callUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { Strict } from '../../lib/protocol/schema.ts';
 import { AttestorStatusReply, QuoteReply } from '../../lib/protocol/sockets.ts';
+import type { Attestor } from './attestor.ts';
 
 export function attestorClient(path: string): Attestor {
   return {

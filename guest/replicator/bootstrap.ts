@@ -4,11 +4,11 @@
  */
 
 import type { Evidence } from '../../lib/attestation/verify.ts';
-import type { Attestor } from '../../lib/framework/attestor.ts';
-import type { NetworkReader } from '../../lib/framework/network-reader.ts';
+import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import type { BootstrapPackage } from '../../lib/protocol/onboarding-messages.ts';
 import { bootstrapReportData } from '../../lib/protocol/report-data.ts';
+import type { Attestor } from './attestor.ts';
 import { type Identity, ownEvidence } from './identity.ts';
 import type { SecretHolder } from './secret.ts';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type TrustRoot, trustRootOf } from '../../lib/attestation/certificates/trust-roots.ts';
 import { expectedRequestLog, replay } from '../../lib/attestation/registers/event-log.ts';
 import { type Evidence, readOwnQuote } from '../../lib/attestation/verify.ts';
-import { readImageInfo } from '../../lib/framework/image-info.ts';
+import { readImageInfo } from '../../lib/daemon/image-info.ts';
 import {
   configHash,
   type HostHints,

@@ -7,8 +7,8 @@
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import pino from 'pino';
-import { chainClient } from '../../lib/framework/chain-client.ts';
-import { networkReader } from '../../lib/framework/network-reader.ts';
+import { chainClient } from '../../lib/chain/chain-client.ts';
+import { networkReader } from '../../lib/chain/network-reader.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { guestPorts } from '../../lib/protocol/ports.ts';
 import { sockets } from '../../lib/protocol/sockets.ts';

@@ -3,7 +3,7 @@
  * on it gives out a key, and every body is hostile until checked (design: Trust, point 1).
  */
 import Fastify, { type FastifyInstance } from 'fastify';
-import { HTTP_CHECKS, limitConnections } from '../../lib/framework/server-limits.ts';
+import { HTTP_CHECKS, limitConnections } from '../../lib/daemon/server-limits.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import {
   type AnswerMessage,

@@ -9,12 +9,12 @@
  */
 
 import type { Evidence } from '../../lib/attestation/verify.ts';
-import type { Attestor } from '../../lib/framework/attestor.ts';
-import type { NetworkReader } from '../../lib/framework/network-reader.ts';
+import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import type { NodeStatus, SealedMessage } from '../../lib/protocol/onboarding-messages.ts';
+import type { Attestor } from './attestor.ts';
 import { type Bootstrap, bootstrap } from './bootstrap.ts';
 import type { Identity } from './identity.ts';
 import type { NodeService } from './node-port.ts';

@@ -10,13 +10,13 @@ import {
   readPublishedQuote,
   simulatedCase,
 } from '../../lib/attestation/testing.ts';
-import type { KeyManager } from '../../lib/framework/key-manager.ts';
-import type { NetworkReader, NetworkTcbPolicy } from '../../lib/framework/network-reader.ts';
+import type { NetworkReader, NetworkTcbPolicy } from '../../lib/chain/network-reader.ts';
 import { sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { addressOf, compact, newPrivateKey, sign } from '../../lib/protocol/secp256k1.ts';
 import { requestDigest } from '../../lib/protocol/typed-data.ts';
 import type { Identity } from './identity.ts';
+import type { KeyManager } from './key-manager.ts';
 import { onboarder } from './onboard.ts';
 
 const domain = { chainId: 7, contract: `0x${'11'.repeat(20)}` };

@@ -10,10 +10,9 @@ import { collateralOf } from '../../lib/attestation/collateral/collateral.ts';
 import { createMemory, type VerifierMemory } from '../../lib/attestation/memory.ts';
 import { parseQuote, quoteHash } from '../../lib/attestation/quote/quote.ts';
 import { type Evidence, judgeTd, requireStatement, requireTd } from '../../lib/attestation/verify.ts';
-import type { Head } from '../../lib/framework/chain-client.ts';
-import type { KeyManager } from '../../lib/framework/key-manager.ts';
-import { applyNetworkPolicy, requireAllowed } from '../../lib/framework/network-policy.ts';
-import type { NetworkReader } from '../../lib/framework/network-reader.ts';
+import type { Head } from '../../lib/chain/chain-client.ts';
+import { applyNetworkPolicy, requireAllowed } from '../../lib/chain/network-policy.ts';
+import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
@@ -28,6 +27,7 @@ import { answerHash, isRecordedAnswer } from '../../lib/protocol/sealing.ts';
 import { recover } from '../../lib/protocol/secp256k1.ts';
 import { requestDigest } from '../../lib/protocol/typed-data.ts';
 import type { Identity } from './identity.ts';
+import type { KeyManager } from './key-manager.ts';
 
 export interface Onboarder {
   /** Judges a request; the answer names the sealed bytes by their hash only. */

@@ -6,9 +6,8 @@
  */
 
 import type { Evidence } from '../../lib/attestation/verify.ts';
-import type { Attestor } from '../../lib/framework/attestor.ts';
-import type { Head } from '../../lib/framework/chain-client.ts';
-import type { NetworkReader } from '../../lib/framework/network-reader.ts';
+import type { Head } from '../../lib/chain/chain-client.ts';
+import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { RequestMessage, SealedMessage } from '../../lib/protocol/onboarding-messages.ts';
@@ -16,6 +15,7 @@ import { registerReportData } from '../../lib/protocol/report-data.ts';
 import { answerHash, isRecordedAnswer, type KemKeyPair, newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { addressOf, compact, newPrivateKey, sign } from '../../lib/protocol/secp256k1.ts';
 import { requestDigest, requestHash } from '../../lib/protocol/typed-data.ts';
+import type { Attestor } from './attestor.ts';
 import { type Identity, ownEvidence } from './identity.ts';
 
 /** The contract takes a block hash for 256 blocks; a request this old has too little time left to be registered. */

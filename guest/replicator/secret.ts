@@ -3,7 +3,6 @@
  * What leaves this file are derived keys and signatures.
  */
 import { randomBytes } from 'node:crypto';
-import type { KeyManager } from '../../lib/framework/key-manager.ts';
 import { appKey, diskKey, networkKey, tlsKey } from '../../lib/protocol/keys.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import { seal } from '../../lib/protocol/sealing.ts';
@@ -14,6 +13,7 @@ import {
   type Domain,
   onboardDigest,
 } from '../../lib/protocol/typed-data.ts';
+import type { KeyManager } from './key-manager.ts';
 
 export interface SecretHolder extends KeyManager {
   /** The network key's own signature over its bootstrap. */

@@ -5,15 +5,15 @@
 import { mkdirSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
-import type { Reached } from '../../lib/framework/chain-client.ts';
-import { groupId } from '../../lib/framework/groups.ts';
-import type { KeyManager } from '../../lib/framework/key-manager.ts';
-import { type Route, serveUnix } from '../../lib/framework/unix-http.ts';
+import type { Reached } from '../../lib/chain/chain-client.ts';
+import { groupId } from '../../lib/daemon/groups.ts';
+import { type Route, serveUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import { AppKeyRequest, AttestRequest, DiskKeyRequest, type InfoReply } from '../../lib/protocol/sockets.ts';
 import { type Daemon, daemons, groupOfSocket } from '../daemons.ts';
+import type { KeyManager } from './key-manager.ts';
 
 /** A node that has joined: its keys, and what may be told of it. */
 export interface Joined {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { afterAll, expect, test } from 'vitest';
-import { serveUnix } from '../../lib/framework/unix-http.ts';
+import { serveUnix } from '../../lib/daemon/unix-http.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'dstack-tls-'));

@@ -8,10 +8,9 @@
  */
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
-import { Retryable } from '../../lib/framework/handler.ts';
-import { sourceOf } from '../../lib/framework/server-limits.ts';
+import { sourceOf } from '../../lib/daemon/server-limits.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
-import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import {
   type GossipMessage,
   GossipMessageSchema,

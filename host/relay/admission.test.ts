@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
-import { Retryable } from '../../lib/framework/handler.ts';
 import type { CollateralMessage } from '../../lib/protocol/collateral.ts';
+import { Retryable } from '../../lib/protocol/errors.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
 import type { NetworkView, RequestView } from '../../lib/protocol/network-contract.ts';
 import {

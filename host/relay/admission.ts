@@ -5,9 +5,8 @@
  *
  * None of this decides who joins: nodes check everything again, and more. It keeps garbage out of stores and off wires.
  */
-import { Retryable } from '../../lib/framework/handler.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
-import { DstackError } from '../../lib/protocol/errors.ts';
+import { DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import {

@@ -1,8 +1,10 @@
 /** The relay's event loop before endpoints that bound what they answer, each in the words of a real one. */
+
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { Type } from 'typebox';
 import { afterEach, expect, test } from 'vitest';
 import { EventLoop } from '../../lib/framework/event-loop.ts';
 import { openStore } from '../../lib/framework/store.ts';
@@ -81,6 +83,7 @@ async function follow(url: string, head: number, startBlock: number): Promise<nu
     source: new Rpc({ url, chainId: 1, contract: CONTRACT }),
     enclave: { request: async () => ({}) },
     host: { submit: async () => {}, publish: async () => {} },
+    message: Type.Object({}),
     handlers: [
       {
         name: 'count',

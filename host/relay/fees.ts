@@ -2,7 +2,7 @@
  * What a transaction offers per gas, never above the operator's ceiling: by EIP-1559, or, where blocks have no base fee or
  * such transactions are not taken, as one gas price.
  */
-import { RpcRefusal } from '../../lib/framework/json-rpc.ts';
+import { RpcRefusal } from '../../lib/chain/json-rpc.ts';
 import type { Rpc } from './rpc.ts';
 
 /** Wei per gas. */

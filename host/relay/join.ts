@@ -10,6 +10,7 @@
  * Every round starts from what the node and the chain say now, and everything it does may be repeated; that is what
  * makes it survive a crash of either at any point.
  */
+
 import { Rounds } from '../../lib/framework/rounds.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import { Table } from '../../lib/framework/store.ts';

@@ -9,9 +9,9 @@
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Logger, pino } from 'pino';
-import type { RpcEndpoint } from '../../lib/framework/json-rpc.ts';
+import type { RpcEndpoint } from '../../lib/chain/json-rpc.ts';
+import { logLines, printError } from '../../lib/daemon/terminal.ts';
 import { openStore, type Store } from '../../lib/framework/store.ts';
-import { logLines, printError } from '../../lib/framework/terminal.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { collateralDesk } from '../collateral/attach.ts';
 import { collateralSources } from '../collateral/sources.ts';

@@ -6,16 +6,15 @@
  * open, the node's refusal of a copy is a reason to try another one, or to wait for one, and never the end; a few
  * refusals speak of what the hash does cover, and are.
  */
-import {
-  type ContractLog,
-  type Effect,
-  type EventContext,
-  type EventHandler,
-  Retryable,
-  type Verdict,
+import type {
+  ContractLog,
+  Effect,
+  EventContext,
+  EventHandler,
+  Verdict,
 } from '../../lib/framework/handler.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
-import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { networkTopics, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
 import {
   AnswerMessageSchema,

@@ -1,6 +1,6 @@
 /** One nonce manager for each gas key on each chain, shared by all networks that it pays for. */
 import type { Logger } from 'pino';
-import type { RpcEndpoint } from '../../lib/framework/json-rpc.ts';
+import type { RpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Metrics } from './metrics.ts';

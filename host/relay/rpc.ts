@@ -3,9 +3,9 @@
  * in vain, but decides nothing, since every node reads the chain for itself. Its replies are bounded and checked.
  */
 import { type Static, type TSchema, Type } from 'typebox';
+import { type RpcEndpoint, rpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import type { LogSource } from '../../lib/framework/event-loop.ts';
 import type { ContractLog } from '../../lib/framework/handler.ts';
-import { type RpcEndpoint, rpcEndpoint } from '../../lib/framework/json-rpc.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { Word0x } from '../../lib/protocol/schema.ts';
 import { paced } from './pace.ts';

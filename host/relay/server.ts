@@ -4,14 +4,13 @@
  */
 import { isIP } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
-import { Retryable } from '../../lib/framework/handler.ts';
 import {
   type ConnectionLimits,
   HTTP_CHECKS,
   limitConnections,
   sourceOf,
-} from '../../lib/framework/server-limits.ts';
-import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+} from '../../lib/daemon/server-limits.ts';
+import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import type { HttpGossip } from '../gossip/http-gossip.ts';
 import { RateLimit } from '../gossip/rate-limit.ts';
 import type { Metrics } from './metrics.ts';

@@ -2,16 +2,19 @@
  * One network that the relay serves: its own store, records, gossip, event loop, and its own node. What it shares with
  * other networks of the same host is the payer.
  */
+
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
+import type { RpcEndpoint } from '../../lib/chain/json-rpc.ts';
+import { shown } from '../../lib/chain/rpc-errors.ts';
 import { EventLoop } from '../../lib/framework/event-loop.ts';
-import type { RpcEndpoint } from '../../lib/framework/json-rpc.ts';
-import { shown } from '../../lib/framework/rpc-errors.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import { GossipMessageSchema } from '../../lib/protocol/onboarding-messages.ts';
+import { check } from '../../lib/protocol/schema.ts';
 import { type CollateralDesk, withCollateral } from '../collateral/attach.ts';
 import { HttpGossip } from '../gossip/http-gossip.ts';
 import { subjectOf } from '../gossip/message-log.ts';
@@ -115,8 +118,12 @@ export class NetworkService {
       enclave: node,
       host: {
         submit: async (transaction) => transactions.submit(transaction),
-        publish: async (message) => void (await this.#gossip.publish(message)),
+        publish: async (message) =>
+          void (await this.#gossip.publish(
+            check(GossipMessageSchema, message, 'EFFECT_INVALID', 'what a handler gossips'),
+          )),
       },
+      message: GossipMessageSchema,
       handlers: [
         onboardHandler({ ...shared, node, collateral, isOwn }),
         sealHandler({ ...shared, node, isOwn }),

@@ -1,6 +1,6 @@
 import { Wallet } from 'ethers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { RpcRefusal } from '../../lib/framework/json-rpc.ts';
+import { RpcRefusal } from '../../lib/chain/json-rpc.ts';
 import { openStore, type Store } from '../../lib/framework/store.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
 import { encodeOnboard, encodeRegister } from '../../lib/protocol/network-contract.ts';

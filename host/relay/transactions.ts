@@ -11,12 +11,13 @@
  *   is not on it. Nonces that nobody has (someone else's transaction with this key was dropped) are filled.
  * - Only when another transaction has taken the nonce, for so many blocks that it will stay, is a new nonce signed.
  */
-import { Retryable, type TransactionRequest } from '../../lib/framework/handler.ts';
-import { RpcRefusal } from '../../lib/framework/json-rpc.ts';
+
+import { RpcRefusal } from '../../lib/chain/json-rpc.ts';
+import { type RpcErrorKind, shown } from '../../lib/chain/rpc-errors.ts';
+import type { TransactionRequest } from '../../lib/framework/handler.ts';
 import { Rounds } from '../../lib/framework/rounds.ts';
-import { type RpcErrorKind, shown } from '../../lib/framework/rpc-errors.ts';
 import type { Store } from '../../lib/framework/store.ts';
-import { codeOf } from '../../lib/protocol/errors.ts';
+import { codeOf, Retryable } from '../../lib/protocol/errors.ts';
 import { describeNetworkError, parseNetworkError } from '../../lib/protocol/network-contract.ts';
 import { BalanceWatch } from './balance.ts';
 import { type Fees, firstFees, replacementFees } from './fees.ts';

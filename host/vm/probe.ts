@@ -7,7 +7,7 @@
  */
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { qemuDataArguments, toolCommand } from '../../lib/framework/tool-root.ts';
+import { qemuDataArguments, toolCommand } from '../../lib/daemon/tool-root.ts';
 import type { Image } from './image.ts';
 import type { Accelerator } from './qemu.ts';
 import { findTdx } from './tdx.ts';

@@ -7,7 +7,7 @@
 import { execFile } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { defaultToolRoot, toolCommand } from '../../lib/framework/tool-root.ts';
+import { defaultToolRoot, toolCommand } from '../../lib/daemon/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 
 /** What to ask of this host; the defaults are the real ones. */

@@ -12,7 +12,7 @@ import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import type { SimulatedSetting } from '../../lib/attestation/simulated/conditions.ts';
-import { qemuDataArguments, toolCommand } from '../../lib/framework/tool-root.ts';
+import { qemuDataArguments, toolCommand } from '../../lib/daemon/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { guestPorts } from '../../lib/protocol/ports.ts';
 import { type Image, measuredBoot, openImage, type Shape } from './image.ts';

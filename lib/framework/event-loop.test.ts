@@ -1,11 +1,11 @@
+import { Type } from 'typebox';
 import { afterEach, expect, test } from 'vitest';
-import { DstackError } from '../protocol/errors.ts';
+import { DstackError, Retryable } from '../protocol/errors.ts';
 import { EventLoop, type EventLoopOptions, type LogSource } from './event-loop.ts';
 import {
   type ContractLog,
   type EventHandler,
   NotYet,
-  Retryable,
   type TransactionRequest,
   type Verdict,
 } from './handler.ts';
@@ -110,6 +110,7 @@ function run(world: World): EventLoop {
     },
     host: { submit: (transaction) => world.submit(transaction), publish: async () => {} },
     handlers: [world.handler],
+    message: Type.Object({ type: Type.Literal('note') }),
     log: { info: tell, warn: tell },
     startBlock: async () => 1,
     confirmations: 0,
@@ -375,6 +376,7 @@ test.each([
   ],
   ['of a kind that there is not', { kind: 'self-destruct' }],
   ['not even an object', 5],
+  ['a message that is none', { kind: 'gossip', message: { type: 'letter' } }],
 ])('an effect that is none ends its own job and says so; the others go on: %s', async (_, effect) => {
   const world = newWorld();
   world.chain.add(2, 1);

@@ -12,9 +12,9 @@
  * Re-orgs: logs are taken `confirmations` deep. If the block at the cursor is another one later, the loop goes back
  * `rewind` blocks; an event that moved has a new id and is handled again, which is harmless because handlers read state.
  */
-import { type Static, Type } from 'typebox';
-import { codeOf, DstackError } from '../protocol/errors.ts';
-import { GossipMessageSchema } from '../protocol/onboarding-messages.ts';
+import { type Static, type TSchema, Type } from 'typebox';
+import { LogReader } from '../chain/log-reader.ts';
+import { codeOf, DstackError, Retryable } from '../protocol/errors.ts';
 import { Count, check, HexOf, Strict, Word0x } from '../protocol/schema.ts';
 import {
   type ContractLog,
@@ -23,11 +23,9 @@ import {
   type EventHandler,
   type Host,
   NotYet,
-  Retryable,
   TRANSACTION_DATA_MAX,
   type Verdict,
 } from './handler.ts';
-import { LogReader } from './log-reader.ts';
 import { Rounds } from './rounds.ts';
 import { type Spoiled, type Store, type StoreOperation, Table } from './store.ts';
 
@@ -54,6 +52,8 @@ export interface EventLoopOptions {
   host: Host;
   // biome-ignore lint/suspicious/noExplicitAny: handlers of different events in one list; each E stays inside its handler
   handlers: readonly EventHandler<any>[];
+  /** What a gossip effect may carry. */
+  message: TSchema;
   log: LoopLog;
   /** The first block that matters: where to begin without a cursor, or with one far behind. */
   startBlock(head: number): Promise<number>;
@@ -92,7 +92,7 @@ const EffectSchema = Type.Union([
     to: Type.String({ maxLength: 42 }),
     data: Type.String({ maxLength: TRANSACTION_DATA_MAX }),
   }),
-  Strict({ kind: Type.Literal('gossip'), message: GossipMessageSchema }),
+  Strict({ kind: Type.Literal('gossip'), message: Type.Unknown() }),
 ]);
 
 const EffectsSchema = Type.Array(EffectSchema, { maxItems: 16 });
@@ -416,7 +416,16 @@ export class EventLoop {
       event,
     );
     // Here, not when they are read again: what can't be stored is this job's end, and nobody else's.
-    return check(EffectsSchema, effects, 'EFFECT_INVALID', `what ${handler.name} wants to be done`);
+    return this.#checked(effects, handler.name);
+  }
+
+  #checked(effects: readonly Effect[], handler: string): Effect[] {
+    const checked = check(EffectsSchema, effects, 'EFFECT_INVALID', `what ${handler} wants to be done`);
+    for (const effect of checked) {
+      if (effect.kind !== 'gossip') continue;
+      check(this.#options.message, effect.message, 'EFFECT_INVALID', `what ${handler} wants to be gossiped`);
+    }
+    return checked;
   }
 
   /** Asks again later, the later the longer it took already. */

@@ -6,8 +6,7 @@
  * nothing, because the enclave checks everything again. The loop that runs handlers (event-loop.ts) takes care of
  * order, retries, crashes and re-orgs; a handler is three small functions.
  */
-import { DstackError } from '../protocol/errors.ts';
-import type { GossipMessage } from '../protocol/onboarding-messages.ts';
+import { type DstackError, Retryable } from '../protocol/errors.ts';
 
 /** The guest as its host sees it: a few routes that take and return JSON. */
 export interface Enclave {
@@ -60,12 +59,13 @@ export interface TransactionRequest {
 
 export type Effect =
   | ({ kind: 'transaction' } & TransactionRequest)
-  | { kind: 'gossip'; message: GossipMessage };
+  /** A message for other hosts, of the kind that the loop's `message` schema describes. */
+  | { kind: 'gossip'; message: unknown };
 
 /** What the host does for an enclave. Both are durable when they return and may be repeated without harm. */
 export interface Host {
   submit(transaction: TransactionRequest): Promise<void>;
-  publish(message: GossipMessage): Promise<void>;
+  publish(message: unknown): Promise<void>;
 }
 
 export interface EventHandler<E> {
@@ -88,9 +88,6 @@ export interface EventHandler<E> {
   /** An event that was set aside is over. */
   over?(event: E): void;
 }
-
-/** An error that may pass by itself: the loop tries again, with growing pauses. */
-export class Retryable extends DstackError {}
 
 /** What it waits for is on its way, as the chain confirms blocks: asked again at the loop's own pace, which does not slow. */
 export class NotYet extends Retryable {}

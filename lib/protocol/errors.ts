@@ -17,6 +17,9 @@ export class DstackError extends Error {
   }
 }
 
+/** An error that may pass by itself: who gets it may try again, with growing pauses. */
+export class Retryable extends DstackError {}
+
 /** True for an error of ours with exactly this code. */
 export function hasCode(error: unknown, code: string): boolean {
   return error instanceof DstackError && error.code === code;

@@ -4,7 +4,7 @@
  */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { print, printError, printFailure, printJson } from '../../lib/framework/terminal.ts';
+import { print, printError, printFailure, printJson } from '../../lib/daemon/terminal.ts';
 import { DemoHost, type DemoNetwork } from './host.ts';
 import {
   asOwner,

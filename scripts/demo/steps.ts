@@ -1,5 +1,5 @@
 /** Progress that a person can follow: each step says what it does, and how long it took. */
-import { print } from '../../lib/framework/terminal.ts';
+import { print } from '../../lib/daemon/terminal.ts';
 
 const started = performance.now();
 

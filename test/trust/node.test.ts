@@ -14,7 +14,7 @@ import { afterAll, expect, test } from 'vitest';
 import { parseQuote } from '../../lib/attestation/quote/quote.ts';
 import { expectedJoinedLog, expectedRequestLog, replay } from '../../lib/attestation/registers/event-log.ts';
 import { REVOKED_PPID } from '../../lib/attestation/simulated/collateral.ts';
-import { callUnix, serveUnix } from '../../lib/framework/unix-http.ts';
+import { callUnix, serveUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { appKey, diskKey, networkKey, tlsKey } from '../../lib/protocol/keys.ts';
 import {

@@ -11,10 +11,10 @@ import { createNode, type Node } from '../../guest/replicator/node.ts';
 import { serveSiblings } from '../../guest/replicator/siblings.ts';
 import { expectedRequestLog, replay } from '../../lib/attestation/registers/event-log.ts';
 import { createSimulatedPlatform } from '../../lib/attestation/simulated/platform.ts';
-import { chainClient } from '../../lib/framework/chain-client.ts';
-import { STALE_AFTER_SECONDS } from '../../lib/framework/chain-clock.ts';
-import { networkReader } from '../../lib/framework/network-reader.ts';
-import { callUnix } from '../../lib/framework/unix-http.ts';
+import { chainClient } from '../../lib/chain/chain-client.ts';
+import { STALE_AFTER_SECONDS } from '../../lib/chain/chain-clock.ts';
+import { networkReader } from '../../lib/chain/network-reader.ts';
+import { callUnix } from '../../lib/daemon/unix-http.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
 import {

@@ -6,8 +6,8 @@ const HTTP_GOSSIP = 'host/gossip/http-gossip.ts';
 const LOG = 'host/gossip/message-log.ts';
 const LOG_TEST = 'host/gossip/message-log.test.ts';
 const HANDLER = 'host/relay/onboard-handler.ts';
-const LIMITS = 'lib/framework/server-limits.ts';
-const LIMITS_TEST = 'lib/framework/server-limits.test.ts';
+const LIMITS = 'lib/daemon/server-limits.ts';
+const LIMITS_TEST = 'lib/daemon/server-limits.test.ts';
 
 export const gossipRules: readonly Mutation[] = [
   // 13: one bad gossip message killed the relay; late subscribers never saw a request

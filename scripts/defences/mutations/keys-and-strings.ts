@@ -40,7 +40,7 @@ export const keysAndStrings: readonly Mutation[] = [
   one(
     1,
     'the permissions of a socket that gives keys',
-    ['lib/framework/unix-http.ts', 'options.mode ?? (options.gid === undefined ? 0o600 : 0o660)', '0o666'],
+    ['lib/daemon/unix-http.ts', 'options.mode ?? (options.gid === undefined ? 0o600 : 0o660)', '0o666'],
     [node, '^1: the host’s own port'],
   ),
 

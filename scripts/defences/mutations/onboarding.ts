@@ -2,7 +2,7 @@
 import { type Mutation, one } from '../mutation.ts';
 
 const node = 'test/trust/node.test.ts';
-const NETWORK_POLICY = 'lib/framework/network-policy.ts';
+const NETWORK_POLICY = 'lib/chain/network-policy.ts';
 const VERIFY = 'lib/attestation/verify.ts';
 const CHAINS = 'lib/attestation/certificates/chains.ts';
 const INTEL_RULES = 'lib/attestation/intel-rules.ts';

@@ -3,9 +3,9 @@ import { type Mutation, one } from '../mutation.ts';
 
 const replicator = 'test/trust/replicator.test.ts';
 const chainTime = 'test/trust/chain-time.test.ts';
-const chainClient = 'lib/framework/chain-client.test.ts';
-const CHAIN_CLIENT = 'lib/framework/chain-client.ts';
-const CHAIN_CLOCK = 'lib/framework/chain-clock.ts';
+const chainClient = 'lib/chain/chain-client.test.ts';
+const CHAIN_CLIENT = 'lib/chain/chain-client.ts';
+const CHAIN_CLOCK = 'lib/chain/chain-clock.ts';
 
 export const replicatorRules: readonly Mutation[] = [
   one(
@@ -30,16 +30,16 @@ export const replicatorRules: readonly Mutation[] = [
     'replicator',
     'that a head needs a quorum near it',
     [
-      'lib/framework/chain-heads.ts',
+      'lib/chain/chain-heads.ts',
       'claim.number >= number && claim.number <= number + near.blocks',
       'claim.number >= number',
     ],
-    ['lib/framework/chain-heads.test.ts', 'a block too far'],
+    ['lib/chain/chain-heads.test.ts', 'a block too far'],
   ),
   one(
     'replicator',
     'that the times of a head need a quorum near them',
-    ['lib/framework/chain-heads.ts', 'other >= time && other <= time + seconds', 'other >= time'],
+    ['lib/chain/chain-heads.ts', 'other >= time && other <= time + seconds', 'other >= time'],
     [chainClient, '^one endpoint whose newest block'],
   ),
   one(

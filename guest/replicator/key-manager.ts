@@ -1,5 +1,5 @@
 /** The holder of the network secret, as the rest of a node sees it: it gives out derived keys, never the secret. */
-import type { Onboard } from '../protocol/typed-data.ts';
+import type { Onboard } from '../../lib/protocol/typed-data.ts';
 
 export interface KeyManager {
   readonly epoch: number;

@@ -5,11 +5,10 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { type Static, type TSchema, Type } from 'typebox';
-import { DstackError } from '../protocol/errors.ts';
+import { readText } from '../daemon/unix-http.ts';
+import { DstackError, Retryable } from '../protocol/errors.ts';
 import { check } from '../protocol/schema.ts';
-import { Retryable } from './handler.ts';
 import { type RpcErrorKind, type RpcErrorSaid, revertDataIn, rpcErrorKind, shown } from './rpc-errors.ts';
-import { readText } from './unix-http.ts';
 
 /** Some add `"error": null` to a result. */
 const ReplySchema = Type.Object({

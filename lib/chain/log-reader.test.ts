@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest';
-import { DstackError } from '../protocol/errors.ts';
-import { Retryable } from './handler.ts';
+import { DstackError, Retryable } from '../protocol/errors.ts';
 import { RpcRateLimited, RpcRefusal } from './json-rpc.ts';
 import { LogReader } from './log-reader.ts';
 
