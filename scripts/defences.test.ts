@@ -13,7 +13,10 @@ test('each of the thirteen points has a test, and a defence in the table', () =>
   const thirteen = Array.from({ length: 13 }, (_, index) => index + 1);
   expect(points.map(({ number }) => number)).toEqual(thirteen);
   for (const { processes } of points) expect(processes.length).toBeGreaterThan(0);
-  expect([...new Set(mutations.map(({ point }) => point))]).toEqual([...thirteen, 'replicator', 'image']);
+  expect([...new Set(mutations.map(({ point }) => point))]).toEqual([
+    ...thirteen,
+    ...['replicator', 'image', 'audit', 'owner'],
+  ]);
 });
 
 test.each(mutations.map((mutation) => [mutation.point, mutation.removes, mutation] as const))(

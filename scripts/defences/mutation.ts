@@ -14,7 +14,7 @@ export interface Edit {
  * A point under "Trust" in docs/threat-model.md, 1 to 13; one of the replicator's cases in test/trust/README.md; the image: its
  * network, and what it is made from; or the audit.
  */
-export type Point = number | 'replicator' | 'image' | 'audit';
+export type Point = number | 'replicator' | 'image' | 'audit' | 'owner';
 
 export interface Mutation {
   readonly point: Point;

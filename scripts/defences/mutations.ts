@@ -1,4 +1,4 @@
-/** Every defence that `npm run defences` removes, in the order of the points; then the replicator’s, the image’s, and the audit’s. */
+/** Every defence that `npm run defences` removes, in the order of the points; then the replicator’s, the image’s, the audit’s and the owner’s. */
 import type { Mutation } from './mutation.ts';
 import { auditRules } from './mutations/audit.ts';
 import { contractRules } from './mutations/contract.ts';
@@ -8,6 +8,7 @@ import { imageRules } from './mutations/image.ts';
 import { keysAndStrings } from './mutations/keys-and-strings.ts';
 import { machineRules } from './mutations/machine.ts';
 import { onboarding } from './mutations/onboarding.ts';
+import { ownerRules } from './mutations/owner.ts';
 import { replicatorRules } from './mutations/replicator.ts';
 
 const ofPoints: readonly Mutation[] = [
@@ -19,4 +20,10 @@ const ofPoints: readonly Mutation[] = [
   ...gossipRules,
 ].sort((a, b) => Number(a.point) - Number(b.point));
 
-export const mutations: readonly Mutation[] = [...ofPoints, ...replicatorRules, ...imageRules, ...auditRules];
+export const mutations: readonly Mutation[] = [
+  ...ofPoints,
+  ...replicatorRules,
+  ...imageRules,
+  ...auditRules,
+  ...ownerRules,
+];

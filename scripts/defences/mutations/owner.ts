@@ -1,0 +1,97 @@
+/** The owner's machine: what endpoints, files and texts of others can make the owner sign, believe or read. */
+import { type Mutation, one } from '../mutation.ts';
+
+const LYING = 'cli/owner/lying.test.ts';
+const ENDPOINTS = 'cli/owner/endpoints.ts';
+const ACT = 'cli/owner/act.ts';
+
+export const ownerRules: readonly Mutation[] = [
+  one(
+    'owner',
+    'the quorum over nonce, code, receipt and refusals',
+    [ENDPOINTS, 'if (best.length < quorum) {', 'if (best.length < 0) {'],
+    [LYING, 'what one endpoint says of the nonce'],
+  ),
+  one(
+    'owner',
+    'asking each endpoint for its chain',
+    [ENDPOINTS, "if (codeOf(error) !== 'RPC_WRONG_CHAIN') return undefined;", 'return undefined;'],
+    [LYING, 'by another chain’s id'],
+  ),
+  one(
+    'owner',
+    'the first block of a public chain',
+    ['cli/owner/chains.ts', 'expected === undefined || expected === found', 'expected !== found || true'],
+    [LYING, 'a chain that calls itself Sepolia'],
+  ),
+  one(
+    'owner',
+    'the refusal of a single endpoint elsewhere',
+    ['cli/owner/connection.ts', 'isOnThisMachine(only!)', 'only !== undefined'],
+    [LYING, 'a single endpoint elsewhere'],
+  ),
+  one(
+    'owner',
+    'the code and domain of what is called',
+    ['cli/owner/connection.ts', "if (code === '0x') {", "if (code === 'x') {"],
+    [LYING, 'an address with no code'],
+  ),
+  one(
+    'owner',
+    'the ceiling of the gas limit',
+    [ENDPOINTS, 'if (gas <= MAX_GAS) return gas;', 'if (gas > 0n) return gas;'],
+    [LYING, 'fees: refused'],
+  ),
+  one(
+    'owner',
+    'reading back what a receipt says',
+    [ACT, "if (!('instead' in seen)) return", 'if (seen !== undefined) return'],
+    [LYING, 'a receipt for a revocation'],
+  ),
+  one(
+    'owner',
+    'asking before signing',
+    [ACT, '  await requireConsent(args);\n', ''],
+    [LYING, 'without a yes nothing is signed'],
+  ),
+  one(
+    'owner',
+    'the comparison of a deployment’s code',
+    ['cli/owner/deploy.ts', 'if (!isOurCode(code)) return', 'if (code.length === 0) return'],
+    [LYING, 'a deployment whose code a quorum says is another'],
+  ),
+  one(
+    'owner',
+    'the refusal of a key that an object has twice',
+    ['lib/protocol/json.ts', 'if (keys.has(key)) return key;', ''],
+    ['lib/protocol/json.test.ts', 'a key that an object has twice'],
+  ),
+  one(
+    'owner',
+    'writing out control characters',
+    ['lib/daemon/terminal.ts', 'shown.map(printable)', 'shown.map(String)'],
+    ['lib/daemon/terminal.test.ts', 'a hostile text is one line'],
+  ),
+  one(
+    'owner',
+    'the admin port’s look at the name it is asked for by',
+    ['host/relay/server.ts', 'if (!isOwnName(request.headers.host, hostName)) {', "if (hostName === '') {"],
+    ['host/relay/server.test.ts', 'the admin port answers to addresses'],
+  ),
+  one(
+    'owner',
+    'measuring the image’s files',
+    ['cli/commands/network-policy.ts', 'if (value !== said) {', "if (said === '') {"],
+    ['cli/owner.test.ts', 'image.json is measured, not believed'],
+  ),
+  one(
+    'owner',
+    'the owner’s own clock beside the chain’s',
+    [
+      'cli/verify-bootstrap.ts',
+      'if (Math.abs(now - newest) <= CLOCK_SKEW_SECONDS) return now;',
+      'return newest;',
+    ],
+    ['cli/owner.test.ts', 'a clock or a TCB policy'],
+  ),
+];
