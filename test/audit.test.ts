@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { AuditReport } from '../cli/audit/audit.ts';
-import { Records } from '../host/relay/records.ts';
+import { Archive } from '../host/relay/archive.ts';
 import { to0x, utf8 } from '../lib/protocol/encoding.ts';
 import { appId } from '../lib/protocol/manifest.ts';
 import { encodeRevokeMeasurement, encodeRollout, networkTopics } from '../lib/protocol/network-contract.ts';
@@ -29,20 +29,20 @@ let onboarded: { request: RequestMessage; answer: AnswerMessage }[];
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'dstack-audit-'));
-  const records = new Records(folder);
+  const archive = new Archive(folder);
   network = await startTestNetwork();
   first = await network.start({ role: 'bootstrap' });
   await network.allow(first);
-  records.keepBootstrap(await network.bootstrap(first));
-  records.keepConfig(utf8(network.networkJson));
+  archive.keepBootstrap(await network.bootstrap(first));
+  archive.keepConfig(utf8(network.networkJson));
   const join3 = async (node: TestNode) => {
     await eventually(async () => (await node.status()).state === 'requesting', 'the node to ask');
     const request = await node.post<RequestMessage>(nodePaths.request);
     await network.register(request);
     const answer = await first.post<AnswerMessage>(nodePaths.onboard, request);
     await network.postOnboard(answer);
-    records.keep(request);
-    records.keep(answer);
+    archive.keep(request);
+    archive.keep(answer);
     return { request, answer };
   };
   onboarded = [await join3(await network.start({ role: 'join' }))];
@@ -457,9 +457,9 @@ describe('an answer that was signed and not posted', () => {
     request = await node.post<RequestMessage>(nodePaths.request);
     hash = Buffer.from(requestOf(request).hash).toString('hex');
     await network.register(request);
-    const records = new Records(copy);
-    records.keep(request);
-    records.keep(await first.post<AnswerMessage>(nodePaths.onboard, request));
+    const archive = new Archive(copy);
+    archive.keep(request);
+    archive.keep(await first.post<AnswerMessage>(nodePaths.onboard, request));
   });
   afterAll(() => rmSync(copy, { recursive: true, force: true }));
 

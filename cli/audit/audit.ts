@@ -7,6 +7,7 @@ import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Flavour, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import type { NetworkEvent } from '../../lib/protocol/network-contract.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
+import type { Archives, SourceReport } from './archives.ts';
 import {
   type Claimed,
   type Proof,
@@ -17,7 +18,6 @@ import {
 } from './evidence.ts';
 import { type AuditedHead, CLOCK_SKEW_SECONDS, OLD_HEAD_SECONDS } from './head.ts';
 import type { Entry, History } from './history.ts';
-import type { Records, SourceReport } from './records.ts';
 import { type Kind, kinds, type Pending, Replay, type Request, type Standing } from './replay.ts';
 import type { StateProof, Upcoming } from './state.ts';
 import { StorageReplay } from './storage.ts';
@@ -120,7 +120,7 @@ export interface AuditInput {
   readonly network: Domain;
   readonly flavour: Flavour;
   readonly history: History;
-  readonly records: Records;
+  readonly records: Archives;
   readonly reader: NetworkReader;
   /** The block at which the contract's state is compared. */
   readonly head: AuditedHead;

@@ -16,10 +16,10 @@ import { bootstrapDigest, onboardDigest, requestDigest, requestHash } from '../.
 import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { type Lie, type LyingRpc, startLyingRpc } from '../../test/support/lying-rpc.ts';
 import { OWNER_KEY } from '../../test/support/network.ts';
+import { readRecords } from './archives.ts';
 import { audit } from './audit.ts';
 import { auditedHead } from './head.ts';
 import { readHistory } from './history.ts';
-import { readRecords } from './records.ts';
 import { readStateProof, readUpcoming } from './state.ts';
 import { StorageReplay } from './storage.ts';
 import { EMPTY_ROOT, provenStorageRoot, storageRoot } from './trie.ts';

@@ -2,10 +2,10 @@
 import { networkReader } from '../../lib/chain/network-reader.ts';
 import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
+import { readRecords } from '../audit/archives.ts';
 import { type AuditReport, audit, instant } from '../audit/audit.ts';
 import { auditedHead } from '../audit/head.ts';
 import { readHistory } from '../audit/history.ts';
-import { readRecords } from '../audit/records.ts';
 import { readStateProof, readUpcoming } from '../audit/state.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 

@@ -7,7 +7,7 @@
 import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Type } from 'typebox';
-import { configRecord } from '../../host/relay/records.ts';
+import { configRecord } from '../../host/relay/archive.ts';
 import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import {

@@ -34,8 +34,8 @@ import {
   checkNetwork,
   checkRequestSignature,
 } from './admission.ts';
+import type { Archive } from './archive.ts';
 import { isHashOnChain, isSealedOnChain, type Network } from './network.ts';
-import type { Records } from './records.ts';
 import type { Transactions } from './transactions.ts';
 
 export interface JoinOptions {
@@ -45,7 +45,7 @@ export interface JoinOptions {
   gossip: GossipTransport;
   messages: MessageLog;
   transactions: Pick<Transactions, 'submit' | 'status'>;
-  records: Records;
+  archive: Archive;
   log: { info(fields: object, msg: string): void; warn(fields: object, msg: string): void };
   /** Milliseconds between rounds while joining. */
   pollInterval: number;
@@ -145,11 +145,11 @@ export class Join {
   }
 
   async #bootstrap(): Promise<string> {
-    const { node, network, records, log } = this.#options;
+    const { node, network, archive, log } = this.#options;
     const found = await node.bootstrapPackage();
     checkNetwork(network.domain, found);
     checkBootstrapSignature(network.domain, found);
-    const path = records.keepBootstrap(found);
+    const path = archive.keepBootstrap(found);
     const waitingFor = `the owner to run: npx dstack network bootstrap ${path}`;
     if (this.#status.waitingFor !== waitingFor) {
       log.info({ networkKey: found.networkKey, path }, 'the bootstrap package is ready');
@@ -168,7 +168,7 @@ export class Join {
         return this.#register(message, hash);
       case 'open':
         this.#options.messages.keep(hash);
-        this.#options.records.keep(message);
+        this.#options.archive.keep(message);
         // Again: who had no room for it, or lost it, gets it once more.
         await this.#options.gossip.publish(message);
         return this.#onboard(hash, view, onChain);
@@ -208,14 +208,14 @@ export class Join {
   }
 
   async #onboard(hash: string, view: NetworkView, onChain: RequestView): Promise<string> {
-    const { network, transactions, records, log } = this.#options;
+    const { network, transactions, archive, log } = this.#options;
     const stored = this.#answers.get(hash);
     const answer = stored ?? this.#goodAnswer(hash, onChain.node, view.networkKey);
     if (answer === undefined)
       return `an answer to 0x${hash}; it may come until block ${onChain.expiresAfter}`;
     if (stored === undefined) {
       // Stored before it is posted: what is on chain can be shown to have been signed, whatever gossip forgets.
-      records.keep(answer);
+      archive.keep(answer);
       this.#answers.put(hash, answer);
       log.info({ request: `0x${hash}` }, 'an answer arrived');
     }
@@ -251,11 +251,11 @@ export class Join {
 
   /** The contract has an answer: the node gets the bytes with that hash, whoever posted it and whoever sealed them. */
   async #deliver(message: RequestMessage, hash: string, onChain: RequestView): Promise<string> {
-    const { node, gossip, messages, records, log } = this.#options;
+    const { node, gossip, messages, archive, log } = this.#options;
     // Marked here too: a relay that was down while its request was open has not seen it on chain.
     messages.keep(hash);
     for (const answer of messages.about('answer', hash))
-      if (isHashOnChain(answer.answerHash, onChain)) records.keep(answer);
+      if (isHashOnChain(answer.answerHash, onChain)) archive.keep(answer);
     const sealed = messages.about('sealed', hash).find((candidate) => isSealedOnChain(candidate, onChain));
     if (sealed === undefined) {
       // Whoever seals needs it again.

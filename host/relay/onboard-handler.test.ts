@@ -15,9 +15,9 @@ import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import { newAnswer, SECRET } from '../../test/support/guest.ts';
 import { MessageLog } from '../gossip/message-log.ts';
+import { Archive } from './archive.ts';
 import type { Network } from './network.ts';
 import { onboardHandler } from './onboard-handler.ts';
-import { Records } from './records.ts';
 
 const domain = { chainId: 7, contract: `0x${'11'.repeat(20)}` };
 const scratch = mkdtempSync(join(tmpdir(), 'onboard-test-'));
@@ -55,7 +55,7 @@ let nodeState: 'joined' | 'requesting';
 let own: boolean;
 let ours: CollateralMessage | undefined;
 let messages: MessageLog;
-let records: Records;
+let archive: Archive;
 let handler: ReturnType<typeof onboardHandler>;
 let folders = 0;
 
@@ -63,7 +63,7 @@ beforeEach(() => {
   [state, reads, nodeState, own, ours] = ['open', 0, 'joined', false, undefined];
   const store = openStore(':memory:');
   messages = new MessageLog(store);
-  records = new Records(join(scratch, String(folders++)));
+  archive = new Archive(join(scratch, String(folders++)));
   const network = {
     domain,
     request: async () => {
@@ -81,7 +81,7 @@ beforeEach(() => {
     network,
     node: { status: async () => ({ ...status, state: nodeState }) },
     messages,
-    records,
+    archive,
     collateral: { forQuote: async (_quote, brought = []) => ours ?? brought[0] },
     isOwn: () => own,
     log: { info() {} },
@@ -147,22 +147,22 @@ test('of a request that nobody answered nothing is left; of one that was, one ve
   for (let n = 0; n < 5; n += 1) messages.add({ ...request, quote: `440${n}` }, `stranger ${n}`);
   messages.add({ ...request, collateral }, 'peer');
   await handler.request(event, context);
-  expect(records.list()).toEqual([]);
+  expect(archive.list()).toEqual([]);
   state = 'expired';
   await handler.request(event, context);
-  expect(records.list()).toEqual([]);
+  expect(archive.list()).toEqual([]);
 
   // A re-org brought an answer after all.
   state = 'answered';
   messages.add(await newAnswer(domain, request), 'peer');
   expect(await handler.request(event, context)).toMatchObject({ kind: 'skip' });
-  const kept = records.list().map((name) => JSON.parse(records.read(name)!));
+  const kept = archive.list().map((name) => JSON.parse(archive.read(name)!));
   expect(kept.map(({ type }) => type)).toEqual(['answer', 'request']);
   expect(kept[1].collateral).toEqual(collateral);
 
   handler.over?.(event);
   expect(messages.about('request', requestHash)).toEqual([]);
-  expect(records.list()).toHaveLength(2);
+  expect(archive.list()).toHaveLength(2);
 });
 
 test('gossips only what the network’s key signed for this request', async () => {
@@ -183,7 +183,7 @@ test('gossips only what the network’s key signed for this request', async () =
   }
 });
 
-test('hands over collateral: its own, else what any version of the request brought; and records what was judged', async () => {
+test('hands over collateral: its own, else what any version of the request brought; and archive what was judged', async () => {
   const brought = { ...PUBLISHED_SIMULATED_COLLATERAL, tcb_info: '{"brought":true}' };
   messages.add(request, 'peer');
   messages.add({ ...request, collateral: brought }, 'peer');
@@ -191,7 +191,7 @@ test('hands over collateral: its own, else what any version of the request broug
   ours = PUBLISHED_SIMULATED_COLLATERAL;
   expect(await handler.request(event, context)).toMatchObject({ body: { ...request, collateral: ours } });
   await handler.settle(await newAnswer(domain, request), event);
-  const kept = records.list().map((name) => JSON.parse(records.read(name)!) as RequestMessage);
+  const kept = archive.list().map((name) => JSON.parse(archive.read(name)!) as RequestMessage);
   expect(kept.map(({ collateral }) => collateral)).toContainEqual(ours);
 });
 

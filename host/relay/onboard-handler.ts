@@ -26,15 +26,15 @@ import type { CollateralDesk } from '../collateral/attach.ts';
 import { type MessageLog, messageId } from '../gossip/message-log.ts';
 import type { NodeClient } from '../node-client.ts';
 import { checkAnswerSignature, checkNetwork } from './admission.ts';
+import type { Archive } from './archive.ts';
 import type { Network } from './network.ts';
-import type { Records } from './records.ts';
 
 export interface OnboardHandlerOptions {
   store: Store;
   network: Network;
   node: Pick<NodeClient, 'status'>;
   messages: MessageLog;
-  records: Records;
+  archive: Archive;
   collateral: CollateralDesk;
   /** Whether a request (64 hex digits) is this host's own node's. */
   isOwn(requestHash: string): boolean;
@@ -60,7 +60,7 @@ interface Work {
 }
 
 export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Registered> {
-  const { network, node, messages, records, isOwn, log } = options;
+  const { network, node, messages, archive, isOwn, log } = options;
   const refused = new Table(options.store, 'onboard/refused/', RefusedSchema);
   const works = new Map<string, Work>();
 
@@ -110,7 +110,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
       const { state } = await network.request(requestHash);
       if (state === 'answered') {
         keep(requestHash);
-        archive(requestHash);
+        keepJudged(requestHash);
         end(requestHash);
         return { kind: 'skip', reason: 'the request is answered' };
       }
@@ -152,7 +152,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
       checkAnswerSignature(network.domain, message, (await network.recent()).view.networkKey);
       // With the very collateral that it was judged by.
       const judged = works.get(requestHash)?.handed;
-      if (judged !== undefined) records.keep(judged.body);
+      if (judged !== undefined) archive.keep(judged.body);
       end(requestHash);
       log.info({ request: `0x${requestHash}`, node: message.node }, 'our own node answered a request');
       return [{ kind: 'gossip', message }];
@@ -216,18 +216,18 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
   /** What is on chain is no longer evicted as what anyone may send. An answer is by the network's key, and kept for ever. */
   function keep(requestHash: string): void {
     messages.keep(requestHash);
-    for (const message of messages.about('answer', requestHash)) records.keep(message);
+    for (const message of messages.about('answer', requestHash)) archive.keep(message);
   }
 
   /**
    * Of an answered request one version is kept for ever: the one that our node judged, or else, when another node has
    * answered, the first that has collateral to judge it by.
    */
-  function archive(requestHash: string): void {
-    if (records.hasRequest(requestHash)) return;
+  function keepJudged(requestHash: string): void {
+    if (archive.hasRequest(requestHash)) return;
     const copies = messages.about('request', requestHash);
     const version = copies.find(({ collateral }) => collateral !== undefined) ?? copies[0];
-    if (version !== undefined) records.keep(version);
+    if (version !== undefined) archive.keep(version);
   }
 }
 

@@ -4,8 +4,8 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { Archive } from './archive.ts';
 import { Metrics } from './metrics.ts';
-import { Records } from './records.ts';
 import { adminServer } from './server.ts';
 
 test('an open connection that asks nothing does not hold up the end', async () => {
@@ -14,7 +14,7 @@ test('an open connection that asks nothing does not hold up the end', async () =
     services: [
       {
         contract: '0x00',
-        records: new Records(folder),
+        archive: new Archive(folder),
         measure: () => {},
         status: () => ({}),
         unhealthy: () => undefined,
@@ -44,15 +44,15 @@ test('an open connection that asks nothing does not hold up the end', async () =
 test('a network.json is kept byte for byte under its hash, and served; other names are not', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'server-test-'));
   try {
-    const records = new Records(folder);
+    const archive = new Archive(folder);
     const bytes = Buffer.from('{ "odd":   "spacing, no newline" }');
-    const path = records.keepConfig(bytes);
+    const path = archive.keepConfig(bytes);
     const name = path.split('/').at(-1)!;
     expect(name).toBe('config-6c6ebf7574864c4054816d5047999ac4300ac6416631e791842ea6410296ca94.json');
-    expect(records.read(name)).toBe(bytes.toString());
-    expect(records.list('config-')).toEqual([name]);
+    expect(archive.read(name)).toBe(bytes.toString());
+    expect(archive.list('config-')).toEqual([name]);
     for (const other of ['config-00.json', `../${name}`, `${name}.new`, 'relay.sqlite']) {
-      expect(records.read(other)).toBeUndefined();
+      expect(archive.read(other)).toBeUndefined();
     }
   } finally {
     rmSync(folder, { recursive: true });

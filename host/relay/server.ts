@@ -1,5 +1,5 @@
 /**
- * What the relay serves: to other relays (gossip, records), and to its operator (health, metrics, status, records).
+ * What the relay serves: to other relays (gossip, the archive), and to its operator (health, metrics, status, the archive).
  * Two listeners, so that opening the first to the world does not open the second.
  */
 import { isIP } from 'node:net';
@@ -13,8 +13,8 @@ import {
 import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import type { HttpGossip } from '../gossip/http-gossip.ts';
 import { RateLimit } from '../gossip/rate-limit.ts';
+import type { Archive } from './archive.ts';
 import type { Metrics } from './metrics.ts';
-import type { Records } from './records.ts';
 
 export interface ServerLog {
   warn(fields: object, msg: string): void;
@@ -26,7 +26,7 @@ const PEERS: ConnectionLimits = { connections: 512, perSource: 16 };
 const OPERATORS: ConnectionLimits = { connections: 128, perSource: 64 };
 
 /** What peers may ask. */
-export function gossipServer(gossip: HttpGossip, records: Records, log: ServerLog): FastifyInstance {
+export function gossipServer(gossip: HttpGossip, archive: Archive, log: ServerLog): FastifyInstance {
   const app = server(log, PEERS);
   const limit = new RateLimit({ burst: 240, perSecond: 20 });
   app.addHook('onRequest', async (request) => {
@@ -35,14 +35,14 @@ export function gossipServer(gossip: HttpGossip, records: Records, log: ServerLo
     }
   });
   gossip.routes(app);
-  recordRoutes(app, records);
+  archiveRoutes(app, archive);
   return app;
 }
 
 /** One network, as the operator may look at it. */
 export interface Served {
   readonly contract: string;
-  readonly records: Pick<Records, 'list' | 'read'>;
+  readonly archive: Pick<Archive, 'list' | 'read'>;
   /** Brings the gauges up to date. */
   measure(): void;
   status(): object;
@@ -74,7 +74,7 @@ export function adminServer({ services, metrics, log, hostName }: AdminOptions):
       );
     }
   });
-  recordRoutes(app, allRecords(services));
+  archiveRoutes(app, allArchives(services));
   app.get('/healthz', async (_request, reply) => {
     const reasons = services.flatMap((service) => {
       const reason = service.unhealthy();
@@ -119,11 +119,11 @@ function statusOf(services: readonly Served[], contract: unknown): object {
 }
 
 /** Their names are hashes of what is in them, so that those of all networks can stand side by side. */
-function allRecords(services: readonly Served[]): Pick<Records, 'list' | 'read'> {
+function allArchives(services: readonly Served[]): Pick<Archive, 'list' | 'read'> {
   return {
     list: (after, limit = 1000) =>
-      [...new Set(services.flatMap(({ records }) => records.list(after, limit)))].sort().slice(0, limit),
-    read: (name) => services.map(({ records }) => records.read(name)).find((text) => text !== undefined),
+      [...new Set(services.flatMap(({ archive }) => archive.list(after, limit)))].sort().slice(0, limit),
+    read: (name) => services.map(({ archive }) => archive.read(name)).find((text) => text !== undefined),
   };
 }
 
@@ -176,14 +176,14 @@ function refusal(error: unknown): { status: number; code: string; message: strin
 }
 
 /** `GET /v1/records?after=<name>` lists, `GET /v1/records/<name>` gives one. */
-function recordRoutes(app: FastifyInstance, records: Pick<Records, 'list' | 'read'>): void {
+function archiveRoutes(app: FastifyInstance, archive: Pick<Archive, 'list' | 'read'>): void {
   app.get('/v1/records', async (request) => {
     const { after } = request.query as { after?: unknown };
-    return { records: records.list(typeof after === 'string' ? after : '') };
+    return { records: archive.list(typeof after === 'string' ? after : '') };
   });
   app.get('/v1/records/:name', async (request, reply) => {
     const { name } = request.params as { name: string };
-    const text = records.read(name);
+    const text = archive.read(name);
     if (text === undefined) throw new DstackError('NO_RECORD', `there is no record ${name.slice(0, 100)}`);
     return reply.type('application/json').send(text);
   });

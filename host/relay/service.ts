@@ -1,5 +1,5 @@
 /**
- * One network that the relay serves: its own store, records, gossip, event loop, and its own node. What it shares with
+ * One network that the relay serves: its own store, archive, gossip, event loop, and its own node. What it shares with
  * other networks of the same host is the payer.
  */
 
@@ -20,11 +20,11 @@ import { HttpGossip } from '../gossip/http-gossip.ts';
 import { subjectOf } from '../gossip/message-log.ts';
 import { NodeClient } from '../node-client.ts';
 import { admit, checkNetwork } from './admission.ts';
+import { Archive } from './archive.ts';
 import { Join, type JoinStatus } from './join.ts';
 import type { Metrics } from './metrics.ts';
 import { Network } from './network.ts';
 import { onboardHandler } from './onboard-handler.ts';
-import { Records } from './records.ts';
 import { Rpc } from './rpc.ts';
 import { sealHandler } from './seal-handler.ts';
 import { gossipServer } from './server.ts';
@@ -64,7 +64,7 @@ const REWIND_BLOCKS = 256;
 
 export class NetworkService {
   readonly contract: string;
-  readonly records: Records;
+  readonly archive: Archive;
   readonly #options: ServiceOptions;
   readonly #gossip: HttpGossip;
   readonly #network: Network;
@@ -78,7 +78,7 @@ export class NetworkService {
     const { chainId, contract, confirmations, pollMs: pollInterval } = settings;
     this.#options = options;
     this.contract = contract;
-    this.records = new Records(join(settings.stateDir, 'records'));
+    this.archive = new Archive(join(settings.stateDir, 'records'));
     const rpc = new Rpc({ url: settings.rpcUrl, endpoint, chainId, contract });
     this.#network = new Network(rpc, { chainId, contract });
     const node = new NodeClient(settings.nodeUrl);
@@ -95,7 +95,7 @@ export class NetworkService {
       store,
       network: this.#network,
       messages: this.#gossip.log,
-      records: this.records,
+      archive: this.archive,
       log,
     };
     const { collateral } = options;
@@ -141,12 +141,12 @@ export class NetworkService {
       const subject = subjectOf(message);
       // Of requests only what was answered is kept for ever, and that is not known yet. An audit has no use for sealed
       // bytes: the fewer copies of them last, the better.
-      if (message.type === 'answer' && this.#gossip.log.isKept(subject)) this.records.keep(message);
+      if (message.type === 'answer' && this.#gossip.log.isKept(subject)) this.archive.keep(message);
       metrics.count('dstack_relay_gossip_messages_total', 'New gossip messages.', { type: message.type });
       this.#loop.wake(subject);
       this.#joining.wake();
     }, this.#gossip.log.last);
-    this.#peerSide = gossipServer(this.#gossip, this.records, log);
+    this.#peerSide = gossipServer(this.#gossip, this.archive, log);
   }
 
   /** Starts serving peers; resolves with the base URL for them. */
@@ -232,7 +232,7 @@ export class NetworkService {
     try {
       const bytes = readFileSync(networkJson);
       checkNetwork(this.#network.domain, parseNetworkConfig(bytes, 'sim'));
-      this.records.keepConfig(bytes);
+      this.archive.keepConfig(bytes);
     } catch (error) {
       const message = `network.json is not served: ${(error as Error).message}`;
       this.#options.log.warn({ code: codeOf(error), networkJson }, message);

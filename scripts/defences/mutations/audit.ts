@@ -3,10 +3,10 @@ import { type Mutation, one } from '../mutation.ts';
 
 const head = 'cli/audit/head.test.ts';
 const storage = 'cli/audit/storage.test.ts';
-const records = 'cli/audit/records.test.ts';
+const records = 'cli/audit/archives.test.ts';
 const AUDIT = 'cli/audit/audit.ts';
 const HEAD = 'cli/audit/head.ts';
-const RECORDS = 'cli/audit/records.ts';
+const RECORDS = 'cli/audit/archives.ts';
 
 export const auditRules: readonly Mutation[] = [
   one(

@@ -1,6 +1,7 @@
 /**
- * What an audit reads, kept for ever: requests that were answered, answers, bootstrap packages, and the network.json
- * behind a config hash. What nobody answered is not here: anyone can register a request, and the chain's events name it. One JSON file each, so that they can be copied, served and verified without this program.
+ * The archive: what an audit reads, kept for ever. Requests that were answered, answers, bootstrap packages, and the
+ * network.json behind a config hash. What nobody answered is not here: anyone can register a request, and the chain's events
+ * name it. One JSON file each, so that they can be copied, served and verified without this program.
  */
 import {
   closeSync,
@@ -23,13 +24,13 @@ import type {
 } from '../../lib/protocol/onboarding-messages.ts';
 import { messageId, subjectOf } from '../gossip/message-log.ts';
 
-type Recorded = RequestMessage | AnswerMessage | BootstrapPackage;
+type Archived = RequestMessage | AnswerMessage | BootstrapPackage;
 
 /** The only names there are: what is served can't leave the folder. */
 const NAME =
   /^(request|answer)-[0-9a-f]{64}-[0-9a-f]{16}\.json$|^bootstrap-0x[0-9a-f]{40}(-[0-9a-f]{16})?\.json$|^config-[0-9a-f]{64}\.json$/;
 
-export class Records {
+export class Archive {
   readonly directory: string;
 
   /** @param directory created if missing */
@@ -39,7 +40,7 @@ export class Records {
   }
 
   /** Durable when it returns. Returns the file's path. */
-  keep(message: Recorded): string {
+  keep(message: Archived): string {
     const path = join(this.directory, nameOf(message));
     if (!existsSync(path)) this.#write(path, message);
     return path;
@@ -68,7 +69,7 @@ export class Records {
     return path;
   }
 
-  #write(path: string, message: Recorded): void {
+  #write(path: string, message: Archived): void {
     this.#writeBytes(path, utf8(`${JSON.stringify(message, null, 2)}\n`));
   }
 
@@ -111,7 +112,7 @@ export class Records {
 export const configRecord = (config: string): string => `config-${config}.json`;
 
 /** Named by what it is about; several versions of each can exist, so by its own hash too. */
-function nameOf(message: Recorded): string {
+function nameOf(message: Archived): string {
   const version = messageId(message).slice(0, 16);
   return message.type === 'bootstrap'
     ? `bootstrap-${message.networkKey.toLowerCase()}-${version}.json`

@@ -52,7 +52,7 @@ const ListSchema = Type.Object({ records: Type.Array(Type.String({ maxLength: 20
 const LIST_MAX_BYTES = 256 * 1024;
 
 /** Every well-formed version that was found, by what it is about. Keys are lower-case hex without 0x. */
-export interface Records {
+export interface Archives {
   /** By request hash. */
   readonly requests: ReadonlyMap<string, readonly RequestMessage[]>;
   /** By request hash. */
@@ -84,7 +84,7 @@ export interface SourceReport {
 export async function readRecords(
   sources: readonly string[],
   limits: Partial<SourceLimits> = {},
-): Promise<Records> {
+): Promise<Archives> {
   const kept = new Kept();
   const readers = sources.map((name) => new Source(name, { ...LIMITS, ...limits }, kept));
   await Promise.all(readers.map((reader) => reader.read()));

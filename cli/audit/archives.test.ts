@@ -10,7 +10,7 @@ import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { configHash } from '../../lib/protocol/network-config.ts';
 import { type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { KEM_PUBLIC_KEY_BYTES } from '../../lib/protocol/sealing.ts';
-import { readRecords, type SourceLimits } from './records.ts';
+import { readRecords, type SourceLimits } from './archives.ts';
 
 const config = utf8('{"a":"network.json"}');
 const configName = `config-${toHex(configHash(config))}.json`;
