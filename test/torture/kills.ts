@@ -99,7 +99,7 @@ async function command(
 
 function startCommand(arena: Arena, args: readonly string[], ownerKey: string, killAt: number): ChildProcess {
   const { network } = arena;
-  return spawn(node24, ['--import', KILL_POINT, '--', CLI, ...args], {
+  return spawn(node24, ['--import', KILL_POINT, '--', CLI, ...args, '--yes'], {
     env: {
       PATH: process.env.PATH ?? '',
       ...(process.env.NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE }),
