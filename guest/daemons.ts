@@ -6,7 +6,6 @@
  */
 import { guestPorts } from '../lib/protocol/ports.ts';
 import { sockets } from '../lib/protocol/sockets.ts';
-import { appSockets } from '../lib/protocol/sockets-apps.ts';
 
 /** A unix socket that a daemon serves. Its group is its own: only who serves it and who asks there are in it. */
 export interface ServedSocket {
@@ -117,7 +116,7 @@ export const daemons: readonly Daemon[] = [
     does: 'opens the encrypted data disk',
     starts: 'services',
     after: 'replicator',
-    serves: [{ path: appSockets.diskStatus, asker: 'everyone' }],
+    serves: [{ path: sockets.diskStatus, asker: 'everyone' }],
     keys: ['POST /v1/disk-key'],
     programs: [
       'usr/sbin/blockdev',
@@ -169,8 +168,8 @@ export const daemons: readonly Daemon[] = [
     starts: 'services',
     after: 'replicator',
     serves: [
-      { path: appSockets.kubernethesForAgent, asker: 'agent', gid: 814 },
-      { path: appSockets.kubernethesForTls, asker: 'tls', gid: 815 },
+      { path: sockets.kubernethesForAgent, asker: 'agent', gid: 814 },
+      { path: sockets.kubernethesForTls, asker: 'tls', gid: 815 },
     ],
     keys: ['GET /v1/status'],
     programs: ['usr/bin/podman', 'usr/bin/conmon', 'usr/bin/crun', 'usr/lib/podman/netavark'],

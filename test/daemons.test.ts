@@ -9,7 +9,6 @@ import { daemonFiles } from '../guest/image/daemon-files.ts';
 import { bundleDaemons } from '../guest/image/daemons.ts';
 import { guestPorts } from '../lib/protocol/ports.ts';
 import { sockets } from '../lib/protocol/sockets.ts';
-import { appSockets } from '../lib/protocol/sockets-apps.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'dstack-daemons-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -88,7 +87,7 @@ describe('the table', () => {
     const names = daemons.map(({ name }) => name);
     const once = (list: readonly unknown[]) => new Set(list).size === list.length;
     expect([names, ids, ports, paths].map(once)).toEqual([true, true, true, true]);
-    expect([...paths].sort()).toEqual([...Object.values(sockets), ...Object.values(appSockets)].sort());
+    expect([...paths].sort()).toEqual([...Object.values(sockets)].sort());
     expect([...ports].sort()).toEqual([...Object.values(guestPorts)].sort());
   });
 

@@ -5,7 +5,7 @@
  * gateway is not from that app.
  */
 import { DstackError } from '../../lib/protocol/errors.ts';
-import type { ContainersReply } from '../../lib/protocol/sockets-apps.ts';
+import type { ContainersReply } from '../../lib/protocol/sockets.ts';
 
 type Caller = ContainersReply['containers'][number];
 

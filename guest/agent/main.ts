@@ -5,8 +5,14 @@ import { parseArgs } from 'node:util';
 import { pino } from 'pino';
 import type { TSchema } from 'typebox';
 import { callUnix } from '../../lib/daemon/unix-http.ts';
-import { AppKeyReply, AttestReply, InfoReply, sockets } from '../../lib/protocol/sockets.ts';
-import { appSockets, ContainersReply, DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
+import {
+  AppKeyReply,
+  AttestReply,
+  ContainersReply,
+  DiskStatusReply,
+  InfoReply,
+  sockets,
+} from '../../lib/protocol/sockets.ts';
 import { Callers } from './callers.ts';
 import { agentServer } from './server.ts';
 
@@ -35,7 +41,7 @@ const call = <T extends TSchema>(
   });
 
 const callers = new Callers(() =>
-  call(appSockets.kubernethesForAgent, 'GET', '/v1/containers', ContainersReply),
+  call(sockets.kubernethesForAgent, 'GET', '/v1/containers', ContainersReply),
 );
 const server = agentServer(
   callers,
@@ -44,7 +50,7 @@ const server = agentServer(
     attest: (app, tag, data) =>
       call(sockets.replicatorForAgent, 'POST', '/v1/attest', AttestReply, { app, tag, data }),
     info: () => call(sockets.replicatorForAgent, 'GET', '/v1/info', InfoReply),
-    disk: () => call(appSockets.diskStatus, 'GET', '/v1/status', DiskStatusReply),
+    disk: () => call(sockets.diskStatus, 'GET', '/v1/status', DiskStatusReply),
   },
   log,
 );

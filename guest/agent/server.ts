@@ -4,8 +4,7 @@ import { HTTP_CHECKS, limitConnections } from '../../lib/daemon/server-limits.ts
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
-import type { AppKeyReply, AttestReply, InfoReply } from '../../lib/protocol/sockets.ts';
-import type { DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
+import type { AppKeyReply, AttestReply, DiskStatusReply, InfoReply } from '../../lib/protocol/sockets.ts';
 import { attestationDigest } from '../../lib/protocol/typed-data.ts';
 import type { Callers } from './callers.ts';
 import { assertPlain, parseQuestion } from './guards.ts';

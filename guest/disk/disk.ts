@@ -12,7 +12,7 @@ import { chown, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bytesEqual, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
-import type { DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
+import type { DiskStatusReply } from '../../lib/protocol/sockets.ts';
 import {
   AREA_OFFSET,
   decodeSuperblock,

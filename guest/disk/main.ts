@@ -8,8 +8,7 @@ import pino from 'pino';
 import { callUnix, serveUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { parseHostHints } from '../../lib/protocol/network-config.ts';
-import { DiskKeyReply, sockets } from '../../lib/protocol/sockets.ts';
-import { appSockets, type DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
+import { DiskKeyReply, type DiskStatusReply, sockets } from '../../lib/protocol/sockets.ts';
 import { bringUpDisk } from './disk.ts';
 
 const run = '/run/dstack';
@@ -28,7 +27,7 @@ function report(next: DiskStatusReply): void {
 mkdirSync(join(run, 'disk'), { recursive: true });
 // Its siblings ask for nothing but the status.
 await serveUnix({
-  path: join(run, appSockets.diskStatus),
+  path: join(run, sockets.diskStatus),
   mode: 0o666,
   routes: { 'GET /v1/status': () => status },
 });

@@ -53,10 +53,6 @@ export async function attachLoop(file: string): Promise<string> {
   return run('losetup', ['--find', '--show', file]);
 }
 
-export async function detachLoop(loop: string): Promise<void> {
-  await run('losetup', ['--detach', loop]);
-}
-
 export async function readAt(path: string, offset: number, length: number): Promise<Uint8Array> {
   const file = await open(path, 'r');
   try {

@@ -11,8 +11,7 @@ import { readImageInfo } from '../../lib/daemon/image-info.ts';
 import { callUnix, serveUnix } from '../../lib/daemon/unix-http.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
-import { JoinedReply, sockets } from '../../lib/protocol/sockets.ts';
-import { appSockets, DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
+import { DiskStatusReply, JoinedReply, sockets } from '../../lib/protocol/sockets.ts';
 import { groupOfSocket } from '../daemons.ts';
 import { readState, wanted } from './apps-reader.ts';
 import { fetcher } from './deployment.ts';
@@ -53,13 +52,13 @@ async function main(): Promise<void> {
 async function serve(supervisor: Supervisor): Promise<void> {
   mkdirSync(at('run/dstack/kubernethes'), { recursive: true });
   await serveUnix({
-    path: at(join('run/dstack', appSockets.kubernethesForAgent)),
-    gid: socketGid(appSockets.kubernethesForAgent),
+    path: at(join('run/dstack', sockets.kubernethesForAgent)),
+    gid: socketGid(sockets.kubernethesForAgent),
     routes: { 'GET /v1/containers': () => ({ containers: supervisor.containers() }) },
   });
   await serveUnix({
-    path: at(join('run/dstack', appSockets.kubernethesForTls)),
-    gid: socketGid(appSockets.kubernethesForTls),
+    path: at(join('run/dstack', sockets.kubernethesForTls)),
+    gid: socketGid(sockets.kubernethesForTls),
     routes: { 'GET /v1/upstream': () => supervisor.upstream() },
   });
 }
@@ -115,7 +114,7 @@ async function run(supervisor: Supervisor, from: Reached): Promise<void> {
 /** The app's own folder; only its containers see it, whatever user they run as. */
 async function dataFolder(app: string): Promise<string | undefined> {
   const status = await callUnix({
-    path: at(join('run/dstack', appSockets.diskStatus)),
+    path: at(join('run/dstack', sockets.diskStatus)),
     method: 'GET',
     route: '/v1/status',
     reply: DiskStatusReply,

@@ -7,7 +7,7 @@
  */
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { Container, Manifest } from '../../lib/protocol/manifest.ts';
-import type { ContainersReply, UpstreamReply } from '../../lib/protocol/sockets-apps.ts';
+import type { ContainersReply, UpstreamReply } from '../../lib/protocol/sockets.ts';
 import type { Desired } from './apps-reader.ts';
 import type { Fetcher } from './deployment.ts';
 import type { AppNetwork, Engine, Running } from './engine.ts';

@@ -8,8 +8,7 @@ import { readImageInfo } from '../../lib/daemon/image-info.ts';
 import { callUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
-import { sockets, TlsKeyReply } from '../../lib/protocol/sockets.ts';
-import { appSockets, UpstreamReply } from '../../lib/protocol/sockets-apps.ts';
+import { sockets, TlsKeyReply, UpstreamReply } from '../../lib/protocol/sockets.ts';
 import { selfSigned } from './certificate.ts';
 import { proxyServer } from './proxy.ts';
 
@@ -41,7 +40,7 @@ const server = proxyServer({
   log,
   upstream: () =>
     callUnix({
-      path: at(join('run/dstack', appSockets.kubernethesForTls)),
+      path: at(join('run/dstack', sockets.kubernethesForTls)),
       method: 'GET',
       route: '/v1/upstream',
       reply: UpstreamReply,

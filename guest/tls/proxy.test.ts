@@ -7,7 +7,7 @@ import { connect, type TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import type { UpstreamReply } from '../../lib/protocol/sockets-apps.ts';
+import type { UpstreamReply } from '../../lib/protocol/sockets.ts';
 import { selfSigned } from './certificate.ts';
 import { proxyServer } from './proxy.ts';
 

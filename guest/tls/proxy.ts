@@ -9,7 +9,7 @@ import { networkInterfaces } from 'node:os';
 import { type Duplex, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import type { UpstreamReply } from '../../lib/protocol/sockets-apps.ts';
+import type { UpstreamReply } from '../../lib/protocol/sockets.ts';
 import type { Identity } from './certificate.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
 import { unavailable } from './unavailable.ts';

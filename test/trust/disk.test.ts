@@ -10,7 +10,7 @@ import { bringUpDisk } from '../../guest/disk/disk.ts';
 import { AREA_OFFSET, SUPERBLOCK_BYTES } from '../../guest/disk/superblock.ts';
 import { utf8 } from '../../lib/protocol/encoding.ts';
 import { diskKey } from '../../lib/protocol/keys.ts';
-import type { DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
+import type { DiskStatusReply } from '../../lib/protocol/sockets.ts';
 import { secretOf } from '../support/forge.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'dstack-trust-disk-'));

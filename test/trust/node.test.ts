@@ -24,7 +24,6 @@ import {
   type SealedMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { QuoteReply, sockets } from '../../lib/protocol/sockets.ts';
-import { appSockets } from '../../lib/protocol/sockets-apps.ts';
 import {
   byOwnAttestationKey,
   forgeAnswer,
@@ -108,7 +107,7 @@ const agent = once(async () => {
     // Its own bridge is another one than where the test's connection arrives.
     caller('elsewhere', '127.0.0.4', '10.90.7.1'),
   ];
-  const path = join(node.directory, 'run/dstack', appSockets.kubernethesForAgent);
+  const path = join(node.directory, 'run/dstack', sockets.kubernethesForAgent);
   mkdirSync(join(path, '..'), { recursive: true });
   const kubernethes = await serveUnix({ path, routes: { 'GET /v1/containers': () => ({ containers }) } });
   cleanups.push(() => kubernethes.close());

@@ -64,7 +64,7 @@ test('an old state of the whole disk is not noticed', () => {
   expect(cases.get('an old state of the disk put back')).toMatchObject({ state: 'ready', whole: true });
 });
 
-/** lib/protocol/sockets.ts and sockets-apps.ts, and the attestor's own `joined`, which only the replicator's group reaches. */
+/** lib/protocol/sockets.ts, and the attestor's own `joined`, which only the replicator's group reaches. */
 const documented: Record<string, { mode: string; routes: string[] }> = {
   'attestor/attestor.sock': {
     mode: '660 dstack-attestor-replicator',

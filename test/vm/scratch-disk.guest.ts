@@ -16,7 +16,7 @@ import {
 } from 'node:fs';
 import { bringUpDisk } from '../../guest/disk/disk.ts';
 import { findDisk } from '../../guest/disk/system.ts';
-import type { DiskStatusReply } from '../../lib/protocol/sockets-apps.ts';
+import type { DiskStatusReply } from '../../lib/protocol/sockets.ts';
 
 const SERIAL = 'dstack-data';
 export const mountPoint = '/run/scratch';
