@@ -48,12 +48,14 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
       },
     ]),
   );
-  let parsed: { values: Record<string, unknown>; positionals: string[] };
+  let parsed: { values: Record<string, unknown>; positionals: string[]; tokens: Token[] };
   try {
-    parsed = parseArgs({ args: [...argv], options, allowPositionals: true, strict: true }) as typeof parsed;
+    const config = { args: [...argv], options, allowPositionals: true, strict: true, tokens: true };
+    parsed = parseArgs(config) as typeof parsed;
   } catch (error) {
     throw new UsageError((error as Error).message);
   }
+  refuseTwice(command, parsed.tokens);
   const wanted = command.positionals ?? [];
   if (parsed.positionals.length !== wanted.length) {
     throw new UsageError(
@@ -86,6 +88,24 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
     flag: (name) => parsed.values[name] === true,
     positionals: parsed.positionals,
   };
+}
+
+interface Token {
+  readonly kind: string;
+  readonly name?: string;
+}
+
+/** Of two contracts or chain ids the last would count, and the other be forgotten without a word. @throws USAGE */
+function refuseTwice(command: Command, tokens: readonly Token[]): void {
+  const seen = new Set<string>();
+  for (const { kind, name } of tokens) {
+    if (kind !== 'option' || name === undefined) continue;
+    const option = command.options[name];
+    if (seen.has(name) && option?.value !== undefined && !option.multiple) {
+      throw new UsageError(`--${name} is given twice, and takes one value`);
+    }
+    seen.add(name);
+  }
 }
 
 /** Lines. */

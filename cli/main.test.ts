@@ -32,6 +32,13 @@ test('without a command, and with help, it lists all of them and succeeds', asyn
   }
 });
 
+test('a group’s help lists that group’s commands and succeeds', async () => {
+  const { code, stdout, stderr } = await dstack(['network', '--help']);
+  expect([code, stderr]).toEqual([0, '']);
+  expect(stdout).toContain('npx dstack network deploy ');
+  expect(stdout).not.toContain('npx dstack app rollout ');
+});
+
 test('a command’s help names its options, where they come from, and runs nothing', async () => {
   const { code, stdout } = await dstack(['network', 'deploy', '--help']);
   expect(code).toBe(0);
@@ -45,6 +52,9 @@ describe('misuse is exit code 2, with the reason and without a stack trace', () 
     [['network'], 'no command "network"'],
     [['network', 'deployed'], 'no command "network deployed"'],
     [['network', 'status', '--no-such', ...NOWHERE], "Unknown option '--no-such'"],
+    [['network', 'status', ...NOWHERE, '--chain-id', '2'], '--chain-id is given twice'],
+    [['network', 'status', ...NOWHERE, `--contract=${ADDRESS}`], '--contract is given twice'],
+    [['nonsense', '--help'], 'no command "nonsense --help"'],
     [
       ['network', 'status', '--contract', ADDRESS, '--chain-id', '1'],
       '--rpc is missing (or DSTACK_RPC_URL in the environment)',

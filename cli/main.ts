@@ -31,8 +31,12 @@ async function main(argv: readonly string[]): Promise<number> {
     ({ name }) => words === name || words.startsWith(`${name} `) || argv[0] === name,
   );
   if (command === undefined) {
-    const unknown = argv.length > 0 && !['help', '--help', '-h'].includes(argv[0]!);
-    print(...commands.map(({ name, summary }) => `npx dstack ${name.padEnd(20)} ${summary}`), '');
+    // `network --help` asks about a group.
+    const group = commands.filter(({ name }) => name.startsWith(`${argv[0]} `));
+    const question = argv.length === 2 && group.length > 0 ? argv[1]! : argv[0];
+    const unknown = question !== undefined && !['help', '--help', '-h'].includes(question);
+    const listed = group.length > 0 ? group : commands;
+    print(...listed.map(({ name, summary }) => `npx dstack ${name.padEnd(20)} ${summary}`), '');
     print('`npx dstack COMMAND --help` says more.');
     if (unknown) printError('', `dstack: no command ${JSON.stringify(argv.slice(0, 2).join(' '))}`);
     return unknown ? 2 : 0;
