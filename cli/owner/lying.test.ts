@@ -176,8 +176,8 @@ async function run(words: readonly string[], urls: readonly string[], ...more: s
   const command = [...networkCommands, ...appCommands].find((it) => it.name === name)!;
   const options = [
     ...urls.flatMap((url) => ['--rpc', url]),
-    ...['--chain-id', '31337'],
-    ...(name === 'network deploy' ? [] : ['--contract', network.address]),
+    ...(more.includes('--chain-id') ? [] : ['--chain-id', '31337']),
+    ...(name === 'network deploy' || more.includes('--contract') ? [] : ['--contract', network.address]),
     ...(name === 'network status' ? [] : ['--owner-key', join(folder, 'owner.key'), '--yes']),
     ...more,
   ];
