@@ -110,7 +110,7 @@ describe('a source of which one file', () => {
       /more than \d+ bytes/,
     ],
     ['is of another form', (_, response) => response.end('{"type":"request"}'), /malformed/],
-  ])('%s', async (_, spoil, fault) => {
+  ])('%s is read all the same', async (_, spoil, fault) => {
     // It comes first, and more come after it than are asked for at a time.
     const spoiled = 'answer-0.json';
     const after = Object.fromEntries(

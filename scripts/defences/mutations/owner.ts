@@ -8,18 +8,6 @@ const ACT = 'cli/owner/act.ts';
 export const ownerRules: readonly Mutation[] = [
   one(
     'owner',
-    'the quorum over nonce, code, receipt and refusals',
-    [ENDPOINTS, 'if (best.length < quorum) {', 'if (best.length < 0) {'],
-    [LYING, 'what one endpoint says of the nonce'],
-  ),
-  one(
-    'owner',
-    'asking each endpoint for its chain',
-    [ENDPOINTS, "if (codeOf(error) !== 'RPC_WRONG_CHAIN') return undefined;", 'return undefined;'],
-    [LYING, 'by another chain’s id'],
-  ),
-  one(
-    'owner',
     'the first block of a public chain',
     ['cli/owner/chains.ts', 'expected === undefined || expected === found', 'expected !== found || true'],
     [LYING, 'a chain that calls itself Sepolia'],
@@ -30,12 +18,7 @@ export const ownerRules: readonly Mutation[] = [
     ['cli/owner/connection.ts', 'isOnThisMachine(only!)', 'only !== undefined'],
     [LYING, 'a single endpoint elsewhere'],
   ),
-  one(
-    'owner',
-    'the code and domain of what is called',
-    ['cli/owner/connection.ts', "if (code === '0x') {", "if (code === 'x') {"],
-    [LYING, 'an address with no code'],
-  ),
+
   one(
     'owner',
     'the ceiling of the gas limit',
@@ -77,21 +60,5 @@ export const ownerRules: readonly Mutation[] = [
     'the admin port’s look at the name it is asked for by',
     ['host/relay/server.ts', 'if (!isOwnName(request.headers.host, hostName)) {', "if (hostName === '') {"],
     ['host/relay/server.test.ts', 'the admin port answers to addresses'],
-  ),
-  one(
-    'owner',
-    'measuring the image’s files',
-    ['cli/commands/network-policy.ts', 'if (value !== said) {', "if (said === '') {"],
-    ['cli/owner.test.ts', 'image.json is measured, not believed'],
-  ),
-  one(
-    'owner',
-    'the owner’s own clock beside the chain’s',
-    [
-      'cli/verify-bootstrap.ts',
-      'if (Math.abs(now - newest) <= CLOCK_SKEW_SECONDS) return now;',
-      'return newest;',
-    ],
-    ['cli/owner.test.ts', 'a clock or a TCB policy'],
   ),
 ];
