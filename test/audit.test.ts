@@ -60,14 +60,14 @@ afterAll(async () => {
 
 /** Runs the command; what it said and how it ended. */
 async function auditWith(
-  options: { rpc?: string[]; records?: string; extra?: string[] } = {},
+  options: { rpc?: string[]; records?: string; flavour?: string; extra?: string[] } = {},
 ): Promise<{ code: number | null; report: AuditReport; stderr: string }> {
-  const { rpc = [network.anvil.url], records = folder, extra = [] } = options;
+  const { rpc = [network.anvil.url], records = folder, flavour = 'sim', extra = [] } = options;
   const outcome = await dstack([
     'audit',
     network.contract,
     ...rpc.flatMap((url) => ['--rpc', url]),
-    ...['--records', records, '--flavour', 'sim', '--depth', '0', '--json', ...extra],
+    ...['--records', records, '--flavour', flavour, '--depth', '0', '--json', ...extra],
   ]);
   const report = outcome.stdout === '' ? undefined : JSON.parse(outcome.stdout);
   return { code: outcome.code, report: report as AuditReport, stderr: outcome.stderr };
@@ -130,7 +130,7 @@ describe('a network with three onboardings', () => {
   });
 
   test('judged as production, simulated evidence is refused', async () => {
-    const { code, report } = await auditWith({ extra: ['--flavour', 'production'] });
+    const { code, report } = await auditWith({ flavour: 'production' });
     expect(report.verdict).toBe('failed');
     expect(codes(report, 'failure')).toContain('PCK_CHAIN_ROOT');
     expect(code).toBe(1);
