@@ -12,6 +12,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  statSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -32,6 +33,8 @@ const NAME =
 
 export class Archive {
   readonly directory: string;
+  /** Names in order, as of a time at which the folder was changed. Anyone may list; to read a large folder takes long. */
+  #listed: { names: readonly string[]; changed: bigint } | undefined;
 
   /** @param directory created if missing */
   constructor(directory: string) {
@@ -82,6 +85,8 @@ export class Archive {
       closeSync(file);
     }
     renameSync(`${path}.new`, path);
+    // A file system's clock may be too coarse to tell this change from the one before.
+    this.#listed = undefined;
     const folder = openSync(this.directory, 'r');
     fsyncSync(folder);
     closeSync(folder);
@@ -95,10 +100,19 @@ export class Archive {
 
   /** Names in order, after `after`, at most `limit`. */
   list(after = '', limit = 1000): string[] {
-    return readdirSync(this.directory)
-      .filter((name) => NAME.test(name) && name > after)
-      .sort()
-      .slice(0, limit);
+    const names = this.#names();
+    const from = firstAfter(names, after);
+    return names.slice(from, from + limit);
+  }
+
+  #names(): readonly string[] {
+    // Before it is read: what comes between is read once more.
+    const changed = statSync(this.directory, { bigint: true }).mtimeNs;
+    if (this.#listed?.changed !== changed) {
+      const names = readdirSync(this.directory).filter((name) => NAME.test(name));
+      this.#listed = { names: names.sort(), changed };
+    }
+    return this.#listed.names;
   }
 
   /** The file's text, or undefined for a name that is not a record's. */
@@ -110,6 +124,17 @@ export class Archive {
 
 /** The record that holds the network.json with this hash. @param config 64 hex digits */
 export const configRecord = (config: string): string => `config-${config}.json`;
+
+/** Where in a sorted list those begin that come after `name`. */
+function firstAfter(names: readonly string[], name: string): number {
+  let [low, high] = [0, names.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (names[middle]! > name) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
 
 /** Named by what it is about; several versions of each can exist, so by its own hash too. */
 function nameOf(message: Archived): string {

@@ -1,0 +1,49 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test, vi } from 'vitest';
+import { someAnswer, someRequest } from '../gossip/gossip.fixture.ts';
+import { Archive } from './archive.ts';
+
+vi.mock('node:fs', async (original) => {
+  const fs = await original<typeof import('node:fs')>();
+  return { ...fs, readdirSync: vi.fn(fs.readdirSync) };
+});
+
+const scratch = mkdtempSync(join(tmpdir(), 'archive-test-'));
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+const nameOf = (n: number): string => `answer-${n.toString(16).padStart(64, '0')}-${'0'.repeat(16)}.json`;
+
+test('who lists it again and again has the folder read once', () => {
+  const folder = join(scratch, 'listed');
+  const archive = new Archive(folder);
+  for (let n = 0; n < 20; n += 1) writeFileSync(join(folder, nameOf(n)), '{}');
+  vi.mocked(readdirSync).mockClear();
+  for (let n = 0; n < 500; n += 1)
+    expect(archive.list(nameOf(9), 5)).toEqual([10, 11, 12, 13, 14].map(nameOf));
+  expect(archive.list()).toHaveLength(20);
+  expect(vi.mocked(readdirSync).mock.calls.length).toBeLessThanOrEqual(1);
+});
+
+test('what is added is listed at once, by this process or by another', () => {
+  const folder = join(scratch, 'added');
+  const archive = new Archive(folder);
+  expect(archive.list()).toEqual([]);
+  for (let n = 0; n < 20; n += 1) {
+    archive.keep(someAnswer(n.toString(16).padStart(64, '0')));
+    expect(archive.list()).toHaveLength(n + 1);
+  }
+  writeFileSync(join(folder, nameOf(99)), '{}');
+  expect(archive.list()).toContain(nameOf(99));
+  archive.keep(someRequest(1));
+  expect(archive.list()).toHaveLength(22);
+});
+
+test('an answer is kept once, however its addresses are written', () => {
+  const archive = new Archive(join(scratch, 'case'));
+  const answer = { ...someAnswer('ab'.repeat(32)), contract: `0x${'ab'.repeat(20)}` };
+  const path = archive.keep(answer);
+  expect(archive.keep({ ...answer, contract: `0x${'aB'.repeat(20)}` })).toBe(path);
+  expect(archive.list()).toHaveLength(1);
+});
