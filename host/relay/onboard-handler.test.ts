@@ -165,6 +165,20 @@ test('of a request that nobody answered nothing is left; of one that was, one ve
   expect(archive.list()).toHaveLength(2);
 });
 
+test('what is kept of a request that another node answered can be judged: a stranger’s old collateral is not put in its place', async () => {
+  ours = PUBLISHED_SIMULATED_COLLATERAL;
+  messages.add(
+    { ...request, collateral: { ...PUBLISHED_SIMULATED_COLLATERAL, tcb_info: '{"old":true}' } },
+    'stranger',
+  );
+  messages.add(request, 'peer');
+  messages.add(await newAnswer(domain, request), 'peer');
+  state = 'answered';
+  expect(await handler.request(event, context)).toMatchObject({ kind: 'skip' });
+  const kept = archive.list('request-').map((name) => JSON.parse(archive.read(name)!) as RequestMessage);
+  expect(kept.map(({ collateral }) => collateral)).toEqual([ours]);
+});
+
 test('gossips only what the network’s key signed for this request', async () => {
   const good = await newAnswer(domain, request);
   expect(await handler.settle(good, event)).toEqual([{ kind: 'gossip', message: good }]);

@@ -110,7 +110,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
       const { state } = await network.request(requestHash);
       if (state === 'answered') {
         keep(requestHash);
-        keepJudged(requestHash);
+        await keepJudged(requestHash);
         end(requestHash);
         return { kind: 'skip', reason: 'the request is answered' };
       }
@@ -221,13 +221,13 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
 
   /**
    * Of an answered request one version is kept for ever: the one that our node judged, or else, when another node has
-   * answered, the first that has collateral to judge it by.
+   * answered, what we would have handed to ours. Not a copy as it came: collateral that is genuine but out of date, or none,
+   * would have an audit refuse a request that was good.
    */
-  function keepJudged(requestHash: string): void {
+  async function keepJudged(requestHash: string): Promise<void> {
     if (archive.hasRequest(requestHash)) return;
-    const copies = messages.about('request', requestHash);
-    const version = copies.find(({ collateral }) => collateral !== undefined) ?? copies[0];
-    if (version !== undefined) archive.keep(version);
+    const [copy] = messages.about('request', requestHash);
+    if (copy !== undefined) archive.keep(await judgeable(copy, requestHash));
   }
 }
 
