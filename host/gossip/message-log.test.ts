@@ -169,3 +169,25 @@ test('a message is put behind the others once more, the same one', () => {
   expect(log.about('request', subjectOf(someRequest(1)))).toHaveLength(1);
   expect(log.renew(messageId(someRequest(9)))).toBeUndefined();
 });
+
+test('an address is the same in any case: who writes it in another gets no second entry', () => {
+  const log = new MessageLog(openStore(':memory:'));
+  const subject = 'ab'.repeat(32);
+  const answer = { ...someAnswer(subject), contract: `0x${'ab'.repeat(20)}`, node: `0x${'cd'.repeat(20)}` };
+  expect(log.add(answer, 'a').fresh).toBe(true);
+  for (const [n, other] of [
+    { ...answer, contract: `0x${'aB'.repeat(20)}` },
+    { ...answer, node: `0x${'CD'.repeat(20)}` },
+    { ...answer, contract: `0x${'AB'.repeat(20)}`, node: `0x${'Cd'.repeat(20)}` },
+  ].entries()) {
+    expect(log.add(other, `stranger ${n}`).fresh).toBe(false);
+  }
+  expect(log.about('answer', subject)).toEqual([answer]);
+});
+
+test('what becomes kept all at once is bounded too', () => {
+  const log = new MessageLog(openStore(':memory:'), { kept: 4 });
+  for (let copy = 0; copy < 8; copy += 1) log.add(someRequest(1, `0${copy}`), `source ${copy}`);
+  log.keep(subjectOf(someRequest(1)));
+  expect(log.count()).toEqual({ loose: 0, kept: 4 });
+});

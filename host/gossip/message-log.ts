@@ -59,10 +59,17 @@ export const SELF = 'self';
 /** Refused copies that are remembered: of one request, and of all. */
 const MAX_REFUSED = { perSubject: 64, all: 4096 };
 
-/** SHA-256 of the message's canonical JSON (RFC 8785), hex. */
+/**
+ * SHA-256 of the message's canonical JSON (RFC 8785), hex. Addresses count in lower case: they are all that may be written in
+ * several ways, and who writes one in another way has not said anything new.
+ */
 export function messageId(message: GossipMessage | BootstrapPackage): string {
-  return toHex(sha256(utf8(canonicalize(message) ?? '')));
+  const addresses = Object.entries(message).flatMap(([field, value]) =>
+    ADDRESSES.has(field) ? [[field, String(value).toLowerCase()]] : [],
+  );
+  return toHex(sha256(utf8(canonicalize({ ...message, ...Object.fromEntries(addresses) }) ?? '')));
 }
+const ADDRESSES: ReadonlySet<string> = new Set(['contract', 'node', 'networkKey']);
 
 /** The request that a message is about, 64 hex digits. */
 export function subjectOf(message: GossipMessage): string {
@@ -307,12 +314,13 @@ export class MessageLog {
       const theirs = this.#store.list(LOOSE, { limit }).filter(({ key }) => !owned.has(groupOf(key)));
       if (theirs.length > loose) this.#drop(largest(theirs, ({ key }) => groupOf(key))[0]!.key);
     }
-    if (this.#store.count(KEPT) > kept) this.#dropKept(kept);
+    // All about a request becomes kept at once.
+    for (let over = this.#store.count(KEPT) - kept; over > 0; over -= 1) this.#dropKept();
   }
 
   /** Of the request with most messages: its newest copy, since more than one is rarely of use; else its oldest message. */
-  #dropKept(limit: number): void {
-    const rows = largest(this.#store.list(KEPT, { limit: limit + 1 }), ({ key }) => groupOf(key));
+  #dropKept(): void {
+    const rows = largest(this.#store.list(KEPT), ({ key }) => groupOf(key));
     const copies = rows.filter(({ key }) => this.#entries.get(lastOf(key))?.message.type === 'request');
     this.#drop((copies.length > 1 ? copies.at(-1)! : rows[0]!).key);
   }
