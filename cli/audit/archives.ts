@@ -4,7 +4,8 @@
  * can be thrown together: a spoiled one does not hide a good one.
  *
  * Each source is read by itself, within bounds of its own. What it does wrong is told of it and costs the others nothing:
- * the worst that a source can do is to be of no use.
+ * the worst that a source can do is to make a verdict worse,
+ * never better: a record that is no record is a failure where a missing one would be a gap.
  */
 import { opendir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
