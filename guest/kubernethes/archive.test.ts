@@ -384,3 +384,22 @@ function withChecksum(bytes: Buffer): Buffer {
   bytes.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
   return bytes;
 }
+
+test.each([
+  ['gzip', gzipSync],
+  ['zstd', zstdCompressSync],
+] as const)(
+  'layers packed with %s, as newer engines save them, are called what they are',
+  async (_, packed) => {
+    const { layers, config, digest } = image();
+    const blobs = layers.map((layer) => packed(Buffer.from(layer)));
+    const names = blobs.map((blob) => `blobs/sha256/${hash(blob)}`);
+    const index = [{ Config: `blobs/sha256/${digest}`, RepoTags: ['x:1'], Layers: names }];
+    const archive = await tar([
+      [`blobs/sha256/${digest}`, config],
+      ...blobs.map((blob, at): Item => [names[at]!, blob]),
+      ['manifest.json', JSON.stringify(index)],
+    ]);
+    expect(await verdict(archive, digest)).toBe('ARCHIVE_COMPRESSED');
+  },
+);

@@ -14,7 +14,7 @@ import { Type } from 'typebox';
 import { fromHex, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
-import { readExactly, readTar, type TarEntry } from './tar.ts';
+import { compressionOf, readExactly, readTar, type TarEntry } from './tar.ts';
 
 /** manifest.json and a config are small; more is an attack. Bytes. */
 const MAX_JSON = 1024 * 1024;
@@ -222,14 +222,31 @@ async function checkLayers(
     const entry = layerEntry(entries, names[position]!);
     const actual = await hashRange(file, length, entry);
     if (actual !== digest) {
+      await assertNotPacked(file, length, entry, position);
       throw new DstackError(
         'ARCHIVE_LAYER_MISMATCH',
-        `layer ${position} of the archive hashes to ${actual}, the image has ${digest}; save it uncompressed, copy it again`,
+        `layer ${position} of the archive hashes to ${actual}, the image has ${digest}: copy it again`,
       );
     }
     layers.push({ digest, entry });
   }
   return layers;
+}
+
+/** Some engines save layers packed, while the image's own digests are of what is in them. */
+async function assertNotPacked(
+  file: FileHandle,
+  length: number,
+  entry: TarEntry,
+  position: number,
+): Promise<void> {
+  const start = await readExactly(file, entry.offset, Math.min(8, entry.size), length);
+  const found = compressionOf(start);
+  if (found === undefined) return;
+  throw new DstackError(
+    'ARCHIVE_COMPRESSED',
+    `layer ${position} of the archive is packed with ${found[0]}, which is not unpacked here: save the image with uncompressed layers (skopeo copy --dest-decompress, or podman save)`,
+  );
 }
 
 async function hashRange(file: FileHandle, length: number, entry: TarEntry): Promise<string> {

@@ -5,7 +5,7 @@
  * are returned as ranges of the file, so nothing has to be read twice into memory.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { alignUp } from '../../lib/protocol/encoding.ts';
+import { alignUp, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 
 export type EntryKind = 'file' | 'directory' | 'symlink' | 'other';
@@ -99,14 +99,19 @@ export async function readExactly(
 
 /** A packed archive is not unpacked here: how large it becomes is its maker's to say, and this memory is the guest's. */
 async function assertUncompressed(file: FileHandle, length: number): Promise<void> {
-  const start = (await readExactly(file, 0, Math.min(8, length), length)).toString('hex');
-  const found = COMPRESSIONS.find(([, magic]) => start.startsWith(magic));
+  const found = compressionOf(await readExactly(file, 0, Math.min(8, length), length));
   if (found === undefined) return;
   const [name, , unpack] = found;
   throw new DstackError(
     'ARCHIVE_COMPRESSED',
     `the archive is packed with ${name}: unpack it (${unpack}), and put the tar file in its place`,
   );
+}
+
+/** What bytes that begin so were packed with, if they were. */
+export function compressionOf(start: Uint8Array): (typeof COMPRESSIONS)[number] | undefined {
+  const hex = toHex(start.subarray(0, 8));
+  return COMPRESSIONS.find(([, magic]) => hex.startsWith(magic));
 }
 
 async function readExtended(
