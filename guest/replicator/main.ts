@@ -27,14 +27,12 @@ const { values } = parseArgs({
     listen: { type: 'string', default: `0.0.0.0:${guestPorts.replicator}` },
   },
 });
-const logger = pino({ name: 'replicator' });
-const log = (level: 'info' | 'warn' | 'error', fields: object, message: string) =>
-  logger[level](fields, message);
+const log = pino({ name: 'replicator' });
 
 // Whatever was not foreseen ends the machine too; it must be read on the console, which a crash alone would not ensure.
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
-    logger.fatal({ err: error, code: codeOf(error) }, 'the replicator ends, and the machine with it');
+    log.fatal({ err: error, code: codeOf(error) }, 'the replicator ends, and the machine with it');
     process.exit(1);
   });
 }
@@ -55,19 +53,19 @@ const node = createNode({
   pollEvery: 1000,
   watchEvery: 5000,
   end(code, message) {
-    log('error', { code }, `${message}; powering off`);
+    log.error({ code }, `${message}; powering off`);
     process.exit(ENDED);
   },
 });
 if (identity.image.flavour !== 'production') {
-  log('warn', { flavour: identity.image.flavour }, 'NOT A PRODUCTION IMAGE: its attestation proves nothing');
+  log.warn({ flavour: identity.image.flavour }, 'NOT A PRODUCTION IMAGE: its attestation proves nothing');
 }
 
 await serveSiblings(runDirectory, node.joined, values.root);
-const port = nodePort(node, (fields, message) => logger.warn(fields, message));
+const port = nodePort(node, log);
 const [host, number] = splitListen(values.listen);
 const address = await port.listen({ host, port: number });
-log('info', { address }, 'listening for the relay');
+log.info({ address }, 'listening for the relay');
 await node.run(new AbortController().signal);
 
 function splitListen(listen: string): [string, number] {

@@ -3,6 +3,7 @@
  * on it gives out a key, and every body is hostile until checked (design: Trust, point 1).
  */
 import Fastify, { type FastifyInstance } from 'fastify';
+import type { Log } from '../../lib/daemon/log.ts';
 import { HTTP_CHECKS, limitConnections } from '../../lib/daemon/server-limits.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import {
@@ -35,10 +36,7 @@ export interface NodeService {
 /** Calls in work at once; the rest are told to come back. Each may cost a quote or a verification. */
 const MAX_AT_ONCE = 4;
 
-export function nodePort(
-  service: NodeService,
-  log: (fields: object, message: string) => void,
-): FastifyInstance {
+export function nodePort(service: NodeService, log: Log<'warn'>): FastifyInstance {
   const app = Fastify({
     logger: false,
     bodyLimit: MESSAGE_MAX_BYTES,
@@ -84,7 +82,7 @@ export function nodePort(
     const ours = error instanceof DstackError;
     const status = ours ? (error.code === 'BUSY' ? 503 : 422) : (error.statusCode ?? 500);
     const code = ours ? codeOf(error) : status < 500 ? 'MESSAGE_MALFORMED' : 'INTERNAL';
-    log({ code, route: req.url.slice(0, 100), err: error.message }, 'refused a call from the host');
+    log.warn({ code, route: req.url.slice(0, 100), err: error.message }, 'refused a call from the host');
     // An internal error's text may hold anything; it stays in the node's log.
     const message = code === 'INTERNAL' ? 'internal error; see the VM console' : error.message;
     return reply.code(status).send({ code, message });

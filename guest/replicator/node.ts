@@ -10,6 +10,7 @@
 
 import type { Evidence } from '../../lib/attestation/verify.ts';
 import type { NetworkReader } from '../../lib/chain/network-reader.ts';
+import type { Log } from '../../lib/daemon/log.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
@@ -22,8 +23,6 @@ import { type Onboarder, onboarder } from './onboard.ts';
 import { type Monotonic, ownRequests } from './own-request.ts';
 import { newSecret, type SecretHolder, secretHolder } from './secret.ts';
 import type { Joined } from './siblings.ts';
-
-export type Log = (level: 'info' | 'warn' | 'error', fields: object, message: string) => void;
 
 export interface NodeOptions {
   identity: Identity;
@@ -80,14 +79,13 @@ export function createNode(options: NodeOptions): Node {
   function decide(network: NetworkView): State {
     if (identity.hints.role === 'bootstrap' && !network.onboarded) {
       const keys = secretHolder(newSecret(), network.epoch + 1, identity.domain);
-      log(
-        'info',
+      log.info(
         { epoch: keys.epoch, networkKey: keys.networkKey },
         'made a network secret; waiting for the owner',
       );
       return { name: 'bootstrapping', keys, bootstrap: bootstrap(identity, reader, attestor, keys) };
     }
-    log('info', { epoch: network.epoch }, 'asking to join');
+    log.info({ epoch: network.epoch }, 'asking to join');
     // Made before the relay asks for it: keys and quote take seconds on a slow machine. A failure is told to the relay.
     if (network.epoch > 0) requests.current().catch(() => {});
     return { name: 'requesting' };
@@ -112,7 +110,7 @@ export function createNode(options: NodeOptions): Node {
       requireFresh: () => void reader.chain.now(),
       reached: () => reader.chain.reached(),
     });
-    log('info', { epoch: keys.epoch, networkKey: keys.networkKey }, 'joined');
+    log.info({ epoch: keys.epoch, networkKey: keys.networkKey }, 'joined');
   }
 
   /** The contract has a key: is it the one that this node made? */
@@ -151,8 +149,7 @@ export function createNode(options: NodeOptions): Node {
   function warnAlone(): void {
     if (performance.now() - warnedAloneAt < 60_000) return;
     warnedAloneAt = performance.now();
-    log(
-      'warn',
+    log.warn(
       { code: 'NETWORK_OF_ONE' },
       'THIS IS THE ONLY NODE THAT HAS THE SECRET: if it stops, the network is lost. Let another one join',
     );
@@ -192,7 +189,7 @@ export function createNode(options: NodeOptions): Node {
   /** A failed look at the chain is not fatal: it is said once, and again when the reason changes. */
   function report(error: unknown): void {
     const next = { code: codeOf(error), message: (error as Error).message };
-    if (trouble?.code !== next.code) log('warn', next, 'cannot go on yet');
+    if (trouble?.code !== next.code) log.warn(next, 'cannot go on yet');
     trouble = next;
   }
 
@@ -240,16 +237,12 @@ export function createNode(options: NodeOptions): Node {
     },
     async onboard(message) {
       const answer = await onboarderOf(state).onboard(message);
-      log('info', { node: message.node, requestHash: answer.requestHash }, 'answered another node');
+      log.info({ node: message.node, requestHash: answer.requestHash }, 'answered another node');
       return answer;
     },
     async sealed(message) {
       const sealed = await onboarderOf(state).sealed(message);
-      log(
-        'info',
-        { node: message.node, requestHash: sealed.requestHash },
-        'sealed the secret to another node',
-      );
+      log.info({ node: message.node, requestHash: sealed.requestHash }, 'sealed the secret to another node');
       return sealed;
     },
     async bootstrapPackage() {

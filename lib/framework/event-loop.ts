@@ -14,6 +14,7 @@
  */
 import { type Static, type TSchema, Type } from 'typebox';
 import { LogReader } from '../chain/log-reader.ts';
+import type { Log } from '../daemon/log.ts';
 import { codeOf, DstackError, Retryable } from '../protocol/errors.ts';
 import { Count, check, HexOf, Strict, Word0x } from '../protocol/schema.ts';
 import {
@@ -39,12 +40,6 @@ export interface LogSource {
   logs(from: number, to: number, topics: readonly string[]): Promise<ContractLog[]>;
 }
 
-/** Where the loop tells what it does: one line per change, never per poll. */
-export interface LoopLog {
-  info(fields: object, msg: string): void;
-  warn(fields: object, msg: string): void;
-}
-
 export interface EventLoopOptions {
   store: Store;
   source: LogSource;
@@ -54,7 +49,7 @@ export interface EventLoopOptions {
   handlers: readonly EventHandler<any>[];
   /** What a gossip effect may carry. */
   message: TSchema;
-  log: LoopLog;
+  log: Log;
   /** The first block that matters: where to begin without a cursor, or with one far behind. */
   startBlock(head: number): Promise<number>;
   /** Blocks on top of an event before it is handled. */

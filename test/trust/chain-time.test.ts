@@ -140,7 +140,7 @@ async function joinedNode(
       quote: async (reportData) => platform.signQuote({ registers, reportData }),
       joined: async () => {},
     },
-    log: () => {},
+    log: { info() {}, warn() {} },
     pollEvery: 50,
     watchEvery: 50,
     end: (code) => void ends.push(code),

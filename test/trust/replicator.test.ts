@@ -339,7 +339,7 @@ describe('a node on a clock of the test’s own', () => {
         },
         joined: async () => {},
       },
-      log: () => {},
+      log: { info() {}, warn() {} },
       pollEvery: 20,
       watchEvery: 20,
       monotonic,
