@@ -1,11 +1,18 @@
-/** Messages for the gossip's tests: of the right form, with no meaning. What they mean is for `admit` to judge. */
+/** Messages for the gossip's tests: of the right form, with no meaning. What they mean is for the kinds' checks to judge. */
 import { fromHex, sha256, toHex } from '../../lib/protocol/encoding.ts';
-import type {
-  AnswerMessage,
-  GossipMessage,
-  RequestMessage,
-  SealedMessage,
-} from '../../lib/protocol/onboarding-messages.ts';
+import type { AnswerMessage, RequestMessage, SealedMessage } from '../../lib/protocol/onboarding-messages.ts';
+import { answerKind } from '../relay/kinds/answer.ts';
+import { requestKind } from '../relay/kinds/request.ts';
+import { sealedKind } from '../relay/kinds/sealed.ts';
+import { type Message, type MessageKind, MessageKinds } from './message-kind.ts';
+
+/** The relay's kinds, with one check for all in place of theirs. */
+export const someKinds = (
+  admit: (message: Message) => Promise<Message> = async (message) => message,
+): readonly MessageKind[] =>
+  [requestKind, answerKind, sealedKind].map((kind) => ({ ...kind, admit }) as MessageKind);
+
+export const registered = new MessageKinds(someKinds());
 
 const hex = (n: number, bytes: number): string => n.toString(16).padStart(bytes * 2, '0');
 const signature = { r: `0x${hex(1, 32)}`, vs: `0x${hex(1, 32)}` };
@@ -52,5 +59,5 @@ export function someAnswer(requestHash: string): AnswerMessage {
 }
 
 /** The `n` of a request; 0 for what names no node. */
-export const numberOf = (message: GossipMessage): number =>
-  message.type === 'sealed' ? 0 : Number(BigInt(message.node));
+export const numberOf = (message: Message): number =>
+  'node' in message ? Number(BigInt(String(message.node))) : 0;

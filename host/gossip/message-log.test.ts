@@ -1,13 +1,19 @@
 import { expect, test } from 'vitest';
 import { openStore } from '../../lib/framework/store.ts';
-import { numberOf, someAnswer, someRequest, someSealed } from './gossip.fixture.ts';
-import { MessageLog, messageId, SELF, subjectOf } from './message-log.ts';
+import { answerKind } from '../relay/kinds/answer.ts';
+import { requestKind } from '../relay/kinds/request.ts';
+import { sealedKind } from '../relay/kinds/sealed.ts';
+import { numberOf, registered, someAnswer, someRequest, someSealed } from './gossip.fixture.ts';
+import { messageId } from './message-kind.ts';
+import { MessageLog, SELF } from './message-log.ts';
+
+const { subjectOf } = requestKind;
 
 const nodesIn = (log: MessageLog): number[] => log.after(0, 1000).map(({ message }) => numberOf(message));
 
 test('the same message is one entry, whatever the order of its fields; a log goes on after a restart', () => {
   const store = openStore(':memory:');
-  const log = new MessageLog(store);
+  const log = new MessageLog(store, registered);
   const first = log.add(someRequest(1), 'a');
   expect(first).toMatchObject({ fresh: true, entry: { sequence: 1 } });
   const turned = Object.fromEntries(Object.entries(someRequest(1)).reverse()) as ReturnType<
@@ -15,31 +21,31 @@ test('the same message is one entry, whatever the order of its fields; a log goe
   >;
   expect(log.add(turned, 'b')).toMatchObject({ fresh: false, entry: { sequence: 1 } });
 
-  const again = new MessageLog(store);
+  const again = new MessageLog(store, registered);
   expect(again.identity).toBe(log.identity);
   expect(again.add(someRequest(1), 'a').fresh).toBe(false);
   expect(again.add(someRequest(2), 'a').entry.sequence).toBe(2);
   expect(again.get(messageId(someRequest(2)))?.message).toEqual(someRequest(2));
-  expect(new MessageLog(openStore(':memory:')).identity).not.toBe(log.identity);
+  expect(new MessageLog(openStore(':memory:'), registered).identity).not.toBe(log.identity);
 });
 
 test('a flooding source evicts its own messages, not others’', () => {
-  const log = new MessageLog(openStore(':memory:'), { loosePerSource: 3, loose: 100 });
+  const log = new MessageLog(openStore(':memory:'), registered, { loosePerSource: 3, loose: 100 });
   log.add(someRequest(1), 'honest');
   for (let n = 10; n < 20; n += 1) log.add(someRequest(n), 'flooder');
   expect(nodesIn(log)).toEqual([1, 17, 18, 19]);
-  expect(log.about('request', subjectOf(someRequest(10)))).toEqual([]);
+  expect(log.about(requestKind, subjectOf(someRequest(10)))).toEqual([]);
 });
 
 test('many sources together are bounded too: of equals the oldest message goes', () => {
-  const log = new MessageLog(openStore(':memory:'), { loosePerSource: 3, loose: 4 });
+  const log = new MessageLog(openStore(':memory:'), registered, { loosePerSource: 3, loose: 4 });
   for (let n = 1; n <= 7; n += 1) log.add(someRequest(n), `source ${n}`);
   expect(nodesIn(log)).toEqual([4, 5, 6, 7]);
   expect(log.count()).toEqual({ loose: 4, kept: 0 });
 });
 
 test('what is on chain is kept from the eviction of loose ones, with what comes later about it', () => {
-  const log = new MessageLog(openStore(':memory:'), { loosePerSource: 2, loose: 2, kept: 4 });
+  const log = new MessageLog(openStore(':memory:'), registered, { loosePerSource: 2, loose: 2, kept: 4 });
   const subject = subjectOf(someRequest(1));
   log.add(someRequest(1), 'a');
   log.keep(subject);
@@ -48,9 +54,9 @@ test('what is on chain is kept from the eviction of loose ones, with what comes 
   log.add(answer, 'a');
   log.add(sealed, 'a');
   for (let n = 20; n < 30; n += 1) log.add(someRequest(n), 'a');
-  expect(log.about('request', subject)).toEqual([someRequest(1)]);
-  expect(log.about('answer', subject)).toEqual([answer]);
-  expect(log.about('sealed', subject)).toEqual([sealed]);
+  expect(log.about(requestKind, subject)).toEqual([someRequest(1)]);
+  expect(log.about(answerKind, subject)).toEqual([answer]);
+  expect(log.about(sealedKind, subject)).toEqual([sealed]);
   expect(log.isKept(subject)).toBe(true);
   expect(log.count()).toEqual({ loose: 2, kept: 3 });
 
@@ -60,12 +66,12 @@ test('what is on chain is kept from the eviction of loose ones, with what comes 
 });
 
 test('versions of one request are bounded, but never keep this host’s own out', () => {
-  const log = new MessageLog(openStore(':memory:'), { perSubject: 2 });
+  const log = new MessageLog(openStore(':memory:'), registered, { perSubject: 2 });
   expect(log.add(someRequest(1, '01'), 'a').fresh).toBe(true);
   expect(log.add(someRequest(1, '02'), 'a').fresh).toBe(true);
   expect(log.add(someRequest(1, '03'), 'a').fresh).toBe(false);
   expect(log.add(someRequest(1, '04'), SELF).fresh).toBe(true);
-  expect(log.about('request', subjectOf(someRequest(1))).map(({ quote }) => quote)).toEqual([
+  expect(log.about(requestKind, subjectOf(someRequest(1))).map(({ quote }) => quote)).toEqual([
     '01',
     '02',
     '04',
@@ -73,7 +79,7 @@ test('versions of one request are bounded, but never keep this host’s own out'
 });
 
 test('who floods from a few sources pushes out themselves, not the one who said something first', () => {
-  const log = new MessageLog(openStore(':memory:'), { loosePerSource: 4, loose: 8 });
+  const log = new MessageLog(openStore(':memory:'), registered, { loosePerSource: 4, loose: 8 });
   log.add(someRequest(1), 'honest');
   for (let n = 10; n < 50; n += 1) log.add(someRequest(n), `flooder ${n % 3}`);
   expect(nodesIn(log)).toContain(1);
@@ -81,7 +87,7 @@ test('who floods from a few sources pushes out themselves, not the one who said 
 });
 
 test('strangers, however many, push out nothing of this host’s own nor of the peers that it chose', () => {
-  const log = new MessageLog(openStore(':memory:'), {
+  const log = new MessageLog(openStore(':memory:'), registered, {
     loosePerSource: 3,
     loose: 4,
     reserved: ['http://peer'],
@@ -99,14 +105,14 @@ test('strangers, however many, push out nothing of this host’s own nor of the 
 });
 
 test('of kept ones the request with most messages gives way, its newest copy first', () => {
-  const log = new MessageLog(openStore(':memory:'), { kept: 6 });
+  const log = new MessageLog(openStore(':memory:'), registered, { kept: 6 });
   for (let n = 1; n <= 9; n += 1) log.keep(subjectOf(someRequest(n)));
   log.add(someRequest(1), 'honest');
   log.add(someAnswer(subjectOf(someRequest(1))), 'honest');
   for (let copy = 0; copy < 9; copy += 1) log.add(someRequest(2, `0${copy}`), `source ${copy}`);
-  expect(log.about('request', subjectOf(someRequest(1)))).toHaveLength(1);
-  expect(log.about('answer', subjectOf(someRequest(1)))).toHaveLength(1);
-  expect(log.about('request', subjectOf(someRequest(2))).map(({ quote }) => quote)).toEqual([
+  expect(log.about(requestKind, subjectOf(someRequest(1)))).toHaveLength(1);
+  expect(log.about(answerKind, subjectOf(someRequest(1)))).toHaveLength(1);
+  expect(log.about(requestKind, subjectOf(someRequest(2))).map(({ quote }) => quote)).toEqual([
     '00',
     '01',
     '02',
@@ -116,16 +122,16 @@ test('of kept ones the request with most messages gives way, its newest copy fir
 });
 
 test('copies of one source leave a place for another’s', () => {
-  const log = new MessageLog(openStore(':memory:'));
+  const log = new MessageLog(openStore(':memory:'), registered);
   for (let copy = 0; copy < 20; copy += 1) log.add(someRequest(1, `${10 + copy}`), 'a');
   expect(log.add(someRequest(1, 'ff'), 'b').fresh).toBe(true);
-  const quotes = log.about('request', subjectOf(someRequest(1))).map(({ quote }) => quote);
+  const quotes = log.about(requestKind, subjectOf(someRequest(1))).map(({ quote }) => quote);
   expect(quotes).toEqual(['10', '11', '12', '13', '14', '15', '16', 'ff']);
 });
 
 test('a refused copy frees its place and is never taken again, also by a process that starts anew', () => {
   const store = openStore(':memory:');
-  const log = new MessageLog(store, { perSubject: 2 });
+  const log = new MessageLog(store, registered, { perSubject: 2 });
   const subject = subjectOf(someRequest(1));
   log.add(someRequest(1, '01'), 'a');
   log.add(someRequest(1, '02'), 'b');
@@ -133,10 +139,10 @@ test('a refused copy frees its place and is never taken again, also by a process
   log.refuse(messageId(someRequest(1, '01')));
   expect(log.add(someRequest(1, '03'), 'c').fresh).toBe(true);
   log.refuse(messageId(someRequest(1, '02')));
-  for (const again of [log, new MessageLog(store, { perSubject: 2 })]) {
+  for (const again of [log, new MessageLog(store, registered, { perSubject: 2 })]) {
     for (const copy of ['01', '02']) expect(again.add(someRequest(1, copy), 'd').fresh).toBe(false);
   }
-  expect(log.about('request', subject).map(({ quote }) => quote)).toEqual(['03']);
+  expect(log.about(requestKind, subject).map(({ quote }) => quote)).toEqual(['03']);
 
   // What is remembered is bounded, and goes with the request.
   for (let copy = 0; copy < 100; copy += 1) {
@@ -149,7 +155,7 @@ test('a refused copy frees its place and is never taken again, also by a process
 });
 
 test('a copy that is refused for now gives its place to one that was not tried, of whatever source', () => {
-  const log = new MessageLog(openStore(':memory:'), { perSubject: 2 });
+  const log = new MessageLog(openStore(':memory:'), registered, { perSubject: 2 });
   for (const [copy, source] of [
     ['01', 'a'],
     ['02', 'b'],
@@ -158,20 +164,20 @@ test('a copy that is refused for now gives its place to one that was not tried, 
   log.tried(messageId(someRequest(1, '02')));
   expect(log.add(someRequest(1, '03'), 'b').fresh).toBe(true);
   expect(log.add(someRequest(1, '04'), 'c').fresh).toBe(false);
-  expect(log.about('request', subjectOf(someRequest(1))).map(({ quote }) => quote)).toEqual(['01', '03']);
+  expect(log.about(requestKind, subjectOf(someRequest(1))).map(({ quote }) => quote)).toEqual(['01', '03']);
 });
 
 test('a message is put behind the others once more, the same one', () => {
-  const log = new MessageLog(openStore(':memory:'));
+  const log = new MessageLog(openStore(':memory:'), registered);
   for (const n of [1, 2]) log.add(someRequest(n), SELF);
   expect(log.renew(messageId(someRequest(1)))).toMatchObject({ sequence: 3, message: someRequest(1) });
   expect(nodesIn(log)).toEqual([2, 1]);
-  expect(log.about('request', subjectOf(someRequest(1)))).toHaveLength(1);
+  expect(log.about(requestKind, subjectOf(someRequest(1)))).toHaveLength(1);
   expect(log.renew(messageId(someRequest(9)))).toBeUndefined();
 });
 
 test('an address is the same in any case: who writes it in another gets no second entry', () => {
-  const log = new MessageLog(openStore(':memory:'));
+  const log = new MessageLog(openStore(':memory:'), registered);
   const subject = 'ab'.repeat(32);
   const answer = { ...someAnswer(subject), contract: `0x${'ab'.repeat(20)}`, node: `0x${'cd'.repeat(20)}` };
   expect(log.add(answer, 'a').fresh).toBe(true);
@@ -182,11 +188,11 @@ test('an address is the same in any case: who writes it in another gets no secon
   ].entries()) {
     expect(log.add(other, `stranger ${n}`).fresh).toBe(false);
   }
-  expect(log.about('answer', subject)).toEqual([answer]);
+  expect(log.about(answerKind, subject)).toEqual([answer]);
 });
 
 test('what becomes kept all at once is bounded too', () => {
-  const log = new MessageLog(openStore(':memory:'), { kept: 4 });
+  const log = new MessageLog(openStore(':memory:'), registered, { kept: 4 });
   for (let copy = 0; copy < 8; copy += 1) log.add(someRequest(1, `0${copy}`), `source ${copy}`);
   log.keep(subjectOf(someRequest(1)));
   expect(log.count()).toEqual({ loose: 0, kept: 4 });

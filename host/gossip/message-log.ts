@@ -8,27 +8,22 @@
  * refused frees its place and is not taken again. What an audit needs for ever is in the relay's records, not here.
  */
 import { randomBytes } from 'node:crypto';
-import canonicalize from 'canonicalize';
 import { type Static, Type } from 'typebox';
 import { type Store, type StoreOperation, Table } from '../../lib/framework/store.ts';
 import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
-import {
-  type BootstrapPackage,
-  type GossipMessage,
-  GossipMessageSchema,
-  gossipTypes,
-  requestOf,
-} from '../../lib/protocol/onboarding-messages.ts';
 import { Count, HexOf, Strict } from '../../lib/protocol/schema.ts';
-import type { GossipEntry } from './transport.ts';
+import type { Entry, SourcedEntry } from './carrier.ts';
+import { isOfKind, type Message, type MessageForm, type MessageKinds, messageId } from './message-kind.ts';
 
-const EntrySchema = Strict({
-  id: HexOf(32),
-  message: GossipMessageSchema,
-  source: Type.String({ maxLength: 300 }),
-  kept: Type.Boolean(),
-});
-type Stored = Static<typeof EntrySchema>;
+const entrySchema = (kinds: MessageKinds) =>
+  Strict({
+    id: HexOf(32),
+    message: kinds.schema,
+    source: Type.String({ maxLength: 300 }),
+    kept: Type.Boolean(),
+  });
+type EntrySchema = ReturnType<typeof entrySchema>;
+type Stored = Static<EntrySchema>;
 const SequenceSchema = Strict({ sequence: Count });
 const IdentitySchema = Strict({ log: HexOf(16) });
 
@@ -59,38 +54,24 @@ export const SELF = 'self';
 /** Refused copies that are remembered: of one request, and of all. */
 const MAX_REFUSED = { perSubject: 64, all: 4096 };
 
-/**
- * SHA-256 of the message's canonical JSON (RFC 8785), hex. Addresses count in lower case: they are all that may be written in
- * several ways, and who writes one in another way has not said anything new.
- */
-export function messageId(message: GossipMessage | BootstrapPackage): string {
-  const addresses = Object.entries(message).flatMap(([field, value]) =>
-    ADDRESSES.has(field) ? [[field, String(value).toLowerCase()]] : [],
-  );
-  return toHex(sha256(utf8(canonicalize({ ...message, ...Object.fromEntries(addresses) }) ?? '')));
-}
-const ADDRESSES: ReadonlySet<string> = new Set(['contract', 'node', 'networkKey']);
-
-/** The request that a message is about, 64 hex digits. */
-export function subjectOf(message: GossipMessage): string {
-  return message.type === 'request' ? toHex(requestOf(message).hash) : message.requestHash;
-}
-
 export class MessageLog {
   /** Names this log: positions in it mean nothing once the store was lost. */
   readonly identity: string;
   readonly #store: Store;
+  readonly #kinds: MessageKinds;
   readonly #limits: MessageLogLimits;
-  readonly #entries: Table<typeof EntrySchema>;
+  readonly #entries: Table<EntrySchema>;
   readonly #ids: Table<typeof SequenceSchema>;
   /** Copies that are refused for now; a new process finds out again. */
   readonly #tried = new Set<string>();
   #last: number;
 
-  constructor(store: Store, limits: Partial<MessageLogLimits> = {}) {
+  /** @param kinds those of the messages that it may hold */
+  constructor(store: Store, kinds: MessageKinds, limits: Partial<MessageLogLimits> = {}) {
     this.#store = store;
+    this.#kinds = kinds;
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
-    this.#entries = new Table(store, 'gossip/message/', EntrySchema);
+    this.#entries = new Table(store, 'gossip/message/', entrySchema(kinds));
     this.#ids = new Table(store, 'gossip/id/', SequenceSchema);
     const identities = new Table(store, 'gossip/', IdentitySchema);
     if (identities.get('log') === undefined) identities.put('log', { log: randomBytes(16).toString('hex') });
@@ -103,7 +84,7 @@ export class MessageLog {
     return this.#last;
   }
 
-  get(id: string): GossipEntry | undefined {
+  get(id: string): Entry | undefined {
     const found = this.#ids.get(id);
     if (found === undefined) return undefined;
     const stored = this.#entries.get(keyOf(found.sequence));
@@ -113,14 +94,14 @@ export class MessageLog {
   /**
    * Adds a message that its checks let through; `fresh` is false when it was there already, was refused, or has no room.
    */
-  add(message: GossipMessage, source: string): { entry: GossipEntry; fresh: boolean } {
+  add(message: Message, source: string): { entry: Entry; fresh: boolean } {
     const id = messageId(message);
     const known = this.get(id);
     if (known !== undefined) {
       this.#adopt(known.sequence, source);
       return { entry: known, fresh: false };
     }
-    const subject = subjectOf(message);
+    const subject = this.subjectOf(message);
     const refused = this.#store.get(refusedKey(subject, id)) !== undefined;
     if (source !== SELF && (refused || !this.#hasPlace(message.type, subject, source))) {
       return { entry: { sequence: 0, id, message }, fresh: false };
@@ -134,7 +115,7 @@ export class MessageLog {
    * Puts a message behind all others, so that it is pushed and polled once more: whoever had no room for it may have some
    * now. Undefined when it is not held.
    */
-  renew(id: string): GossipEntry | undefined {
+  renew(id: string): Entry | undefined {
     const found = this.#ids.get(id);
     const stored = found === undefined ? undefined : this.#entries.get(keyOf(found.sequence));
     if (found === undefined || stored === undefined) return undefined;
@@ -146,7 +127,7 @@ export class MessageLog {
     const found = this.#ids.get(id);
     const stored = found === undefined ? undefined : this.#entries.get(keyOf(found.sequence));
     if (found === undefined || stored === undefined) return;
-    const subject = subjectOf(stored.message);
+    const subject = this.subjectOf(stored.message);
     this.#store.batch([
       ...this.#removing(keyOf(found.sequence), stored),
       { kind: 'put', key: refusedKey(subject, id), value: '1' },
@@ -163,7 +144,7 @@ export class MessageLog {
   /** Nothing more will come of a request: all about it goes. */
   forget(subject: string): void {
     const operations: StoreOperation[] = [{ kind: 'delete', key: keptKey(subject) }];
-    for (const type of gossipTypes) {
+    for (const type of this.#kinds.types) {
       for (const { key } of this.#subjects(type, subject)) {
         const stored = this.#entries.get(lastOf(key));
         if (stored !== undefined) operations.push(...this.#removing(lastOf(key), stored));
@@ -176,7 +157,7 @@ export class MessageLog {
   }
 
   /** Messages after a sequence, oldest first. */
-  after(sequence: number, limit: number): (GossipEntry & { source: string })[] {
+  after(sequence: number, limit: number): SourcedEntry[] {
     return this.#entries.list({ after: keyOf(sequence), limit }).map(({ id, value }) => ({
       sequence: Number(id),
       id: value.id,
@@ -185,16 +166,21 @@ export class MessageLog {
     }));
   }
 
-  /** Every message of one type about a request, oldest first. */
-  about<T extends GossipMessage['type']>(type: T, subject: string): Extract<GossipMessage, { type: T }>[] {
-    return this.#subjects(type, subject).flatMap(({ value }) => {
-      const entry = this.get(value);
-      return entry?.message.type === type ? [entry.message as Extract<GossipMessage, { type: T }>] : [];
+  /** What a message is about, 64 hex digits. */
+  subjectOf(message: Message): string {
+    return this.#kinds.of(message).subjectOf(message);
+  }
+
+  /** Every message of one kind about a subject, oldest first. */
+  about<M extends Message>(kind: MessageForm<M>, subject: string): M[] {
+    return this.#subjects(kind.type, subject).flatMap(({ value }) => {
+      const message = this.get(value)?.message;
+      return message !== undefined && isOfKind(kind, message) ? [message] : [];
     });
   }
 
-  /** The requests that messages of one type are held about. */
-  subjects(type: GossipMessage['type']): Set<string> {
+  /** What messages of one kind are held about. */
+  subjects({ type }: Pick<MessageForm, 'type'>): Set<string> {
     const prefix = `gossip/subject/${type}/`;
     const limit = 2 * (this.#limits.kept + this.#limits.loose);
     return new Set(this.#store.list(prefix, { limit }).map(({ key }) => key.split('/')[3]!));
@@ -204,16 +190,16 @@ export class MessageLog {
   keep(subject: string): void {
     if (this.isKept(subject)) return;
     const operations: StoreOperation[] = [{ kind: 'put', key: keptKey(subject), value: '1' }];
-    for (const type of gossipTypes) {
+    for (const type of this.#kinds.types) {
       for (const { key } of this.#subjects(type, subject)) {
         const sequence = lastOf(key);
         const stored = this.#entries.get(sequence);
         if (stored === undefined || stored.kept) continue;
         const kept = { ...stored, kept: true };
         operations.push(
-          { kind: 'delete', key: classKey(stored, sequence) },
+          { kind: 'delete', key: this.#classKey(stored, sequence) },
           this.#entries.putting(sequence, kept),
-          { kind: 'put', key: classKey(kept, sequence), value: stored.id },
+          { kind: 'put', key: this.#classKey(kept, sequence), value: stored.id },
         );
       }
     }
@@ -230,11 +216,11 @@ export class MessageLog {
     return { loose: this.#store.count(LOOSE), kept: this.#store.count(KEPT) };
   }
 
-  #subjects(type: GossipMessage['type'], subject: string): { key: string; value: string }[] {
+  #subjects(type: string, subject: string): { key: string; value: string }[] {
     return this.#store.list(`gossip/subject/${type}/${subject}/`, { limit: this.#limits.perSubject + 1 });
   }
 
-  #append(stored: Stored, before: readonly StoreOperation[]): GossipEntry {
+  #append(stored: Stored, before: readonly StoreOperation[]): Entry {
     const { id, message, source } = stored;
     const sequence = this.#last + 1;
     const key = keyOf(sequence);
@@ -242,8 +228,8 @@ export class MessageLog {
       ...before,
       this.#entries.putting(key, stored),
       this.#ids.putting(id, { sequence }),
-      { kind: 'put', key: subjectKey(message, key), value: id },
-      { kind: 'put', key: classKey(stored, key), value: id },
+      { kind: 'put', key: this.#subjectKey(message, key), value: id },
+      { kind: 'put', key: this.#classKey(stored, key), value: id },
       { kind: 'put', key: 'gossip/last', value: JSON.stringify({ sequence }) },
     ]);
     this.#last = sequence;
@@ -253,11 +239,19 @@ export class MessageLog {
 
   #removing(sequence: string, stored: Stored): StoreOperation[] {
     return [
-      { kind: 'delete', key: classKey(stored, sequence) },
-      { kind: 'delete', key: subjectKey(stored.message, sequence) },
+      { kind: 'delete', key: this.#classKey(stored, sequence) },
+      { kind: 'delete', key: this.#subjectKey(stored.message, sequence) },
       this.#ids.deleting(stored.id),
       this.#entries.deleting(sequence),
     ];
+  }
+
+  #classKey({ kept, source, message }: Stored, sequence: string): string {
+    return kept ? `${KEPT}${this.subjectOf(message)}/${sequence}` : `${looseOf(source)}${sequence}`;
+  }
+
+  #subjectKey(message: Message, sequence: string): string {
+    return `gossip/subject/${message.type}/${this.subjectOf(message)}/${sequence}`;
   }
 
   #isReserved(source: string): boolean {
@@ -272,9 +266,9 @@ export class MessageLog {
     if (stored === undefined || this.#isReserved(stored.source)) return;
     const adopted = { ...stored, source };
     this.#store.batch([
-      { kind: 'delete', key: classKey(stored, key) },
+      { kind: 'delete', key: this.#classKey(stored, key) },
       this.#entries.putting(key, adopted),
-      { kind: 'put', key: classKey(adopted, key), value: stored.id },
+      { kind: 'put', key: this.#classKey(adopted, key), value: stored.id },
     ]);
     this.#evict(source);
   }
@@ -283,7 +277,7 @@ export class MessageLog {
    * Whether there is a place for another copy from this source, after making one: a copy that was tried gives way, else
    * the newest of the source that has most of them, to a source that has fewer. Never this host's own.
    */
-  #hasPlace(type: GossipMessage['type'], subject: string, source: string): boolean {
+  #hasPlace(type: string, subject: string, source: string): boolean {
     const rows = this.#subjects(type, subject);
     if (rows.length < this.#limits.perSubject) return true;
     const copies = rows.flatMap(({ key }) => {
@@ -321,7 +315,10 @@ export class MessageLog {
   /** Of the request with most messages: its newest copy, since more than one is rarely of use; else its oldest message. */
   #dropKept(): void {
     const rows = largest(this.#store.list(KEPT), ({ key }) => groupOf(key));
-    const copies = rows.filter(({ key }) => this.#entries.get(lastOf(key))?.message.type === 'request');
+    const copies = rows.filter(({ key }) => {
+      const message = this.#entries.get(lastOf(key))?.message;
+      return message !== undefined && this.#kinds.of(message).hasSpareCopies === true;
+    });
     this.#drop((copies.length > 1 ? copies.at(-1)! : rows[0]!).key);
   }
 
@@ -330,7 +327,7 @@ export class MessageLog {
     const sequence = lastOf(key);
     const stored = this.#entries.get(sequence);
     if (stored === undefined) return;
-    const subject = subjectOf(stored.message);
+    const subject = this.subjectOf(stored.message);
     this.#store.batch(this.#removing(sequence, stored));
     // The mark goes with the last of what it is about: the store is not for ever.
     if (stored.kept && this.#store.count(`${KEPT}${subject}/`) === 0) this.#store.delete(keptKey(subject));
@@ -359,10 +356,6 @@ const groupOf = (key: string): string => key.split('/')[3]!;
 /** A source is an address or a URL from outside: hashed, it is always a proper key. */
 const sourceKey = (source: string): string => toHex(sha256(utf8(source))).slice(0, 16);
 const looseOf = (source: string): string => `${LOOSE}${sourceKey(source)}/`;
-const classKey = ({ kept, source, message }: Stored, sequence: string): string =>
-  kept ? `${KEPT}${subjectOf(message)}/${sequence}` : `${looseOf(source)}${sequence}`;
-const subjectKey = (message: GossipMessage, sequence: string): string =>
-  `gossip/subject/${message.type}/${subjectOf(message)}/${sequence}`;
 const keptKey = (subject: string): string => `gossip/kept/${subject}`;
 const refusedKey = (subject: string, id: string): string => `gossip/refused/${subject}/${id}`;
 

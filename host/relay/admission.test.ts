@@ -5,7 +5,7 @@ import { Retryable } from '../../lib/protocol/errors.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
 import type { NetworkView, RequestView } from '../../lib/protocol/network-contract.ts';
 import {
-  type GossipMessage,
+  type AnswerMessage,
   type RequestMessage,
   requestOf,
 } from '../../lib/protocol/onboarding-messages.ts';
@@ -20,16 +20,29 @@ import {
   SECRET,
   spoiledCopy,
 } from '../../test/support/guest.ts';
-import { admit as admitInto, type Held } from './admission.ts';
+import { type Message, MessageKinds } from '../gossip/message-kind.ts';
+import type { Admission } from './admission.ts';
+import { relayKinds } from './kinds.ts';
 
 const domain = { chainId: 7, contract: `0x${'11'.repeat(20)}` };
 const ZERO = `0x${'00'.repeat(20)}`;
 const KEY = networkKey(SECRET, 1).address;
 const kem = await newKemKeyPair();
 
-const NOTHING: Held = { about: () => [], isKept: () => false };
-const admit = (network: Parameters<typeof admitInto>[0], message: GossipMessage, held = NOTHING) =>
-  admitInto(network, message, held, 'sim');
+const kinds = new MessageKinds(relayKinds);
+const NOTHING: Admission['held'] = { about: () => [], isKept: () => false };
+const admit = (
+  network: Admission['network'],
+  message: Message,
+  held = NOTHING,
+  flavour: Admission['flavour'] = 'sim',
+) => kinds.of(message).admit(message, { network, held, flavour });
+
+/** A host that holds these answers. */
+const holding = (answers: readonly AnswerMessage[], isKept: boolean): Admission['held'] => ({
+  about: <M extends Message>() => [...answers] as Message[] as M[],
+  isKept: () => isKept,
+});
 
 /** What the chain says when first asked, and when asked again; of every request it says the same. */
 function networkAt(
@@ -126,7 +139,7 @@ test('sealed bytes are let through when an answer that is held names them, or th
   const refused = { code: 'GOSSIP_SEALED' };
   const recorded = (answerHash: string) => ({ request: { state: 'answered' as const, answerHash } });
 
-  const held: Held = { about: () => [answer], isKept: () => false };
+  const held = holding([answer], false);
   const silent = networkAt({});
   await admit(silent, sealed, held);
   await expect(admit(silent, other, held)).rejects.toMatchObject(refused);
@@ -134,7 +147,7 @@ test('sealed bytes are let through when an answer that is held names them, or th
   expect(silent.asked()).toBe(0);
 
   // The contract holds all but the last byte.
-  const kept: Held = { about: () => [], isKept: () => true };
+  const kept = holding([], true);
   const onChain = recorded(`0x${answer.answerHash.slice(0, 62)}00`);
   await admit(networkAt(onChain), sealed, kept);
   await expect(admit(networkAt(onChain), other, kept)).rejects.toMatchObject(refused);
@@ -165,7 +178,7 @@ test('a copy whose quote can’t be the request’s is not let through', async (
     });
   }
   // A signature of somebody's own key over the same bytes, under a root that this network does not trust.
-  await expect(admitInto(shown, forgedCopy(good, 1), NOTHING, 'production')).rejects.toMatchObject({
+  await expect(admit(shown, forgedCopy(good, 1), NOTHING, 'production')).rejects.toMatchObject({
     code: 'GOSSIP_QUOTE',
     message: expect.stringMatching(/PCK_CHAIN_ROOT/),
   });

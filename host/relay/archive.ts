@@ -18,12 +18,13 @@ import {
 import { join } from 'node:path';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { configHash } from '../../lib/protocol/network-config.ts';
-import type {
-  AnswerMessage,
-  BootstrapPackage,
-  RequestMessage,
+import {
+  type AnswerMessage,
+  type BootstrapPackage,
+  type RequestMessage,
+  requestOf,
 } from '../../lib/protocol/onboarding-messages.ts';
-import { messageId, subjectOf } from '../gossip/message-log.ts';
+import { messageId } from '../gossip/message-kind.ts';
 
 type Archived = RequestMessage | AnswerMessage | BootstrapPackage;
 
@@ -139,7 +140,12 @@ function firstAfter(names: readonly string[], name: string): number {
 /** Named by what it is about; several versions of each can exist, so by its own hash too. */
 function nameOf(message: Archived): string {
   const version = messageId(message).slice(0, 16);
-  return message.type === 'bootstrap'
-    ? `bootstrap-${message.networkKey.toLowerCase()}-${version}.json`
-    : `${message.type}-${subjectOf(message)}-${version}.json`;
+  switch (message.type) {
+    case 'bootstrap':
+      return `bootstrap-${message.networkKey.toLowerCase()}-${version}.json`;
+    case 'request':
+      return `request-${toHex(requestOf(message).hash)}-${version}.json`;
+    case 'answer':
+      return `answer-${message.requestHash}-${version}.json`;
+  }
 }

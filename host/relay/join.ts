@@ -11,9 +11,9 @@
  * makes it survive a crash of either at any point.
  */
 
+import type { Log } from '../../lib/daemon/log.ts';
 import { Rounds } from '../../lib/framework/rounds.ts';
-import type { Store } from '../../lib/framework/store.ts';
-import { Table } from '../../lib/framework/store.ts';
+import { type Store, Table } from '../../lib/framework/store.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { NetworkView, RequestView } from '../../lib/protocol/network-contract.ts';
@@ -25,8 +25,8 @@ import {
   RequestMessageSchema,
   requestOf,
 } from '../../lib/protocol/onboarding-messages.ts';
+import type { Publisher } from '../gossip/gossip.ts';
 import type { MessageLog } from '../gossip/message-log.ts';
-import type { GossipTransport } from '../gossip/transport.ts';
 import type { NodeClient } from '../node-client.ts';
 import {
   checkAnswerSignature,
@@ -35,6 +35,8 @@ import {
   checkRequestSignature,
 } from './admission.ts';
 import type { Archive } from './archive.ts';
+import { answerKind } from './kinds/answer.ts';
+import { sealedKind } from './kinds/sealed.ts';
 import { isHashOnChain, isSealedOnChain, type Network } from './network.ts';
 import type { Transactions } from './transactions.ts';
 
@@ -42,11 +44,11 @@ export interface JoinOptions {
   store: Store;
   node: Pick<NodeClient, 'status' | 'newRequest' | 'answer' | 'bootstrapPackage'>;
   network: Network;
-  gossip: GossipTransport;
+  gossip: Publisher;
   messages: MessageLog;
   transactions: Pick<Transactions, 'submit' | 'status'>;
   archive: Archive;
-  log: { info(fields: object, msg: string): void; warn(fields: object, msg: string): void };
+  log: Log;
   /** Milliseconds between rounds while joining. */
   pollInterval: number;
 }
@@ -231,7 +233,7 @@ export class Join {
   /** The first answer in the gossip that the contract would take. */
   #goodAnswer(hash: string, requester: string, networkKey: string): AnswerMessage | undefined {
     const { network, messages, log } = this.#options;
-    return messages.about('answer', hash).find((answer) => {
+    return messages.about(answerKind, hash).find((answer) => {
       try {
         checkNetwork(network.domain, answer);
         checkAnswerSignature(network.domain, answer, networkKey);
@@ -254,9 +256,9 @@ export class Join {
     const { node, gossip, messages, archive, log } = this.#options;
     // Marked here too: a relay that was down while its request was open has not seen it on chain.
     messages.keep(hash);
-    for (const answer of messages.about('answer', hash))
+    for (const answer of messages.about(answerKind, hash))
       if (isHashOnChain(answer.answerHash, onChain)) archive.keep(answer);
-    const sealed = messages.about('sealed', hash).find((candidate) => isSealedOnChain(candidate, onChain));
+    const sealed = messages.about(sealedKind, hash).find((candidate) => isSealedOnChain(candidate, onChain));
     if (sealed === undefined) {
       // Whoever seals needs it again.
       await gossip.publish(message);

@@ -14,8 +14,11 @@ import { nodePaths, type RequestMessage, requestOf } from '../../lib/protocol/on
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import { newAnswer, SECRET } from '../../test/support/guest.ts';
+import { MessageKinds } from '../gossip/message-kind.ts';
 import { MessageLog } from '../gossip/message-log.ts';
 import { Archive } from './archive.ts';
+import { requestKind } from './kinds/request.ts';
+import { relayKinds } from './kinds.ts';
 import type { Network } from './network.ts';
 import { onboardHandler } from './onboard-handler.ts';
 
@@ -62,7 +65,7 @@ let folders = 0;
 beforeEach(() => {
   [state, reads, nodeState, own, ours] = ['open', 0, 'joined', false, undefined];
   const store = openStore(':memory:');
-  messages = new MessageLog(store);
+  messages = new MessageLog(store, new MessageKinds(relayKinds));
   archive = new Archive(join(scratch, String(folders++)));
   const network = {
     domain,
@@ -161,7 +164,7 @@ test('of a request that nobody answered nothing is left; of one that was, one ve
   expect(kept[1].collateral).toEqual(collateral);
 
   handler.over?.(event);
-  expect(messages.about('request', requestHash)).toEqual([]);
+  expect(messages.about(requestKind, requestHash)).toEqual([]);
   expect(archive.list()).toHaveLength(2);
 });
 

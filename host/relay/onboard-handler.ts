@@ -6,6 +6,7 @@
  * open, the node's refusal of a copy is a reason to try another one, or to wait for one, and never the end; a few
  * refusals speak of what the hash does cover, and are.
  */
+import type { Log } from '../../lib/daemon/log.ts';
 import type {
   ContractLog,
   Effect,
@@ -23,10 +24,13 @@ import {
 } from '../../lib/protocol/onboarding-messages.ts';
 import { check, Strict } from '../../lib/protocol/schema.ts';
 import type { CollateralDesk } from '../collateral/attach.ts';
-import { type MessageLog, messageId } from '../gossip/message-log.ts';
+import { messageId } from '../gossip/message-kind.ts';
+import type { MessageLog } from '../gossip/message-log.ts';
 import type { NodeClient } from '../node-client.ts';
 import { checkAnswerSignature, checkNetwork } from './admission.ts';
 import type { Archive } from './archive.ts';
+import { answerKind } from './kinds/answer.ts';
+import { requestKind } from './kinds/request.ts';
 import type { Network } from './network.ts';
 
 export interface OnboardHandlerOptions {
@@ -38,7 +42,7 @@ export interface OnboardHandlerOptions {
   collateral: CollateralDesk;
   /** Whether a request (64 hex digits) is this host's own node's. */
   isOwn(requestHash: string): boolean;
-  log: { info(fields: object, msg: string): void };
+  log: Log<'info'>;
 }
 
 interface Registered {
@@ -68,7 +72,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
   async function next(hash: string): Promise<Work['handed']> {
     const { tries } = workOn(hash);
     const copies = messages
-      .about('request', hash)
+      .about(requestKind, hash)
       .map((copy) => ({ copy, tried: tries.get(messageId(copy)) ?? 0 }))
       .toSorted((a, b) => a.tried - b.tried);
     for (const { copy } of copies) {
@@ -105,7 +109,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
       if (isOwn(requestHash)) return { kind: 'skip', reason: 'it is our own node’s request' };
       // Whoever registers requests without publishing them gets no look at the chain out of us.
       const isKnown =
-        messages.about('request', requestHash).length + messages.about('answer', requestHash).length > 0;
+        messages.about(requestKind, requestHash).length + messages.about(answerKind, requestHash).length > 0;
       if (!isKnown) return park(requestHash, context);
       const { state } = await network.request(requestHash);
       if (state === 'answered') {
@@ -124,7 +128,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
         return { kind: 'skip', reason: 'the request is not on chain any more' };
       }
       keep(requestHash);
-      if (messages.about('answer', requestHash).length > 0) {
+      if (messages.about(answerKind, requestHash).length > 0) {
         return { kind: 'wait', reason: 'another node has answered; the contract does not show it yet' };
       }
       const handed = await next(requestHash);
@@ -167,7 +171,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
         messages.tried(messageId(handed.copy));
         // What is only refused for now waits for its turn; one that was not tried at all does not.
         return messages
-          .about('request', requestHash)
+          .about(requestKind, requestHash)
           .some((copy) => work.tries.get(messageId(copy)) === undefined);
       }
       if (work === undefined || handed === undefined || isFinal(codeOf(error))) {
@@ -206,7 +210,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
 
   /** The request with collateral: ours, or what any version of it brought. */
   async function judgeable(message: RequestMessage, requestHash: string): Promise<RequestMessage> {
-    const brought = [message, ...messages.about('request', requestHash)].flatMap(
+    const brought = [message, ...messages.about(requestKind, requestHash)].flatMap(
       ({ collateral }) => collateral ?? [],
     );
     const collateral = await options.collateral.forQuote(message.quote, brought);
@@ -216,7 +220,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
   /** What is on chain is no longer evicted as what anyone may send. An answer is by the network's key, and kept for ever. */
   function keep(requestHash: string): void {
     messages.keep(requestHash);
-    for (const message of messages.about('answer', requestHash)) archive.keep(message);
+    for (const message of messages.about(answerKind, requestHash)) archive.keep(message);
   }
 
   /**
@@ -226,7 +230,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
    */
   async function keepJudged(requestHash: string): Promise<void> {
     if (archive.hasRequest(requestHash)) return;
-    const [copy] = messages.about('request', requestHash);
+    const [copy] = messages.about(requestKind, requestHash);
     if (copy !== undefined) archive.keep(await judgeable(copy, requestHash));
   }
 }

@@ -6,7 +6,9 @@ import { networkTopics, type RequestView } from '../../lib/protocol/network-cont
 import { nodePaths, type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { newSealed } from '../../test/support/guest.ts';
+import { MessageKinds } from '../gossip/message-kind.ts';
 import { MessageLog } from '../gossip/message-log.ts';
+import { relayKinds } from './kinds.ts';
 import { hashOfSealed } from './network.ts';
 import { sealHandler } from './seal-handler.ts';
 
@@ -46,7 +48,7 @@ let handler: ReturnType<typeof sealHandler>;
 beforeEach(() => {
   view = { state: 'answered', answerHash: `0x${hashOfSealed(sealed).slice(0, 62)}00` };
   [nodeState, own] = ['joined', false];
-  messages = new MessageLog(openStore(':memory:'));
+  messages = new MessageLog(openStore(':memory:'), new MessageKinds(relayKinds));
   const status = { flavour: 'sim', ...domain, config: '00'.repeat(32), epoch: 1 } as const;
   handler = sealHandler({
     network: { domain, request: async () => view as RequestView },

@@ -3,6 +3,7 @@
  * bytes. Every node makes the same ones, so whichever relay is first will do, and the node that answered may be gone.
  * Whether the chain shows enough is for the node to judge, by its own confirmation rule.
  */
+import type { Log } from '../../lib/daemon/log.ts';
 import type {
   ContractLog,
   Effect,
@@ -17,6 +18,8 @@ import { check } from '../../lib/protocol/schema.ts';
 import type { MessageLog } from '../gossip/message-log.ts';
 import type { NodeClient } from '../node-client.ts';
 import { checkNetwork } from './admission.ts';
+import { requestKind } from './kinds/request.ts';
+import { sealedKind } from './kinds/sealed.ts';
 import { isSealedOnChain, type Network } from './network.ts';
 
 export interface SealHandlerOptions {
@@ -25,7 +28,7 @@ export interface SealHandlerOptions {
   messages: Pick<MessageLog, 'about' | 'keep'>;
   /** Whether a request (64 hex digits) is this host's own node's. */
   isOwn(requestHash: string): boolean;
-  log: { info(fields: object, msg: string): void };
+  log: Log<'info'>;
 }
 
 interface Onboarded {
@@ -62,10 +65,10 @@ export function sealHandler({
       // The event may be ahead of the state that the endpoint serves, or its block was dropped.
       if (view.state !== 'answered') return { kind: 'wait', reason: 'the answer is not on chain any more' };
       messages.keep(requestHash);
-      if (messages.about('sealed', requestHash).some((message) => isSealedOnChain(message, view))) {
+      if (messages.about(sealedKind, requestHash).some((message) => isSealedOnChain(message, view))) {
         return { kind: 'skip', reason: 'another node has sealed the secret' };
       }
-      const message = messages.about('request', requestHash)[0];
+      const message = messages.about(requestKind, requestHash)[0];
       if (message === undefined)
         return { kind: 'wait', reason: `request ${requestHash} has not arrived by gossip` };
       const { state } = await node.status();

@@ -4,6 +4,7 @@
  */
 import { isIP } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
+import type { Log } from '../../lib/daemon/log.ts';
 import {
   type ConnectionLimits,
   HTTP_CHECKS,
@@ -11,14 +12,10 @@ import {
   sourceOf,
 } from '../../lib/daemon/server-limits.ts';
 import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
-import type { HttpGossip } from '../gossip/http-gossip.ts';
+import type { Gossip } from '../gossip/gossip.ts';
 import { RateLimit } from '../gossip/rate-limit.ts';
 import type { Archive } from './archive.ts';
 import type { Metrics } from './metrics.ts';
-
-export interface ServerLog {
-  warn(fields: object, msg: string): void;
-}
 
 /** Anyone may connect. A peer has one connection that polls and one that pushes; several may be behind one address. */
 const PEERS: ConnectionLimits = { connections: 512, perSource: 16 };
@@ -26,7 +23,11 @@ const PEERS: ConnectionLimits = { connections: 512, perSource: 16 };
 const OPERATORS: ConnectionLimits = { connections: 128, perSource: 64 };
 
 /** What peers may ask. */
-export function gossipServer(gossip: HttpGossip, archive: Archive, log: ServerLog): FastifyInstance {
+export function gossipServer(
+  gossip: Pick<Gossip, 'routes'>,
+  archive: Archive,
+  log: Log<'warn'>,
+): FastifyInstance {
   const app = server(log, PEERS);
   const limit = new RateLimit({ burst: 240, perSecond: 20 });
   app.addHook('onRequest', async (request) => {
@@ -54,7 +55,7 @@ export interface AdminOptions {
   /** The first is that of host.env itself. */
   services: readonly Served[];
   metrics: Metrics;
-  log: ServerLog;
+  log: Log<'warn'>;
   /** What DSTACK_ADMIN_LISTEN names: it may be asked for by that, too. */
   hostName: string;
 }
@@ -127,7 +128,7 @@ function allArchives(services: readonly Served[]): Pick<Archive, 'list' | 'read'
   };
 }
 
-function server(log: ServerLog, limits: ConnectionLimits): FastifyInstance {
+function server(log: Log<'warn'>, limits: ConnectionLimits): FastifyInstance {
   const app = fastify({
     logger: false,
     bodyLimit: 1024,

@@ -13,15 +13,18 @@ import { EventLoop } from '../../lib/framework/event-loop.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
-import { GossipMessageSchema } from '../../lib/protocol/onboarding-messages.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import { type CollateralDesk, withCollateral } from '../collateral/attach.ts';
-import { HttpGossip } from '../gossip/http-gossip.ts';
-import { subjectOf } from '../gossip/message-log.ts';
+import { carriersOf } from '../gossip/carriers.ts';
+import { Gossip } from '../gossip/gossip.ts';
+import { isOfKind } from '../gossip/message-kind.ts';
 import { NodeClient } from '../node-client.ts';
-import { admit, checkNetwork } from './admission.ts';
+import { type Admission, checkNetwork } from './admission.ts';
 import { Archive } from './archive.ts';
 import { Join, type JoinStatus } from './join.ts';
+import { answerKind } from './kinds/answer.ts';
+import { requestKind } from './kinds/request.ts';
+import { relayKinds } from './kinds.ts';
 import type { Metrics } from './metrics.ts';
 import { Network } from './network.ts';
 import { onboardHandler } from './onboard-handler.ts';
@@ -66,7 +69,7 @@ export class NetworkService {
   readonly contract: string;
   readonly archive: Archive;
   readonly #options: ServiceOptions;
-  readonly #gossip: HttpGossip;
+  readonly #gossip: Gossip<Admission>;
   readonly #network: Network;
   readonly #joining: Join;
   readonly #loop: EventLoop;
@@ -82,19 +85,24 @@ export class NetworkService {
     const rpc = new Rpc({ url: settings.rpcUrl, endpoint, chainId, contract });
     this.#network = new Network(rpc, { chainId, contract });
     const node = new NodeClient(settings.nodeUrl);
-    this.#gossip = new HttpGossip({
+    this.#gossip = new Gossip({
       store,
-      peers: settings.gossipPeers,
-      admit: (message) =>
-        admit(this.#network, message, this.#gossip.log, this.#joining.status().node?.flavour),
+      kinds: relayKinds,
+      context: () => ({
+        network: this.#network,
+        held: this.#gossip.messages,
+        flavour: this.#joining.status().node?.flavour,
+      }),
+      carriers: carriersOf(settings, { store, log }),
       log,
       onRefused: (code) =>
         metrics.count('dstack_relay_gossip_refused_total', 'Gossip messages refused.', { code }),
     });
+    const { messages } = this.#gossip;
     const shared = {
       store,
       network: this.#network,
-      messages: this.#gossip.log,
+      messages,
       archive: this.archive,
       log,
     };
@@ -120,10 +128,10 @@ export class NetworkService {
         submit: async (transaction) => transactions.submit(transaction),
         publish: async (message) =>
           void (await this.#gossip.publish(
-            check(GossipMessageSchema, message, 'EFFECT_INVALID', 'what a handler gossips'),
+            check(this.#gossip.schema, message, 'EFFECT_INVALID', 'what a handler gossips'),
           )),
       },
-      message: GossipMessageSchema,
+      message: this.#gossip.schema,
       handlers: [
         onboardHandler({ ...shared, node, collateral, isOwn }),
         sealHandler({ ...shared, node, isOwn }),
@@ -138,14 +146,14 @@ export class NetworkService {
         metrics.count('dstack_relay_jobs_set_aside_total', 'Stored jobs that could not be read.'),
     });
     this.#gossip.subscribe(({ message }) => {
-      const subject = subjectOf(message);
+      const subject = messages.subjectOf(message);
       // Of requests only what was answered is kept for ever, and that is not known yet. An audit has no use for sealed
       // bytes: the fewer copies of them last, the better.
-      if (message.type === 'answer' && this.#gossip.log.isKept(subject)) this.archive.keep(message);
+      if (isOfKind(answerKind, message) && messages.isKept(subject)) this.archive.keep(message);
       metrics.count('dstack_relay_gossip_messages_total', 'New gossip messages.', { type: message.type });
       this.#loop.wake(subject);
       this.#joining.wake();
-    }, this.#gossip.log.last);
+    }, this.#gossip.last);
     this.#peerSide = gossipServer(this.#gossip, this.archive, log);
   }
 
@@ -158,7 +166,7 @@ export class NetworkService {
     this.#keepNetworkJson();
     this.#gossip.start();
     // A process may have died between a message and what it wakes.
-    for (const subject of this.#gossip.log.subjects('request')) this.#loop.wake(subject);
+    for (const subject of this.#gossip.messages.subjects(requestKind)) this.#loop.wake(subject);
     this.#loop.start();
     this.#joining.start();
   }
@@ -208,7 +216,7 @@ export class NetworkService {
   measure(): void {
     const { metrics } = this.#options;
     const gauge = metrics.gauge.bind(metrics);
-    const held = this.#gossip.log.count();
+    const held = this.#gossip.messages.count();
     gauge('dstack_relay_gossip_held', 'Gossip messages held.', held.loose, { class: 'loose' });
     gauge('dstack_relay_gossip_held', 'Gossip messages held.', held.kept, { class: 'kept' });
     gauge('dstack_relay_block', 'Last block whose events are taken in.', this.#loop.cursor() ?? 0);

@@ -92,15 +92,6 @@ export const BootstrapPackageSchema = Strict({
 });
 export type BootstrapPackage = Static<typeof BootstrapPackageSchema>;
 
-/** What gossip carries. */
-export const GossipMessageSchema = Type.Union([
-  RequestMessageSchema,
-  AnswerMessageSchema,
-  SealedMessageSchema,
-]);
-export type GossipMessage = Static<typeof GossipMessageSchema>;
-export const gossipTypes: readonly GossipMessage['type'][] = ['request', 'answer', 'sealed'];
-
 /** The largest message of any kind, in bytes of JSON: a request with collateral, which has 15 to 25 thousand now. */
 export const MESSAGE_MAX_BYTES = 128 * 1024;
 

@@ -2,7 +2,8 @@
 import { type Mutation, one } from '../mutation.ts';
 
 const gossip = 'test/trust/gossip.test.ts';
-const HTTP_GOSSIP = 'host/gossip/http-gossip.ts';
+const GOSSIP = 'host/gossip/gossip.ts';
+const HTTP = 'host/gossip/http-carrier.ts';
 const LOG = 'host/gossip/message-log.ts';
 const LOG_TEST = 'host/gossip/message-log.test.ts';
 const HANDLER = 'host/relay/onboard-handler.ts';
@@ -14,44 +15,32 @@ export const gossipRules: readonly Mutation[] = [
   one(
     13,
     'dropping one message instead of the batch',
-    [
-      HTTP_GOSSIP,
-      '      if (error instanceof Retryable) throw error;\n      return false;',
-      '      throw error;',
-    ],
+    [HTTP, '      if (error instanceof Retryable) throw error;\n      return false;', '      throw error;'],
     [gossip, '^13: a peer’s bad'],
   ),
   one(
     13,
     'the schema of a message',
-    [
-      HTTP_GOSSIP,
-      "check(GossipMessageSchema, value, 'GOSSIP_MALFORMED', 'a gossip message')",
-      'value as GossipMessage',
-    ],
+    [GOSSIP, 'this.#kinds.check(value)', 'value as Message'],
     [gossip, '^13: bad messages'],
   ),
   one(
     13,
     'the backlog for who polls late',
-    [HTTP_GOSSIP, 'fitting(this.log.after(after, BATCH))', 'fitting(this.log.after(this.log.last, BATCH))'],
+    [HTTP, 'this.#exchange.after(after, BATCH)', 'this.#exchange.after(this.#exchange.last, BATCH)'],
     [gossip, '^13: a relay that starts'],
   ),
   one(
     13,
     'the backlog for who subscribes late',
-    [HTTP_GOSSIP, '      batch.length > 0;\n', '      false;\n'],
-    ['host/gossip/http-gossip.test.ts', '^a late subscriber'],
+    [GOSSIP, '      batch.length > 0;\n', '      false;\n'],
+    ['host/gossip/gossip.test.ts', '^a late subscriber'],
   ),
   // Nobody's bad input keeps another's good one out.
   one(
     13,
     'the look at a quote before a copy is kept',
-    [
-      'host/relay/admission.ts',
-      "message.type === 'request' ? withCheckedEvidence(message, flavour) : message",
-      'message',
-    ],
+    ['host/relay/kinds/request.ts', 'withCheckedEvidence(message, flavour)', 'message'],
     ['host/relay/admission.test.ts', '^a copy whose quote'],
   ),
   one(

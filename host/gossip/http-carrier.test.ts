@@ -4,9 +4,13 @@ import fastify from 'fastify';
 import { afterEach, expect, test, vi } from 'vitest';
 import { openStore, type Store } from '../../lib/framework/store.ts';
 import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
-import { numberOf, someRequest } from './gossip.fixture.ts';
-import { HttpGossip, type HttpGossipOptions } from './http-gossip.ts';
-import { subjectOf } from './message-log.ts';
+import { requestKind } from '../relay/kinds/request.ts';
+import { numberOf, someKinds, someRequest } from './gossip.fixture.ts';
+import { Gossip, type GossipOptions } from './gossip.ts';
+import { HttpCarrier, type HttpCarrierOptions } from './http-carrier.ts';
+import type { Message } from './message-kind.ts';
+
+type Admit = (message: Message) => Promise<Message>;
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -14,26 +18,42 @@ afterEach(async () => {
 });
 
 interface Host {
-  gossip: HttpGossip;
+  gossip: Gossip;
   url: string;
   said: string[];
   stop(): Promise<void>;
 }
 
+const ofChain1: Admit = async (message) => {
+  if (!('chainId' in message) || message.chainId !== 1) {
+    throw new DstackError('GOSSIP_OTHER_NETWORK', 'not ours');
+  }
+  return message;
+};
+
 async function startHost(
   peers: string[],
-  options: Partial<HttpGossipOptions> & { store?: Store; port?: number } = {},
+  options: {
+    store?: Store;
+    port?: number;
+    admit?: Admit;
+    rate?: HttpCarrierOptions['rate'];
+    onRefused?: GossipOptions<unknown>['onRefused'];
+  } = {},
 ): Promise<Host> {
   const said: string[] = [];
-  const gossip = new HttpGossip({
-    store: openStore(':memory:'),
-    peers,
-    admit: async (message) => {
-      if (message.chainId !== 1) throw new DstackError('GOSSIP_OTHER_NETWORK', 'not ours');
-      return message;
-    },
-    log: { info: (_, msg) => void said.push(msg), warn: (_, msg) => void said.push(msg) },
-    ...options,
+  const { store = openStore(':memory:'), admit = ofChain1, rate, onRefused } = options;
+  const log = {
+    info: (_: object, msg: string) => void said.push(msg),
+    warn: (_: object, msg: string) => void said.push(msg),
+  };
+  const gossip = new Gossip({
+    store,
+    kinds: someKinds(admit),
+    context: () => undefined,
+    carriers: [new HttpCarrier({ store, peers, log, ...(rate && { rate }) })],
+    log,
+    ...(onRefused && { onRefused }),
   });
   const app = fastify();
   app.setErrorHandler((error, _request, reply) =>
@@ -65,7 +85,7 @@ async function startHostile(listener: RequestListener): Promise<string> {
 }
 
 const held = ({ gossip }: Host): number[] =>
-  gossip.log.after(0, 1000).map(({ message }) => numberOf(message));
+  gossip.messages.after(0, 1000).map(({ message }) => numberOf(message));
 
 async function until(holds: () => boolean, seen: () => unknown = () => ''): Promise<void> {
   for (const deadline = Date.now() + 15_000; !holds(); ) {
@@ -86,21 +106,6 @@ test('messages flow both ways over one configured direction, and on to third hos
   expect(b.gossip.peers()).toEqual([{ peer: a.url, reachable: true }]);
 });
 
-test('a late subscriber sees everything, in order, then what is new; one that throws harms nobody', async () => {
-  const a = await startHost([]);
-  for (const n of [1, 2, 3]) await a.gossip.publish(someRequest(n));
-  const seen: number[] = [];
-  a.gossip.subscribe(() => {
-    throw new Error('a bad subscriber');
-  }, 0);
-  const stop = a.gossip.subscribe(({ sequence }) => void seen.push(sequence), 1);
-  await a.gossip.publish(someRequest(4));
-  expect(seen).toEqual([2, 3, 4]);
-  stop();
-  await a.gossip.publish(someRequest(5));
-  expect(seen).toEqual([2, 3, 4]);
-});
-
 test('a host that was down gets what was pushed meanwhile, though it can’t dial out', async () => {
   const b = await startHost([]);
   const port = Number(new URL(b.url).port);
@@ -118,7 +123,7 @@ test.each(['pushed', 'polled'])(
   'a message that can’t be judged yet when it is %s is not lost',
   async (way) => {
     let refusals = 2;
-    const admit: HttpGossipOptions['admit'] = async (message) => {
+    const admit: Admit = async (message) => {
       refusals -= 1;
       if (refusals >= 0) throw new Retryable('RPC_UNREACHABLE', 'the chain is away');
       return message;
@@ -235,13 +240,13 @@ test('who pushes too much is told to slow down', async () => {
 
 test('a long poll ends with the next message, and with the process', async () => {
   const a = await startHost([]);
-  const query = `log=${a.gossip.log.identity}&after=0&wait=20`;
+  const query = `log=${a.gossip.messages.identity}&after=0&wait=20`;
   const poll = fetch(`${a.url}/v1/gossip?${query}`).then((reply) => reply.json());
   await new Promise((resolve) => setTimeout(resolve, 100));
   await a.gossip.publish(someRequest(1));
   expect(await poll).toMatchObject({ next: 1, messages: [someRequest(1)] });
 
-  const last = fetch(`${a.url}/v1/gossip?log=${a.gossip.log.identity}&after=1&wait=20`).then((reply) =>
+  const last = fetch(`${a.url}/v1/gossip?log=${a.gossip.messages.identity}&after=1&wait=20`).then((reply) =>
     reply.json(),
   );
   await new Promise((resolve) => setTimeout(resolve, 100));
@@ -251,7 +256,7 @@ test('a long poll ends with the next message, and with the process', async () =>
 
 test('one source’s long polls leave room for others’: beyond a few they are answered at once', async () => {
   const a = await startHost([]);
-  const query = `log=${a.gossip.log.identity}&after=0&wait=20`;
+  const query = `log=${a.gossip.messages.identity}&after=0&wait=20`;
   const answered: number[] = [];
   const polls = Array.from({ length: 11 }, (_, n) =>
     fetch(`${a.url}/v1/gossip?${query}`).then(async (reply) => {
@@ -283,7 +288,7 @@ test('what is published again reaches who had lost it, but is not given out agai
   const b = await startHost([a.url]);
   await a.gossip.publish(someRequest(1));
   await until(() => held(b).length === 1);
-  b.gossip.log.forget(subjectOf(someRequest(1)));
+  b.gossip.messages.forget(requestKind.subjectOf(someRequest(1)));
   expect(held(b)).toEqual([]);
   expect((await a.gossip.publish(someRequest(1))).sequence).toBe(1);
   const later = Date.now() + 31_000;

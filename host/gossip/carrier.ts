@@ -1,0 +1,58 @@
+/** What carries messages between hosts, and what it may do with this host's log of them. README.md says how to add one. */
+import type { FastifyInstance } from 'fastify';
+import type { Message } from './message-kind.ts';
+
+/** A message and its place in this host's own log of messages. */
+export interface Entry {
+  /** Grows with every message; what `after` is compared to. */
+  sequence: number;
+  /** SHA-256 of the message's canonical form, hex. */
+  id: string;
+  message: Message;
+}
+
+/** An entry of the log, and who brought it. */
+export interface SourcedEntry extends Entry {
+  source: string;
+}
+
+/** The log as a carrier sees it. */
+export interface Exchange {
+  /** Names the log: positions in it mean nothing once it was lost. 32 hex digits. */
+  readonly identity: string;
+  /** The newest entry's sequence; 0 for an empty log. */
+  readonly last: number;
+  /** Entries after a sequence, oldest first. */
+  after(sequence: number, limit: number): SourcedEntry[];
+  /**
+   * Checks what a carrier brought, stores it and tells everyone; `fresh` is false for what adds nothing. One bad message
+   * is no reason to drop others: a DstackError that is not Retryable is the last word on this one alone.
+   * @param value unchecked: of any form and size that the carrier lets through
+   * @param source who sent it: it is bounded by source. No two carriers may use the same name for different sources
+   * @throws GOSSIP_* for good, Retryable when it can't be judged yet
+   */
+  accept(value: unknown, source: string): Promise<{ entry: Entry; fresh: boolean }>;
+  /** Resolves once there is an entry after `sequence`, when gossip ends, or after `wait` milliseconds. */
+  change(sequence: number, wait: number): Promise<void>;
+}
+
+/** A peer as the operator sees it. */
+export interface PeerStatus {
+  peer: string;
+  reachable: boolean;
+}
+
+/** A way for messages to travel. Several may feed one log; each takes from it what the others brought. */
+export interface Carrier {
+  /** Sources that this host's operator chose, by the names that `accept` is given: strangers never push theirs out. */
+  readonly peers: readonly string[];
+  /** Called once, before all else. */
+  attach(exchange: Exchange): void;
+  /** Begins to exchange messages; errors of the outside are logged and tried again, never thrown. */
+  start(): void;
+  /** Serves on the port for other hosts, where it needs one. */
+  routes?(app: FastifyInstance): void;
+  status(): readonly PeerStatus[];
+  /** Resolves when nothing of it runs any more. */
+  close(): Promise<void>;
+}

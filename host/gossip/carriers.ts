@@ -1,0 +1,20 @@
+/** The carriers that a host's settings name. A new one is a file of its own, a line here, and its settings. */
+import type { Log } from '../../lib/daemon/log.ts';
+import type { Store } from '../../lib/framework/store.ts';
+import type { Carrier } from './carrier.ts';
+import { HttpCarrier } from './http-carrier.ts';
+
+export interface CarrierSettings {
+  /** Base URLs of other relays. */
+  gossipPeers: readonly string[];
+}
+
+/** What every carrier is given: a store for where it stands, and a log. */
+export interface CarrierShared {
+  store: Store;
+  log: Log;
+}
+
+export function carriersOf({ gossipPeers }: CarrierSettings, shared: CarrierShared): Carrier[] {
+  return [new HttpCarrier({ peers: gossipPeers, ...shared })];
+}

@@ -1,0 +1,194 @@
+/**
+ * This host's part in gossip: one log of messages, fed by any number of carriers and by the host itself.
+ *
+ * Nothing that a carrier brings is trusted: a message is kept when its kind's own checks let it through, and a bad one is
+ * left out by itself. Whoever subscribes sees what the log holds, then what is new.
+ */
+import type { FastifyInstance } from 'fastify';
+import type { TUnsafe } from 'typebox';
+import type { Log } from '../../lib/daemon/log.ts';
+import type { Store } from '../../lib/framework/store.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
+import type { Carrier, Entry, Exchange, PeerStatus, SourcedEntry } from './carrier.ts';
+import { type Message, type MessageKind, MessageKinds, messageId } from './message-kind.ts';
+import { MessageLog, type MessageLogLimits, SELF } from './message-log.ts';
+
+export interface GossipOptions<Context> {
+  store: Store;
+  /** What is taken; every other message is refused. */
+  kinds: readonly MessageKind<Message, Context>[];
+  /** What the kinds' checks may ask, at the time of a check. */
+  context(): Context;
+  carriers: readonly Carrier[];
+  log: Log<'warn'>;
+  limits?: Partial<Omit<MessageLogLimits, 'reserved'>>;
+  /** Called for each message that was refused, for the metrics. */
+  onRefused?: (code: string) => void;
+}
+
+/** What a part of this host says to others with. */
+export interface Publisher {
+  /**
+   * Durable when it returns; delivery to others goes on in the background, across restarts. The same message again is
+   * the same entry.
+   * @throws GOSSIP_* when our own checks refuse it: nobody else would take it either
+   */
+  publish(message: Message): Promise<Entry>;
+}
+
+/** Entries that a new subscriber is given at a time. */
+const BATCH = 32;
+/** How often this host's own message is given out again while it is published again and again. */
+const RENEW_AFTER_MS = 30_000;
+const MAX_RENEWED = 64;
+
+export class Gossip<Context = unknown> implements Exchange, Publisher {
+  readonly messages: MessageLog;
+  readonly #options: GossipOptions<Context>;
+  readonly #kinds: MessageKinds<Context>;
+  readonly #subscribers = new Set<(entry: Entry) => void>();
+  readonly #waiters = new Set<() => void>();
+  /** When this host's own messages were given out last, by id. */
+  readonly #renewed = new Map<string, number>();
+  #closed = false;
+
+  constructor(options: GossipOptions<Context>) {
+    const { store, kinds, limits, carriers } = options;
+    this.#options = options;
+    this.#kinds = new MessageKinds(kinds);
+    const reserved = carriers.flatMap(({ peers }) => peers);
+    this.messages = new MessageLog(store, this.#kinds, { ...limits, reserved });
+    for (const carrier of carriers) carrier.attach(this);
+  }
+
+  /** Starts exchanging messages. */
+  start(): void {
+    for (const carrier of this.#options.carriers) carrier.start();
+  }
+
+  /** Serves what carriers have to serve to other hosts. */
+  routes(app: FastifyInstance): void {
+    for (const carrier of this.#options.carriers) carrier.routes?.(app);
+  }
+
+  /** Which peers could be reached when last tried. */
+  peers(): PeerStatus[] {
+    return this.#options.carriers.flatMap((carrier) => carrier.status());
+  }
+
+  async close(): Promise<void> {
+    const closing = this.#options.carriers.map((carrier) => carrier.close());
+    this.#closed = true;
+    this.#notify();
+    await Promise.all(closing);
+  }
+
+  async publish(message: Message): Promise<Entry> {
+    // What is held was admitted, and may be too old to be so again.
+    const isHeld = this.messages.get(messageId(message)) !== undefined;
+    const { entry, fresh } = isHeld ? this.messages.add(message, SELF) : await this.accept(message, SELF);
+    return this.#renew(entry, fresh) ?? entry;
+  }
+
+  /**
+   * Calls back for every message after `since` (0: all that are still held), in order, then for each new one.
+   * Returns the way to stop. A callback that throws is logged, and does not see the message again.
+   */
+  subscribe(callback: (entry: Entry) => void, since: number): () => void {
+    let position = since;
+    for (
+      let batch = this.messages.after(position, BATCH);
+      batch.length > 0;
+      batch = this.messages.after(position, BATCH)
+    ) {
+      for (const { sequence, id, message } of batch) {
+        this.#deliver(callback, { sequence, id, message });
+        position = sequence;
+      }
+    }
+    this.#subscribers.add(callback);
+    return () => this.#subscribers.delete(callback);
+  }
+
+  /** The form of a message that may be published. */
+  get schema(): TUnsafe<Message> {
+    return this.#kinds.schema;
+  }
+
+  get identity(): string {
+    return this.messages.identity;
+  }
+
+  get last(): number {
+    return this.messages.last;
+  }
+
+  after(sequence: number, limit: number): SourcedEntry[] {
+    return this.messages.after(sequence, limit);
+  }
+
+  async accept(value: unknown, source: string): Promise<{ entry: Entry; fresh: boolean }> {
+    try {
+      const message = this.#kinds.check(value);
+      if (Buffer.byteLength(JSON.stringify(message)) > MESSAGE_MAX_BYTES) {
+        throw new DstackError(
+          'GOSSIP_TOO_LARGE',
+          `a message of more than ${MESSAGE_MAX_BYTES} bytes is not kept`,
+        );
+      }
+      const admitted = await this.#kinds.of(message).admit(message, this.#options.context());
+      const added = this.messages.add(admitted, source);
+      if (added.fresh) this.#announce(added.entry);
+      return added;
+    } catch (error) {
+      this.#options.onRefused?.(codeOf(error));
+      throw error;
+    }
+  }
+
+  change(sequence: number, wait: number): Promise<void> {
+    if (this.last > sequence || wait <= 0 || this.#closed) return Promise.resolve();
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.#waiters.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, wait);
+      this.#waiters.add(done);
+    });
+  }
+
+  /** What is published again is given out again, once in a while: a peer may have had no room for it, or lost it. */
+  #renew({ id }: Entry, fresh: boolean): Entry | undefined {
+    const now = Date.now();
+    const known = this.#renewed.get(id);
+    if (!fresh && known !== undefined && now - known < RENEW_AFTER_MS) return undefined;
+    this.#renewed.delete(id);
+    this.#renewed.set(id, now);
+    if (this.#renewed.size > MAX_RENEWED) this.#renewed.delete(this.#renewed.keys().next().value!);
+    // After a restart it is not known when it was given out last: the pause begins anew.
+    if (fresh || known === undefined) return undefined;
+    const entry = this.messages.renew(id);
+    this.#notify();
+    return entry;
+  }
+
+  #announce(entry: Entry): void {
+    for (const subscriber of this.#subscribers) this.#deliver(subscriber, entry);
+    this.#notify();
+  }
+
+  #deliver(callback: (entry: Entry) => void, entry: Entry): void {
+    try {
+      callback(entry);
+    } catch (error) {
+      this.#options.log.warn({ code: codeOf(error) }, `a subscriber failed on message ${entry.id}`);
+    }
+  }
+
+  #notify(): void {
+    for (const wake of [...this.#waiters]) wake();
+  }
+}
