@@ -11,8 +11,6 @@ import { DstackError } from '../lib/protocol/errors.ts';
 const CONTRACTS = dirname(fileURLToPath(import.meta.url));
 const require = createRequire(import.meta.url);
 const OPENZEPPELIN = '@openzeppelin/contracts/';
-/** solc's number of "Contract code size exceeds 24576 bytes". */
-const TOO_LARGE = '5574';
 
 /** One input or output of a function, event or error, as in Solidity's JSON ABI. */
 export interface AbiParameter {
@@ -132,7 +130,7 @@ interface Solc {
  */
 export function compileNetwork(): CompiledNetwork {
   const solc: Solc = require('solc');
-  const output = compiled<SolcOutput>(solc, networkSource(), SETTINGS);
+  const output = compiled<SolcOutput>(solc, networkSource(), SETTINGS, 'refused');
   const network = output.contracts['Network.sol'].Network;
   const { methods = {}, events = {}, errors = {} } = output.contracts['INetwork.sol'].INetwork.userdoc;
   return {
@@ -171,32 +169,24 @@ export interface TraceableNetwork {
 }
 
 /**
- * Compiles with source maps, for the fuzz.
+ * Compiles without the optimiser and with source maps, for the fuzz: each branch of the source is then one jump. Such code
+ * may be larger than a chain would take, so it is deployed on the fuzz's own chain only.
  *
- * @param options.optimized false gives code in which each branch of the source is still one jump
- * Unoptimised code may be larger than a chain would take: it is deployed on the fuzz's own chain only.
- *
- * @param options.source another text of Network.sol; warnings are accepted in that one only
+ * @param source the text of Network.sol. solc's warnings are passed over: `compileNetwork` refuses them, and a mutant may have some.
  * @throws DstackError `SOLC_FAILED` as `compileNetwork`
  */
-export function compileTraceable(options: {
-  readonly optimized: boolean;
-  readonly source?: string;
-}): TraceableNetwork {
+export function compileTraceable(source: string = networkSource()): TraceableNetwork {
   const code = ['object', 'sourceMap'];
   const outputs = [
     ...code.map((it) => `evm.bytecode.${it}`),
     ...code.map((it) => `evm.deployedBytecode.${it}`),
   ];
-  const source = options.source ?? networkSource();
   const settings = {
     ...SETTINGS,
-    optimizer: options.optimized ? SETTINGS.optimizer : { enabled: false },
+    optimizer: { enabled: false },
     outputSelection: { 'Network.sol': { Network: outputs }, '*': { '': ['ast'] } },
   };
-  const output = compiled<TraceableOutput>(require('solc'), source, settings, (warning) => {
-    return options.source !== undefined || (!options.optimized && warning === TOO_LARGE);
-  });
+  const output = compiled<TraceableOutput>(require('solc'), source, settings, 'accepted');
   const { bytecode, deployedBytecode } = output.contracts['Network.sol'].Network.evm;
   const sources = Object.entries(output.sources).map(([path, { id }]) => {
     return { path, id, text: path === 'Network.sol' ? source : textOf(path) };
@@ -221,25 +211,18 @@ function textOf(path: string): string {
   return found.contents;
 }
 
-/** @param accepts by its number, whether a warning may be passed over */
-function compiled<T>(
-  solc: Solc,
-  source: string,
-  settings: unknown,
-  accepts: (warning: string | undefined) => boolean = () => false,
-): T {
+function compiled<T>(solc: Solc, source: string, settings: unknown, warnings: 'refused' | 'accepted'): T {
   const input = { language: 'Solidity', sources: { 'Network.sol': { content: source } }, settings };
   const output = JSON.parse(solc.compile(JSON.stringify(input), { import: readImport })) as Partial<T> & {
     readonly errors?: readonly {
       readonly severity: string;
-      readonly errorCode?: string;
       readonly formattedMessage: string;
     }[];
     readonly contracts?: unknown;
     readonly sources?: unknown;
   };
   const refused = (output.errors ?? []).filter(
-    ({ severity, errorCode }) => severity === 'error' || !accepts(errorCode),
+    ({ severity }) => severity === 'error' || warnings === 'refused',
   );
   if (refused.length > 0 || !output.contracts || !output.sources) {
     const messages = refused.map((error) => error.formattedMessage).join('\n');

@@ -1,6 +1,6 @@
 /**
- * `npm run defences`: removes the defences behind the thirteen points, the replicator’s and the image’s, one by one, each in a copy of this tree, and sees the
- * test that guards it fail. Exits 1 if a removal goes unnoticed.
+ * `npm run defences`: removes the defences of scripts/defences/mutations one by one, each in a copy of this tree, and sees the
+ * test that guards it fail, or the contract's fuzz (`--point fuzz`). Exits 1 if a removal goes unnoticed.
  *
  *   npm run defences [-- --point N] [--jobs N] [--fresh]
  *
@@ -15,7 +15,7 @@ import { parseArgs } from 'node:util';
 import { print } from '../lib/daemon/terminal.ts';
 import { Locator } from './defences/locate.ts';
 import type { Mutation } from './defences/mutation.ts';
-import { mutations as table } from './defences/mutations.ts';
+import { allMutations } from './defences/mutations.ts';
 import { pageOf } from './defences/page.ts';
 import { type Result, Results } from './defences/results.ts';
 import { type Ran, Workspace } from './defences/workspace.ts';
@@ -23,9 +23,9 @@ import { type Ran, Workspace } from './defences/workspace.ts';
 const root = join(import.meta.dirname, '..');
 const page = join(root, 'docs/defences.md');
 
-/** What a failed assertion says, and a wait in vain; but not one for a daemon to come up. */
+/** What a failed assertion says, a wait in vain (but not one for a daemon to come up), and what the fuzz finds. */
 const ASSERTION =
-  /^(AssertionError: |Error: expected |Error: promise resolved |Error: waited \d+ ms in vain for )/;
+  /^(AssertionError: |Error: expected |Error: promise resolved |Error: waited \d+ ms in vain for |invariant broken: |the network made a |.*: the contract shows )/;
 const SET_UP = / to (start|serve|listen|ask)$/;
 
 const { values } = parseArgs({
@@ -36,7 +36,7 @@ const { values } = parseArgs({
   },
 });
 const locator = new Locator(root);
-const mutations = table.map((mutation) => locator.locate(mutation));
+const mutations = allMutations.map((mutation) => locator.locate(mutation));
 const chosen = mutations.filter(({ point }) => values.point === undefined || String(point) === values.point);
 const results = new Results(root);
 const scratch = mkdtempSync(join(tmpdir(), 'dstack-defences-'));
@@ -81,12 +81,11 @@ async function runAll(list: readonly Mutation[], jobs: number): Promise<number> 
 
 async function runOne(mutation: Mutation, workspace: Workspace): Promise<Result> {
   try {
-    const { file, name } = mutation.test;
-    const control = results.findControl(mutation) ?? (await workspace.test(file, name));
+    const control = results.findControl(mutation) ?? (await workspace.test(mutation.test));
     const broken = control.find(({ passed }) => !passed);
     if (broken !== undefined) return nothing(`it fails with the defence in place too: ${broken.said}`);
     results.keepControl(mutation, control);
-    return judge(mutation, control, await workspace.without(mutation, () => workspace.test(file, name)));
+    return judge(mutation, control, await workspace.without(mutation, () => workspace.test(mutation.test)));
   } catch (error) {
     return nothing((error as Error).message.slice(0, 500));
   }
@@ -109,16 +108,17 @@ function nothing(said: string): Result {
 }
 
 function writePage(): void {
-  const rows = mutations.flatMap((mutation) => {
+  const listed = mutations.filter(({ point }) => point !== 'fuzz');
+  const rows = listed.flatMap((mutation) => {
     const result = results.find(mutation);
     return result === undefined ? [] : [{ mutation, result }];
   });
-  if (rows.length === mutations.length) {
+  if (rows.length === listed.length) {
     writeFileSync(page, pageOf(rows));
     print('docs/defences.md is written');
   } else {
     print(
-      `docs/defences.md is left as it is: ${mutations.length - rows.length} removals were not seen yet on these sources`,
+      `docs/defences.md is left as it is: ${listed.length - rows.length} removals were not seen yet on these sources`,
     );
   }
 }

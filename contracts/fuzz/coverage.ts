@@ -3,55 +3,39 @@
  *
  * A branch is a JUMPI, and it has two directions: it jumps or it goes on. solc's source map says which text each JUMPI
  * comes from: the condition of an `if`, a `?:`, a `&&`, a loop; or nothing narrower than the contract, for what the
- * compiler adds (dispatch, checks of calldata). Measured on unoptimised code, where each branch of the source is still
- * one JUMPI; the optimiser merges some and copies others, so on the deployed code the counts say less about the source.
+ * compiler adds (dispatch, checks of calldata), which is not counted. Measured on unoptimised code, where each branch of
+ * the source is still one JUMPI; the optimiser merges some and copies others.
  */
-import type { MappedCode, TraceableNetwork } from '../compile.ts';
+import { compileTraceable, type MappedCode, type TraceableNetwork } from '../compile.ts';
+import type { FuzzChain } from './chain.ts';
+import type { Observe } from './run.ts';
 
 const JUMPI = 0x57;
-const JUMP = 0x56;
-const REVERT = 0xfd;
 const PUSH0 = 0x5f;
-const PUSH4 = 0x63;
 const PUSH32 = 0x7f;
-/** The selector of Solidity's `Panic(uint256)`: overflow, an index out of bounds, too much memory. */
-const PANIC = 0x4e487b71;
-/** Instructions to follow before giving up on what a branch leads to. */
-const FOLLOWED = 40;
+/** Views change little, so their branches are traced in every tenth block only. */
+const VIEWS_EVERY = 10;
 
-/** One step of a `debug_traceTransaction` without a tracer. */
-export interface StructLog {
-  readonly pc: number;
-  readonly op: string;
-  readonly depth: number;
+/** A `debug_traceTransaction` without a tracer. */
+interface Trace {
+  readonly structLogs: readonly { readonly pc: number; readonly depth: number }[];
 }
 
-/** What a branch leads to. */
-type End = 'panic' | 'refusal without data' | 'other';
-
+/** A branch that is written in Network.sol or OpenZeppelin. */
 interface Branch {
   readonly pc: number;
-  /** Where in which file; undefined for what the compiler added. */
-  readonly at: { readonly file: string; readonly line: number; readonly text: string } | undefined;
-  /** Where it jumps to, if that is a constant beside it. */
-  readonly target: number | undefined;
+  readonly where: string;
+  /** Why one direction can't run, if that is known. */
+  readonly why: string;
   taken: boolean;
   passed: boolean;
 }
 
-export interface CoverageFigures {
+export interface CoverageReport {
+  /** Directions of branches; each branch has two. */
   readonly covered: number;
   readonly total: number;
-}
-
-export interface CoverageReport {
-  /** Branches that are written in Network.sol or OpenZeppelin. */
-  readonly source: CoverageFigures;
-  /** Branches that the compiler added. */
-  readonly compiler: CoverageFigures;
-  /** What the directions of the compiler's branches that never ran would have led to. */
-  readonly compilerUncovered: Readonly<Record<End, number>>;
-  /** Each direction of a source branch that never ran, with the reason if it is known that it can't. */
+  /** Each branch of which a direction never ran, with the reason if it is known that it can't. */
   readonly uncovered: readonly { readonly where: string; readonly missing: string; readonly why: string }[];
 }
 
@@ -82,135 +66,111 @@ const UNREACHABLE_IN_CREATION: readonly (readonly [text: string, why: string])[]
 ];
 export const UNEXPLAINED = 'not reached';
 
+/** Collects which branches ran, of the constructor and of the code that it leaves. */
 export class BranchCoverage {
-  readonly #byPc: ReadonlyMap<number, Branch>;
-  readonly #unreachable: typeof UNREACHABLE;
-  readonly #bytes: Buffer;
+  /** Creation code of the unoptimised contract, `0x` hex: what a campaign that is measured has to play. */
+  readonly bytecode: string;
+  readonly #creation: ReadonlyMap<number, Branch>;
+  readonly #runtime: ReadonlyMap<number, Branch>;
+  readonly #seen = new Set<string>();
+  #blocks = 0;
 
-  constructor(which: 'creation' | 'runtime', { sources, ...codes }: TraceableNetwork) {
-    const code = codes[which];
-    this.#bytes = Buffer.from(code.object, 'hex');
-    this.#unreachable = which === 'creation' ? [...UNREACHABLE_IN_CREATION, ...UNREACHABLE] : UNREACHABLE;
-    this.#byPc = new Map(branchesOf(code, sources).map((branch) => [branch.pc, branch]));
+  constructor() {
+    const { creation, runtime, sources } = compileTraceable();
+    this.bytecode = `0x${creation.object}`;
+    this.#creation = branchesOf(creation, sources, [...UNREACHABLE_IN_CREATION, ...UNREACHABLE]);
+    this.#runtime = branchesOf(runtime, sources, UNREACHABLE);
   }
 
-  /** Counts what ran at the outermost depth of a trace. */
-  add(steps: readonly StructLog[]): void {
-    let last: Branch | undefined;
-    for (const { pc, depth } of steps) {
-      if (depth !== 1) continue;
-      if (last) {
-        if (pc === last.pc + 1) last.passed = true;
-        else last.taken = true;
-      }
-      last = this.#byPc.get(pc);
+  /** Traces what is new in a block. */
+  async observe(chain: FuzzChain, ...[block, names, views]: Parameters<Observe>): Promise<void> {
+    const options = { disableStack: true, disableMemory: true, disableStorage: true };
+    for (const [i, transaction] of block.transactions.entries()) {
+      const name = names[i]!;
+      // Two runs of the same function with the same gas almost always took the same branches; where they did not,
+      // coverage is understated.
+      const kind = `${name} ${transaction.ok} ${transaction.gasUsed}`;
+      if (this.#seen.has(kind)) continue;
+      this.#seen.add(kind);
+      const trace = await chain.rpc<Trace>('debug_traceTransaction', transaction.hash, options);
+      mark(name === 'deploy' ? this.#creation : this.#runtime, trace);
+    }
+    this.#blocks += 1;
+    if (this.#blocks % VIEWS_EVERY !== 0) return;
+    for (const { to, data } of views) {
+      mark(this.#runtime, await chain.rpc<Trace>('debug_traceCall', { to, data }, 'latest', options));
     }
   }
 
   report(): CoverageReport {
-    const branches = [...this.#byPc.values()];
-    const figures = (of: readonly Branch[]): CoverageFigures => ({
-      covered: of.reduce((sum, { taken, passed }) => sum + Number(taken) + Number(passed), 0),
-      total: of.length * 2,
-    });
-    const source = branches.filter((branch) => branch.at !== undefined);
-    const compiler = branches.filter((branch) => branch.at === undefined);
-    const compilerUncovered = { panic: 0, 'refusal without data': 0, other: 0 };
-    for (const { pc, target, taken, passed } of compiler) {
-      if (!taken) compilerUncovered[endOf(this.#bytes, target)] += 1;
-      if (!passed) compilerUncovered[endOf(this.#bytes, pc + 1)] += 1;
-    }
+    const branches = [...this.#creation.values(), ...this.#runtime.values()];
     return {
-      source: figures(source),
-      compiler: figures(compiler),
-      compilerUncovered,
-      uncovered: source
+      covered: branches.reduce((sum, { taken, passed }) => sum + Number(taken) + Number(passed), 0),
+      total: branches.length * 2,
+      uncovered: branches
         .filter(({ taken, passed }) => !taken || !passed)
-        .map(({ at, taken, passed }) => ({
-          where: `${at!.file}:${at!.line} ${at!.text}`,
+        .map(({ where, why, taken, passed }) => ({
+          where,
           missing: !taken && !passed ? 'neither way' : taken ? 'never fell through' : 'never jumped',
-          why: this.#unreachable.find(([text]) => at!.text.includes(text))?.[1] ?? UNEXPLAINED,
+          why,
         })),
     };
   }
 }
 
-function branchesOf(code: MappedCode, sources: TraceableNetwork['sources']): Branch[] {
+/** Marks what ran at the outermost depth of a trace. */
+function mark(branches: ReadonlyMap<number, Branch>, { structLogs }: Trace): void {
+  let last: Branch | undefined;
+  for (const { pc, depth } of structLogs) {
+    if (depth !== 1) continue;
+    if (last) {
+      if (pc === last.pc + 1) last.passed = true;
+      else last.taken = true;
+    }
+    last = branches.get(pc);
+  }
+}
+
+function branchesOf(
+  code: MappedCode,
+  sources: TraceableNetwork['sources'],
+  unreachable: typeof UNREACHABLE,
+): ReadonlyMap<number, Branch> {
   const bytes = Buffer.from(code.object, 'hex');
   const entries = code.sourceMap.split(';');
   const byId = new Map(sources.map((source) => [source.id, source]));
-  const found: Branch[] = [];
+  const found = new Map<number, Branch>();
   // Fields that an entry leaves out are those of the entry before.
   let [start, length, file] = [0, 0, -1];
-  let pushed: number | undefined;
   for (let pc = 0, i = 0; pc < bytes.length && i < entries.length; i++) {
     const [newStart, newLength, newFile] = entries[i]!.split(':');
     if (newStart) start = Number(newStart);
     if (newLength) length = Number(newLength);
     if (newFile) file = Number(newFile);
     const op = bytes[pc]!;
-    if (op === JUMPI) {
-      const source = byId.get(file);
-      const text =
-        source &&
-        Buffer.from(source.text)
-          .subarray(start, start + length)
-          .toString();
+    const source = byId.get(file);
+    if (op === JUMPI && source) {
+      const text = Buffer.from(source.text)
+        .subarray(start, start + length)
+        .toString();
       // The compiler's own branches have no narrower origin than a whole contract, a constant or a function's name.
-      const isWritten =
-        text !== undefined && /^(if\b|.*[?<>=!&|])/s.test(text) && !text.startsWith('contract ');
-      found.push({
-        pc,
-        at: isWritten && !text.startsWith('keccak256(') ? place(source!, start, text) : undefined,
-        target: pushed,
-        taken: false,
-        passed: false,
-      });
+      const isWritten = /^(if\b|.*[?<>=!&|])/s.test(text) && !/^(contract |keccak256\()/.test(text);
+      if (isWritten) {
+        const where = place(source, start, text);
+        const why = unreachable.find(([part]) => where.includes(part))?.[1] ?? UNEXPLAINED;
+        found.set(pc, { pc, where, why, taken: false, passed: false });
+      }
     }
-    pushed = pushedBy(bytes, pc);
-    pc += sizeOf(op);
+    // An instruction with what it pushes.
+    pc += op > PUSH0 && op <= PUSH32 ? op - PUSH0 + 1 : 1;
   }
   return found;
 }
 
-/** The length of an instruction with what it pushes. */
-function sizeOf(op: number): number {
-  return op > PUSH0 && op <= PUSH32 ? op - PUSH0 + 1 : 1;
-}
-
-/** The constant that the instruction pushes, if it is one that can be a place in the code. */
-function pushedBy(bytes: Buffer, pc: number): number | undefined {
-  const size = sizeOf(bytes[pc]!) - 1;
-  return size === 0 || size > 3 ? undefined : bytes.readUIntBE(pc + 1, size);
-}
-
-/** What straight-line code from `pc` on ends in, over a few jumps to constants. */
-function endOf(bytes: Buffer, from: number | undefined): End {
-  let pc = from;
-  let pushed: number | undefined;
-  for (let steps = 0; pc !== undefined && pc < bytes.length && steps < FOLLOWED; steps++) {
-    const op: number = bytes[pc]!;
-    // As a whole word, or as a selector that is shifted into place.
-    if ((op === PUSH32 || op === PUSH4) && bytes.readUInt32BE(pc + 1) === PANIC) return 'panic';
-    if (op === REVERT) return 'refusal without data';
-    if (op === JUMPI) return 'other';
-    const next: number | undefined = op === JUMP ? pushed : pc + sizeOf(op);
-    pushed = pushedBy(bytes, pc);
-    pc = next;
-  }
-  return 'other';
-}
-
-function place(
-  source: TraceableNetwork['sources'][number],
-  start: number,
-  text: string,
-): NonNullable<Branch['at']> {
+/** File, line and text of a branch. */
+function place(source: TraceableNetwork['sources'][number], start: number, text: string): string {
   const line = Buffer.from(source.text).subarray(0, start).toString().split('\n').length;
   const oneLine = text.replace(/\s+/g, ' ');
-  return {
-    file: source.path.split('/').at(-1)!,
-    line,
-    text: oneLine.length > 90 ? `${oneLine.slice(0, 90)}…` : oneLine,
-  };
+  const short = oneLine.length > 90 ? `${oneLine.slice(0, 90)}…` : oneLine;
+  return `${source.path.split('/').at(-1)}:${line} ${short}`;
 }

@@ -6,25 +6,22 @@ import { DstackError, hasCode } from '../../lib/protocol/errors.ts';
 import * as contract from '../../lib/protocol/network-contract.ts';
 import { encodeDeploy, networkBytecode } from '../bindings.ts';
 import type { FuzzChain, MinedBlock, MinedTransaction, RpcCall } from './chain.ts';
-import { InvariantBroken } from './invariant.ts';
 import { type BlockContext, type DeployArgs, NetworkModel, ZERO_ADDRESS, ZERO_WORD } from './model.ts';
-import { ENTRIES_SLOT, PUPPET, puppetCode } from './puppet.ts';
 import type { Named, Outcome } from './refusal.ts';
 import { type Choice, headStartSteps, type Sequence, type Step, type Wait } from './sequence.ts';
-import type { SequenceFailure } from './shrink.ts';
 import type { FuzzStatistics } from './statistics.ts';
 import { FMSPCS } from './tcb-choices.ts';
 import { type Arguments, decoded, encoded, type View, view } from './views.ts';
-import { Watch } from './watch.ts';
+import { type Accepted, InvariantBroken, type Shown, Watch } from './watch.ts';
 import { type Accounts, type Call, CONFIGS, MEASUREMENTS, PLATFORMS, World } from './world.ts';
 
 const DEPLOY_GAS = 12_000_000;
 const CALL_GAS = 2_000_000;
-/** So many calls fit the gas of a block. */
+/** As many calls as fit the gas of a block. */
 const CALLS_A_BLOCK = 12;
 /** Requests that are looked at after each block; older ones take turns. */
 const REQUESTS_SHOWN = 8;
-/** Since when each value is allowed is looked at after each so manieth block: whether it is, after each. */
+/** Since when each value is allowed is looked at after every third block; whether it is, after each. */
 const FROM_VIEWS_EVERY = 3;
 /** Blocks that a wait mines at most: the chain is slow at it. */
 const LONGEST_WAIT = 320;
@@ -36,51 +33,38 @@ export interface RunOptions {
   /** Creation code, `0x` hex; the committed one unless told. */
   readonly bytecode?: string;
   readonly statistics?: FuzzStatistics;
-  /** Is shown each block, to trace what is new in it. */
-  readonly observe?: (block: MinedBlock, sent: readonly Sent[], views: readonly ViewCall[]) => Promise<void>;
+  readonly observe?: Observe;
 }
 
-/** A transaction, before it is mined. */
-export interface Sent {
-  /** `deploy` or the name of the call. */
-  readonly name: string;
-  /** Whether the network is what the transaction calls, rather than the puppet. */
-  readonly direct: boolean;
-}
-
-export interface ViewCall {
-  readonly to: string;
-  readonly data: string;
-}
+/** Is shown each block, to trace what is new in it: the names of its calls (or `deploy`), and what was asked after it. */
+export type Observe = (
+  block: MinedBlock,
+  names: readonly string[],
+  views: readonly { readonly to: string; readonly data: string }[],
+) => Promise<void>;
 
 /** The contract and the model differ. */
 class Mismatch extends Error {}
 
-interface Expected extends Sent {
+interface Expected {
+  readonly name: string;
   readonly call: Call;
   readonly outcome: Outcome;
 }
 
-/** @returns what the sequence failed with; undefined if the contract did all that it must */
+/** @returns what the contract did that it must not, then all calls up to there; undefined if it did all that it must */
 export async function runSequence(
   chain: FuzzChain,
   sequence: Sequence,
   options: RunOptions = {},
-): Promise<SequenceFailure | undefined> {
+): Promise<string | undefined> {
   const run = new SequenceRun(chain, sequence, options);
-  const headStart = headStartSteps(sequence.headStart);
-  let step = -1;
   try {
     await run.deploy();
-    for (const it of headStart) await run.step(it);
-    for (const it of sequence.steps) {
-      step += 1;
-      await run.step(it);
-    }
-    await run.finish();
+    for (const step of [...headStartSteps(sequence.headStart), ...sequence.steps]) await run.step(step);
   } catch (error) {
     if (!(error instanceof Mismatch || error instanceof InvariantBroken || isUndecodable(error))) throw error;
-    return { message: [error.message, ...run.story].join('\n'), step };
+    return [error.message, ...run.story].join('\n');
   }
   options.statistics?.sequenceEnded();
   return undefined;
@@ -109,10 +93,10 @@ class SequenceRun {
   // --------------------------------------------------------------- deploying
 
   async deploy(): Promise<void> {
-    const { delay, requestWindow, ownerIsContract, refused } = this.#sequence.deploy;
+    const { delay, requestWindow, refused } = this.#sequence.deploy;
     await this.#chain.reset();
     const accounts = await accountsOn(this.#chain);
-    const good = { owner: ownerIsContract ? PUPPET : accounts.owner, delay, requestWindow };
+    const good = { owner: accounts.owner, delay, requestWindow };
     const bad: Partial<DeployArgs> | undefined = {
       nothing: undefined,
       'no owner': { owner: ZERO_ADDRESS },
@@ -122,7 +106,6 @@ class SequenceRun {
     if (bad) await this.#deploy({ ...good, ...bad }, accounts);
     const { address, model } = await this.#deploy(good, accounts);
     if (!model || !address) throw new Mismatch('a sound deployment was refused');
-    await this.#chain.rpc('anvil_setCode', PUPPET, puppetCode(address));
     this.#world = new World(model, accounts, address);
     this.#watch = new Watch(good.owner, delay, requestWindow);
   }
@@ -133,7 +116,7 @@ class SequenceRun {
   ): Promise<{ address: string | undefined; model: NetworkModel | undefined }> {
     const data =
       (this.#options.bytecode ?? networkBytecode) + encodeDeploy(args).slice(networkBytecode.length);
-    await this.#chain.send({ from: accounts.driver, to: undefined, data, gas: DEPLOY_GAS });
+    await this.#chain.send({ from: accounts.relay, to: undefined, data, gas: DEPLOY_GAS });
     const { block } = await this.#chain.mine(this.#chain.head.time + 1, []);
     const transaction = block.transactions[0]!;
     const address = transaction.contractAddress?.toLowerCase();
@@ -147,7 +130,7 @@ class SequenceRun {
     }
     this.#same('deploy', found, outcome);
     this.#options.statistics?.call('deploy', outcome, transaction.gasUsed);
-    await this.#options.observe?.(block, [{ name: 'deploy', direct: true }], []);
+    await this.#options.observe?.(block, ['deploy'], []);
     return { address, model };
   }
 
@@ -169,18 +152,13 @@ class SequenceRun {
     const calls = views.map(({ data }): RpcCall => {
       return ['eth_call', { to: this.#world.address, data }, 'latest'];
     });
-    const number = `0x${next.number.toString(16)}`;
-    const { block, answers } = await this.#chain.mine(next.time, [
-      ['debug_traceBlockByNumber', number, { tracer: 'callTracer' }],
-      ...calls,
-    ]);
+    const { block, answers } = await this.#chain.mine(next.time, calls);
     this.#compareCalls(block, next, expected);
-    this.#noCallLeaves(answers[0]);
-    const shown = this.#compareViews(views, answers.slice(1) as string[]);
+    const shown = this.#compareViews(views, answers as string[]);
     this.#watch.block(block.number, block.time, acceptedOf(block, expected, this.#world.address), shown);
     await this.#options.observe?.(
       block,
-      expected,
+      expected.map(({ name }) => name),
       views.map(({ data }) => ({ to: this.#world.address, data })),
     );
     this.#blocks += 1;
@@ -213,13 +191,12 @@ class SequenceRun {
 
   async #send(call: Call, context: BlockContext): Promise<Expected> {
     const { operation, from } = call;
-    const { model, address, accounts } = this.#world;
+    const { model, address } = this.#world;
     const outcome = model.apply(operation, from, context);
-    const direct = from !== PUPPET;
     const isMalformed = operation.name === 'malformed';
     await this.#chain.send({
-      from: direct ? from : accounts.driver,
-      to: direct ? address : PUPPET,
+      from,
+      to: address,
       data: isMalformed ? operation.args.data : encoded(operation.name, operation.args as Arguments),
       value: isMalformed ? operation.args.value : 0n,
       gas: CALL_GAS,
@@ -232,7 +209,7 @@ class SequenceRun {
     this.story.push(
       `  ${nameOf(from, this.#world)}: ${operation.name} ${show(operation.args)} -> ${show(outcome)}`,
     );
-    return { name: operation.name, direct, call, outcome };
+    return { name: operation.name, call, outcome };
   }
 
   #context(block: { readonly number: number; readonly time: number }): BlockContext {
@@ -256,17 +233,7 @@ class SequenceRun {
     }
   }
 
-  /** Nothing that the network runs calls anything but the precompile that recovers signers: there is nothing to re-enter. */
-  #noCallLeaves(trace: unknown): void {
-    for (const { result } of trace as readonly { readonly result: CallFrame }[]) {
-      for (const { type, to } of callsOf(result, this.#world.address)) {
-        const isRecovery = type === 'STATICCALL' && to === `0x${'0'.repeat(39)}1`;
-        if (!isRecovery) throw new Mismatch(`the network made a ${type} to ${to}`);
-      }
-    }
-  }
-
-  #compareViews(views: readonly View[], answers: readonly string[]): Parameters<Watch['block']>[3] {
+  #compareViews(views: readonly View[], answers: readonly string[]): Shown {
     const found = views.map(({ name, args, expected }, i) => {
       const answer = decoded(name, answers[i]!);
       this.#same(`${name}(${show(args)})`, answer, expected);
@@ -291,12 +258,10 @@ class SequenceRun {
       requests: new Map(
         named<contract.RequestView>('request').map(([{ args }, it]) => [String(args.requestHash), it]),
       ),
-      tcb: {
-        policy: named<contract.TcbPolicyResult>('tcbPolicy')[0]![1],
-        fmspcs: named<boolean>('fmspcDenied').map(([{ args }, denied]) => {
-          return { fmspc: String(args.fmspc), denied };
-        }),
-      },
+      policy: named<contract.TcbPolicyResult>('tcbPolicy')[0]![1],
+      fmspcs: named<boolean>('fmspcDenied').map(([{ args }, denied]) => {
+        return { fmspc: String(args.fmspc), denied };
+      }),
     };
   }
 
@@ -356,11 +321,6 @@ class SequenceRun {
     const [a, b] = [show(found), show(expected)];
     if (a !== b) throw new Mismatch(`${what}: the contract shows ${a}, the model ${b}`);
   }
-
-  async finish(): Promise<void> {
-    const entries = await this.#chain.rpc<string>('eth_getStorageAt', PUPPET, ENTRIES_SLOT, 'latest');
-    this.#same('times that the network called the contract that owns it', BigInt(entries), 0n);
-  }
 }
 
 function domainOf(model: NetworkModel): contract.Eip712DomainResult {
@@ -375,24 +335,9 @@ function domainOf(model: NetworkModel): contract.Eip712DomainResult {
   };
 }
 
-interface CallFrame {
-  readonly type: string;
-  readonly from: string;
-  readonly to?: string;
-  readonly calls?: readonly CallFrame[];
-}
-
-/** Every call that `address` made. */
-function callsOf(frame: CallFrame, address: string): readonly CallFrame[] {
-  return (frame.calls ?? []).flatMap((inner) => [
-    ...(inner.from === address ? [inner] : []),
-    ...callsOf(inner, address),
-  ]);
-}
-
 async function accountsOn(chain: FuzzChain): Promise<Accounts> {
-  const [owner, heir, relay, stranger, driver] = (await chain.accounts()).map((it) => it.toLowerCase());
-  return { owner: owner!, heir: heir!, relay: relay!, stranger: stranger!, driver: driver!, puppet: PUPPET };
+  const [owner, heir, relay, stranger] = (await chain.accounts()).map((it) => it.toLowerCase());
+  return { owner: owner!, heir: heir!, relay: relay!, stranger: stranger! };
 }
 
 function nameOf(from: string, { accounts }: World): string {
@@ -427,11 +372,7 @@ function eventOf(log: MinedTransaction['logs'][number], address: string | undefi
 }
 
 /** Lower case throughout, as the invariants compare addresses. */
-function acceptedOf(
-  block: MinedBlock,
-  expected: readonly Expected[],
-  address: string,
-): Parameters<Watch['block']>[2] {
+function acceptedOf(block: MinedBlock, expected: readonly Expected[], address: string): readonly Accepted[] {
   return block.transactions.flatMap((transaction, i) => {
     const { name, call } = expected[i]!;
     if (!transaction.ok) return [];

@@ -1,5 +1,5 @@
 /**
- * What a fuzz sequence is made of, as plain numbers that fast-check draws and shrink.ts cuts.
+ * What a fuzz sequence is made of, as plain numbers that fast-check draws and cuts.
  *
  * Nothing here names an address, a hash or a time: a choice such as "answer the second open request, with a high s" gets
  * its meaning in world.ts, from the model's state when its turn comes. So a sequence from which steps were cut still
@@ -91,8 +91,6 @@ export interface Sequence {
   readonly deploy: {
     readonly delay: number;
     readonly requestWindow: number;
-    /** The owner is a contract that calls the network whenever the network calls it. */
-    readonly ownerIsContract: boolean;
     /** What is wrong with a deployment tried before the good one. */
     readonly refused: 'nothing' | 'no owner' | 'no window' | 'long delay';
   };
@@ -158,10 +156,6 @@ export function sequences(blocks: number): fc.Arbitrary<Sequence> {
       deploy: fc.record({
         delay: fc.constantFrom(1_000, 0, 1, 86_400, 365 * 86_400),
         requestWindow: fc.constantFrom(3, 1, 20, 3, 20, 260),
-        ownerIsContract: fc.oneof(
-          { weight: 5, arbitrary: fc.constant(false) },
-          { weight: 1, arbitrary: fc.constant(true) },
-        ),
         refused: fc.oneof(
           { weight: 8, arbitrary: fc.constant('nothing' as const) },
           { weight: 1, arbitrary: fc.constantFrom('no owner', 'no window', 'long delay') },

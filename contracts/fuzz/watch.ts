@@ -11,16 +11,14 @@ import type {
   IsAllowedResult,
   NetworkView,
   RequestView,
+  TcbPolicyResult,
 } from '../../lib/protocol/network-contract.ts';
-import { check } from './invariant.ts';
 import { ZERO_ADDRESS, ZERO_WORD } from './model.ts';
 import type { Named } from './refusal.ts';
-import { type TcbShown, TcbWatch } from './tcb-watch.ts';
 
-/** A call that the chain took, in the order of the block. */
+/** A call that the chain took, in the order of the block; addresses in lower case. */
 export interface Accepted {
   readonly function: string;
-  /** Who called the network: the owner's contract, not who made it act. */
   readonly from: string;
   readonly events: readonly Named[];
 }
@@ -37,11 +35,30 @@ export interface Shown {
   }[];
   readonly apps: readonly AppView[];
   readonly requests: ReadonlyMap<string, RequestView>;
-  readonly tcb: TcbShown;
+  readonly policy: TcbPolicyResult;
+  readonly fmspcs: readonly { readonly fmspc: string; readonly denied: boolean }[];
 }
 
-/** What anyone may call. */
-const OPEN_TO_ALL: ReadonlySet<string> = new Set(['register', 'onboard']);
+/** What is thrown when the chain shows what must never be. */
+export class InvariantBroken extends Error {
+  readonly invariant: string;
+
+  constructor(invariant: string, detail: string) {
+    super(`invariant broken: ${invariant}: ${detail}`);
+    this.invariant = invariant;
+  }
+}
+
+function check(holds: boolean, invariant: string, detail: unknown): asserts holds {
+  if (!holds) throw new InvariantBroken(invariant, String(detail));
+}
+
+const JOINING = 'what may join has a ripe cause that nothing has undone';
+const TCB = 'what the TCB policy lets in has a ripe cause that nothing has undone';
+const MANIFEST = 'a manifest in force has a ripe rollout that nothing has undone';
+const OPEN_REQUEST = 'no onboard without its open request of that epoch';
+const STATUS_BITS = [...Array(16).keys()];
+const REVOKED = 6;
 
 export class Watch {
   #owner: string;
@@ -54,10 +71,11 @@ export class Watch {
   #delay: number;
   #shorter: { readonly delay: number; readonly from: number } | undefined;
   /** From when each cause is ripe, by what it allows: `measurement 0x…`. */
-  readonly #causes = new Map<string, number>();
-  readonly #revoked = new Set<string>();
-  readonly #tcb = new TcbWatch();
-  readonly #manifests: { readonly app: string; readonly manifest: string; readonly ripe: number }[] = [];
+  readonly #causes = new Map<string, number>([['status 0', 0]]);
+  /** Platforms and FMSPCs that are shut out unless they have a cause of their own. */
+  readonly #shutOut = new Set<string>();
+  readonly #minimum = new Bound((a, b) => a < b);
+  readonly #grace = new Bound((a, b) => a > b);
   readonly #requests = new Map<
     string,
     { readonly block: number; readonly epoch: number; answered: boolean }
@@ -76,35 +94,30 @@ export class Watch {
     this.#ripen(time);
     this.#secret(shown);
     this.#joining(time, shown);
-    this.#containers(time, shown);
     this.#openRequests(number, shown);
-    this.#tcb.shown(shown.tcb, time);
+    this.#tcb(time, shown);
+    for (const { app, manifestHash } of shown.apps) {
+      const ripe = this.#ripe(`manifest ${app} ${manifestHash}`, time);
+      check(manifestHash === ZERO_WORD || ripe, MANIFEST, `${manifestHash} of ${app}`);
+    }
   }
 
   #mayCall(call: Accepted): void {
-    check(
-      OPEN_TO_ALL.has(call.function) ||
-        call.from === (call.function === 'acceptOwnership' ? this.#heir : this.#owner),
-      'only the owner decides',
-      () => `${call.function} by ${call.from}, the owner is ${this.#owner}`,
-    );
+    const one = call.function === 'acceptOwnership' ? this.#heir : this.#owner;
+    const mayAnyone = call.function === 'register' || call.function === 'onboard';
+    check(mayAnyone || call.from === one, 'only the owner decides', `${call.function} by ${call.from}`);
   }
 
   #take(event: Named, number: number, time: number): void {
     const text = (field: string): string => String(event[field]);
     this.#ripen(time);
     const ripe = time + (this.#epoch === 0 ? 0 : this.#delay);
-    this.#tcb.take(event, time, ripe);
     switch (event.name) {
       case 'Bootstrapped':
-        check(this.#onboardings === 0, 'bootstrap is closed after the first onboard', () =>
-          text('networkKey'),
-        );
+        check(this.#onboardings === 0, 'bootstrap is closed after the first onboard', text('networkKey'));
         this.#epoch += 1;
         this.#networkKey = text('networkKey');
-        check(Number(event.epoch) === this.#epoch, 'each bootstrap raises the epoch by one', () =>
-          text('epoch'),
-        );
+        check(Number(event.epoch) === this.#epoch, 'each bootstrap raises the epoch by one', text('epoch'));
         break;
       case 'Registered':
         this.#requests.set(text('requestHash'), { block: number, epoch: this.#epoch, answered: false });
@@ -131,7 +144,7 @@ export class Watch {
       }
       case 'PlatformRevoked':
         this.#causes.delete(`platform ${text('platform')}`);
-        this.#revoked.add(text('platform'));
+        this.#shutOut.add(text('platform'));
         break;
       case 'PlatformsOpened':
         this.#causes.set('every platform', ripe);
@@ -146,9 +159,30 @@ export class Watch {
         else this.#shorter = { delay, from: time + this.#delay };
         break;
       }
-      case 'RolledOut':
-        this.#manifests.push({ app: text('app'), manifest: text('manifestHash'), ripe });
+      case 'MinimumTcbEvaluationNumberSet':
+        this.#minimum.set(Number(event.tcbEvaluationDataNumber), time, ripe);
         break;
+      case 'TcbOutOfDateGraceSet':
+        this.#grace.set(Number(event.gracePeriod), time, ripe);
+        break;
+      case 'AcceptedTcbStatusesSet':
+        for (const bit of STATUS_BITS) {
+          if (!hasBit(Number(event.statuses), bit)) this.#causes.delete(`status ${bit}`);
+          else if (!this.#ripe(`status ${bit}`, time)) this.#causes.set(`status ${bit}`, ripe);
+        }
+        break;
+      case 'FmspcDenied':
+        this.#causes.delete(`FMSPC ${text('fmspc')}`);
+        this.#shutOut.add(text('fmspc'));
+        break;
+      case 'FmspcAllowed':
+        this.#causes.set(`FMSPC ${text('fmspc')}`, ripe);
+        break;
+      case 'RolledOut': {
+        const cause = `manifest ${text('app')} ${text('manifestHash')}`;
+        if (!this.#ripe(cause, time)) this.#causes.set(cause, ripe);
+        break;
+      }
       case 'RolledBack':
         this.#dropManifests(text('app'), text('manifestHash'));
         break;
@@ -167,89 +201,79 @@ export class Watch {
   #onboarded(event: Named, number: number, time: number): void {
     const hash = String(event.requestHash);
     const request = this.#requests.get(hash);
-    const rule = 'no onboard without its open request of that epoch';
-    check(request !== undefined, rule, () => `${hash} was never registered`);
-    check(!request.answered, rule, () => `${hash} was answered before`);
-    check(request.epoch === this.#epoch, rule, () => `${hash} is of epoch ${request.epoch}`);
-    check(
-      number <= request.block + this.#window,
-      'requests expire',
-      () => `${hash} of block ${request.block}`,
-    );
-    const ripe = (cause: string): boolean => (this.#causes.get(cause) ?? Infinity) <= time;
-    const allowed = ripe(`measurement ${event.measurement}`) && this.#platform(String(event.platform), time);
-    check(allowed, 'no onboard of what is not allowed', () => `${event.measurement} on ${event.platform}`);
+    check(request !== undefined, OPEN_REQUEST, `${hash} was never registered`);
+    check(!request.answered, OPEN_REQUEST, `${hash} was answered before`);
+    check(request.epoch === this.#epoch, OPEN_REQUEST, `${hash} is of epoch ${request.epoch}`);
+    check(number <= request.block + this.#window, 'requests expire', `${hash} of block ${request.block}`);
+    const allowed =
+      this.#ripe(`measurement ${event.measurement}`, time) && this.#platform(String(event.platform), time);
+    check(allowed, 'no onboard of what is not allowed', `${event.measurement} on ${event.platform}`);
     request.answered = true;
     this.#onboardings += 1;
   }
 
   /** Who holds the secret is decided by bootstrap and onboard alone. */
   #secret({ network, owner }: Shown): void {
-    const shows = `${network.networkKey} of epoch ${network.epoch}`;
+    const { epoch, onboarded, delay } = network;
+    const key = network.networkKey.toLowerCase();
+    const shows = `${key} of epoch ${epoch}`;
     check(
-      network.networkKey.toLowerCase() === this.#networkKey && network.epoch === this.#epoch,
+      key === this.#networkKey && epoch === this.#epoch,
       'one secret-holder key: that of the last bootstrap',
-      () => `${shows} instead of ${this.#networkKey} of epoch ${this.#epoch}`,
+      `${shows} instead of ${this.#networkKey} of epoch ${this.#epoch}`,
     );
-    check(
-      (network.networkKey === ZERO_ADDRESS) === (network.epoch === 0),
-      'a key if and only if there is an epoch',
-      () => shows,
-    );
-    check(
-      network.onboarded === this.#onboardings > 0,
-      'onboarded is true from the first onboard on',
-      () => shows,
-    );
-    check(owner.toLowerCase() === this.#owner, 'the owner is who accepted to be', () => owner);
-    check(
-      network.delay === this.#delay,
-      'a delay shortens after itself',
-      () => `${network.delay}, not ${this.#delay}`,
-    );
+    check((key === ZERO_ADDRESS) === (epoch === 0), 'a key if and only if there is an epoch', shows);
+    check(onboarded === this.#onboardings > 0, 'onboarded is true from the first onboard on', shows);
+    check(owner.toLowerCase() === this.#owner, 'the owner is who accepted to be', owner);
+    check(delay === this.#delay, 'a delay shortens after itself', `${delay}, not ${this.#delay}`);
   }
 
   #joining(time: number, shown: Shown): void {
-    const rule = 'what may join has a ripe cause that nothing has undone';
-    const ripe = (cause: string): boolean => (this.#causes.get(cause) ?? Infinity) <= time;
     for (const { measurement, config, platform, result } of shown.allowed) {
-      check(!result.measurementAllowed || ripe(`measurement ${measurement}`), rule, () => measurement);
-      check(!result.configAllowed || ripe(`config ${config}`), rule, () => config);
-      check(!result.platformAllowed || this.#platform(platform, time), rule, () => platform);
-    }
-    check(!shown.network.platformsOpen || ripe('every platform'), rule, () => 'every platform');
-  }
-
-  #platform(platform: string, time: number): boolean {
-    const listed = this.#causes.get(`platform ${platform}`);
-    const open = this.#causes.get('every platform');
-    return (listed ?? Infinity) <= time || ((open ?? Infinity) <= time && !this.#revoked.has(platform));
-  }
-
-  #containers(time: number, { apps }: Shown): void {
-    for (const { app, manifestHash } of apps) {
-      const ripe = this.#manifests.some(
-        (cause) => cause.app === app && cause.manifest === manifestHash && cause.ripe <= time,
-      );
       check(
-        manifestHash === ZERO_WORD || ripe,
-        'a manifest in force has a ripe rollout that nothing has undone',
-        () => `${manifestHash} of ${app}`,
+        !result.measurementAllowed || this.#ripe(`measurement ${measurement}`, time),
+        JOINING,
+        measurement,
       );
+      check(!result.configAllowed || this.#ripe(`config ${config}`, time), JOINING, config);
+      check(!result.platformAllowed || this.#platform(platform, time), JOINING, platform);
     }
+    const open = shown.network.platformsOpen;
+    check(!open || this.#ripe('every platform', time), JOINING, 'every platform');
   }
 
   #openRequests(number: number, { requests }: Shown): void {
     for (const [hash, { state }] of requests) {
       const request = this.#requests.get(hash);
+      const answered = request?.answered ?? false;
       const isCurrent = request?.epoch === this.#epoch && number <= (request?.block ?? 0) + this.#window;
-      check(
-        state !== 'open' || (isCurrent && !request?.answered),
-        'requests expire',
-        () => `${hash} is open`,
-      );
-      check((state === 'answered') === (request?.answered ?? false), 'answered once, for ever', () => hash);
+      check(state !== 'open' || (isCurrent && !answered), 'requests expire', `${hash} is open`);
+      check((state === 'answered') === answered, 'answered once, for ever', hash);
     }
+  }
+
+  #tcb(time: number, { policy, fmspcs }: Shown): void {
+    const { minimumTcbEvaluationDataNumber: minimum, statuses, gracePeriod } = policy;
+    check(this.#minimum.covers(minimum, time), TCB, `a minimum of ${minimum}`);
+    check(this.#grace.covers(gracePeriod, time), TCB, `a grace period of ${gracePeriod} s`);
+    check(!hasBit(statuses, REVOKED), 'Revoked is never accepted', `statuses ${statuses}`);
+    for (const bit of STATUS_BITS) {
+      const ripe = this.#ripe(`status ${bit}`, time);
+      check(!hasBit(statuses, bit) || ripe, TCB, `bit ${bit} of statuses ${statuses}`);
+    }
+    for (const { fmspc, denied } of fmspcs) {
+      const maybe = !this.#shutOut.has(fmspc) || this.#ripe(`FMSPC ${fmspc}`, time);
+      check(denied || maybe, TCB, `FMSPC ${fmspc}`);
+    }
+  }
+
+  #ripe(cause: string, time: number): boolean {
+    return (this.#causes.get(cause) ?? Infinity) <= time;
+  }
+
+  #platform(platform: string, time: number): boolean {
+    const byAll = this.#ripe('every platform', time) && !this.#shutOut.has(platform);
+    return byAll || this.#ripe(`platform ${platform}`, time);
   }
 
   #ripen(time: number): void {
@@ -260,9 +284,34 @@ export class Watch {
 
   /** What was left can come back only by a rollout with its own delay; `kept` is what the app went back to. */
   #dropManifests(app: string, kept: string): void {
-    for (let i = this.#manifests.length - 1; i >= 0; i--) {
-      const cause = this.#manifests[i]!;
-      if (cause.app === app && cause.manifest !== kept) this.#manifests.splice(i, 1);
+    for (const cause of this.#causes.keys()) {
+      const isOfApp = cause.startsWith(`manifest ${app} `);
+      if (isOfApp && cause !== `manifest ${app} ${kept}`) this.#causes.delete(cause);
     }
   }
+}
+
+/** Every number that was set and that no stricter one has undone, with the time from which it may be in force. */
+class Bound {
+  readonly #looser: (a: number, b: number) => boolean;
+  #causes: readonly { readonly value: number; readonly ripe: number }[] = [{ value: 0, ripe: 0 }];
+
+  constructor(looser: (a: number, b: number) => boolean) {
+    this.#looser = looser;
+  }
+
+  set(value: number, time: number, ripe: number): void {
+    const tightens = this.covers(value, time);
+    this.#causes = this.#causes.filter((cause) => !this.#looser(cause.value, value));
+    this.#causes = [...this.#causes, { value, ripe: tightens ? time : ripe }];
+  }
+
+  /** Whether something at least as loose as that is ripe. */
+  covers(value: number, time: number): boolean {
+    return this.#causes.some((cause) => cause.ripe <= time && !this.#looser(value, cause.value));
+  }
+}
+
+function hasBit(mask: number, bit: number): boolean {
+  return ((mask >> bit) & 1) === 1;
 }

@@ -19,14 +19,12 @@ import { type BlockContext, type NetworkModel, type Operation, ZERO_ADDRESS, ZER
 import type { Choice } from './sequence.ts';
 import { tcbOperation } from './tcb-choices.ts';
 
-/** The accounts of a sequence, lower case. `puppet` is the contract that re-enters; `driver` makes it act. */
+/** The accounts of a sequence, lower case. */
 export interface Accounts {
   readonly owner: string;
   readonly heir: string;
   readonly relay: string;
   readonly stranger: string;
-  readonly driver: string;
-  readonly puppet: string;
 }
 
 /** A call as it will be sent. */
@@ -166,10 +164,10 @@ export class World {
         });
       }
       case 'transferOwnership': {
-        const { heir, owner, puppet, stranger } = this.accounts;
+        const { heir, owner, relay, stranger } = this.accounts;
         return byOwner({
           name: kind,
-          args: { newOwner: at([heir, owner, puppet, stranger, ZERO_ADDRESS], pick) },
+          args: { newOwner: at([heir, owner, relay, stranger, ZERO_ADDRESS], pick) },
         });
       }
       case 'acceptOwnership': {
@@ -406,8 +404,8 @@ export class World {
   }
 
   #anyone({ actor }: Choice): string {
-    const { owner, heir, relay, stranger, puppet } = this.accounts;
-    return at([relay, stranger, owner, heir, puppet], actor);
+    const { owner, heir, relay, stranger } = this.accounts;
+    return at([relay, stranger, owner, heir], actor);
   }
 }
 

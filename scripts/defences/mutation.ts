@@ -12,9 +12,9 @@ export interface Edit {
 
 /**
  * A point under "Trust" in docs/threat-model.md, 1 to 13; one of the replicator's cases in test/trust/README.md; the image: its
- * network, and what it is made from; or the audit.
+ * network, and what it is made from; the audit; the owner's commands; or what the contract's fuzz has to notice.
  */
-export type Point = number | 'replicator' | 'image' | 'audit' | 'owner';
+export type Point = number | 'replicator' | 'image' | 'audit' | 'owner' | 'fuzz';
 
 export interface Mutation {
   readonly point: Point;
@@ -27,6 +27,9 @@ export interface Mutation {
     readonly name: string;
   };
 }
+
+/** Stands in a row for the contract's fuzz, which is a program and not a test. */
+export const FUZZ = { file: 'contracts/fuzz.ts', name: 'random sequences' };
 
 /** A mutation of one edit: `[file, find, replace]`, seen by `[test file, pattern of its name]`. */
 export const one = (

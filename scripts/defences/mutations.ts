@@ -1,8 +1,12 @@
-/** Every defence that `npm run defences` removes, in the order of the points; then the replicator’s, the image’s, the audit’s and the owner’s. */
+/**
+ * Every defence that `npm run defences` removes, in the order of the points; then the replicator’s, the image’s, the audit’s
+ * and the owner’s; and apart from these, what the contract's fuzz has to notice.
+ */
 import type { Mutation } from './mutation.ts';
 import { auditRules } from './mutations/audit.ts';
 import { contractRules } from './mutations/contract.ts';
 import { evidence } from './mutations/evidence.ts';
+import { fuzzRules } from './mutations/fuzz.ts';
 import { gossipRules } from './mutations/gossip.ts';
 import { imageRules } from './mutations/image.ts';
 import { keysAndStrings } from './mutations/keys-and-strings.ts';
@@ -20,6 +24,7 @@ const ofPoints: readonly Mutation[] = [
   ...gossipRules,
 ].sort((a, b) => Number(a.point) - Number(b.point));
 
+/** Those that a test sees: the rows of docs/defences.md. */
 export const mutations: readonly Mutation[] = [
   ...ofPoints,
   ...replicatorRules,
@@ -27,3 +32,5 @@ export const mutations: readonly Mutation[] = [
   ...auditRules,
   ...ownerRules,
 ];
+
+export const allMutations: readonly Mutation[] = [...mutations, ...fuzzRules];

@@ -6,7 +6,7 @@ import { execFile, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import type { Edit, Mutation } from './mutation.ts';
+import { type Edit, FUZZ, type Mutation } from './mutation.ts';
 
 const execute = promisify(execFile);
 
@@ -19,6 +19,9 @@ export interface Ran {
 
 /** One vitest run takes seconds; a hung one must not hold up the rest. */
 const TEST_LIMIT_MS = 240_000;
+/** A broken contract is noticed within a few sequences; one that gets through so many of them is not noticed. */
+const FUZZ_OPTIONS = ['--source', '--sequences', '200', '--seed', '2026', '--coverage', '0', '--json'];
+const FUZZ_LIMIT_MS = 900_000;
 /** What `contracts/build.ts` writes. */
 const GENERATED = ['contracts/bindings.ts', 'lib/protocol/network-contract.ts'];
 
@@ -52,9 +55,10 @@ export class Workspace {
    * Runs `action` without the defence; puts everything back.
    * @throws Error when the text to remove is not there once, or the contract no longer compiles
    */
-  async without<T>({ edits }: Mutation, action: () => Promise<T>): Promise<T> {
+  async without<T>({ edits, test }: Mutation, action: () => Promise<T>): Promise<T> {
     const touched = new Set(edits.map(({ file }) => file));
-    const compiled = [...touched].some((file) => file.endsWith('.sol'));
+    // The fuzz compiles the source itself.
+    const compiled = test.file !== FUZZ.file && [...touched].some((file) => file.endsWith('.sol'));
     try {
       for (const edit of edits) this.#apply(edit);
       if (compiled) await execute(process.execPath, ['contracts/build.ts'], { cwd: this.#copy });
@@ -66,16 +70,13 @@ export class Workspace {
     }
   }
 
-  /** Runs the tests of a file, or those that a pattern names. Empty when the file did not load. */
-  async test(file: string, pattern?: string): Promise<Ran[]> {
+  /** Runs the tests of a file that a pattern names, or the fuzz. Empty when the file did not load. */
+  async test({ file, name }: Mutation['test']): Promise<Ran[]> {
+    if (file === FUZZ.file) return this.#fuzz();
     const report = join(this.#copy, 'report.json');
     rmSync(report, { force: true });
     const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--project=processes', file];
-    const options = [
-      ...(pattern === undefined ? [] : ['-t', pattern]),
-      '--reporter=json',
-      `--outputFile.json=${report}`,
-    ];
+    const options = ['-t', name, '--reporter=json', `--outputFile.json=${report}`];
     // A refusal is what is hoped for: its exit code says nothing more than the report.
     await execute(process.execPath, [...vitest, ...options], {
       cwd: this.#copy,
@@ -95,6 +96,19 @@ export class Workspace {
         passed: status === 'passed',
         said: firstLine(failureMessages[0] ?? ''),
       }));
+  }
+
+  /** @throws Error when the contract does not compile or cannot be deployed: the fuzz then prints no figures */
+  async #fuzz(): Promise<Ran[]> {
+    const { stdout } = await execute(process.execPath, [FUZZ.file, ...FUZZ_OPTIONS], {
+      cwd: this.#copy,
+      timeout: FUZZ_LIMIT_MS,
+    }).catch((error: { stdout: string }) => error);
+    const { failure } = JSON.parse(stdout.trim().split('\n').at(-1)!) as {
+      failure?: { number: number; message: string };
+    };
+    const title = failure === undefined ? FUZZ.name : `${FUZZ.name}, number ${failure.number}`;
+    return [{ title, passed: failure === undefined, said: firstLine(failure?.message ?? '') }];
   }
 
   #apply({ file, find, replace }: Edit): void {
