@@ -98,11 +98,19 @@ const REFUSALS: Partial<Record<RpcErrorKind, string>> = {
   'type-unsupported': 'TX_TYPE_UNSUPPORTED',
   'fee-too-low': 'TX_FEE_TOO_LOW',
   'replacement-underpriced': 'TX_FEE_TOO_LOW',
+  'fee-too-high': 'TX_FEE_TOO_HIGH',
+  'gas-too-low': 'TX_GAS',
   'nonce-too-low': 'TX_NONCE',
   'nonce-too-high': 'TX_NONCE',
 };
 /** Kinds of refusal that are about the transaction itself, so that sending it again as it is may not help. */
-const FOR_WHAT_IT_IS: readonly RpcErrorKind[] = ['unknown', 'no-funds', 'type-unsupported'];
+const FOR_WHAT_IT_IS: readonly RpcErrorKind[] = [
+  'unknown',
+  'no-funds',
+  'type-unsupported',
+  'fee-too-high',
+  'gas-too-low',
+];
 /** After these there is no point in going on with other entries. */
 const ENDS_THE_ROUND: readonly string[] = ['RPC_RATE_LIMITED', 'RPC_WRONG_CHAIN'];
 

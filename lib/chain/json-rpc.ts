@@ -71,15 +71,22 @@ export function rpcEndpoint(url: string, options: RpcOptions = {}): RpcEndpoint 
     : new HttpAgent({ keepAlive: true, maxSockets: 4 });
   let id = 0;
 
-  function post(body: string): Promise<IncomingMessage> {
+  /** @param once whether it must not be asked again, which is for the caller to decide where a call changes something */
+  function post(body: string, once: boolean, isSecond = false): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const req = (secure ? httpsRequest : httpRequest)(url, {
         method: 'POST',
-        agent,
+        // What is asked again gets a connection of its own.
+        agent: isSecond ? false : agent,
         headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
         signal: AbortSignal.timeout(timeout),
       });
-      req.on('error', reject);
+      req.on('error', (error: NodeJS.ErrnoException) => {
+        // A server may close a kept connection just as it is used again, which says nothing about the server.
+        const isStale = req.reusedSocket && error.code === 'ECONNRESET';
+        if (isStale && !once) post(body, once, true).then(resolve, reject);
+        else reject(error);
+      });
       req.on('response', resolve);
       req.end(body);
     });
@@ -87,7 +94,8 @@ export function rpcEndpoint(url: string, options: RpcOptions = {}): RpcEndpoint 
 
   async function exchange(method: string, params: readonly unknown[]): Promise<unknown> {
     id += 1;
-    const res = await post(JSON.stringify({ jsonrpc: '2.0', id, method, params }));
+    const body = JSON.stringify({ jsonrpc: '2.0', id, method, params });
+    const res = await post(body, method === 'eth_sendRawTransaction');
     const status = res.statusCode ?? 0;
     const retryAfter = retryAfterOf(res.headers['retry-after']);
     const limited = status === 429 || (status === 503 && retryAfter !== undefined);

@@ -25,6 +25,12 @@ export type RpcErrorKind =
   /** Another transaction has this nonce, and this one does not offer enough more. */
   | 'replacement-underpriced'
   | 'fee-too-low'
+  /** The endpoint's operator lets no transaction cost as much. */
+  | 'fee-too-high'
+  /** The transaction may use less gas than it must. */
+  | 'gas-too-low'
+  /** There is no room for more transactions now. */
+  | 'pool-full'
   | 'no-funds'
   /** The chain does not take transactions of this type. */
   | 'type-unsupported'
@@ -38,7 +44,8 @@ export interface RpcErrorSaid {
 }
 
 interface Row {
-  kind: RpcErrorKind;
+  /** A function where the words hold numbers that decide. */
+  kind: RpcErrorKind | ((match: RegExpExecArray) => RpcErrorKind);
   words?: RegExp;
   codes?: readonly number[];
   /** Absent: of any method. */
@@ -57,10 +64,14 @@ const TABLE: readonly Row[] = [
     of: RUNS,
     words: /(failed|be completed) due to an exception|invalid opcode|out of gas/i,
   },
+  // As much gas as an account without money can pay for; else as much as a block or the endpoint gives, and it fails with that.
+  { kind: 'no-funds', of: RUNS, words: /gas required exceeds allowance \(0\)/i },
+  { kind: 'reverted', of: RUNS, words: /gas required exceeds allowance/i },
   {
     kind: 'behind',
     words: /header not found|unknown block|missing trie node|block not (yet )?(found|imported)/i,
   },
+  { kind: 'behind', of: LOGS, words: /blocks? specified in filter .*cannot be found/i },
   {
     kind: 'behind',
     words:
@@ -126,6 +137,12 @@ const TABLE: readonly Row[] = [
     words: /same hash was already imported|transaction already in mempool|tx already exists/i,
   },
   {
+    kind: ([, got, expected]) => (Number(got) > Number(expected) ? 'nonce-too-high' : 'nonce-too-low'),
+    words: /invalid nonce; got (\d{1,16}), expected (\d{1,16})/i,
+  },
+  // A pool that is full drops no transaction that can be mined for one that has to wait for its turn.
+  { kind: 'nonce-too-high', of: SENDS, words: /future transaction tries to replace pending/i },
+  {
     kind: 'nonce-too-low',
     words: /nonce (is )?too low|\boldnonce\b|nonce below|lower than the current nonce/i,
   },
@@ -142,6 +159,9 @@ const TABLE: readonly Row[] = [
     words:
       /transaction underpriced|\bfeetoolow|(gas )?(price|fee)( per gas)?( is)? (too low|below|less than)/i,
   },
+  { kind: 'fee-too-high', of: SENDS, words: /fee .*exceeds the configured cap|fee cap exceeded/i },
+  { kind: 'gas-too-low', words: /intrinsic gas (is )?too low/i },
+  { kind: 'pool-full', of: SENDS, words: /(tx|transaction) ?pool is full/i },
   { kind: 'no-method', codes: [-32601] },
   {
     kind: 'no-method',
@@ -159,14 +179,15 @@ const MAX_WORDS = 1000;
 
 export function rpcErrorKind(method: string, said: RpcErrorSaid): RpcErrorKind {
   const words = [said.message, ...wordsIn(said.data)].join(' ; ').slice(0, MAX_WORDS);
-  const row = TABLE.find(
-    ({ of, codes, words: pattern }) =>
-      (of === undefined || of.includes(method)) &&
-      (codes?.includes(said.code ?? Number.NaN) ?? true) &&
-      (pattern?.test(words) ?? true),
-  );
-  return row?.kind ?? 'unknown';
+  for (const { kind, of, codes, words: pattern } of TABLE) {
+    if (of !== undefined && !of.includes(method)) continue;
+    if (codes !== undefined && !codes.includes(said.code ?? Number.NaN)) continue;
+    const match = (pattern ?? ANYTHING).exec(words);
+    if (match !== null) return typeof kind === 'function' ? kind(match) : kind;
+  }
+  return 'unknown';
 }
+const ANYTHING = /(?:)/;
 
 /** Some say `invalid params`, and in the data what they mean. */
 function wordsIn(data: unknown): string[] {

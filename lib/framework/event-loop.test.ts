@@ -144,7 +144,46 @@ test('an event becomes a request, its response effects, once; also for a loop th
   const again = run(world);
   await until(() => again.cursor() === 12 && again.open().length === 0);
   expect(world.asked).toEqual([word(7), word(8)]);
-  expect(world.chain.ranges.at(-1)).toEqual([11, 12]);
+});
+
+test.each([0, 2])(
+  'an endpoint whose logs come later than its head loses no event, with %i confirmations',
+  async (confirmations) => {
+    const world = newWorld();
+    world.options = { confirmations };
+    world.chain.height = 100;
+    for (const block of [98, 100, 103, 110]) world.chain.add(block, block);
+    // It answers for blocks that it has not indexed as if nothing were in them.
+    const { logs } = world.chain;
+    world.chain.logs = (from, to, topics) =>
+      logs.call(world.chain, from, Math.min(to, world.chain.height - 8), topics);
+    const loop = run(world);
+    for (; world.chain.height <= 120; world.chain.height += 1) {
+      await until(() => loop.cursor() === world.chain.height - confirmations);
+    }
+    await until(() => world.asked.length === 4 && loop.open().length === 0);
+    await settle();
+    expect(world.asked).toEqual([98, 100, 103, 110].map(word));
+  },
+);
+
+test('without new blocks the chain is not read again, and the cursor never goes back', async () => {
+  const world = newWorld();
+  world.options = { maxRange: 4 };
+  world.chain.height = 40;
+  const loop = run(world);
+  await until(() => loop.cursor() === 40);
+  const cursors: (number | undefined)[] = [];
+  const { logs } = world.chain;
+  world.chain.logs = (from, to, topics) => {
+    cursors.push(loop.cursor());
+    return logs.call(world.chain, from, to, topics);
+  };
+  await settle();
+  expect(cursors).toEqual([]);
+  world.chain.height = 41;
+  await until(() => loop.cursor() === 41);
+  expect(new Set(cursors)).toEqual(new Set([40]));
 });
 
 test('only blocks that are deep enough are looked at, in bounded ranges', async () => {
@@ -339,7 +378,7 @@ test('a chain that fails, and a log that is not the event, stop nothing', async 
 
 test('a cursor far behind goes on with what still matters; one a little behind leaves nothing out', async () => {
   const world = newWorld();
-  world.options = { maxRange: 20, startBlock: async (head) => head - 4 };
+  world.options = { maxRange: 30, startBlock: async (head) => head - 4 };
   world.store.put('loop/cursor', JSON.stringify({ block: 3, hash: world.chain.hashOf(3) }));
   world.chain.height = 20;
   world.chain.add(5, 5);
@@ -348,7 +387,7 @@ test('a cursor far behind goes on with what still matters; one a little behind l
   world.chain.height = 1000;
   await until(() => loop.cursor() === 1000);
   expect(world.chain.ranges).toEqual([
-    [4, 20],
+    [0, 20],
     [996, 1000],
   ]);
   expect(world.said).toContainEqual(expect.stringContaining('too far behind'));

@@ -9,6 +9,9 @@
  * Anyone may cause events. One that waits for something that may never come is *parked*: it is not counted among the jobs
  * at which the cursor stands still, nor looked at, until what it waits for came, and is deleted when its time is over.
  *
+ * An endpoint's logs may lag behind its own head, so that the last blocks are read again with each new one; what is known
+ * of them is known by its id.
+ *
  * Re-orgs: logs are taken `confirmations` deep. If the block at the cursor is another one later, the loop goes back
  * `rewind` blocks; an event that moved has a new id and is handled again, which is harmless because handlers read state.
  */
@@ -62,6 +65,11 @@ export interface EventLoopOptions {
   maxJobs?: number;
   /** How far to go back after a re-org, blocks. */
   rewind?: number;
+  /**
+   * Blocks that are read again with each new one: an endpoint may show a block before the block's logs, and answers for
+   * those as if there were none. Not more than `rewind`.
+   */
+  reread?: number;
   /** After so many errors that nobody foresaw a job is given up. */
   maxAttempts?: number;
   /** Jobs worked on at the same time. */
@@ -152,6 +160,7 @@ export class EventLoop {
       maxRange: 2000,
       maxJobs: 2000,
       rewind: 64,
+      reread: 16,
       maxAttempts: 20,
       concurrency: 4,
       onSetAside: () => {},
@@ -253,7 +262,7 @@ export class EventLoop {
   /** Stores a job for every new event, together with the cursor that moved past it. */
   async #collect(): Promise<void> {
     this.#behind = false;
-    const { source, confirmations, maxRange, maxJobs, rewind, startBlock, log } = this.#options;
+    const { source, confirmations, maxRange, maxJobs, rewind, reread, startBlock, log } = this.#options;
     const safe = Math.max(0, (await source.head()) - confirmations);
     let cursor = this.#readCursor();
     if (
@@ -264,12 +273,13 @@ export class EventLoop {
       log.warn({ block: cursor.block }, 'the chain was re-organised: looking at its last blocks again');
       cursor = { block: Math.max(0, cursor.block - rewind), hash: '' };
     }
-    let from = cursor === undefined ? 0 : cursor.block + 1;
-    if (cursor === undefined || safe - cursor.block > maxRange) {
+    const known = cursor?.block ?? -1;
+    let from = known < safe ? Math.max(0, known + 1 - reread) : safe + 1;
+    if (cursor === undefined || safe - known > maxRange) {
       const start = Math.max(0, await startBlock(safe));
-      if (cursor !== undefined && start > from) {
+      if (cursor !== undefined && start > known + 1) {
         log.warn(
-          { from, to: start - 1 },
+          { from: known + 1, to: start - 1 },
           'too far behind: these blocks are left out, nothing in them matters any more',
         );
       }
@@ -285,7 +295,8 @@ export class EventLoop {
       if (page === undefined) return;
       this.#options.store.batch([
         ...page.logs.flatMap((entry) => this.#jobsOf(entry)),
-        this.#cursor.putting('cursor', { block: to, hash: page.hash }),
+        // A page of what is read again may end before the cursor.
+        ...(to > known ? [this.#cursor.putting('cursor', { block: to, hash: page.hash })] : []),
         ...this.#forgettable(to),
       ]);
       from = to + 1;
