@@ -12,11 +12,12 @@ import { applyNetworkPolicy, requireAllowed } from '../lib/chain/network-policy.
 import type { NetworkReader } from '../lib/chain/network-reader.ts';
 import { fromHex, toHex } from '../lib/protocol/encoding.ts';
 import { DstackError } from '../lib/protocol/errors.ts';
+import { sameAddress, sameHex } from '../lib/protocol/hex.ts';
 import type { Flavour } from '../lib/protocol/network-config.ts';
 import type { BootstrapPackage } from '../lib/protocol/onboarding-messages.ts';
 import { bootstrapReportData } from '../lib/protocol/report-data.ts';
 import { recover } from '../lib/protocol/secp256k1.ts';
-import { bootstrapDigest } from '../lib/protocol/typed-data.ts';
+import { bootstrapDigest, type Domain } from '../lib/protocol/typed-data.ts';
 
 /** Blocks come late, and clocks are not exact; collateral is judged with as much skew. Seconds. */
 const CLOCK_SKEW_SECONDS = 1_200;
@@ -42,14 +43,11 @@ function ownClock(newest: number): number {
  */
 export async function verifyBootstrap(
   message: BootstrapPackage,
-  network: { chainId: number; contract: string },
+  network: Domain,
   flavour: Flavour,
   reader: NetworkReader,
 ): Promise<Verdict> {
-  if (
-    message.chainId !== network.chainId ||
-    message.contract.toLowerCase() !== network.contract.toLowerCase()
-  ) {
+  if (message.chainId !== network.chainId || !sameAddress(message.contract, network.contract)) {
     throw new DstackError(
       'BOOTSTRAP_OTHER_NETWORK',
       `the package is for ${message.contract} on chain ${message.chainId}`,
@@ -64,7 +62,7 @@ export async function verifyBootstrap(
     );
   }
   const block = await reader.chain.block(message.blockNumber);
-  if (toHex(fromHex(block.hash)) !== message.blockHash) {
+  if (!sameHex(block.hash, message.blockHash)) {
     throw new DstackError(
       'BOOTSTRAP_BLOCK',
       `block ${message.blockNumber} is ${block.hash}, not ${message.blockHash}`,
@@ -106,7 +104,7 @@ export async function verifyBootstrap(
   }
   const digest = bootstrapDigest(network, { ...message, ...evidence, config, blockHash });
   const signer = recover(digest, fromHex(message.signature.r, 32), fromHex(message.signature.vs, 32));
-  if (signer.toLowerCase() !== message.networkKey.toLowerCase()) {
+  if (!sameAddress(signer, message.networkKey)) {
     throw new DstackError(
       'BOOTSTRAP_SIGNATURE',
       `signed by ${signer}, not by the network key ${message.networkKey}`,

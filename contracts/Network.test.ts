@@ -1,6 +1,7 @@
 import { getAddress } from 'ethers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { to0x } from '../lib/protocol/encoding.ts';
+import { parseAddress } from '../lib/protocol/hex.ts';
 import * as contract from '../lib/protocol/network-contract.ts';
 import { addressOf, sign } from '../lib/protocol/secp256k1.ts';
 import { attestationDigest } from '../lib/protocol/typed-data.ts';
@@ -309,7 +310,7 @@ describe('register', () => {
       { epoch: 2 },
       { block: { number: head.number - 3, hash } },
       { domain: { ...domain, chainId: domain.chainId + 1 } },
-      { domain: { ...domain, contract: network.stranger } },
+      { domain: { ...domain, contract: parseAddress(network.stranger) } },
     ]) {
       const request = await network.requestArgs(options);
       await expectRefusal(network.asStranger(contract.encodeRegister(request.args)), wrong);
@@ -384,7 +385,7 @@ describe('onboard', () => {
 
   test('refuses a request that nobody registered', async () => {
     const network = await TestNetwork.bootstrapped(chain);
-    const args = network.onboardArgs({ hash: to0x(OTHER), node: network.stranger });
+    const args = network.onboardArgs({ hash: to0x(OTHER), node: parseAddress(network.stranger) });
     await expectRefusal(network.asStranger(contract.encodeOnboard(args)), { name: 'RequestNotOpen' });
   });
 
@@ -452,7 +453,7 @@ describe('onboard', () => {
       network.onboardArgs(request, { key: value('node 0') }),
       network.onboardArgs(request, { domain: { ...domain, chainId: 1 } }),
       network.onboardArgs(request, { domain: twin.domain }),
-      network.onboardArgs({ ...request, node: network.stranger }),
+      network.onboardArgs({ ...request, node: parseAddress(network.stranger) }),
       { ...network.onboardArgs(request), requestHash: other.hash },
       { ...network.onboardArgs(request), answerHash: to0x(OTHER) },
     ]) {

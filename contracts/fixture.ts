@@ -3,6 +3,7 @@
  * would make, by lib/protocol's own typed data, so that both sides are held against each other.
  */
 import { to0x } from '../lib/protocol/encoding.ts';
+import { type Address, parseAddress } from '../lib/protocol/hex.ts';
 import * as contract from '../lib/protocol/network-contract.ts';
 import { addressOf, type CompactSignature, compact, keccak256, sign } from '../lib/protocol/secp256k1.ts';
 import {
@@ -149,20 +150,20 @@ const IDENTITY: Identity = { measurement: MEASUREMENT, config: CONFIG, platform:
 
 export interface SignedRequest {
   readonly hash: string;
-  readonly node: string;
+  readonly node: Address;
   readonly args: contract.RegisterArgs;
 }
 
 /** A network on a chain, its owner and somebody else. */
 export class TestNetwork {
   readonly chain: Chain;
-  readonly address: string;
+  readonly address: Address;
   readonly domain: Domain;
   readonly owner: string;
   readonly stranger: string;
   #nodes = 0;
 
-  private constructor(chain: Chain, address: string, chainId: number, accounts: readonly string[]) {
+  private constructor(chain: Chain, address: Address, chainId: number, accounts: readonly string[]) {
     this.chain = chain;
     this.address = address;
     this.domain = { chainId, contract: address };
@@ -181,7 +182,7 @@ export class TestNetwork {
       undefined,
       encodeDeploy({ owner: accounts[0]!, delay, requestWindow }),
     );
-    return new TestNetwork(chain, receipt.contractAddress, await chain.chainId(), accounts);
+    return new TestNetwork(chain, parseAddress(receipt.contractAddress), await chain.chainId(), accounts);
   }
 
   /** Deployed, with measurement, config and platform allowed and the network key in place. */
@@ -287,7 +288,7 @@ export class TestNetwork {
     const hash = requestHash(typed);
     return {
       hash: to0x(hash),
-      node: typed.node,
+      node: parseAddress(typed.node),
       args: {
         ...signed(requestDigest(options.domain ?? this.domain, hash), key),
         node: typed.node,
@@ -308,7 +309,7 @@ export class TestNetwork {
 
   /** What an onboarding node answers. */
   onboardArgs(
-    request: { readonly hash: string; readonly node: string },
+    request: { readonly hash: string; readonly node: Address },
     options: {
       readonly key?: Uint8Array;
       readonly identity?: Partial<Identity>;

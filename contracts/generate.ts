@@ -60,7 +60,7 @@ export function generateBindings(compiled: CompiledNetwork): string {
       ([name, value]) =>
         `/** ${docs[name as keyof typeof constants]} */\nexport const ${name} = ${JSON.stringify(value)} as const;`,
     ),
-    interfaceOf('DeployArgs', deploy.inputs, 'What the constructor takes.'),
+    interfaceOf('DeployArgs', deploy.inputs, 'What the constructor takes.', argumentOf),
     `/** The data of the transaction that deploys a network. */
 export function encodeDeploy(args: DeployArgs): string {
   const types = ${JSON.stringify(deploy.inputs.map((input) => input.type))};
@@ -75,11 +75,12 @@ const HEAD = `/**
  * The network's contract as TypeScript: \`encodeX(args)\` makes the calldata of a call or transaction, \`decodeX(data)\` reads
  * what a view returned, \`parseNetworkEvent\` reads a log and \`parseNetworkError\` what a refused call reverted with.
  *
- * Addresses and bytes are \`0x\` strings, addresses checksummed; uints of up to ${NUMBER_BITS} bits are numbers, larger ones
+ * Addresses and bytes are \`0x\` strings (hex.ts), addresses checksummed, and bytes are taken without \`0x\` too; uints of up to ${NUMBER_BITS} bits are numbers, larger ones
  * bigints. What a decoder is given comes from a node that nobody trusts: anything else than the expected bytes is a
  * \`CONTRACT_DATA_INVALID\`. Whether a well-formed answer is true is for the reader of the chain to judge.
  */
-import { address, bigUint, bool, bytes, type Codec, type Decoded, decodeStrictly, enumOf, fixedBytes, listOf, smallUint, struct, text } from './abi.ts';`;
+import { address, bigUint, bool, bytes, type Codec, type Decoded, decodeStrictly, enumOf, fixedBytes, listOf, smallUint, struct, text } from './abi.ts';
+import type { Address, Hex } from './hex.ts';`;
 
 const PARSE_EVENT = `/**
  * Reads a log that the contract emitted; the caller has checked its address.
@@ -171,8 +172,10 @@ function typeOf(parameter: AbiParameter): string {
   if (type.endsWith('[]')) return `readonly ${typeOf(element(parameter))}[]`;
   if (type === 'tuple' || isEnum(parameter)) return shortName(parameter);
   if (type === 'bool') return 'boolean';
+  if (type === 'string') return 'string';
+  if (type === 'address') return 'Address';
   const bits = /^uint(\d+)$/.exec(type)?.[1];
-  return bits === undefined ? 'string' : Number(bits) <= NUMBER_BITS ? 'number' : 'bigint';
+  return bits === undefined ? 'Hex' : Number(bits) <= NUMBER_BITS ? 'number' : 'bigint';
 }
 
 function codecName(name: string): string {
@@ -183,12 +186,22 @@ function structOf(parameters: readonly AbiParameter[]): string {
   return `struct({ ${parameters.map((parameter) => `${parameter.name}: ${codecOf(parameter)}`).join(', ')} })`;
 }
 
-function fields(parameters: readonly AbiParameter[]): string {
-  return parameters.map((parameter) => `readonly ${parameter.name}: ${typeOf(parameter)};`).join('\n');
+function fields(parameters: readonly AbiParameter[], typed = typeOf): string {
+  return parameters.map((parameter) => `readonly ${parameter.name}: ${typed(parameter)};`).join('\n');
 }
 
-function interfaceOf(name: string, parameters: readonly AbiParameter[], comment: string): string {
-  return `${doc(comment)}export interface ${name} {\n${fields(parameters)}\n}`;
+function interfaceOf(
+  name: string,
+  parameters: readonly AbiParameter[],
+  comment: string,
+  typed = typeOf,
+): string {
+  return `${doc(comment)}export interface ${name} {\n${fields(parameters, typed)}\n}`;
+}
+
+/** An argument's type. Its encoder checks hex and addresses itself, so any string may be tried. */
+function argumentOf(parameter: AbiParameter): string {
+  return typeOf(parameter).replace(/Address|Hex/, 'string');
 }
 
 function enumType([name, members]: [string, readonly string[]]): string {
@@ -220,7 +233,7 @@ function functionCode(entry: Named, { abi, notices }: CompiledNetwork): string[]
   const code: string[] = [];
   if (entry.inputs.length > 0) {
     // OpenZeppelin names no input that would collide; a view's unnamed input would need a name here.
-    code.push(interfaceOf(`${name}Args`, entry.inputs, `The arguments of \`${entry.name}\`.`));
+    code.push(interfaceOf(`${name}Args`, entry.inputs, `The arguments of \`${entry.name}\`.`, argumentOf));
     code.push(`const ${codecName(entry.name)}: Codec<${name}Args> = ${structOf(entry.inputs)};
 ${doc(notice)}export function encode${name}(args: ${name}Args): string {
   return \`${selector}\${${codecName(entry.name)}.encode(args)}\`;

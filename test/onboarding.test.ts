@@ -10,7 +10,8 @@ import { SIMULATED_FMSPC } from '../lib/attestation/simulated/platform.ts';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../lib/attestation/simulated/published.ts';
 import { PUBLISHED_QUOTES, readPublishedQuote } from '../lib/attestation/testing.ts';
 import { callUnix } from '../lib/daemon/unix-http.ts';
-import { to0x, toHex } from '../lib/protocol/encoding.ts';
+import { fromHex, to0x, toHex } from '../lib/protocol/encoding.ts';
+import { type Hex, parseAddress, parseHex } from '../lib/protocol/hex.ts';
 import {
   encodeAllowConfig,
   encodeAllowMeasurement,
@@ -155,15 +156,19 @@ describe('an onboarder refuses', () => {
   test.each<[string, (r: RequestMessage) => Partial<RequestMessage>, string]>([
     ['another chain', () => ({ chainId: 1 }), 'REQUEST_OTHER_NETWORK'],
     ['another contract', (r) => ({ contract: r.node }), 'REQUEST_OTHER_NETWORK'],
-    ['another KEM key', (r) => ({ kemPublicKey: `00${r.kemPublicKey.slice(2)}` }), 'REQUEST_NOT_OPEN'],
-    ['another node', () => ({ node: `0x${'11'.repeat(20)}` }), 'REQUEST_NOT_OPEN'],
-    ['another quote hash', (r) => ({ quoteHash: `00${r.quoteHash.slice(2)}` }), 'REQUEST_NOT_OPEN'],
+    [
+      'another KEM key',
+      (r) => ({ kemPublicKey: parseHex(`00${r.kemPublicKey.slice(2)}`) }),
+      'REQUEST_NOT_OPEN',
+    ],
+    ['another node', () => ({ node: parseAddress(`0x${'11'.repeat(20)}`) }), 'REQUEST_NOT_OPEN'],
+    ['another quote hash', (r) => ({ quoteHash: parseHex(`00${r.quoteHash.slice(2)}`) }), 'REQUEST_NOT_OPEN'],
     ['a changed quote body', (r) => ({ quote: flip(r.quote, 200) }), 'QUOTE_HASH_MISMATCH'],
     ['a changed signature of the quote', (r) => ({ quote: flip(r.quote, 640) }), 'QUOTE_SIGNATURE'],
-    ['a truncated quote', (r) => ({ quote: r.quote.slice(0, 2000) }), 'QUOTE_TRUNCATED'],
+    ['a truncated quote', (r) => ({ quote: parseHex(r.quote.slice(0, 2000)) }), 'QUOTE_TRUNCATED'],
     [
       'another signature',
-      (r) => ({ signature: { ...r.signature, r: `0x${'11'.repeat(32)}` } }),
+      (r) => ({ signature: { ...r.signature, r: parseHex(`0x${'11'.repeat(32)}`) } }),
       'REQUEST_SIGNATURE',
     ],
     ['an unknown field', () => ({ secret: '00' }) as Partial<RequestMessage>, 'MESSAGE_MALFORMED'],
@@ -259,7 +264,7 @@ describe('a new node refuses', () => {
       type: 'sealed',
       ...network.domain,
       requestHash: answer.requestHash,
-      sealed: '00'.repeat(1168),
+      sealed: parseHex('00'.repeat(1168)),
     };
     await expect(b.post(nodePaths.answer, early)).rejects.toMatchObject(refused('ANSWER_NOT_ON_CHAIN'));
     const other = { ...early, requestHash: '11'.repeat(32) };
@@ -371,7 +376,7 @@ describe('what a platform is like', () => {
       ['TCB_INFO_EXPIRED', tcb({ issueDate: '2020-01-01T00:00:00Z', nextUpdate: '2020-02-01T00:00:00Z' })],
       ['TCB_INFO_FMSPC', tcb({ fmspc: '00806f050000' })],
       ['TCB_INFO_SIGNATURE', { tcb_info_signature: '11'.repeat(64) }],
-      ['PCK_CRL_SIGNATURE', { pck_crl: flip(PUBLISHED_SIMULATED_COLLATERAL.pck_crl, 275) }],
+      ['PCK_CRL_SIGNATURE', { pck_crl: flip(parseHex(PUBLISHED_SIMULATED_COLLATERAL.pck_crl), 275) }],
       ['MESSAGE_MALFORMED', { pck_crl: 'zz' }],
       ['MESSAGE_MALFORMED', { tcb_info: 'x'.repeat(30_000) }],
       ['MESSAGE_MALFORMED', { more: 'x' } as Partial<Collateral>],
@@ -406,8 +411,8 @@ describe('a production image', () => {
 });
 
 /** Changes one byte of hex text. */
-function flip(hex: string, byte: number): string {
-  const bytes = Buffer.from(hex, 'hex');
+function flip(hex: Hex, byte: number): Hex {
+  const bytes = fromHex(hex);
   bytes[byte] = bytes[byte]! ^ 1;
-  return bytes.toString('hex');
+  return toHex(bytes);
 }

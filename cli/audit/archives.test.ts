@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { configHash } from '../../lib/protocol/network-config.ts';
 import { type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { KEM_PUBLIC_KEY_BYTES } from '../../lib/protocol/sealing.ts';
@@ -18,16 +19,16 @@ const configName = `config-${toHex(configHash(config))}.json`;
 const request = (quote = '00'): RequestMessage => ({
   type: 'request',
   chainId: 1,
-  contract: `0x${'11'.repeat(20)}`,
-  node: `0x${'22'.repeat(20)}`,
-  kemPublicKey: '33'.repeat(KEM_PUBLIC_KEY_BYTES),
-  config: '44'.repeat(32),
+  contract: parseAddress(`0x${'11'.repeat(20)}`),
+  node: parseAddress(`0x${'22'.repeat(20)}`),
+  kemPublicKey: parseHex('33'.repeat(KEM_PUBLIC_KEY_BYTES)),
+  config: parseHex('44'.repeat(32)),
   epoch: 1,
   blockNumber: 1,
-  blockHash: '55'.repeat(32),
-  quote,
-  quoteHash: '66'.repeat(32),
-  signature: { r: `0x${'77'.repeat(32)}`, vs: `0x${'88'.repeat(32)}` },
+  blockHash: parseHex('55'.repeat(32)),
+  quote: parseHex(quote),
+  quoteHash: parseHex('66'.repeat(32)),
+  signature: { r: parseHex(`0x${'77'.repeat(32)}`), vs: parseHex(`0x${'88'.repeat(32)}`) },
 });
 const requestHash = toHex(requestOf(request()).hash);
 const requestName = (at: number) => `request-${requestHash}-${String(at).padStart(16, '0')}.json`;

@@ -4,6 +4,7 @@
  */
 import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, sameAddress, ZERO_WORD } from '../../lib/protocol/hex.ts';
 import { type Flavour, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import type { NetworkEvent } from '../../lib/protocol/network-contract.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
@@ -38,7 +39,7 @@ export interface Finding {
 export interface Holder {
   readonly role: 'bootstrap' | 'onboarded';
   /** Its one-time address, or the network key for the first node. */
-  readonly node: string;
+  readonly node: Address | 'unknown';
   readonly epoch: number;
   readonly block: number;
   /** Unix seconds. */
@@ -60,7 +61,7 @@ export type RequestStanding = 'open' | 'expired' | 'answered' | 'none';
 /** Somebody asked, and no answer is on chain. */
 export interface Unanswered {
   readonly requestHash: string;
-  readonly node: string;
+  readonly node: Address;
   readonly epoch: number;
   readonly block: number;
   /** Unix seconds. */
@@ -71,7 +72,7 @@ export interface Unanswered {
 /** The network's key signed an answer that the contract does not have. */
 export interface Unposted {
   readonly requestHash: string;
-  readonly node: string;
+  readonly node: Address;
   readonly answerHash: string;
   /** Answered: by another answer than this. */
   readonly standing: RequestStanding;
@@ -84,7 +85,7 @@ export interface Unposted {
 export interface AuditReport {
   readonly verdict: 'sound' | 'sound-with-warnings' | 'unproven' | 'failed';
   readonly chainId: number;
-  readonly contract: string;
+  readonly contract: Address;
   /** The block that all of this is as of. Compare its hash with a source of your own: all endpoints together can hide what came later. */
   readonly head: {
     readonly number: number;
@@ -314,7 +315,7 @@ class Auditor {
     try {
       const parsed = parseNetworkConfig(bytes, this.#input.flavour);
       const { chainId, contract } = this.#input.network;
-      if (parsed.chainId !== chainId || parsed.contract.toLowerCase() !== contract.toLowerCase()) {
+      if (parsed.chainId !== chainId || !sameAddress(parsed.contract, contract)) {
         this.#find(
           'failure',
           'CONFIG_OTHER_NETWORK',
@@ -333,7 +334,7 @@ class Auditor {
     const { reader, head } = this.#input;
     const network = await reader.network(head);
     this.#requestWindow = network.requestWindow;
-    this.#differs('network key', this.#replay.networkKey || `0x${'0'.repeat(40)}`, network.networkKey);
+    this.#differs('network key', this.#replay.networkKey, network.networkKey);
     this.#differs('epoch', this.#replay.epoch, network.epoch);
     this.#differs('onboarded', this.#replay.onboarded, network.onboarded);
     this.#differs('delay', this.#replay.delayAt(head.timestamp), network.delay);
@@ -346,7 +347,7 @@ class Auditor {
       this.#differs(`FMSPC ${fmspc} denied`, true, await reader.fmspcDenied(bytesOf(fmspc), head));
     }
     this.#differs('platforms open', this.#replay.platformsOpenAt(head.timestamp), network.platformsOpen);
-    const ZERO = `0x${'0'.repeat(64)}`;
+    const ZERO = ZERO_WORD;
     const apps = await reader.apps(head);
     this.#differs('number of apps', this.#replay.apps.size, apps.length);
     for (const { app, manifestHash } of apps) {

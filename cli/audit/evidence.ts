@@ -12,6 +12,7 @@ import type { Step } from '../../lib/attestation/trace.ts';
 import { verifyQuote } from '../../lib/attestation/verify.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, addressKey, sameAddress } from '../../lib/protocol/hex.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 import {
   type AnswerMessage,
@@ -48,7 +49,7 @@ export interface Claimed {
 }
 
 export interface BootstrapClaim extends Claimed {
-  readonly networkKey: string;
+  readonly networkKey: Address;
   readonly config: string;
   readonly quoteHash: string;
   readonly epoch: number;
@@ -66,7 +67,7 @@ export function proveBootstrap(
     'BOOTSTRAP_RECORD_MISSING',
     `bootstrap package of ${claim.networkKey}`,
     (message) => {
-      requireSame('network key', message.networkKey.toLowerCase(), claim.networkKey.toLowerCase());
+      requireSame('network key', addressKey(message.networkKey), addressKey(claim.networkKey));
       requireSame('config', message.config, claim.config);
       requireSame('block hash', message.blockHash, claim.blockHash);
       requireSame('epoch', message.epoch, claim.epoch);
@@ -121,7 +122,7 @@ export function proveAnswer(
   versions: readonly AnswerMessage[],
   requestHash: string,
   recorded: string,
-  networkKey: string,
+  networkKey: Address,
   network: Domain,
 ): Proof {
   return firstThatHolds(versions, 'ANSWER_RECORD_MISSING', `answer to ${requestHash}`, (message) => {
@@ -141,7 +142,7 @@ export function proveAnswer(
 
 /** An answer that the network's key signed. */
 export interface SignedAnswer {
-  readonly node: string;
+  readonly node: Address;
   /** Hex without 0x. */
   readonly answerHash: string;
   /** Whether the bytes that have this hash, the sealed secret, were found. */
@@ -180,13 +181,13 @@ export function signedAnswers(
   return [...found.values()];
 }
 
-/** Lower case; undefined when the signature is none. */
+/** As a key; undefined when there is no valid signature. */
 function signerOf(
   digest: Uint8Array,
   { signature }: { signature: { r: string; vs: string } },
-): string | undefined {
+): Address | undefined {
   try {
-    return recover(digest, fromHex(signature.r, 32), fromHex(signature.vs, 32)).toLowerCase();
+    return addressKey(recover(digest, fromHex(signature.r, 32), fromHex(signature.vs, 32)));
   } catch (error) {
     if (!(error instanceof DstackError)) throw error;
     return undefined;
@@ -246,10 +247,10 @@ function requireSame(what: string, found: string | number, claimed: string | num
 function requireSigner(
   digest: Uint8Array,
   message: { signature: { r: string; vs: string } },
-  signer: string,
+  signer: Address,
 ): void {
   const actual = recover(digest, fromHex(message.signature.r, 32), fromHex(message.signature.vs, 32));
-  if (actual.toLowerCase() !== signer.toLowerCase()) {
+  if (!sameAddress(actual, signer)) {
     throw new DstackError('RECORD_SIGNATURE', `the record is signed by ${actual}, not by ${signer}`);
   }
 }

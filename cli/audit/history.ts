@@ -10,8 +10,9 @@ import type { Head } from '../../lib/chain/chain-client.ts';
 import { type RpcEndpoint, rpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import { LogReader } from '../../lib/chain/log-reader.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, addressKey, sameAddress } from '../../lib/protocol/hex.ts';
 import { type NetworkEvent, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
-import { Address, Word0x } from '../../lib/protocol/schema.ts';
+import { Address0x, Word0x } from '../../lib/protocol/schema.ts';
 
 /** One event. `time` is its block's timestamp in Unix seconds. */
 export interface Entry {
@@ -38,7 +39,7 @@ export type Deployment =
 const Quantity = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,13})$', maxLength: 16 });
 const Data = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 1024 * 1024 });
 const LogSchema = Type.Object({
-  address: Address,
+  address: Address0x,
   topics: Type.Array(Word0x, { maxItems: 4 }),
   data: Data,
   blockNumber: Quantity,
@@ -49,8 +50,8 @@ const LogSchema = Type.Object({
 const LogsSchema = Type.Array(LogSchema, { maxItems: 100_000 });
 const HeaderSchema = Type.Object({ number: Quantity, hash: Word0x, timestamp: Quantity });
 const TransactionSchema = Type.Object({
-  from: Address,
-  to: Type.Union([Address, Type.Null()]),
+  from: Address0x,
+  to: Type.Union([Address0x, Type.Null()]),
   nonce: Quantity,
   input: Data,
 });
@@ -65,7 +66,7 @@ const MAX_REPLY_BYTES = 32 * 1024 * 1024;
 export interface HistoryOptions {
   /** JSON-RPC endpoints; all must agree. */
   readonly endpoints: readonly string[];
-  readonly contract: string;
+  readonly contract: Address;
   /** The first block to read; the deployment must not be before it. */
   readonly from: number;
   readonly head: Head;
@@ -113,7 +114,7 @@ async function readLogs(all: readonly RpcEndpoint[], options: HistoryOptions): P
 async function entriesOf(
   all: readonly RpcEndpoint[],
   logs: readonly Log[],
-  contract: string,
+  contract: Address,
 ): Promise<Entry[]> {
   const times = new Map<string, number>();
   const entries: Entry[] = [];
@@ -121,7 +122,7 @@ async function entriesOf(
   for (const log of logs) {
     const [block, index] = [Number(log.blockNumber), Number(log.logIndex)];
     const inOrder = block > lastBlock || (block === lastBlock && index > lastIndex);
-    if (!inOrder || log.address.toLowerCase() !== contract.toLowerCase()) {
+    if (!inOrder || !sameAddress(log.address, contract)) {
       throw new DstackError('AUDIT_LOGS', `the endpoints' logs are out of order or not of ${contract}`);
     }
     [lastBlock, lastIndex] = [block, index];
@@ -160,7 +161,7 @@ async function timeOf(all: readonly RpcEndpoint[], log: Log): Promise<number> {
 async function deploymentOf(
   all: readonly RpcEndpoint[],
   first: Entry,
-  contract: string,
+  contract: Address,
 ): Promise<Deployment> {
   const { event, transaction } = first;
   if (event.name !== 'OwnershipTransferred' || BigInt(event.previousOwner) !== 0n) {
@@ -207,7 +208,7 @@ const pickTransaction = ({ from, to, nonce, input }: Static<typeof TransactionSc
 });
 const pickLogs = (logs: Static<typeof LogsSchema>): Static<typeof LogsSchema> =>
   logs.map(({ address, topics, data, blockNumber, blockHash, transactionHash, logIndex }) => ({
-    address: address.toLowerCase(),
+    address: addressKey(address),
     topics,
     data,
     blockNumber,

@@ -4,6 +4,7 @@
  * put, mostly can't be replayed; what still can is caught when the end is compared with the contract's state.
  */
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, addressKey, ZERO_ADDRESS, ZERO_WORD } from '../../lib/protocol/hex.ts';
 import type { Entry } from './history.ts';
 import { type TcbPolicy, TcbReplay } from './tcb-replay.ts';
 
@@ -34,7 +35,7 @@ export interface AppState {
 
 /** A request as it was registered. `time` is its block's, in Unix seconds, and `policy` what held then. */
 export interface Request {
-  readonly node: string;
+  readonly node: Address;
   readonly epoch: number;
   readonly block: number;
   readonly time: number;
@@ -44,14 +45,13 @@ export interface Request {
 
 /** 1 to 31 characters of a-z, 0-9 and "-", padded with zeros, in hex: the contract takes no other. */
 const APP = /^0x(?=.{64}$)(6[1-9a-f]|7[0-9a]|3[0-9]|2d){1,31}(00)+$/;
-const ZERO_WORD = `0x${'0'.repeat(64)}`;
 
 export class Replay {
   owner = '';
   heir: string | undefined;
-  networkKey = '';
+  networkKey: Address = ZERO_ADDRESS;
   /** Of all epochs. */
-  readonly networkKeys = new Set<string>();
+  readonly networkKeys = new Set<Address>();
   epoch = 0;
   onboarded = false;
   readonly apps = new Map<string, AppState>();
@@ -117,7 +117,7 @@ export class Replay {
         require(Number(event.epoch) === this.epoch + 1, `epoch ${event.epoch} follows epoch ${this.epoch}`);
         this.#requireAllowed(event, time);
         [this.epoch, this.networkKey] = [Number(event.epoch), event.networkKey];
-        this.networkKeys.add(event.networkKey.toLowerCase());
+        this.networkKeys.add(addressKey(event.networkKey));
         return;
       case 'Registered': {
         const known = this.requests.get(event.requestHash);

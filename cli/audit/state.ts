@@ -7,6 +7,7 @@ import { type Static, Type } from 'typebox';
 import type { ChainClient, Head } from '../../lib/chain/chain-client.ts';
 import { rpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import type { Address } from '../../lib/protocol/hex.ts';
 import {
   type AppView,
   decodeApps,
@@ -101,7 +102,7 @@ const ProofSchema = Type.Object({
  */
 export async function readStateProof(
   endpoints: readonly string[],
-  contract: string,
+  contract: Address,
   head: Head,
 ): Promise<StateProof> {
   const all = endpoints.map((url) => rpcEndpoint(url, { timeout: 30_000 }));
@@ -168,7 +169,7 @@ export interface Upcoming {
   allowedFrom(kind: 'measurement' | 'config' | 'platform', value: string): Promise<bigint>;
 }
 
-export async function readUpcoming(chain: ChainClient, contract: string, head: Head): Promise<Upcoming> {
+export async function readUpcoming(chain: ChainClient, contract: Address, head: Head): Promise<Upcoming> {
   const call = (data: string) => chain.call(contract, data, head);
   return {
     delay: decodeNextDelay(await call(encodeNextDelay())),

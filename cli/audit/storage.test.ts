@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { encodeDeploy } from '../../contracts/bindings.ts';
 import { networkReader } from '../../lib/chain/network-reader.ts';
 import { fromHex, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { type Address, parseAddress } from '../../lib/protocol/hex.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import * as contractOf from '../../lib/protocol/network-contract.ts';
 import { networkTopics } from '../../lib/protocol/network-contract.ts';
@@ -26,7 +27,7 @@ import { EMPTY_ROOT, provenStorageRoot, storageRoot } from './trie.ts';
 
 let anvil: Anvil;
 let rpc: JsonRpcProvider;
-let contract: string;
+let contract: Address;
 let signer: NonceManager;
 const other = new Wallet(`0x${'5e'.repeat(32)}`);
 const word = (byte: string) => `0x${byte.repeat(32)}`;
@@ -43,7 +44,7 @@ beforeAll(async () => {
   const deployed = await signer.sendTransaction({
     data: encodeDeploy({ owner: owner.address, delay: 1_000, requestWindow: 200 }),
   });
-  contract = (await deployed.wait())!.contractAddress!;
+  contract = parseAddress((await deployed.wait())!.contractAddress!);
   await live();
 });
 afterAll(async () => {
@@ -84,7 +85,7 @@ async function same(what: string) {
     confirmation: { depth: 0 },
     waitMs: 0,
   });
-  const history = await readHistory({ endpoints: [anvil.url], contract, from: 0, head });
+  const history = await readHistory({ endpoints: [anvil.url], contract: contract, from: 0, head });
   const replay = new StorageReplay();
   for (const entry of history.entries) {
     replay.take(entry);
@@ -303,9 +304,9 @@ describe('what is pending', () => {
     const endpoints = [liar.url];
     const { head, chain } = await auditedHead({ endpoints, confirmation: { depth: 0 }, waitMs: 0 });
     const report = await audit({
-      network: { chainId: chain.chainId, contract },
+      network: { chainId: chain.chainId, contract: contract },
       flavour: 'sim',
-      history: await readHistory({ endpoints, contract, from: 0, head }),
+      history: await readHistory({ endpoints, contract: contract, from: 0, head }),
       records: await readRecords(records),
       reader: networkReader(chain, contract),
       head,
@@ -474,7 +475,9 @@ test('a proof of another account, a broken or a short one is refused', async () 
   const root = provenStorageRoot(block.stateRoot, contract, accountProof);
   expect(root).toMatch(/^0x[0-9a-f]{64}$/);
   const refused = (address: string, proof: string[]) =>
-    expect(() => provenStorageRoot(block.stateRoot, address, proof)).toThrow(/proof does not hold/);
+    expect(() => provenStorageRoot(block.stateRoot, parseAddress(address), proof)).toThrow(
+      /proof does not hold/,
+    );
   refused(other.address, accountProof);
   refused(contract, accountProof.slice(1));
   refused(contract, accountProof.slice(0, -1));

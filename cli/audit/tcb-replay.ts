@@ -1,5 +1,6 @@
 /** The contract's TCB policy, replayed from its events: each part's value, and what it will be once its delay is over. */
 import type { Policy } from '../../lib/attestation/policy.ts';
+import { bareHex, type Hex } from '../../lib/protocol/hex.ts';
 import type { NetworkEvent } from '../../lib/protocol/network-contract.ts';
 import { statusesOf } from '../../lib/protocol/tcb-policy.ts';
 
@@ -43,7 +44,7 @@ export class TcbReplay {
   readonly #statuses = new Part((value, present) => value & present);
   readonly #grace = new Part(Math.min);
   /** Until when each FMSPC is denied; infinity when nobody has allowed it again. */
-  readonly #deniedUntil = new Map<string, number>();
+  readonly #deniedUntil = new Map<Hex, number>();
 
   /**
    * Takes an event, if it is of the TCB policy.
@@ -83,7 +84,7 @@ export class TcbReplay {
       minimumTcbEvaluationDataNumber: this.#minimum.at(time),
       deniedFmspcs: [...this.#deniedUntil]
         .filter(([, until]) => time < until)
-        .map(([fmspc]) => fmspc.slice(2)),
+        .map(([fmspc]) => bareHex(fmspc)),
       ...(grace === 0 ? {} : { gracePeriodDays: grace / 86_400 }),
     };
   }
@@ -101,7 +102,7 @@ export class TcbReplay {
     ].filter(({ from }) => from !== Number.POSITIVE_INFINITY);
   }
 
-  #isDenied(fmspc: string): boolean {
+  #isDenied(fmspc: Hex): boolean {
     return this.#deniedUntil.get(fmspc) === Number.POSITIVE_INFINITY;
   }
 }

@@ -4,6 +4,7 @@
  */
 import { decodeRlp, encodeRlp, getBytes, keccak256, type RlpStructuredData } from 'ethers';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, addressKey } from '../../lib/protocol/hex.ts';
 
 /** The root of a trie that holds nothing. */
 export const EMPTY_ROOT: string = keccak256('0x80');
@@ -63,8 +64,8 @@ function compact(digits: string, isLeaf: boolean): string {
  * @param proof nodes from the root down, as `accountProof` of `eth_getProof`
  * @throws STATE_PROOF for one that does not lead from the root to the account
  */
-export function provenStorageRoot(stateRoot: string, address: string, proof: readonly string[]): string {
-  return accountOf(leafOf(stateRoot, address.toLowerCase(), proof));
+export function provenStorageRoot(stateRoot: string, address: Address, proof: readonly string[]): string {
+  return accountOf(leafOf(stateRoot, addressKey(address), proof));
 }
 
 /**

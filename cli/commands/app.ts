@@ -8,6 +8,7 @@ import type { Head } from '../../lib/chain/chain-client.ts';
 import { print } from '../../lib/daemon/terminal.ts';
 import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { ZERO_WORD } from '../../lib/protocol/hex.ts';
 import {
   appId,
   formatManifest,
@@ -250,7 +251,6 @@ const withdraw: Command = {
   },
 };
 
-const ZERO_WORD = `0x${'00'.repeat(32)}`;
 const manifestText = (hash: string): string => (hash === ZERO_WORD ? 'no manifest' : hash);
 
 async function appOf({ call }: NetworkConnection, app: string, at: Head): Promise<AppView> {

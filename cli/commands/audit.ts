@@ -1,6 +1,7 @@
 /** `audit`: replays a network's life from its chain and its public files, and says who could hold the secret today. */
 import { networkReader } from '../../lib/chain/network-reader.ts';
 import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
+import { type Address, isAddress } from '../../lib/protocol/hex.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import { readRecords } from '../audit/archives.ts';
 import { type AuditReport, audit, instant } from '../audit/audit.ts';
@@ -49,9 +50,9 @@ const command: Command = {
     json: { help: 'prints one JSON object' },
   },
   async run(args) {
-    const [contract] = args.positionals as [string];
-    if (!/^0x[0-9a-fA-F]{40}$/.test(contract))
-      throw new UsageError(`CONTRACT is 0x and 40 hex digits, not ${contract}`);
+    const [text] = args.positionals as [string];
+    const contract = isAddress(text) ? text : undefined;
+    if (contract === undefined) throw new UsageError(`CONTRACT is 0x and 40 hex digits, not ${text}`);
     const flavour = flavours.find((name) => name === args.text('flavour')) as Flavour | undefined;
     if (flavour === undefined) throw new UsageError(`--flavour takes one of ${flavours.join(', ')}`);
     const report = await auditOf(args, contract, flavour);
@@ -61,7 +62,7 @@ const command: Command = {
   },
 };
 
-async function auditOf(args: Arguments, contract: string, flavour: Flavour): Promise<AuditReport> {
+async function auditOf(args: Arguments, contract: Address, flavour: Flavour): Promise<AuditReport> {
   const endpoints = args.list('rpc').length > 0 ? args.list('rpc') : [args.text('rpc')];
   for (const url of endpoints) {
     if (!/^https?:\/\/[^\s]+$/.test(url) || !URL.canParse(url)) {

@@ -15,7 +15,7 @@ import {
   type TdxMeasurement,
 } from '../../lib/attestation/tdx/tdx-registers.ts';
 import { print, printJson } from '../../lib/daemon/terminal.ts';
-import { toHex } from '../../lib/protocol/encoding.ts';
+import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseImageManifest } from '../../lib/protocol/image.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
@@ -160,7 +160,7 @@ function asJson(measured: TdxMeasurement) {
   return {
     platform: 'tdx',
     ...Object.fromEntries(registers),
-    measurement: rtmr0 === undefined ? null : `0x${toHex(measurementOf({ ...measured, rtmr0 }))}`,
+    measurement: rtmr0 === undefined ? null : to0x(measurementOf({ ...measured, rtmr0 })),
     dependsOn: Object.fromEntries(registerNames.map((name) => [name, inputsOf(name, measured.events)])),
     events: measured.events.map(({ digest, ...event }) => ({
       ...event,
@@ -171,7 +171,7 @@ function asJson(measured: TdxMeasurement) {
 
 /** The simulated platform has rules of its own; its images boot no kernel that a TDX firmware could start. */
 function printSimulated(registers: ImageRegisters, published: string, json: boolean): void {
-  const measurement = `0x${toHex(measurementOf(registers))}`;
+  const measurement = to0x(measurementOf(registers));
   const entries = registerNames.map((name) => [name, toHex(registers[name])] as const);
   if (json) {
     printJson({ platform: 'simulated', ...Object.fromEntries(entries), measurement }, 2);

@@ -5,6 +5,7 @@ import { openImage, registersOf } from '../../host/vm/image.ts';
 import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import type { Address } from '../../lib/protocol/hex.ts';
 import { configHash, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import {
   decodeConfigAllowedFrom,
@@ -93,7 +94,7 @@ interface Named {
   readonly value: string;
   readonly about: readonly string[];
   /** @throws NETWORK_JSON_OTHER for what is made for another network */
-  requireOf(network: { readonly chainId: number; readonly contract: string }): void;
+  requireOf(network: { readonly chainId: number; readonly contract: Address }): void;
 }
 
 async function policyDeed(

@@ -94,7 +94,7 @@ function changeOf(kind: string, text: string): Change {
       part: 'fmspc',
       value: fmspc,
       denied: kind === 'deny',
-      data: encodeSetDeniedFmspc({ fmspc: `0x${fmspc}`, denied: kind === 'deny' }),
+      data: encodeSetDeniedFmspc({ fmspc, denied: kind === 'deny' }),
     };
   }
   if (!Object.hasOwn(parts, kind)) {

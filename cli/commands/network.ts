@@ -1,9 +1,10 @@
 /** `network …`: what the owner does with the contract. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { isAddress } from 'ethers';
+import { isAddress as hasRightChecksum } from 'ethers';
 import { parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
 import { print } from '../../lib/daemon/terminal.ts';
 import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
+import { type Address, isAddress, sameAddress, ZERO_WORD } from '../../lib/protocol/hex.ts';
 import { appName } from '../../lib/protocol/manifest.ts';
 import { configHash, type Flavour, flavours, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { decodeOwner, encodeBootstrap, encodeOwner } from '../../lib/protocol/network-contract.ts';
@@ -51,10 +52,10 @@ const deploy: Command = {
 };
 
 /** Of the account that is to own the network. The checksum of mixed case is checked (EIP-55); names are not resolved. */
-function ownerAddress(args: Arguments): string | undefined {
+function ownerAddress(args: Arguments): Address | undefined {
   const text = args.optional('owner');
   if (text === undefined) return undefined;
-  if (!/^0x[0-9a-fA-F]{40}$/.test(text) || !isAddress(text)) {
+  if (!isAddress(text) || !hasRightChecksum(text)) {
     throw new UsageError(
       `--owner takes an address, 0x and 40 hex digits with a right checksum, not ${text.slice(0, 100)}`,
     );
@@ -144,19 +145,19 @@ function bootstrapDeed(message: BootstrapPackage, { reader }: NetworkConnection)
   return {
     data: encodeBootstrap({
       networkKey,
-      measurement: `0x${message.measurement}`,
-      config: `0x${message.config}`,
-      platform: `0x${message.platform}`,
-      quoteHash: `0x${message.quoteHash}`,
+      measurement: message.measurement,
+      config: message.config,
+      platform: message.platform,
+      quoteHash: message.quoteHash,
       blockNumber: BigInt(blockNumber),
-      blockHash: `0x${message.blockHash}`,
+      blockHash: message.blockHash,
       r: signature.r,
       vs: signature.vs,
     }),
     effect: [`the node behind this quote becomes the network's first, in epoch ${epoch}, at once`],
     async proof(at) {
       const shown = await reader.network(at);
-      const isSo = shown.epoch === epoch && shown.networkKey.toLowerCase() === networkKey.toLowerCase();
+      const isSo = shown.epoch === epoch && sameAddress(shown.networkKey, networkKey);
       return isSo ? { done: [] } : { instead: `network key ${shown.networkKey} in epoch ${shown.epoch}` };
     },
   };
@@ -196,8 +197,6 @@ const status: Command = {
     print(`as of block ${head.number}, by ${connection.sources}`);
   },
 };
-
-const ZERO_WORD = `0x${'00'.repeat(32)}`;
 
 function wholeNumber(args: Arguments, name: string, most: number = Number.MAX_SAFE_INTEGER): number {
   const text = args.text(name);

@@ -5,6 +5,7 @@
 import { Network } from '../../host/relay/network.ts';
 import { Rpc } from '../../host/relay/rpc.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, type Hex, ZERO_WORD } from '../../lib/protocol/hex.ts';
 import {
   decodeConfigAllowedFrom,
   decodeIsAllowed,
@@ -49,12 +50,11 @@ export interface Funds {
 const JOIN_GAS = 130_000n;
 /** What a revoked platform has for a date. */
 const NEVER = 2n ** 64n - 1n;
-const ZERO_WORD = `0x${'00'.repeat(32)}`;
 
 export interface ContractOptions {
   readonly rpcUrl: string;
   readonly chainId: number;
-  readonly contract: string;
+  readonly contract: Address;
   readonly maxFeeGwei: number;
 }
 
@@ -91,7 +91,7 @@ export class ContractView {
   }
 
   /** @param hash 64 hex digits */
-  request(hash: string): Promise<RequestView> {
+  request(hash: Hex): Promise<RequestView> {
     return this.#network.request(hash);
   }
 

@@ -1,12 +1,13 @@
 /** What this host brings: an image and what it measures, a platform, a key that pays. Nothing here asks anyone else. */
-import { computeAddress } from 'ethers';
 import { readGasKey } from '../../host/relay/settings.ts';
 import { openImage, registersOf, type Shape } from '../../host/vm/image.ts';
 import { simulatedPlatformId } from '../../host/vm/quoting.ts';
 import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
-import { to0x } from '../../lib/protocol/encoding.ts';
+import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, chainHex } from '../../lib/protocol/hex.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
+import { addressOf } from '../../lib/protocol/secp256k1.ts';
 
 export interface HostSettings {
   readonly imageFolder: string;
@@ -23,7 +24,7 @@ export interface HostFacts {
   /** 0x-prefixed; undefined on hardware, where only a quote tells it. */
   readonly platform: string | undefined;
   /** The account that pays. */
-  readonly gasAddress: string;
+  readonly gasAddress: Address;
 }
 
 /** @throws IMAGE_MISSING with the command that builds it, IMAGE_INVALID, PLATFORM_STATE, GAS_KEY */
@@ -38,7 +39,7 @@ export async function hostFacts(settings: HostSettings): Promise<HostFacts> {
     shape,
     measurement: to0x(measurementOf(await registersOf(image, shape))),
     platform:
-      flavour === 'production' ? undefined : `0x${await simulatedPlatformId(settings.platformStateFile)}`,
+      flavour === 'production' ? undefined : chainHex(await simulatedPlatformId(settings.platformStateFile)),
     gasAddress: gasAddress(settings.gasKeyFile),
   };
 }
@@ -52,10 +53,10 @@ function notBuilt(folder: string, cause: unknown): DstackError {
   );
 }
 
-function gasAddress(file: string): string {
+function gasAddress(file: string): Address {
   const key = readGasKey(file);
   try {
-    return computeAddress(key);
+    return addressOf(fromHex(key, 32));
   } catch {
     // The cause would quote the key.
     throw new DstackError('GAS_KEY', `${file} holds 32 bytes that are no secp256k1 private key`);

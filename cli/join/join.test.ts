@@ -22,6 +22,7 @@ import { type Relay, runRelay } from '../../host/relay/main.ts';
 import type { RelaySettings } from '../../host/relay/settings.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { parseAddress } from '../../lib/protocol/hex.ts';
 import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { dstackOk } from '../../test/support/cli.ts';
@@ -117,7 +118,7 @@ async function host(
     relay: {
       rpcUrl: anvil.url,
       chainId: CHAIN,
-      contract,
+      contract: parseAddress(contract),
       confirmations: 0,
       pollMs: 100,
       gasKeyFile: join(folder, 'gas.key'),
@@ -289,7 +290,7 @@ describe('what the operator has to mend ends it at once, with a code', () => {
   });
 
   test('an address without a network, and an endpoint of another chain', async () => {
-    const nowhere = await host({ relay: { contract: `0x${'11'.repeat(20)}` } });
+    const nowhere = await host({ relay: { contract: parseAddress(`0x${'11'.repeat(20)}`) } });
     expect(await attempt(nowhere, noVm).outcome).toBe('NETWORK_MISSING');
     expect(await attempt(await host({ relay: { chainId: 1 } }), noVm).outcome).toBe('RPC_WRONG_CHAIN');
   });

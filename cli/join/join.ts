@@ -9,6 +9,7 @@ import { type Relay, runRelay } from '../../host/relay/main.ts';
 import type { RelaySettings, VmSettings } from '../../host/relay/settings.ts';
 import { consoleTail, type Vm, type VmOptions } from '../../host/vm/vm.ts';
 import { DstackError, Retryable } from '../../lib/protocol/errors.ts';
+import type { Hex } from '../../lib/protocol/hex.ts';
 import type { NodeStatus } from '../../lib/protocol/onboarding-messages.ts';
 import { writeHints } from '../host-hints.ts';
 import { ContractView, type Identity } from './contract.ts';
@@ -271,7 +272,7 @@ function endpointFails(error: DstackError, rpcUrl: string): Reason {
 /** What the chain says of the node's own request. @param hash 64 hex digits; undefined when it has made none */
 export async function requestFacts(
   contract: ContractView,
-  hash: string | undefined,
+  hash: Hex | undefined,
 ): Promise<RequestFacts | undefined> {
   if (hash === undefined) return undefined;
   const { head } = await contract.network();

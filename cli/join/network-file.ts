@@ -10,6 +10,7 @@ import { Type } from 'typebox';
 import { configRecord } from '../../host/relay/archive.ts';
 import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
 import {
   CONFIG_MAX_BYTES,
   configHash,
@@ -31,7 +32,7 @@ export interface NetworkFileOptions {
   /** The host volume. */
   readonly volume: string;
   readonly peers: readonly string[];
-  readonly network: { readonly chainId: number; readonly contract: string };
+  readonly network: { readonly chainId: number; readonly contract: Address };
   readonly flavour: Flavour;
   /** @param config 0x-prefixed */
   isAllowed(config: string): Promise<boolean>;
@@ -83,7 +84,7 @@ export async function placeNetworkFile(volume: string, file: NetworkFile): Promi
 function accepted(bytes: Uint8Array, origin: string, options: NetworkFileOptions): NetworkFile {
   const { chainId, contract } = parseNetworkConfig(bytes, options.flavour);
   const { network } = options;
-  if (chainId !== network.chainId || contract.toLowerCase() !== network.contract.toLowerCase()) {
+  if (chainId !== network.chainId || !sameAddress(contract, network.contract)) {
     throw new DstackError(
       'NETWORK_JSON_OTHER',
       `${origin} is for contract ${contract} on chain ${chainId}, not for ${network.contract} on ${network.chainId}`,

@@ -2,24 +2,26 @@
 import { expect, test } from 'vitest';
 import type { RelayStatus } from '../../host/relay/main.ts';
 import { purposeOf } from '../../host/relay/purpose.ts';
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import type { RequestView } from '../../lib/protocol/network-contract.ts';
 import { narrator } from './narrator.ts';
 import { ether, fundsReasons, peerReasons, permissionReasons, progress } from './reasons.ts';
 
-const HASH = '5e'.repeat(32);
+const HASH = parseHex('5e'.repeat(32));
+const PAYER = parseAddress(`0x${'22'.repeat(20)}`);
 const identity = { measurement: '0x01', config: '0x02', platform: '0x03' };
 const status = (changes: Partial<RelayStatus> = {}): RelayStatus => ({
   node: {
     state: 'requesting',
     flavour: 'sim',
     chainId: 1,
-    contract: `0x${'11'.repeat(20)}`,
-    config: '00'.repeat(32),
+    contract: parseAddress(`0x${'11'.repeat(20)}`),
+    config: parseHex('00'.repeat(32)),
     epoch: 1,
     requestHash: HASH,
   },
   waitingFor: 'the answer that the contract shows to arrive by gossip',
-  gasAddress: '0x',
+  gasAddress: PAYER,
   block: 5,
   requests: [],
   transactions: [],
@@ -27,7 +29,7 @@ const status = (changes: Partial<RelayStatus> = {}): RelayStatus => ({
   ...changes,
 });
 const request = (state: RequestView['state']): { request: RequestView; head: number } => ({
-  request: { state, node: '0x', blockNumber: 10n, expiresAfter: 30n, epoch: 1, answerHash: '0x' },
+  request: { state, node: PAYER, blockNumber: 10n, expiresAfter: 30n, epoch: 1, answerHash: HASH },
   head: 12,
 });
 const texts = (reasons: readonly { text: string }[]): string => reasons.map(({ text }) => text).join(' ');
@@ -71,7 +73,7 @@ test('every state of a request has its sentence', () => {
 
 test('a transaction that waits says why', () => {
   const waiting = {
-    purpose: purposeOf('onboard', status().node!, HASH),
+    purpose: purposeOf('onboard', status().node!, parseHex(HASH)),
     state: 'queued' as const,
     hash: undefined,
     code: 'TX_FEE_CEILING',

@@ -2,6 +2,7 @@
 import { formatEther } from 'ethers';
 import type { RelayStatus } from '../../host/relay/main.ts';
 import { type PurposeKind, purposeOf } from '../../host/relay/purpose.ts';
+import type { Hex } from '../../lib/protocol/hex.ts';
 import type { NetworkView, RequestView } from '../../lib/protocol/network-contract.ts';
 import type { NodeStatus } from '../../lib/protocol/onboarding-messages.ts';
 import type { Funds, Identity, Permission, Permissions } from './contract.ts';
@@ -93,7 +94,7 @@ export function progress(status: RelayStatus, facts: RequestFacts | undefined): 
 function requestReasons(
   status: RelayStatus,
   node: NodeStatus,
-  hash: string,
+  hash: Hex,
   { request, head }: RequestFacts,
 ): Reason[] {
   switch (request.state) {
@@ -121,7 +122,7 @@ function requestReasons(
   }
 }
 
-function unanswered(hash: string, request: RequestView, head: number): Reason {
+function unanswered(hash: Hex, request: RequestView, head: number): Reason {
   const left = Math.max(0, Number(request.expiresAfter) - head);
   return {
     kind: `unanswered ${hash}`,
@@ -129,7 +130,7 @@ function unanswered(hash: string, request: RequestView, head: number): Reason {
   };
 }
 
-function posting(status: RelayStatus, node: NodeStatus, what: PurposeKind, hash: string): Reason {
+function posting(status: RelayStatus, node: NodeStatus, what: PurposeKind, hash: Hex): Reason {
   const found = status.transactions.find(({ purpose }) => purpose === purposeOf(what, node, hash));
   const how =
     what === 'register' ? 'The request is being posted' : 'A node has answered; the answer is being posted';
@@ -158,7 +159,7 @@ function opening({ waitingFor }: RelayStatus): string {
     : ` The relay waits for ${waitingFor}.`;
 }
 
-const short = (hash: string): string => `0x${hash.slice(0, 8)}…`;
+const short = (hash: Hex): string => `0x${hash.slice(0, 8)}…`;
 
 /** Rounded up to six decimals: what is asked for must be enough. */
 export function ether(wei: bigint): string {

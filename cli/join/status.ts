@@ -4,9 +4,10 @@ import { httpJson } from '../../host/http-json.ts';
 import type { RelayStatus } from '../../host/relay/main.ts';
 import type { RelaySettings } from '../../host/relay/settings.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { sameAddress } from '../../lib/protocol/hex.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import { NodeStatusSchema } from '../../lib/protocol/onboarding-messages.ts';
-import { Count, check } from '../../lib/protocol/schema.ts';
+import { Address0x, Count, check } from '../../lib/protocol/schema.ts';
 import { ContractView } from './contract.ts';
 import { requestFacts } from './join.ts';
 import { ether, fundsReasons, notBootstrapped, peerReasons, progress } from './reasons.ts';
@@ -16,7 +17,7 @@ const Text = Type.String({ maxLength: 4000 });
 const StatusSchema = Type.Object({
   node: Type.Optional(NodeStatusSchema),
   waitingFor: Text,
-  gasAddress: Text,
+  gasAddress: Address0x,
   block: Type.Optional(Count),
   requests: Type.Array(
     Type.Object({ handler: Text, block: Count, transaction: Text, attempts: Count, reason: Text }),
@@ -102,13 +103,13 @@ function networkSentence(settings: RelaySettings, view: NetworkView, head: numbe
 
 function nodeSentence({ node }: RelayStatus, view: NetworkView): string {
   if (node === undefined) return 'This host’s node does not answer its relay.';
-  const key = node.networkKey?.toLowerCase();
+  const key = node.networkKey;
   const agrees =
     key === undefined || node.state !== 'joined'
       ? ''
-      : key === view.networkKey.toLowerCase()
+      : sameAddress(key, view.networkKey)
         ? ', with the network’s key'
-        : `, WITH ANOTHER KEY THAN THE CONTRACT’S: ${node.networkKey}`;
+        : `, WITH ANOTHER KEY THAN THE CONTRACT’S: ${key}`;
   return `This host’s node (${node.flavour}) is ${node.state}${agrees}.`;
 }
 

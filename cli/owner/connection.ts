@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { type ChainClient, chainClient, type Head } from '../../lib/chain/chain-client.ts';
 import { type NetworkReader, networkReader } from '../../lib/chain/network-reader.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, isAddress, sameAddress, ZERO_ADDRESS } from '../../lib/protocol/hex.ts';
 import { type NetworkConfig, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { decodeEip712Domain, encodeEip712Domain } from '../../lib/protocol/network-contract.ts';
 import { type Arguments, type Option, UsageError } from '../command.ts';
@@ -32,8 +33,6 @@ export const contractOption: Option = {
   env: 'DSTACK_CONTRACT',
 };
 
-const ZERO_ADDRESS = `0x${'00'.repeat(20)}`;
-
 /** The chain, before there is a contract. */
 export interface ChainConnection {
   readonly chainId: number;
@@ -45,7 +44,7 @@ export interface ChainConnection {
 
 /** A network's contract on it. */
 export interface NetworkConnection extends ChainConnection {
-  readonly contract: string;
+  readonly contract: Address;
   readonly reader: NetworkReader;
   /** Whether its code is that of this release. */
   readonly isOurCode: boolean;
@@ -53,7 +52,10 @@ export interface NetworkConnection extends ChainConnection {
 }
 
 /** @throws USAGE, ONE_ENDPOINT, NETWORK_CONFIG, RPC_WRONG_CHAIN, CHAIN_OTHER_GENESIS, CHAIN_UNREACHABLE */
-export async function connectChain(args: Arguments, contract = ZERO_ADDRESS): Promise<ChainConnection> {
+export async function connectChain(
+  args: Arguments,
+  contract: Address = ZERO_ADDRESS,
+): Promise<ChainConnection> {
   const file = networkJsonOf(args);
   const chainId = chainIdOf(args, file);
   const given = urlsOf(args);
@@ -114,7 +116,7 @@ export async function connectNetwork(args: Arguments): Promise<NetworkConnection
 }
 
 /** What the contract's signatures are for, by its own word. */
-export function requireDomain(answer: string, chainId: number, contract: string): void {
+export function requireDomain(answer: string, chainId: number, contract: Address): void {
   let domain: ReturnType<typeof decodeEip712Domain>;
   try {
     domain = decodeEip712Domain(answer);
@@ -126,7 +128,7 @@ export function requireDomain(answer: string, chainId: number, contract: string)
     name === 'Dstack' &&
     version === '1' &&
     domain.chainId === BigInt(chainId) &&
-    verifyingContract.toLowerCase() === contract.toLowerCase();
+    sameAddress(verifyingContract, contract);
   if (isOurs) return;
   throw new DstackError(
     'NETWORK_MISSING',
@@ -137,13 +139,10 @@ export function requireDomain(answer: string, chainId: number, contract: string)
 /** Whether network.json's text names this network. @throws NETWORK_JSON_OTHER */
 export function requireSameNetwork(
   config: Pick<NetworkConfig, 'chainId' | 'contract'>,
-  network: { readonly chainId: number; readonly contract: string },
+  network: { readonly chainId: number; readonly contract: Address },
   file: string,
 ): void {
-  if (
-    config.chainId === network.chainId &&
-    config.contract.toLowerCase() === network.contract.toLowerCase()
-  ) {
+  if (config.chainId === network.chainId && sameAddress(config.contract, network.contract)) {
     return;
   }
   throw new DstackError(
@@ -159,7 +158,7 @@ function networkJsonOf(args: Arguments): NetworkConfig | undefined {
 }
 
 /** Never by name: what an address stands for is not for an endpoint to say. */
-function contractOf(args: Arguments): string {
+function contractOf(args: Arguments): Address {
   const config = networkJsonOf(args);
   const contract = args.optional('contract') ?? config?.contract;
   if (contract === undefined) {
@@ -167,7 +166,7 @@ function contractOf(args: Arguments): string {
       '--contract is missing (or DSTACK_CONTRACT in the environment), and so is --network-json',
     );
   }
-  if (!/^0x[0-9a-fA-F]{40}$/.test(contract)) {
+  if (!isAddress(contract)) {
     throw new UsageError(`--contract is 0x and 40 hex digits, not ${contract.slice(0, 100)}`);
   }
   if (config !== undefined) {

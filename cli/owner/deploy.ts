@@ -4,6 +4,7 @@ import { type DeployArgs, encodeDeploy } from '../../contracts/bindings.ts';
 import type { Signer } from '../../host/relay/signer.ts';
 import type { Head } from '../../lib/chain/chain-client.ts';
 import { print } from '../../lib/daemon/terminal.ts';
+import { type Address, parseAddress, sameAddress } from '../../lib/protocol/hex.ts';
 import {
   decodeEip712Domain,
   decodeNetwork,
@@ -22,7 +23,7 @@ export async function deployNetwork(
   args: Arguments,
   connection: ChainConnection,
   signer: Signer,
-  wanted: DeployArgs,
+  wanted: DeployArgs & { readonly owner: Address },
 ): Promise<void> {
   const { chain, endpoints, chainId, sources } = connection;
   const effect = [
@@ -31,7 +32,7 @@ export async function deployNetwork(
   const transaction = { data: encodeDeploy(wanted) };
   const shown = { isOurCode: undefined, effect };
   const { block, nonce } = await signAndSend(args, connection, signer, transaction, shown);
-  const contract = getCreateAddress({ from: signer.address, nonce });
+  const contract = parseAddress(getCreateAddress({ from: signer.address, nonce }));
 
   const done = await until(async () => {
     const code = await endpoints.code(contract);
@@ -52,12 +53,11 @@ export async function deployNetwork(
     const owner = decodeOwner(await call(encodeOwner()));
     const { delay, requestWindow, epoch } = decodeNetwork(await call(encodeNetwork()));
     const domain = decodeEip712Domain(await call(encodeEip712Domain()));
-    if (owner.toLowerCase() !== wanted.owner.toLowerCase()) return `owner ${owner}`;
+    if (!sameAddress(owner, wanted.owner)) return `owner ${owner}`;
     if (delay !== wanted.delay || requestWindow !== wanted.requestWindow || epoch !== 0) {
       return `delay ${delay}, request window ${requestWindow}, epoch ${epoch}`;
     }
-    const isItsOwn =
-      domain.verifyingContract.toLowerCase() === contract.toLowerCase() && domain.chainId === BigInt(chainId);
+    const isItsOwn = sameAddress(domain.verifyingContract, contract) && domain.chainId === BigInt(chainId);
     return isItsOwn
       ? undefined
       : `a contract that signs for ${domain.verifyingContract} on chain ${domain.chainId}`;

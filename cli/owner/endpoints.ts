@@ -10,6 +10,7 @@ import { type Fees, firstFees } from '../../host/relay/fees.ts';
 import { hostEndpoint, type Receipt, Rpc } from '../../host/relay/rpc.ts';
 import { type RpcEndpoint, RpcRefusal } from '../../lib/chain/json-rpc.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import type { Address } from '../../lib/protocol/hex.ts';
 import { describeNetworkError, parseNetworkError } from '../../lib/protocol/network-contract.ts';
 import { requireFirstBlock } from './chains.ts';
 
@@ -22,7 +23,7 @@ const MAX_GAS = 8_000_000n;
 export interface EndpointsOptions {
   readonly chainId: number;
   /** Zero address before there is one. */
-  readonly contract: string;
+  readonly contract: Address;
   /** Whose word counts. */
   readonly urls: readonly string[];
   /** How many of them have to say the same. */

@@ -7,6 +7,7 @@
  */
 import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
 import { hasCode } from '../../lib/protocol/errors.ts';
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import type * as contract from '../../lib/protocol/network-contract.ts';
 import { recover } from '../../lib/protocol/secp256k1.ts';
 import {
@@ -400,7 +401,7 @@ export class NetworkModel {
   /** `network()`, as the bindings decode it. */
   network(time: number): contract.NetworkView {
     return {
-      networkKey: this.networkKey,
+      networkKey: parseAddress(this.networkKey),
       epoch: this.epoch,
       onboarded: this.onboarded,
       delay: this.delayAt(time),
@@ -411,17 +412,23 @@ export class NetworkModel {
 
   request(hash: string, blockNumber: number): contract.RequestView {
     const stored = this.requests.get(hash);
-    const none = { node: ZERO_ADDRESS, blockNumber: 0n, expiresAfter: 0n, epoch: 0, answerHash: ZERO_WORD };
+    const none = {
+      node: parseAddress(ZERO_ADDRESS),
+      blockNumber: 0n,
+      expiresAfter: 0n,
+      epoch: 0,
+      answerHash: parseHex(ZERO_WORD),
+    };
     if (stored === undefined) return { state: 'none', ...none };
     if ('answer' in stored)
-      return { state: 'answered', ...none, answerHash: `${stored.answer.slice(0, -2)}00` };
+      return { state: 'answered', ...none, answerHash: parseHex(`${stored.answer.slice(0, -2)}00`) };
     return {
       state: this.#isExpired(stored, blockNumber) ? 'expired' : 'open',
-      node: stored.node,
+      node: parseAddress(stored.node),
       blockNumber: BigInt(stored.block),
       expiresAfter: BigInt(stored.block + this.requestWindow),
       epoch: stored.epoch,
-      answerHash: ZERO_WORD,
+      answerHash: parseHex(ZERO_WORD),
     };
   }
 
@@ -454,9 +461,9 @@ export class NetworkModel {
     const { inForce, pending } = this.apps.get(app) ?? {};
     const latest = pending ?? inForce;
     return {
-      app,
-      manifestHash: inForce?.manifest ?? ZERO_WORD,
-      latest: latest?.manifest ?? ZERO_WORD,
+      app: parseHex(app),
+      manifestHash: parseHex(inForce?.manifest ?? ZERO_WORD),
+      latest: parseHex(latest?.manifest ?? ZERO_WORD),
       from: BigInt(latest?.from ?? 0),
     };
   }

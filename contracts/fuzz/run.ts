@@ -3,6 +3,7 @@
  * call's events or refusal, then every view. The invariants of watch.ts look on.
  */
 import { DstackError, hasCode } from '../../lib/protocol/errors.ts';
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import * as contract from '../../lib/protocol/network-contract.ts';
 import { encodeDeploy, networkBytecode } from '../bindings.ts';
 import type { FuzzChain, MinedBlock, MinedTransaction, RpcCall } from './chain.ts';
@@ -120,7 +121,7 @@ class SequenceRun {
     const { block } = await this.#chain.mine(this.#chain.head.time + 1, []);
     const transaction = block.transactions[0]!;
     const address = transaction.contractAddress?.toLowerCase();
-    const domain = { chainId: this.#chain.chainId, contract: address ?? ZERO_ADDRESS };
+    const domain = { chainId: this.#chain.chainId, contract: parseAddress(address ?? ZERO_ADDRESS) };
     const { outcome, model } = NetworkModel.deploy(args, domain, this.#context(block));
     this.story.push(`deploy ${JSON.stringify(args)}`);
     const found = outcomeOf(transaction, address);
@@ -325,12 +326,12 @@ class SequenceRun {
 
 function domainOf(model: NetworkModel): contract.Eip712DomainResult {
   return {
-    fields: '0x0f',
+    fields: parseHex('0x0f'),
     name: 'Dstack',
     version: '1',
     chainId: BigInt(model.domain.chainId),
     verifyingContract: model.domain.contract,
-    salt: ZERO_WORD,
+    salt: parseHex(ZERO_WORD),
     extensions: [],
   };
 }

@@ -2,6 +2,7 @@
  * The TCB policy's part of the model: what is accepted as sets of names, where the contract has bits, and each part as
  * what holds meanwhile and what was set last.
  */
+import { parseHex } from '../../lib/protocol/hex.ts';
 import type * as contract from '../../lib/protocol/network-contract.ts';
 import {
   ACCEPTABLE_STATUSES,
@@ -119,7 +120,10 @@ export class TcbPolicyModel {
 
   /** `deniedFmspcs()`. */
   list(): readonly contract.FmspcView[] {
-    return [...this.#denied.keys()].map((fmspc) => ({ fmspc, deniedUntil: this.#deniedUntil(fmspc) }));
+    return [...this.#denied.keys()].map((fmspc) => ({
+      fmspc: parseHex(fmspc),
+      deniedUntil: this.#deniedUntil(fmspc),
+    }));
   }
 
   /** Everything here that takes effect at a known time. */

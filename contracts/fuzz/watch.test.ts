@@ -1,5 +1,6 @@
 /** Each invariant is broken by a history that it forbids, so none of them holds by never looking. */
 import { expect, test } from 'vitest';
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import type { RequestView } from '../../lib/protocol/network-contract.ts';
 import { ZERO_ADDRESS, ZERO_WORD } from './model.ts';
 import type { Named } from './refusal.ts';
@@ -21,7 +22,7 @@ class History {
   number = 10;
   time = 1_000;
   network = {
-    networkKey: ZERO_ADDRESS,
+    networkKey: parseAddress(ZERO_ADDRESS),
     epoch: 0,
     onboarded: false,
     delay: DELAY,
@@ -42,7 +43,14 @@ class History {
       network: this.network,
       owner: OWNER,
       allowed: [{ measurement: M, config: C, platform: P, result: this.allowed }],
-      apps: [{ app: APP, manifestHash: this.manifestHash, latest: this.manifestHash, from: 0n }],
+      apps: [
+        {
+          app: parseHex(APP),
+          manifestHash: parseHex(this.manifestHash),
+          latest: parseHex(this.manifestHash),
+          from: 0n,
+        },
+      ],
       requests: this.requests,
       policy: this.policy,
       fmspcs: [{ fmspc: FMSPC, denied: this.fmspcDenied }],
@@ -110,7 +118,14 @@ function byAnyone(called: string, ...events: Named[]): Accepted {
 }
 
 function view(state: RequestView['state']): RequestView {
-  return { state, node: OTHER, blockNumber: 0n, expiresAfter: 0n, epoch: 1, answerHash: ZERO_WORD };
+  return {
+    state,
+    node: parseAddress(OTHER),
+    blockNumber: 0n,
+    expiresAfter: 0n,
+    epoch: 1,
+    answerHash: parseHex(ZERO_WORD),
+  };
 }
 
 function broken(run: () => void): string {

@@ -3,6 +3,7 @@
  * looks like at that moment. Pure; it reads the model and never changes it.
  */
 import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
+import { parseAddress } from '../../lib/protocol/hex.ts';
 import type { RegisterArgs, VerifyAttestationArgs } from '../../lib/protocol/network-contract.ts';
 import { addressOf, compact, keccak256, sign } from '../../lib/protocol/secp256k1.ts';
 import {
@@ -361,7 +362,9 @@ export class World {
   #domain(flaw: Choice['flaw']): Domain {
     const { chainId, contract } = this.model.domain;
     if (flaw === 'other chain') return { chainId: chainId === 1 ? 2 : 1, contract };
-    return flaw === 'other contract' ? { chainId, contract: this.accounts.stranger } : this.model.domain;
+    return flaw === 'other contract'
+      ? { chainId, contract: parseAddress(this.accounts.stranger) }
+      : this.model.domain;
   }
 
   #signature(

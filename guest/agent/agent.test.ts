@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { serveUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import { attestationDigest } from '../../lib/protocol/typed-data.ts';
 import { Callers } from './callers.ts';
@@ -32,9 +33,9 @@ const keyOf = (app: string, tag: string): string => toHex(sha256(utf8(`${app}/${
 
 /** Two apps on loopback addresses; 127.0.0.9 belongs to none, 127.0.0.3 arrives on the wrong bridge. */
 const containers = [
-  { app: 'greeting', manifestHash: hash, address: '127.0.0.2', gateway: '127.0.0.1' },
-  { app: 'other', manifestHash: hash, address: '127.0.0.4', gateway: '127.0.0.1' },
-  { app: 'greeting', manifestHash: hash, address: '127.0.0.3', gateway: '10.90.0.1' },
+  { app: 'greeting', manifestHash: parseHex(hash), address: '127.0.0.2', gateway: '127.0.0.1' },
+  { app: 'other', manifestHash: parseHex(hash), address: '127.0.0.4', gateway: '127.0.0.1' },
+  { app: 'greeting', manifestHash: parseHex(hash), address: '127.0.0.3', gateway: '10.90.0.1' },
 ];
 
 const root = mkdtempSync(join(tmpdir(), 'dstack-agent-'));
@@ -133,7 +134,9 @@ describe('the agent, as a process', () => {
     expect(attested.body[0]).toBe(27);
     const digest = await ask('/appdata/my.tag/00FF');
     const attestation = { app: appId('greeting'), tag: 'my.tag', data: fromHex('00ff') };
-    expect(toHex(digest.body)).toBe(toHex(attestationDigest({ chainId: 31337, contract }, attestation)));
+    expect(toHex(digest.body)).toBe(
+      toHex(attestationDigest({ chainId: 31337, contract: parseAddress(contract) }, attestation)),
+    );
     expect((await ask(`/attest/t/${'ab'.repeat(4096)}`)).status).toBe(200);
     expect(await codeFrom(`/attest/t/${'ab'.repeat(4097)}`)).toBe('BAD_DATA');
   });
@@ -142,7 +145,7 @@ describe('the agent, as a process', () => {
     const { body } = await ask('/info');
     expect(JSON.parse(body.toString())).toEqual({
       app: 'greeting',
-      manifestHash: hash,
+      manifestHash: parseHex(hash),
       ...info,
       disk: { state: 'ready', diskId: 'ab'.repeat(16) },
     });

@@ -12,6 +12,7 @@ import { chown, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bytesEqual, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import type { Hex } from '../../lib/protocol/hex.ts';
 import type { DiskStatusReply } from '../../lib/protocol/sockets.ts';
 import {
   AREA_OFFSET,
@@ -57,7 +58,7 @@ export interface DiskOptions {
 
 /** Opens the disk, or formats it first if that is asked for and it is blank. Never throws: the status says why. */
 export async function bringUpDisk(options: DiskOptions): Promise<void> {
-  let diskId: string | undefined;
+  let diskId: Hex | undefined;
   try {
     const disk = system.findDisk(options.serial);
     if (disk === undefined) {

@@ -11,6 +11,7 @@ import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import { simulatedRegisters } from '../../lib/attestation/simulated/measurement.ts';
 import { print, printFailure } from '../../lib/daemon/terminal.ts';
 import { defaultToolRoot } from '../../lib/daemon/tool-root.ts';
+import { to0x } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { ImageManifest } from '../../lib/protocol/image.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
@@ -203,7 +204,7 @@ async function describe(
       'firmware.bin': await fileOf('firmware.bin'),
     },
     defaultShape,
-    measurement: `0x${Buffer.from(measurementOf(registers)).toString('hex')}`,
+    measurement: to0x(measurementOf(registers)),
   };
 }
 

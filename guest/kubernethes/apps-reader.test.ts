@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import type { ChainClient } from '../../lib/chain/chain-client.ts';
 import { networkReader } from '../../lib/chain/network-reader.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
+import { parseHex } from '../../lib/protocol/hex.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import { readState, wanted } from './apps-reader.ts';
 
@@ -20,7 +21,7 @@ const encodeNetwork = (onboarded: boolean): string =>
 
 const HEAD = {
   number: 5,
-  hash: word('1') as `0x${string}`,
+  hash: parseHex(word('1')),
   timestamp: 0,
   proven: { by: 'quorum', agreeing: 1, of: 1 },
 } as const;
@@ -75,7 +76,7 @@ test('an owner who rolled out thousands of names, most of them withdrawn, has no
 });
 
 test('a network of one starts no app, unless network.json says that one is enough', () => {
-  const apps = new Map([['a', 'a'.repeat(64)]]);
+  const apps = new Map([['a', parseHex('a'.repeat(64))]]);
   for (const minimumNodes of [undefined, 2]) {
     expect(() => wanted({ apps, onboarded: false }, minimumNodes)).toThrow('no second node has joined');
     expect(wanted({ apps, onboarded: true }, minimumNodes)).toBe(apps);

@@ -1,12 +1,13 @@
 /** Which manifest each app should run now, by the contract at the newest block that the chain reader accepts. */
 import type { NetworkReader } from '../../lib/chain/network-reader.ts';
-import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import { fromHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { bareHex, type Hex } from '../../lib/protocol/hex.ts';
 import { appName } from '../../lib/protocol/manifest.ts';
 import type { AppView } from '../../lib/protocol/network-contract.ts';
 
 /** App name to manifest hash (64 hex digits), in the contract's order; apps without a manifest in force are left out. */
-export type Desired = ReadonlyMap<string, string>;
+export type Desired = ReadonlyMap<string, Hex>;
 
 /** What the contract says of apps, all of one block. */
 export interface NetworkState {
@@ -35,9 +36,9 @@ export function wanted({ apps, onboarded }: NetworkState, minimumNodes = 2): Des
 
 /** Withdrawn apps are left out, and so is one whose name is not one of ours: it must not stop the others. */
 export function desiredOf(apps: readonly AppView[]): Desired {
-  const desired = new Map<string, string>();
+  const desired = new Map<string, Hex>();
   for (const { app, manifestHash } of apps) {
-    const hash = toHex(fromHex(manifestHash, 32));
+    const hash = bareHex(manifestHash);
     const name = nameOf(fromHex(app, 32));
     if (name !== undefined && hash !== '0'.repeat(64)) desired.set(name, hash);
   }

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { parseHex } from '../../lib/protocol/hex.ts';
 import type { Manifest } from '../../lib/protocol/manifest.ts';
 import type { Fetcher } from './deployment.ts';
 import type { ContainerSpec, Engine, Running } from './engine.ts';
@@ -84,7 +85,7 @@ class MemoryEngine implements Engine {
 const digest = (letter: string): string => letter.repeat(64);
 
 const wanted = (desired: Record<string, string>) =>
-  new Map(Object.entries(desired).map(([app, hash]) => [app, digest(hash)]));
+  new Map(Object.entries(desired).map(([app, hash]) => [app, parseHex(digest(hash))]));
 
 /** A node whose host volume is two maps. Manifest hashes and image digests are one letter repeated. */
 function node() {

@@ -6,6 +6,7 @@
  * are started again when the new ones do not come up.
  */
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import type { Hex } from '../../lib/protocol/hex.ts';
 import type { Container, Manifest } from '../../lib/protocol/manifest.ts';
 import type { ContainersReply, UpstreamReply } from '../../lib/protocol/sockets.ts';
 import type { Desired } from './apps-reader.ts';
@@ -40,7 +41,7 @@ interface Instance extends Running {
 
 /** Containers of one manifest. */
 interface Deployment {
-  hash: string;
+  hash: Hex;
   manifest: Manifest;
   network: AppNetwork;
   instances: Instance[];
@@ -48,7 +49,7 @@ interface Deployment {
 
 /** Something that did not work, and when it is tried again. */
 interface Setback {
-  hash: string;
+  hash: Hex;
   code: string;
   message: string;
   attempts: number;
@@ -146,7 +147,7 @@ export class Supervisor {
     return reasons.join('; ').slice(0, 400);
   }
 
-  async #advance(name: string, app: App, hash: string, readAgain: () => Promise<Desired>): Promise<void> {
+  async #advance(name: string, app: App, hash: Hex, readAgain: () => Promise<Desired>): Promise<void> {
     const { log, now } = this.#options;
     const isNew = app.serving?.hash !== hash;
     if (!isNew) delete app.refusal;
@@ -168,7 +169,7 @@ export class Supervisor {
   }
 
   /** @throws what fetching and starting do, MANIFEST_SUPERSEDED, what `readAgain` does; then the old one serves as before */
-  async #deploy(name: string, app: App, hash: string, readAgain: () => Promise<Desired>): Promise<void> {
+  async #deploy(name: string, app: App, hash: Hex, readAgain: () => Promise<Desired>): Promise<void> {
     const { engine, fetcher, dataFolder } = this.#options;
     const manifest = await fetcher.manifest(name, hash);
     for (const image of new Set(manifest.containers.map(imageOf))) await fetcher.image(image);
@@ -305,7 +306,7 @@ export class Supervisor {
     await this.#quietly(() => this.#options.engine.pruneImages(new Set(kept)));
   }
 
-  #setback(before: Setback | undefined, hash: string, error: unknown): Setback {
+  #setback(before: Setback | undefined, hash: Hex, error: unknown): Setback {
     const attempts = before?.hash === hash ? before.attempts + 1 : 1;
     const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** Math.min(attempts - 1, 10));
     const message = (error as Error).message;

@@ -13,6 +13,7 @@ import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import type { Log } from '../../lib/daemon/log.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { sameAddress } from '../../lib/protocol/hex.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import type { NodeStatus, SealedMessage } from '../../lib/protocol/onboarding-messages.ts';
 import type { Attestor } from './attestor.ts';
@@ -264,5 +265,3 @@ function onboarderOf(state: State): Onboarder {
   }
   return state.onboarder;
 }
-
-const sameAddress = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();

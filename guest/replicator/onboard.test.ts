@@ -12,6 +12,7 @@ import {
 } from '../../lib/attestation/testing.ts';
 import type { NetworkReader, NetworkTcbPolicy } from '../../lib/chain/network-reader.ts';
 import { sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { addressOf, compact, newPrivateKey, sign } from '../../lib/protocol/secp256k1.ts';
 import { requestDigest } from '../../lib/protocol/typed-data.ts';
@@ -19,7 +20,7 @@ import type { Identity } from './identity.ts';
 import type { KeyManager } from './key-manager.ts';
 import { onboarder } from './onboard.ts';
 
-const domain = { chainId: 7, contract: `0x${'11'.repeat(20)}` };
+const domain = { chainId: 7, contract: parseAddress(`0x${'11'.repeat(20)}`) };
 const nodeKey = newPrivateKey();
 const networkKey = `0x${'22'.repeat(20)}`;
 const BLOCK_HASH = sha256(utf8('a block'));
@@ -57,14 +58,14 @@ function requestWith(quote: Uint8Array, collateral?: RequestMessage['collateral'
     type: 'request' as const,
     ...domain,
     node: addressOf(nodeKey),
-    kemPublicKey: '00'.repeat(1216),
-    config: '33'.repeat(32),
+    kemPublicKey: parseHex('00'.repeat(1216)),
+    config: parseHex('33'.repeat(32)),
     epoch: 1,
     blockNumber: 9,
     blockHash: toHex(BLOCK_HASH),
     quote: toHex(quote),
     quoteHash: toHex(quoteHash(parseQuote(quote))),
-    signature: { r: '', vs: '' },
+    signature: { r: to0x(new Uint8Array(32)), vs: to0x(new Uint8Array(32)) },
     ...(collateral === undefined ? {} : { collateral }),
   };
   return {

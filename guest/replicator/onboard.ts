@@ -15,6 +15,7 @@ import { applyNetworkPolicy, requireAllowed } from '../../lib/chain/network-poli
 import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, sameAddress, sameHex } from '../../lib/protocol/hex.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import {
   type AnswerMessage,
@@ -74,10 +75,7 @@ async function answerRequest(
 }
 
 function requireThisNetwork({ domain }: Identity, message: RequestMessage): void {
-  if (
-    message.chainId !== domain.chainId ||
-    message.contract.toLowerCase() !== domain.contract.toLowerCase()
-  ) {
+  if (message.chainId !== domain.chainId || !sameAddress(message.contract, domain.contract)) {
     throw new DstackError(
       'REQUEST_OTHER_NETWORK',
       `the request is for ${message.contract} on chain ${message.chainId}, this node is of ${domain.contract} on ${domain.chainId}`,
@@ -100,7 +98,7 @@ async function requireOpenOnChain(
     const code = onChain.state === 'expired' ? 'REQUEST_EXPIRED' : 'REQUEST_NOT_OPEN';
     throw new DstackError(code, `the contract shows request ${shown} as ${onChain.state}`);
   }
-  if (onChain.node.toLowerCase() !== message.node.toLowerCase()) {
+  if (!sameAddress(onChain.node, message.node)) {
     throw new DstackError(
       'REQUEST_OTHER_NODE',
       `request ${shown} was registered by ${onChain.node}, not ${message.node}`,
@@ -110,7 +108,7 @@ async function requireOpenOnChain(
 }
 
 function requireNetworkKey(network: NetworkView, keys: KeyManager): void {
-  if (network.networkKey.toLowerCase() !== keys.networkKey.toLowerCase()) {
+  if (!sameAddress(network.networkKey, keys.networkKey)) {
     throw new DstackError(
       'KEY_SUPERSEDED',
       `the contract's network key is ${network.networkKey}, not this node's`,
@@ -130,7 +128,7 @@ function requireEpoch(shown: number, message: RequestMessage, keys: KeyManager):
 /** The quote holds a block hash so that it can't be older than that block; so the hash must be the chain's own. */
 async function requireCanonicalBlock(reader: NetworkReader, message: RequestMessage): Promise<void> {
   const block = await reader.chain.block(message.blockNumber);
-  if (fromHexText(block.hash) !== message.blockHash) {
+  if (!sameHex(block.hash, message.blockHash)) {
     throw new DstackError(
       'REQUEST_BLOCK',
       `block ${message.blockNumber} is ${block.hash}, the request says ${message.blockHash}`,
@@ -139,14 +137,14 @@ async function requireCanonicalBlock(reader: NetworkReader, message: RequestMess
 }
 
 function requireNodeSignature({ domain }: Identity, message: RequestMessage, hash: Uint8Array): void {
-  let signer: string;
+  let signer: Address;
   try {
     const { r, vs } = message.signature;
     signer = recover(requestDigest(domain, hash), fromHex(r, 32), fromHex(vs, 32));
   } catch (cause) {
     throw new DstackError('REQUEST_SIGNATURE', 'the request’s signature is not one', { cause });
   }
-  if (signer.toLowerCase() !== message.node.toLowerCase()) {
+  if (!sameAddress(signer, message.node)) {
     throw new DstackError(
       'REQUEST_SIGNATURE',
       `the request is signed by ${signer}, not by its node ${message.node}`,
@@ -266,5 +264,3 @@ async function sealRecorded(
   }
   return { type: 'sealed', ...identity.domain, requestHash: shown, sealed: toHex(sealed) };
 }
-
-const fromHexText = (text: string): string => toHex(fromHex(text, 32));

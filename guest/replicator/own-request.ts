@@ -8,8 +8,9 @@
 import type { Evidence } from '../../lib/attestation/verify.ts';
 import type { Head } from '../../lib/chain/chain-client.ts';
 import type { NetworkReader } from '../../lib/chain/network-reader.ts';
-import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
+import { fromHex, sha256, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { sameHex } from '../../lib/protocol/hex.ts';
 import type { RequestMessage, SealedMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { registerReportData } from '../../lib/protocol/report-data.ts';
 import { answerHash, isRecordedAnswer, type KemKeyPair, newKemKeyPair } from '../../lib/protocol/sealing.ts';
@@ -87,7 +88,7 @@ export function ownRequests(
     // An endpoint that is behind is no reason to give the request up.
     if (message.blockNumber > head.number) return true;
     const { hash } = await reader.chain.block(message.blockNumber);
-    return hash === to0x(fromHex(message.blockHash));
+    return sameHex(hash, message.blockHash);
   }
 
   async function make(): Promise<RequestMessage> {

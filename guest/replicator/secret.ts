@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { appKey, diskKey, networkKey, tlsKey } from '../../lib/protocol/keys.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import { seal } from '../../lib/protocol/sealing.ts';
-import { compact, sign } from '../../lib/protocol/secp256k1.ts';
+import { type CompactSignature, compact, sign } from '../../lib/protocol/secp256k1.ts';
 import {
   attestationDigest,
   bootstrapDigest,
@@ -17,7 +17,7 @@ import type { KeyManager } from './key-manager.ts';
 
 export interface SecretHolder extends KeyManager {
   /** The network key's own signature over its bootstrap. */
-  signBootstrap(bootstrap: Parameters<typeof bootstrapDigest>[1]): { r: `0x${string}`; vs: `0x${string}` };
+  signBootstrap(bootstrap: Parameters<typeof bootstrapDigest>[1]): CompactSignature;
   /** Overwrites the secret; every later use throws. */
   wipe(): void;
 }

@@ -3,9 +3,10 @@ import { createHash, X509Certificate } from 'node:crypto';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { fromHex } from '../../lib/protocol/encoding.ts';
+import { parseAddress } from '../../lib/protocol/hex.ts';
 import { selfSigned } from './certificate.ts';
 
-const contract = `0x${'Ab'.repeat(20)}`;
+const contract = parseAddress(`0x${'Ab'.repeat(20)}`);
 const options = { privateKey: fromHex('11'.repeat(32)), chainId: 31337, contract, builtAt: 1_700_000_000 };
 
 test('is a certificate that others read as meant', () => {

@@ -9,6 +9,7 @@ import { p256 } from '@noble/curves/nist.js';
 import type { asn1 as Asn1 } from 'node-forge';
 import asn1 from 'node-forge/lib/asn1.js';
 import { fromHex } from '../../lib/protocol/encoding.ts';
+import { type Address, addressKey } from '../../lib/protocol/hex.ts';
 
 const { Class, Type } = asn1;
 
@@ -23,7 +24,7 @@ export interface CertificateOptions {
   privateKey: Uint8Array;
   chainId: number;
   /** 0x-prefixed address of the network's contract. */
-  contract: string;
+  contract: Address;
   /** Unix seconds. */
   builtAt: number;
 }
@@ -54,7 +55,7 @@ export function selfSigned(options: CertificateOptions): Identity {
 }
 
 function toBeSigned({ chainId, contract, builtAt }: CertificateOptions, publicKey: Uint8Array): Asn1.Asn1 {
-  const address = contract.toLowerCase();
+  const address = addressKey(contract);
   const name = sequence(
     set(sequence(oid('2.5.4.10'), text(`Dstack network on chain ${chainId}`))),
     set(sequence(oid('2.5.4.3'), text(address))),

@@ -7,6 +7,7 @@ import { connect, type TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { parseAddress } from '../../lib/protocol/hex.ts';
 import type { UpstreamReply } from '../../lib/protocol/sockets.ts';
 import { selfSigned } from './certificate.ts';
 import { proxyServer } from './proxy.ts';
@@ -14,7 +15,7 @@ import { proxyServer } from './proxy.ts';
 const identity = selfSigned({
   privateKey: fromHex('11'.repeat(32)),
   chainId: 1,
-  contract: `0x${'ab'.repeat(20)}`,
+  contract: parseAddress(`0x${'ab'.repeat(20)}`),
   builtAt: Math.floor(Date.now() / 1000),
 });
 

@@ -1,4 +1,5 @@
 /** Messages for the gossip's tests: of the right form, with no meaning. What they mean is for the kinds' checks to judge. */
+import { chainHex, type Hex, parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { fromHex, sha256, toHex } from '../../lib/protocol/encoding.ts';
 import type { AnswerMessage, RequestMessage, SealedMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { answerKind } from '../relay/kinds/answer.ts';
@@ -14,9 +15,9 @@ export const someKinds = (
 
 export const registered = new MessageKinds(someKinds());
 
-const hex = (n: number, bytes: number): string => n.toString(16).padStart(bytes * 2, '0');
-const signature = { r: `0x${hex(1, 32)}`, vs: `0x${hex(1, 32)}` };
-const contract = `0x${hex(1, 20)}`;
+const hex = (n: number, bytes: number): Hex => parseHex(n.toString(16).padStart(bytes * 2, '0'));
+const signature = { r: chainHex(hex(1, 32)), vs: chainHex(hex(1, 32)) };
+const contract = parseAddress(`0x${hex(1, 20)}`);
 
 /** Requests with the same `n` are about the same thing; `quote` makes another version of one. */
 export function someRequest(n: number, quote = '00'): RequestMessage {
@@ -24,13 +25,13 @@ export function someRequest(n: number, quote = '00'): RequestMessage {
     type: 'request',
     chainId: 1,
     contract,
-    node: `0x${hex(n, 20)}`,
+    node: parseAddress(`0x${hex(n, 20)}`),
     kemPublicKey: hex(n, 1216),
     config: hex(1, 32),
     epoch: 1,
     blockNumber: 1,
     blockHash: hex(1, 32),
-    quote,
+    quote: parseHex(quote),
     quoteHash: hex(1, 32),
     signature,
   };
@@ -39,11 +40,11 @@ export function someRequest(n: number, quote = '00'): RequestMessage {
 /** What every answer here names. */
 const SEALED = hex(1, 1168);
 
-export function someSealed(requestHash: string): SealedMessage {
+export function someSealed(requestHash: Hex): SealedMessage {
   return { type: 'sealed', chainId: 1, contract, requestHash, sealed: SEALED };
 }
 
-export function someAnswer(requestHash: string): AnswerMessage {
+export function someAnswer(requestHash: Hex): AnswerMessage {
   return {
     type: 'answer',
     chainId: 1,

@@ -1,3 +1,4 @@
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { expect, test } from 'vitest';
 import { openStore } from '../../lib/framework/store.ts';
 import { answerKind } from '../relay/kinds/answer.ts';
@@ -179,12 +180,16 @@ test('a message is put behind the others once more, the same one', () => {
 test('an address is the same in any case: who writes it in another gets no second entry', () => {
   const log = new MessageLog(openStore(':memory:'), registered);
   const subject = 'ab'.repeat(32);
-  const answer = { ...someAnswer(subject), contract: `0x${'ab'.repeat(20)}`, node: `0x${'cd'.repeat(20)}` };
+  const answer = {
+    ...someAnswer(parseHex(subject)),
+    contract: parseAddress(`0x${'ab'.repeat(20)}`),
+    node: parseAddress(`0x${'cd'.repeat(20)}`),
+  };
   expect(log.add(answer, 'a').fresh).toBe(true);
   for (const [n, other] of [
-    { ...answer, contract: `0x${'aB'.repeat(20)}` },
-    { ...answer, node: `0x${'CD'.repeat(20)}` },
-    { ...answer, contract: `0x${'AB'.repeat(20)}`, node: `0x${'Cd'.repeat(20)}` },
+    { ...answer, contract: parseAddress(`0x${'aB'.repeat(20)}`) },
+    { ...answer, node: parseAddress(`0x${'CD'.repeat(20)}`) },
+    { ...answer, contract: parseAddress(`0x${'AB'.repeat(20)}`), node: parseAddress(`0x${'Cd'.repeat(20)}`) },
   ].entries()) {
     expect(log.add(other, `stranger ${n}`).fresh).toBe(false);
   }

@@ -74,7 +74,7 @@ export class MessageLog {
     this.#entries = new Table(store, 'gossip/message/', entrySchema(kinds));
     this.#ids = new Table(store, 'gossip/id/', SequenceSchema);
     const identities = new Table(store, 'gossip/', IdentitySchema);
-    if (identities.get('log') === undefined) identities.put('log', { log: randomBytes(16).toString('hex') });
+    if (identities.get('log') === undefined) identities.put('log', { log: toHex(randomBytes(16)) });
     this.identity = identities.get('log')!.log;
     this.#last = new Table(store, 'gossip/', SequenceSchema).get('last')?.sequence ?? 0;
   }

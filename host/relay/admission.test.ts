@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import type { CollateralMessage } from '../../lib/protocol/collateral.ts';
 import { Retryable } from '../../lib/protocol/errors.ts';
+import { type Hex, parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
 import type { NetworkView, RequestView } from '../../lib/protocol/network-contract.ts';
 import {
@@ -24,7 +25,7 @@ import { type Message, MessageKinds } from '../gossip/message-kind.ts';
 import type { Admission } from './admission.ts';
 import { relayKinds } from './kinds.ts';
 
-const domain = { chainId: 7, contract: `0x${'11'.repeat(20)}` };
+const domain = { chainId: 7, contract: parseAddress(`0x${'11'.repeat(20)}`) };
 const ZERO = `0x${'00'.repeat(20)}`;
 const KEY = networkKey(SECRET, 1).address;
 const kem = await newKemKeyPair();
@@ -60,7 +61,7 @@ function networkAt(
       const { epoch = 1, head = 1000, networkKey = KEY } = views[Math.min(asked, views.length - 1)]!;
       asked += 1;
       const view: NetworkView = {
-        networkKey,
+        networkKey: parseAddress(networkKey),
         epoch,
         onboarded: true,
         delay: 0,
@@ -81,12 +82,12 @@ test('a recent request by its own node is let through, whatever field of it was 
   await admit(networkAt({}), good);
   for (const change of [
     { node: addressOf(newPrivateKey()) },
-    { kemPublicKey: '00'.repeat(1216) },
-    { config: '00'.repeat(32) },
+    { kemPublicKey: parseHex('00'.repeat(1216)) },
+    { config: parseHex('00'.repeat(32)) },
     { blockNumber: 991 },
-    { blockHash: '00'.repeat(32) },
-    { quoteHash: '00'.repeat(32) },
-    { signature: { ...good.signature, vs: `0x${'00'.repeat(32)}` } },
+    { blockHash: parseHex('00'.repeat(32)) },
+    { quoteHash: parseHex('00'.repeat(32)) },
+    { signature: { ...good.signature, vs: parseHex(`0x${'00'.repeat(32)}`) } },
   ]) {
     await expect(
       admit(networkAt({}), { ...good, ...change }),
@@ -124,10 +125,12 @@ test('before bootstrap no answer is let through, not even one with a signature o
   const unset = networkAt({ epoch: 0, networkKey: ZERO });
   await expect(admit(unset, answer)).rejects.toMatchObject({ code: 'GOSSIP_SIGNATURE' });
   for (const byte of ['00', 'ff']) {
-    const signature = { r: `0x${byte.repeat(32)}`, vs: `0x${byte.repeat(32)}` };
+    const signature = { r: parseHex(`0x${byte.repeat(32)}`), vs: parseHex(`0x${byte.repeat(32)}`) };
     await expect(admit(unset, { ...answer, signature })).rejects.toMatchObject({ code: 'GOSSIP_SIGNATURE' });
   }
-  await expect(admit(networkAt({}), { ...answer, answerHash: '00'.repeat(32) })).rejects.toMatchObject({
+  await expect(
+    admit(networkAt({}), { ...answer, answerHash: parseHex('00'.repeat(32)) }),
+  ).rejects.toMatchObject({
     code: 'GOSSIP_SIGNATURE',
   });
 });
@@ -135,15 +138,17 @@ test('before bootstrap no answer is let through, not even one with a signature o
 test('sealed bytes are let through when an answer that is held names them, or the contract; nothing else asks the chain', async () => {
   const request = requestAt(990);
   const [answer, sealed] = [await newAnswer(domain, request), await newSealed(domain, request)];
-  const other = { ...sealed, sealed: '00'.repeat(1168) };
+  const other = { ...sealed, sealed: parseHex('00'.repeat(1168)) };
   const refused = { code: 'GOSSIP_SEALED' };
-  const recorded = (answerHash: string) => ({ request: { state: 'answered' as const, answerHash } });
+  const recorded = (answerHash: Hex) => ({ request: { state: 'answered' as const, answerHash } });
 
   const held = holding([answer], false);
   const silent = networkAt({});
   await admit(silent, sealed, held);
   await expect(admit(silent, other, held)).rejects.toMatchObject(refused);
-  await expect(admit(silent, { ...sealed, requestHash: '00'.repeat(32) })).rejects.toMatchObject(refused);
+  await expect(admit(silent, { ...sealed, requestHash: parseHex('00'.repeat(32)) })).rejects.toMatchObject(
+    refused,
+  );
   expect(silent.asked()).toBe(0);
 
   // The contract holds all but the last byte.
@@ -167,9 +172,9 @@ test('a copy whose quote can’t be the request’s is not let through', async (
   for (const [copy, why] of [
     [spoiledCopy(good), /QUOTE_SIGNATURE/],
     [spoiledCopy(good, 777), /QUOTE_SIGNATURE/],
-    [{ ...good, quote: `${good.quote}ff` }, /QUOTE_TRAILING/],
-    [{ ...good, quote: good.quote.slice(0, -2) }, /QUOTE_/],
-    [{ ...good, quote: '44' }, /QUOTE_/],
+    [{ ...good, quote: parseHex(`${good.quote}ff`) }, /QUOTE_TRAILING/],
+    [{ ...good, quote: parseHex(good.quote.slice(0, -2)) }, /QUOTE_/],
+    [{ ...good, quote: parseHex('44') }, /QUOTE_/],
     [{ ...good, quote: other.quote }, /QUOTE_HASH_MISMATCH/],
   ] as const) {
     await expect(admit(shown, copy)).rejects.toMatchObject({

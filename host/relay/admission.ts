@@ -4,6 +4,7 @@
  *
  * None of this decides who joins: nodes check everything again, and more. It keeps garbage out of stores and off wires.
  */
+import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
@@ -51,11 +52,8 @@ export async function withRecent(
 }
 
 /** @throws GOSSIP_OTHER_NETWORK */
-export function checkNetwork(domain: Domain, message: { chainId: number; contract: string }): void {
-  if (
-    message.chainId !== domain.chainId ||
-    message.contract.toLowerCase() !== domain.contract.toLowerCase()
-  ) {
+export function checkNetwork(domain: Domain, message: { chainId: number; contract: Address }): void {
+  if (message.chainId !== domain.chainId || !sameAddress(message.contract, domain.contract)) {
     throw new DstackError(
       'GOSSIP_OTHER_NETWORK',
       `the message is for ${message.contract} on chain ${message.chainId}, this relay serves ${domain.contract} on ${domain.chainId}`,
@@ -74,7 +72,7 @@ export function checkRequestSignature(domain: Domain, message: RequestMessage): 
 }
 
 /** @throws GOSSIP_SIGNATURE unless the network's key signed it. @param networkKey as the contract has it */
-export function checkAnswerSignature(domain: Domain, message: AnswerMessage, networkKey: string): void {
+export function checkAnswerSignature(domain: Domain, message: AnswerMessage, networkKey: Address): void {
   const digest = onboardDigest(domain, {
     node: message.node,
     requestHash: fromHex(message.requestHash),
@@ -104,17 +102,17 @@ export function checkBootstrapSignature(domain: Domain, message: BootstrapPackag
 function checkSigner(
   message: { type: string; signature: { r: string; vs: string } },
   digest: Uint8Array,
-  expected: string,
+  expected: Address,
   who: string,
 ): void {
-  let signer: string;
+  let signer: Address;
   try {
     signer = recover(digest, fromHex(message.signature.r, 32), fromHex(message.signature.vs, 32));
   } catch (cause) {
     throw new DstackError('GOSSIP_SIGNATURE', `the ${message.type} has no valid signature`, { cause });
   }
   // Before bootstrap the contract's key is zero; nothing recovers to zero, so nothing passes.
-  if (signer.toLowerCase() !== expected.toLowerCase()) {
+  if (!sameAddress(signer, expected)) {
     throw new DstackError(
       'GOSSIP_SIGNATURE',
       `the ${message.type} was signed by ${signer}, not by ${who} (${expected})`,

@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test, vi } from 'vitest';
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { someAnswer, someRequest } from '../gossip/gossip.fixture.ts';
 import { Archive } from './archive.ts';
 
@@ -31,7 +32,7 @@ test('what is added is listed at once, by this process or by another', () => {
   const archive = new Archive(folder);
   expect(archive.list()).toEqual([]);
   for (let n = 0; n < 20; n += 1) {
-    archive.keep(someAnswer(n.toString(16).padStart(64, '0')));
+    archive.keep(someAnswer(parseHex(n.toString(16).padStart(64, '0'))));
     expect(archive.list()).toHaveLength(n + 1);
   }
   writeFileSync(join(folder, nameOf(99)), '{}');
@@ -42,8 +43,8 @@ test('what is added is listed at once, by this process or by another', () => {
 
 test('an answer is kept once, however its addresses are written', () => {
   const archive = new Archive(join(scratch, 'case'));
-  const answer = { ...someAnswer('ab'.repeat(32)), contract: `0x${'ab'.repeat(20)}` };
+  const answer = { ...someAnswer(parseHex('ab'.repeat(32))), contract: parseAddress(`0x${'ab'.repeat(20)}`) };
   const path = archive.keep(answer);
-  expect(archive.keep({ ...answer, contract: `0x${'aB'.repeat(20)}` })).toBe(path);
+  expect(archive.keep({ ...answer, contract: parseAddress(`0x${'aB'.repeat(20)}`) })).toBe(path);
   expect(archive.list()).toHaveLength(1);
 });

@@ -17,6 +17,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { addressKey } from '../../lib/protocol/hex.ts';
 import { configHash } from '../../lib/protocol/network-config.ts';
 import {
   type AnswerMessage,
@@ -55,7 +56,7 @@ export class Archive {
    * pass, and the owner should post a recent one. Returns the path of the latter.
    */
   keepBootstrap(message: BootstrapPackage): string {
-    const newest = join(this.directory, `bootstrap-${message.networkKey.toLowerCase()}.json`);
+    const newest = join(this.directory, `bootstrap-${addressKey(message.networkKey)}.json`);
     if (!existsSync(join(this.directory, nameOf(message))) || !existsSync(newest)) {
       this.#write(newest, message);
       this.keep(message);
@@ -142,7 +143,7 @@ function nameOf(message: Archived): string {
   const version = messageId(message).slice(0, 16);
   switch (message.type) {
     case 'bootstrap':
-      return `bootstrap-${message.networkKey.toLowerCase()}-${version}.json`;
+      return `bootstrap-${addressKey(message.networkKey)}-${version}.json`;
     case 'request':
       return `request-${toHex(requestOf(message).hash)}-${version}.json`;
     case 'answer':

@@ -1,11 +1,12 @@
 /** Watches what the gas key has, and warns before it is empty. */
+import type { Address } from '../../lib/protocol/hex.ts';
 import type { Metrics } from './metrics.ts';
 import type { Rpc } from './rpc.ts';
 
 export interface BalanceOptions {
   rpc: Rpc;
   /** The account that pays. */
-  address: string;
+  address: Address;
   log: { info(fields: object, msg: string): void; warn(fields: object, msg: string): void };
   metrics: Metrics;
   /** Wei; below it the operator is warned. */

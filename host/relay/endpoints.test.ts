@@ -8,6 +8,7 @@ import { Type } from 'typebox';
 import { afterEach, expect, test } from 'vitest';
 import { EventLoop } from '../../lib/framework/event-loop.ts';
 import { openStore } from '../../lib/framework/store.ts';
+import { parseAddress } from '../../lib/protocol/hex.ts';
 import { Rpc } from './rpc.ts';
 
 const CONTRACT = `0x${'11'.repeat(20)}`;
@@ -80,7 +81,7 @@ async function follow(url: string, head: number, startBlock: number): Promise<nu
   const store = openStore(':memory:');
   const loop = new EventLoop({
     store,
-    source: new Rpc({ url, chainId: 1, contract: CONTRACT }),
+    source: new Rpc({ url, chainId: 1, contract: parseAddress(CONTRACT) }),
     enclave: { request: async () => ({}) },
     host: { submit: async () => {}, publish: async () => {} },
     message: Type.Object({}),

@@ -5,6 +5,7 @@ import { Type } from 'typebox';
 import { afterEach, expect, test } from 'vitest';
 import { type RpcEndpoint, RpcRateLimited, RpcRefusal, rpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import { Retryable } from '../../lib/protocol/errors.ts';
+import { parseAddress } from '../../lib/protocol/hex.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
 import { NodeClient } from '../node-client.ts';
 import { Metrics } from './metrics.ts';
@@ -39,14 +40,14 @@ async function serve(
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-const CONTRACT = `0x${'11'.repeat(20)}`;
+const CONTRACT = parseAddress(`0x${'11'.repeat(20)}`);
 const WORD = `0x${'22'.repeat(32)}`;
 /** An endpoint on chain 1 that answers everything else with `result`. */
 async function rpcWith(result: unknown): Promise<Rpc> {
   const url = await serve(({ method }) => ({
     text: JSON.stringify({ jsonrpc: '2.0', id: 1, result: method === 'eth_chainId' ? '0x1' : result }),
   }));
-  return new Rpc({ url, chainId: 1, contract: CONTRACT, timeout: 500 });
+  return new Rpc({ url, chainId: 1, contract: parseAddress(CONTRACT), timeout: 500 });
 }
 
 test.each([
@@ -87,17 +88,21 @@ test('logs of others, of other blocks or topics, and removed ones are left out',
 
 test('an endpoint of another chain is refused, one that is silent or floods is given up in time', async () => {
   const other = await serve(() => ({ text: '{"jsonrpc":"2.0","id":1,"result":"0x2"}' }));
-  await expect(new Rpc({ url: other, chainId: 1, contract: CONTRACT }).head()).rejects.toMatchObject({
+  await expect(
+    new Rpc({ url: other, chainId: 1, contract: parseAddress(CONTRACT) }).head(),
+  ).rejects.toMatchObject({
     code: 'RPC_WRONG_CHAIN',
   });
   const silent = await serve(() => 'never');
   await expect(
-    new Rpc({ url: silent, chainId: 1, contract: CONTRACT, timeout: 100 }).head(),
+    new Rpc({ url: silent, chainId: 1, contract: parseAddress(CONTRACT), timeout: 100 }).head(),
   ).rejects.toMatchObject({
     code: 'RPC_UNREACHABLE',
   });
   const flood = await serve(() => ({ text: `"${'x'.repeat(5 * 1024 * 1024)}"` }));
-  await expect(new Rpc({ url: flood, chainId: 1, contract: CONTRACT }).head()).rejects.toMatchObject({
+  await expect(
+    new Rpc({ url: flood, chainId: 1, contract: parseAddress(CONTRACT) }).head(),
+  ).rejects.toMatchObject({
     code: 'RPC_TOO_LARGE',
   });
 });
@@ -134,7 +139,7 @@ test('"error": null beside a result is no error, and a block may have a base fee
       error: null,
     }),
   }));
-  const rpc = new Rpc({ url, chainId: 1, contract: CONTRACT });
+  const rpc = new Rpc({ url, chainId: 1, contract: parseAddress(CONTRACT) });
   expect(await rpc.latest()).toEqual({ number: 5, hash: WORD, baseFee: undefined });
 });
 
@@ -147,7 +152,7 @@ test('revert data is found where clients put it, and nothing else is taken for i
           : { jsonrpc: '2.0', error: { code: 3, message: 'execution reverted', data } },
       ),
     }));
-    const rpc = new Rpc({ url, chainId: 1, contract: CONTRACT });
+    const rpc = new Rpc({ url, chainId: 1, contract: parseAddress(CONTRACT) });
     return rpc.estimateGas({ from: CONTRACT, to: CONTRACT, data: '0x' }).catch((error) => error.data);
   };
   expect(await refusalOf('0x12345678')).toBe('0x12345678');
@@ -175,7 +180,9 @@ test.each([
   ['no JSON-RPC', 200, '{"result":"0x1"}', 'RPC_MALFORMED'],
 ])('what an endpoint answers may be another thing later: %s', async (_, status, body, code) => {
   const url = await serve(() => ({ status, text: body }));
-  const error = await new Rpc({ url, chainId: 1, contract: CONTRACT }).head().catch((thrown) => thrown);
+  const error = await new Rpc({ url, chainId: 1, contract: parseAddress(CONTRACT) })
+    .head()
+    .catch((thrown) => thrown);
   expect(error).toBeInstanceOf(Retryable);
   expect(error.code).toBe(code);
 });
@@ -206,7 +213,7 @@ test.each([
       calls += 1;
       return { status, text: body };
     });
-    const rpc = new Rpc({ url, chainId: 1, contract: CONTRACT });
+    const rpc = new Rpc({ url, chainId: 1, contract: parseAddress(CONTRACT) });
     for (let tries = 0; tries < 5; tries += 1) {
       const error = await rpc
         .estimateGas({ from: CONTRACT, to: CONTRACT, data: '0x' })
@@ -292,7 +299,9 @@ test('what an endpoint says is shown as it is, but printable, short, and without
     [502, words],
   ] as const) {
     const url = `${await serve(() => ({ status, text }))}/v3/secretkey`;
-    const { message } = await new Rpc({ url, chainId: 1, contract: CONTRACT }).head().catch((error) => error);
+    const { message } = await new Rpc({ url, chainId: 1, contract: parseAddress(CONTRACT) })
+      .head()
+      .catch((error) => error);
     expect(message).toContain('\\u001b[2Jno more today xxx');
     expect(message).not.toContain('secretkey');
     expect(message.length).toBeLessThan(500);
@@ -331,7 +340,7 @@ test('metrics are Prometheus text; labels can’t break out of it, nor grow with
   expect(metrics.text()).toBe(
     '# HELP a_total Things.\n# TYPE a_total counter\na_total{code="x_}_ evil 1_"} 1\na_total{code="y"} 2\n# HELP b One.\n# TYPE b gauge\nb 1.5\n',
   );
-  metrics.of({ contract: '0x1' }).gauge('b', 'One.', 2);
+  metrics.of({ contract: parseAddress('0x1') }).gauge('b', 'One.', 2);
   expect(metrics.text()).toContain('b 1.5\nb{contract="0x1"} 2\n');
   for (let n = 0; n < 500; n += 1) metrics.count('c_total', 'Many.', { code: String(n) });
   expect(metrics.text().match(/^c_total/gm)).toHaveLength(101);

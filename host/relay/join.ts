@@ -16,6 +16,7 @@ import { Rounds } from '../../lib/framework/rounds.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, chainHex, type Hex, sameAddress } from '../../lib/protocol/hex.ts';
 import type { NetworkView, RequestView } from '../../lib/protocol/network-contract.ts';
 import {
   type AnswerMessage,
@@ -96,7 +97,7 @@ export class Join {
     return this.#status;
   }
 
-  isOwn(requestHash: string): boolean {
+  isOwn(requestHash: Hex): boolean {
     return this.#requests.get(requestHash) !== undefined;
   }
 
@@ -177,12 +178,12 @@ export class Join {
       case 'answered':
         return this.#deliver(message, hash, onChain);
       case 'expired':
-        return `the node to make a new request: nobody answered 0x${hash} in time`;
+        return `the node to make a new request: nobody answered ${chainHex(hash)} in time`;
     }
   }
 
   /** The node's own request, checked and stored before anyone else hears of it. */
-  #remember(message: RequestMessage): string {
+  #remember(message: RequestMessage): Hex {
     const { network, log } = this.#options;
     checkNetwork(network.domain, message);
     checkRequestSignature(network.domain, message);
@@ -190,61 +191,61 @@ export class Join {
     if (this.#requests.get(hash) === undefined) {
       this.#requests.put(hash, message);
       log.info(
-        { request: `0x${hash}`, node: message.node, block: message.blockNumber },
+        { request: chainHex(hash), node: message.node, block: message.blockNumber },
         'the node made a request',
       );
     }
     return hash;
   }
 
-  async #register(message: RequestMessage, hash: string): Promise<string> {
+  async #register(message: RequestMessage, hash: Hex): Promise<string> {
     const { gossip, network, transactions } = this.#options;
     await gossip.publish(message);
     const transaction = network.register(message);
     transactions.submit(transaction);
     const status = transactions.status(transaction.purpose);
     if (status?.state === 'failed') {
-      return `a new request: register of 0x${hash} failed: ${status.message ?? status.code}`;
+      return `a new request: register of ${chainHex(hash)} failed: ${status.message ?? status.code}`;
     }
-    return `register of 0x${hash} to be mined${status?.message === undefined ? '' : ` (${status.message})`}`;
+    return `register of ${chainHex(hash)} to be mined${status?.message === undefined ? '' : ` (${status.message})`}`;
   }
 
-  async #onboard(hash: string, view: NetworkView, onChain: RequestView): Promise<string> {
+  async #onboard(hash: Hex, view: NetworkView, onChain: RequestView): Promise<string> {
     const { network, transactions, archive, log } = this.#options;
     const stored = this.#answers.get(hash);
     const answer = stored ?? this.#goodAnswer(hash, onChain.node, view.networkKey);
     if (answer === undefined)
-      return `an answer to 0x${hash}; it may come until block ${onChain.expiresAfter}`;
+      return `an answer to ${chainHex(hash)}; it may come until block ${onChain.expiresAfter}`;
     if (stored === undefined) {
       // Stored before it is posted: what is on chain can be shown to have been signed, whatever gossip forgets.
       archive.keep(answer);
       this.#answers.put(hash, answer);
-      log.info({ request: `0x${hash}` }, 'an answer arrived');
+      log.info({ request: chainHex(hash) }, 'an answer arrived');
     }
     const transaction = network.onboard(answer);
     transactions.submit(transaction);
     const status = transactions.status(transaction.purpose);
     if (status?.state === 'failed') {
-      return `0x${hash} to expire: onboard failed: ${status.message ?? status.code}`;
+      return `${chainHex(hash)} to expire: onboard failed: ${status.message ?? status.code}`;
     }
-    return `onboard of 0x${hash} to be mined${status?.message === undefined ? '' : ` (${status.message})`}`;
+    return `onboard of ${chainHex(hash)} to be mined${status?.message === undefined ? '' : ` (${status.message})`}`;
   }
 
   /** The first answer in the gossip that the contract would take. */
-  #goodAnswer(hash: string, requester: string, networkKey: string): AnswerMessage | undefined {
+  #goodAnswer(hash: Hex, requester: Address, networkKey: Address): AnswerMessage | undefined {
     const { network, messages, log } = this.#options;
     return messages.about(answerKind, hash).find((answer) => {
       try {
         checkNetwork(network.domain, answer);
         checkAnswerSignature(network.domain, answer, networkKey);
-        if (answer.node.toLowerCase() === requester.toLowerCase()) return true;
+        if (sameAddress(answer.node, requester)) return true;
         throw new DstackError(
           'ANSWER_OTHER_NODE',
           `the answer names ${answer.node}, the request is by ${requester}`,
         );
       } catch (error) {
         const msg = `an answer is of no use: ${(error as Error).message}`;
-        if (this.#lastUseless !== msg) log.warn({ code: codeOf(error), request: `0x${hash}` }, msg);
+        if (this.#lastUseless !== msg) log.warn({ code: codeOf(error), request: chainHex(hash) }, msg);
         this.#lastUseless = msg;
         return false;
       }
@@ -252,7 +253,7 @@ export class Join {
   }
 
   /** The contract has an answer: the node gets the bytes with that hash, whoever posted it and whoever sealed them. */
-  async #deliver(message: RequestMessage, hash: string, onChain: RequestView): Promise<string> {
+  async #deliver(message: RequestMessage, hash: Hex, onChain: RequestView): Promise<string> {
     const { node, gossip, messages, archive, log } = this.#options;
     // Marked here too: a relay that was down while its request was open has not seen it on chain.
     messages.keep(hash);
@@ -262,7 +263,7 @@ export class Join {
     if (sealed === undefined) {
       // Whoever seals needs it again.
       await gossip.publish(message);
-      return `the sealed secret for 0x${hash}, whose answer is on chain, to arrive by gossip`;
+      return `the sealed secret for ${chainHex(hash)}, whose answer is on chain, to arrive by gossip`;
     }
     const status = await node.answer(sealed);
     this.#status = { ...this.#status, node: status };

@@ -13,6 +13,7 @@ import type { RpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import { logLines, printError } from '../../lib/daemon/terminal.ts';
 import { openStore, type Store } from '../../lib/framework/store.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
+import { type Address, addressKey, sameAddress } from '../../lib/protocol/hex.ts';
 import { collateralDesk } from '../collateral/attach.ts';
 import { collateralSources } from '../collateral/sources.ts';
 import { Metrics } from './metrics.ts';
@@ -31,7 +32,7 @@ export interface Relay {
   readonly gossipUrls: readonly string[];
   readonly adminUrl: string;
   /** @param contract of one of its networks; the first one's by default */
-  status(contract?: string): RelayStatus;
+  status(contract?: Address): RelayStatus;
   /** Stops everything; what is unfinished goes on at the next start with the same state directories. */
   close(): Promise<void>;
 }
@@ -73,7 +74,7 @@ export async function runRelay(settings: RelaySettings, logger?: Logger): Promis
           endpoint,
           transactions: payers.of(network, endpoint),
           collateral,
-          metrics: metrics.of({ contract: network.contract.toLowerCase() }),
+          metrics: metrics.of({ contract: addressKey(network.contract) }),
           log: networks.length === 1 ? log : log.child({ contract: network.contract }),
         }),
       );
@@ -90,9 +91,7 @@ export async function runRelay(settings: RelaySettings, logger?: Logger): Promis
       log.info(fields, 'the relay is running');
     }
     const status = (contract = settings.contract) =>
-      (
-        services.find((service) => service.contract.toLowerCase() === contract.toLowerCase()) ?? services[0]!
-      ).status();
+      (services.find((service) => sameAddress(service.contract, contract)) ?? services[0]!).status();
     return { gossipUrl: gossipUrls[0]!, gossipUrls, adminUrl, status, close };
   } catch (error) {
     await close();

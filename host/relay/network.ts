@@ -1,6 +1,7 @@
 /** The network's contract as the relay reads and calls it. */
 import type { TransactionRequest } from '../../lib/framework/handler.ts';
 import { fromHex, to0x, toHex } from '../../lib/protocol/encoding.ts';
+import type { Hex } from '../../lib/protocol/hex.ts';
 import {
   decodeNetwork,
   decodeRequest,
@@ -49,8 +50,8 @@ export class Network {
   }
 
   /** A request's state now. @param hash 64 hex digits */
-  async request(hash: string): Promise<RequestView> {
-    return decodeRequest(await this.#rpc.call(encodeRequest({ requestHash: `0x${hash}` })));
+  async request(hash: Hex): Promise<RequestView> {
+    return decodeRequest(await this.#rpc.call(encodeRequest({ requestHash: hash })));
   }
 
   async #read(): Promise<{ view: NetworkView; head: number; at: number }> {
@@ -67,9 +68,9 @@ export class Network {
       data: encodeRegister({
         node: message.node,
         kemKeyHash: to0x(request.kemKeyHash),
-        quoteHash: `0x${message.quoteHash}`,
+        quoteHash: message.quoteHash,
         blockNumber: BigInt(message.blockNumber),
-        config: `0x${message.config}`,
+        config: message.config,
         ...message.signature,
       }),
     };
@@ -81,11 +82,11 @@ export class Network {
       purpose: purposeOf('onboard', this.domain, message.requestHash),
       to: this.domain.contract,
       data: encodeOnboard({
-        requestHash: `0x${message.requestHash}`,
-        measurement: `0x${message.measurement}`,
-        config: `0x${message.config}`,
-        platform: `0x${message.platform}`,
-        answerHash: `0x${message.answerHash}`,
+        requestHash: message.requestHash,
+        measurement: message.measurement,
+        config: message.config,
+        platform: message.platform,
+        answerHash: message.answerHash,
         ...message.signature,
       }),
     };
@@ -93,10 +94,10 @@ export class Network {
 }
 
 /** The hash that an answer must name for these bytes, 64 hex digits. */
-export const hashOfSealed = ({ sealed }: SealedMessage): string => toHex(answerHash(fromHex(sealed)));
+export const hashOfSealed = ({ sealed }: SealedMessage): Hex => toHex(answerHash(fromHex(sealed)));
 
 /** Whether this is the answer whose hash the contract holds. @param hash 64 hex digits */
-export function isHashOnChain(hash: string, view: RequestView): boolean {
+export function isHashOnChain(hash: Hex, view: RequestView): boolean {
   return view.state === 'answered' && isRecordedAnswer(fromHex(hash, 32), fromHex(view.answerHash, 32));
 }
 

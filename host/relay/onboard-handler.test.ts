@@ -8,6 +8,7 @@ import { openStore } from '../../lib/framework/store.ts';
 import type { CollateralMessage } from '../../lib/protocol/collateral.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError, Retryable } from '../../lib/protocol/errors.ts';
+import { chainHex, parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
 import { networkTopics, type RequestView } from '../../lib/protocol/network-contract.ts';
 import { nodePaths, type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
@@ -22,7 +23,7 @@ import { relayKinds } from './kinds.ts';
 import type { Network } from './network.ts';
 import { onboardHandler } from './onboard-handler.ts';
 
-const domain = { chainId: 7, contract: `0x${'11'.repeat(20)}` };
+const domain = { chainId: 7, contract: parseAddress(`0x${'11'.repeat(20)}`) };
 const scratch = mkdtempSync(join(tmpdir(), 'onboard-test-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
@@ -30,24 +31,24 @@ const kem = await newKemKeyPair();
 const request: RequestMessage = {
   type: 'request',
   ...domain,
-  node: `0x${'99'.repeat(20)}`,
+  node: parseAddress(`0x${'99'.repeat(20)}`),
   kemPublicKey: toHex(kem.publicKey),
-  config: '22'.repeat(32),
+  config: parseHex('22'.repeat(32)),
   epoch: 1,
   blockNumber: 5,
-  blockHash: '33'.repeat(32),
-  quote: '44',
-  quoteHash: '55'.repeat(32),
-  signature: { r: `0x${'00'.repeat(32)}`, vs: `0x${'00'.repeat(32)}` },
+  blockHash: parseHex('33'.repeat(32)),
+  quote: parseHex('44'),
+  quoteHash: parseHex('55'.repeat(32)),
+  signature: { r: parseHex(`0x${'00'.repeat(32)}`), vs: parseHex(`0x${'00'.repeat(32)}`) },
 };
 const requestHash = toHex(requestOf(request).hash);
 const event = { requestHash };
 const log = {
   blockNumber: 6,
-  blockHash: `0x${'66'.repeat(32)}`,
-  transactionHash: `0x${'77'.repeat(32)}`,
+  blockHash: parseHex(`0x${'66'.repeat(32)}`),
+  transactionHash: parseHex(`0x${'77'.repeat(32)}`),
   logIndex: 0,
-  topics: [networkTopics.Registered, `0x${requestHash}`],
+  topics: [parseHex(networkTopics.Registered), chainHex(requestHash)],
   data: AbiCoder.defaultAbiCoder().encode(['address'], [request.node]),
 };
 const context = { log, age: 0 };
@@ -78,7 +79,13 @@ beforeEach(() => {
       view: { networkKey: networkKey(SECRET, 1).address, requestWindow: 50 },
     }),
   } as unknown as Network;
-  const status = { state: nodeState, flavour: 'sim', ...domain, config: '00'.repeat(32), epoch: 1 } as const;
+  const status = {
+    state: nodeState,
+    flavour: 'sim',
+    ...domain,
+    config: parseHex('00'.repeat(32)),
+    epoch: 1,
+  } as const;
   handler = onboardHandler({
     store,
     network,
@@ -93,7 +100,9 @@ beforeEach(() => {
 
 test('reads the event, and nothing else', () => {
   expect(handler.decode(log)).toEqual(event);
-  expect(() => handler.decode({ ...log, topics: [networkTopics.Onboarded, log.topics[1]!] })).toThrow();
+  expect(() =>
+    handler.decode({ ...log, topics: [parseHex(networkTopics.Onboarded), log.topics[1]!] }),
+  ).toThrow();
   expect(() => handler.decode({ ...log, data: '0x' })).toThrow();
 });
 
@@ -147,7 +156,7 @@ test('waits for the gossip without asking the chain, until the event’s own win
 
 test('of a request that nobody answered nothing is left; of one that was, one version', async () => {
   const collateral = PUBLISHED_SIMULATED_COLLATERAL;
-  for (let n = 0; n < 5; n += 1) messages.add({ ...request, quote: `440${n}` }, `stranger ${n}`);
+  for (let n = 0; n < 5; n += 1) messages.add({ ...request, quote: parseHex(`440${n}`) }, `stranger ${n}`);
   messages.add({ ...request, collateral }, 'peer');
   await handler.request(event, context);
   expect(archive.list()).toEqual([]);
@@ -212,7 +221,7 @@ test('hands over collateral: its own, else what any version of the request broug
   expect(kept.map(({ collateral }) => collateral)).toContainEqual(ours);
 });
 
-const copies = (...quotes: string[]) => quotes.map((quote) => ({ ...request, quote }));
+const copies = (...quotes: string[]) => quotes.map((quote) => ({ ...request, quote: parseHex(quote) }));
 const refuse = (code: string) => handler.refused?.(event, new DstackError(code, 'no'));
 
 test('after a refusal the next copy is handed over, each once; after the last another one is waited for', async () => {
@@ -235,7 +244,7 @@ test('after a refusal the next copy is handed over, each once; after the last an
 
 test('refused copies free their places: the genuine one comes after more than there is room for', async () => {
   for (let n = 0; n < 40; n += 1) {
-    messages.add({ ...request, quote: `4455${10 + n}` }, `source ${n}`);
+    messages.add({ ...request, quote: parseHex(`4455${10 + n}`) }, `source ${n}`);
     if (n % 8 !== 7) continue;
     for (let judged = 0; judged < 8; judged += 1) {
       expect(await handler.request(event, context)).toMatchObject({ kind: 'request' });
@@ -248,7 +257,8 @@ test('refused copies free their places: the genuine one comes after more than th
 
 test('a copy that is only refused for now does not hold up the others, nor keep a new one out', async () => {
   const notNow = new Retryable('PLATFORM_NOT_ALLOWED', 'not yet');
-  for (let n = 0; n < 8; n += 1) messages.add({ ...request, quote: `4455${10 + n}` }, `source ${n}`);
+  for (let n = 0; n < 8; n += 1)
+    messages.add({ ...request, quote: parseHex(`4455${10 + n}`) }, `source ${n}`);
   const handed = [];
   for (let n = 0; n < 9; n += 1) {
     const verdict = await handler.request(event, context);

@@ -16,6 +16,7 @@ import type {
 } from '../../lib/framework/handler.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
 import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
+import { bareHex, chainHex, type Hex } from '../../lib/protocol/hex.ts';
 import { networkTopics, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
 import {
   AnswerMessageSchema,
@@ -41,13 +42,13 @@ export interface OnboardHandlerOptions {
   archive: Archive;
   collateral: CollateralDesk;
   /** Whether a request (64 hex digits) is this host's own node's. */
-  isOwn(requestHash: string): boolean;
+  isOwn(requestHash: Hex): boolean;
   log: Log<'info'>;
 }
 
 interface Registered {
   /** 64 hex digits. */
-  requestHash: string;
+  requestHash: Hex;
 }
 
 /** What was handed to the node and refused, though the copy may be good with other collateral: by request and body. */
@@ -69,7 +70,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
   const works = new Map<string, Work>();
 
   /** What to hand over next: the copies in turns, in the order in which they came, with collateral. */
-  async function next(hash: string): Promise<Work['handed']> {
+  async function next(hash: Hex): Promise<Work['handed']> {
     const { tries } = workOn(hash);
     const copies = messages
       .about(requestKind, hash)
@@ -82,14 +83,14 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
     return undefined;
   }
 
-  function workOn(hash: string): Work {
+  function workOn(hash: Hex): Work {
     const work = works.get(hash) ?? { tries: new Map() };
     works.set(hash, work);
     return work;
   }
 
   /** Nothing more is to be done about it. */
-  function end(hash: string): void {
+  function end(hash: Hex): void {
     works.delete(hash);
     for (const { key } of options.store.list(`${refused.prefix}${hash}/`)) options.store.delete(key);
   }
@@ -102,7 +103,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
       const event = parseNetworkEvent(log);
       if (event?.name !== 'Registered')
         throw new DstackError('EVENT_UNEXPECTED', 'the log is not a Registered event');
-      return { requestHash: event.requestHash.slice(2) };
+      return { requestHash: bareHex(event.requestHash) };
     },
 
     async request({ requestHash }: Registered, context: EventContext): Promise<Verdict> {
@@ -140,7 +141,10 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
       const id = messageId(handed.copy);
       work.handed = handed;
       work.tries.set(id, (work.tries.get(id) ?? 0) + 1);
-      log.info({ request: `0x${requestHash}`, node: handed.copy.node }, 'handing a request to our own node');
+      log.info(
+        { request: chainHex(requestHash), node: handed.copy.node },
+        'handing a request to our own node',
+      );
       return { kind: 'request', path: nodePaths.onboard, body: handed.body };
     },
 
@@ -158,7 +162,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
       const judged = works.get(requestHash)?.handed;
       if (judged !== undefined) archive.keep(judged.body);
       end(requestHash);
-      log.info({ request: `0x${requestHash}`, node: message.node }, 'our own node answered a request');
+      log.info({ request: chainHex(requestHash), node: message.node }, 'our own node answered a request');
       return [{ kind: 'gossip', message }];
     },
 
@@ -197,7 +201,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
   };
 
   /** Until a copy comes that was not tried yet, or the request's window is over for good. */
-  async function park(requestHash: string, { log }: EventContext, reason?: string): Promise<Verdict> {
+  async function park(requestHash: Hex, { log }: EventContext, reason?: string): Promise<Verdict> {
     const { requestWindow } = (await network.recent()).view;
     const refusal = works.get(requestHash)?.refusal;
     const missing =
@@ -209,7 +213,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
   }
 
   /** The request with collateral: ours, or what any version of it brought. */
-  async function judgeable(message: RequestMessage, requestHash: string): Promise<RequestMessage> {
+  async function judgeable(message: RequestMessage, requestHash: Hex): Promise<RequestMessage> {
     const brought = [message, ...messages.about(requestKind, requestHash)].flatMap(
       ({ collateral }) => collateral ?? [],
     );
@@ -218,7 +222,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
   }
 
   /** What is on chain is no longer evicted as what anyone may send. An answer is by the network's key, and kept for ever. */
-  function keep(requestHash: string): void {
+  function keep(requestHash: Hex): void {
     messages.keep(requestHash);
     for (const message of messages.about(answerKind, requestHash)) archive.keep(message);
   }
@@ -228,7 +232,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
    * answered, what we would have handed to ours. Not a copy as it came: collateral that is genuine but out of date, or none,
    * would have an audit refuse a request that was good.
    */
-  async function keepJudged(requestHash: string): Promise<void> {
+  async function keepJudged(requestHash: Hex): Promise<void> {
     if (archive.hasRequest(requestHash)) return;
     const [copy] = messages.about(requestKind, requestHash);
     if (copy !== undefined) archive.keep(await judgeable(copy, requestHash));

@@ -6,6 +6,7 @@ import { type Static, Type } from 'typebox';
 import { TRANSACTION_DATA_MAX, type TransactionRequest } from '../../lib/framework/handler.ts';
 import { type Store, type StoreOperation, Table } from '../../lib/framework/store.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
+import { type Address, addressKey } from '../../lib/protocol/hex.ts';
 import { Count, Strict, Word0x } from '../../lib/protocol/schema.ts';
 
 const Wei = Type.String({ pattern: '^[0-9]{1,30}$', maxLength: 30 });
@@ -90,12 +91,12 @@ export class Queue {
   constructor(
     store: Store,
     chainId: number,
-    account: string,
+    account: Address,
     onSpoiled: (purpose: string, reason: string) => void = () => {},
   ) {
     this.#store = store;
     this.#onSpoiled = onSpoiled;
-    const prefix = `tx/${chainId}/${account.toLowerCase()}`;
+    const prefix = `tx/${chainId}/${addressKey(account)}`;
     this.#entries = new Table(store, `${prefix}/entry/`, EntrySchema);
     this.#open = new Table(store, `${prefix}/open/`, EmptySchema);
     this.#orders = new Table(store, `${prefix}/`, OrderSchema);

@@ -7,14 +7,14 @@ import { type RpcEndpoint, rpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import type { LogSource } from '../../lib/framework/event-loop.ts';
 import type { ContractLog } from '../../lib/framework/handler.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { Word0x } from '../../lib/protocol/schema.ts';
+import { type Address, addressKey, sameAddress } from '../../lib/protocol/hex.ts';
+import { Address0x, Word0x } from '../../lib/protocol/schema.ts';
 import { paced } from './pace.ts';
 
 const Quantity = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,63})$', maxLength: 66 });
 /** A quantity that JavaScript holds exactly. */
 const Small = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,12})$', maxLength: 15 });
 const Data = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 256 * 1024 });
-const LowAddress = Type.String({ pattern: '^0x[0-9a-fA-F]{40}$', maxLength: 42 });
 
 const BlockSchema = Type.Object({
   number: Small,
@@ -22,7 +22,7 @@ const BlockSchema = Type.Object({
   baseFeePerGas: Type.Optional(Type.Union([Quantity, Type.Null()])),
 });
 const LogSchema = Type.Object({
-  address: LowAddress,
+  address: Address0x,
   topics: Type.Array(Word0x, { maxItems: 4 }),
   data: Data,
   blockNumber: Small,
@@ -65,7 +65,7 @@ export interface RpcOptions {
   /** Of that URL, when several networks share it and thus its pace. */
   endpoint?: RpcEndpoint;
   chainId: number;
-  contract: string;
+  contract: Address;
   /** Milliseconds for one call. */
   timeout?: number;
 }
@@ -77,13 +77,13 @@ export function hostEndpoint(url: string, timeout?: number): RpcEndpoint {
 
 /** All errors are Retryable but RPC_WRONG_CHAIN: an endpoint may come back, its chain won't change. */
 export class Rpc implements LogSource {
-  readonly contract: string;
+  readonly contract: Address;
   readonly #endpoint: RpcEndpoint;
   readonly #chainId: number;
   #chainChecked: Promise<void> | undefined;
 
   constructor(options: RpcOptions) {
-    this.contract = options.contract.toLowerCase();
+    this.contract = addressKey(options.contract);
     this.#endpoint = options.endpoint ?? hostEndpoint(options.url, options.timeout);
     this.#chainId = options.chainId;
   }
@@ -115,7 +115,7 @@ export class Rpc implements LogSource {
       .filter(
         (log) =>
           log.removed !== true &&
-          log.address.toLowerCase() === this.contract &&
+          sameAddress(log.address, this.contract) &&
           log.blockNumber >= from &&
           log.blockNumber <= to &&
           topics.includes(log.topics[0] ?? ''),

@@ -2,6 +2,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import { openStore } from '../../lib/framework/store.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
+import { chainHex, parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { networkTopics, type RequestView } from '../../lib/protocol/network-contract.ts';
 import { nodePaths, type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
@@ -12,29 +13,29 @@ import { relayKinds } from './kinds.ts';
 import { hashOfSealed } from './network.ts';
 import { sealHandler } from './seal-handler.ts';
 
-const domain = { chainId: 7, contract: `0x${'11'.repeat(20)}` };
+const domain = { chainId: 7, contract: parseAddress(`0x${'11'.repeat(20)}`) };
 const request: RequestMessage = {
   type: 'request',
   ...domain,
-  node: `0x${'99'.repeat(20)}`,
+  node: parseAddress(`0x${'99'.repeat(20)}`),
   kemPublicKey: toHex((await newKemKeyPair()).publicKey),
-  config: '22'.repeat(32),
+  config: parseHex('22'.repeat(32)),
   epoch: 1,
   blockNumber: 5,
-  blockHash: '33'.repeat(32),
-  quote: '44',
-  quoteHash: '55'.repeat(32),
-  signature: { r: `0x${'00'.repeat(32)}`, vs: `0x${'00'.repeat(32)}` },
+  blockHash: parseHex('33'.repeat(32)),
+  quote: parseHex('44'),
+  quoteHash: parseHex('55'.repeat(32)),
+  signature: { r: parseHex(`0x${'00'.repeat(32)}`), vs: parseHex(`0x${'00'.repeat(32)}`) },
 };
 const requestHash = toHex(requestOf(request).hash);
 const event = { requestHash };
 const sealed = await newSealed(domain, request);
 const log = {
   blockNumber: 6,
-  blockHash: `0x${'66'.repeat(32)}`,
-  transactionHash: `0x${'77'.repeat(32)}`,
+  blockHash: parseHex(`0x${'66'.repeat(32)}`),
+  transactionHash: parseHex(`0x${'77'.repeat(32)}`),
   logIndex: 0,
-  topics: [networkTopics.Onboarded, `0x${requestHash}`],
+  topics: [parseHex(networkTopics.Onboarded), chainHex(requestHash)],
   data: `0x${'88'.repeat(32)}${'99'.repeat(32)}`,
 };
 const context = { log, age: 0 };
@@ -46,7 +47,7 @@ let messages: MessageLog;
 let handler: ReturnType<typeof sealHandler>;
 
 beforeEach(() => {
-  view = { state: 'answered', answerHash: `0x${hashOfSealed(sealed).slice(0, 62)}00` };
+  view = { state: 'answered', answerHash: parseHex(`0x${hashOfSealed(sealed).slice(0, 62)}00`) };
   [nodeState, own] = ['joined', false];
   messages = new MessageLog(openStore(':memory:'), new MessageKinds(relayKinds));
   const status = { flavour: 'sim', ...domain, config: '00'.repeat(32), epoch: 1 } as const;
@@ -61,7 +62,9 @@ beforeEach(() => {
 
 test('reads the event, and nothing else', () => {
   expect(handler.decode(log)).toEqual(event);
-  expect(() => handler.decode({ ...log, topics: [networkTopics.Registered, log.topics[1]!] })).toThrow();
+  expect(() =>
+    handler.decode({ ...log, topics: [parseHex(networkTopics.Registered), log.topics[1]!] }),
+  ).toThrow();
   expect(() => handler.decode({ ...log, data: '0x' })).toThrow();
 });
 
@@ -95,7 +98,7 @@ test.each<[string, () => void, { kind: string; reason: RegExp }]>([
 
 test('waits for the request, bytes that the contract does not name keep it from nothing, and an hour ends it', async () => {
   expect(await handler.request(event, context)).toMatchObject({ kind: 'wait' });
-  messages.add({ ...sealed, sealed: '00'.repeat(1168) }, 'peer');
+  messages.add({ ...sealed, sealed: parseHex('00'.repeat(1168)) }, 'peer');
   messages.add(request, 'peer');
   expect(await handler.request(event, context)).toMatchObject({ kind: 'request' });
   expect(await handler.request(event, { log, age: 3_600_001 })).toMatchObject({ kind: 'skip' });

@@ -12,6 +12,7 @@ import type {
   Verdict,
 } from '../../lib/framework/handler.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { bareHex, chainHex, type Hex } from '../../lib/protocol/hex.ts';
 import { networkTopics, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
 import { nodePaths, SealedMessageSchema } from '../../lib/protocol/onboarding-messages.ts';
 import { check } from '../../lib/protocol/schema.ts';
@@ -27,13 +28,13 @@ export interface SealHandlerOptions {
   node: Pick<NodeClient, 'status'>;
   messages: Pick<MessageLog, 'about' | 'keep'>;
   /** Whether a request (64 hex digits) is this host's own node's. */
-  isOwn(requestHash: string): boolean;
+  isOwn(requestHash: Hex): boolean;
   log: Log<'info'>;
 }
 
 interface Onboarded {
   /** 64 hex digits. */
-  requestHash: string;
+  requestHash: Hex;
 }
 
 /** Finality takes a quarter of an hour where it is slow. Who still lacks the secret after this has asked anew. */
@@ -54,7 +55,7 @@ export function sealHandler({
       const event = parseNetworkEvent(log);
       if (event?.name !== 'Onboarded')
         throw new DstackError('EVENT_UNEXPECTED', 'the log is not an Onboarded event');
-      return { requestHash: event.requestHash.slice(2) };
+      return { requestHash: bareHex(event.requestHash) };
     },
 
     async request({ requestHash }: Onboarded, { age }: EventContext): Promise<Verdict> {
@@ -90,7 +91,7 @@ export function sealHandler({
           `what the node sealed is not the answer to ${requestHash} on chain`,
         );
       }
-      log.info({ request: `0x${requestHash}` }, 'our own node sealed the secret to another');
+      log.info({ request: chainHex(requestHash) }, 'our own node sealed the secret to another');
       return [{ kind: 'gossip', message }];
     },
   };

@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { parseAddress } from '../../lib/protocol/hex.ts';
 import { Archive } from './archive.ts';
 import { Metrics } from './metrics.ts';
 import { adminServer } from './server.ts';
@@ -13,7 +14,7 @@ test('an open connection that asks nothing does not hold up the end', async () =
   const app = adminServer({
     services: [
       {
-        contract: '0x00',
+        contract: parseAddress('0x00'),
         archive: new Archive(folder),
         measure: () => {},
         status: () => ({}),

@@ -2,6 +2,7 @@
  * What the relay serves: to other relays (gossip, the archive), and to its operator (health, metrics, status, the archive).
  * Two listeners, so that opening the first to the world does not open the second.
  */
+import { addressKey, type Address } from '../../lib/protocol/hex.ts';
 import { isIP } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
 import type { Log } from '../../lib/daemon/log.ts';
@@ -42,7 +43,7 @@ export function gossipServer(
 
 /** One network, as the operator may look at it. */
 export interface Served {
-  readonly contract: string;
+  readonly contract: Address;
   readonly archive: Pick<Archive, 'list' | 'read'>;
   /** Brings the gauges up to date. */
   measure(): void;
@@ -111,7 +112,7 @@ function statusOf(services: readonly Served[], contract: unknown): object {
     return { ...networks[0], ...(networks.length > 1 && { networks }) };
   }
   const wanted = String(contract).toLowerCase();
-  const found = services.find((service) => service.contract.toLowerCase() === wanted);
+  const found = services.find((service) => addressKey(service.contract) === wanted);
   if (found === undefined) {
     const known = services.map((service) => service.contract).join(', ');
     throw new DstackError('NO_NETWORK', `this relay serves ${known}, not ${wanted.slice(0, 60)}`);

@@ -12,6 +12,7 @@ import { shown } from '../../lib/chain/rpc-errors.ts';
 import { EventLoop } from '../../lib/framework/event-loop.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
+import { type Address, addressKey, type Hex } from '../../lib/protocol/hex.ts';
 import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import { type CollateralDesk, withCollateral } from '../collateral/attach.ts';
@@ -37,7 +38,7 @@ import type { TransactionStatus, Transactions } from './transactions.ts';
 /** How one network stands: what `GET /v1/status` answers. */
 export interface RelayStatus extends JoinStatus {
   /** The account that pays. */
-  gasAddress: string;
+  gasAddress: Address;
   /** The last block whose events are taken in. */
   block: number | undefined;
   /** Requests of others that are being worked on, with reasons. */
@@ -66,7 +67,7 @@ const STALLED_AFTER = 60_000;
 const REWIND_BLOCKS = 256;
 
 export class NetworkService {
-  readonly contract: string;
+  readonly contract: Address;
   readonly archive: Archive;
   readonly #options: ServiceOptions;
   readonly #gossip: Gossip<Admission>;
@@ -119,7 +120,7 @@ export class NetworkService {
       transactions,
       pollInterval,
     });
-    const isOwn = (requestHash: string) => this.#joining.isOwn(requestHash);
+    const isOwn = (requestHash: Hex) => this.#joining.isOwn(requestHash);
     this.#loop = new EventLoop({
       store,
       source: rpc,
@@ -249,5 +250,5 @@ export class NetworkService {
 }
 
 /** Fillers are the payer's own, and hold up every network of it. */
-const isOf = (purpose: string, contract: string): boolean =>
-  purpose.startsWith('fill:') || purpose.split(':')[1] === contract.toLowerCase();
+const isOf = (purpose: string, contract: Address): boolean =>
+  purpose.startsWith('fill:') || purpose.split(':')[1] === addressKey(contract);

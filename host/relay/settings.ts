@@ -7,8 +7,9 @@ import { join, resolve } from 'node:path';
 import { type Static, type TSchema, Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, addressKey } from '../../lib/protocol/hex.ts';
 import { guestPorts } from '../../lib/protocol/ports.ts';
-import { Address, Strict } from '../../lib/protocol/schema.ts';
+import { Address0x, Strict } from '../../lib/protocol/schema.ts';
 import type { CollateralSettings } from '../collateral/sources.ts';
 
 /** One setting: what its text means, what that may be, and the text that stands for it when it is absent. */
@@ -49,7 +50,7 @@ const INTEL_PCS = 'https://api.trustedservices.intel.com';
 const settings = {
   DSTACK_RPC_URL: setting(Url, text),
   DSTACK_CHAIN_ID: setting(Whole(1, Number.MAX_SAFE_INTEGER), number),
-  DSTACK_CONTRACT: setting(Address, text),
+  DSTACK_CONTRACT: setting(Address0x, text),
   DSTACK_CONFIRMATIONS: setting(Whole(0, 1000), number, '2'),
   DSTACK_POLL_MS: setting(Whole(50, 60_000), number, '1000'),
   DSTACK_GAS_KEY_FILE: setting(Path, text),
@@ -87,7 +88,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 export interface NetworkSettings {
   rpcUrl: string;
   chainId: number;
-  contract: string;
+  contract: Address;
   /** Blocks on top of an event or transaction before it counts. */
   confirmations: number;
   pollMs: number;
@@ -215,7 +216,7 @@ function furtherNetwork(file: string, first: Environment): NetworkSettings {
 /** What no two networks of one relay may have in common. */
 function requireDistinct(networks: readonly NetworkSettings[]): void {
   const own: Record<string, (network: NetworkSettings) => string | undefined> = {
-    DSTACK_CONTRACT: ({ chainId, contract }) => `${contract.toLowerCase()} on chain ${chainId}`,
+    DSTACK_CONTRACT: ({ chainId, contract }) => `${addressKey(contract)} on chain ${chainId}`,
     DSTACK_STATE_DIR: ({ stateDir }) => resolve(stateDir),
     DSTACK_NODE_URL: ({ nodeUrl }) => nodeUrl,
     DSTACK_GOSSIP_LISTEN: ({ gossipListen: { host, port } }) => (port === 0 ? undefined : `${host}:${port}`),

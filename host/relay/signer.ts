@@ -1,6 +1,7 @@
 /** The gas key: it signs transactions of one chain, and nothing else leaves it. */
 import { computeAddress, SigningKey, Transaction } from 'ethers';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, parseAddress } from '../../lib/protocol/hex.ts';
 import type { Fees } from './fees.ts';
 
 export interface Unsigned {
@@ -14,7 +15,7 @@ export interface Unsigned {
 }
 
 export class Signer {
-  readonly address: string;
+  readonly address: Address;
   readonly #key: SigningKey;
   readonly #chainId: number;
 
@@ -25,7 +26,7 @@ export class Signer {
   constructor(privateKey: string, chainId: number) {
     try {
       this.#key = new SigningKey(privateKey);
-      this.address = computeAddress(this.#key);
+      this.address = parseAddress(computeAddress(this.#key));
     } catch {
       // The cause would quote the key.
       throw new DstackError('GAS_KEY', 'the gas key is not a secp256k1 private key of 32 bytes');

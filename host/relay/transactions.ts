@@ -18,6 +18,7 @@ import type { TransactionRequest } from '../../lib/framework/handler.ts';
 import { Rounds } from '../../lib/framework/rounds.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import { codeOf, Retryable } from '../../lib/protocol/errors.ts';
+import { type Address, addressKey } from '../../lib/protocol/hex.ts';
 import { describeNetworkError, parseNetworkError } from '../../lib/protocol/network-contract.ts';
 import { BalanceWatch } from './balance.ts';
 import { type Fees, firstFees, replacementFees } from './fees.ts';
@@ -115,7 +116,7 @@ const FOR_WHAT_IT_IS: readonly RpcErrorKind[] = [
 const ENDS_THE_ROUND: readonly string[] = ['RPC_RATE_LIMITED', 'RPC_WRONG_CHAIN'];
 
 export class Transactions {
-  readonly address: string;
+  readonly address: Address;
   readonly balance: BalanceWatch;
   readonly #options: Required<TransactionsOptions>;
   readonly #signer: Signer;
@@ -140,7 +141,7 @@ export class Transactions {
       ),
     );
     const metrics = options.metrics.of({
-      account: this.address.toLowerCase(),
+      account: addressKey(this.address),
       chain: String(options.chainId),
     });
     this.#options.metrics = metrics;

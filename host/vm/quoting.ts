@@ -17,6 +17,7 @@ import { type SimulatedSetting, simulatedPlatform } from '../../lib/attestation/
 import { PPID_BYTES, type SimulatedPlatform } from '../../lib/attestation/simulated/platform.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import type { Hex } from '../../lib/protocol/hex.ts';
 import type { FaultPlan } from './simulated-tsm/faults.ts';
 import { simulatedFiles } from './simulated-tsm/files.ts';
 import type { Machine } from './simulated-tsm/machine.ts';
@@ -83,7 +84,7 @@ export async function startQuotingService(options: QuotingOptions): Promise<Quot
  * The id of this host's simulated platform, 64 hex digits, before any VM runs; made if there is none yet.
  * @throws DstackError PLATFORM_STATE
  */
-export async function simulatedPlatformId(platformStateFile: string): Promise<string> {
+export async function simulatedPlatformId(platformStateFile: string): Promise<Hex> {
   const ppid = await readOrCreatePpid(platformStateFile);
   return toHex(simulatedPlatform(ppid).platformId);
 }

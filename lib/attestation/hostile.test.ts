@@ -618,7 +618,7 @@ const attribute = (hex: string): Case => ({ quote: { tdAttributes: fromHex(hex) 
 const outOfDate: Case = { platform: { sgx: { pceSvn: 0 } } };
 const { registers, reportData } = simulatedCase();
 
-test.each<[string, string, Case, Policy]>([
+test.each<[string, string, Case, object]>([
   ['nothing', 'ACCEPTED UpToDate', {}, {}],
   ['an old platform', 'TCB_STATUS_NOT_ACCEPTED', outOfDate, {}],
   ['an old platform', 'ACCEPTED OutOfDate', outOfDate, { statuses: ['OutOfDate'] }],

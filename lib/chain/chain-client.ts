@@ -11,6 +11,7 @@
  */
 import { type Static, type TSchema, Type } from 'typebox';
 import { DstackError } from '../protocol/errors.ts';
+import type { Hex } from '../protocol/hex.ts';
 import type { NetworkConfig } from '../protocol/network-config.ts';
 import { Word0x } from '../protocol/schema.ts';
 import { ChainClock } from './chain-clock.ts';
@@ -20,7 +21,7 @@ import { type RpcEndpoint, rpcEndpoint } from './json-rpc.ts';
 /** A block that a quorum agreed on. `timestamp` in Unix seconds. */
 export interface Head {
   number: number;
-  hash: `0x${string}`;
+  hash: Hex;
   timestamp: number;
   /** How the reader knows: which rule, and how many endpoints said so. */
   proven: { by: 'quorum'; agreeing: number; of: number };
@@ -152,7 +153,7 @@ export function chainClient(options: ChainClientOptions): ChainClient {
     }
     return {
       number,
-      hash: answer.hash as `0x${string}`,
+      hash: answer.hash,
       timestamp: Number(answer.timestamp),
       proven: { by: 'quorum', agreeing, of: endpoints.length },
     };

@@ -1,6 +1,7 @@
 import { Type } from 'typebox';
 import { afterEach, expect, test } from 'vitest';
 import { DstackError, Retryable } from '../protocol/errors.ts';
+import { parseHex } from '../protocol/hex.ts';
 import { EventLoop, type EventLoopOptions, type LogSource } from './event-loop.ts';
 import {
   type ContractLog,
@@ -26,10 +27,10 @@ class TestChain implements LogSource {
     const hash = this.hashOf(block);
     this.entries.push({
       blockNumber: block,
-      blockHash: hash,
-      transactionHash: word(value),
+      blockHash: parseHex(hash),
+      transactionHash: parseHex(word(value)),
       logIndex: 0,
-      topics: [TOPIC],
+      topics: [parseHex(TOPIC)],
       data: word(value),
     });
   }
@@ -459,7 +460,12 @@ function parking(world: World, window = 5) {
     request: async (event, { log }): Promise<Verdict> =>
       ready.has(event)
         ? { kind: 'request', path: '/do', body: event }
-        : { kind: 'park', key: event.slice(2), until: log.blockNumber + window, reason: 'nobody said it' },
+        : {
+            kind: 'park',
+            key: parseHex(event.slice(2)),
+            until: log.blockNumber + window,
+            reason: 'nobody said it',
+          },
     over: (event) => void over.push(event),
   };
   return { ready, over };

@@ -7,6 +7,7 @@
  * order, retries, crashes and re-orgs; a handler is three small functions.
  */
 import { type DstackError, Retryable } from '../protocol/errors.ts';
+import type { Hex } from '../protocol/hex.ts';
 
 /** The guest as its host sees it: a few routes that take and return JSON. */
 export interface Enclave {
@@ -20,10 +21,10 @@ export interface Enclave {
 /** A log entry as the chain shows it. Addresses, topics and hashes are lower-case hex with 0x. */
 export interface ContractLog {
   blockNumber: number;
-  blockHash: string;
-  transactionHash: string;
+  blockHash: Hex;
+  transactionHash: Hex;
   logIndex: number;
-  topics: readonly string[];
+  topics: readonly Hex[];
   data: string;
 }
 
@@ -43,7 +44,7 @@ export type Verdict =
    * Set it aside until `EventLoop.wake` is called with `key`: what it needs may never come. It costs nothing meanwhile, and
    * is over once the loop has read the blocks up to `until`.
    */
-  | { kind: 'park'; key: string; until: number; reason: string }
+  | { kind: 'park'; key: Hex; until: number; reason: string }
   | { kind: 'skip'; reason: string };
 
 /** Characters of a transaction's data, 0x and all. */

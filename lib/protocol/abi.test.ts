@@ -16,13 +16,12 @@ import {
   struct,
   text,
 } from './abi.ts';
+import { to0x } from './encoding.ts';
 import { codeOf } from './errors.ts';
+import { parseAddress, parseHex } from './hex.ts';
 
 const oracle = AbiCoder.defaultAbiCoder();
-const hexOf = (size: number) =>
-  fc
-    .uint8Array({ minLength: size, maxLength: size })
-    .map((value) => `0x${Buffer.from(value).toString('hex')}`);
+const hexOf = (size: number) => fc.uint8Array({ minLength: size, maxLength: size }).map(to0x);
 const pair = struct({ key: fixedBytes(32), at: bigUint(64) });
 
 const everything = struct({
@@ -56,12 +55,12 @@ const values = fc.record({
   count: fc.nat(2 ** 32 - 1),
   wide: fc.bigInt(0n, 2n ** 256n - 1n),
   yes: fc.boolean(),
-  who: hexOf(20),
+  who: hexOf(20).map(parseAddress),
   short: hexOf(6),
   note: fc.string({ unit: 'binary' }),
   pairs: fc.array(pairs, { maxLength: 5 }),
   state: fc.constantFrom('none', 'open', 'answered'),
-  data: fc.uint8Array({ maxLength: 100 }).map((value) => `0x${Buffer.from(value).toString('hex')}`),
+  data: fc.uint8Array({ maxLength: 100 }).map(to0x),
   one: pairs,
   numbers: fc.array(fc.bigInt(0n, 2n ** 256n - 1n), { maxLength: 3 }),
 });
@@ -143,8 +142,8 @@ test.each<[string, () => unknown]>([
   ['a number that is none', () => smallUint(32).encode(1.5)],
   ['a negative one', () => bigUint(64).encode(-1n)],
   ['one that is too large', () => smallUint(16).encode(65_536)],
-  ['an address that is too short', () => address.encode('0x11')],
-  ['bytes of half a digit', () => bytes.encode('0x1')],
+  ['an address that is too short', () => address.encode(parseAddress('0x11'))],
+  ['bytes of half a digit', () => bytes.encode(parseHex('0x1'))],
   ['a name that the enum does not have', () => enumOf(['a']).encode('b' as 'a')],
 ])('refuses to encode %s', (_what, encode) => {
   expect(encode).toThrowError(expect.objectContaining({ code: 'CONTRACT_ARGUMENT_INVALID' }));

@@ -7,7 +7,9 @@
  *
  * Source: Solidity documentation, "Contract ABI Specification" (strict encoding mode).
  */
+import { to0x, utf8 } from './encoding.ts';
 import { DstackError } from './errors.ts';
+import type { Address, Hex } from './hex.ts';
 import { checksumAddress } from './secp256k1.ts';
 
 export interface Codec<T> {
@@ -99,22 +101,23 @@ export const bool: Codec<boolean> = word(
 );
 
 /** `0x` and 40 digits; decoded with EIP-55's checksum. A given one is taken in any case: where it came from checks it. */
-export const address: Codec<string> = word(
-  (value) => hexDigits(value, 20, 'address').padStart(WORD, '0'),
+export const address: Codec<Address> = word(
+  (value) =>
+    (value.startsWith('0x') ? hexDigits(value, 20, 'address') : refuse('address', value)).padStart(WORD, '0'),
   (digits) => checksumAddress(new Uint8Array(Buffer.from(digits.slice(24), 'hex'))),
 );
 
-/** bytes1 to bytes32: `0x` and 2 digits a byte. */
-export function fixedBytes(size: number): Codec<string> {
+/** bytes1 to bytes32: 2 digits a byte, after `0x`; a given one is taken without it too, as messages have it. */
+export function fixedBytes(size: number): Codec<Hex> {
   return word(
     (value) => hexDigits(value, size, `bytes${size}`).padEnd(WORD, '0'),
-    (digits) => `0x${digits.slice(0, 2 * size)}`,
+    (digits) => `0x${digits.slice(0, 2 * size)}` as Hex,
   );
 }
 
 function hexDigits(value: string, size: number, type: string): string {
-  const fits = typeof value === 'string' && value.length === 2 + 2 * size && /^0x[0-9a-f]*$/i.test(value);
-  return fits ? value.slice(2).toLowerCase() : refuse(type, value);
+  const [, digits] = (typeof value === 'string' && /^(?:0x)?([0-9a-f]*)$/i.exec(value)) || [];
+  return digits?.length === 2 * size ? digits.toLowerCase() : refuse(type, value);
 }
 
 /** A Solidity enum by its members' names. */
@@ -128,7 +131,7 @@ export function enumOf<const Name extends string>(members: readonly Name[]): Cod
 }
 
 /** `bytes`, as `0x` hex. */
-export const bytes: Codec<string> = {
+export const bytes: Codec<Hex> = {
   words: 1,
   dynamic: true,
   encode(value) {
@@ -140,7 +143,7 @@ export const bytes: Codec<string> = {
   decode(data, at) {
     const size = length.decode(data, at) * 2;
     const digits = data.slice(at + WORD, at + WORD + size);
-    return digits.length === size ? `0x${digits}` : refuse('bytes', `${size / 2} bytes`);
+    return digits.length === size ? (`0x${digits}` as Hex) : refuse('bytes', `${size / 2} bytes`);
   },
 };
 
@@ -148,7 +151,7 @@ export const bytes: Codec<string> = {
 export const text: Codec<string> = {
   words: 1,
   dynamic: true,
-  encode: (value) => bytes.encode(`0x${Buffer.from(value, 'utf8').toString('hex')}`),
+  encode: (value) => bytes.encode(to0x(utf8(value))),
   decode: (data, at) =>
     new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(
       Buffer.from(bytes.decode(data, at).slice(2), 'hex'),

@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { DstackError } from './errors.ts';
+import type { Hex } from './hex.ts';
 
 /** Each item preceded by its length as 4 bytes big-endian. */
 export function lengthPrefixed(items: readonly Uint8Array[]): Uint8Array {
@@ -48,13 +49,13 @@ export function utf8(text: string): Uint8Array {
 }
 
 /** Lower-case hex without prefix. */
-export function toHex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
+export function toHex(bytes: Uint8Array): Hex {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex') as Hex;
 }
 
 /** Lower-case hex with 0x, the form of chain values. */
-export function to0x(bytes: Uint8Array): `0x${string}` {
-  return `0x${toHex(bytes)}`;
+export function to0x(bytes: Uint8Array): Hex & `0x${string}` {
+  return `0x${toHex(bytes)}` as Hex & `0x${string}`;
 }
 
 /**

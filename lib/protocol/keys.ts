@@ -8,6 +8,7 @@
 import { hkdfSync } from 'node:crypto';
 import { lengthPrefixed, sha256, toHex, uint64, utf8 } from './encoding.ts';
 import { DstackError } from './errors.ts';
+import type { Address } from './hex.ts';
 import { addressOf } from './secp256k1.ts';
 
 /** Every purpose that exists, and whether its keys are pinned to the epoch they were born in. */
@@ -47,7 +48,7 @@ export function deriveKey(
 }
 
 /** The secp256k1 key that signs for the network; its address is the contract's `networkKey`. */
-export function networkKey(secret: Uint8Array, epoch: number): { privateKey: Uint8Array; address: string } {
+export function networkKey(secret: Uint8Array, epoch: number): { privateKey: Uint8Array; address: Address } {
   const privateKey = scalar(deriveKey(secret, epoch, 'network-key', [], 48), SECP256K1_ORDER);
   return { privateKey, address: addressOf(privateKey) };
 }

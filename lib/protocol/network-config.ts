@@ -8,12 +8,12 @@
 import { type Static, Type } from 'typebox';
 import { sha256 } from './encoding.ts';
 import { DstackError } from './errors.ts';
-import { Address, Count, parseJson, Strict } from './schema.ts';
+import { Address0x, Count, parseJson, Strict } from './schema.ts';
 
 export const NetworkConfigSchema = Strict({
   version: Type.Literal(1),
   chainId: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
-  contract: Address,
+  contract: Address0x,
   /** Blocks on top of a state before it counts, or the chain's own `finalized`. */
   confirmation: Type.Union([
     Strict({ depth: Type.Integer({ minimum: 0, maximum: 1000 }) }),

@@ -4,7 +4,7 @@
  * The network's contract as TypeScript: `encodeX(args)` makes the calldata of a call or transaction, `decodeX(data)` reads
  * what a view returned, `parseNetworkEvent` reads a log and `parseNetworkError` what a refused call reverted with.
  *
- * Addresses and bytes are `0x` strings, addresses checksummed; uints of up to 48 bits are numbers, larger ones
+ * Addresses and bytes are `0x` strings (hex.ts), addresses checksummed, and bytes are taken without `0x` too; uints of up to 48 bits are numbers, larger ones
  * bigints. What a decoder is given comes from a node that nobody trusts: anything else than the expected bytes is a
  * `CONTRACT_DATA_INVALID`. Whether a well-formed answer is true is for the reader of the chain to judge.
  */
@@ -23,6 +23,7 @@ import {
   struct,
   text,
 } from './abi.ts';
+import type { Address, Hex } from './hex.ts';
 
 const requestStateCodec = enumOf(['none', 'open', 'answered', 'expired']);
 /** One of the contract's enum; INetwork.sol says what each means. */
@@ -30,9 +31,9 @@ export type RequestState = Decoded<typeof requestStateCodec>;
 
 /** See INetwork.sol for the fields' meaning. */
 export interface AppView {
-  readonly app: string;
-  readonly manifestHash: string;
-  readonly latest: string;
+  readonly app: Hex;
+  readonly manifestHash: Hex;
+  readonly latest: Hex;
   readonly from: bigint;
 }
 const appViewCodec: Codec<AppView> = struct({
@@ -44,14 +45,14 @@ const appViewCodec: Codec<AppView> = struct({
 
 /** See INetwork.sol for the fields' meaning. */
 export interface FmspcView {
-  readonly fmspc: string;
+  readonly fmspc: Hex;
   readonly deniedUntil: bigint;
 }
 const fmspcViewCodec: Codec<FmspcView> = struct({ fmspc: fixedBytes(6), deniedUntil: bigUint(64) });
 
 /** See INetwork.sol for the fields' meaning. */
 export interface NetworkView {
-  readonly networkKey: string;
+  readonly networkKey: Address;
   readonly epoch: number;
   readonly onboarded: boolean;
   readonly delay: number;
@@ -70,11 +71,11 @@ const networkViewCodec: Codec<NetworkView> = struct({
 /** See INetwork.sol for the fields' meaning. */
 export interface RequestView {
   readonly state: RequestState;
-  readonly node: string;
+  readonly node: Address;
   readonly blockNumber: bigint;
   readonly expiresAfter: bigint;
   readonly epoch: number;
-  readonly answerHash: string;
+  readonly answerHash: Hex;
 }
 const requestViewCodec: Codec<RequestView> = struct({
   state: requestStateCodec,
@@ -220,12 +221,12 @@ export function encodeEip712Domain(): string {
 
 /** What `eip712Domain` returns. */
 export interface Eip712DomainResult {
-  readonly fields: string;
+  readonly fields: Hex;
   readonly name: string;
   readonly version: string;
   readonly chainId: bigint;
-  readonly verifyingContract: string;
-  readonly salt: string;
+  readonly verifyingContract: Address;
+  readonly salt: Hex;
   readonly extensions: readonly bigint[];
 }
 const eip712DomainResultCodec: Codec<Eip712DomainResult> = struct({
@@ -305,7 +306,7 @@ export function encodeManifestOf(args: ManifestOfArgs): string {
 
 const manifestOfResultCodec = struct({ value: fixedBytes(32) });
 /** What `manifestOf` returned. */
-export function decodeManifestOf(data: string): string {
+export function decodeManifestOf(data: string): Hex {
   return decodeStrictly(manifestOfResultCodec, data, 'answer to manifestOf').value;
 }
 
@@ -419,7 +420,7 @@ export function encodeOwner(): string {
 
 const ownerResultCodec = struct({ value: address });
 /** What `owner` returned. */
-export function decodeOwner(data: string): string {
+export function decodeOwner(data: string): Address {
   return decodeStrictly(ownerResultCodec, data, 'answer to owner').value;
 }
 
@@ -430,7 +431,7 @@ export function encodePendingOwner(): string {
 
 const pendingOwnerResultCodec = struct({ value: address });
 /** What `pendingOwner` returned. */
-export function decodePendingOwner(data: string): string {
+export function decodePendingOwner(data: string): Address {
   return decodeStrictly(pendingOwnerResultCodec, data, 'answer to pendingOwner').value;
 }
 
@@ -698,29 +699,29 @@ export type NetworkEvent =
   | {
       readonly name: 'Bootstrapped';
       readonly epoch: bigint;
-      readonly networkKey: string;
-      readonly measurement: string;
-      readonly config: string;
-      readonly platform: string;
-      readonly quoteHash: string;
+      readonly networkKey: Address;
+      readonly measurement: Hex;
+      readonly config: Hex;
+      readonly platform: Hex;
+      readonly quoteHash: Hex;
       readonly blockNumber: bigint;
-      readonly blockHash: string;
+      readonly blockHash: Hex;
     }
   /** Nodes with this `network.json` may join from `from` (Unix seconds) on. */
-  | { readonly name: 'ConfigAllowed'; readonly config: string; readonly from: bigint }
+  | { readonly name: 'ConfigAllowed'; readonly config: Hex; readonly from: bigint }
   /** Nodes with this `network.json` may no longer join. */
-  | { readonly name: 'ConfigRevoked'; readonly config: string }
+  | { readonly name: 'ConfigRevoked'; readonly config: Hex }
   /** Loosening takes `delay` seconds from `from` (Unix seconds) on. */
   | { readonly name: 'DelaySet'; readonly delay: number; readonly from: bigint }
   | { readonly name: 'EIP712DomainChanged' }
   /** Platforms of this FMSPC may join again from `from` (Unix seconds) on. */
-  | { readonly name: 'FmspcAllowed'; readonly fmspc: string; readonly from: bigint }
+  | { readonly name: 'FmspcAllowed'; readonly fmspc: Hex; readonly from: bigint }
   /** Platforms of this FMSPC may no longer join. */
-  | { readonly name: 'FmspcDenied'; readonly fmspc: string }
+  | { readonly name: 'FmspcDenied'; readonly fmspc: Hex }
   /** Nodes of this measurement may join from `from` (Unix seconds) on. */
-  | { readonly name: 'MeasurementAllowed'; readonly measurement: string; readonly from: bigint }
+  | { readonly name: 'MeasurementAllowed'; readonly measurement: Hex; readonly from: bigint }
   /** Nodes of this measurement may no longer join. Those that have joined keep the secret. */
-  | { readonly name: 'MeasurementRevoked'; readonly measurement: string }
+  | { readonly name: 'MeasurementRevoked'; readonly measurement: Hex }
   /** Collateral must be of this TCB evaluation or a later one: from `from` (Unix seconds) on if this is lower than what was in force, at once if not. */
   | {
       readonly name: 'MinimumTcbEvaluationNumberSet';
@@ -730,30 +731,30 @@ export type NetworkEvent =
   /** A node's request was answered. Who asked is in `Registered`, the answer's hash in the state, the rest in the transaction: an event's word costs as much as half one of calldata, and every node that joins pays for these. */
   | {
       readonly name: 'Onboarded';
-      readonly requestHash: string;
-      readonly measurement: string;
-      readonly platform: string;
+      readonly requestHash: Hex;
+      readonly measurement: Hex;
+      readonly platform: Hex;
     }
-  | { readonly name: 'OwnershipTransferStarted'; readonly previousOwner: string; readonly newOwner: string }
-  | { readonly name: 'OwnershipTransferred'; readonly previousOwner: string; readonly newOwner: string }
+  | { readonly name: 'OwnershipTransferStarted'; readonly previousOwner: Address; readonly newOwner: Address }
+  | { readonly name: 'OwnershipTransferred'; readonly previousOwner: Address; readonly newOwner: Address }
   /** Nodes on this platform may join from `from` (Unix seconds) on. */
-  | { readonly name: 'PlatformAllowed'; readonly platform: string; readonly from: bigint }
+  | { readonly name: 'PlatformAllowed'; readonly platform: Hex; readonly from: bigint }
   /** Nodes on this platform may no longer join, be platforms open or not. */
-  | { readonly name: 'PlatformRevoked'; readonly platform: string }
+  | { readonly name: 'PlatformRevoked'; readonly platform: Hex }
   /** Only listed platforms may join. */
   | { readonly name: 'PlatformsClosed' }
   /** Any platform that was not revoked may join from `from` (Unix seconds) on. */
   | { readonly name: 'PlatformsOpened'; readonly from: bigint }
   /** A node asks to join; the request itself travels by gossip. */
-  | { readonly name: 'Registered'; readonly requestHash: string; readonly node: string }
+  | { readonly name: 'Registered'; readonly requestHash: Hex; readonly node: Address }
   /** The app is back at this manifest, at once; zero when it has none. */
-  | { readonly name: 'RolledBack'; readonly app: string; readonly manifestHash: string }
+  | { readonly name: 'RolledBack'; readonly app: Hex; readonly manifestHash: Hex }
   /** The app runs this manifest from `from` (Unix seconds) on. */
-  | { readonly name: 'RolledOut'; readonly app: string; readonly manifestHash: string; readonly from: bigint }
+  | { readonly name: 'RolledOut'; readonly app: Hex; readonly manifestHash: Hex; readonly from: bigint }
   /** Platforms that are out of date may join for so many seconds: from `from` (Unix seconds) on if this is longer than what was in force, at once if not. */
   | { readonly name: 'TcbOutOfDateGraceSet'; readonly gracePeriod: number; readonly from: bigint }
   /** The app has no manifest any more. */
-  | { readonly name: 'Withdrawn'; readonly app: string };
+  | { readonly name: 'Withdrawn'; readonly app: Hex };
 
 /** Each event's first topic, for filters. */
 export const networkTopics = {
@@ -870,41 +871,41 @@ function wordOf(topic: string): string {
 /** A refusal of the contract. */
 export type NetworkError =
   /** It is allowed, or will be once its delay is over; asking again changes neither. */
-  | { readonly name: 'AlreadyAllowed'; readonly value: string; readonly from: bigint }
+  | { readonly name: 'AlreadyAllowed'; readonly value: Hex; readonly from: bigint }
   /** A node was onboarded, so the secret lives in more than one place and can't be replaced by bootstrap. */
   | { readonly name: 'BootstrapClosed' }
   /** The configuration is not allowed now. */
-  | { readonly name: 'ConfigNotAllowed'; readonly config: string }
+  | { readonly name: 'ConfigNotAllowed'; readonly config: Hex }
   /** A delay of more than a year is taken for a mistake: it could not be undone before it has passed. */
   | { readonly name: 'DelayTooLong'; readonly delay: number; readonly longest: number }
   | { readonly name: 'ECDSAInvalidSignature' }
   | { readonly name: 'ECDSAInvalidSignatureLength'; readonly length: bigint }
-  | { readonly name: 'ECDSAInvalidSignatureS'; readonly s: string }
+  | { readonly name: 'ECDSAInvalidSignatureS'; readonly s: Hex }
   /** The FMSPC is denied already. */
-  | { readonly name: 'FmspcAlreadyDenied'; readonly fmspc: string }
+  | { readonly name: 'FmspcAlreadyDenied'; readonly fmspc: Hex }
   /** The FMSPC is not denied, or will not be from `until` on; asking again changes neither. */
-  | { readonly name: 'FmspcNotDenied'; readonly fmspc: string; readonly until: bigint }
+  | { readonly name: 'FmspcNotDenied'; readonly fmspc: Hex; readonly until: bigint }
   /** A grace period of more than ten years is taken for a mistake: accept the status OutOfDate instead. */
   | { readonly name: 'GracePeriodTooLong'; readonly gracePeriod: number; readonly longest: number }
   /** An app's name is 1 to 31 characters of a-z, 0-9 and "-", padded with zeros. */
-  | { readonly name: 'InvalidAppName'; readonly app: string }
+  | { readonly name: 'InvalidAppName'; readonly app: Hex }
   | { readonly name: 'InvalidShortString' }
   /** Accepted statuses are bits: UpToDate is always one of them, Revoked and unknown ones never. */
   | { readonly name: 'InvalidTcbStatuses'; readonly statuses: number }
   /** The measurement is not allowed now. */
-  | { readonly name: 'MeasurementNotAllowed'; readonly measurement: string }
+  | { readonly name: 'MeasurementNotAllowed'; readonly measurement: Hex }
   /** The app has no manifest. */
-  | { readonly name: 'NoManifest'; readonly app: string }
+  | { readonly name: 'NoManifest'; readonly app: Hex }
   /** There is no manifest to go back to: one rollback after each rollout, then a rollout with its delay. */
-  | { readonly name: 'NoPreviousManifest'; readonly app: string }
+  | { readonly name: 'NoPreviousManifest'; readonly app: Hex }
   /** There is nothing to revoke. */
-  | { readonly name: 'NotAllowed'; readonly value: string }
+  | { readonly name: 'NotAllowed'; readonly value: Hex }
   /** The network has no key yet: bootstrap first. */
   | { readonly name: 'NotBootstrapped' }
-  | { readonly name: 'OwnableInvalidOwner'; readonly owner: string }
-  | { readonly name: 'OwnableUnauthorizedAccount'; readonly account: string }
+  | { readonly name: 'OwnableInvalidOwner'; readonly owner: Address }
+  | { readonly name: 'OwnableUnauthorizedAccount'; readonly account: Address }
   /** The platform is not allowed now. */
-  | { readonly name: 'PlatformNotAllowed'; readonly platform: string }
+  | { readonly name: 'PlatformNotAllowed'; readonly platform: Hex }
   /** Platforms are open, or will be once the delay is over; asking again changes neither. */
   | { readonly name: 'PlatformsAlreadyOpen'; readonly from: bigint }
   /** Platforms are not open. */
@@ -912,16 +913,16 @@ export type NetworkError =
   /** The owner can't be renounced: a network that nobody can tighten can't be defended. */
   | { readonly name: 'RenounceDisabled' }
   /** The request is open or answered already. */
-  | { readonly name: 'RequestExists'; readonly requestHash: string }
+  | { readonly name: 'RequestExists'; readonly requestHash: Hex }
   /** The request's window is over, or the network was bootstrapped again: make a new quote and register it. */
-  | { readonly name: 'RequestExpired'; readonly requestHash: string }
+  | { readonly name: 'RequestExpired'; readonly requestHash: Hex }
   /** The request was never registered, or it is answered already. */
-  | { readonly name: 'RequestNotOpen'; readonly requestHash: string }
+  | { readonly name: 'RequestNotOpen'; readonly requestHash: Hex }
   | { readonly name: 'StringTooLong'; readonly str: string }
   /** That block is not one of the last 256 (or not the one named): make a new quote over a recent block. */
   | { readonly name: 'UnknownBlock'; readonly blockNumber: bigint }
   /** The signature is by `signer`; it had to be by `expected`, over exactly these values on this contract. */
-  | { readonly name: 'WrongSigner'; readonly expected: string; readonly signer: string }
+  | { readonly name: 'WrongSigner'; readonly expected: Address; readonly signer: Address }
   /** A request window of zero blocks would let nobody join. */
   | { readonly name: 'ZeroRequestWindow' }
   /** Zero is what storage holds for "none", so it can't be a value. */

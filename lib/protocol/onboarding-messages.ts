@@ -8,7 +8,7 @@ import { type Static, Type } from 'typebox';
 import { CollateralSchema } from './collateral.ts';
 import { fromHex, sha256 } from './encoding.ts';
 import { FlavourSchema } from './network-config.ts';
-import { Address, Compact, Count, HexOf, HexUpTo, Strict } from './schema.ts';
+import { Address0x, Compact, Count, HexOf, HexUpTo, Strict } from './schema.ts';
 import { KEM_PUBLIC_KEY_BYTES, SEALED_BYTES } from './sealing.ts';
 import { type Request, requestHash } from './typed-data.ts';
 
@@ -19,8 +19,8 @@ const QUOTE_MAX_BYTES = 16 * 1024;
 export const RequestMessageSchema = Strict({
   type: Type.Literal('request'),
   chainId: Count,
-  contract: Address,
-  node: Address,
+  contract: Address0x,
+  node: Address0x,
   kemPublicKey: HexOf(KEM_PUBLIC_KEY_BYTES),
   config: HexOf(32),
   epoch: Count,
@@ -45,8 +45,8 @@ export type RequestMessage = Static<typeof RequestMessageSchema>;
 export const AnswerMessageSchema = Strict({
   type: Type.Literal('answer'),
   chainId: Count,
-  contract: Address,
-  node: Address,
+  contract: Address0x,
+  node: Address0x,
   requestHash: HexOf(32),
   /** Of the sealed bytes that any node of the network makes for this request. */
   answerHash: HexOf(32),
@@ -65,7 +65,7 @@ export type AnswerMessage = Static<typeof AnswerMessageSchema>;
 export const SealedMessageSchema = Strict({
   type: Type.Literal('sealed'),
   chainId: Count,
-  contract: Address,
+  contract: Address0x,
   requestHash: HexOf(32),
   sealed: HexOf(SEALED_BYTES),
 });
@@ -75,8 +75,8 @@ export type SealedMessage = Static<typeof SealedMessageSchema>;
 export const BootstrapPackageSchema = Strict({
   type: Type.Literal('bootstrap'),
   chainId: Count,
-  contract: Address,
-  networkKey: Address,
+  contract: Address0x,
+  networkKey: Address0x,
   measurement: HexOf(32),
   config: HexOf(32),
   platform: HexOf(32),
@@ -108,12 +108,12 @@ export const NodeStatusSchema = Strict({
   ]),
   flavour: FlavourSchema,
   chainId: Count,
-  contract: Address,
+  contract: Address0x,
   config: HexOf(32),
   epoch: Count,
   /** The open request, if one was made. */
   requestHash: Type.Optional(HexOf(32)),
-  networkKey: Type.Optional(Address),
+  networkKey: Type.Optional(Address0x),
   code: Type.Optional(Type.String({ maxLength: 64 })),
   message: Type.Optional(Type.String({ maxLength: 1000 })),
 });

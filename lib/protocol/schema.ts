@@ -2,29 +2,34 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { DstackError } from './errors.ts';
+import type { Address, Hex } from './hex.ts';
 import { parseUniqueJson } from './json.ts';
 
 /** Lower-case hex of exactly `bytes` bytes, without 0x. */
 export const HexOf = (bytes: number) =>
-  Type.String({
-    pattern: `^[0-9a-f]{${bytes * 2}}$`,
-    maxLength: bytes * 2,
-    description: `${bytes} bytes of hex`,
-  });
+  Type.Unsafe<Hex>(
+    Type.String({
+      pattern: `^[0-9a-f]{${bytes * 2}}$`,
+      maxLength: bytes * 2,
+      description: `${bytes} bytes of hex`,
+    }),
+  );
 
 /** Lower-case hex of at most `bytes` bytes, without 0x. */
 export const HexUpTo = (bytes: number) =>
-  Type.String({
-    pattern: '^([0-9a-f]{2})*$',
-    maxLength: bytes * 2,
-    description: `up to ${bytes} bytes of hex`,
-  });
+  Type.Unsafe<Hex>(
+    Type.String({
+      pattern: '^([0-9a-f]{2})*$',
+      maxLength: bytes * 2,
+      description: `up to ${bytes} bytes of hex`,
+    }),
+  );
 
 /** A 0x-prefixed word as the chain shows it. */
-export const Word0x = Type.String({ pattern: '^0x[0-9a-f]{64}$', maxLength: 66 });
+export const Word0x = Type.Unsafe<Hex>(Type.String({ pattern: '^0x[0-9a-f]{64}$', maxLength: 66 }));
 
 /** A 0x-prefixed 20-byte address, any case. */
-export const Address = Type.String({ pattern: '^0x[0-9a-fA-F]{40}$', maxLength: 42 });
+export const Address0x = Type.Unsafe<Address>(Type.String({ pattern: '^0x[0-9a-fA-F]{40}$', maxLength: 42 }));
 
 /** A non-negative integer that JavaScript holds exactly. */
 export const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });

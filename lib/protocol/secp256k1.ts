@@ -7,6 +7,7 @@ import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { keccak_256 } from '@noble/hashes/sha3.js';
 import { to0x, toHex } from './encoding.ts';
 import { DstackError } from './errors.ts';
+import type { Address, Hex } from './hex.ts';
 
 /** A signature in the three numbers that Ethereum's `ecrecover` takes. `v` is 27 or 28. */
 export interface Signature {
@@ -17,8 +18,8 @@ export interface Signature {
 
 /** EIP-2098: `vs` carries v's parity in the top bit of s. The form that the contract takes. */
 export interface CompactSignature {
-  r: `0x${string}`;
-  vs: `0x${string}`;
+  r: Hex;
+  vs: Hex;
 }
 
 export function newPrivateKey(): Uint8Array {
@@ -26,7 +27,7 @@ export function newPrivateKey(): Uint8Array {
 }
 
 /** The EIP-55 address of a private key. */
-export function addressOf(privateKey: Uint8Array): string {
+export function addressOf(privateKey: Uint8Array): Address {
   return addressOfPublicKey(secp256k1.getPublicKey(privateKey, false));
 }
 
@@ -46,7 +47,7 @@ export function compact(signature: Signature): CompactSignature {
  * The address that signed `digest`.
  * @throws SIGNATURE_INVALID for a high s, an r or s out of range, or a point that does not exist
  */
-export function recover(digest: Uint8Array, r: Uint8Array, vs: Uint8Array): string {
+export function recover(digest: Uint8Array, r: Uint8Array, vs: Uint8Array): Address {
   if (digest.length !== 32 || r.length !== 32 || vs.length !== 32) {
     throw new DstackError('SIGNATURE_INVALID', 'digest, r and vs must have 32 bytes each');
   }
@@ -70,12 +71,15 @@ export function keccak256(...parts: Uint8Array[]): Uint8Array {
 }
 
 /** EIP-55 mixed-case checksum. */
-export function checksumAddress(bytes: Uint8Array): string {
+export function checksumAddress(bytes: Uint8Array): Address {
   const hex = toHex(bytes);
   const hash = toHex(keccak256(new TextEncoder().encode(hex)));
-  return `0x${[...hex].map((digit, i) => (Number.parseInt(hash[i]!, 16) >= 8 ? digit.toUpperCase() : digit)).join('')}`;
+  const digits = [...hex].map((digit, i) =>
+    Number.parseInt(hash[i]!, 16) >= 8 ? digit.toUpperCase() : digit,
+  );
+  return `0x${digits.join('')}` as Address;
 }
 
-function addressOfPublicKey(uncompressed: Uint8Array): string {
+function addressOfPublicKey(uncompressed: Uint8Array): Address {
   return checksumAddress(keccak256(uncompressed.subarray(1)).subarray(12));
 }

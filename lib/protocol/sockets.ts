@@ -6,7 +6,7 @@
  */
 import { type Static, Type } from 'typebox';
 import { FlavourSchema } from './network-config.ts';
-import { Count, HexOf, HexUpTo, Strict } from './schema.ts';
+import { Address0x, Count, HexOf, HexUpTo, Strict } from './schema.ts';
 
 /** Paths below /run/dstack. */
 export const sockets = {
@@ -49,7 +49,7 @@ export type AttestReply = Static<typeof AttestReply>;
 /** replicator/agent.sock: GET /v1/info: what any app may know of its node and network. */
 export const InfoReply = Strict({
   chainId: Count,
-  contract: Type.String(),
+  contract: Address0x,
   networkKey: Type.String(),
   epoch: Count,
   config: HexOf(32),

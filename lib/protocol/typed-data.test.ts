@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { recoverAddress, TypedDataEncoder, verifyTypedData, Wallet } from 'ethers';
 import { expect, test } from 'vitest';
 import { to0x, toHex } from './encoding.ts';
+import { parseAddress } from './hex.ts';
 import { addressOf, compact, newPrivateKey, recover, sign } from './secp256k1.ts';
 import {
   attestationDigest,
@@ -13,7 +14,10 @@ import {
 } from './typed-data.ts';
 
 // ethers is the independent implementation of EIP-712 that ours is held against.
-const domain: Domain = { chainId: 31337, contract: '0x5FbDB2315678afecb367f032d93F642f64180aa3' };
+const domain: Domain = {
+  chainId: 31337,
+  contract: parseAddress('0x5FbDB2315678afecb367f032d93F642f64180aa3'),
+};
 const ethersDomain = {
   name: 'Dstack',
   version: '1',

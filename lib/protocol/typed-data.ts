@@ -4,13 +4,14 @@
  * The struct hashes are spelled out rather than generated: an auditor can hold each line against contracts/Network.sol.
  */
 import { fromHex, toHex, utf8 } from './encoding.ts';
+import type { Address } from './hex.ts';
 import { keccak256 } from './secp256k1.ts';
 
 /** Which network a signature is for: the EIP-712 domain. */
 export interface Domain {
   chainId: number;
-  /** 0x-prefixed address of the network's contract. */
-  contract: string;
+  /** The network's contract. */
+  contract: Address;
 }
 
 /** What a new node asks for; its struct hash is the `requestHash` on chain. All hashes are 32 bytes. */

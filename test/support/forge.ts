@@ -24,6 +24,7 @@ import {
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import { SIMULATED_ROLES } from '../../lib/attestation/simulated/roles.ts';
 import { fromHex, sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { type Address, type Hex, parseAddress } from '../../lib/protocol/hex.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
 import { configHash } from '../../lib/protocol/network-config.ts';
 import { decodeNetwork, encodeBootstrap, encodeNetwork } from '../../lib/protocol/network-contract.ts';
@@ -60,7 +61,7 @@ export interface Lies {
   /** Names this as the quote's hash, hex. */
   quoteHash?: string;
   /** Signs for another network. */
-  domain?: { chainId: number; contract: string };
+  domain?: { chainId: number; contract: Address };
 }
 
 export interface ForgedRequest {
@@ -105,14 +106,14 @@ export async function forgeRequest(network: Forgeable, lies: Lies = {}): Promise
   const unsigned: RequestMessage = {
     type: 'request',
     ...network.domain,
-    node: report.node,
+    node: parseAddress(report.node),
     kemPublicKey: toHex(kem.publicKey),
     config: toHex(config),
     epoch: report.epoch,
     blockNumber: block.number,
     blockHash: toHex(report.blockHash),
     quote: toHex(quote),
-    quoteHash: lies.quoteHash ?? toHex(quoteHash(parseQuote(quote))),
+    quoteHash: (lies.quoteHash as Hex) ?? toHex(quoteHash(parseQuote(quote))),
     signature: { r: to0x(new Uint8Array(32)), vs: to0x(new Uint8Array(32)) },
     collateral: PUBLISHED_SIMULATED_COLLATERAL,
   };

@@ -6,6 +6,7 @@
  *                              relay ──chain──► chain
  */
 import { join } from 'node:path';
+import { parseAddress } from '../../lib/protocol/hex.ts';
 import { type Link, startLink } from './faults.ts';
 import type { NodeSetting, TestNetwork, TestNode } from './network.ts';
 import { type RelayProcess, startRelay } from './relay.ts';
@@ -53,7 +54,7 @@ export async function startHost(
     const relay = await startRelay({
       chain: { rpc: (method, ...params) => network.rpc.send(method, params as unknown[]) },
       rpcUrl: chain.url,
-      network: { domain: network.domain, address: network.contract },
+      network: { domain: network.domain, address: parseAddress(network.contract) },
       guest,
       stateDir,
       peers,

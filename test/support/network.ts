@@ -16,6 +16,7 @@ import type { SimulatedSetting } from '../../lib/attestation/simulated/condition
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import { sha256, sha384, to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError, hasCode } from '../../lib/protocol/errors.ts';
+import { parseAddress } from '../../lib/protocol/hex.ts';
 import { configHash } from '../../lib/protocol/network-config.ts';
 import {
   describeNetworkError,
@@ -176,7 +177,7 @@ export async function startTestNetwork(
     contract,
     networkJson,
     directory,
-    domain: { chainId, contract },
+    domain: { chainId, contract: parseAddress(contract) },
     configWith: (change) => JSON.stringify({ ...JSON.parse(networkJson), ...change }),
     send,
     async start(setting) {

@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RelayStatus } from '../../host/relay/main.ts';
 import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
+import type { Address } from '../../lib/protocol/hex.ts';
 import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import { eventually, freePort, node24 } from './network.ts';
 
@@ -12,7 +13,7 @@ const MAIN = join(import.meta.dirname, '../../host/relay/main.ts');
 
 export interface RelayHostOptions {
   rpcUrl: string;
-  domain: { chainId: number; contract: string };
+  domain: { chainId: number; contract: Address };
   nodeUrl: string;
   /** Created, with a new gas key if there is none in it. */
   stateDir: string;
@@ -24,7 +25,7 @@ export interface RelayHostOptions {
 /** What outlives a relay's process: its files, its key and its ports. */
 export class RelayHost {
   readonly gasKey: Uint8Array;
-  readonly gasAddress: string;
+  readonly gasAddress: Address;
   readonly gossipUrl: string;
   readonly adminUrl: string;
   readonly #options: RelayHostOptions;
@@ -123,7 +124,7 @@ export async function startRelay(options: {
   /** Where its gas key gets its balance: an anvil. */
   chain: { rpc(method: string, ...params: unknown[]): Promise<unknown> };
   rpcUrl: string;
-  network: { domain: { chainId: number }; address: string };
+  network: { domain: { chainId: number }; address: Address };
   guest: { url: string };
   stateDir: string;
   peers?: readonly string[];

@@ -1,6 +1,7 @@
 /** What strangers do to the relays of a round: to each of them, from one address or from many. */
 import type { Socket } from 'node:net';
-import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
+import { fromHex } from '../../lib/protocol/encoding.ts';
+import { addressKey } from '../../lib/protocol/hex.ts';
 import type { RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { forgedCopy, requestOver, spoiledCopy } from '../support/guest.ts';
@@ -73,9 +74,5 @@ async function someRequest(arena: Arena): Promise<RequestMessage> {
   const { number, hash } = await arena.rpc<Block>('eth_getBlockByNumber', 'latest', false);
   const { domain } = arena.network;
   const block = { number: Number(number), hash: fromHex(hash, 32) };
-  return requestOver(
-    { ...domain, contract: to0x(fromHex(domain.contract, 20)) },
-    block,
-    (await kem).publicKey,
-  );
+  return requestOver({ ...domain, contract: addressKey(domain.contract) }, block, (await kem).publicKey);
 }

@@ -16,6 +16,7 @@ import { NEAR } from '../../lib/chain/chain-heads.ts';
 import { networkReader } from '../../lib/chain/network-reader.ts';
 import { sha256, to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
+import { parseAddress } from '../../lib/protocol/hex.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import { configHash, type NetworkConfig } from '../../lib/protocol/network-config.ts';
 import {
@@ -240,8 +241,8 @@ describe('the matrix', () => {
 });
 
 describe('what a quorum shows', () => {
-  const ZERO = `0x${'00'.repeat(20)}`;
-  const OTHER = `0x${'77'.repeat(20)}`;
+  const ZERO = parseAddress(`0x${'00'.repeat(20)}`);
+  const OTHER = parseAddress(`0x${'77'.repeat(20)}`);
   let shown: Partial<NetworkView> = {};
   let node: Node;
   beforeAll(async () => {
@@ -263,7 +264,7 @@ describe('what a quorum shows', () => {
   });
 
   test('another key of a later epoch does', async () => {
-    shown = { networkKey: OTHER, epoch: 2 };
+    shown = { networkKey: parseAddress(OTHER), epoch: 2 };
     await eventually(async () => ends.length > 0, 'the end');
     expect(ends).toEqual(['KEY_SUPERSEDED']);
     expect(node.status()).toMatchObject({ state: 'failed', code: 'KEY_SUPERSEDED' });

@@ -3,7 +3,15 @@
  * every digest names its network, its purpose and its parts.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { appId, Chain, NETWORK_PRIVATE_KEY, Refused, TestNetwork, value } from '../../contracts/fixture.ts';
+import {
+  appId,
+  Chain,
+  NETWORK_PRIVATE_KEY,
+  Refused,
+  type SignedRequest,
+  TestNetwork,
+  value,
+} from '../../contracts/fixture.ts';
 import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import { appKey, deriveKey, type Purpose, purposes } from '../../lib/protocol/keys.ts';
 import * as contract from '../../lib/protocol/network-contract.ts';
@@ -82,7 +90,7 @@ test('6: bootstrap is the owner’s, and over with the first onboarding', async 
 test('6: an onboarding is for one open request, once, in its time and epoch', async () => {
   const network = await TestNetwork.bootstrapped(chain, { requestWindow: 5 });
   const unasked = await network.requestArgs();
-  const onboard = (request: { hash: string; node: string }) =>
+  const onboard = (request: Pick<SignedRequest, 'hash' | 'node'>) =>
     outcome(network.asStranger(contract.encodeOnboard(network.onboardArgs(request))));
   expect(await onboard(unasked)).toBe('RequestNotOpen');
 

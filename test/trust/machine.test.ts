@@ -25,6 +25,7 @@ import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import { simulatedRegisters } from '../../lib/attestation/simulated/measurement.ts';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
+import { parseAddress } from '../../lib/protocol/hex.ts';
 import {
   appKey,
   deriveKey,
@@ -329,7 +330,7 @@ test('10: no two uses share a key, and none is the secret', () => {
 
 test('10: a wiped secret is gone, and nothing more comes of it', () => {
   const secret = newSecret();
-  const keys = secretHolder(secret, 1, { chainId: 1, contract: `0x${'11'.repeat(20)}` });
+  const keys = secretHolder(secret, 1, { chainId: 1, contract: parseAddress(`0x${'11'.repeat(20)}`) });
   expect(keys.tlsKey()).toHaveLength(32);
   expect(JSON.stringify(keys)).not.toContain(toHex(secret));
   keys.wipe();

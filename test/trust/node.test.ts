@@ -17,6 +17,7 @@ import { expectedJoinedLog, expectedRequestLog, replay } from '../../lib/attesta
 import { REVOKED_PPID } from '../../lib/attestation/simulated/collateral.ts';
 import { callUnix, serveUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { appKey, diskKey, networkKey, tlsKey } from '../../lib/protocol/keys.ts';
 import {
   type AnswerMessage,
@@ -262,7 +263,7 @@ test('3: no node gives the sealed secret out before the contract shows its very 
   const given = await sealed(message);
   expect(toHex(sha256(fromHex(given.sealed)))).toBe(answer.answerHash);
   expect(await kem.open(fromHex(given.sealed), fromHex(answer.requestHash))).toEqual(SECRET);
-  expect(await sealed({ ...message, quote: '00' })).toEqual(given);
+  expect(await sealed({ ...message, quote: parseHex('00') })).toEqual(given);
   const others: [Partial<RequestMessage>, string][] = [
     [{ kemPublicKey: toHex((await forgeRequest(network)).kem.publicKey) }, 'ANSWER_NOT_ON_CHAIN'],
     [{ epoch: message.epoch + 1 }, 'REQUEST_EPOCH'],
@@ -403,7 +404,7 @@ test('6: an onboarder answers nobody who did not ask on chain, and nobody twice'
 
 test.each<[string, Lies['report']]>([
   ['chain', (report) => ({ ...report, chainId: 1 })],
-  ['contract', (report) => ({ ...report, contract: `0x${'11'.repeat(20)}` })],
+  ['contract', (report) => ({ ...report, contract: parseAddress(`0x${'11'.repeat(20)}`) })],
   ['config', (report) => ({ ...report, config: new Uint8Array(32) })],
   ['epoch', (report) => ({ ...report, epoch: 2 })],
   ['node', (report) => ({ ...report, node: `0x${'11'.repeat(20)}` })],
@@ -419,7 +420,7 @@ test('7: a request signed for another network is neither registered nor answered
   const { network, node } = await joined();
   for (const domain of [
     { ...network.domain, chainId: 1 },
-    { ...network.domain, contract: `0x${'11'.repeat(20)}` },
+    { ...network.domain, contract: parseAddress(`0x${'11'.repeat(20)}`) },
   ]) {
     const { message } = await forgeRequest(network, { domain });
     await expect(network.register(message)).rejects.toMatchObject(refused('WrongSigner'));

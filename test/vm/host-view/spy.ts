@@ -11,6 +11,7 @@ import { diskKeys } from '../../../guest/disk/tables.ts';
 import { NodeClient } from '../../../host/node-client.ts';
 import { openImage, registersOf } from '../../../host/vm/image.ts';
 import { fromHex, sha256, to0x } from '../../../lib/protocol/encoding.ts';
+import { parseAddress } from '../../../lib/protocol/hex.ts';
 import { appKey, deriveKey, diskKey, networkKey, tlsKey } from '../../../lib/protocol/keys.ts';
 import { encodeOnboard, encodeRegister } from '../../../lib/protocol/network-contract.ts';
 import {
@@ -44,7 +45,7 @@ export async function takeSecret(
     const { message, kem } = await forgeRequest(
       {
         rpc,
-        domain: { chainId: network.chainId, contract: network.contract },
+        domain: { chainId: network.chainId, contract: parseAddress(network.contract) },
         contract: network.contract,
         networkJson: readFileSync(join(network.folder, 'network.json'), 'utf8'),
         directory: network.folder,
