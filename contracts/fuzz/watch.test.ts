@@ -83,7 +83,7 @@ class History {
       byOwner('ConfigAllowed', { config: C }),
       byOwner('PlatformAllowed', { platform: P }),
     );
-    history.shows({ network: { networkKey: KEY, epoch: 1 } });
+    history.shows({ network: { networkKey: parseAddress(KEY), epoch: 1 } });
     history.owner('Bootstrapped', { epoch: 1n, networkKey: KEY });
     history.requests.set(R, view('open'));
     history.block(10, byAnyone('register', { name: 'Registered', requestHash: R, node: OTHER }));
@@ -157,7 +157,7 @@ test.each<readonly [invariant: string, how: string, breach: (history: History) =
     'one secret-holder key: that of the last bootstrap',
     'the key changes by itself',
     (it) => {
-      it.shows({ network: { networkKey: OTHER } });
+      it.shows({ network: { networkKey: parseAddress(OTHER) } });
       it.block(10);
     },
   ],
@@ -183,7 +183,7 @@ test.each<readonly [invariant: string, how: string, breach: (history: History) =
     OPEN_REQUEST,
     'one of the epoch before',
     (it) => {
-      it.shows({ network: { networkKey: OTHER, epoch: 2 } });
+      it.shows({ network: { networkKey: parseAddress(OTHER), epoch: 2 } });
       it.requests.set(R, view('expired'));
       it.owner('Bootstrapped', { epoch: 2n, networkKey: OTHER });
       it.block(10, byAnyone('onboard', ONBOARDED));

@@ -1,6 +1,7 @@
 /** Messages for the gossip's tests: of the right form, with no meaning. What they mean is for the kinds' checks to judge. */
-import { chainHex, type Hex, parseAddress, parseHex } from '../../lib/protocol/hex.ts';
+
 import { fromHex, sha256, toHex } from '../../lib/protocol/encoding.ts';
+import { chainHex, type Hex, parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import type { AnswerMessage, RequestMessage, SealedMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { answerKind } from '../relay/kinds/answer.ts';
 import { requestKind } from '../relay/kinds/request.ts';

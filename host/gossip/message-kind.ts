@@ -1,8 +1,10 @@
 /** What gossip has to know of a kind of message. README.md says how to add one. */
+
 import canonicalize from 'canonicalize';
 import { type TSchema, type TUnsafe, Type } from 'typebox';
 import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { addressKey, type Hex, isAddress } from '../../lib/protocol/hex.ts';
 import { check } from '../../lib/protocol/schema.ts';
 
 /** What every message has: the name of its kind. The rest is the kind's to know. */
@@ -77,11 +79,9 @@ export const isOfKind = <M extends Message>(kind: MessageForm<M>, message: Messa
  * SHA-256 of the message's canonical JSON (RFC 8785), hex. Addresses count in lower case: they are all that may be written in
  * several ways, and whoever writes one in another way has not said anything new. They stand at the top of a message.
  */
-export function messageId(message: Message): string {
+export function messageId(message: Message): Hex {
   const addresses = Object.entries(message).flatMap(([field, value]) =>
-    isAddress(value) ? [[field, value.toLowerCase()]] : [],
+    typeof value === 'string' && isAddress(value) ? [[field, addressKey(value)]] : [],
   );
   return toHex(sha256(utf8(canonicalize({ ...message, ...Object.fromEntries(addresses) }) ?? '')));
 }
-const isAddress = (value: unknown): value is string =>
-  typeof value === 'string' && /^0x[0-9a-fA-F]{40}$/.test(value);

@@ -1,6 +1,6 @@
-import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { expect, test } from 'vitest';
 import { openStore } from '../../lib/framework/store.ts';
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { answerKind } from '../relay/kinds/answer.ts';
 import { requestKind } from '../relay/kinds/request.ts';
 import { sealedKind } from '../relay/kinds/sealed.ts';
@@ -51,7 +51,7 @@ test('what is on chain is kept from the eviction of loose ones, with what comes 
   log.add(someRequest(1), 'a');
   log.keep(subject);
   for (let n = 10; n < 20; n += 1) log.add(someRequest(n), 'a');
-  const [answer, sealed] = [someAnswer(subject), someSealed(subject)];
+  const [answer, sealed] = [someAnswer(parseHex(subject)), someSealed(parseHex(subject))];
   log.add(answer, 'a');
   log.add(sealed, 'a');
   for (let n = 20; n < 30; n += 1) log.add(someRequest(n), 'a');
@@ -109,7 +109,7 @@ test('of kept ones the request with most messages gives way, its newest copy fir
   const log = new MessageLog(openStore(':memory:'), registered, { kept: 6 });
   for (let n = 1; n <= 9; n += 1) log.keep(subjectOf(someRequest(n)));
   log.add(someRequest(1), 'honest');
-  log.add(someAnswer(subjectOf(someRequest(1))), 'honest');
+  log.add(someAnswer(parseHex(subjectOf(someRequest(1)))), 'honest');
   for (let copy = 0; copy < 9; copy += 1) log.add(someRequest(2, `0${copy}`), `source ${copy}`);
   expect(log.about(requestKind, subjectOf(someRequest(1)))).toHaveLength(1);
   expect(log.about(answerKind, subjectOf(someRequest(1)))).toHaveLength(1);

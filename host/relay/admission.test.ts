@@ -153,7 +153,7 @@ test('sealed bytes are let through when an answer that is held names them, or th
 
   // The contract holds all but the last byte.
   const kept = holding([], true);
-  const onChain = recorded(`0x${answer.answerHash.slice(0, 62)}00`);
+  const onChain = recorded(parseHex(`0x${answer.answerHash.slice(0, 62)}00`));
   await admit(networkAt(onChain), sealed, kept);
   await expect(admit(networkAt(onChain), other, kept)).rejects.toMatchObject(refused);
   await expect(admit(networkAt(onChain), sealed)).rejects.toMatchObject(refused);

@@ -4,9 +4,10 @@
  *
  * None of this decides who joins: nodes check everything again, and more. It keeps garbage out of stores and off wires.
  */
-import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
+
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import {

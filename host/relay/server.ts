@@ -2,7 +2,7 @@
  * What the relay serves: to other relays (gossip, the archive), and to its operator (health, metrics, status, the archive).
  * Two listeners, so that opening the first to the world does not open the second.
  */
-import { addressKey, type Address } from '../../lib/protocol/hex.ts';
+
 import { isIP } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
 import type { Log } from '../../lib/daemon/log.ts';
@@ -13,6 +13,7 @@ import {
   sourceOf,
 } from '../../lib/daemon/server-limits.ts';
 import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
+import { type Address, addressKey } from '../../lib/protocol/hex.ts';
 import type { Gossip } from '../gossip/gossip.ts';
 import { RateLimit } from '../gossip/rate-limit.ts';
 import type { Archive } from './archive.ts';

@@ -18,7 +18,7 @@ import {
 } from './abi.ts';
 import { to0x } from './encoding.ts';
 import { codeOf } from './errors.ts';
-import { parseAddress, parseHex } from './hex.ts';
+import { type Address, type Hex, parseAddress } from './hex.ts';
 
 const oracle = AbiCoder.defaultAbiCoder();
 const hexOf = (size: number) => fc.uint8Array({ minLength: size, maxLength: size }).map(to0x);
@@ -142,8 +142,8 @@ test.each<[string, () => unknown]>([
   ['a number that is none', () => smallUint(32).encode(1.5)],
   ['a negative one', () => bigUint(64).encode(-1n)],
   ['one that is too large', () => smallUint(16).encode(65_536)],
-  ['an address that is too short', () => address.encode(parseAddress('0x11'))],
-  ['bytes of half a digit', () => bytes.encode(parseHex('0x1'))],
+  ['an address that is too short', () => address.encode('0x11' as Address)],
+  ['bytes of half a digit', () => bytes.encode('0x1' as Hex)],
   ['a name that the enum does not have', () => enumOf(['a']).encode('b' as 'a')],
 ])('refuses to encode %s', (_what, encode) => {
   expect(encode).toThrowError(expect.objectContaining({ code: 'CONTRACT_ARGUMENT_INVALID' }));
