@@ -4,6 +4,7 @@
  *
  * Runs as its own user, and its end is the machine's end: the unit powers the VM off.
  */
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import pino from 'pino';
@@ -64,8 +65,9 @@ if (identity.image.flavour !== 'production') {
 await serveSiblings(runDirectory, node.joined, values.root);
 const port = nodePort(node, log);
 const [host, number] = splitListen(values.listen);
-const address = await port.listen({ host, port: number });
-log.info({ address }, 'listening for the relay');
+port.listen(number, host);
+await once(port, 'listening');
+log.info({ address: values.listen }, 'listening for the relay');
 await node.run(new AbortController().signal);
 
 function splitListen(listen: string): [string, number] {

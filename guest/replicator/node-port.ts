@@ -2,10 +2,10 @@
  * The one port that the host may dial: it can ask how the node stands, for its request, and for an onboarding. Nothing
  * on it gives out a key, and every body is hostile until checked (design: Trust, point 1).
  */
-import Fastify, { type FastifyInstance } from 'fastify';
+import type { Server } from 'node:http';
+import { HttpRefusal, jsonServer, type Refusal } from '../../lib/daemon/json-server.ts';
 import type { Log } from '../../lib/daemon/log.ts';
-import { HTTP_CHECKS, limitConnections } from '../../lib/daemon/server-limits.ts';
-import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
 import {
   type AnswerMessage,
   type BootstrapPackage,
@@ -36,16 +36,8 @@ export interface NodeService {
 /** Calls in work at once; the rest are told to come back. Each may cost a quote or a verification. */
 const MAX_AT_ONCE = 4;
 
-export function nodePort(service: NodeService, log: Log<'warn'>): FastifyInstance {
-  const app = Fastify({
-    logger: false,
-    bodyLimit: MESSAGE_MAX_BYTES,
-    http: HTTP_CHECKS,
-    connectionTimeout: 60_000,
-    keepAliveTimeout: 30_000,
-  });
-  // The host's processes, all behind one address: a bound on memory, since the host can deny anything anyway.
-  limitConnections(app.server, { connections: 64, perSource: 64 });
+/** Not yet listening. A query is ignored, whatever the path. */
+export function nodePort(service: NodeService, log: Log<'warn'>): Server {
   let atWork = 0;
 
   async function bounded<T>(work: () => Promise<T>): Promise<T> {
@@ -58,34 +50,47 @@ export function nodePort(service: NodeService, log: Log<'warn'>): FastifyInstanc
       atWork -= 1;
     }
   }
+  const asRequest = (body: unknown) => check(RequestMessageSchema, body, 'MESSAGE_MALFORMED', 'the request');
+  const asAnswer = (body: unknown) => check(SealedMessageSchema, body, 'MESSAGE_MALFORMED', 'the answer');
 
-  app.get(nodePaths.status, () => service.status());
-  app.get(nodePaths.bootstrap, () => bounded(() => service.bootstrapPackage()));
-  app.post(nodePaths.request, () => bounded(() => service.request()));
-  app.post(nodePaths.answer, (req) =>
-    bounded(() => service.answer(check(SealedMessageSchema, req.body, 'MESSAGE_MALFORMED', 'the answer'))),
-  );
-  app.post(nodePaths.onboard, (req) =>
-    bounded(() => service.onboard(check(RequestMessageSchema, req.body, 'MESSAGE_MALFORMED', 'the request'))),
-  );
-  app.post(nodePaths.sealed, (req) =>
-    bounded(() => service.sealed(check(RequestMessageSchema, req.body, 'MESSAGE_MALFORMED', 'the request'))),
-  );
-
-  app.setNotFoundHandler((_req, reply) =>
-    reply.code(404).send({
-      code: 'NO_ROUTE',
-      message: 'the node port has status, request, answer, onboard, sealed, bootstrap',
-    }),
-  );
-  app.setErrorHandler((error: Error & { statusCode?: number }, req, reply) => {
-    const ours = error instanceof DstackError;
-    const status = ours ? (error.code === 'BUSY' ? 503 : 422) : (error.statusCode ?? 500);
-    const code = ours ? codeOf(error) : status < 500 ? 'MESSAGE_MALFORMED' : 'INTERNAL';
-    log.warn({ code, route: req.url.slice(0, 100), err: error.message }, 'refused a call from the host');
-    // An internal error's text may hold anything; it stays in the node's log.
-    const message = code === 'INTERNAL' ? 'internal error; see the VM console' : error.message;
-    return reply.code(status).send({ code, message });
+  const server = jsonServer({
+    routes: {
+      [`GET ${nodePaths.status}`]: () => service.status(),
+      [`GET ${nodePaths.bootstrap}`]: () => bounded(() => service.bootstrapPackage()),
+      [`POST ${nodePaths.request}`]: () => bounded(() => service.request()),
+      [`POST ${nodePaths.answer}`]: (body) => bounded(() => service.answer(asAnswer(body))),
+      [`POST ${nodePaths.onboard}`]: (body) => bounded(() => service.onboard(asRequest(body))),
+      [`POST ${nodePaths.sealed}`]: (body) => bounded(() => service.sealed(asRequest(body))),
+    },
+    maxBodyBytes: MESSAGE_MAX_BYTES,
+    // The host's processes, all behind one address: a bound on memory, since the host can deny anything anyway.
+    limits: { connections: 64, perSource: 64 },
+    refusalOf(error, request) {
+      const refusal = refusalOf(error);
+      if (refusal.code !== 'NO_ROUTE') {
+        const route = request.url?.slice(0, 100);
+        log.warn(
+          { code: refusal.code, route, err: (error as Error).message },
+          'refused a call from the host',
+        );
+      }
+      return refusal;
+    },
   });
-  return app;
+  server.setTimeout(60_000);
+  server.keepAliveTimeout = 30_000;
+  return server;
+}
+
+function refusalOf(error: unknown): Refusal {
+  if (error instanceof HttpRefusal) {
+    const { status, code, message } = error;
+    return code === 'NO_ROUTE'
+      ? { status, code, message: 'the node port has status, request, answer, onboard, sealed, bootstrap' }
+      : { status, code: 'MESSAGE_MALFORMED', message };
+  }
+  if (error instanceof DstackError)
+    return { status: error.code === 'BUSY' ? 503 : 422, code: error.code, message: error.message };
+  // An internal error's text may hold anything; it stays in the node's log.
+  return { status: 500, code: 'INTERNAL', message: 'internal error; see the VM console' };
 }

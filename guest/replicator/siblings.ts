@@ -7,7 +7,8 @@ import type { Server } from 'node:http';
 import { join } from 'node:path';
 import type { Reached } from '../../lib/chain/chain-client.ts';
 import { groupId } from '../../lib/daemon/groups.ts';
-import { type Route, serveUnix } from '../../lib/daemon/unix-http.ts';
+import type { Routes } from '../../lib/daemon/json-server.ts';
+import { serveUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { check } from '../../lib/protocol/schema.ts';
@@ -48,7 +49,7 @@ export async function serveSiblings(
 }
 
 /** Every route by which a key, or a signature by one, leaves this process. */
-function keyRoutes(joined: Promise<Joined>): Record<string, Route> {
+function keyRoutes(joined: Promise<Joined>): Routes {
   return {
     'GET /v1/tls-key': async () => {
       const { keys } = await joined;
@@ -85,11 +86,7 @@ function keyRoutes(joined: Promise<Joined>): Record<string, Route> {
 }
 
 /** What the table lets one daemon ask. @throws DstackError ROUTE_UNKNOWN when the table names a route that is not there */
-function routesOf(
-  asker: string,
-  table: readonly Daemon[],
-  routes: Record<string, Route>,
-): Record<string, Route> {
+function routesOf(asker: string, table: readonly Daemon[], routes: Routes): Routes {
   const allowed = table.find(({ name }) => name === asker)?.keys ?? [];
   return Object.fromEntries(
     allowed.map((name) => {

@@ -5,7 +5,7 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { type Static, type TSchema, Type } from 'typebox';
-import { readText } from '../daemon/unix-http.ts';
+import { readText } from '../daemon/http-body.ts';
 import { DstackError, Retryable } from '../protocol/errors.ts';
 import { check } from '../protocol/schema.ts';
 import { type RpcErrorKind, type RpcErrorSaid, revertDataIn, rpcErrorKind, shown } from './rpc-errors.ts';

@@ -84,7 +84,7 @@ test('no route is found by a name that every object has', async () => {
 
 test('a body that is too large, or no JSON, is refused and the server goes on', async () => {
   await serve({ 'POST /echo': () => ({ n: 1 }), 'GET /good': () => ({ n: 1 }) });
-  await expect(call('/echo', { text: 'x'.repeat(2000) })).rejects.toThrow();
+  await expect(call('/echo', { text: 'x'.repeat(2000) })).rejects.toMatchObject({ code: 'BODY_TOO_LARGE' });
   await new Promise<void>((resolve) => {
     const socket = connect(path, () =>
       socket.end('POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n{'),

@@ -3,19 +3,16 @@
  * control, so a server sets them before it accepts anything.
  */
 import { chmodSync, chownSync, rmSync } from 'node:fs';
-import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
+import { request, type Server } from 'node:http';
 import type { TSchema } from 'typebox';
 import { codeOf, DstackError } from '../protocol/errors.ts';
 import { check } from '../protocol/schema.ts';
-import { HTTP_CHECKS, limitConnections } from './server-limits.ts';
-
-/** Answers one route: gets the parsed body (undefined for GET), returns what is sent as JSON. */
-export type Route = (body: unknown) => unknown | Promise<unknown>;
+import { parseJson, readText } from './http-body.ts';
+import { HttpRefusal, jsonServer, type Refusal, type Routes } from './json-server.ts';
 
 export interface UnixServerOptions {
   path: string;
-  /** `'GET /v1/status'` -> handler */
-  routes: Record<string, Route>;
+  routes: Routes;
   /** Group that may connect; without it only the owner may. */
   gid?: number | undefined;
   mode?: number;
@@ -25,24 +22,15 @@ export interface UnixServerOptions {
 /** More than all siblings together have: each call is a connection, and the agent makes one for each call of an app. */
 const MAX_CONNECTIONS = 1024;
 
-/** HTTP status of a refusal by its code; what is not listed is the caller's fault. */
-const statusOf = (code: string): number => (code === 'INTERNAL' ? 500 : code === 'NOT_READY' ? 503 : 400);
-
 /** Serves `routes` on a unix socket; resolves when it listens with its permissions set. */
 export async function serveUnix(options: UnixServerOptions): Promise<Server> {
-  const maxBytes = options.maxBodyBytes ?? 64 * 1024;
-  const server = createServer(HTTP_CHECKS, (req, res) => {
-    answer(req, options.routes, maxBytes).then(
-      (body) => send(res, 200, body),
-      (error) => {
-        const code = codeOf(error);
-        const message = error instanceof DstackError ? error.message : 'internal error; see the daemon’s log';
-        send(res, error instanceof NotFound ? 404 : statusOf(code), { code, message });
-      },
-    );
+  const server = jsonServer({
+    routes: options.routes,
+    maxBodyBytes: options.maxBodyBytes ?? 64 * 1024,
+    // Only siblings reach it, and one gone wild must not take the daemon with it.
+    limits: { connections: MAX_CONNECTIONS, perSource: MAX_CONNECTIONS },
+    refusalOf,
   });
-  // Only siblings reach it, and one gone wild must not take the daemon with it.
-  limitConnections(server, { connections: MAX_CONNECTIONS, perSource: MAX_CONNECTIONS });
   rmSync(options.path, { force: true });
   // The umask keeps the socket closed to others between its creation and the chmod.
   const umask = process.umask(0o177);
@@ -59,48 +47,16 @@ export async function serveUnix(options: UnixServerOptions): Promise<Server> {
   return server;
 }
 
-class NotFound extends DstackError {}
-
-async function answer(
-  req: IncomingMessage,
-  routes: Record<string, Route>,
-  maxBytes: number,
-): Promise<unknown> {
-  const key = `${req.method} ${req.url}`;
-  const route = Object.hasOwn(routes, key) ? routes[key] : undefined;
-  if (route === undefined) throw new NotFound('NO_ROUTE', `nothing here answers ${key.slice(0, 100)}`);
-  return route(req.method === 'GET' ? undefined : await readJson(req, maxBytes));
-}
-
-/** The body of a request or a reply as JSON, refused beyond `maxBytes`. @throws BODY_TOO_LARGE, BODY_NOT_JSON */
-export async function readJson(stream: IncomingMessage, maxBytes: number): Promise<unknown> {
-  const text = await readText(stream, maxBytes);
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new DstackError('BODY_NOT_JSON', 'the body is not JSON', { cause });
-  }
-}
-
-/** The body as it is, refused beyond `maxBytes`. @throws BODY_TOO_LARGE */
-export async function readText(stream: IncomingMessage, maxBytes: number): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxBytes) {
-      stream.destroy();
-      throw new DstackError('BODY_TOO_LARGE', `a body of more than ${maxBytes} bytes is not read`);
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-function send(res: ServerResponse, status: number, body: unknown): void {
-  const text = JSON.stringify(body ?? {});
-  res.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
-  res.end(text);
+/** Of an error that is not ours the text may hold anything: it stays in the daemon. */
+function refusalOf(error: unknown): Refusal {
+  const code = codeOf(error);
+  // What is not listed is the caller's fault.
+  const status = code === 'INTERNAL' ? 500 : code === 'NOT_READY' ? 503 : 400;
+  return {
+    status: error instanceof HttpRefusal ? error.status : status,
+    code,
+    message: error instanceof DstackError ? error.message : 'internal error; see the daemon’s log',
+  };
 }
 
 export interface UnixCallOptions<T extends TSchema> {
@@ -163,8 +119,9 @@ function callOnce<T extends TSchema>(options: UnixCallOptions<T>): Promise<impor
       );
     });
     req.on('response', (res) => {
-      readJson(res, 1024 * 1024)
-        .then((value) => {
+      readText(res, 1024 * 1024)
+        .then((text) => {
+          const value = parseJson(text);
           if (res.statusCode === 200)
             return check(options.reply, value, 'SOCKET_REPLY', `the reply to ${options.route}`);
           const { code, message } = value as { code?: unknown; message?: unknown };

@@ -1,0 +1,318 @@
+/** The node port in a hostile host's hands: raw bytes on its socket, and every way in which a call can be refused. */
+import { once } from 'node:events';
+import type { Server } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { MESSAGE_MAX_BYTES, type NodeStatus, nodePaths } from '../../lib/protocol/onboarding-messages.ts';
+import { type NodeService, nodePort } from './node-port.ts';
+
+const STATUS = { state: 'joined' } as unknown as NodeStatus;
+const unused = () => Promise.reject(new Error('a secret in a message'));
+
+let service: NodeService;
+let server: Server;
+let port: number;
+let logged: { fields: Record<string, unknown>; message: string }[];
+const sockets: Socket[] = [];
+
+beforeEach(async () => {
+  service = {
+    status: () => STATUS,
+    request: unused,
+    answer: unused,
+    onboard: unused,
+    sealed: unused,
+    bootstrapPackage: unused,
+  };
+  logged = [];
+  server = nodePort(service, {
+    warn: (fields, message) => void logged.push({ fields: fields as Record<string, unknown>, message }),
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  port = (server.address() as AddressInfo).port;
+});
+afterEach(() => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+  server.closeAllConnections();
+  server.close();
+});
+
+interface Answer {
+  status: number;
+  code?: string;
+  message?: string;
+  state?: string;
+}
+
+async function call(path: string, init: RequestInit = {}): Promise<Answer> {
+  const response = await fetch(`http://127.0.0.1:${port}${path}`, init);
+  return { status: response.status, ...((await response.json()) as object) };
+}
+const post = (path: string, body: string, type = 'application/json') =>
+  call(path, { method: 'POST', body, headers: { 'content-type': type } });
+
+/** A connection that says `text`, and what came back on it until it closed or `done` was true of that. */
+async function say(text: string, done: (said: string) => boolean = () => false): Promise<string> {
+  const socket = await open();
+  socket.write(text);
+  return heard(socket, done);
+}
+async function open(): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  sockets.push(socket);
+  socket.on('error', () => {});
+  await once(socket, 'connect');
+  return socket;
+}
+function heard(socket: Socket, done: (said: string) => boolean = () => false): Promise<string> {
+  let said = '';
+  return new Promise((resolve) => {
+    socket.on('data', (chunk) => {
+      said += String(chunk);
+      if (done(said)) resolve(said);
+    });
+    socket.on('end', () => socket.end());
+    socket.on('close', () => resolve(said));
+  });
+}
+const statusLines = (said: string) => [...said.matchAll(/HTTP\/1\.1 (\d{3})/g)].map(([, status]) => status);
+const stillServes = async () => expect(await call(nodePaths.status)).toMatchObject({ status: 200 });
+
+/** More than a socket buffers. */
+const SENT = 32 * 1024 * 1024;
+const HEAD = `POST ${nodePaths.request} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n`;
+
+test('a refusal keeps its code; what is not ours is told to the log alone', async () => {
+  service.request = () => Promise.reject(new DstackError('CHAIN_STALE', 'the reason'));
+  expect(await call(nodePaths.request, { method: 'POST' })).toEqual({
+    status: 422,
+    code: 'CHAIN_STALE',
+    message: 'the reason',
+  });
+  expect(await call(`${nodePaths.bootstrap}?x=${'y'.repeat(500)}`)).toEqual({
+    status: 500,
+    code: 'INTERNAL',
+    message: 'internal error; see the VM console',
+  });
+  expect(logged).toEqual([
+    {
+      fields: { code: 'CHAIN_STALE', route: nodePaths.request, err: 'the reason' },
+      message: 'refused a call from the host',
+    },
+    {
+      fields: {
+        code: 'INTERNAL',
+        route: `${nodePaths.bootstrap}?x=${'y'.repeat(500)}`.slice(0, 100),
+        err: 'a secret in a message',
+      },
+      message: 'refused a call from the host',
+    },
+  ]);
+});
+
+test('what the port does not have is not found, and no line of the log is spent on it', async () => {
+  for (const path of ['/', '/v1/app-key', '/constructor', '/__proto__', `${nodePaths.status}/`]) {
+    expect(await call(path)).toMatchObject({ status: 404, code: 'NO_ROUTE' });
+    expect(await post(path, '{}')).toMatchObject({ status: 404, code: 'NO_ROUTE' });
+  }
+  expect(await call(nodePaths.status, { method: 'DELETE' })).toMatchObject({ status: 404 });
+  expect(await call(nodePaths.request)).toMatchObject({ status: 404 });
+  expect(logged).toEqual([]);
+});
+
+test('a query changes nothing', async () => {
+  expect(await call(`${nodePaths.status}?state=failed&__proto__=1`)).toEqual({
+    status: 200,
+    state: 'joined',
+  });
+  expect(await post(`${nodePaths.answer}?a?b`, '{}')).toMatchObject({
+    status: 422,
+    code: 'MESSAGE_MALFORMED',
+  });
+});
+
+test.each([
+  ['no JSON', '{', 'application/json', 400],
+  ['JSON of another type', '{}', 'text/plain', 415],
+  ['a form', 'a=b', 'application/x-www-form-urlencoded', 415],
+  ['another shape', '{"type":"sealed"}', 'application/json; charset=utf-8', 422],
+  ['a list', '[]', 'application/json', 422],
+  ['null', 'null', 'application/json', 422],
+])('a body that is %s is malformed', async (_, body, type, status) => {
+  expect(await post(nodePaths.answer, body, type)).toMatchObject({ status, code: 'MESSAGE_MALFORMED' });
+  expect(logged).toMatchObject([{ fields: { code: 'MESSAGE_MALFORMED', route: nodePaths.answer } }]);
+  await stillServes();
+});
+
+test('a body with the key __proto__ gives no object another prototype', async () => {
+  let answered = 0;
+  service.answer = () => {
+    answered += 1;
+    return Promise.resolve(STATUS);
+  };
+  for (const body of ['{"__proto__":{"type":"sealed"}}', '{"constructor":{"prototype":{"type":"sealed"}}}']) {
+    expect(await post(nodePaths.answer, body)).toMatchObject({ code: 'MESSAGE_MALFORMED' });
+  }
+  expect(answered).toBe(0);
+  expect(({} as { type?: string }).type).toBeUndefined();
+});
+
+test('four calls are at work at once; the fifth is told to come back, and status is told to everyone', async () => {
+  const { promise, resolve } = Promise.withResolvers<never>();
+  service.request = () => promise;
+  const held = Array.from({ length: 4 }, () => call(nodePaths.request, { method: 'POST' }));
+  await pause(200);
+  expect(await call(nodePaths.request, { method: 'POST' })).toMatchObject({ status: 503, code: 'BUSY' });
+  await stillServes();
+  resolve({ type: 'request' } as never);
+  expect((await Promise.all(held)).map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+  expect(await call(nodePaths.request, { method: 'POST' })).toMatchObject({ status: 200 });
+});
+
+test('64 connections are held and no more', async () => {
+  const all = await Promise.all(Array.from({ length: 70 }, open));
+  for (const socket of all) socket.write('GET');
+  await pause(300);
+  const living = all.filter((socket) => !socket.readableEnded && !socket.closed && socket.resume());
+  await pause(300);
+  expect(living.filter((socket) => !socket.readableEnded && !socket.closed)).toHaveLength(64);
+});
+
+test.each([
+  ['with its length', `content-length: ${SENT}\r\n\r\n`, ''],
+  ['in chunks', `transfer-encoding: chunked\r\n\r\n${SENT.toString(16)}\r\n`, '\r\n0\r\n\r\n'],
+])('a body that is too large, %s, is refused, and its sender gets to know', async (_, framing, end) => {
+  const socket = await open();
+  socket.write(HEAD + framing);
+  // As a sender does that looks at nothing before it is through: all of it has to be taken.
+  for (let sent = 0; sent < SENT; sent += 1024 * 1024) {
+    if (!socket.write(' '.repeat(1024 * 1024))) await once(socket, 'drain');
+  }
+  socket.write(end);
+  const said = await heard(socket, (text) => text.includes('}'));
+  expect(said).toMatch(/^HTTP\/1\.1 413 [\s\S]*"code":"MESSAGE_MALFORMED"/);
+  await stillServes();
+});
+
+test('a body of just the largest size is read', async () => {
+  const body = `"${'x'.repeat(MESSAGE_MAX_BYTES - 2)}"`;
+  expect(await post(nodePaths.answer, body)).toMatchObject({ status: 422, code: 'MESSAGE_MALFORMED' });
+  expect(await post(nodePaths.answer, `${body} `)).toMatchObject({ status: 413, code: 'MESSAGE_MALFORMED' });
+});
+
+test('a body without end is cut off', async () => {
+  const socket = await open();
+  const begin = performance.now();
+  socket.write(`${HEAD}transfer-encoding: chunked\r\n\r\n`);
+  const chunk = `4000\r\n${' '.repeat(0x4000)}\r\n`;
+  const flood = setInterval(() => socket.write(chunk), 20);
+  try {
+    expect(statusLines(await heard(socket))[0]).toBe('413');
+  } finally {
+    clearInterval(flood);
+  }
+  expect(performance.now() - begin).toBeLessThan(14_000);
+  await stillServes();
+}, 20_000);
+
+test.each([
+  ['headers that come a byte a second', 'GET /v1/status HTTP/1.1\r\nx-', 8_000],
+  ['a body that comes a byte a second', `${HEAD}content-length: 1000\r\n\r\n`, 14_000],
+])(
+  '%s are not waited for',
+  async (_, text, within) => {
+    const begin = performance.now();
+    const socket = await open();
+    socket.write(text);
+    const drip = setInterval(() => socket.write('1'), 1000);
+    try {
+      expect(statusLines(await heard(socket))).toEqual(['408']);
+    } finally {
+      clearInterval(drip);
+    }
+    expect(performance.now() - begin).toBeLessThan(within);
+    await stillServes();
+  },
+  20_000,
+);
+
+test.each([
+  ['two lengths', `${HEAD}content-length: 2\r\ncontent-length: 3\r\n\r\n{}`],
+  ['two lengths in one header', `${HEAD}content-length: 2, 2\r\n\r\n{}`],
+  ['a negative length', `${HEAD}content-length: -1\r\n\r\n{}`],
+  ['a length and chunks', `${HEAD}content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`],
+  ['chunks under another coding', `${HEAD}transfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n`],
+  ['a chunk without a length', `${HEAD}transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n`],
+  ['a line feed alone between headers', `GET ${nodePaths.status} HTTP/1.1\nhost: x\n\n`],
+  ['a space before the colon', `GET ${nodePaths.status} HTTP/1.1\r\nhost : x\r\n\r\n`],
+  ['a TLS hello', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'],
+])('a request with %s is refused, and what follows it on its connection is not read', async (_, text) => {
+  let requests = 0;
+  service.request = () => {
+    requests += 1;
+    return Promise.resolve({} as never);
+  };
+  const said = await say(`${text}${HEAD}content-length: 2\r\n\r\n{}`);
+  expect(statusLines(said)).toEqual(['400']);
+  expect(requests).toBe(0);
+  await stillServes();
+});
+
+test('a request without a host is refused', async () => {
+  expect(statusLines(await say(`GET ${nodePaths.status} HTTP/1.1\r\n\r\n`))).toEqual(['400']);
+});
+
+test('headers that are too large are refused', async () => {
+  const said = await say(`GET ${nodePaths.status} HTTP/1.1\r\nhost: x\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`);
+  expect(statusLines(said)).toEqual(['431']);
+  await stillServes();
+});
+
+test('a body in chunks is a body', async () => {
+  service.request = () => Promise.resolve({ type: 'request' } as never);
+  const said = await say(`${HEAD}transfer-encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n`, (text) =>
+    text.includes('}'),
+  );
+  expect(said).toMatch(/^HTTP\/1\.1 200 /);
+});
+
+test('requests in one go on one connection are answered in their order, and count like any others', async () => {
+  const { promise, resolve } = Promise.withResolvers<never>();
+  service.request = () => promise;
+  const one = `${HEAD}content-length: 2\r\n\r\n{}`;
+  const socket = await open();
+  const said = heard(socket, (text) => statusLines(text).length === 7);
+  socket.write(`${one.repeat(6)}GET ${nodePaths.status} HTTP/1.1\r\nhost: x\r\n\r\n`);
+  await pause(200);
+  expect(await call(nodePaths.request, { method: 'POST' })).toMatchObject({ status: 503 });
+  resolve({ type: 'request' } as never);
+  expect(statusLines(await said)).toEqual(['200', '200', '200', '200', '503', '503', '200']);
+});
+
+test('who sends no more after a request still gets its answer', async () => {
+  const socket = await open();
+  const said = heard(socket);
+  socket.end(`GET ${nodePaths.status} HTTP/1.1\r\nhost: x\r\n\r\n`);
+  expect(statusLines(await said)).toEqual(['200']);
+});
+
+test.each(['in its headers', 'in its body'])('a connection that ends %s costs nothing', async (where) => {
+  let requests = 0;
+  service.request = () => {
+    requests += 1;
+    return Promise.resolve({} as never);
+  };
+  for (let n = 0; n < 10; n += 1) {
+    const socket = await open();
+    socket.write(where === 'in its headers' ? HEAD : `${HEAD}content-length: 100\r\n\r\n{`);
+    await pause(20);
+    if (n % 2 === 0) socket.resetAndDestroy();
+    else socket.end();
+  }
+  await pause(200);
+  expect(requests).toBe(0);
+  await stillServes();
+});
