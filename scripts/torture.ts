@@ -16,10 +16,11 @@
  * transactions, or a nonce is stuck.
  */
 import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Type } from 'typebox';
+import { writeDurably } from '../lib/daemon/durable-file.ts';
 import { print } from '../lib/daemon/terminal.ts';
 import { Count, parseJson, Strict } from '../lib/protocol/schema.ts';
 
@@ -232,8 +233,7 @@ function run(args: readonly string[], timeout?: number): Promise<{ output: strin
 /** Whole or not at all: a run may be interrupted while it writes. */
 function save(state: State): void {
   mkdirSync(dirname(STATE_FILE), { recursive: true });
-  writeFileSync(`${STATE_FILE}.new`, JSON.stringify(state, null, 2));
-  renameSync(`${STATE_FILE}.new`, STATE_FILE);
+  writeDurably(STATE_FILE, JSON.stringify(state, null, 2));
 }
 
 function report({ figures, failures, seed, sections }: State, milliseconds: number): void {

@@ -1,10 +1,11 @@
 /** `app …`: what an app's author and the network's owner do to get containers into the VMs. */
 import { createReadStream } from 'node:fs';
-import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { extract } from 'tar-stream';
 import { Type } from 'typebox';
 import type { Head } from '../../lib/chain/chain-client.ts';
+import { dropDrafts, fillDurably, writeDurably } from '../../lib/daemon/durable-file.ts';
 import { print } from '../../lib/daemon/terminal.ts';
 import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -74,14 +75,13 @@ async function place(
   manifest: Uint8Array,
   hash: string,
 ): Promise<void> {
-  const put = async (path: string, write: (temporary: string) => Promise<void>) => {
-    await write(`${path}.part`);
-    await rename(`${path}.part`, path);
-  };
-  await mkdir(join(volume, 'archives'), { recursive: true });
-  await mkdir(join(volume, 'manifests'), { recursive: true });
-  await put(join(volume, 'archives', `${digest}.tar`), (part) => copyFile(archive, part));
-  await put(join(volume, 'manifests', `${hash}.json`), (part) => writeFile(part, manifest));
+  const [archives, manifests] = [join(volume, 'archives'), join(volume, 'manifests')];
+  for (const folder of [archives, manifests]) {
+    await mkdir(folder, { recursive: true });
+    dropDrafts(folder);
+  }
+  await fillDurably(join(archives, `${digest}.tar`), (draft) => copyFile(archive, draft));
+  writeDurably(join(manifests, `${hash}.json`), manifest);
 }
 
 /** The config digest of the one image in a docker archive: SHA-256 of the config blob itself, whatever it is called. */

@@ -4,10 +4,11 @@
  * host volume, else from a gossip peer, which keeps it as a record. A peer is not trusted: only bytes of the name's
  * hash, for this contract, and allowed by it, are taken.
  */
-import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Type } from 'typebox';
 import { configRecord } from '../../host/relay/archive.ts';
+import { dropDrafts, writeDurably } from '../../lib/daemon/durable-file.ts';
 import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
@@ -75,9 +76,8 @@ export async function findNetworkFile(options: NetworkFileOptions): Promise<Netw
 export async function placeNetworkFile(volume: string, file: NetworkFile): Promise<string> {
   const path = join(volume, 'network.json');
   await mkdir(volume, { recursive: true });
-  await writeFile(`${path}.part`, file.bytes);
-  await chmod(`${path}.part`, 0o644);
-  await rename(`${path}.part`, path);
+  dropDrafts(volume);
+  writeDurably(path, file.bytes, 0o644);
   return path;
 }
 

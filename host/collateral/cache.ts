@@ -3,18 +3,11 @@
  * asked anew once a day, so that a revocation reaches this host long before the old list runs out, and in any case before
  * that; while the source fails, what is there is given as long as it is current.
  */
-import {
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Collateral, parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
 import type { PlatformKind } from '../../lib/attestation/quote/platform-kind.ts';
+import { dropDrafts, writeDurably } from '../../lib/daemon/durable-file.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
 import { type Inspection, inspectCollateral } from './inspect.ts';
 import { type CollateralLog, type CollateralSource, kindName } from './source.ts';
@@ -50,6 +43,7 @@ export function cachedSource(options: CacheOptions): CollateralSource {
   const failedAt = new Map<string, number>();
   const fetching = new Map<string, Promise<Collateral | undefined>>();
   mkdirSync(directory, { recursive: true });
+  dropDrafts(directory);
   const pathOf = (kind: PlatformKind) => join(directory, `${kindName(kind)}.json`);
 
   /** What is kept, if it is current: a file that anything is wrong with is as good as none. */
@@ -66,11 +60,7 @@ export function cachedSource(options: CacheOptions): CollateralSource {
   }
 
   function write(kind: PlatformKind, collateral: Collateral): void {
-    const path = pathOf(kind);
-    // One name a process: two writers of one folder must not mix their bytes.
-    const draft = `${path}.${process.pid}.new`;
-    writeFileSync(draft, `${JSON.stringify(collateral, null, 1)}\n`, { flush: true });
-    renameSync(draft, path);
+    writeDurably(pathOf(kind), `${JSON.stringify(collateral, null, 1)}\n`);
     evict();
   }
 

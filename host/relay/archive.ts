@@ -3,19 +3,9 @@
  * network.json behind a config hash. What nobody answered is not here: anyone can register a request, and the chain's events
  * name it. One JSON file each, so that they can be copied, served and verified without this program.
  */
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { dropDrafts, writeDurably } from '../../lib/daemon/durable-file.ts';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { addressKey } from '../../lib/protocol/hex.ts';
 import { configHash } from '../../lib/protocol/network-config.ts';
@@ -42,6 +32,7 @@ export class Archive {
   constructor(directory: string) {
     this.directory = directory;
     mkdirSync(directory, { recursive: true });
+    dropDrafts(directory);
   }
 
   /** Durable when it returns. Returns the file's path. */
@@ -79,19 +70,9 @@ export class Archive {
   }
 
   #writeBytes(path: string, bytes: Uint8Array): void {
-    const file = openSync(`${path}.new`, 'w', 0o644);
-    try {
-      writeSync(file, bytes);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    renameSync(`${path}.new`, path);
+    writeDurably(path, bytes);
     // A file system's clock may be too coarse to tell this change from the one before.
     this.#listed = undefined;
-    const folder = openSync(this.directory, 'r');
-    fsyncSync(folder);
-    closeSync(folder);
   }
 
   /** Whether a version of this request is kept. @param requestHash 64 hex digits */

@@ -3,8 +3,9 @@
  * one state of the sources: its name is a hash over them and over the mutation.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeDurably } from '../../lib/daemon/durable-file.ts';
 import type { Mutation } from './mutation.ts';
 import { mutations } from './mutations.ts';
 import { type Ran, sourceFiles } from './workspace.ts';
@@ -63,9 +64,7 @@ export class Results {
   }
 
   #write(subject: string, value: unknown): void {
-    const path = this.#path(subject);
-    writeFileSync(`${path}.new`, JSON.stringify(value));
-    renameSync(`${path}.new`, path);
+    writeDurably(this.#path(subject), JSON.stringify(value));
   }
 
   #path(subject: string): string {
