@@ -4,12 +4,18 @@ import type { CompactSignature } from '../../lib/protocol/secp256k1.ts';
 import type { Onboard } from '../../lib/protocol/typed-data.ts';
 
 export interface KeyManager {
+  /** The newest epoch whose secret is held. */
   readonly epoch: number;
   /** The address of the network key; must be the contract's before anything else is used. */
   readonly networkKey: Address;
   tlsKey(): Uint8Array;
-  diskKey(diskId: Uint8Array, epoch?: number): Uint8Array;
-  appKey(app: string, tag: string): Uint8Array;
+  /** @param born the epoch in a disk's superblock; absent for a disk that is made now. @throws EPOCH_UNKNOWN */
+  diskKey(diskId: Uint8Array, born?: number): Uint8Array;
+  /**
+   * @param born the epoch in which the app was first rolled out; the contract can't say it yet
+   * @throws BIRTH_EPOCH_UNKNOWN without it, when more than one epoch's secret is held; EPOCH_UNKNOWN
+   */
+  appKey(app: string, tag: string, born?: number): Uint8Array;
   /** r, s, v over an app's attestation, by the network key. */
   signAttestation(app: string, tag: string, data: Uint8Array): Uint8Array;
   /** Seals the secret for one request: the same bytes each time, and on each node of the network. */

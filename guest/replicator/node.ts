@@ -19,6 +19,7 @@ import type { NodeStatus, SealedMessage } from '../../lib/protocol/onboarding-me
 import type { Attestor } from './attestor.ts';
 import { type Bootstrap, bootstrap } from './bootstrap.ts';
 import type { Identity } from './identity.ts';
+import { keyring } from './keyring.ts';
 import type { NodeService } from './node-port.ts';
 import { type Onboarder, onboarder } from './onboard.ts';
 import { type Monotonic, ownRequests } from './own-request.ts';
@@ -76,10 +77,14 @@ export function createNode(options: NodeOptions): Node {
     };
   }
 
+  /** What a node gets is one epoch's secret: with that of a rotation come those of the epochs before it. */
+  const holderOf = (secret: Uint8Array, epoch: number): SecretHolder =>
+    secretHolder(keyring(new Map([[epoch, secret]])), identity.domain);
+
   /** Which way this node goes: decided once, by the contract's state and the host's hint. */
   function decide(network: NetworkView): State {
     if (identity.hints.role === 'bootstrap' && !network.onboarded) {
-      const keys = secretHolder(newSecret(), network.epoch + 1, identity.domain);
+      const keys = holderOf(newSecret(), network.epoch + 1);
       log.info(
         { epoch: keys.epoch, networkKey: keys.networkKey },
         'made a network secret; waiting for the owner',
@@ -199,7 +204,7 @@ export function createNode(options: NodeOptions): Node {
     if (state.name === 'joined') return status();
     requireState('requesting', 'an answer');
     const opened = await requests.open(message);
-    const keys = secretHolder(opened.secret, opened.epoch, identity.domain);
+    const keys = holderOf(opened.secret, opened.epoch);
     const network = await reader.network();
     if (!sameAddress(network.networkKey, keys.networkKey) || network.epoch !== opened.epoch) {
       keys.wipe();

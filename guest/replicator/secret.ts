@@ -1,11 +1,9 @@
 /**
- * The network secret, in this process's memory and nowhere else: no argument, environment, log or disk ever holds it.
- * What leaves this file are derived keys and signatures.
+ * The holder of the network's secrets (keyring.ts): no argument, environment, log or disk ever has one. What leaves this
+ * file are derived keys, signatures, and a secret sealed to a node that was let in.
  */
 import { randomBytes } from 'node:crypto';
-import { appKey, diskKey, networkKey, tlsKey } from '../../lib/protocol/keys.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
-import { seal } from '../../lib/protocol/sealing.ts';
 import { type CompactSignature, compact, sign } from '../../lib/protocol/secp256k1.ts';
 import {
   attestationDigest,
@@ -14,11 +12,12 @@ import {
   onboardDigest,
 } from '../../lib/protocol/typed-data.ts';
 import type { KeyManager } from './key-manager.ts';
+import type { Keyring } from './keyring.ts';
 
 export interface SecretHolder extends KeyManager {
   /** The network key's own signature over its bootstrap. */
   signBootstrap(bootstrap: Parameters<typeof bootstrapDigest>[1]): CompactSignature;
-  /** Overwrites the secret; every later use throws. */
+  /** Overwrites the secrets; every later use throws. */
   wipe(): void;
 }
 
@@ -27,38 +26,32 @@ export function newSecret(): Uint8Array {
   return new Uint8Array(randomBytes(32));
 }
 
-/** Takes ownership of `secret`: the caller must not keep it. */
-export function secretHolder(secret: Uint8Array, epoch: number, domain: Domain): SecretHolder {
-  const network = networkKey(secret, epoch);
+/** Takes ownership of the keyring: the caller must not use it. */
+export function secretHolder(keys: Keyring, domain: Domain): SecretHolder {
+  const { epoch } = keys;
+  const { privateKey, address } = keys.perEpoch('network-key');
   let wiped = false;
-  const live = (): Uint8Array => {
-    if (wiped) throw new Error('the secret was wiped');
-    return secret;
+  const signed = (digest: Uint8Array) => {
+    if (wiped) throw new Error('the network key was wiped');
+    return sign(digest, privateKey);
   };
   return {
     epoch,
-    networkKey: network.address,
-    tlsKey: () => tlsKey(live(), epoch),
-    diskKey: (diskId, born = epoch) => diskKey(live(), born, diskId),
-    appKey: (app, tag) => appKey(live(), epoch, app, tag),
+    networkKey: address,
+    tlsKey: () => keys.perEpoch('tls'),
+    diskKey: (diskId, born = epoch) => keys.pinned('disk', born, diskId),
+    appKey: (app, tag, born) => keys.pinned('app', born, app, tag),
     signAttestation(app, tag, data) {
-      live();
-      const { r, s, v } = sign(attestationDigest(domain, { app: appId(app), tag, data }), network.privateKey);
+      const { r, s, v } = signed(attestationDigest(domain, { app: appId(app), tag, data }));
       return Uint8Array.from([v, ...r, ...s]);
     },
-    sealFor: (kemPublicKey, requestHash) => seal(live(), epoch, kemPublicKey, requestHash),
-    signOnboard(onboard) {
-      live();
-      return compact(sign(onboardDigest(domain, onboard), network.privateKey));
-    },
-    signBootstrap(bootstrap) {
-      live();
-      return compact(sign(bootstrapDigest(domain, bootstrap), network.privateKey));
-    },
+    sealFor: (kemPublicKey, requestHash) => keys.perEpoch('seal', kemPublicKey, requestHash),
+    signOnboard: (onboard) => compact(signed(onboardDigest(domain, onboard))),
+    signBootstrap: (bootstrap) => compact(signed(bootstrapDigest(domain, bootstrap))),
     wipe() {
       wiped = true;
-      secret.fill(0);
-      network.privateKey.fill(0);
+      privateKey.fill(0);
+      keys.wipe();
     },
   };
 }

@@ -58,13 +58,8 @@ function keyRoutes(joined: Promise<Joined>): Routes {
     'POST /v1/disk-key': async (body) => {
       const { diskId, epoch } = check(DiskKeyRequest, body, 'BAD_REQUEST', 'the request for a disk key');
       const { keys } = await joined;
-      if (epoch !== undefined && epoch !== keys.epoch) {
-        throw new DstackError(
-          'EPOCH_UNKNOWN',
-          `the disk was made in epoch ${epoch}; this node holds the secret of epoch ${keys.epoch} only`,
-        );
-      }
-      return { epoch: keys.epoch, key: toHex(keys.diskKey(fromHex(diskId))) };
+      const born = epoch ?? keys.epoch;
+      return { epoch: born, key: toHex(keys.diskKey(fromHex(diskId), born)) };
     },
     'POST /v1/app-key': async (body) => {
       const { app, tag } = check(AppKeyRequest, body, 'BAD_REQUEST', 'the request for an app key');

@@ -6,6 +6,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readState } from '../../guest/kubernethes/apps-reader.ts';
 import { type Identity, readIdentity } from '../../guest/replicator/identity.ts';
+import { keyring } from '../../guest/replicator/keyring.ts';
 import { createNode, type Node } from '../../guest/replicator/node.ts';
 import { onboarder } from '../../guest/replicator/onboard.ts';
 import { secretHolder } from '../../guest/replicator/secret.ts';
@@ -217,7 +218,11 @@ describe('the matrix', () => {
     for (const chain of readers) {
       const reader = networkReader(chain, network.contract);
       expect(await outcome(chain.head().then(({ number }) => number))).toBe(code ?? Number(newest.number));
-      const judge = onboarder(identity, reader, secretHolder(SECRET(), 1, network.domain));
+      const judge = onboarder(
+        identity,
+        reader,
+        secretHolder(keyring(new Map([[1, SECRET()]])), network.domain),
+      );
       expect(await outcome(judge.onboard(revoked))).toBe(code ?? 'PLATFORM_NOT_ALLOWED');
       const state = await outcome(readState(reader).then(({ apps }) => apps.get('greeting')));
       expect(state).toBe(code ?? MANIFEST.new);
@@ -233,7 +238,7 @@ describe('the matrix', () => {
     const judge = onboarder(
       identity,
       networkReader(known, network.contract),
-      secretHolder(SECRET(), 1, network.domain),
+      secretHolder(keyring(new Map([[1, SECRET()]])), network.domain),
     );
     expect(await judge.onboard(allowed)).toMatchObject({ type: 'answer' });
     expect(known.now()).toBe(truth);

@@ -20,6 +20,7 @@ import { desiredOf } from '../../guest/kubernethes/apps-reader.ts';
 import { fetcher } from '../../guest/kubernethes/deployment.ts';
 import type { Engine } from '../../guest/kubernethes/engine.ts';
 import { containerRequest } from '../../guest/kubernethes/podman.ts';
+import { keyring } from '../../guest/replicator/keyring.ts';
 import { newSecret, secretHolder } from '../../guest/replicator/secret.ts';
 import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import { simulatedRegisters } from '../../lib/attestation/simulated/measurement.ts';
@@ -330,7 +331,10 @@ test('10: no two uses share a key, and none is the secret', () => {
 
 test('10: a wiped secret is gone, and nothing more comes of it', () => {
   const secret = newSecret();
-  const keys = secretHolder(secret, 1, { chainId: 1, contract: parseAddress(`0x${'11'.repeat(20)}`) });
+  const keys = secretHolder(keyring(new Map([[1, secret]])), {
+    chainId: 1,
+    contract: parseAddress(`0x${'11'.repeat(20)}`),
+  });
   expect(keys.tlsKey()).toHaveLength(32);
   expect(JSON.stringify(keys)).not.toContain(toHex(secret));
   keys.wipe();

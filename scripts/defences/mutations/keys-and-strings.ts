@@ -5,7 +5,7 @@ const node = 'test/trust/node.test.ts';
 const machine = 'test/trust/machine.test.ts';
 const KEYS = 'lib/protocol/keys.ts';
 const SYSTEM = 'guest/disk/system.ts';
-const SECRET = 'guest/replicator/secret.ts';
+const KEYRING = 'guest/replicator/keyring.ts';
 
 export const keysAndStrings: readonly Mutation[] = [
   // 1: the host could fetch any derived key, the TLS key too, from the app port
@@ -113,11 +113,16 @@ export const keysAndStrings: readonly Mutation[] = [
     ],
     [node, '^10: '],
   ),
-  one(10, 'wiping the secret', [SECRET, '      secret.fill(0);\n', ''], [machine, '^10: a wiped']),
+  one(
+    10,
+    'wiping the secret',
+    [KEYRING, '      for (const secret of secrets.values()) secret.fill(0);\n', ''],
+    [machine, '^10: a wiped'],
+  ),
   one(
     10,
     'the end of a wiped secret’s use',
-    [SECRET, "    if (wiped) throw new Error('the secret was wiped');\n", ''],
+    [KEYRING, "    if (wiped) throw new Error('the secret was wiped');\n", ''],
     [machine, '^10: a wiped'],
   ),
   one(

@@ -1,0 +1,97 @@
+/**
+ * The network's secrets by epoch, in this process's memory and nowhere else, and the rule which of them is used: by the
+ * table `purposes` of lib/protocol/keys.ts, a per-epoch purpose derives from the newest epoch's secret, a pinned one from
+ * that of the epoch in which its use was born. There is no other way from a secret to a key.
+ *
+ * A network that never rotated has one epoch, and then there is nothing to choose. docs/architecture.md says what a
+ * rotation will need.
+ */
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { appKey, diskKey, networkKey, type Purpose, purposes, tlsKey } from '../../lib/protocol/keys.ts';
+import { seal } from '../../lib/protocol/sealing.ts';
+
+/** How each purpose that a node derives is derived. All take the secret and its epoch first. */
+const derivations = { 'network-key': networkKey, tls: tlsKey, seal, disk: diskKey, app: appKey } as const;
+
+type Derivations = typeof derivations;
+type Ruled<Rule> = {
+  [P in keyof Derivations]: (typeof purposes)[P] extends Rule ? P : never;
+}[keyof Derivations];
+export type PerEpochPurpose = Ruled<'per-epoch'>;
+export type PinnedPurpose = Ruled<'pinned'>;
+/** What names one key within its purpose. */
+type Path<P extends keyof Derivations> = Derivations[P] extends (
+  secret: Uint8Array,
+  epoch: number,
+  ...path: infer Rest
+) => unknown
+  ? Rest
+  : never;
+type Key<P extends keyof Derivations> = ReturnType<Derivations[P]>;
+
+export interface Keyring {
+  /** The newest epoch held. */
+  readonly epoch: number;
+  /** @throws KEY_PINNED for a purpose that is not per epoch */
+  perEpoch<P extends PerEpochPurpose>(purpose: P, ...path: Path<P>): Key<P>;
+  /**
+   * @param born the epoch in which what the key is for was born; undefined where nobody knows, which only a ring with one
+   * secret can do with
+   * @throws KEY_PER_EPOCH for a purpose that is not pinned; EPOCH_UNKNOWN without that epoch's secret; BIRTH_EPOCH_UNKNOWN
+   */
+  pinned<P extends PinnedPurpose>(purpose: P, born: number | undefined, ...path: Path<P>): Key<P>;
+  /** Overwrites the secrets; every later use throws. */
+  wipe(): void;
+}
+
+/**
+ * Takes ownership of the secrets, 32 bytes each, by epoch: the caller must not keep them.
+ * @throws KEYRING_EMPTY
+ */
+export function keyring(secrets: ReadonlyMap<number, Uint8Array>): Keyring {
+  if (secrets.size === 0) throw new DstackError('KEYRING_EMPTY', 'a keyring needs the secret of an epoch');
+  const newest = Math.max(...secrets.keys());
+  let wiped = false;
+
+  function derive<P extends keyof Derivations>(purpose: P, epoch: number, path: Path<P>): Key<P> {
+    if (wiped) throw new Error('the secret was wiped');
+    const secret = secrets.get(epoch);
+    if (secret === undefined) {
+      const held = [...secrets.keys()].sort((a, b) => a - b).join(', ');
+      throw new DstackError(
+        'EPOCH_UNKNOWN',
+        `a ${purpose} key of epoch ${epoch} was asked for; this node holds the secret of epoch ${held} only`,
+      );
+    }
+    const derivation = derivations[purpose] as (...args: unknown[]) => unknown;
+    return derivation(secret, epoch, ...path) as Key<P>;
+  }
+
+  return {
+    epoch: newest,
+    perEpoch(purpose, ...path) {
+      requireRule(purpose, 'per-epoch', 'KEY_PINNED');
+      return derive(purpose, newest, path);
+    },
+    pinned(purpose, born, ...path) {
+      requireRule(purpose, 'pinned', 'KEY_PER_EPOCH');
+      if (born === undefined && secrets.size > 1) {
+        throw new DstackError(
+          'BIRTH_EPOCH_UNKNOWN',
+          `a ${purpose} key is pinned to the epoch in which its use was born, which is not known; this node holds ${secrets.size} epochs`,
+        );
+      }
+      return derive(purpose, born ?? newest, path);
+    },
+    wipe() {
+      wiped = true;
+      for (const secret of secrets.values()) secret.fill(0);
+    },
+  };
+}
+
+/** The types say it already; what reaches this by another way is refused all the same. */
+function requireRule(purpose: Purpose, rule: 'pinned' | 'per-epoch', code: string): void {
+  if (!Object.hasOwn(purposes, purpose) || purposes[purpose] !== rule)
+    throw new DstackError(code, `${purpose} keys are ${purposes[purpose]}, not ${rule}`);
+}
