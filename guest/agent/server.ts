@@ -1,5 +1,6 @@
 /** The agent's HTTP server: guards, then who asks, then the answer from the replicator for exactly that app. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Log } from '../../lib/daemon/log.ts';
 import { HTTP_CHECKS, limitConnections } from '../../lib/daemon/server-limits.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
@@ -15,11 +16,6 @@ export interface Siblings {
   attest(app: string, tag: string, data: string): Promise<AttestReply>;
   info(): Promise<InfoReply>;
   disk(): Promise<DiskStatusReply>;
-}
-
-export interface AgentLog {
-  debug(fields: object, msg: string): void;
-  warn(fields: object, msg: string): void;
 }
 
 interface Answer {
@@ -38,7 +34,7 @@ const statuses: Record<string, number> = {
 };
 
 /** The server, not yet listening. */
-export function agentServer(callers: Callers, siblings: Siblings, log: AgentLog): Server {
+export function agentServer(callers: Callers, siblings: Siblings, log: Log<'debug' | 'warn'>): Server {
   let count = 0;
   // An app chooses how often it asks: the same refusal is logged once in a row.
   let lastRefusal = '';

@@ -5,6 +5,7 @@
  * what serves: the old containers are stopped only when everything that the new ones need is in the engine, and they
  * are started again when the new ones do not come up.
  */
+import type { Log } from '../../lib/daemon/log.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
 import type { Container, Manifest } from '../../lib/protocol/manifest.ts';
@@ -13,11 +14,6 @@ import type { Desired } from './apps-reader.ts';
 import type { Fetcher } from './deployment.ts';
 import type { AppNetwork, Engine, Running } from './engine.ts';
 
-export interface SupervisorLog {
-  info(fields: object, msg: string): void;
-  warn(fields: object, msg: string): void;
-}
-
 export interface SupervisorOptions {
   engine: Engine;
   fetcher: Fetcher;
@@ -25,7 +21,7 @@ export interface SupervisorOptions {
   dataFolder(app: string): Promise<string | undefined>;
   /** Whether something accepts connections there. */
   accepts(address: string, port: number): Promise<boolean>;
-  log: SupervisorLog;
+  log: Log;
   /** Milliseconds that only grow. */
   now(): number;
   pause(milliseconds: number): Promise<void>;

@@ -8,6 +8,7 @@ import type { Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { type Duplex, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import type { Log } from '../../lib/daemon/log.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { UpstreamReply } from '../../lib/protocol/sockets.ts';
 import type { Identity } from './certificate.ts';
@@ -18,7 +19,7 @@ export interface ProxyOptions {
   identity: Identity;
   /** Asks kubernethes. @throws NOT_READY with the reason, SOCKET_… */
   upstream(): Promise<UpstreamReply>;
-  log: { warn(fields: object, msg: string): void };
+  log: Log<'warn'>;
   /** The largest request body, in bytes. */
   maxBodyBytes?: number;
   /** How long the app may take to begin its answer; how long a connection may be silent. Milliseconds. */

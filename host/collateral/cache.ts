@@ -8,15 +8,16 @@ import { join } from 'node:path';
 import { type Collateral, parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
 import type { PlatformKind } from '../../lib/attestation/quote/platform-kind.ts';
 import { dropDrafts, writeDurably } from '../../lib/daemon/durable-file.ts';
+import type { Log } from '../../lib/daemon/log.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
 import { type Inspection, inspectCollateral } from './inspect.ts';
-import { type CollateralLog, type CollateralSource, kindName } from './source.ts';
+import { type CollateralSource, kindName } from './source.ts';
 
 export interface CacheOptions {
   /** Created if missing. */
   directory: string;
   source: CollateralSource;
-  log: CollateralLog;
+  log: Log;
   /** Unix milliseconds. */
   now?: () => number;
 }

@@ -5,18 +5,15 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Collateral, parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
+import type { Log } from '../../lib/daemon/log.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
 import { type Inspection, inspectCollateral } from './inspect.ts';
-import { type CollateralLog, type CollateralSource, kindName } from './source.ts';
+import { type CollateralSource, kindName } from './source.ts';
 
 const MAX_FILES = 256;
 
-export function folderSource(
-  directory: string,
-  log: CollateralLog,
-  now: () => number = Date.now,
-): CollateralSource {
+export function folderSource(directory: string, log: Log, now: () => number = Date.now): CollateralSource {
   const said = new Set<string>();
 
   function read(path: string): { collateral: Collateral; inspection: Inspection } | undefined {

@@ -7,6 +7,7 @@
  */
 import type { Collateral } from '../../lib/attestation/collateral/collateral.ts';
 import type { PlatformKind } from '../../lib/attestation/quote/platform-kind.ts';
+import type { Log } from '../../lib/daemon/log.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { inspectCollateral } from './inspect.ts';
 
@@ -17,18 +18,13 @@ export interface CollateralSource {
   find(kind: PlatformKind): Promise<Collateral | undefined>;
 }
 
-export interface CollateralLog {
-  info(fields: object, msg: string): void;
-  warn(fields: object, msg: string): void;
-}
-
 /**
  * Sources in their order: the first that has current collateral; if none has, whatever there is, since whoever judges by
  * it says what is wrong with it better than silence does. A source that fails is passed over, and said once.
  */
 export function firstCurrent(
   sources: readonly CollateralSource[],
-  log: CollateralLog,
+  log: Log,
   now: () => number = Date.now,
 ): CollateralSource {
   const said = new Map<string, string>();

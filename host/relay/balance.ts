@@ -1,4 +1,5 @@
 /** Watches what the gas key has, and warns before it is empty. */
+import type { Log } from '../../lib/daemon/log.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
 import type { Metrics } from './metrics.ts';
 import type { Rpc } from './rpc.ts';
@@ -7,7 +8,7 @@ export interface BalanceOptions {
   rpc: Rpc;
   /** The account that pays. */
   address: Address;
-  log: { info(fields: object, msg: string): void; warn(fields: object, msg: string): void };
+  log: Log;
   metrics: Metrics;
   /** Wei; below it the operator is warned. */
   lowBalance: bigint;

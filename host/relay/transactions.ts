@@ -14,6 +14,7 @@
 
 import { RpcRefusal } from '../../lib/chain/json-rpc.ts';
 import { type RpcErrorKind, shown } from '../../lib/chain/rpc-errors.ts';
+import type { Log } from '../../lib/daemon/log.ts';
 import type { TransactionRequest } from '../../lib/framework/handler.ts';
 import { Rounds } from '../../lib/framework/rounds.ts';
 import type { Store } from '../../lib/framework/store.ts';
@@ -41,18 +42,13 @@ export interface TransactionStatus {
   broadcastError?: { code: string; message: string; at: number } | undefined;
 }
 
-export interface TransactionsLog {
-  info(fields: object, msg: string): void;
-  warn(fields: object, msg: string): void;
-}
-
 export interface TransactionsOptions {
   store: Store;
   rpc: Rpc;
   chainId: number;
   /** 32 bytes, 0x-prefixed. Kept in memory only, never logged. */
   privateKey: string;
-  log: TransactionsLog;
+  log: Log;
   metrics: Metrics;
   /** Wei per gas; nothing is ever sent above it. */
   maxFee: bigint;
