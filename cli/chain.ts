@@ -2,14 +2,8 @@
 import { JsonRpcProvider, Network } from 'ethers';
 import { httpJson } from '../host/http-json.ts';
 import { DstackError } from '../lib/protocol/errors.ts';
-import { type Arguments, type Option, UsageError } from './command.ts';
+import { type Arguments, UsageError } from './command.ts';
 
-export const rpcOption: Option = {
-  value: 'URL',
-  help: 'JSON-RPC endpoint',
-  env: 'DSTACK_RPC_URL',
-  required: true,
-};
 /**
  * Asks the endpoint which chain it serves before anything else: ethers would go on asking a dead one for ever.
  * @throws UsageError for what is no http(s) URL, RPC_UNREACHABLE

@@ -14,7 +14,7 @@ import {
   MEASUREMENT,
   NETWORK_PRIVATE_KEY,
   PLATFORM,
-  Refused,
+  refusalOf,
   TestNetwork,
   value,
 } from './fixture.ts';
@@ -41,11 +41,7 @@ async function expectRefusal(
   promise: Promise<unknown>,
   expected: { readonly name: contract.NetworkError['name'] } & Record<string, unknown>,
 ): Promise<void> {
-  const outcome = await promise.then(
-    () => 'accepted',
-    (error: unknown) => (error instanceof Refused ? (error.refusal ?? error.message) : error),
-  );
-  expect(outcome).toMatchObject(expected);
+  expect(await refusalOf(promise)).toMatchObject(expected);
 }
 
 describe('deploying', () => {

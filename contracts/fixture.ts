@@ -34,6 +34,14 @@ export class Refused extends Error {
   }
 }
 
+/** What the contract refuses a call with: the error that it names, else what the chain said; `accepted` if it does not. */
+export async function refusalOf(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(
+    () => 'accepted',
+    (error: unknown) => (error instanceof Refused ? (error.refusal ?? error.message) : error),
+  );
+}
+
 interface RawReceipt {
   readonly transactionHash: string;
   readonly status: string;

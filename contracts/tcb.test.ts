@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as contract from '../lib/protocol/network-contract.ts';
 import { LONGEST_GRACE_SECONDS, statusMask } from '../lib/protocol/tcb-policy.ts';
 import { type Anvil, startAnvil } from '../test/support/anvil.ts';
-import { Chain, type Receipt, Refused, TestNetwork } from './fixture.ts';
+import { Chain, type Receipt, refusalOf, TestNetwork } from './fixture.ts';
 
 const DAY = 86_400;
 const DELAY = 1_000;
@@ -34,13 +34,6 @@ const denied = (network: TestNetwork, fmspc = FMSPC) =>
   network.read(contract.encodeFmspcDenied({ fmspc }), contract.decodeFmspcDenied);
 const listed = (network: TestNetwork) =>
   network.read(contract.encodeDeniedFmspcs(), contract.decodeDeniedFmspcs);
-
-async function refusalOf(promise: Promise<unknown>): Promise<unknown> {
-  return promise.then(
-    () => 'accepted',
-    (error: unknown) => (error instanceof Refused ? (error.refusal ?? error.message) : error),
-  );
-}
 
 /** Sends as the owner; the event must be this one, in force at once or after the delay. */
 async function sets(

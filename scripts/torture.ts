@@ -32,19 +32,19 @@ const SPAWNED = ['contract', 'defences'];
 const ROUND_TIMEOUT_MS = 300_000;
 const MAX_BYTES = 1024 * 1024;
 
-const FigureNames = [
-  'rounds',
+/** What a round counts. */
+const CountNames = [
   'kills',
   'reorgs',
   'races',
   'spikes',
   'lies',
   'strangers',
-  'notConverged',
   'doubleOnboards',
   'doublePurposes',
   'stuckNonces',
 ] as const;
+const FigureNames = ['rounds', ...CountNames, 'notConverged'] as const;
 type Figures = Record<(typeof FigureNames)[number], number>;
 const StateSchema = Strict({
   seed: Count,
@@ -58,16 +58,11 @@ const StateSchema = Strict({
   failures: Type.Array(Type.String({ maxLength: 4000 })),
 });
 const VerdictSchema = Type.Object({
-  kills: Count,
-  reorgs: Count,
-  races: Count,
-  spikes: Count,
-  lies: Count,
-  strangers: Count,
+  ...(Object.fromEntries(CountNames.map((name) => [name, Count])) as Record<
+    (typeof CountNames)[number],
+    typeof Count
+  >),
   converged: Type.Boolean(),
-  doubleOnboards: Count,
-  doublePurposes: Count,
-  stuckNonces: Count,
   problems: Type.Array(Type.String()),
 });
 interface State {
@@ -164,18 +159,7 @@ async function playRound(
     return `${again}: no verdict`;
   }
   const verdict = parseJson(VerdictSchema, line, 'TORTURE_VERDICT', 'the verdict of a round', MAX_BYTES);
-  for (const name of [
-    'kills',
-    'reorgs',
-    'races',
-    'spikes',
-    'lies',
-    'strangers',
-    'doubleOnboards',
-    'doublePurposes',
-    'stuckNonces',
-  ] as const)
-    figures[name] += verdict[name];
+  for (const name of CountNames) figures[name] += verdict[name];
   if (!verdict.converged) figures.notConverged += 1;
   const { kills, reorgs, races, spikes, lies, strangers, problems } = verdict;
   const did = Object.entries({ kills, reorgs, races, spikes, lies, strangers }).flatMap(([name, count]) =>

@@ -19,8 +19,7 @@ import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseImageManifest } from '../../lib/protocol/image.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
-import { repository } from '../repository.ts';
-import { describeReview } from './image-tables.ts';
+import { describeReview, imageOptions } from './image-tables.ts';
 
 const registerNames: readonly RegisterName[] = ['mrtd', 'rtmr0', 'rtmr1', 'rtmr2'];
 
@@ -28,13 +27,11 @@ export const measureCommand: Command = {
   name: 'image measure',
   summary: 'computes MRTD and RTMR0 to RTMR2 from files alone, as TDX would report them',
   options: {
-    image: { value: 'DIR', help: 'an image', default: join(repository, 'build/image-production') },
+    ...imageOptions,
     firmware: { value: 'FILE', help: 'instead of the image’s firmware' },
     kernel: { value: 'FILE', help: 'instead of the image’s kernel' },
     initramfs: { value: 'FILE', help: 'instead of the image’s initramfs' },
     'command-line': { value: 'TEXT', help: 'instead of the image’s kernel command line' },
-    cpus: { value: 'NUMBER', help: 'the VM’s processors; the image’s default shape if absent' },
-    memory: { value: 'MIB', help: 'the VM’s memory; the image’s default shape if absent' },
     tables: { value: 'FILE', help: 'tables.json of image tables, beside the ACPI tables that it names' },
     'event-log': {
       value: 'CCEL',

@@ -19,14 +19,19 @@ import { repository } from '../repository.ts';
 /** The firmware needs some seconds, under emulation on a loaded machine many. */
 const TIMEOUT_MS = 180_000;
 
+/** An image, and the shape of the VM that it is looked at for. */
+export const imageOptions = {
+  image: { value: 'DIR', help: 'an image', default: join(repository, 'build/image-production') },
+  cpus: { value: 'NUMBER', help: 'the VM’s processors; the image’s default shape if absent' },
+  memory: { value: 'MIB', help: 'the VM’s memory; the image’s default shape if absent' },
+};
+
 export const tablesCommand: Command = {
   name: 'image tables',
   summary: 'generates the ACPI tables of an image’s machine, for review and for image measure',
   options: {
-    image: { value: 'DIR', help: 'an image', default: join(repository, 'build/image-production') },
+    ...imageOptions,
     out: { value: 'DIR', help: 'where to write tables.json, what it names, and each table by itself' },
-    cpus: { value: 'NUMBER', help: 'the VM’s processors; the image’s default shape if absent' },
-    memory: { value: 'MIB', help: 'the VM’s memory; the image’s default shape if absent' },
     'without-data-disk': { help: 'a machine without a data disk' },
     qemu: { value: 'FILE', help: 'the QEMU that the hosts run; the locked one if absent' },
     tdx: { help: 'in a TD, on a host that starts them; without, its machine and firmware are emulated' },

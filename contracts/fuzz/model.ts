@@ -494,7 +494,7 @@ function revoke(list: Map<string, number>, value: string): void {
 }
 
 /** 1 to 31 characters of a-z, 0-9 and "-", padded with zeros. */
-export function isAppName(app: string): boolean {
+function isAppName(app: string): boolean {
   return /^[a-z0-9-]{1,31}\0+$/.test(Buffer.from(app.slice(2), 'hex').toString('latin1'));
 }
 

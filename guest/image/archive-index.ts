@@ -71,7 +71,7 @@ export function requireCurrent({ suite, validUntil }: Release, now = new Date())
 }
 
 /** @throws DstackError INDEX_INVALID */
-export function parseRelease(text: string, file: string, suite: string): Omit<Release, 'signers'> {
+function parseRelease(text: string, file: string, suite: string): Omit<Release, 'signers'> {
   const field = (name: string) => new RegExp(`^${name}: (.*)$`, 'm').exec(text)?.[1];
   if (field('Codename') !== suite && field('Suite') !== suite) {
     throw invalid(file, `it is of ${field('Codename')}, not of ${suite}`);

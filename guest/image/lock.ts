@@ -38,7 +38,7 @@ export interface LockSources {
  * Resolves all roots, by the indices of a local mirror alone.
  * @throws DstackError INDEX_EXPIRED, MIRROR_INCOMPLETE, and those of `readRelease` and `readPackages`.
  */
-export async function resolveLock(sources: LockSources): Promise<LockedPackage[]> {
+async function resolveLock(sources: LockSources): Promise<LockedPackage[]> {
   const folder = mkdtempSync(join(tmpdir(), 'dstack-apt-'));
   try {
     // apt's own user, who has no rights, reads here.

@@ -21,7 +21,7 @@ export interface Places {
 }
 
 /** The most that one archive may have, in bytes, however much memory there is. */
-export const ARCHIVE_MAX_BYTES = 1024 * 1024 * 1024;
+const ARCHIVE_MAX_BYTES = 1024 * 1024 * 1024;
 
 /** Finds and checks; the supervisor's tests put something else in its place. */
 export interface Fetcher {

@@ -1,17 +1,16 @@
 /** The network's contract as the relay reads and calls it. */
 import type { TransactionRequest } from '../../lib/framework/handler.ts';
-import { fromHex, to0x, toHex } from '../../lib/protocol/encoding.ts';
+import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
 import {
   decodeNetwork,
   decodeRequest,
   encodeNetwork,
-  encodeOnboard,
-  encodeRegister,
   encodeRequest,
   type NetworkView,
   type RequestView,
 } from '../../lib/protocol/network-contract.ts';
+import { onboardCall, registerCall } from '../../lib/protocol/onboarding-calls.ts';
 import {
   type AnswerMessage,
   type RequestMessage,
@@ -61,18 +60,11 @@ export class Network {
 
   /** The one `register` there may be for a request. */
   register(message: RequestMessage): TransactionRequest {
-    const { request, hash } = requestOf(message);
+    const { hash } = requestOf(message);
     return {
       purpose: purposeOf('register', this.domain, toHex(hash)),
       to: this.domain.contract,
-      data: encodeRegister({
-        node: message.node,
-        kemKeyHash: to0x(request.kemKeyHash),
-        quoteHash: message.quoteHash,
-        blockNumber: BigInt(message.blockNumber),
-        config: message.config,
-        ...message.signature,
-      }),
+      data: registerCall(message),
     };
   }
 
@@ -81,14 +73,7 @@ export class Network {
     return {
       purpose: purposeOf('onboard', this.domain, message.requestHash),
       to: this.domain.contract,
-      data: encodeOnboard({
-        requestHash: message.requestHash,
-        measurement: message.measurement,
-        config: message.config,
-        platform: message.platform,
-        answerHash: message.answerHash,
-        ...message.signature,
-      }),
+      data: onboardCall(message),
     };
   }
 }

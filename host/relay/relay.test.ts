@@ -8,7 +8,8 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { openStore } from '../../lib/framework/store.ts';
 import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { encodeOnboard, encodeRegister, networkTopics } from '../../lib/protocol/network-contract.ts';
+import { networkTopics } from '../../lib/protocol/network-contract.ts';
+import { onboardCall, registerCall } from '../../lib/protocol/onboarding-calls.ts';
 import { nodePaths, type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
@@ -338,17 +339,7 @@ test('an answer that the network’s key did not sign is never posted, nor one f
 });
 
 async function register(network: TestNetwork, message: RequestMessage): Promise<void> {
-  const { request } = requestOf(message);
-  await network.asStranger(
-    encodeRegister({
-      node: message.node,
-      kemKeyHash: to0x(request.kemKeyHash),
-      quoteHash: `0x${message.quoteHash}`,
-      blockNumber: BigInt(message.blockNumber),
-      config: `0x${message.config}`,
-      ...message.signature,
-    }),
-  );
+  await network.asStranger(registerCall(message));
 }
 
 async function isAnswered(relay: Relay, message: RequestMessage): Promise<boolean> {
@@ -468,17 +459,7 @@ test('when somebody else posts the answer, the node gets that one and nothing is
     messages: RequestMessage[];
   };
   const answer = await newAnswer(network.domain, messages[0]!);
-  const { measurement, config, platform } = answer;
-  await network.asStranger(
-    encodeOnboard({
-      requestHash: `0x${answer.requestHash}`,
-      measurement: `0x${measurement}`,
-      config: `0x${config}`,
-      platform: `0x${platform}`,
-      answerHash: `0x${answer.answerHash}`,
-      ...answer.signature,
-    }),
-  );
+  await network.asStranger(onboardCall(answer));
   await until(
     'it waits for the bytes',
     () => relay.status().waitingFor.includes('to arrive by gossip'),

@@ -124,7 +124,6 @@ export const ErrorReplySchema = Type.Object({
   code: Type.String({ maxLength: 64 }),
   message: Type.String({ maxLength: 2000 }),
 });
-export type ErrorReply = Static<typeof ErrorReplySchema>;
 
 /** The relay's view of a node: the port the guest offers to the host, and nothing else is on it. */
 export const nodePaths = {

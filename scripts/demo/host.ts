@@ -31,12 +31,6 @@ export interface HostOptions {
   diskMiB?: number;
 }
 
-export interface Timing {
-  joined: number;
-  page: number;
-  diskSeconds: number;
-}
-
 export class DemoHost {
   readonly name: string;
   readonly folder: string;

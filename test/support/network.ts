@@ -14,7 +14,7 @@ import { type QuotingService, startQuotingService } from '../../host/vm/quoting.
 import { type ImageRegisters, measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import type { SimulatedSetting } from '../../lib/attestation/simulated/conditions.ts';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
-import { sha256, sha384, to0x, utf8 } from '../../lib/protocol/encoding.ts';
+import { sha384, to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError, hasCode } from '../../lib/protocol/errors.ts';
 import { parseAddress } from '../../lib/protocol/hex.ts';
 import { configHash } from '../../lib/protocol/network-config.ts';
@@ -24,10 +24,9 @@ import {
   encodeAllowMeasurement,
   encodeAllowPlatform,
   encodeBootstrap,
-  encodeOnboard,
-  encodeRegister,
   parseNetworkError,
 } from '../../lib/protocol/network-contract.ts';
+import { onboardCall, registerCall } from '../../lib/protocol/onboarding-calls.ts';
 import {
   type AnswerMessage,
   type BootstrapPackage,
@@ -196,28 +195,8 @@ export async function startTestNetwork(
       return message;
     },
     takeBootstrap,
-    register: (message) =>
-      send(
-        encodeRegister({
-          node: message.node,
-          kemKeyHash: to0x(sha256Of(message.kemPublicKey)),
-          quoteHash: `0x${message.quoteHash}`,
-          blockNumber: BigInt(message.blockNumber),
-          config: `0x${message.config}`,
-          ...message.signature,
-        }),
-      ),
-    postOnboard: (message) =>
-      send(
-        encodeOnboard({
-          requestHash: `0x${message.requestHash}`,
-          measurement: `0x${message.measurement}`,
-          config: `0x${message.config}`,
-          platform: `0x${message.platform}`,
-          answerHash: `0x${message.answerHash}`,
-          ...message.signature,
-        }),
-      ),
+    register: (message) => send(registerCall(message)),
+    postOnboard: (message) => send(onboardCall(message)),
     allowConfig: (text) => send(encodeAllowConfig({ config: to0x(configHash(Buffer.from(text))) })),
     confirm: async () => {
       await rpc.send('evm_mine', []);
@@ -347,8 +326,6 @@ export async function freePort(): Promise<number> {
   await new Promise((resolve) => server.close(resolve));
   return port;
 }
-
-const sha256Of = (hex: string): Uint8Array => sha256(Buffer.from(hex, 'hex'));
 
 function ignoreAllowed(error: unknown): void {
   if (!hasCode(error, 'AlreadyAllowed')) throw error;

@@ -4,13 +4,7 @@
  */
 import { request as httpRequest } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { fromHex, sha256, to0x } from '../../lib/protocol/encoding.ts';
-import { encodeRegister } from '../../lib/protocol/network-contract.ts';
-import {
-  type RequestMessage,
-  RequestMessageSchema,
-  requestOf,
-} from '../../lib/protocol/onboarding-messages.ts';
+import { type RequestMessage, RequestMessageSchema } from '../../lib/protocol/onboarding-messages.ts';
 import { check } from '../../lib/protocol/schema.ts';
 
 /** The `nth` stranger's address. */
@@ -51,18 +45,5 @@ export function hold(address: string, url: string, count: number): Socket[] {
     if (nth % 2 === 0)
       socket.on('connect', () => socket.write('GET /v1/gossip?wait=20 HTTP/1.1\r\nHost: x\r\n'));
     return socket;
-  });
-}
-
-/** The calldata that registers a request. */
-export function registration(message: RequestMessage): string {
-  const { request } = requestOf(message);
-  return encodeRegister({
-    node: message.node,
-    kemKeyHash: to0x(sha256(fromHex(message.kemPublicKey))),
-    quoteHash: to0x(request.quoteHash),
-    blockNumber: BigInt(message.blockNumber),
-    config: `0x${message.config}`,
-    ...message.signature,
   });
 }

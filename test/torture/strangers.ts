@@ -2,10 +2,11 @@
 import type { Socket } from 'node:net';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { addressKey } from '../../lib/protocol/hex.ts';
+import { registerCall } from '../../lib/protocol/onboarding-calls.ts';
 import type { RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { forgedCopy, requestOver, spoiledCopy } from '../support/guest.ts';
-import { hold, pushFrom, registration, requestsAt, strangersAddress } from '../support/strangers.ts';
+import { hold, pushFrom, requestsAt, strangersAddress } from '../support/strangers.ts';
 import type { Arena } from './arena.ts';
 
 /** Keeps on until the arena calms down; `end` lets go of what is still held. */
@@ -50,7 +51,7 @@ async function flood(arena: Arena): Promise<void> {
 async function unpublished(arena: Arena): Promise<void> {
   const [from] = await arena.rpc<string[]>('eth_accounts').then((accounts) => accounts.slice(-1));
   for (let n = 0; n < 3; n += 1) {
-    const data = registration(await someRequest(arena));
+    const data = registerCall(await someRequest(arena));
     const transaction = { from, to: arena.network.contract, data, gas: '0x30d40' };
     await arena.rpc('eth_sendTransaction', transaction).catch(() => {});
     arena.counts.strangers += 1;

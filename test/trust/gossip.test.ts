@@ -5,8 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { sha256, to0x } from '../../lib/protocol/encoding.ts';
-import { encodeRegister } from '../../lib/protocol/network-contract.ts';
+import { registerCall } from '../../lib/protocol/onboarding-calls.ts';
 import { nodePaths, type RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { type Anvil, startAnvil } from '../support/anvil.ts';
@@ -47,16 +46,7 @@ async function relayOf(network: TestNetwork, guest: TestGuest, peers: string[] =
 /** A request that is open on chain. */
 async function openRequest(network: TestNetwork): Promise<RequestMessage> {
   const request = await newRequest(network, (await newKemKeyPair()).publicKey);
-  await network.asStranger(
-    encodeRegister({
-      node: request.node,
-      kemKeyHash: to0x(sha256(Buffer.from(request.kemPublicKey, 'hex'))),
-      quoteHash: `0x${request.quoteHash}`,
-      blockNumber: BigInt(request.blockNumber),
-      config: `0x${request.config}`,
-      ...request.signature,
-    }),
-  );
+  await network.asStranger(registerCall(request));
   return request;
 }
 

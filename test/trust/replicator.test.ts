@@ -17,11 +17,8 @@ import { networkReader } from '../../lib/chain/network-reader.ts';
 import { callUnix } from '../../lib/daemon/unix-http.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
-import {
-  encodeAllowPlatform,
-  encodeOnboard,
-  encodeRevokePlatform,
-} from '../../lib/protocol/network-contract.ts';
+import { encodeAllowPlatform, encodeRevokePlatform } from '../../lib/protocol/network-contract.ts';
+import { onboardCall } from '../../lib/protocol/onboarding-calls.ts';
 import {
   type AnswerMessage,
   nodePaths,
@@ -62,14 +59,7 @@ async function postByAnother(network: TestNetwork, answer: AnswerMessage): Promi
     '0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d',
     network.rpc,
   );
-  const data = encodeOnboard({
-    requestHash: `0x${answer.requestHash}`,
-    measurement: `0x${answer.measurement}`,
-    config: `0x${answer.config}`,
-    platform: `0x${answer.platform}`,
-    answerHash: `0x${answer.answerHash}`,
-    ...answer.signature,
-  });
+  const data = onboardCall(answer);
   const nonce = Number(await network.rpc.send('eth_getTransactionCount', [another.address, 'latest']));
   await (await another.sendTransaction({ to: network.contract, data, nonce })).wait();
 }

@@ -32,8 +32,6 @@ export const PROTOCOL = '9P2000.L';
 export const MAX_FRAME = 65_536;
 /** size[4] type[1] tag[2] */
 export const HEADER_BYTES = 7;
-/** Of Twrite before its data: fid[4] offset[8] count[4]. Linux reserves 24 bytes of a frame for a header. */
-export const IO_HEADER_BYTES = 24;
 export const QID_FOLDER = 0x80;
 export const QID_FILE = 0;
 /** The most names in one Twalk. */

@@ -10,10 +10,10 @@ import type { Static, TSchema } from 'typebox';
 import { diskKeys } from '../../../guest/disk/tables.ts';
 import { NodeClient } from '../../../host/node-client.ts';
 import { openImage, registersOf } from '../../../host/vm/image.ts';
-import { fromHex, sha256, to0x } from '../../../lib/protocol/encoding.ts';
+import { fromHex } from '../../../lib/protocol/encoding.ts';
 import { parseAddress } from '../../../lib/protocol/hex.ts';
 import { appKey, deriveKey, diskKey, networkKey, tlsKey } from '../../../lib/protocol/keys.ts';
-import { encodeOnboard, encodeRegister } from '../../../lib/protocol/network-contract.ts';
+import { onboardCall, registerCall } from '../../../lib/protocol/onboarding-calls.ts';
 import {
   AnswerMessageSchema,
   nodePaths,
@@ -57,27 +57,9 @@ export async function takeSecret(
       const sent = await wallet.sendTransaction({ to: network.contract, data });
       await sent.wait();
     };
-    await post(
-      encodeRegister({
-        node: message.node,
-        kemKeyHash: to0x(sha256(fromHex(message.kemPublicKey))),
-        quoteHash: `0x${message.quoteHash}`,
-        blockNumber: BigInt(message.blockNumber),
-        config: `0x${message.config}`,
-        ...message.signature,
-      }),
-    );
+    await post(registerCall(message));
     const answer = await asked(nodeUrl, nodePaths.onboard, message, AnswerMessageSchema);
-    await post(
-      encodeOnboard({
-        requestHash: `0x${answer.requestHash}`,
-        measurement: `0x${answer.measurement}`,
-        config: `0x${answer.config}`,
-        platform: `0x${answer.platform}`,
-        answerHash: `0x${answer.answerHash}`,
-        ...answer.signature,
-      }),
-    );
+    await post(onboardCall(answer));
     const { sealed } = await asked(nodeUrl, nodePaths.sealed, message, SealedMessageSchema);
     return await kem.open(fromHex(sealed), requestOf(message).hash);
   } finally {
