@@ -1,8 +1,9 @@
 /**
  * The arrows of the layout as a lint rule: which folder may import which.
  *
- * `lib/protocol ← lib/attestation ← lib/chain | lib/daemon ← lib/framework ← guest | host ← cli`; guest and host never import each other, a guest
- * daemon imports no other daemon. Exits 1 and names every import that points the wrong way.
+ * `lib/protocol ← lib/attestation ← lib/chain | lib/daemon ← lib/framework ← guest | host ← cli`; guest and host never import
+ * each other. A guest daemon imports no other daemon; of the host's services only the relay imports others. Exits 1 and
+ * names every import that points the wrong way.
  */
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
@@ -19,7 +20,11 @@ const allowed: Record<string, readonly string[]> = {
   'lib/framework': ['lib/protocol', 'lib/chain', 'lib/daemon'],
   // The table of daemons is what they share besides lib.
   guest: [...lib, 'guest/daemons.ts'],
-  host: lib,
+  'host/http-json.ts': lib,
+  'host/node-client.ts': [...lib, 'host/http-json.ts'],
+  // A service of the host stands alone. The relay puts them together.
+  host: [...lib, 'host/http-json.ts'],
+  'host/relay': [...lib, 'host/http-json.ts', 'host/node-client.ts', 'host/gossip', 'host/collateral'],
   // The gas table is measured on the same anvil that the tests start.
   contracts: ['lib/protocol', 'lib/daemon', 'test/support'],
   cli: [...lib, 'guest/image', 'host', 'contracts'],
@@ -30,10 +35,10 @@ const allowed: Record<string, readonly string[]> = {
   bench: [...lib, 'cli', 'guest/image', 'host', 'scripts'],
 };
 
-/** The unit that a file belongs to: a lib part, one guest daemon, all of host, or a top-level folder. */
+/** The unit that a file belongs to: a part of lib, one guest daemon, one service of the host, or a top-level folder. */
 function unitOf(path: string): string {
   const [top, second] = path.split('/');
-  return top === 'lib' || top === 'guest' ? `${top}/${second}` : top!;
+  return ['lib', 'guest', 'host'].includes(top!) ? `${top}/${second}` : top!;
 }
 
 function rulesFor(unit: string): readonly string[] {
@@ -45,7 +50,7 @@ const files = roots.flatMap((root) => globSync(`${root}/**/*.{ts,mjs}`));
 const wrong: string[] = [];
 
 for (const file of files) {
-  const isTest = file.endsWith('.test.ts');
+  const isTest = /\.(test|fixture)\.ts$/.test(file);
   const unit = unitOf(file);
   for (const [, specifier] of readFileSync(file, 'utf8').matchAll(
     /(?:from|import)\s*\(?\s*['"](\.[^'"]+)['"]/g,
@@ -55,8 +60,9 @@ for (const file of files) {
     const fine =
       targetUnit === unit ||
       rulesFor(unit).some((rule) => targetUnit === rule || target.startsWith(`${rule}/`)) ||
-      // A test may use the harness and the vectors, whatever it tests.
-      (isTest && (target.startsWith('test/') || target.startsWith('testdata/'))) ||
+      // A test may use the harness and the vectors, whatever it tests, and a service's test the other services.
+      (isTest && /^(test|testdata)\//.test(target)) ||
+      (isTest && unit.startsWith('host/') && target.startsWith('host/')) ||
       (!target.includes('/') && target.endsWith('.json'));
     if (!fine) wrong.push(`${file} imports ${target}: ${unit} may not import ${targetUnit}`);
   }
