@@ -12,9 +12,9 @@ import { printJson } from '../lib/daemon/terminal.ts';
 export type Contestant = 'dcap-qvl' | 'cold' | 'cached' | 'empty';
 
 export interface Measurement {
-  /** How many pairs of quote and collateral were gone through, over and over. */
+  /** How many pairs of quote and collateral each pass goes through. */
   quotes: number;
-  /** Of the process's CPU time, all threads: other work on the machine does not count. */
+  /** In the process's CPU time, all threads, so that other work on the machine does not count. */
   perSecond: number;
   peakMegabytes: number;
 }
@@ -91,8 +91,8 @@ async function contender(name: Contestant): Promise<(pair: Pair) => string | und
 }
 
 /**
- * Goes through all pairs for a while. Returns how many a second of CPU time is enough for, in the best pass: what else
- * runs on the machine's cores and caches only ever makes a pass slower.
+ * Goes through all pairs repeatedly for a while. Returns how many it did per second of CPU time in the best pass: whatever else
+ * uses the machine's cores and caches can only make a pass slower.
  */
 function go(all: readonly Pair[], verify: (pair: Pair) => unknown, milliseconds: number): number {
   let best = 0;
@@ -100,7 +100,7 @@ function go(all: readonly Pair[], verify: (pair: Pair) => unknown, milliseconds:
   do {
     const start = process.cpuUsage();
     let count = 0;
-    // Long enough for the clock's ticks, and for garbage to be collected in each.
+    // Long enough for the clock's resolution, and for garbage to be collected in each pass.
     for (const until = performance.now() + PASS_MS; performance.now() < until; count += all.length) {
       for (const pair of all) verify(pair);
     }

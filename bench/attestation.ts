@@ -1,10 +1,10 @@
 /**
  * Quotes verified per second of CPU time: ours and @phala/dcap-qvl, in the same run over the same published quotes and
  * collateral: all that both accept with the same status (the peer refuses debug TDs and some others). Each contestant has
- * a process of its own, so that its peak memory is its own; they take turns. How many times faster one is, is told from each round by itself, so that a machine that is busy in
- * some rounds and idle in others does not decide it; the median of the rounds counts.
+ * a process of its own, so that its peak memory is its own; they take turns. The ratio is computed within each round, and the
+ * median of the rounds counts, so that a machine that is busy in some rounds and idle in others does not decide the result.
  *
- * cold: nothing is known but the trust root. Collateral is a parsed JSON object for both.
+ * cold: only the trust root is known beforehand. Collateral is a parsed JSON object for both.
  * cached: this verifier has seen the platform's collateral and certificates before. The peer keeps nothing.
  */
 import { execFile } from 'node:child_process';

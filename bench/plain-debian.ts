@@ -1,6 +1,6 @@
 /**
  * The yardstick of the boot benchmark: a Debian 13 as mmdebstrap leaves it, on ext4, with our kernel, booted by its own
- * systemd to multi-user.target. It lies in a folder as our images do, so that the very same QEMU starts it.
+ * systemd to multi-user.target. Its folder has the layout of our images, so that the same QEMU starts it.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ export const plainIsUp = /Reached target (?:\S+multi-user\.target|multi-user\.ta
 const bootModules = ['virtio_blk', 'ext4', 'virtio_net'];
 const imageBytes = 2 ** 30;
 
-/** Makes the image in `output` from what building `image` left in `cache`. Needs root, as that did. */
+/** Makes the image in `output` from what building `image` left in `cache`. Needs root, as that build did. */
 export async function buildPlainDebian(image: string, cache: string, output: string): Promise<void> {
   const ours = parseImageManifest(readFileSync(join(image, 'image.json'), 'utf8'));
   const release = ours.kernelRelease;
@@ -35,7 +35,7 @@ export async function buildPlainDebian(image: string, cache: string, output: str
   await rm(output, { recursive: true, force: true });
   await mkdir(output, { recursive: true });
   const tree = join(output, 'tree');
-  // With its device nodes, which Node's own cp would open.
+  // Including device nodes, which Node's own cp would open.
   await run('cp', ['-a', debianRoot, tree]);
   await installModules(kernelRoot, release, [...bootModules, ...rootModules], tree);
   await rm(join(tree, 'etc/systemd/system/default.target'), { force: true });

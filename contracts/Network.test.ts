@@ -36,7 +36,7 @@ beforeAll(async () => {
 });
 afterAll(() => anvil.stop());
 
-/** The refusal must be exactly this one, with these values. */
+/** The refusal has to be exactly this one, with these values. */
 async function expectRefusal(
   promise: Promise<unknown>,
   expected: { readonly name: contract.NetworkError['name'] } & Record<string, unknown>,

@@ -67,7 +67,7 @@ test('decoders refuse anything but the expected bytes', () => {
     () => contract.decodeRequest(request(1).slice(0, -2)),
     () => contract.decodeNetwork(`0x${'ff'.repeat(32 * 6)}`),
     () => contract.decodeManifestOf('0x00'),
-    // A list that claims more entries than there are bytes.
+    // A list that claims to have more entries than there are bytes.
     () => contract.decodeApps(coder.encode(['uint256', 'uint256'], [32, 2n ** 60n])),
     () => contract.decodeVerifyAttestation(coder.encode(['uint256'], [2])),
     () => contract.decodeOwner(`0x${'ff'.repeat(32)}`),
@@ -108,6 +108,6 @@ test("logs and reverts that are not the contract's are undefined; malformed ones
 test('a refusal is described with its values and what to do', () => {
   const line = contract.describeNetworkError({ name: 'UnknownBlock', blockNumber: 7n });
   expect(line).toMatch(/^UnknownBlock\(blockNumber 7\): .*make a new quote/);
-  // One of OpenZeppelin's, whose NatSpec is not ours.
+  // An error of OpenZeppelin's, whose NatSpec is not ours.
   expect(contract.describeNetworkError({ name: 'ECDSAInvalidSignature' })).toBe('ECDSAInvalidSignature()');
 });

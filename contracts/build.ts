@@ -11,7 +11,7 @@ import { generateBindings, generateProtocol } from './generate.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 
-/** A generated file: path from the repository's root, and what it has to contain. */
+/** A generated file: its path from the repository's root, and the contents that it has to have. */
 export interface Generated {
   readonly path: string;
   readonly contents: string;

@@ -153,7 +153,7 @@ export function networkSource(): string {
   return readFileSync(join(CONTRACTS, 'Network.sol'), 'utf8');
 }
 
-/** One code and where each of its instructions comes from. */
+/** Bytecode, and where each of its instructions comes from. */
 export interface MappedCode {
   /** Without `0x`; immutables zeroed. */
   readonly object: string;
@@ -172,7 +172,7 @@ export interface TraceableNetwork {
  * Compiles without the optimiser and with source maps, for the fuzz: each branch of the source is then one jump. Such code
  * may be larger than a chain would take, so it is deployed on the fuzz's own chain only.
  *
- * @param source the text of Network.sol. solc's warnings are passed over: `compileNetwork` refuses them, and a mutant may have some.
+ * @param source the text of Network.sol. solc's warnings are ignored here: `compileNetwork` refuses them, and a mutant may have some.
  * @throws DstackError `SOLC_FAILED` as `compileNetwork`
  */
 export function compileTraceable(source: string = networkSource()): TraceableNetwork {

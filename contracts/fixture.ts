@@ -1,6 +1,6 @@
 /**
  * What the contract's tests and its gas table share: a chain, a deployed network, and the signed arguments that nodes
- * would make, by lib/protocol's own typed data, so that both sides are held against each other.
+ * would make, by lib/protocol's own typed data, so that each side checks the other.
  */
 import { to0x } from '../lib/protocol/encoding.ts';
 import { type Address, parseAddress } from '../lib/protocol/hex.ts';
@@ -34,7 +34,7 @@ export class Refused extends Error {
   }
 }
 
-/** What the contract refuses a call with: the error that it names, else what the chain said; `accepted` if it does not. */
+/** Why the contract refuses a call: its error, or else what the chain said; `accepted` if it is not refused. */
 export async function refusalOf(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
     () => 'accepted',
@@ -96,7 +96,7 @@ export class Chain {
     };
   }
 
-  /** Mines and throws `Refused` with what the contract said, as a transaction and not as a call: that is what is paid. */
+  /** Mines it as a transaction, since that is what is paid for, and throws `Refused` with the contract's error. */
   async send(from: string, to: string | undefined, data: string): Promise<Receipt> {
     // Waits for the receipt, which plain eth_sendTransaction does not even when each transaction is mined.
     const receipt = await this.rpc<RawReceipt>('eth_sendTransactionSync', { from, to, data, gas: GAS_LIMIT });
@@ -148,7 +148,7 @@ export const CONFIG = value('config');
 export const PLATFORM = value('platform');
 export const NETWORK_PRIVATE_KEY = value('network key');
 
-/** The three that a bootstrap and an onboard name. */
+/** The three values that a bootstrap and an onboard name. */
 export interface Identity {
   readonly measurement: Uint8Array;
   readonly config: Uint8Array;

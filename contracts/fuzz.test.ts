@@ -7,7 +7,7 @@ import { networkRuntimeBytecode } from './bindings.ts';
 import { compileTraceable, networkSource } from './compile.ts';
 import { fuzz } from './fuzz/campaign.ts';
 
-/** Another one each day would be a flaky test; the long run draws its own. */
+/** Fixed, because a new one each day would make a flaky test. The long run draws its own. */
 const SEED = 2_026;
 const SAMPLE = 16;
 
@@ -15,7 +15,7 @@ test('random sequences: every call, event, refusal and view is the model’s, an
   const { figures, failure } = await fuzz({ seed: SEED, sequences: SAMPLE });
   expect(failure?.message).toBeUndefined();
   expect(figures.sequences).toBe(SAMPLE);
-  // The sample has to get deep enough to mean something.
+  // The sample has to reach deep enough states to mean something.
   expect(Object.keys(figures.accepted).length).toBeGreaterThanOrEqual(15);
   expect(Object.keys(figures.refused).length).toBeGreaterThanOrEqual(18);
   expect(figures.accepted.onboard).toBeGreaterThan(10);
@@ -35,7 +35,7 @@ test('a contract whose rollouts do not wait is noticed, and shown by a few calls
   const bytecode = `0x${compileTraceable(source).creation.object}`;
   const { failure } = await fuzz({ seed: SEED, sequences: 60, blocks: 16, bytecode });
   expect(failure?.message).toMatch(/the contract shows .*RolledOut.*, the model .*RolledOut/);
-  // Four make the network ready; the rollout, and what else could not be left out.
+  // Four calls make the network ready; then the rollout, and the few that could not be removed.
   expect(failure!.message.split('\n').filter((line) => line.startsWith('  ')).length).toBeLessThanOrEqual(8);
 }, 120_000);
 
@@ -48,8 +48,8 @@ test('the network calls nobody: its code has one call, static, to the precompile
   const code = Buffer.from(networkRuntimeBytecode.slice(2), 'hex');
   const found: { readonly op: number; readonly at: number }[] = [];
   for (let at = 0; at < code.length; at += code[at]! >= 0x60 && code[at]! <= 0x7f ? code[at]! - 0x5e : 1) {
-    // CREATE, CALL, CALLCODE, DELEGATECALL, CREATE2, STATICCALL, SELFDESTRUCT; and ORIGIN, which would make of a contract
-    // that owns the network whoever calls that contract.
+    // CREATE, CALL, CALLCODE, DELEGATECALL, CREATE2, STATICCALL, SELFDESTRUCT; and ORIGIN, by which
+    // whoever calls the contract that owns the network would pass for the owner.
     if ([0xf0, 0xf1, 0xf2, 0xf4, 0xf5, 0xfa, 0xff, 0x32].includes(code[at]!))
       found.push({ op: code[at]!, at });
   }

@@ -3,7 +3,7 @@
  *
  * Random sequences of calls by owner, nodes and strangers over time, on a real EVM, against a model of the whole contract
  * and against invariants that know nothing of the model. A failure is printed with its seed, its number and the shortest
- * sequence that still shows it, and exits with 1. Then the branches of the contract that a sample ran. Whether the fuzz
+ * sequence that still shows it, and exits with 1. Then it prints which branches of the contract a sample of the sequences ran. Whether the fuzz
  * notices a broken contract is asked by `npm run defences -- --point fuzz`.
  */
 import { parseArgs } from 'node:util';
@@ -106,7 +106,7 @@ function report(figures: FuzzFigures, sequencesPerMinute: number): void {
   print(`most gas: ${list(figures.mostGas)}`);
 }
 
-/** Branches of the source, both ways, on unoptimised code; the sequences are compared as usual while they are traced. */
+/** Branches of the source, in both directions, on unoptimised code. The sequences are compared as usual while they are traced. */
 async function measure(
   seed: number,
   sequences: number,

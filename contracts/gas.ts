@@ -3,7 +3,7 @@
  * docs/gas.md. gas.test.ts fails when either differs from what is measured.
  *
  * The chain's number, clock and keys are fixed, so the figures come out the same on every machine: a change by one is a
- * change of the contract (or of the pinned anvil). Only calldata depends on luck: a zero byte in a hash costs 12 less.
+ * change of the contract (or of the pinned anvil). Only calldata depends on chance: a zero byte in a hash costs 12 less.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,14 +19,14 @@ import { appId, Chain, NETWORK_PRIVATE_KEY, type Receipt, TestNetwork, value } f
 const TABLE = join(import.meta.dirname, 'gas.json');
 const PAGE = join(import.meta.dirname, '../docs/gas.md');
 
-/** A block number and time of a live network, so that calldata is as long as there; Prague's rules. */
+/** A block number and time of a live network, so that calldata has the same length; Prague's rules. */
 const ANVIL_ARGS = ['--number', '21000000', '--timestamp', '1800000000', '--hardfork', 'prague'];
 const HOUR = 3_600;
 
 /** Gas by what was done, in the order of the scenario. */
 export type GasTable = Readonly<Record<string, number>>;
 
-/** What must never be exceeded: the headline figures. */
+/** Limits of the headline figures. */
 export const CEILINGS = {
   'register + onboard': 110_000,
   'register + onboard, the first': 110_000,
@@ -71,7 +71,7 @@ async function scenario(chain: Chain): Promise<GasTable> {
     platform: to0x(value('other')),
   };
 
-  // Times and blocks below are the deterministic ones, so each untimed transaction ticks too.
+  // Times and blocks below are deterministic, so transactions that are not measured advance them too.
   await steady.tick();
   await network.asOwner(contract.encodeAllowMeasurement({ measurement: to0x(value('measurement')) }));
   await steady.tick();
@@ -131,7 +131,7 @@ async function scenario(chain: Chain): Promise<GasTable> {
   return table;
 }
 
-/** What a transaction that only verifies one costs; less inside another contract. */
+/** The cost of a transaction that only verifies an attestation; less inside another contract. */
 async function attestationGas(network: TestNetwork): Promise<number> {
   const app = appId('web');
   const data = value('attested');

@@ -33,7 +33,7 @@ export function generateProtocol(compiled: CompiledNetwork): string {
   ].join('\n\n');
 }
 
-/** The source of contracts/bindings.ts: what only who deploys or audits needs. */
+/** The source of contracts/bindings.ts: what only deploying and auditing need. */
 export function generateBindings(compiled: CompiledNetwork): string {
   const constants = {
     networkCompiler: compiled.compiler,

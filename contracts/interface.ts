@@ -1,4 +1,4 @@
-/** ethers' view of the contract: for tools and tests that make calls, logs and refusals which the bindings do not. */
+/** ethers' view of the contract: for tools and tests that need calls, logs and refusals that the bindings do not have. */
 import { Interface } from 'ethers';
 import { networkJsonAbi } from './bindings.ts';
 

@@ -1,4 +1,4 @@
-/** The TCB policy: what of it holds at once, what waits, and what is no policy at all. */
+/** The TCB policy: what takes effect at once, what waits, and what is refused. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as contract from '../lib/protocol/network-contract.ts';
 import { LONGEST_GRACE_SECONDS, statusMask } from '../lib/protocol/tcb-policy.ts';

@@ -18,7 +18,7 @@ const allowed: Record<string, readonly string[]> = {
   'lib/daemon': ['lib/protocol'],
   'lib/chain': ['lib/protocol', 'lib/attestation', 'lib/daemon'],
   'lib/framework': ['lib/protocol', 'lib/chain', 'lib/daemon'],
-  // The table of daemons is what they share besides lib.
+  // Daemons share the table of daemons besides lib.
   guest: [...lib, 'guest/daemons.ts'],
   'host/http-json.ts': lib,
   'host/node-client.ts': [...lib, 'host/http-json.ts'],

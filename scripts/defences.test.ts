@@ -40,7 +40,7 @@ test('a text is found where its file went, and refused where it is not, or more 
   expect(() => locator.locate({ ...mutation!, edits: [everywhere] })).toThrowError(/not exactly once/);
 });
 
-// What was seen of an older table says nothing of this one.
+// Results of an older table say nothing about this one.
 test('docs/defences.md holds every removal of the table, and no other', () => {
   const page = join(import.meta.dirname, '../docs/defences.md');
   expect(existsSync(page), 'run `npm run defences`').toBe(true);

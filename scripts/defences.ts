@@ -4,9 +4,9 @@
  *
  *   npm run defences [-- --point N] [--jobs N] [--fresh]
  *
- * What was seen is kept in build/defences/ as long as the sources stay the same, so that an interrupted run goes on, and
- * points may be run one by one (`--point`). docs/defences.md is written once every removal of the table was seen on these
- * sources. `--fresh` asks everything again.
+ * Results are kept in build/defences/ as long as the sources stay the same, so that an interrupted run can go on and points can
+ * be run one by one (`--point`). docs/defences.md is written once every removal of the table was seen on these sources.
+ * `--fresh` ignores earlier results.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,7 +23,7 @@ import { type Ran, Workspace } from './defences/workspace.ts';
 const root = join(import.meta.dirname, '..');
 const page = join(root, 'docs/defences.md');
 
-/** What a failed assertion says, a wait in vain (but not one for a daemon to come up), and what the fuzz finds. */
+/** How the message of a failed assertion begins, of a wait in vain (but not for a daemon to start), or of a finding of the fuzz. */
 const ASSERTION =
   /^(AssertionError: |Error: expected |Error: promise resolved |Error: waited \d+ ms in vain for |invariant broken: |the network made a |.*: the contract shows )/;
 const SET_UP = / to (start|serve|listen|ask)$/;
@@ -58,7 +58,7 @@ try {
   rmSync(scratch, { recursive: true, force: true });
 }
 
-/** A few at once, each worker in a copy of its own. Returns how many were not seen. */
+/** Several at once, each worker in a copy of its own. Returns how many were not seen. */
 async function runAll(list: readonly Mutation[], jobs: number): Promise<number> {
   let next = 0;
   let bad = 0;
@@ -91,7 +91,7 @@ async function runOne(mutation: Mutation, workspace: Workspace): Promise<Result>
   }
 }
 
-/** Seen is only an assertion that failed: a file that no longer loads, or a set-up that fails, says nothing. */
+/** Only a failed assertion counts as seen: a file that no longer loads, or a set-up that fails, says nothing. */
 function judge({ test: { file, name } }: Mutation, control: readonly Ran[], ran: readonly Ran[]): Result {
   const failed = ran.find(({ passed }) => !passed);
   if (failed !== undefined) {

@@ -41,6 +41,6 @@ const child = spawn(
     },
   },
 );
-// The demo itself tears down on Ctrl-C; this process only waits for it.
+// The demo itself shuts down on Ctrl-C; this process only waits for it.
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
 child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)));

@@ -8,13 +8,13 @@ const root = join(import.meta.dirname, '..');
 let folder: string;
 
 beforeAll(() => {
-  // Inside of the repository, whose settings the linter takes.
+  // Inside the repository, so that the linter uses its settings.
   folder = mkdtempSync(join(root, 'cli/printing-'));
 });
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Whether the linter takes a module that consists of this. */
+/** Whether the linter accepts a module with this content. */
 function isTaken(source: string, name = 'printing.ts'): boolean {
   const file = join(folder, name);
   writeFileSync(file, source);

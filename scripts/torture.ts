@@ -1,18 +1,18 @@
 /**
- * `npm run torture`: the spine under fire, for as long as you like.
+ * `npm run torture`: relays, gossip and replicators under stress, for as long as you like.
  *
  *   npm run torture -- [--rounds N] [--seed S] [--only SECTION[,SECTION]] [--jobs N] [--resume]
  *
- * Sections: `kills` (relays of both sides and the owner's commands killed at the points where they touch the world),
+ * Sections: `kills` (relays of both sides and the owner's commands killed at the points where they act on the outside),
  * `reorgs`, `rpc` (endpoints that stall, limit, lie and forget), `races` (two onboarders, relays killed at random),
  * `orphans` (the node that answered is gone before the secret is sealed), `fees`
  * (spikes, evictions, an empty account, someone else with the gas key), `gossip` (spoiled and forged copies of requests, floods,
- * held connections, registrations that nobody published), all with real processes, round by round; and only
+ * held connections, registrations that nobody published), all with real processes, round by round; and, only
  * when named, `contract` (contracts/fuzz.ts, N hundred sequences) and `defences` (npm run defences).
  *
  * A round is made from its section and a seed, which is printed; `--only SECTION --seed S --rounds 1` plays one again. The
- * choices are the same then, the timing is the machine's. What is done is in `.state/torture.json` after each round
- * (each `--jobs` rounds): `--resume` goes on there. Exits 1 if a network did not converge, a request was onboarded twice, a purpose got two
+ * choices are then the same, but the timing depends on the machine. Progress is saved in `.state/torture.json` after each round
+ * (each `--jobs` rounds); `--resume` goes on from there. Exits 1 if a network did not converge, a request was onboarded twice, a purpose got two
  * transactions, or a nonce is stuck.
  */
 import { spawn } from 'node:child_process';
@@ -137,7 +137,7 @@ function startingState(): State {
   return { seed, rounds, jobs: Math.max(1, jobs), sections, next: 0, figures, failures: [] };
 }
 
-/** Each round is a process of its own: whatever it leaves behind ends with it. Returns what failed. */
+/** Each round is a process of its own, so that whatever it leaves behind ends with it. Returns what failed. */
 async function playRound(
   figures: Figures,
   section: string,
@@ -186,7 +186,7 @@ async function runSpawned(section: string, seed: number): Promise<string | undef
   return ended === 0 ? undefined : `${section}, seed ${seed}: node ${args.join(' ')}`;
 }
 
-/** Runs a script of this tree to its end; in its own process group, so that none of its processes outlive a timeout. */
+/** Runs a script of this tree to its end, in its own process group so that none of its processes outlives a timeout. */
 function run(args: readonly string[], timeout?: number): Promise<{ output: string; ended: number | string }> {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, args, {
@@ -214,7 +214,7 @@ function run(args: readonly string[], timeout?: number): Promise<{ output: strin
   });
 }
 
-/** Whole or not at all: a run may be interrupted while it writes. */
+/** Atomically: a run may be interrupted while it writes. */
 function save(state: State): void {
   mkdirSync(dirname(STATE_FILE), { recursive: true });
   writeDurably(STATE_FILE, JSON.stringify(state, null, 2));

@@ -1,4 +1,4 @@
-/** The attestor's device against the simulated platform's files: each refusal of the kernel, and what it becomes. */
+/** The attestor's device against the simulated platform's files: each refusal of the kernel, and the error that it becomes. */
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

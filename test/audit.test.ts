@@ -1,6 +1,6 @@
 /**
- * `npx dstack audit` over a network that lived: a first node, three that were onboarded, one of them by a measurement
- * that was revoked since; and over histories and public files that someone tampered with.
+ * `npx dstack audit` of a network with a history: a first node and three that were onboarded, one of them with a measurement
+ * that was revoked since; and of histories and public files that were tampered with.
  */
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -146,7 +146,7 @@ describe('a history that endpoints end too early', () => {
     for (const proxy of proxies) proxy.stop();
   });
   const urls = () => proxies.map(({ url }) => url);
-  /** The header of the newest block but so many. */
+  /** The header of the block that many before the newest. */
   const headerBefore = async (blocks: number) => {
     const number = (await network.rpc.getBlockNumber()) - blocks;
     return network.rpc.send('eth_getBlockByNumber', [`0x${number.toString(16)}`, false]);
@@ -360,7 +360,7 @@ describe('a history that an endpoint tampers with', () => {
   }
   const lastOf = (logs: Log[], topic: string) => logs.findLast(({ topics }) => topics[0] === topic)!;
   const without = (topic: string) => (logs: Log[]) => logs.filter((log) => log !== lastOf(logs, topic));
-  /** The onboarding of one request is left out altogether, its registration too. */
+  /** Leaves out the onboarding of one request, and its registration too. */
   const hide = (logs: Log[]) => {
     const hash = to0x(requestOf(onboarded[1]!.request).hash);
     return logs.filter(({ topics }) => topics[1] !== hash);

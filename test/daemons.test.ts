@@ -1,4 +1,4 @@
-/** What follows from the table of daemons, shown with one more daemon in it; and what must agree with it. */
+/** What follows from the table of daemons, shown by adding one more daemon; and what must agree with the table. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
 /**
- * The pages that say which test shows what, held against the tree: every file, symbol and test that they name is there. They
+ * The pages that say which test shows what, compared with the tree: every file, symbol and test that they name exists. They
  * name a test as `file › its name` (or the beginning of its name), and code as `file` or `file#symbol`.
  */
 import { existsSync, readFileSync } from 'node:fs';
@@ -15,18 +15,18 @@ function spans(page: string): string[] {
   return [...page.matchAll(/(`+)(.+?)\1(?!`)/g)].map(([, , text]) => text!.trim().replaceAll('\\|', '|'));
 }
 
-/** What stands where a test or a group of tests gets its title. */
+/** The titles of tests and groups of tests. */
 function titles(source: string): string[] {
   const opening = /(?:\b(?:test|it|describe)\(|\)\()\s*(['"`])((?:\\.|(?!\1)[^\\])*)\1/g;
   return [...source.matchAll(opening)].map(([, , text]) => text!.replace(/\\(.)/g, '$1'));
 }
 
-/** Whether a test of that name is in the file: it, the beginning of it, or one that `test.each` makes of its rows. */
+/** Whether the file has a test of that name, one whose name begins so, or one that `test.each` makes from its rows. */
 function hasTest(file: string, name: string): boolean {
   const source = read(file);
   return titles(source).some((title) => {
     if (title.startsWith(name)) return true;
-    // A title that is nothing but its row's first word: the row must be there.
+    // A title that is only its row's first value: the row must be there.
     if (/^%\w$/.test(title)) return source.includes(`'${name}'`);
     const parts = title
       .split(/%[sdij]|\$\{\w+\}|\$\w+/)

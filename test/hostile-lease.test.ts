@@ -1,6 +1,6 @@
 /**
- * What a host's DHCP server, and a host that sends what it likes, can do to where packets go: the image's own networkd, packet
- * filter and kernel settings, in network namespaces. An app's packets stay inside, whatever a lease says.
+ * How a host's DHCP server, or a host that sends arbitrary packets, can influence where packets go: the image's own networkd,
+ * packet filter and kernel settings, in network namespaces. An app's packets stay inside, whatever a lease says.
  */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { daemons } from '../guest/daemons.ts';
@@ -29,7 +29,7 @@ const lease = (options: Lease['options'], rest: Partial<Lease> = {}): Lease => (
   options: { ...plain.options, ...options },
 });
 
-/** Two halves of everything, and the app itself: each is nearer than the bridge's 10.90.0.0/24 or than the gateway. */
+/** The two halves of the address space, and the app itself: more specific than the default route or the bridge's 10.90.0.0/24. */
 const nearer =
   routeHex('0.0.0.0', 1, HOST) +
   routeHex('128.0.0.0', 1, HOST) +
@@ -61,7 +61,7 @@ const hostile: readonly [string, Lease][] = [
   ['a tunnel for IPv6', lease({ [RD6!]: `1820${'20010db8'.padEnd(32, '0')}${ipv4Hex(HOST)}` })],
 ];
 
-/** Leases that leave the node without a network: it may lose that, and nothing else. */
+/** Leases that leave the node without a network: that is all it may lose. */
 const useless: readonly [string, Lease][] = [
   ['an app’s own network, more narrowly', lease({}, { address: '10.90.0.77', prefix: 25 })],
   ['the app’s address', lease({}, { address: APP, prefix: 32 })],
@@ -76,7 +76,7 @@ beforeEach(() => {
 });
 afterEach(() => net?.stop());
 
-/** A guest with an app, and a host that says `host` wherever it is asked. */
+/** A guest with an app, and a host that answers `host` at every address. */
 async function boot(...leases: Lease[]): Promise<void> {
   net.harden();
   net.startApp();
@@ -86,7 +86,7 @@ async function boot(...leases: Lease[]): Promise<void> {
   await net.startNetworkd(leases);
 }
 
-/** No address of an app's leads to the host: not the one that there is, not one that no bridge has. */
+/** No app address leads to the host: neither the existing one nor one that no bridge has. */
 function expectAppsInside(): void {
   const nobody = ['10.90.0.3', '10.90.77.7'];
   const by = (addresses: readonly string[]) =>

@@ -1,6 +1,6 @@
 /**
- * Onboarding between real daemons over a real chain: what must work, and what must be refused with which code. The host
- * is played by the test: it moves every message and may change any byte.
+ * Onboarding between real daemons over a real chain: what must work, and what must be refused with which code. The test
+ * plays the host: it moves every message and may change any byte.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Collateral } from '../lib/attestation/collateral/collateral.ts';
@@ -278,7 +278,7 @@ describe('a new node refuses', () => {
   });
 
   test('a secret that is not the contract’s, though its hash is on chain', async () => {
-    // A network of its own, whose key the test holds: so it can put a lie on chain under a valid signature.
+    // A separate network whose key the test holds, so that it can put a lie on chain under a valid signature.
     const evil = await startTestNetwork();
     try {
       const secret = secretOf('the network’s');

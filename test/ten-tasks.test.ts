@@ -1,4 +1,4 @@
-/** The table of tasks in CONTRIBUTING.md, held against the tree's own imports. */
+/** The table of tasks in CONTRIBUTING.md, compared with the tree's own imports. */
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { expect, test } from 'vitest';

@@ -1,6 +1,6 @@
 /**
- * A fuzz campaign: many sequences, each of its own seed, on one anvil. What it found, what it did, and, if asked, which
- * branches ran.
+ * A fuzz campaign: many sequences, each with a seed of its own, on one anvil. Returns what it found and did, and, if asked,
+ * which branches ran.
  */
 import fc from 'fast-check';
 import { FuzzChain } from './chain.ts';
@@ -11,9 +11,9 @@ import { type FuzzFigures, FuzzStatistics } from './statistics.ts';
 
 /** Blocks with calls that a sequence has at most. */
 const BLOCKS = 48;
-/** How long a failing sequence is cut down at most. */
+/** The longest time that shrinking a failing sequence may take. */
 const SHRINK_LIMIT_MS = 120_000;
-/** Anvil keeps something of every block that it ever mined, so it is replaced after this many sequences. */
+/** Anvil keeps data of every block that it ever mined, so it is replaced after this many sequences. */
 const SEQUENCES_AN_ANVIL = 500;
 
 export interface CampaignOptions {
@@ -23,12 +23,12 @@ export interface CampaignOptions {
   readonly sequences: number;
   /** Creation code, `0x` hex; the committed one unless told. */
   readonly bytecode?: string;
-  /** False leaves a failing sequence as it is. */
+  /** False reports a failing sequence without shrinking it. */
   readonly shrink?: boolean;
   readonly blocks?: number;
   /** Measures which branches run; the bytecode has to be its own. */
   readonly coverage?: BranchCoverage;
-  /** Is told after each sequence. */
+  /** Called after each sequence. */
   readonly progress?: (done: number, figures: FuzzFigures) => void;
 }
 
@@ -65,7 +65,7 @@ export async function fuzz(options: CampaignOptions): Promise<CampaignResult> {
   }
 }
 
-/** Plays one sequence; cuts it to the calls that matter if it fails. */
+/** Plays one sequence; shrinks it to the calls that matter if it fails. */
 async function one(
   chain: FuzzChain,
   number: number,
@@ -77,7 +77,7 @@ async function one(
   let shortest: string | undefined;
   let broken: unknown;
   const property = fc.asyncProperty(sequences(options.blocks ?? BLOCKS), async (sequence) => {
-    // What is played again to cut it down is not counted.
+    // Sequences played while shrinking are not counted.
     const counted = played++ === 0 ? { statistics } : {};
     const message = await runSequence(chain, sequence, {
       ...counted,
@@ -91,13 +91,13 @@ async function one(
     return message === undefined;
   });
   await fc.check(property, {
-    // One draw for each seed, so that any sequence can be made again without those before it.
+    // One draw per seed, so that any sequence can be made again without those before it.
     seed: seedOf(options.seed, number),
     numRuns: 1,
     endOnFailure: options.shrink === false,
     interruptAfterTimeLimit: SHRINK_LIMIT_MS,
   });
-  // The fuzz itself, not the contract.
+  // The fuzz itself failed, not the contract.
   if (broken !== undefined) throw broken;
   return shortest === undefined ? undefined : { number, message: shortest };
 }

@@ -1,11 +1,11 @@
 /**
- * An anvil that mines when it is told to, at times that it is told, and goes back to its beginning for every sequence:
+ * An anvil that mines only when told to, at the times given, and goes back to its initial state for every sequence:
  * the same sequence gives the same blocks, hashes and addresses on every machine.
  */
 import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 
 /**
- * A block number and time of a live network, so that calldata is as long as there; Prague's rules; gas is free. Unoptimised code
+ * A block number and time of a live network, so that calldata has the same length; Prague's rules; gas is free. Unoptimised code
  * is larger than EIP-170 lets a contract be; build.test.ts holds the committed one to that limit.
  */
 const ANVIL_ARGS = ['--number', '21000000', '--timestamp', '1800000000', '--hardfork', 'prague']
@@ -81,7 +81,7 @@ export class FuzzChain {
   static async start(options: { readonly traces: boolean }): Promise<FuzzChain> {
     const args = options.traces ? [...ANVIL_ARGS, '--steps-tracing'] : ANVIL_ARGS;
     const chain = new FuzzChain(await startAnvil({ args }), options.traces);
-    // Else a block that is given no time takes it from this machine's clock.
+    // Otherwise a block without a given time would take this machine's clock.
     await chain.rpc('anvil_setBlockTimestampInterval', 1);
     await chain.rpc('anvil_mine', `0x${FIRST_BLOCKS.toString(16)}`);
     const newest = await chain.rpc<RawBlock>('eth_getBlockByNumber', 'latest', false);
@@ -119,10 +119,10 @@ export class FuzzChain {
     return this.rpc('eth_accounts');
   }
 
-  /** Back to the beginning. */
+  /** Goes back to the initial state. */
   async reset(): Promise<void> {
     await this.fork(CHAIN_ID);
-    // A snapshot is used up by going back to it.
+    // Reverting to a snapshot consumes it.
     if (!(await this.rpc<boolean>('evm_revert', this.#snapshot))) throw new Error('anvil lost its snapshot');
     this.#snapshot = await this.rpc('evm_snapshot');
     this.#head = this.#first;
@@ -140,7 +140,7 @@ export class FuzzChain {
     return isRemembered ? this.#hashes.get(Number(number)) : undefined;
   }
 
-  /** Queues it; blocks take transactions in the order they were sent. */
+  /** Queues a transaction; blocks include transactions in the order in which they were sent. */
   send({ from, to, data, value = 0n, gas }: Transaction): Promise<string> {
     const amounts = { value: `0x${value.toString(16)}`, gas: `0x${gas.toString(16)}`, gasPrice: '0x0' };
     return this.rpc('eth_sendTransaction', { from, ...(to === undefined ? {} : { to }), data, ...amounts });

@@ -1,9 +1,9 @@
 /**
- * Which branches of the contract ran, both ways.
+ * Which branches of the contract ran, in both directions.
  *
- * A branch is a JUMPI, and it has two directions: it jumps or it goes on. solc's source map says which text each JUMPI
- * comes from: the condition of an `if`, a `?:`, a `&&`, a loop; or nothing narrower than the contract, for what the
- * compiler adds (dispatch, checks of calldata), which is not counted. Measured on unoptimised code, where each branch of
+ * A branch is a JUMPI, and it has two directions: it jumps or it falls through. solc's source map says which text
+ * each JUMPI comes from: the condition of an `if`, a `?:`, a `&&` or a loop. Jumps that the compiler adds (dispatch, checks of
+ * calldata) have no narrower origin than the contract, and are not counted. Measured on unoptimised code, where each branch of
  * the source is still one JUMPI; the optimiser merges some and copies others.
  */
 import { compileTraceable, type MappedCode, type TraceableNetwork } from '../compile.ts';
@@ -68,7 +68,7 @@ export const UNEXPLAINED = 'not reached';
 
 /** Collects which branches ran, of the constructor and of the code that it leaves. */
 export class BranchCoverage {
-  /** Creation code of the unoptimised contract, `0x` hex: what a campaign that is measured has to play. */
+  /** Creation code of the unoptimised contract, `0x` hex: what a measured campaign has to play. */
   readonly bytecode: string;
   readonly #creation: ReadonlyMap<number, Branch>;
   readonly #runtime: ReadonlyMap<number, Branch>;
@@ -161,7 +161,7 @@ function branchesOf(
         found.set(pc, { pc, where, why, taken: false, passed: false });
       }
     }
-    // An instruction with what it pushes.
+    // The length of an instruction with its immediate data.
     pc += op > PUSH0 && op <= PUSH32 ? op - PUSH0 + 1 : 1;
   }
   return found;

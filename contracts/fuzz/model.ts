@@ -2,8 +2,8 @@
  * The whole contract as a plain TypeScript state machine: the oracle of the fuzz.
  *
  * It is written from INetwork.sol's words, not from Network.sol's storage: maps and optional fields instead of packed slots
- * and flags. Given who calls what in which block, it says the exact events or the exact refusal, and afterwards what every
- * view must show. It does no I/O; hashes of blocks are given to it.
+ * and flags. Given who calls what in which block, it predicts the exact events or the exact refusal, and afterwards what
+ * every view must show. It does no I/O; hashes of blocks are given to it.
  */
 import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
 import { hasCode } from '../../lib/protocol/errors.ts';
@@ -28,7 +28,7 @@ const UINT64_MAX = 2n ** 64n - 1n;
 /** Half of secp256k1's order (SEC 2, 2.4.1): an s above it is the malleable twin (EIP-2). */
 const HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0n;
 
-/** One call, by the contract's own names. `malformed` stands for bytes that are no call of it at all. */
+/** One call, by the contract's own names. `malformed` stands for bytes that are not a call of the contract at all. */
 export type Operation =
   | { readonly name: 'bootstrap'; readonly args: contract.BootstrapArgs }
   | { readonly name: 'register'; readonly args: contract.RegisterArgs }
@@ -49,7 +49,7 @@ export type Operation =
   | { readonly name: 'malformed'; readonly args: { readonly data: string; readonly value: bigint } };
 type Nothing = Readonly<Record<string, never>>;
 
-/** What the contract's code can know of the block it runs in. */
+/** What the contract's code can know about the block it runs in. */
 export interface BlockContext {
   readonly number: number;
   /** Unix seconds. */
@@ -128,7 +128,7 @@ export class NetworkModel {
     };
   }
 
-  /** Does what the contract must do, and says what it must say. A refusal changes nothing. */
+  /** Does what the contract must do, and returns the events or the refusal. A refusal changes nothing. */
   apply(operation: Operation, from: string, block: BlockContext): Outcome {
     this.#settle(block.time);
     try {

@@ -1,4 +1,4 @@
-/** What a call of the contract comes to, in the words that model and chain are compared by. */
+/** The outcome of a call, in the form in which model and chain are compared. */
 
 /** An event or an error: its name and its fields. Uints of more than 48 bits are bigints, as the bindings have them. */
 export type Named = { readonly name: string } & Readonly<Record<string, unknown>>;

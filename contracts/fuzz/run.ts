@@ -1,6 +1,6 @@
 /**
- * Plays one sequence on the chain and on the model at once, block by block, and compares all that either shows: each
- * call's events or refusal, then every view. The invariants of watch.ts look on.
+ * Plays one sequence on the chain and on the model in parallel, block by block, and compares everything that they show: each
+ * call's events or refusal, then every view. watch.ts checks its invariants meanwhile.
  */
 import { DstackError, hasCode } from '../../lib/protocol/errors.ts';
 import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
@@ -20,16 +20,16 @@ const DEPLOY_GAS = 12_000_000;
 const CALL_GAS = 2_000_000;
 /** As many calls as fit the gas of a block. */
 const CALLS_A_BLOCK = 12;
-/** Requests that are looked at after each block; older ones take turns. */
+/** Requests that are read after each block; older ones take turns. */
 const REQUESTS_SHOWN = 8;
-/** Since when each value is allowed is looked at after every third block; whether it is, after each. */
+/** Since when each value is allowed is read after every third block; whether it is allowed, after each. */
 const FROM_VIEWS_EVERY = 3;
-/** Blocks that a wait mines at most: the chain is slow at it. */
+/** The most blocks that a wait mines, because mining is slow. */
 const LONGEST_WAIT = 320;
 const OTHER_CHAIN_ID = 31_338;
 const YEAR = 365 * 86_400;
 
-/** What to fuzz, and who wants to know. */
+/** What to fuzz, and who is told about it. */
 export interface RunOptions {
   /** Creation code, `0x` hex; the committed one unless told. */
   readonly bytecode?: string;
@@ -37,7 +37,7 @@ export interface RunOptions {
   readonly observe?: Observe;
 }
 
-/** Is shown each block, to trace what is new in it: the names of its calls (or `deploy`), and what was asked after it. */
+/** Called after each block, to trace what is new in it, with the names of its calls (or `deploy`) and the views read after it. */
 export type Observe = (
   block: MinedBlock,
   names: readonly string[],
@@ -53,7 +53,7 @@ interface Expected {
   readonly outcome: Outcome;
 }
 
-/** @returns what the contract did that it must not, then all calls up to there; undefined if it did all that it must */
+/** @returns what the contract did wrong, followed by all calls up to there; undefined if nothing was wrong */
 export async function runSequence(
   chain: FuzzChain,
   sequence: Sequence,
@@ -71,7 +71,7 @@ export async function runSequence(
   return undefined;
 }
 
-/** An answer that is not even of the ABI's form is a failure of the contract's too. */
+/** An answer that does not even have the ABI's form is a failure of the contract too. */
 function isUndecodable(error: unknown): error is DstackError {
   return hasCode(error, 'CONTRACT_DATA_INVALID');
 }
@@ -126,7 +126,7 @@ class SequenceRun {
     this.story.push(`deploy ${JSON.stringify(args)}`);
     const found = outcomeOf(transaction, address);
     if ('refused' in found && found.refused === 'bare') {
-      // Else every mutant would be noticed, by what has nothing to do with it: too little gas, too much code.
+      // Otherwise every mutant would be noticed for unrelated reasons: too little gas, too much code.
       throw new DstackError('FUZZ_DEPLOY', 'the code to be fuzzed cannot be deployed at all');
     }
     this.#same('deploy', found, outcome);
@@ -144,7 +144,7 @@ class SequenceRun {
     const attested: Choice[] = [];
     for (const choice of step.calls) {
       if (choice.kind === 'attest') attested.push(choice);
-      // In turn, since a call may build on what the one before it does in the same block.
+      // One after the other, since a call may depend on the one before it in the same block.
       for (const call of this.#world.calls(choice, context)) {
         if (expected.length < CALLS_A_BLOCK) expected.push(await this.#send(call, context));
       }
@@ -358,7 +358,7 @@ function pendingTimes(model: NetworkModel): readonly number[] {
   ];
 }
 
-/** What the chain says became of a transaction, in the model's words. */
+/** The outcome of a transaction on the chain, in the model's form. */
 function outcomeOf(transaction: MinedTransaction, address: string | undefined): Outcome {
   if (!transaction.ok) {
     if (transaction.output === '0x') return { refused: 'bare' };
@@ -389,7 +389,7 @@ function lowered(event: Named): Named {
   return { name: event.name, ...Object.fromEntries(entries) };
 }
 
-/** One text for equal values: keys in order, addresses in lower case, bigints marked. */
+/** The same text for equal values: keys sorted, addresses in lower case, bigints marked. */
 function show(it: unknown): string {
   return JSON.stringify(it, (_, inner: unknown) => {
     if (typeof inner === 'bigint') return `${inner}n`;

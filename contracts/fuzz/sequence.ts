@@ -1,13 +1,13 @@
 /**
- * What a fuzz sequence is made of, as plain numbers that fast-check draws and cuts.
+ * What a fuzz sequence is made of, as plain numbers that fast-check draws and shrinks.
  *
  * Nothing here names an address, a hash or a time: a choice such as "answer the second open request, with a high s" gets
- * its meaning in world.ts, from the model's state when its turn comes. So a sequence from which steps were cut still
- * makes sense, which is what lets a failure shrink to its few calls that matter.
+ * its meaning in world.ts, from the model's state when its turn comes. So a sequence with steps removed still
+ * makes sense, which is what lets a failure shrink to the few calls that matter.
  */
 import fc from 'fast-check';
 
-/** How likely each call is, and by that which calls there are. */
+/** All kinds of calls, and how likely each is. */
 const KINDS = {
   register: 12,
   'register and onboard': 6,
@@ -66,7 +66,7 @@ export interface Choice {
   /** A second one, where a call needs it. */
   readonly other: number;
   readonly flaw: Flaw;
-  /** Somebody else sees the call coming and posts the same before it, in the same block. */
+  /** Somebody else front-runs it: posts the same call before it, in the same block. */
   readonly frontRun: boolean;
 }
 
@@ -150,7 +150,7 @@ const calls = fc.oneof(
 
 /** @param blocks how many blocks with calls a sequence has at most, besides its head start */
 export function sequences(blocks: number): fc.Arbitrary<Sequence> {
-  // Each sequence is the only draw of its own seed, and fast-check begins every seed with values at the edges.
+  // Each sequence is the only draw of its seed, and fast-check would begin every seed with edge values.
   return fc.noBias(
     fc.record({
       deploy: fc.record({
@@ -173,7 +173,7 @@ const inABlock = (...kinds: Kind[]): Step => ({
   calls: kinds.map(sound),
 });
 
-/** The sound calls that a head start stands for. */
+/** The valid calls that a head start stands for. */
 export function headStartSteps(headStart: number): readonly Step[] {
   return [
     inABlock('allowMeasurement', 'allowConfig', 'allowPlatform'),

@@ -1,4 +1,4 @@
-/** What a fuzz run did, for its report: how many calls of which kind were taken, and which refusals were met how often. */
+/** What a fuzz run did, for its report: how many calls of each kind were accepted, and how often each refusal occurred. */
 import type { Outcome } from './refusal.ts';
 
 export interface FuzzFigures {

@@ -1,4 +1,4 @@
-/** What a drawn choice means for the TCB policy: around the edges of what is in force, and now and then what is no policy. */
+/** What a drawn choice means for the TCB policy: values around the edges of what is in force, and now and then an invalid one. */
 import { LONGEST_GRACE_SECONDS, statusMask } from '../../lib/protocol/tcb-policy.ts';
 import type { TcbOperation, TcbPolicyModel } from './tcb-model.ts';
 
@@ -40,8 +40,8 @@ export function tcbOperation(
     case 'setTcbOutOfDateGrace':
       return { name, args: { gracePeriod: from(PERIODS, pick) } };
     case 'setDeniedFmspc': {
-      // Often what has an effect; else denied, which one that is denied already refuses and one that is to be let in takes.
-      // Mostly the same one: what is refused the second time needs a second time.
+      // Mostly what has an effect; otherwise `denied`, which is refused for one that is denied already and accepted for one that is
+      // about to be let in again. Mostly the same FMSPC, to reach what is refused the second time only.
       const fmspc = from(FMSPCS, pick % 5 < 3 ? 0 : pick);
       return { name, args: { fmspc, denied: other % 4 === 0 || !model.isDenied(fmspc, time) } };
     }

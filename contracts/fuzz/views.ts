@@ -1,4 +1,4 @@
-/** The contract's views as the fuzz asks for them, and its calldata; both remembered, since the same come again and again. */
+/** The contract's views as the fuzz asks for them, and its calldata; both cached, since the same ones recur. */
 import { DstackError } from '../../lib/protocol/errors.ts';
 import * as contract from '../../lib/protocol/network-contract.ts';
 import { networkInterface } from '../interface.ts';
@@ -9,7 +9,7 @@ export interface View {
   readonly name: ViewName;
   readonly args: Arguments;
   readonly data: string;
-  /** What the model says that it shows. */
+  /** What it must show, according to the model. */
   readonly expected: unknown;
 }
 
@@ -40,7 +40,7 @@ export function view(name: ViewName, args: object, expected: unknown): View {
   return { name, args: args as Arguments, data: encoded(name, args as Arguments), expected };
 }
 
-/** Most calldata and most answers come again and again, and ethers is slow at both. */
+/** Most calldata and most answers recur, and ethers is slow at both. */
 const MEMORY = 20_000;
 const answers = new Map<string, unknown>();
 const calldata = new Map<string, string>();

@@ -1,4 +1,4 @@
-/** Each invariant is broken by a history that it forbids, so none of them holds by never looking. */
+/** Each invariant is violated by a history that it forbids, which shows that none of them is vacuous. */
 import { expect, test } from 'vitest';
 import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import type { RequestView } from '../../lib/protocol/network-contract.ts';
@@ -35,7 +35,7 @@ class History {
   fmspcDenied = false;
   readonly requests = new Map<string, RequestView>();
 
-  /** A block so many seconds after the one before. */
+  /** A block that many seconds after the previous one. */
   block(seconds: number, ...accepted: Accepted[]): void {
     this.number += 1;
     this.time += seconds;
@@ -58,7 +58,7 @@ class History {
     this.watch.block(this.number, this.time, accepted, shown);
   }
 
-  /** A block ten seconds later, with one call of the owner that gives this event. */
+  /** A block ten seconds later, with one call by the owner that emits this event. */
   owner(name: string, fields: object = {}): void {
     this.block(10, byOwner(name, fields));
   }

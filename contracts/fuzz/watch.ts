@@ -1,6 +1,6 @@
 /**
- * The invariants, in words, checked on what the chain shows: accepted calls, their events, and the views. It knows nothing
- * of the model, so that one mistaken idea in both model and contract still has to get past these.
+ * The invariants, checked on what the chain shows: accepted calls, their events, and the views. They are independent of the
+ * model, so a mistake that model and contract share still has to get past them.
  *
  * The central one is a statement about every block, not about steps: whatever is allowed or in force now has a ripe
  * cause, an event that allowed it, whose delay has passed, and that nothing has undone since. So it covers both that
@@ -16,7 +16,7 @@ import type {
 import { ZERO_ADDRESS, ZERO_WORD } from './model.ts';
 import type { Named } from './refusal.ts';
 
-/** A call that the chain took, in the order of the block; addresses in lower case. */
+/** A call that the chain accepted, in the order of the block; addresses in lower case. */
 export interface Accepted {
   readonly function: string;
   readonly from: string;
@@ -67,12 +67,12 @@ export class Watch {
   #networkKey = ZERO_ADDRESS;
   #epoch = 0;
   #onboardings = 0;
-  /** The delay in force, and the one that is to come. */
+  /** The delay in force, and the pending one. */
   #delay: number;
   #shorter: { readonly delay: number; readonly from: number } | undefined;
   /** From when each cause is ripe, by what it allows: `measurement 0x…`. */
   readonly #causes = new Map<string, number>([['status 0', 0]]);
-  /** Platforms and FMSPCs that are shut out unless they have a cause of their own. */
+  /** Platforms and FMSPCs that are excluded unless they have a cause of their own. */
   readonly #shutOut = new Set<string>();
   readonly #minimum = new Bound((a, b) => a < b);
   readonly #grace = new Bound((a, b) => a > b);
@@ -212,7 +212,7 @@ export class Watch {
     this.#onboardings += 1;
   }
 
-  /** Who holds the secret is decided by bootstrap and onboard alone. */
+  /** Only bootstrap and onboard decide who holds the secret. */
   #secret({ network, owner }: Shown): void {
     const { epoch, onboarded, delay } = network;
     const key = network.networkKey.toLowerCase();
@@ -282,7 +282,7 @@ export class Watch {
     this.#shorter = undefined;
   }
 
-  /** What was left can come back only by a rollout with its own delay; `kept` is what the app went back to. */
+  /** What was abandoned can come back only by a rollout with its own delay; `kept` is what the app went back to. */
   #dropManifests(app: string, kept: string): void {
     for (const cause of this.#causes.keys()) {
       const isOfApp = cause.startsWith(`manifest ${app} `);
@@ -291,7 +291,7 @@ export class Watch {
   }
 }
 
-/** Every number that was set and that no stricter one has undone, with the time from which it may be in force. */
+/** Every number that was set and not superseded by a stricter one, with the time from which it may be in force. */
 class Bound {
   readonly #looser: (a: number, b: number) => boolean;
   #causes: readonly { readonly value: number; readonly ripe: number }[] = [{ value: 0, ripe: 0 }];
@@ -306,7 +306,7 @@ class Bound {
     this.#causes = [...this.#causes, { value, ripe: tightens ? time : ripe }];
   }
 
-  /** Whether something at least as loose as that is ripe. */
+  /** Whether a value at least as loose as that is ripe. */
   covers(value: number, time: number): boolean {
     return this.#causes.some((cause) => cause.ripe <= time && !this.#looser(value, cause.value));
   }

@@ -82,7 +82,7 @@ export class World {
     this.address = address;
   }
 
-  /** To be told of every call that is sent, for replays. */
+  /** Called for every call that is sent, for later replays. */
   remember(call: Call, requestHash: string | undefined): void {
     this.#sent.push(call);
     if (requestHash !== undefined && !this.requestHashes.includes(requestHash)) {
@@ -214,7 +214,7 @@ export class World {
   #bootstrap(choice: Choice, block: BlockContext): Operation {
     const { flaw, pick, other } = choice;
     const key = at(NETWORK_KEYS, pick);
-    // A recent block under another hash, or a block that is odd in itself.
+    // A recent block under a wrong hash, or an unusual block.
     const otherHash = flaw === 'other block' && pick % 3 === 0;
     const blockNumber =
       flaw === 'other block' && !otherHash ? oddBlock(other, block) : block.number - 1 - (other % 2);
@@ -287,7 +287,7 @@ export class World {
       node,
       requestHash: fromHex(hash),
       ...bytesOf(this.#identity(choice, block)),
-      // Also the answers that would look like nothing, were the slot's state not kept apart.
+      // Including answers that would look like an empty slot if the slot's state were not stored separately.
       answerHash: fromHex(at([word('answer'), word('answer 2'), ZERO_WORD, `0x${'ff'.repeat(32)}`], other)),
     };
     const digest =
@@ -307,7 +307,7 @@ export class World {
     };
   }
 
-  /** A request, and its answer in the same block: from the second call on with whatever flaw was drawn. */
+  /** A request and its answer in the same block. The answer has the drawn flaw, the request none. */
   #registerAndOnboard(choice: Choice, block: BlockContext): readonly Call[] {
     const from = this.#anyone(choice);
     const register = this.#register({ ...choice, flaw: 'none' }, block);
@@ -320,7 +320,7 @@ export class World {
     ];
   }
 
-  /** An open one mostly; else any, or one that nobody made. */
+  /** Mostly an open one; otherwise any, or one that nobody made. */
   #pickRequest(
     { pick, other }: Choice,
     block: BlockContext,
@@ -332,7 +332,7 @@ export class World {
     return { hash, node: stored && 'node' in stored ? stored.node : addressOf(at(NODE_KEYS, pick)) };
   }
 
-  /** What is allowed now mostly; else any. */
+  /** Mostly what is allowed now; otherwise any. */
   #identity(
     { pick, other }: Choice,
     block: BlockContext,
@@ -354,7 +354,7 @@ export class World {
     };
   }
 
-  /** The present network key's; before bootstrap any. */
+  /** The present network key's private key; before bootstrap any. */
   #networkPrivateKey(pick: number): Uint8Array {
     return KEY_OF.get(this.model.networkKey) ?? at(NETWORK_KEYS, pick);
   }
@@ -383,7 +383,7 @@ export class World {
     const good = compact(sign(digest, signer));
     switch (flaw) {
       case 'high s':
-        // The compact form has 255 bits for s, so of the malleable half only its first sliver fits.
+        // The compact form has 255 bits for s, so only the very beginning of the upper half fits.
         return { r: good.r, vs: hex32((BigInt(pick % 2) << 255n) | ((1n << 255n) - 1n - BigInt(pick))) };
       case 'no signature':
         return { r: ZERO_WORD, vs: ZERO_WORD };
@@ -412,13 +412,13 @@ export class World {
   }
 }
 
-/** Few apps, so that the same one is rolled out again; 2 in 11 are no app's name. */
+/** Few apps, so that the same one is rolled out again; 2 in 11 are invalid names. */
 function app(pick: number): string {
   if (pick % 11 > 8) return at(NOT_APPS, pick);
   return pick % 11 < 6 ? APPS[0]! : at(APPS, pick);
 }
 
-/** The values that a call would have an effect on, in 3 of 4 cases and if there are any. */
+/** The values on which a call would have an effect, in 3 of 4 cases and if there are any. */
 function mostly(effective: readonly string[], all: readonly string[], { other }: Choice): readonly string[] {
   return other % 4 < 3 && effective.length > 0 ? effective : all;
 }
@@ -453,7 +453,7 @@ const hexOf = (identity: { measurement: Uint8Array; config: Uint8Array; platform
   platform: to0x(identity.platform) as string,
 });
 
-/** One field other than what was signed. */
+/** One field that differs from what was signed. */
 function changed<T extends Readonly<Record<string, unknown>>>(
   args: T,
   fields: readonly (keyof T & string)[],
@@ -477,10 +477,10 @@ function malformed({ pick, other }: Choice): Operation {
     case 0:
       return call(sound, 1n);
     case 1:
-      // A word short of what it takes, or of its selector.
+      // A byte short of its arguments, or of its selector.
       return words > 0 ? call(sound.slice(0, -2)) : call(fragment.selector.slice(0, -2));
     case 2: {
-      // All ones do not fit an address or a small integer, and point far outside as an offset.
+      // All ones are too large for an address or a small integer, and as an offset point far outside.
       if (dirty < 0) return call(fragment.selector.slice(0, -2));
       const offset = 10 + dirty * 64;
       return call(sound.slice(0, offset) + 'ff'.repeat(32) + sound.slice(offset + 64));

@@ -9,7 +9,7 @@ import type { ContainersReply } from '../../lib/protocol/sockets.ts';
 
 type Caller = ContainersReply['containers'][number];
 
-/** How long an answer of kubernethes is good for, and how long a container that nobody knows yet is waited for. Milliseconds. */
+/** How long an answer from kubernethes stays valid, and how long to wait for a container that it does not know yet. Milliseconds. */
 const FRESH = 2_000;
 const WAIT = 3_000;
 const BETWEEN = 300;
@@ -25,7 +25,7 @@ export class Callers {
   }
 
   /**
-   * The app behind a connection. A container may ask before kubernethes has seen it start, so a stranger waits a little.
+   * The app behind a connection. A container may ask before kubernethes has seen it start, so an unknown address waits a little.
    * @throws UNKNOWN_CALLER, and what asking kubernethes throws
    */
   async identify(remote: string | undefined, local: string | undefined): Promise<Caller> {
@@ -45,7 +45,7 @@ export class Callers {
     }
   }
 
-  /** Many may wait, one asks. */
+  /** Many callers may wait, but only one of them asks. */
   async #refresh(): Promise<void> {
     this.#asking ??= this.#containers()
       .then(({ containers }) => {

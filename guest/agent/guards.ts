@@ -1,5 +1,5 @@
 /**
- * What a request to the agent may look like. An app's own program asks plainly; a request that was forwarded, or that a
+ * What a request to the agent may look like. An app's own program sends a plain request. One that was forwarded, or that a
  * browser or a confused proxy sends, carries one of these marks and is refused before anything is looked up.
  */
 import type { IncomingMessage } from 'node:http';

@@ -22,7 +22,7 @@ const { values: flags } = parseArgs({
 const log = pino({ name: 'agent' });
 const [host, port] = flags.listen.split(':');
 
-/** Waits for a sibling that is still starting, but not so long that an app's own time-out hides the reason. */
+/** Waits for a sibling that is still starting, but gives up before an app's own time-out would hide the reason. */
 const call = <T extends TSchema>(
   socket: string,
   method: 'GET' | 'POST',

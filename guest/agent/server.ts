@@ -36,7 +36,7 @@ const statuses: Record<string, number> = {
 /** The server, not yet listening. */
 export function agentServer(callers: Callers, siblings: Siblings, log: Log<'debug' | 'warn'>): Server {
   let count = 0;
-  // An app chooses how often it asks: the same refusal is logged once in a row.
+  // An app chooses how often it asks, so repeated identical refusals are logged only once.
   let lastRefusal = '';
   const options = { ...HTTP_CHECKS, maxHeaderSize: 16 * 1024, keepAliveTimeout: 5_000 };
   const server = createServer(options, (request, response) => {
@@ -53,7 +53,7 @@ export function agentServer(callers: Callers, siblings: Siblings, log: Log<'debu
         if (lastRefusal !== `${code} ${from}`)
           log.warn({ request: id, code, from }, `refused: ${(error as Error).message}`);
         lastRefusal = `${code} ${from}`;
-        // A sibling that is away or not ready yet is a reason to ask again; a refusal is not.
+        // Ask again when a sibling is away or not ready yet, but not after a refusal.
         send(response, statuses[code] ?? 503, {
           type: 'application/json',
           body: JSON.stringify({
@@ -64,7 +64,7 @@ export function agentServer(callers: Callers, siblings: Siblings, log: Log<'debu
       },
     );
   });
-  // One app, whatever it does, leaves room for the others.
+  // Whatever one app does, there is room left for the others.
   limitConnections(server, { connections: 512, perSource: 64 });
   return server;
 }

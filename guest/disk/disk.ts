@@ -1,9 +1,9 @@
 /**
  * From a raw virtio disk to a mounted, encrypted, integrity-checked file system.
  *
- * What a host may do to the disk and what comes of it: anything but a blank disk together with `create` leads to an
- * open of exactly the disk that was formatted, or to an error; never to a format. The superblock is copied to tmpfs and
- * checked there, and dm-integrity is given that copy. Old sectors put back one by one are not detected here: see
+ * Whatever a host does to the disk, the outcome is that exactly the disk that was formatted is opened, or an error. Only a
+ * blank disk together with `create` is ever formatted. The superblock is copied to tmpfs and
+ * checked there, and dm-integrity is given that copy. Replaying single old sectors is not detected here: see
  * docs/threat-model.md.
  */
 
@@ -39,7 +39,7 @@ import {
   pathOf,
 } from './tables.ts';
 
-/** The least that is worth formatting: dm-integrity's journal alone takes some of it. Bytes. */
+/** The smallest disk that is formatted, in bytes: dm-integrity's journal alone takes some of it. */
 const MIN_DISK_BYTES = 32 * 1024 * 1024;
 
 export interface DiskOptions {
@@ -56,7 +56,7 @@ export interface DiskOptions {
   report(status: DiskStatusReply): void;
 }
 
-/** Opens the disk, or formats it first if that is asked for and it is blank. Never throws: the status says why. */
+/** Opens the disk; formats it first if the host asked for that and the disk is blank. Never throws: the status gives the reason. */
 export async function bringUpDisk(options: DiskOptions): Promise<void> {
   let diskId: Hex | undefined;
   try {
@@ -69,7 +69,7 @@ export async function bringUpDisk(options: DiskOptions): Promise<void> {
     const format = isBlank(start) && options.mayCreate;
     if (!isBlank(start) || !options.mayCreate) readClaim(start);
 
-    // From when the key is there: until then the node was joining, which is not the disk's time.
+    // Counted from when the key arrived: before that the node was joining, and the disk was not the cause of the wait.
     let started = performance.now();
     const seconds = () => Math.round((performance.now() - started) / 100) / 10;
     const timed: DiskOptions = {
@@ -114,7 +114,7 @@ async function openDisk(disk: Disk, start: Uint8Array, options: DiskOptions): Pr
   return superblock;
 }
 
-/** The superblock is written last: a format that was cut off leaves a disk that is still blank to the next one. */
+/** The superblock is written last: after an interrupted format the disk still counts as blank. */
 async function formatDisk(disk: Disk, options: DiskOptions): Promise<Superblock> {
   if (disk.bytes < MIN_DISK_BYTES) {
     throw new DstackError(
@@ -161,7 +161,7 @@ async function formatDisk(disk: Disk, options: DiskOptions): Promise<Superblock>
   return superblock;
 }
 
-/** @returns the tmpfs file that stands for dm-integrity's superblock */
+/** @returns the tmpfs file that takes the place of dm-integrity's superblock */
 async function mapArea(
   disk: Disk,
   integritySuperblock: Uint8Array,
@@ -194,7 +194,7 @@ async function mount({ mountPoint, appsOwner }: DiskOptions): Promise<void> {
     pathOf(names.data),
     mountPoint,
   ]);
-  // Closed to all but its owner: an app sees its own folder as a mount, whatever is above it.
+  // Accessible to its owner only. An app still sees its own folder, because that is a mount.
   const apps = join(mountPoint, 'apps');
   await mkdir(apps, { recursive: true, mode: 0o700 });
   if (appsOwner !== undefined) await chown(apps, appsOwner.uid, appsOwner.gid);

@@ -1,5 +1,5 @@
 /**
- * The disk daemon: root, opens the data disk once the replicator gives it the key, and says how that went.
+ * The disk daemon. It runs as root, opens the data disk once the replicator gives it the key, and reports the outcome.
  * Start reading at disk.ts.
  */
 import { mkdirSync, readFileSync } from 'node:fs';
@@ -25,7 +25,7 @@ function report(next: DiskStatusReply): void {
 }
 
 mkdirSync(join(run, 'disk'), { recursive: true });
-// Its siblings ask for nothing but the status.
+// Its siblings can ask for the status, and for nothing else.
 await serveUnix({
   path: join(run, sockets.diskStatus),
   mode: 0o666,

@@ -33,12 +33,12 @@ export interface Superblock {
   epoch: number;
   /** Length of dm-integrity's area, in sectors of 512 bytes. */
   areaSectors: number;
-  /** What dm-integrity gives to its user of that, in sectors. */
+  /** How much of that dm-integrity offers to its user, in sectors. */
   providedSectors: number;
   integritySuperblock: Uint8Array;
 }
 
-/** What may be read before the key is known: enough to ask for the key, trusted for nothing else. */
+/** What may be read before the key is known: enough to ask for the key, and not trusted for anything else. */
 export interface Claim {
   diskId: Uint8Array;
   epoch: number;
@@ -64,7 +64,7 @@ export function encodeSuperblock(superblock: Superblock, macKey: Uint8Array): Ui
   return out;
 }
 
-/** Whether the first bytes of a disk (at least 1 MiB of them) hold nothing at all. */
+/** Whether the first bytes of a disk (at least 1 MiB of them) are all zero. */
 export function isBlank(start: Uint8Array): boolean {
   return start.every((byte) => byte === 0);
 }
@@ -92,7 +92,7 @@ export function readClaim(bytes: Uint8Array): Claim {
 
 /**
  * The superblock, once its HMAC has been checked.
- * @throws DISK_UNAUTHENTIC when it was changed, or is a disk of another network
+ * @throws DISK_UNAUTHENTIC when it was changed, or the disk belongs to another network
  */
 export function decodeSuperblock(bytes: Uint8Array, macKey: Uint8Array): Superblock {
   const claim = readClaim(bytes);
@@ -132,7 +132,7 @@ function mac(bytes: Uint8Array, key: Uint8Array): Uint8Array {
   return new Uint8Array(hmac.digest());
 }
 
-/** A field of 8 bytes; beyond what JavaScript holds exactly it becomes one that no disk can have. */
+/** A field of 8 bytes. A number too large for JavaScript to hold exactly becomes one that no disk can have. */
 function safeInteger(view: DataView, at: number): number {
   const value = view.getBigUint64(at);
   return value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(value);

@@ -32,7 +32,7 @@ export function run(command: string, args: readonly string[], input?: string): P
           ),
         );
     });
-    // A program that ends without reading its input is judged by its exit code, not by our broken pipe.
+    // When a program ends without reading its input, its exit code counts and not our broken pipe.
     child.stdin?.on('error', () => {});
     child.stdin?.end(input ?? '');
   });
@@ -85,7 +85,7 @@ export async function writeAt(path: string, offset: number, bytes: Uint8Array): 
   }
 }
 
-/** Fills a device with zeros. Durable when it returns. `progress` gets the share done, 0 to 1. */
+/** Fills a device with zeros. Durable when it returns. `progress` is called with the fraction done, 0 to 1. */
 export async function writeZeros(
   path: string,
   bytes: number,

@@ -31,7 +31,7 @@ test('the area is mapped block for block, its superblock alone from the copy', (
       const rows = areaTable('/dev/loop0', '/dev/vdb', sectors)
         .split('\n')
         .map((row) => row.split(' '));
-      // No gap, no overlap, and every sector of the disk stays at its own distance from the area's start.
+      // No gap and no overlap, and every sector of the disk keeps its offset from the start of the area.
       expect(Number(rows[1]![0])).toBe(Number(rows[0]![1]));
       expect(Number(rows[1]![1])).toBe(sectors - 8);
       expect(Number(rows[1]![4]) - Number(rows[1]![0])).toBe(AREA_OFFSET / 512);

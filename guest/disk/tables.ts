@@ -6,14 +6,15 @@
  *
  * dm-crypt encrypts and authenticates each 4 KiB block with its number (encrypt-then-MAC: AES-256-XTS and HMAC-SHA-256);
  * dm-integrity stores the tags and its journal makes block and tag change together. The journal is authenticated by a
- * key of its own; it is not encrypted a second time, for the host sees which blocks are written anyway. Sources: Documentation/admin-guide/device-mapper/{dm-integrity,dm-crypt}.rst, and cryptsetup's
- * `aes-xts-plain64` with `hmac-sha256`, which this is without the LUKS header.
+ * key of its own. It is not encrypted a second time: the host sees which blocks are written anyway. Sources:
+ * Documentation/admin-guide/device-mapper/{dm-integrity,dm-crypt}.rst, and cryptsetup's `aes-xts-plain64` with `hmac-sha256`,
+ * which this is without the LUKS header.
  */
 import { hkdfSync } from 'node:crypto';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { AREA_OFFSET, INTEGRITY_SUPERBLOCK_BYTES, SECTOR } from './superblock.ts';
 
-/** 4 KiB blocks: a tag a block, an eighth of the hashing that 512-byte sectors would cost. */
+/** 4 KiB blocks, with a tag each: an eighth of the hashing that 512-byte sectors would cost. */
 export const BLOCK = 4096;
 const TAG_BYTES = 32;
 
@@ -38,7 +39,7 @@ export function diskKeys(diskKey: Uint8Array): DiskKeys {
   };
 }
 
-/** Sectors of dm-integrity's area on a device of so many bytes, a whole number of blocks. */
+/** Sectors of dm-integrity's area on a device of that many bytes, rounded down to whole blocks. */
 export function areaSectorsOf(deviceBytes: number): number {
   return Math.floor((deviceBytes - AREA_OFFSET) / BLOCK) * (BLOCK / SECTOR);
 }
@@ -54,7 +55,7 @@ export function areaTable(loop: string, disk: string, areaSectors: number): stri
 
 /**
  * @param mode `D` writes straight through and is for the first wipe only; `J` keeps block and tag together by a journal
- * @param sectors one block (8) on the very first activation, which writes the superblock; then what that says
+ * @param sectors one block (8) on the first activation, which writes the superblock; after that, what the superblock says
  */
 export function integrityTable(keys: DiskKeys, sectors: number, mode: 'D' | 'J'): string {
   const options = [

@@ -40,7 +40,7 @@ export interface IndexedPackage {
 /**
  * Verifies and reads an `InRelease` file.
  * @throws DstackError KEYRING_MISSING, TOOL_MISSING (gpgv), INDEX_SIGNATURE when no key of the keyring signed it or a
- * signature is bad, expired or of a key that is, INDEX_INVALID when what was signed is not an index of `suite`.
+ * signature is bad or expired or its key has expired, INDEX_INVALID when the signed text is not an index of `suite`.
  */
 export async function readRelease(file: string, suite: string, keyring = debianKeyring): Promise<Release> {
   if (!existsSync(keyring)) {
@@ -59,7 +59,7 @@ export async function readRelease(file: string, suite: string, keyring = debianK
 }
 
 /**
- * An index that is past its end may be an old one that a mirror, or who is before it, has kept: nothing new can be learnt from it.
+ * An expired index may be an old one that the mirror, or somebody in front of it, has kept back: nothing new can be learnt from it.
  * @throws DstackError INDEX_EXPIRED
  */
 export function requireCurrent({ suite, validUntil }: Release, now = new Date()): void {

@@ -39,10 +39,10 @@ import {
 import { run } from './run.ts';
 import { closeRoot, isCurrent, stampName, unpackRoot } from './unpacked-root.ts';
 
-/** The time that the image says it was built at. Moves with the lock, by hand: guests take no earlier time for true. */
+/** The build time that the image states. Changed by hand with the lock: guests reject any earlier time. */
 export const sourceDateEpoch = 1_760_000_000;
 
-/** The shape that the demo boots and that image.json gives the measurement of. */
+/** The VM shape that the demo boots, and whose measurement is in image.json. */
 export const defaultShape = { cpus: 2, memoryMiB: 2048 };
 
 export interface BuildOptions {
@@ -54,7 +54,7 @@ export interface BuildOptions {
 
 const repository = resolve(import.meta.dirname, '../..');
 
-/** Builds an image into `options.output`; what did not change since the last build is taken from the cache. */
+/** Builds an image into `options.output`; steps whose input has not changed since the last build come from the cache. */
 export async function buildImage(options: BuildOptions): Promise<ImageManifest> {
   const lock = parseLock(readFileSync(join(import.meta.dirname, 'packages.lock'), 'utf8'));
   const step = stepsOf(options.progress);
@@ -208,7 +208,7 @@ async function describe(
   };
 }
 
-/** The roots whose packages are in the image; the tools only make it. */
+/** The roots whose packages are in the image. The tools are only used to make it. */
 function rootsOf(flavour: Flavour): RootName[] {
   return flavour === 'production' ? ['guest', 'kernel', 'firmware'] : ['guest', 'kernel'];
 }

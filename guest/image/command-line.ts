@@ -6,20 +6,20 @@ import type { RootImage } from './filesystem.ts';
 export function commandLine(flavour: Flavour, root: RootImage): string {
   return [
     'console=ttyS0',
-    // A kernel that is in trouble stops; QEMU runs with -no-reboot, so that ends the VM.
+    // A kernel that panics stops. QEMU runs with -no-reboot, so that ends the VM.
     'panic=-1',
     'oops=panic',
     ...(flavour === 'dev' ? ['loglevel=6', 'systemd.show_status=true'] : ['quiet', 'loglevel=3']),
-    // Grace periods that nobody waits for in parallel make up a good part of a boot.
+    // RCU grace periods, waited for one after the other, would take a good part of a boot.
     'rcupdate.rcu_expedited=1',
-    // The crypto self-tests take a second where every instruction is translated.
+    // The crypto self-tests take a second under emulation.
     'cryptomgr.notests',
     'audit=0',
     'random.trust_cpu=on',
     `dstack.roothash=${root.rootHash}`,
     `dstack.salt=${root.salt}`,
     `dstack.blocks=${root.blocks}`,
-    // systemd reads this line too; what only a host could want is not to be had.
+    // systemd reads this line too: features that only a host could want are turned off.
     'systemd.import_credentials=no',
     'ro',
     // No colours and cursor movements in the console log.

@@ -25,7 +25,7 @@ export interface Entry {
   /** Extended attributes as they are stored, hex: capabilities among them. */
   readonly attributes: string;
   readonly size: number;
-  /** SHA-256 (hex) of a file; where a link points to. */
+  /** SHA-256 (hex) of a file; for a link, its target. */
   readonly content: string;
   /** A file's bytes, up to `limit` of them. */
   readonly read: (limit: number) => Promise<Buffer>;
@@ -47,7 +47,7 @@ const MAX_INITRAMFS_BYTES = 2 ** 30;
 
 /**
  * Opens an image for as long as `use` takes: its root is unpacked into a temporary folder.
- * @throws DstackError IMAGE_MISSING, IMAGE_INVALID, TOOL_MISSING, COMMAND_FAILED when the root can not be unpacked.
+ * @throws DstackError IMAGE_MISSING, IMAGE_INVALID, TOOL_MISSING, COMMAND_FAILED when the root cannot be unpacked.
  */
 export async function withImage<Result>(
   folder: string,
@@ -87,7 +87,7 @@ export async function withImage<Result>(
   }
 }
 
-/** What fsck.erofs unpacked, with what only root could unpack: owners and attributes, as the file system itself has them. */
+/** What fsck.erofs unpacked, and what only root could unpack: owners and attributes, read from the file system itself. */
 async function entriesBelow(
   root: string,
   inodes: ReadonlyMap<string, ErofsInode>,
@@ -111,7 +111,7 @@ async function entriesBelow(
       read: (limit) => readStart(file, limit),
     });
   }
-  // fsck.erofs leaves out what it can not make, such as a device.
+  // fsck.erofs leaves out what it cannot make, such as a device.
   for (const [name, { mode, user, group, attributes }] of inodes) {
     if (entries.has(name)) continue;
     entries.set(name, {
@@ -135,7 +135,7 @@ async function readStart(file: string, limit: number): Promise<Buffer> {
 
 /** @throws DstackError IMAGE_INVALID, CPIO_INVALID when it is not one cpio archive packed with zstd, and nothing more. */
 export function initramfsEntries(packed: Buffer): Map<string, Entry> {
-  // The kernel goes on after an archive, packed or not; what unpacks here stops.
+  // The kernel goes on to read what follows an archive, packed or not; the unpacker here stops.
   if (zstdFrameBytes(packed) !== packed.length) {
     throw new DstackError('IMAGE_INVALID', 'the initramfs is not one zstd frame: something follows it');
   }
@@ -143,7 +143,7 @@ export function initramfsEntries(packed: Buffer): Map<string, Entry> {
   try {
     archive = zstdDecompressSync(packed, { maxOutputLength: MAX_INITRAMFS_BYTES });
   } catch (error) {
-    throw new DstackError('IMAGE_INVALID', 'the initramfs can not be unpacked', { cause: error });
+    throw new DstackError('IMAGE_INVALID', 'the initramfs cannot be unpacked', { cause: error });
   }
   const kinds: Readonly<Record<number, Entry['kind']>> = { 4: 'folder', 8: 'file', 10: 'link' };
   return new Map(
@@ -154,7 +154,7 @@ export function initramfsEntries(packed: Buffer): Map<string, Entry> {
         {
           kind,
           mode: mode & 0o7777,
-          // readCpio takes no other, and the format has no attributes.
+          // readCpio accepts no other owner, and the format has no attributes.
           owner: '0:0',
           attributes: '',
           size: kind === 'file' ? bytes.length : 0,

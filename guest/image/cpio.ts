@@ -69,9 +69,9 @@ export interface CpioRecord {
 const HEADER_BYTES = 110;
 
 /**
- * Reads an archive that `cpioArchive` could have written, and no other; the inverse of it. The kernel takes more: archives that
- * follow, of which later files lie over earlier ones, owners, links between files, a path twice. Whoever reads on
- * what is shown here must not miss any of that.
+ * Reads an archive that `cpioArchive` could have written, and no other: its inverse. The kernel accepts more: further archives
+ * whose files replace earlier ones, owners, hard links, a path twice. Whoever relies on what is shown here must not miss any
+ * of that.
  * @throws DstackError CPIO_INVALID for one that is cut off, of another format, or holds more than is shown.
  */
 export function readCpio(archive: Buffer): CpioRecord[] {

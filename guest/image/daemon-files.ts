@@ -28,7 +28,7 @@ const SYSTEM_GROUPS: readonly (readonly [name: string, id: number])[] = [
 
 const UNITS = 'usr/lib/systemd/system';
 
-/** Text by path below the root. The modes are the assembler's to set. */
+/** Text by path below the root. guest-root.ts sets the modes. */
 export function daemonFiles(daemons: readonly Daemon[]): Map<string, string> {
   const users = [...SYSTEM_USERS, ...daemons.filter(isUnprivileged).map(accountOf), NOBODY];
   return new Map([
@@ -85,7 +85,7 @@ function unitFile(daemon: Daemon, daemons: readonly Daemon[]): string {
     ...(daemon.after === undefined ? {} : { After: unitName({ name: daemon.after }) }),
     Before: 'shutdown.target',
     Conflicts: 'shutdown.target',
-    // It is tried again for as long as the machine runs.
+    // It is restarted for as long as the machine runs.
     ...(isUnprivileged(daemon) && { StartLimitIntervalSec: '0' }),
     ...daemon.unit,
   };
@@ -122,7 +122,7 @@ function accountSettings(daemon: Daemon, daemons: readonly Daemon[]): Settings {
   };
 }
 
-/** None, but to listen on a port below 1024. */
+/** None, except to listen on a port below 1024. */
 function capabilities({ listens }: Daemon): Settings {
   const needed = listens.some(({ port }) => port < 1024) ? 'CAP_NET_BIND_SERVICE' : '';
   return { ...(needed !== '' && { AmbientCapabilities: needed }), CapabilityBoundingSet: needed };
@@ -137,7 +137,7 @@ const CONFINED: Settings = {
   SystemCallArchitectures: 'native',
 };
 
-/** For every daemon but the one that maps disks and mounts for the others: most of these make a mount namespace. */
+/** For every daemon except the one that maps disks and mounts for the others: most of these create a mount namespace. */
 const ENCLOSED: Settings = {
   DeviceAllow: '/dev/console rw',
   PrivateTmp: 'yes',

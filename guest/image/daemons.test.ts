@@ -8,6 +8,6 @@ it('a bundle names its packages by their place in node_modules, wherever that li
   ).toString('utf8');
   const paths = [...bundle.matchAll(/__commonJS\(\{"([^"]+)"/g)].map(([, path]) => path!);
   expect(paths.length).toBeGreaterThan(10);
-  // The others are made by the build's own plugins.
+  // The others are provided by the build's own plugins.
   expect(paths.filter((path) => !/^(node_modules\/|builtins:|left-out:)/.test(path))).toEqual([]);
 });

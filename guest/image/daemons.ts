@@ -24,7 +24,7 @@ export async function bundleDaemons(
     const result = await build({
       absWorkingDir: repository,
       entryPoints: [entry],
-      // Paths of packages are in the bundle: they must not tell whether node_modules is a link, and to where.
+      // The bundle holds the paths of packages: they must not depend on whether node_modules is a link, and to where.
       preserveSymlinks: true,
       bundle: true,
       write: false,

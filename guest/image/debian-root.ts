@@ -9,8 +9,8 @@ import type { LockedPackage } from './packages.ts';
 import { run } from './run.ts';
 
 /**
- * Builds `archive`, a tar of an installed Debian. Needs root. Some 90 seconds.
- * `sourceDateEpoch`: seconds since 1970, what maintainer scripts take for the time.
+ * Builds `archive`, a tar of an installed Debian. Needs root. Takes some 90 seconds.
+ * `sourceDateEpoch`: the time that maintainer scripts see, in seconds since 1970.
  */
 export async function buildDebianRoot(
   packages: readonly LockedPackage[],
@@ -32,7 +32,7 @@ export async function buildDebianRoot(
       `--include=${packages.map((p) => p.name).join(',')}`,
       '--aptopt=APT::Install-Recommends "false"',
       '--aptopt=Acquire::Languages "none"',
-      // The repository may lie where apt's own user must not look, as in a home folder.
+      // The repository may be where apt's own user has no access, such as a home folder.
       '--aptopt=APT::Sandbox::User "root"',
       '--dpkgopt=path-exclude=/usr/share/man/*',
       '--dpkgopt=path-exclude=/usr/share/locale/*',

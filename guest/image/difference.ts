@@ -2,7 +2,7 @@
 import type { Entry, ImageContents } from './contents.ts';
 import type { LockedPackage } from './packages.ts';
 
-/** Something that only one has (`before` or `after` absent), or that both have differently. */
+/** Something that only one image has (`before` or `after` is absent), or that differs. */
 export interface Change<Value> {
   readonly name: string;
   readonly before?: Value;
@@ -10,12 +10,12 @@ export interface Change<Value> {
 }
 
 export interface ImageDifference {
-  /** Of image.json's own words: flavour, builtAt, kernelRelease, rootHash, measurement and so on. */
+  /** Fields of image.json: flavour, builtAt, kernelRelease, rootHash, measurement and so on. */
   readonly facts: readonly Change<string>[];
   /** Words of the kernel command line. */
   readonly commandLine: readonly Change<string>[];
   readonly parts: readonly Change<{ readonly sha256: string; readonly size: number }>[];
-  /** Absent when one of the images came without its list. */
+  /** Absent when one of the images came without its package list. */
   readonly packages?: readonly Change<LockedPackage>[];
   readonly root: readonly Change<Entry>[];
   readonly initramfs: readonly Change<Entry>[];
@@ -43,7 +43,7 @@ export function isEmpty(difference: ImageDifference): boolean {
   return Object.values(difference).every((list: readonly unknown[]) => list.length === 0);
 }
 
-/** Parts that differ while nothing of what is in them does, with where the difference must be. */
+/** Parts that differ although their contents do not, and where the difference must then be. */
 export function unexplained({ parts, root, initramfs }: ImageDifference): string[] {
   const inside: Readonly<Record<string, readonly unknown[]>> = {
     'root.img': root,
@@ -78,7 +78,7 @@ function factsOf({ manifest }: ImageContents): Map<string, string> {
   ]);
 }
 
-/** By the name before `=`; a word that is there twice counts as two. */
+/** By the name before `=`; a word that occurs twice counts as two. */
 function wordsOf({ manifest }: ImageContents): Map<string, string> {
   const words = new Map<string, string>();
   for (const word of manifest.commandLine.split(' ')) {

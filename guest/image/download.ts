@@ -1,5 +1,5 @@
 /**
- * Fetches locked packages into `.cache/debs/<sha256>.deb`. What is there was checked before it got its name.
+ * Fetches locked packages into `.cache/debs/<sha256>.deb`. A file gets its name only after it was checked.
  *
  * apt's own downloader does the transfer, so that this machine's proxies and credentials apply; the lock's SHA-256
  * decides, whatever the mirror says.
@@ -68,7 +68,7 @@ export async function downloadPackages(
   return total;
 }
 
-/** Returns the packages that could not be had with the locked hash. */
+/** Returns the packages that could not be fetched with the locked hash. */
 async function downloadSome(
   packages: readonly LockedPackage[],
   cache: string,
@@ -80,7 +80,7 @@ async function downloadSome(
     to: partial(p),
     sha256: p.sha256,
   }));
-  // One missing package fails the call as a whole: what counts is which files are there and right.
+  // One missing package fails the whole call, so look at which files arrived with the right hash.
   const failure = await transfer(wanted).then(
     () => undefined,
     (error: unknown) => error,
@@ -116,7 +116,7 @@ function mentionsMissing(failure: unknown): boolean {
  */
 export async function downloadFile(url: string, to: string): Promise<void> {
   await transfer([{ url, to }]).catch((error: unknown) => {
-    throw new DstackError('DOWNLOAD_FAILED', `${url} can not be had: ${(error as Error).message}`, {
+    throw new DstackError('DOWNLOAD_FAILED', `${url} cannot be had: ${(error as Error).message}`, {
       cause: error,
     });
   });
@@ -128,13 +128,13 @@ interface Transfer {
   readonly sha256?: string;
 }
 
-/** A mirror is reached by apt's downloader, or is a folder of this machine (`file:`), as `image fetch` makes it. */
+/** A mirror is reached through apt's downloader, or is a folder of this machine (`file:`), such as `image fetch` makes. */
 async function transfer(files: readonly Transfer[]): Promise<void> {
   const remote = files.filter(({ url }) => !url.startsWith('file:'));
   for (const { url, to } of files) if (url.startsWith('file:')) await copyFile(fileURLToPath(url), to);
   if (remote.length === 0) return;
-  // What speaks to a mirror runs as apt's own user, who has no rights; a folder of that user's is all it can write to. apt
-  // would fall back to root, and only warn, where that user can not write.
+  // The process that talks to a mirror runs as apt's own unprivileged user and can write to a folder of that user only. apt
+  // would fall back to root, with only a warning, if that user could not write.
   const folder = await mkdtemp(join(tmpdir(), 'dstack-download-'));
   try {
     if (process.getuid?.() === 0) await run('chown', [await sandboxUser(), folder]);
@@ -155,13 +155,13 @@ async function transfer(files: readonly Transfer[]): Promise<void> {
   }
 }
 
-/** The user as whom apt downloads, of this machine's configuration. */
+/** The user that apt downloads as, by this machine's configuration. */
 async function sandboxUser(): Promise<string> {
   const said = await run('apt-config', ['dump', '--format=%v', 'APT::Sandbox::User']);
   return said.trim() === '' ? 'root' : said.trim();
 }
 
-/** Copies a file out of another user's folder: not what a link there points to, and nothing that is no file. */
+/** Copies a file out of another user's folder. Refuses links, and whatever is not a regular file. */
 async function takeOver(from: string, to: string): Promise<void> {
   const source = await open(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {

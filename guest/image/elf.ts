@@ -17,7 +17,7 @@ export interface ElfNeeds {
   readonly runPath: readonly string[];
 }
 
-/** The needs of an ELF file's bytes, or undefined when it is no 64-bit ELF file. */
+/** What an ELF file needs, from its bytes; undefined when it is not a 64-bit ELF file. */
 export function elfNeeds(bytes: Buffer): ElfNeeds | undefined {
   if (bytes.length < 64 || bytes.readUInt32BE(0) !== 0x7f454c46 || bytes[4] !== 2 || bytes[5] !== 1) {
     return undefined;
@@ -72,7 +72,7 @@ export function libraryClosure(root: string, programs: readonly string[]): strin
       'usr/lib/x86_64-linux-gnu/systemd',
       'usr/lib64',
     ];
-    // The loader is named by its whole path, which has to be there as it is: /lib64 is usr/lib64.
+    // The loader is named by its full path, which has to exist as written: /lib64 is usr/lib64.
     if (needs.interpreter !== undefined) found.add(join('usr', needs.interpreter));
     for (const name of needs.libraries) {
       const library = folders.map((folder) => join(folder, name)).find((at) => existsSync(join(root, at)));

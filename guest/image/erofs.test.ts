@@ -16,7 +16,7 @@ const FOLDER = 0o040755;
 const FILE = 0o100644;
 const SLOTS = 16;
 
-/** An image with blocks of 512 bytes, as the format's description has it: node N is at slot N * SLOTS, data behind it. */
+/** An image with blocks of 512 bytes, as the format's description defines it: node N is at slot N * SLOTS, data behind it. */
 function imageOf(nodes: readonly Node[]): Buffer {
   const meta = 4096;
   const image = Buffer.alloc(meta + nodes.length * SLOTS * 32);

@@ -1,6 +1,6 @@
 /**
- * Who owns what in an erofs image, and the extended attributes: what cannot be unpacked without being root. Content is
- * fsck.erofs's to unpack. Source: Linux, Documentation/filesystems/erofs.rst and fs/erofs/erofs_fs.h.
+ * Owners and extended attributes in an erofs image: what cannot be unpacked without being root. fsck.erofs unpacks the
+ * contents. Source: Linux, Documentation/filesystems/erofs.rst and fs/erofs/erofs_fs.h.
  */
 import { DstackError } from '../../lib/protocol/errors.ts';
 
@@ -25,7 +25,7 @@ const MAX_ENTRIES = 1_000_000;
 
 /**
  * Every path below the root (`/usr/bin/node`).
- * @throws DstackError IMAGE_INVALID for what it does not know: an image that another tool wrote, or nobody.
+ * @throws DstackError IMAGE_INVALID for anything it does not know, such as an image written by another tool.
  */
 export function readErofs(image: Buffer): Map<string, ErofsInode> {
   try {
@@ -74,10 +74,10 @@ class ErofsReader {
     const format = image.readUInt16LE(at);
     const extended = (format & 1) === 1;
     const attributesCount = image.readUInt16LE(at + 2);
-    // One word for each, after a header of 12 bytes that counts for the first.
+    // One word each, after a header of 12 bytes that counts as the first.
     const attributesBytes = attributesCount === 0 ? 0 : 12 + 4 * (attributesCount - 1);
     const attributesAt = at + (extended ? 64 : 32);
-    // Shared ones lie elsewhere, and no image of ours has any: what is only named is not shown.
+    // Shared attributes are stored elsewhere. Our images have none, so an image that refers to some is refused.
     if (attributesCount > 0 && image.readUInt8(attributesAt + 4) !== 0) {
       throw invalid('it has extended attributes that files share');
     }
@@ -93,7 +93,7 @@ class ErofsReader {
     };
   }
 
-  /** Names and inodes of what is in a folder; a block of it begins with its entries, its names follow. */
+  /** Names and inodes of a folder's entries. A block begins with the entries; their names follow. */
   *#folder(number: number): Generator<[string, number]> {
     const { layout, size, firstBlock, dataAt } = this.#inode(number);
     if (layout !== PLAIN && layout !== INLINE) throw invalid(`a folder has the layout ${layout}`);
@@ -114,5 +114,5 @@ class ErofsReader {
 }
 
 function invalid(why: string): DstackError {
-  return new DstackError('IMAGE_INVALID', `the root image can not be read: ${why}`);
+  return new DstackError('IMAGE_INVALID', `the root image cannot be read: ${why}`);
 }

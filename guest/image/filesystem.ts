@@ -5,7 +5,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { run } from './run.ts';
 
 const blockSize = 4096;
-/** Constants, because a random value would make two builds differ. A salt only keeps trees of equal blocks apart. */
+/** Constants, because random values would make two builds differ. A salt only distinguishes trees over equal blocks. */
 const fileSystemUuid = 'd57ac000-0000-4000-8000-000000000001';
 const veritySalt = '00'.repeat(32);
 

@@ -1,8 +1,8 @@
 /**
  * The firmware as the image ships it: for production the TDX build of OVMF (TDVF), for the other flavours SeaBIOS.
  *
- * Debian's TDVF has Microsoft's secure boot keys enrolled, and so would start no kernel of Debian's without a shim. What may
- * run is decided by the measurement, not by these keys: the image's copy has an empty variable store, as OVMF has it before
+ * Debian's TDVF has Microsoft's secure boot keys enrolled, and would therefore refuse Debian's kernel without a shim. Here the
+ * measurement decides what may run, not these keys: the image's copy has an empty variable store, as OVMF has before any
  * keys are enrolled. The store is measured (RTMR0); the code is Debian's, byte for byte (MRTD).
  */
 import { existsSync } from 'node:fs';
@@ -30,7 +30,7 @@ export async function installFirmware(firmwareRoot: string, flavour: Flavour, ou
 
 /**
  * The same firmware with an erased variable store.
- * @throws DstackError TDVF_INVALID when it is no TDVF with a configuration volume.
+ * @throws DstackError TDVF_INVALID when it is not a TDVF with a configuration volume.
  */
 export function withoutVariables(firmware: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(firmware);

@@ -1,4 +1,4 @@
-/** What must hold of the image whatever is added to it: checked on the lists and unit files that it is made from. */
+/** What must hold for the image whatever is added to it, checked on the lists and unit files that it is made from. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -62,7 +62,7 @@ describe('the image', () => {
     expect(setting(unit, 'SystemCallArchitectures')).toEqual(['native']);
     expect(setting(unit, 'CapabilityBoundingSet')).toHaveLength(1);
     expect(setting(unit, 'RestrictAddressFamilies')).toHaveLength(1);
-    // The disk daemon mounts for everyone: it alone lives in the system's own mount namespace.
+    // Only the disk daemon, which mounts for everyone, is in the system's own mount namespace.
     expect(setting(unit, 'ProtectSystem')).toEqual(daemon === 'disk' ? [] : ['strict']);
   });
 
@@ -93,7 +93,7 @@ describe('the image', () => {
       expect(line).toContain(`dstack.roothash=${root.rootHash} `);
       expect(line.includes(' quiet ')).toBe(flavour !== 'dev');
       expect(line).not.toMatch(/\binit=|rdinit=|debug|systemd\.unit|emergency|single/);
-      // The kernel cuts off what is longer.
+      // The kernel truncates longer ones.
       expect(line.length).toBeLessThan(2048);
     }
   });

@@ -1,5 +1,5 @@
 /**
- * What of the installed Debian gets into the image: an allow-list, so that nothing is there by accident. Libraries follow
+ * Which parts of the installed Debian get into the image: an allow-list, so that nothing is there by accident. Libraries follow
  * from the programs. There is no shell, no interpreter but Node, no package manager and no way to log in; the dev
  * flavour adds the programs of `devPrograms`. What a daemon alone needs is in its entry in ../daemons.ts.
  */
@@ -20,7 +20,7 @@ export const programs: readonly string[] = [
   ...daemons.flatMap((daemon) => daemon.programs),
 ];
 
-/** Libraries that are opened at run time, so that no program names them. */
+/** Libraries that are loaded with dlopen, so that no program names them. */
 export const openedLibraries: readonly string[] = [
   'usr/lib/x86_64-linux-gnu/libkmod.so.2',
   'usr/lib/x86_64-linux-gnu/libmount.so.1',
@@ -38,7 +38,7 @@ export const nodeLibraries: readonly string[] = [
   'usr/lib/x86_64-linux-gnu/libpthread.so.0',
 ];
 
-/** Links and data, copied as they are. */
+/** Links and data, copied unchanged. */
 export const otherFiles: readonly string[] = [
   'bin',
   'sbin',
@@ -51,7 +51,7 @@ export const otherFiles: readonly string[] = [
   ...daemons.flatMap((daemon) => daemon.files),
 ];
 
-/** Units of Debian that are kept. All others, and all generators, are left out: what runs is listed here, in ../daemons.ts or in rootfs/. */
+/** The units of Debian that are kept. All others, and all generators, are left out: what runs is listed here, in ../daemons.ts or in rootfs/. */
 export const units: readonly string[] = [
   'basic.target',
   'final.target',
@@ -78,7 +78,7 @@ export const units: readonly string[] = [
   'umount.target',
 ];
 
-/** Only in the dev flavour: what a person at its console wants. */
+/** In the dev flavour only, for whoever works at its console. */
 export const devPrograms: readonly string[] = [
   'usr/bin/bash',
   'usr/bin/cat',

@@ -17,7 +17,7 @@ import {
 } from './guest-contents.ts';
 import { installModules, rootModules } from './kernel.ts';
 
-/** What goes in; all paths are of folders or files on the build host. */
+/** What goes in. All paths are on the build host. */
 export interface GuestRootParts {
   readonly debianRoot: string;
   readonly kernelRoot: string;
@@ -43,7 +43,7 @@ export async function assembleGuestRoot(parts: GuestRootParts, target: string): 
     await cp(join(here, overlay), target, { recursive: true, verbatimSymlinks: true, force: true });
   }
   for (const [path, text] of daemonFiles(daemons)) await writeFile(join(target, path), text);
-  // Absolute links are made here: in the source tree they would point out of it.
+  // Absolute links are made here, since in the source tree they would point out of it.
   await symlink('/run/systemd/resolve/stub-resolv.conf', join(target, 'etc/resolv.conf'));
   await symlink('/proc/self/mounts', join(target, 'etc/mtab'));
   await enableUnits(target, parts.image.flavour === 'dev');
@@ -52,7 +52,7 @@ export async function assembleGuestRoot(parts: GuestRootParts, target: string): 
   await normaliseModes(target, target);
 }
 
-/** Mount points and folders that the system expects; /var and /tmp are filled by the initramfs. */
+/** Mount points and folders that the system expects. The initramfs fills /var and /tmp. */
 async function makeFolders(target: string): Promise<void> {
   const folders = ['dev', 'proc', 'sys', 'run', 'tmp', 'var', 'root', 'home', 'etc', 'opt', 'srv'];
   const mountPoints = ['mnt/host_volume', 'mnt/encrypted_data'];
@@ -70,7 +70,7 @@ async function copyFromDebian(debian: string, target: string, dev: boolean): Pro
   }
 }
 
-/** Copies a file; of a link, the link and what it points to. */
+/** Copies a file; for a link, both the link and its target. */
 async function copyWithLinks(from: string, to: string, path: string): Promise<void> {
   const source = join(from, path);
   const destination = join(to, path);
@@ -94,10 +94,10 @@ function isFolder(path: string): boolean {
   return existsSync(path) && lstatSync(realpathSync(path)).isDirectory();
 }
 
-/** What starts at boot. Generators and presets are not in the image: these links decide alone. */
+/** What starts at boot. The image has no generators and presets: these links alone decide. */
 async function enableUnits(target: string, dev: boolean): Promise<void> {
   const links: Record<string, readonly string[]> = {
-    // They need nothing of what basic.target waits for.
+    // They need none of the units that basic.target waits for.
     'sysinit.target.wants': [
       ...daemons.filter(({ starts }) => starts === 'boot').map(unitName),
       'dstack-network.path',
@@ -112,7 +112,7 @@ async function enableUnits(target: string, dev: boolean): Promise<void> {
   await symlink('dstack.target', join(target, unitFolder, 'default.target'));
 }
 
-/** Modes must not depend on the umask of whoever checked the sources out. */
+/** Modes must not depend on the umask under which the sources were checked out. */
 async function normaliseModes(root: string, folder: string): Promise<void> {
   await chmod(folder, 0o755);
   for (const entry of await readdir(folder, { withFileTypes: true })) {

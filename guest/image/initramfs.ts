@@ -17,7 +17,7 @@ export async function buildInitramfs(
 ): Promise<void> {
   const modulesFolder = join(kernelRoot, 'usr/lib/modules', release);
   const modules = kernelModules(modulesFolder, bootModules);
-  /** What these need beyond what is loaded anyway. */
+  /** The modules that these need beyond those that are loaded anyway. */
   const more = (names: readonly string[]) =>
     kernelModules(modulesFolder, [...bootModules, ...names]).filter((path) => !modules.includes(path));
   const [tdx, simulated] = [more(tdxModules), more(simulatedModules)];

@@ -1,7 +1,7 @@
 /**
- * The kernel as the image ships it. `production` boots through TDVF, which wants Debian's own file. The other flavours boot
+ * The kernel as the image ships it. `production` boots through TDVF, which needs Debian's own file. The other flavours boot
  * under QEMU's SeaBIOS, which also takes an unpacked kernel (through its PVH entry): the same bytes, but the guest does
- * not have to unpack them, which is over a second of a boot where every instruction is translated.
+ * not have to unpack them, which takes over a second of a boot under emulation.
  */
 import { copyFile, readFile, rm, writeFile } from 'node:fs/promises';
 import { toolCommand } from '../../lib/daemon/tool-root.ts';
@@ -25,7 +25,7 @@ export async function installKernel(bzImage: string, flavour: Flavour, output: s
 /**
  * The compressed ELF file inside a bzImage; the offsets are in its header (Documentation/arch/x86/boot.rst: `setup_sects`,
  * `payload_offset`, `payload_length`). The last 4 bytes of the payload are the unpacked size, not zstd's.
- * @throws DstackError KERNEL_FORMAT when it is no bzImage, or not packed by zstd.
+ * @throws DstackError KERNEL_FORMAT when it is not a bzImage packed with zstd.
  */
 export function packedKernel(bzImage: Buffer): Buffer {
   const isBzImage = bzImage.length > 0x250 && bzImage.toString('latin1', 0x202, 0x206) === 'HdrS';

@@ -1,4 +1,4 @@
-/** The kernel's modules: which ones the VM gets, with what they depend on. */
+/** The kernel's modules: which ones the VM gets, and their dependencies. */
 import { existsSync, readFileSync } from 'node:fs';
 import { copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -6,7 +6,7 @@ import { toolCommand } from '../../lib/daemon/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { run } from './run.ts';
 
-/** Loaded by the initramfs, in this order after what they depend on: the root, the host volume, the network card. */
+/** Loaded by the initramfs in this order, each after its dependencies: for the root, the host volume, the network card. */
 export const bootModules: readonly string[] = [
   'virtio_blk',
   'dm-verity',
@@ -16,7 +16,7 @@ export const bootModules: readonly string[] = [
   'virtio_net',
 ];
 
-/** Loaded by the initramfs of a production image where there is the hardware for it. */
+/** Loaded by the initramfs of a production image on hardware that has TDX. */
 export const tdxModules: readonly string[] = ['configfs', 'tdx-guest'];
 
 /** Loaded by the initramfs of the other images: the simulated platform's files come by 9P over a console. */
@@ -58,7 +58,7 @@ export const rootModules: readonly string[] = [
   'nft_log',
 ];
 
-/** Paths below `kernel/` (without `.xz`) of `names` and all they need, each after what it depends on. */
+/** Paths below `kernel/` (without `.xz`) of `names` and all they need, each after its dependencies. */
 export function moduleClosure(
   modulesDep: string,
   modulesBuiltin: string,

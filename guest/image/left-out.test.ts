@@ -18,7 +18,7 @@ test('the bundle with dockerode starts, without what dockerode needs for SSH and
   const folder = mkdtempSync(join(tmpdir(), 'dstack-bundle-'));
   try {
     writeFileSync(join(folder, 'kubernethes.mjs'), bundle);
-    // Flags are read after everything was loaded, so this refusal says that loading works.
+    // Flags are read after everything was loaded, so this refusal shows that loading works.
     const run = spawnSync(process.execPath, [join(folder, 'kubernethes.mjs'), '--no-such-flag']);
     expect(run.stderr.toString()).toContain('ERR_PARSE_ARGS_UNKNOWN_OPTION');
   } finally {

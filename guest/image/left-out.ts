@@ -1,10 +1,10 @@
 /**
- * What a daemon's bundle does without: packages that its dependencies name but that it never calls, and that cost much to
- * load. Each daemon says in ../daemons.ts which; in all other bundles they are what they are.
+ * Packages that a daemon's bundle leaves out: its dependencies import them, but it never calls them, and they are expensive to
+ * load. ../daemons.ts lists them for each daemon; other bundles have the real ones.
  */
 import type { Plugin } from 'esbuild';
 
-/** In the place of a package that is left out: any part of it may be named, using one throws the code LEFT_OUT. */
+/** Takes the place of a package that is left out: any part of it may be imported, but using one throws LEFT_OUT. */
 const standIn = (name: string): string => `
 const refuse = () => {
   const message = ${JSON.stringify(`${name} is left out of this daemon's bundle, and was called: see guest/daemons.ts`)};

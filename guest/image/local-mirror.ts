@@ -22,14 +22,14 @@ import type { Mirrors } from './mirrors.ts';
 import { suites } from './package-sets.ts';
 import type { ArchiveName, LockedPackage } from './packages.ts';
 
-/** A suite as it was when its index was signed. */
+/** A suite at the time its index was signed. */
 export interface SuiteIndex {
   readonly archive: ArchiveName;
   readonly release: Release;
   readonly packages: readonly IndexedPackage[];
 }
 
-/** A locked package that no index names any more, with what they name in its place. */
+/** A locked package that no index lists any more, and what they list instead. */
 export interface Replacement {
   readonly locked: LockedPackage;
   readonly now: readonly { readonly version: string; readonly suite: string }[];
@@ -37,7 +37,7 @@ export interface Replacement {
 
 /**
  * Brings `folder` up to date: the packages by the lock's hashes, the indices by Debian's signatures.
- * `cache` is the build's package cache; the files are linked, so that they take no second place.
+ * `cache` is the build's package cache; the files are hard links, so that they take no extra space.
  * @throws DstackError PACKAGE_UNAVAILABLE, and those of `readRelease` and `readPackages`.
  */
 export async function fetchMirror(
@@ -49,7 +49,7 @@ export async function fetchMirror(
 ): Promise<SuiteIndex[]> {
   const indices = await fetchIndices(mirrors, folder, progress);
   await downloadPackages(lock, cache, () => mirrors, progress);
-  // What an older lock left is not part of this one.
+  // Remove what an older lock left behind.
   for (const { archive } of suites) await rm(join(folder, archive, 'pool'), { recursive: true, force: true });
   for (const locked of lock) {
     const file = pathIn(folder, locked);
@@ -59,7 +59,7 @@ export async function fetchMirror(
   return indices;
 }
 
-/** The mirrors' indices of today, verified, into `folder`. */
+/** Fetches the mirrors' current indices into `folder` and verifies them. */
 export async function fetchIndices(
   mirrors: Mirrors,
   folder: string,
@@ -124,7 +124,7 @@ export function replacedPackages(
     .map((locked) => ({ locked, now: byName.get(locked.name) ?? [] }));
 }
 
-/** A sentence for each, and what to do. */
+/** A sentence for each, and what to do about it. */
 export function explainReplacements(replaced: readonly Replacement[]): string {
   const lines = replaced.map(({ locked, now }) => {
     const instead = now.map(({ version, suite }) => `${version} in ${suite}`).join(', ');

@@ -1,4 +1,4 @@
-/** Moving the lock on, with apt itself, over an archive that is made here and signed by a key of the test's. */
+/** Updating the lock, with apt itself, from an archive that is made here and signed by a key of the test. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -55,7 +55,7 @@ describe.skipIf(missing !== undefined)('moving the lock on', () => {
   afterAll(() => keys.remove());
   const keyring = () => keys.keyring(join(work, 'keys.gpg'), 'archive');
 
-  /** An archive whose packages have this version, signed, good for `days`. */
+  /** A signed archive whose packages have this version, valid for `days`. */
   function publish(version: string, days: number): void {
     for (const { suite, archive } of suites) {
       const dists = join(work, 'origin', archive, 'dists', suite);

@@ -1,8 +1,8 @@
 /**
  * Resolves the package sets with apt: what `npx dstack image lock --update` writes to packages.lock.
  *
- * apt runs in a folder of its own: none of this machine's sources, preferences, keys or installed packages take part. It reads
- * copies of the signed indices that were verified here, and reaches no mirror: nobody can show it others than those.
+ * apt runs in a folder of its own: this machine's sources, preferences, keys and installed packages play no part. It reads copies of
+ * the signed indices that were verified here and contacts no mirror, so nobody can show it other ones.
  */
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { copyFile, mkdir } from 'node:fs/promises';
@@ -29,7 +29,7 @@ export const lockFile = join(import.meta.dirname, 'packages.lock');
 export interface LockSources {
   /** A folder with the suites' signed indices, as `fetchIndices` leaves it. */
   readonly mirror: string;
-  /** Takes indices that have expired: those of a date that was asked for. */
+  /** Accepts expired indices: those of a date that was asked for. */
   readonly dated: boolean;
   readonly keyring?: string;
 }
@@ -41,7 +41,7 @@ export interface LockSources {
 async function resolveLock(sources: LockSources): Promise<LockedPackage[]> {
   const folder = mkdtempSync(join(tmpdir(), 'dstack-apt-'));
   try {
-    // apt's own user, who has no rights, reads here.
+    // apt's own unprivileged user reads here.
     chmodSync(folder, 0o755);
     const mirrors = await verifiedCopies(sources, join(folder, 'mirror'));
     const apt = await isolatedApt(folder, mirrors, sources);
@@ -51,7 +51,7 @@ async function resolveLock(sources: LockSources): Promise<LockedPackage[]> {
     const kernel = await kernelPackages(apt);
     return [
       ...(await resolve('guest', ['?essential', ...guestPackages])),
-      // Only these, not what they depend on: their maintainer scripts and initramfs tools never run.
+      // Without their dependencies: their maintainer scripts and initramfs tools never run.
       ...(await resolve('kernel', [...kernel, ...bootPackages])).filter(
         (p) => kernel.includes(p.name) || bootPackages.includes(p.name),
       ),
@@ -63,7 +63,7 @@ async function resolveLock(sources: LockSources): Promise<LockedPackage[]> {
   }
 }
 
-/** Copies the indices, and verifies the copies: nobody but this process writes there. */
+/** Copies the indices and verifies the copies, which nobody but this process can write to. */
 async function verifiedCopies(sources: LockSources, to: string): Promise<Mirrors> {
   for (const { suite, archive } of suites) {
     const dists = join(archive, 'dists', suite);
@@ -198,7 +198,7 @@ export interface LockUpdate {
 export async function updateLock(sources: LockSources, file = lockFile): Promise<LockUpdate> {
   const before = existsSync(file) ? parseLock(readFileSync(file, 'utf8')) : [];
   const text = formatLock(await resolveLock(sources));
-  // As it will be read: what apt said is held to the same rules.
+  // Read it back, so that apt's output is held to the same rules.
   const after = parseLock(text);
   const line = (p: LockedPackage) => `${p.root} ${p.name} ${p.version}`;
   const had = new Set(before.map(line));

@@ -1,6 +1,6 @@
 /**
- * Which Debian mirror to download from: the one that this machine's own apt uses. No mirror is written in this
- * repository, so a build reaches only hosts that its machine's administrator chose.
+ * Which Debian mirror to download from: the one that this machine's own apt uses. This repository names no
+ * mirror, so a build contacts only hosts that the machine's administrator chose.
  *
  * A mirror is not trusted: `lock.ts` checks Debian's signature, and a build checks every package's SHA-256.
  */
@@ -20,7 +20,7 @@ export interface AptSource {
 }
 
 /**
- * The mirrors of this machine. `DSTACK_MIRROR` (and `DSTACK_SECURITY_MIRROR`) win over apt's configuration.
+ * The mirrors of this machine. `DSTACK_MIRROR` and `DSTACK_SECURITY_MIRROR` take precedence over apt's configuration.
  * @throws DstackError MIRROR_UNKNOWN when neither names a Debian mirror, as on Ubuntu.
  */
 export function findMirrors(env: NodeJS.ProcessEnv = process.env, aptFolder = '/etc/apt'): Mirrors {
@@ -38,22 +38,22 @@ export function findMirrors(env: NodeJS.ProcessEnv = process.env, aptFolder = '/
 
 /**
  * The mirrors of an archive at `url`: a folder that `image fetch` made (`file:///…/debian`), or a dated copy, whose date
- * comes after the archive's name (`…/debian/20260131T000000Z`). Security's archive lies beside it, unless
+ * comes after the archive's name (`…/debian/20260131T000000Z`). The security archive is beside it, unless
  * DSTACK_SECURITY_MIRROR says otherwise.
- * @throws DstackError MIRROR_UNKNOWN when it is no URL.
+ * @throws DstackError MIRROR_UNKNOWN when it is not a URL.
  */
 export function mirrorsAt(url: string, env: NodeJS.ProcessEnv = process.env): Mirrors {
   return findMirrors({ ...env, DSTACK_MIRROR: url });
 }
 
 /**
- * Picks the mirrors out of apt's sources: those of Debian's own suites, security's separately.
+ * Picks the mirrors out of apt's sources: those of Debian's own suites, and separately that of the security archive.
  * @throws DstackError MIRROR_UNKNOWN when there is none.
  */
 export function mirrorsOf(sources: readonly AptSource[]): Mirrors {
   const ofDebian = sources.filter((s) => s.components.includes('main'));
   const main = ofDebian.filter((s) => s.suites.some(isDebianSuite));
-  // A third party's archive may use Debian's suite and component names too; Debian's own lies in a folder "debian".
+  // A third party's archive may use Debian's suite and component names too; Debian's own is in a folder "debian".
   const debian = (main.find((s) => /\/debian\/?$/.test(s.uri)) ?? main[0])?.uri;
   if (debian === undefined) {
     throw new DstackError(
@@ -141,7 +141,7 @@ function isSecuritySuite(suite: string): boolean {
   return /^(bullseye|bookworm|trixie|forky|duke|oldstable|stable|testing)(-security|\/updates)$/.test(suite);
 }
 
-/** Where mirrors that carry both archives keep security's. */
+/** Where mirrors that carry both archives keep the security archive. */
 function securityBeside(debian: string): string {
   return debian.replace(/\/debian(\/\d{8}T\d{6}Z)?$/, '/debian-security$1');
 }

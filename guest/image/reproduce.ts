@@ -1,5 +1,5 @@
 /**
- * Builds an image twice, from copies of these sources, and compares all that comes out bit by bit. The builds differ in what
+ * Builds an image twice, from copies of these sources, and compares the results bit by bit. The builds differ in what
  * must not matter: folder, time, umask, language, time zone, and whether there is a network.
  */
 import { spawn } from 'node:child_process';
@@ -35,7 +35,7 @@ export const circumstances: readonly [Circumstances, Circumstances] = [
   },
 ];
 
-/** What a build left. */
+/** What a build produced. */
 export interface Built {
   readonly folder: string;
   readonly seconds: number;
@@ -44,7 +44,7 @@ export interface Built {
 
 export interface ReproduceOptions {
   readonly repository: string;
-  /** Emptied first; some 4 GB. */
+  /** Emptied first; takes some 4 GB. */
   readonly work: string;
   readonly mirror: string;
   readonly flavour: Flavour;
@@ -53,7 +53,7 @@ export interface ReproduceOptions {
 
 /**
  * Copies the sources to `work` and builds there, from nothing but the local mirror.
- * @throws DstackError BUILD_FAILED with the end of what the build said.
+ * @throws DstackError BUILD_FAILED with the end of the build's output.
  */
 export async function buildApart(how: Circumstances, options: ReproduceOptions): Promise<Built> {
   const folder = join(options.work, how.folder);
@@ -62,7 +62,7 @@ export async function buildApart(how: Circumstances, options: ReproduceOptions):
   return buildAgain(how, options);
 }
 
-/** Builds where `buildApart` did, with what it left in its cache. */
+/** Builds again in the folder of `buildApart`, with its cache. */
 export async function buildAgain(how: Circumstances, options: ReproduceOptions): Promise<Built> {
   const folder = join(options.work, how.folder);
   const output = join(folder, 'build', `image-${options.flavour}`);
@@ -77,7 +77,7 @@ export async function buildAgain(how: Circumstances, options: ReproduceOptions):
   return { folder: output, seconds, files };
 }
 
-/** Names of the files that are not the same in both, or are in one only. */
+/** Names of the files that differ, or that only one of the two has. */
 export function differences(a: Built, b: Built): string[] {
   const names = [...new Set([...a.files.keys(), ...b.files.keys()])].toSorted();
   return names.filter((name) => a.files.get(name)?.sha256 !== b.files.get(name)?.sha256);
@@ -88,7 +88,7 @@ const notSources = new Set(['.git', '.cache', '.state', 'build', 'node_modules',
 /** As a checkout under `umask` would write them. npm's packages are shared: they are read only. */
 async function copySources(repository: string, folder: string, umask: string): Promise<void> {
   await mkdir(folder, { recursive: true });
-  // Entry by entry: as a whole, a folder can not be copied into itself.
+  // Entry by entry, because a folder cannot be copied into itself.
   for (const name of await readdir(repository)) {
     if (notSources.has(name) || name.endsWith('.log')) continue;
     await cp(join(repository, name), join(folder, name), { recursive: true, verbatimSymlinks: true });
@@ -121,7 +121,7 @@ async function build(how: Circumstances, folder: string, options: ReproduceOptio
     ...['env', ...Object.entries(environment).map(([name, value]) => `${name}=${value}`)],
     ...['./build_vm.sh', '--flavour', options.flavour],
   ];
-  // A child has the umask that its parent has at that moment.
+  // A child inherits the umask that its parent has at that moment.
   const umask = process.umask(Number.parseInt(how.umask, 8));
   const child = spawn(command[0]!, command.slice(1), { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
   process.umask(umask);

@@ -1,4 +1,4 @@
-/** Running a program of the build: output on failure only, errors that name the program. */
+/** Runs a program of the build: shows output on failure only, and errors name the program. */
 import { spawn } from 'node:child_process';
 import { DstackError } from '../../lib/protocol/errors.ts';
 

@@ -17,13 +17,13 @@ export interface Signer {
   readonly signed: Date;
 }
 
-/** SHA-256, SHA-384, SHA-512, SHA3-256, SHA3-512. The others are old or short: MD5 and SHA-1 can be forged. */
+/** SHA-256, SHA-384, SHA-512, SHA3-256, SHA3-512. The others are obsolete or too short: MD5 and SHA-1 can be forged. */
 const STRONG_HASHES = new Set([8, 9, 10, 12, 14]);
-/** What gpgv says of a signature in the place of GOODSIG: expired, by a key that is, by a revoked one, or not checked. */
+/** What gpgv says instead of GOODSIG: the signature or its key has expired, the key was revoked, or it could not check. */
 const SPOILED = /^\[GNUPG:\] (EXPSIG|EXPKEYSIG|REVKEYSIG|BADSIG|ERRSIG) /m;
 
 /**
- * What was signed, and nothing that stands around it.
+ * The signed text, without anything that stands around it.
  * @throws DstackError TOOL_MISSING (gpgv), SIGNATURE_INVALID when no signature of a key of `keyring` counts, or one is bad.
  */
 export async function readSigned(
@@ -35,7 +35,7 @@ export async function readSigned(
     const signed = join(folder, 'signed');
     const said = await gpgv(['--status-fd=1', `--keyring=${keyring}`, `--output=${signed}`, file]);
     const signers = parseSigners(said.status);
-    // One known key is enough, as for apt: Debian signs with the keys of several releases. A bad signature never is.
+    // One good signature of a known key is enough, as for apt: Debian signs with the keys of several releases. A bad one is always refused.
     if (signers.length === 0 || /^\[GNUPG:\] BADSIG /m.test(said.status)) {
       throw new DstackError(
         'SIGNATURE_INVALID',
@@ -49,8 +49,8 @@ export async function readSigned(
 }
 
 /**
- * Reads gpgv's status lines. VALIDSIG says that the bytes are what a key signed, also of a key that has expired or was
- * revoked; GOODSIG alone says that it was neither. So a signature counts by both, of one key, as apt has it.
+ * Reads gpgv's status lines. VALIDSIG says that a key signed these bytes, even if that key has expired or was
+ * revoked; only GOODSIG says that it has not. So a signature needs both, of the same key, as in apt.
  */
 export function parseSigners(status: string): Signer[] {
   return status.split(/^\[GNUPG:\] NEWSIG.*$/m).flatMap((said): Signer[] => {
@@ -68,7 +68,7 @@ export function parseSigners(status: string): Signer[] {
   });
 }
 
-/** gpgv exits with an error for a signature by a key that it does not know, among others that it does. */
+/** gpgv exits with an error even if only one of several signatures is by an unknown key. */
 function gpgv(args: readonly string[]): Promise<{ status: string; words: string }> {
   return new Promise((resolve, reject) => {
     execFile(

@@ -1,18 +1,18 @@
-/** How two texts differ, in a few lines: by diff(1) where lines are for people, else by what stands around the change. */
+/** How two texts differ, in a few lines: by diff(1) for texts with normal lines, else by what surrounds the change. */
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DstackError } from '../../lib/protocol/errors.ts';
 
-/** Longer texts are not compared, only said to differ. */
+/** Of longer texts it is only said that they differ. */
 export const MAX_TEXT_BYTES = 16 * 2 ** 20;
 const MAX_LINE = 500;
 const MAX_LINES = 60;
 const AROUND = 80;
 const MAX_CHANGE = 400;
 
-/** Lines to print; undefined when either is no text. */
+/** Lines to print; undefined when either is not a text. */
 export async function textDifference(a: Buffer, b: Buffer): Promise<string[] | undefined> {
   const [before, after] = [textOf(a), textOf(b)];
   if (before === undefined || after === undefined) return undefined;
@@ -53,7 +53,7 @@ async function unified(before: string, after: string): Promise<string[]> {
   }
 }
 
-/** A bundle is a few lines of a hundred thousand characters: what is between their common beginning and end. */
+/** For bundles, whose lines have a hundred thousand characters: what is between their common beginning and end. */
 function changedPart(before: string, after: string): string[] {
   let start = 0;
   const shorter = Math.min(before.length, after.length);

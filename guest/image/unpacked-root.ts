@@ -9,10 +9,10 @@ import { cachedPath } from './download.ts';
 import type { LockedPackage } from './packages.ts';
 import { run } from './run.ts';
 
-/** Left in a finished root: the hash of the lock lines it was made from. */
+/** Written into a finished root: the hash of the lock lines that it was made from. */
 export const stampName = '.dstack-lock-hash';
 
-/** True when `folder` was made, completely, from the lock lines with this hash. One that was left open is closed. */
+/** Whether `folder` was completely made from the lock lines with this hash. Removes others' access to it if it is still there. */
 export async function isCurrent(folder: string, hash: string): Promise<boolean> {
   const stamp = join(folder, stampName);
   if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== hash) return false;
@@ -28,11 +28,11 @@ function isClosed(folder: string): boolean {
 }
 
 /**
- * What is unpacked stays on the build host for long, and nobody updates it there: its programs must give nobody rights, and
- * others than its owner need none of it.
+ * An unpacked root stays on the build host for a long time and is never updated there: its programs must give nobody
+ * privileges, and only its owner needs access.
  */
 export async function closeRoot(folder: string): Promise<void> {
-  // Last, so that a root that is closed has been gone through.
+  // Last, so that a root without access for others has been fully processed.
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile() && !entry.isDirectory()) continue;
     const path = join(entry.parentPath, entry.name);
@@ -59,7 +59,7 @@ export async function unpackRoot(
     await run('ln', ['-s', `usr/${name}`, join(fresh, name)]);
   }
   for (const locked of packages) {
-    // Through tar, which keeps those symlinks, as dpkg does.
+    // With tar, which keeps those symlinks, as dpkg does.
     await run('sh', [
       '-c',
       'dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" --keep-directory-symlink --no-same-owner --exclude=./usr/share/doc --exclude=./usr/share/man --exclude=./usr/share/locale',

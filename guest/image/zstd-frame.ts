@@ -1,8 +1,8 @@
-/** Where a zstd frame ends (RFC 8878, section 3.1.1), so that what stands behind it is not overlooked. */
+/** Where a zstd frame ends (RFC 8878, section 3.1.1), so that nothing behind it is overlooked. */
 import { DstackError } from '../../lib/protocol/errors.ts';
 
 const MAGIC = 0xfd2fb528;
-/** A run of one byte takes one, however long it is. */
+/** An RLE block takes one byte, whatever its length. */
 const RUN = 1;
 const RESERVED = 3;
 

@@ -7,7 +7,7 @@ import { parseHex } from '../../lib/protocol/hex.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import { readState, wanted } from './apps-reader.ts';
 
-/** What an ABI encoder of another author's makes of it: the oracle. */
+/** The encoding by somebody else's ABI encoder: the oracle. */
 const network = new Interface([
   'function apps() view returns ((bytes32 app, bytes32 manifestHash, bytes32 latest, uint64 from)[] list)',
   'function network() view returns ((address networkKey, uint32 epoch, bool onboarded, uint32 delay, uint32 requestWindow, bool platformsOpen))',
@@ -26,7 +26,7 @@ const HEAD = {
   proven: { by: 'quorum', agreeing: 1, of: 1 },
 } as const;
 
-/** A reader of a chain that answers so; `calls` are those that were made. */
+/** A reader of a chain that gives these answers; `calls` are those that were made. */
 function readerOf(apps: string, onboarded: boolean, calls: unknown[] = []) {
   const chain: ChainClient = {
     chainId: 1,

@@ -1,4 +1,4 @@
-/** Which manifest each app should run now, by the contract at the newest block that the chain reader accepts. */
+/** Which manifest each app should run now, according to the contract at the newest block that the chain reader accepts. */
 import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -9,10 +9,10 @@ import type { AppView } from '../../lib/protocol/network-contract.ts';
 /** App name to manifest hash (64 hex digits), in the contract's order; apps without a manifest in force are left out. */
 export type Desired = ReadonlyMap<string, Hex>;
 
-/** What the contract says of apps, all of one block. */
+/** What the contract says about apps, all at one block. */
 export interface NetworkState {
   readonly apps: Desired;
-  /** Whether a second node was ever given the secret. Never false again once it is true. */
+  /** Whether a second node was ever given the secret. Once true it stays true. */
   readonly onboarded: boolean;
 }
 
@@ -34,7 +34,7 @@ export function wanted({ apps, onboarded }: NetworkState, minimumNodes = 2): Des
   return apps;
 }
 
-/** Withdrawn apps are left out, and so is one whose name is not one of ours: it must not stop the others. */
+/** Leaves out withdrawn apps, and any app with a malformed name: it must not stop the others. */
 export function desiredOf(apps: readonly AppView[]): Desired {
   const desired = new Map<string, Hex>();
   for (const { app, manifestHash } of apps) {

@@ -30,7 +30,7 @@ function tar(items: readonly Item[]): Promise<Buffer> {
   return buffer(archive);
 }
 
-/** An image of some layers, and the pieces that a test may replace. */
+/** An image of several layers, and the parts that a test may replace. */
 function image(layers: readonly string[] = ['layer one', 'layer two']) {
   const config = JSON.stringify({
     architecture: 'amd64',
@@ -191,7 +191,7 @@ describe('verifyArchive', () => {
     }
   });
 
-  /** As engines before 25 save: a folder for each layer, and a link where an equal layer was written before. */
+  /** As engines before version 25 save: a folder for each layer, and a link where an equal layer was written before. */
   const olderEngine = (links: readonly (string | undefined)[], layers = ['one', 'two', 'one', 'one']) => {
     const { digest, config } = image(layers);
     const names = layers.map((_, i) => `${String(i).repeat(64)}/layer.tar`);
@@ -276,7 +276,7 @@ describe('verifyArchive', () => {
   test('a truncated archive, wherever it ends', async () => {
     const { items, digest } = image();
     const bytes = await tar(items);
-    // Up to the end of the last entry's content; the rest is padding and the end mark.
+    // Up to the end of the last entry's content; the rest is padding and the end marker.
     for (let length = 0; length <= bytes.length - 1024 - 512; length += 256) {
       expect(await verdict(bytes.subarray(0, length), digest)).toBe('ARCHIVE_TRUNCATED');
     }
@@ -367,7 +367,7 @@ describe('readTar', () => {
   });
 });
 
-/** A header of GNU's for a long name (L) or a long link (K). */
+/** A GNU header for a long name (L) or a long link (K). */
 function gnuHeader(type: string, size: number): Buffer {
   const header = Buffer.alloc(512);
   header.write('././@LongLink', 0, 'latin1');
@@ -377,7 +377,7 @@ function gnuHeader(type: string, size: number): Buffer {
   return header;
 }
 
-/** The archive with its first header's checksum made right again. */
+/** The archive with its first header's checksum recomputed. */
 function withChecksum(bytes: Buffer): Buffer {
   bytes.fill(0x20, 148, 156);
   const sum = bytes.subarray(0, 512).reduce((total, byte) => total + byte, 0);

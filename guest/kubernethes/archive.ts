@@ -3,7 +3,7 @@
  *
  * The digest is the SHA-256 of the image's config, and the config lists the SHA-256 of every uncompressed layer
  * (`rootfs.diff_ids`, OCI image spec, config.md). So the digest fixes every byte that a container can see. Nothing else
- * in the archive is believed, and nothing else reaches the container engine: `verifiedStream` writes a new archive.
+ * in the archive is trusted, and nothing else reaches the container engine: `verifiedStream` writes a new archive.
  */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -68,7 +68,7 @@ export async function verifyArchive(
   return { digest, config, layers };
 }
 
-/** A new docker-archive of exactly the checked bytes, with names of our own. Fails if the file does while it is read. */
+/** A new docker-archive of exactly the checked bytes, under names of our own. Fails when reading the file fails. */
 export function verifiedStream(file: FileHandle, length: number, image: VerifiedImage): Readable {
   const archive = pack();
   const write = async () => {
@@ -93,7 +93,7 @@ export function verifiedStream(file: FileHandle, length: number, image: Verified
   return Readable.from(archive, { objectMode: false });
 }
 
-/** Names are only compared, never used as paths; what no honest tool writes is refused all the same. */
+/** Names are only compared and never used as paths; still, names that no honest tool writes are refused. */
 function byName(entries: readonly TarEntry[]): Map<string, TarEntry> {
   const map = new Map<string, TarEntry>();
   for (const entry of entries) {
@@ -131,9 +131,8 @@ function regular(entries: ReadonlyMap<string, TarEntry>, name: string): TarEntry
 }
 
 /**
- * A layer by its name. Older engines write a layer once, and a relative link in each other place where it is equal. A link is
- * followed as a name within the archive, and nowhere else: no file system ever sees it. Where it leads decides nothing, for
- * the bytes are hashed.
+ * A layer by its name. Older engines write equal layers once, and relative links to it elsewhere. A link is resolved by name
+ * within the archive only: no file system ever sees it. A wrong link gains nothing, because the bytes are hashed.
  */
 function layerEntry(entries: ReadonlyMap<string, TarEntry>, name: string): TarEntry {
   const seen = new Set<string>();
@@ -149,7 +148,7 @@ function layerEntry(entries: ReadonlyMap<string, TarEntry>, name: string): TarEn
   }
 }
 
-/** The name that a link's text stands for, seen from the folder that the link is in. */
+/** The name that a link's text refers to, relative to the link's folder. */
 function linked(link: string, target: string): string {
   const parts = link.split('/').slice(0, -1);
   const escapes = () =>
@@ -233,7 +232,7 @@ async function checkLayers(
   return layers;
 }
 
-/** Some engines save layers packed, while the image's own digests are of what is in them. */
+/** Some engines save compressed layers, while the image's digests are over the uncompressed ones. */
 async function assertNotPacked(
   file: FileHandle,
   length: number,

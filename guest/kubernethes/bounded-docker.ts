@@ -1,6 +1,6 @@
 /**
- * dockerode with the bounds that it lacks. It reads a reply of any size, and waits for ever when a reply breaks off; so
- * each call gets a client and a connection of its own, and the connection is what is bounded, in bytes and in time.
+ * dockerode with the bounds that it lacks. It reads replies of any size, and waits for ever when a reply breaks off. So each
+ * call gets a client and a connection of its own, and the connection is bounded in bytes and in time.
  */
 import { Agent } from 'node:http';
 import { connect, type Socket } from 'node:net';
@@ -11,7 +11,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { check } from '../../lib/protocol/schema.ts';
 
 export interface Bounds {
-  /** Of one reply with its headers. */
+  /** The most bytes of one reply, headers included. */
   bytes: number;
   /** From connecting to the end of the reply. */
   milliseconds: number;
@@ -30,7 +30,7 @@ export interface BoundedDocker {
   ): Promise<Static<T>>;
 }
 
-/** The engine answered with another status than the call's good ones. */
+/** The engine answered with a status that means refusal. */
 export class EngineRefusal extends DstackError {
   readonly status: number;
 
@@ -40,7 +40,7 @@ export class EngineRefusal extends DstackError {
   }
 }
 
-/** Undefined instead of a refusal with one of these statuses. */
+/** Returns undefined for these statuses, where other calls would be refused. */
 export async function unless<T>(statuses: readonly number[], call: Promise<T>): Promise<T | undefined> {
   try {
     return await call;
@@ -55,7 +55,7 @@ export function boundedDocker(socketPath: string, bounds: Bounds): BoundedDocker
   return {
     async call(what, reply, use) {
       const connection = new OneConnection(socketPath, bounds);
-      // Wherever DOCKER_HOST of the environment leads, the connection leads to the socket.
+      // The connection goes to the socket, whatever DOCKER_HOST says.
       const options: Docker.DockerOptions & { agent: Agent } = {
         socketPath,
         protocol: 'http',
@@ -97,7 +97,7 @@ function hasStatus(error: unknown): error is Error & { statusCode: number } {
   return error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number';
 }
 
-/** Opens the connection of one call, and ends it when it goes out of bounds. */
+/** Opens the connection of one call, and ends it when it exceeds a bound. */
 class OneConnection extends Agent {
   readonly #socketPath: string;
   readonly #bounds: Bounds;
@@ -111,7 +111,7 @@ class OneConnection extends Agent {
     this.#bounds = bounds;
   }
 
-  /** Rejects when the connection has closed and whoever waits for its reply has seen the end of it. */
+  /** Rejects when the connection has closed, after whoever waits for the reply has seen its end. */
   get over(): Promise<never> {
     return this.#over.promise;
   }
@@ -136,7 +136,7 @@ class OneConnection extends Agent {
     return socket;
   }
 
-  /** dockerode's transport formats all that it was given before every request, for a debug log that is off. */
+  /** dockerode's transport formats all its options before every request, for a debug log that is off. */
   [inspect.custom](): string {
     return 'OneConnection';
   }

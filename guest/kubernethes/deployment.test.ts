@@ -26,7 +26,7 @@ const image = `sha256:${'ab'.repeat(32)}`;
 const bytes = formatManifest({ version: 1, app: 'greeting', containers: [{ name: 'web', image }] });
 const hash = toHex(manifestHash(bytes));
 
-/** Only what the fetcher asks of an engine; it takes the image in if `keeps` says so. */
+/** Only what the fetcher needs of an engine; it keeps the image if `keeps` says so. */
 function loader(keeps = true) {
   const loaded = new Set<string>();
   const engine = {

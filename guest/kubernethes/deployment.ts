@@ -1,4 +1,4 @@
-/** From a manifest hash to something that can be started: the checked manifest, its images loaded into the engine. */
+/** From a manifest hash to something that can be started: the manifest checked, its images loaded into the engine. */
 import { join } from 'node:path';
 import { bytesEqual, fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -20,10 +20,10 @@ export interface Places {
   meminfo: string;
 }
 
-/** The most that one archive may have, in bytes, however much memory there is. */
+/** The largest archive that is accepted, in bytes, however much memory there is. */
 const ARCHIVE_MAX_BYTES = 1024 * 1024 * 1024;
 
-/** Finds and checks; the supervisor's tests put something else in its place. */
+/** Finds manifests and images and checks them; the supervisor's tests substitute their own. */
 export interface Fetcher {
   /** @throws MANIFEST_… */
   manifest(app: string, hash: string): Promise<Manifest>;

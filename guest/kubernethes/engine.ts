@@ -1,4 +1,4 @@
-/** What the supervisor asks of a container engine: few things, so that another engine is a small file. */
+/** What the supervisor needs of a container engine: little, so that another engine is a small file. */
 import type { Readable } from 'node:stream';
 
 /** An app's own bridge network. `gateway` is the guest's address on it. */
@@ -28,7 +28,7 @@ export interface Running {
 
 /** Every call rejects with a DstackError `ENGINE_…`. */
 export interface Engine {
-  /** Removes every container and network of apps: what an earlier run of this daemon may have left. */
+  /** Removes every container and network of apps, which an earlier run of this daemon may have left. */
   clear(): Promise<void>;
   hasImage(digest: string): Promise<boolean>;
   loadImage(archive: Readable): Promise<void>;
@@ -36,9 +36,9 @@ export interface Engine {
   pruneImages(keep: ReadonlySet<string>): Promise<void>;
   ensureNetwork(app: string): Promise<AppNetwork>;
   removeNetwork(app: string): Promise<void>;
-  /** Creates a container, in place of one with the same name, without starting it. Resolves to its id. */
+  /** Creates a container without starting it, replacing one of the same name. Resolves to its id. */
   create(spec: ContainerSpec): Promise<string>;
-  /** Starts it, also one that was stopped; its address is another one each time. */
+  /** Starts a container, also one that was stopped. It gets a new address each time. */
   start(id: string): Promise<Running>;
   stop(id: string): Promise<void>;
   remove(id: string): Promise<void>;

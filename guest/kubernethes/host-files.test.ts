@@ -41,7 +41,7 @@ test.each([
 });
 
 test('refuses a file that is larger than it said', async () => {
-  // Files of /proc say that they have no size: the same as one that grows after it was looked at.
+  // Files in /proc report a size of zero, like a file that grows after its size was read.
   expect(await code(readHostFile('/proc/kallsyms', 1000))).toBe('MANIFEST_TOO_LARGE');
   expect(await code(copyHostFile('/proc/kallsyms', at('copy'), 1000))).toBe('ARCHIVE_TOO_LARGE');
   expect(readdirSync(folder)).not.toContain('copy');

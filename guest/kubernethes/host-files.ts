@@ -1,12 +1,12 @@
 /**
- * Files of the host volume. The host may change them at any moment and may put anything in their place, so one is
- * copied into the guest, through one open file, and only the copy is looked at.
+ * Files of the host volume. The host may change or replace them at any moment, so a file is copied into the guest through one
+ * open descriptor, and only the copy is used.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open, readFile, rm } from 'node:fs/promises';
 import { DstackError } from '../../lib/protocol/errors.ts';
 
-/** What a refusal is called: `MANIFEST` gives MANIFEST_MISSING, MANIFEST_NOT_REGULAR, MANIFEST_TOO_LARGE. */
+/** The beginning of its error codes: `MANIFEST` gives MANIFEST_MISSING, MANIFEST_NOT_REGULAR, MANIFEST_TOO_LARGE. */
 type Kind = 'MANIFEST' | 'ARCHIVE';
 
 const CHUNK = 1024 * 1024;
@@ -38,7 +38,7 @@ export interface Copy {
 }
 
 /**
- * Copies a file of the host into `target` (on the guest's tmpfs) as far as `maxBytes` go.
+ * Copies a file of the host into `target` (on the guest's tmpfs), up to `maxBytes`.
  * @throws ARCHIVE_MISSING, ARCHIVE_NOT_REGULAR, ARCHIVE_TOO_LARGE, ARCHIVE_UNREADABLE
  */
 export async function copyHostFile(path: string, target: string, maxBytes: number): Promise<Copy> {
@@ -71,7 +71,7 @@ export async function copyHostFile(path: string, target: string, maxBytes: numbe
 }
 
 /**
- * What may be copied now, in bytes: the copy and the unpacked image both live in memory.
+ * How many bytes may be copied now: the copy and the unpacked image are both in memory.
  * @param meminfo path of /proc/meminfo
  */
 export async function copyBudget(meminfo: string, limit: number): Promise<number> {
@@ -81,7 +81,7 @@ export async function copyBudget(meminfo: string, limit: number): Promise<number
   return Math.max(0, Math.min(limit, Math.floor((Number(kib) * 1024 - spare) / 2)));
 }
 
-/** NOFOLLOW refuses a link, NONBLOCK keeps a FIFO from stopping us, fstat looks at what was really opened. */
+/** NOFOLLOW refuses a link, NONBLOCK keeps a FIFO from blocking, and fstat checks what was really opened. */
 async function openRegular(path: string, kind: Kind, maxBytes: number): Promise<{ file: FileHandle }> {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   const file = await open(path, flags).catch((cause: NodeJS.ErrnoException) => {

@@ -60,6 +60,6 @@ test('the daemon answers its siblings at once, but touches nothing before the no
   while (log.length < 2 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50));
   expect(asked).toBe(1);
   expect(log[0]).toContain('the node has joined');
-  // There is no podman here: it waits for it, and says so.
+  // There is no podman here: the daemon waits for it, and says so.
   expect(log[1]).toContain('ENGINE_UNREACHABLE');
 });

@@ -68,7 +68,7 @@ function socketGid(path: string): number | undefined {
   return group === undefined ? undefined : groupId(flags.root, group);
 }
 
-/** The reply is held back until the node has joined: no app starts before the quote that says so is out of reach. */
+/** Answered only once the node has joined: no app starts while a quote that would pass for a request could still be had. */
 function joined(): Promise<JoinedReply> {
   return callUnix({
     path: at(join('run/dstack', sockets.replicatorForKubernethes)),
@@ -80,11 +80,11 @@ function joined(): Promise<JoinedReply> {
 }
 
 /**
- * Reads the contract and follows it, for ever. While it cannot be read, or is stale, what runs is kept running and nothing
- * else is done: what was read last may be what the owner has replaced since. Nothing starts before the network has its nodes:
- * what an app of a network of one stores is gone with that node.
+ * Reads the contract and follows it, for ever. While the chain cannot be read, or is stale, what runs keeps running and nothing
+ * else is started: the owner may have replaced what was read last. Nothing starts before the network has its minimum of nodes:
+ * what an app stores in a network of one would be lost with that node.
  *
- * @param from what the node has reached: this daemon may have been started again, and must not be shown an earlier state
+ * @param from the block that the node has reached: this daemon may have been restarted, and must not accept an earlier state
  */
 async function run(supervisor: Supervisor, from: Reached): Promise<void> {
   const image = readImageInfo(flags.root);
@@ -111,7 +111,7 @@ async function run(supervisor: Supervisor, from: Reached): Promise<void> {
   }
 }
 
-/** The app's own folder; only its containers see it, whatever user they run as. */
+/** The app's own folder. Only its containers see it, whatever user they run as. */
 async function dataFolder(app: string): Promise<string | undefined> {
   const status = await callUnix({
     path: at(join('run/dstack', sockets.diskStatus)),

@@ -26,7 +26,7 @@ test('a container gets the image by its id, and as little else as possible', () 
     },
   });
   const text = JSON.stringify(containerRequest(spec));
-  // Raw sockets would let an app claim another's address; the rest would let it out.
+  // Raw sockets would let an app use another's address; the other capabilities would let it escape.
   for (const word of ['NET_RAW', 'NET_ADMIN', 'SYS_', 'Privileged', 'Devices'])
     expect(text).not.toContain(word);
 });
@@ -187,7 +187,7 @@ describe('over the socket of a podman that is not one', () => {
     server.removeAllListeners('request');
     server.on('request', (_, res) => res.writeHead(500).end('{"message":"no"}'));
     const endless = new Readable({ read: () => void setImmediate(() => endless.push(Buffer.alloc(65536))) });
-    // Podman hangs up after its refusal; which of the two is noticed first is up to the kernel.
+    // Podman hangs up after its refusal; which of the two is noticed first depends on the kernel.
     await expect(engine().loadImage(endless)).rejects.toMatchObject({
       code: expect.stringMatching(/^ENGINE_(REFUSED|UNREACHABLE)$/),
     });

@@ -1,6 +1,6 @@
 /**
  * Podman behind the Engine interface: dockerode on podman's Docker-compatible socket. Networks go through podman's own
- * API on the same socket, which alone lets one name the interface and do without a name server.
+ * API on the same socket, because only that one can name the interface and omit the name server.
  */
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -11,7 +11,7 @@ import { type Bounds, boundedDocker, unless } from './bounded-docker.ts';
 import type { ContainerSpec, Engine, Running } from './engine.ts';
 
 const LABEL = 'dstack.app';
-/** Loading and starting are slow under emulation. */
+/** Generous, because loading and starting are slow under emulation. */
 const BOUNDS: Bounds = { bytes: 4 * 1024 * 1024, milliseconds: 300_000 };
 
 /** What every app container gets; an app that needs more does not belong on a node that others use. */
@@ -40,7 +40,7 @@ const StartedSchema = Type.Object({
     Networks: Type.Record(Type.String(), Type.Object({ IPAddress: Type.String() })),
   }),
 });
-/** Its lines. An error is in one of two fields, or in both, and of any form: what counts is that it is there. */
+/** A line of its reply. An error is in one of two fields, or in both, in any form: any presence counts as an error. */
 const LoadedSchema = Type.Array(
   Type.Object({ error: Type.Optional(Type.Unknown()), errorDetail: Type.Optional(Type.Unknown()) }),
   { minItems: 1 },
@@ -131,7 +131,7 @@ export function podman(socketPath: string, bounds = BOUNDS): Engine {
 
     async create(spec) {
       await remove(spec.name);
-      // Without these two, dockerode would repeat the whole body in the URL.
+      // Without these two options, dockerode would repeat the whole body in the URL.
       const options: Docker.ContainerCreateOptions & { _query: object; _body: object } = {
         _query: { name: spec.name },
         _body: containerRequest(spec),
@@ -182,7 +182,7 @@ function libpod(docker: Docker, method: string, path: string, options?: object):
   });
 }
 
-/** The engine sends a line of JSON for each step. Any of them may say that it failed, and more may follow it. */
+/** The engine sends a line of JSON for each step. Any line may report a failure, and more lines may follow it. */
 async function load(docker: Docker, archive: Readable): Promise<unknown> {
   const reply = await text(await docker.loadImage(archive, { quiet: true }));
   try {
@@ -209,7 +209,7 @@ function runningAt(id: string, app: string, address: string): Running {
 }
 
 const networkName = (app: string): string => `dstack-${app}`;
-/** The prefix is what the guest's firewall lets reach the agent; 15 characters is Linux's limit. */
+/** The guest's firewall lets interfaces with this prefix reach the agent; Linux allows 15 characters. */
 const interfaceName = (index: number): string => `dstack${index}`;
 const gatewayOf = (name: string): string => `10.90.${Number(name.slice('dstack'.length))}.1`;
 

@@ -8,7 +8,7 @@ import type { Fetcher } from './deployment.ts';
 import type { ContainerSpec, Engine, Running } from './engine.ts';
 import { Supervisor } from './supervisor.ts';
 
-/** An engine in memory: the same promises as podman, with containers that one can make fail. */
+/** An engine in memory: the same guarantees as podman, with containers that can be made to fail. */
 class MemoryEngine implements Engine {
   readonly images = new Set<string>();
   readonly networks = new Map<string, number>();
@@ -140,7 +140,7 @@ function node() {
       archives.add(digest(image));
     },
     unpublish: (hash: string) => manifests.delete(digest(hash)),
-    /** @param readAgain what the contract says by the time that files have been fetched */
+    /** @param readAgain what the contract says once the files have been fetched */
     step: (
       desired: Record<string, string>,
       readAgain: () => Record<string, string> | Promise<never> = () => desired,
@@ -247,7 +247,7 @@ describe('supervisor', () => {
     await step({ greeting: 'a', gone: 'd' });
     archives.delete(digest('b'));
     await step({ greeting: 'b', gone: 'd' });
-    // The host hands it over now that the chain is out of reach.
+    // The host delivers it now that the chain cannot be reached.
     archives.add(digest('b'));
     for (const container of engine.containers.values()) container.running = false;
     for (let i = 0; i < 5; i++) {
@@ -280,7 +280,7 @@ describe('supervisor', () => {
       expect(codes()).toEqual(['APP_NOT_UP']);
       expect(engine.running()).toEqual([digest('a')]);
       expect(engine.containers.size).toBe(1);
-      // Its address after the restart is another one, and the agent must know it.
+      // It has a new address after the restart, and the agent must know it.
       expect(engine.listens(upstream())).toBe(true);
       expect(supervisor.containers().map(({ address }) => address)).toEqual([upstream()]);
     },

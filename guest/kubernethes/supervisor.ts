@@ -2,8 +2,8 @@
  * The state machine: for each app, what the contract wants, what runs, and what was refused.
  *
  * One `step` runs at a time and owns all state; readers (`containers`, `upstream`) only look. A refusal never takes down
- * what serves: the old containers are stopped only when everything that the new ones need is in the engine, and they
- * are started again when the new ones do not come up.
+ * what is serving: the old containers are stopped only when everything that the new ones need is in the engine, and they
+ * are restarted if the new ones do not come up.
  */
 import type { Log } from '../../lib/daemon/log.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
@@ -22,7 +22,7 @@ export interface SupervisorOptions {
   /** Whether something accepts connections there. */
   accepts(address: string, port: number): Promise<boolean>;
   log: Log;
-  /** Milliseconds that only grow. */
+  /** A monotonic clock, in milliseconds. */
   now(): number;
   pause(milliseconds: number): Promise<void>;
   /** How long new containers may take to come up, and how long one without a port must stay up. Milliseconds. */
@@ -60,7 +60,7 @@ interface App {
   switching: boolean;
   refusal?: Setback;
   crash?: Setback;
-  /** Containers that must go before anything else of this app is started. */
+  /** Containers that must be removed before anything else of this app is started. */
   litter: string[];
 }
 
@@ -88,7 +88,7 @@ export class Supervisor {
    * Moves every app towards what the contract wants. One app's trouble never stops another; nothing is thrown.
    *
    * @param desired as the contract was just read
-   * @param readAgain reads it anew: called before anything is started that took time to get. May throw
+   * @param readAgain reads it again: called before starting anything that took time to fetch. May throw
    */
   async step(desired: Desired, readAgain: () => Promise<Desired>): Promise<void> {
     this.#hasChainState = true;
@@ -101,7 +101,7 @@ export class Supervisor {
     for (const [name, hash] of desired) await this.#advance(name, this.#apps.get(name)!, hash, readAgain);
   }
 
-  /** While nobody knows what the contract wants: starts what stopped by itself, and leaves all else as it is. */
+  /** While the contract cannot be read: restarts what stopped by itself, and changes nothing else. */
   async keep(): Promise<void> {
     for (const [name, app] of this.#apps) await this.#revive(name, app);
   }
@@ -122,7 +122,7 @@ export class Supervisor {
     );
   }
 
-  /** Where requests from outside go: the first app, in the contract's order, that has a port. @throws NOT_READY */
+  /** Where requests from outside go: to the first app, in the contract's order, that has a port. @throws NOT_READY */
   upstream(): UpstreamReply {
     for (const [app, { serving, switching }] of this.#apps) {
       const front = serving?.instances.find((instance) => instance.container.http !== undefined);
@@ -164,14 +164,14 @@ export class Supervisor {
     }
   }
 
-  /** @throws what fetching and starting do, MANIFEST_SUPERSEDED, what `readAgain` does; then the old one serves as before */
+  /** @throws what fetching, starting and `readAgain` throw, and MANIFEST_SUPERSEDED; the old one then serves as before */
   async #deploy(name: string, app: App, hash: Hex, readAgain: () => Promise<Desired>): Promise<void> {
     const { engine, fetcher, dataFolder } = this.#options;
     const manifest = await fetcher.manifest(name, hash);
     for (const image of new Set(manifest.containers.map(imageOf))) await fetcher.image(image);
     const data = await dataFolder(name);
     const network = await engine.ensureNetwork(name);
-    // The host hands the files over as slowly as it likes; what was wanted before may have been replaced for a reason.
+    // The host delivers the files as slowly as it likes; the owner may have replaced this manifest meanwhile, for a reason.
     if ((await readAgain()).get(name) !== hash) {
       throw new DstackError('MANIFEST_SUPERSEDED', `the contract no longer names manifest ${hash}`);
     }
@@ -258,7 +258,7 @@ export class Supervisor {
     }
   }
 
-  /** Back to the old containers. What does not start now is found and started by `#revive`. */
+  /** Goes back to the old containers. `#revive` starts those that do not start now. */
   async #restart(name: string, app: App): Promise<void> {
     await this.#sweep(app);
     if (app.serving === undefined) return;
@@ -294,7 +294,7 @@ export class Supervisor {
     }
   }
 
-  /** Images live in memory: keep those that run. */
+  /** Images are in memory, so only those in use are kept. */
   async #prune(): Promise<void> {
     const kept = [...this.#apps.values()].flatMap(
       (app) => app.serving?.manifest.containers.map(imageOf) ?? [],
@@ -309,7 +309,7 @@ export class Supervisor {
     return { hash, code: codeOf(error), message, attempts, notBefore: this.#options.now() + pause };
   }
 
-  /** For clean-up whose failure must not hide or undo what came before. */
+  /** For clean-up whose failure must not hide or undo what happened before. */
   async #quietly(action: () => Promise<unknown>): Promise<void> {
     try {
       await action();

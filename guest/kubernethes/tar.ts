@@ -16,12 +16,12 @@ export interface TarEntry {
   kind: EntryKind;
   offset: number;
   size: number;
-  /** Of a symlink: what it says, which is anything. */
+  /** The text of a symlink, which may be anything. */
   target?: string;
 }
 
 const BLOCK = 512;
-/** The largest extended header, in bytes, and the most entries: beyond any image that exists. */
+/** The largest extended header, in bytes, and the most entries: more than any real image has. */
 const MAX_EXTENDED = 64 * 1024;
 const MAX_ENTRIES = 20_000;
 
@@ -32,7 +32,7 @@ interface Extended {
   size?: number;
 }
 
-/** What a file begins with that somebody packed, and the program that unpacks it. */
+/** The first bytes of compressed files, and the program that decompresses each. */
 const COMPRESSIONS: readonly (readonly [name: string, magic: string, unpack: string])[] = [
   ['gzip', '1f8b', 'gunzip'],
   ['zstd', '28b52ffd', 'unzstd'],
@@ -43,7 +43,7 @@ const COMPRESSIONS: readonly (readonly [name: string, magic: string, unpack: str
 
 /**
  * All entries in order.
- * @throws ARCHIVE_TRUNCATED when the file ends before the archive does, ARCHIVE_COMPRESSED for one that has to be unpacked
+ * @throws ARCHIVE_TRUNCATED when the file ends before the archive does, ARCHIVE_COMPRESSED for one that has to be decompressed
  *   first, ARCHIVE_MALFORMED for what is not a tar archive
  */
 export async function readTar(file: FileHandle, length: number): Promise<TarEntry[]> {
@@ -64,7 +64,7 @@ export async function readTar(file: FileHandle, length: number): Promise<TarEntr
       extended = { ...extended, ...(await readExtended(file, type, offset, size, length)) };
       continue;
     }
-    // Global pax headers change nothing that is looked at here.
+    // Global pax headers change nothing that is used here.
     if (type === 'g') continue;
     const kind = kindOf(type);
     const target = kind === 'symlink' ? (extended.target ?? cString(header.subarray(157, 257))) : undefined;
@@ -97,7 +97,7 @@ export async function readExactly(
   return buffer;
 }
 
-/** A packed archive is not unpacked here: how large it becomes is its maker's to say, and this memory is the guest's. */
+/** A compressed archive is refused: its maker would decide how much of the guest's memory it fills. */
 async function assertUncompressed(file: FileHandle, length: number): Promise<void> {
   const found = compressionOf(await readExactly(file, 0, Math.min(8, length), length));
   if (found === undefined) return;
@@ -108,7 +108,7 @@ async function assertUncompressed(file: FileHandle, length: number): Promise<voi
   );
 }
 
-/** What bytes that begin so were packed with, if they were. */
+/** What the bytes were compressed with, if they were. */
 export function compressionOf(start: Uint8Array): (typeof COMPRESSIONS)[number] | undefined {
   const hex = toHex(start.subarray(0, 8));
   return COMPRESSIONS.find(([, magic]) => hex.startsWith(magic));

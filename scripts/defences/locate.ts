@@ -1,6 +1,6 @@
 /**
- * Where the text of a removal is. The table names the file that it was in when the row was written; when code has moved
- * since, the text itself finds the place, so that moving a file does not break the table.
+ * Where the text of a removal is. The table names the file that it was in when the row was written; if the code has
+ * moved since, it is found by its text, so that moving a file does not break the table.
  */
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -38,7 +38,7 @@ export class Locator {
 
 const count = (text: string, part: string): number => text.split(part).length - 1;
 
-/** A file that git knows and that is gone from the tree holds nothing. */
+/** A file that git lists but that was deleted from the tree is empty. */
 function readText(path: string): string {
   try {
     return readFileSync(path, 'utf8');

@@ -1,6 +1,6 @@
 /**
- * One defence, as the text that holds it: what is removed or weakened, and the test that must then fail. The text must
- * occur exactly once, or the runner refuses; locate.ts finds it when it has moved to another file.
+ * One defence, as the text that implements it: what is removed or weakened, and the test that must then fail. The text must
+ * occur exactly once, or the runner refuses it; locate.ts finds it when it has moved to another file.
  */
 
 export interface Edit {
@@ -18,7 +18,7 @@ export type Point = number | 'replicator' | 'image' | 'audit' | 'owner' | 'fuzz'
 
 export interface Mutation {
   readonly point: Point;
-  /** What is no longer done, in a few words. */
+  /** The defence that is removed, in a few words. */
   readonly removes: string;
   readonly edits: readonly Edit[];
   readonly test: {

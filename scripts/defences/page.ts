@@ -1,4 +1,4 @@
-/** docs/defences.md from what was seen. */
+/** Writes docs/defences.md from the results. */
 import type { Mutation } from './mutation.ts';
 import { points } from './points.ts';
 import type { Result } from './results.ts';
@@ -41,7 +41,7 @@ const plain = (text: string): string => text.replaceAll('|', '\\|').replaceAll('
 
 /** As a code span of a table's cell. */
 function code(text: string): string {
-  // A code span has no escape for its own quote; one that is longer than any inside does it.
+  // Backticks cannot be escaped in a code span; a longer run of them around it is the way.
   const shown = plain(text.trim().replace(/\s*\n\s*/g, ' ⏎ '));
   const quote = shown.includes('`') ? '``' : '`';
   return shown.startsWith('`') || shown.endsWith('`') ? `${quote} ${shown} ${quote}` : quote + shown + quote;

@@ -1,4 +1,4 @@
-/** The thirteen points, and the tests that stand for each: in processes, and where only a machine can show it, in a VM. */
+/** The thirteen points, and the tests for each: with processes, and in a VM where only a machine can show it. */
 
 export interface Point {
   readonly number: number;

@@ -1,6 +1,6 @@
 /**
- * What was seen, kept in build/defences/ so that an interrupted run goes on where it stopped. A result holds for exactly
- * one state of the sources: its name is a hash over them and over the mutation.
+ * Results, kept in build/defences/ so that an interrupted run goes on where it stopped. A result is valid for exactly one state of
+ * the sources: its name is a hash over them and the mutation.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ export interface Result {
   readonly said: string;
 }
 
-/** What no test of the table reads: the tests that are not in it, and what is no product. */
+/** Files that no test of the table depends on: other tests, and what is not part of the product. */
 const guards = new Set(mutations.map(({ test }) => test.file));
 const IRRELEVANT = /^(docs|bench|auditing|scripts|app-example|test\/vm)\/|\.md$|\.test\.ts$/;
 const isInput = (file: string): boolean => guards.has(file) || !IRRELEVANT.test(file);
@@ -44,12 +44,12 @@ export class Results {
     return this.#read<Result>(JSON.stringify(mutation));
   }
 
-  /** Only what was seen is kept: the rest is worth another try. */
+  /** Keeps only what was seen: the rest is worth another try. */
   keep(mutation: Mutation, result: Result): void {
     if (result.verdict === 'seen') this.#write(JSON.stringify(mutation), result);
   }
 
-  /** How the mutation's test did with every defence in place; removals that share a test share this. */
+  /** The result of the mutation's test with every defence in place; removals with the same test share it. */
   findControl({ test }: Mutation): Ran[] | undefined {
     return this.#read<Ran[]>(`control ${JSON.stringify(test)}`);
   }

@@ -1,6 +1,6 @@
 /**
  * A copy of this tree in which a defence can be taken out and a test run. A copy is needed because daemons run from their
- * sources; what the copy gets is what git knows or would add.
+ * sources. It contains what git tracks or would add.
  */
 import { execFile, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -19,13 +19,13 @@ export interface Ran {
 
 /** One vitest run takes seconds; a hung one must not hold up the rest. */
 const TEST_LIMIT_MS = 240_000;
-/** A broken contract is noticed within a few sequences; one that gets through so many of them is not noticed. */
+/** A broken contract is mostly noticed within a few sequences; one that passes this many counts as not noticed. */
 const FUZZ_OPTIONS = ['--source', '--sequences', '200', '--seed', '2026', '--coverage', '0', '--json'];
 const FUZZ_LIMIT_MS = 900_000;
 /** What `contracts/build.ts` writes. */
 const GENERATED = ['contracts/bindings.ts', 'lib/protocol/network-contract.ts'];
 
-/** Every file that git knows or would add, relative to `root`. */
+/** Every file that git tracks or would add, relative to `root`. */
 export function sourceFiles(root: string): string[] {
   const listed = spawnSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], { cwd: root });
   return listed.stdout
@@ -45,7 +45,7 @@ export class Workspace {
       mkdirSync(dirname(join(copy, file)), { recursive: true });
       cpSync(join(root, file), join(copy, file), { verbatimSymlinks: true });
     }
-    // What was installed and built is only read.
+    // What was installed and built is linked, since it is only read.
     for (const made of ['node_modules', '.cache']) {
       if (existsSync(join(root, made))) symlinkSync(join(root, made), join(copy, made));
     }
@@ -77,7 +77,7 @@ export class Workspace {
     rmSync(report, { force: true });
     const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--project=processes', file];
     const options = ['-t', name, '--reporter=json', `--outputFile.json=${report}`];
-    // A refusal is what is hoped for: its exit code says nothing more than the report.
+    // The tests are meant to fail: the exit code says no more than the report.
     await execute(process.execPath, [...vitest, ...options], {
       cwd: this.#copy,
       maxBuffer: 64 * 1024 * 1024,
@@ -123,9 +123,9 @@ export class Workspace {
   }
 }
 
-/** What a failed assertion says, without colours and stack. */
+/** The first line of a failure, without colours and stack. */
 function firstLine(message: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what colours are made of
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what colour codes are made of
   const plain = message.replace(/\u001b\[[0-9;]*m/g, '');
   const line = plain.split('\n').find((each) => each.trim() !== '') ?? '';
   return line.length > 200 ? `${line.slice(0, 200)}…` : line;

@@ -7,7 +7,7 @@ import { fetchPage, type Page } from './site.ts';
 import { say, seconds, waitFor } from './steps.ts';
 
 export const DISK_MIB = 256;
-/** Room for a slow machine under emulation: what takes longer is a failure. */
+/** Generous, for a slow machine under emulation: anything that takes longer is a failure. */
 const PATIENCE_SECONDS = 300;
 
 export interface DemoNetwork {
@@ -22,12 +22,12 @@ export interface HostOptions {
   network: DemoNetwork;
   gasKey: string;
   peers: readonly string[];
-  /** Another shape than the image's default has another measurement. */
+  /** A shape other than the image's default has another measurement. */
   memoryMiB?: number;
   disk: boolean;
-  /** Of the simulated platform's quotes, where the VM is booted by `vm run`; 4 when left out. */
+  /** Version of the simulated platform's quotes, when the VM is booted by `vm run`; 4 by default. */
   quoteVersion?: 4 | 5;
-  /** Of the data disk; formatting takes time in proportion. */
+  /** Size of the data disk; formatting takes time in proportion. */
   diskMiB?: number;
 }
 
@@ -63,7 +63,7 @@ export class DemoHost {
     return join(this.folder, 'relay', 'records');
   }
 
-  /** Boots the VM. Resolves when QEMU runs. */
+  /** Boots the VM. Resolves when QEMU is running. */
   async powerOn(role: 'bootstrap' | 'join', { createDisk = false } = {}): Promise<void> {
     this.#takePorts();
     const version = String(this.#options.quoteVersion ?? 4);
@@ -71,7 +71,7 @@ export class DemoHost {
     if (createDisk) args.push('--create-disk');
     this.#vm = startDstack(`vm-${this.name}`, this.#options.network.folder, args, this.#vmEnvironment());
     const line = await this.#vm.line('VM runs', 60);
-    // When QEMU ran: choosing the accelerator comes before power-on.
+    // The time at which QEMU was running: choosing the accelerator comes before power-on.
     this.#poweredOnAt = performance.now() - (Date.now() - Number(line.time));
     this.#consoleLog = line.consoleLog as string;
     this.platform = line.platform as string;
@@ -93,7 +93,7 @@ export class DemoHost {
   }
 
   /**
-   * VM and relay in one, as an operator starts them who has nothing but a host.env: `npx dstack node join`. Resolves when
+   * VM and relay in one, as an operator with only a host.env starts them: `npx dstack node join`. Resolves when
    * QEMU runs; what the command says is in `progress()`.
    */
   async join({ createDisk = false } = {}): Promise<void> {
@@ -217,7 +217,7 @@ export class DemoHost {
     return typeof line?.seconds === 'number' ? line.seconds : Number.NaN;
   }
 
-  /** False once the VM has ended by itself: then there is nothing to wait for. */
+  /** False once the VM has ended by itself, so that nobody waits for it any longer. */
   alive(): boolean {
     return this.#vm?.child.exitCode === null;
   }
@@ -247,7 +247,7 @@ export class DemoHost {
       DSTACK_GOSSIP_LISTEN: '127.0.0.1:0',
       DSTACK_ADMIN_LISTEN: '127.0.0.1:0',
       DSTACK_GOSSIP_PEERS: peers.join(','),
-      // The relay gives its network.json to who wants to join.
+      // The relay gives its network.json to whoever wants to join.
       DSTACK_VM_VOLUME_DIR: this.volume,
     };
   }

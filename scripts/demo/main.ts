@@ -1,6 +1,6 @@
 /**
- * The demo: a chain, two hosts with a VM and a relay each, an app, a rollout. `--once` adds what must be refused and
- * what must survive a reboot, tears everything down, and ends with a JSON line of timings. `main` is the story.
+ * The demo: a chain, two hosts with a VM and a relay each, an app, a rollout. `--once` also shows what must be refused and
+ * what must survive a reboot, shuts everything down, and ends with a JSON line of timings. `main` tells the story.
  */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -68,7 +68,7 @@ async function main(): Promise<void> {
   if (!once) await stay(a, b, network);
 }
 
-/** What anyone can do who has an endpoint and reaches a relay; it ends with 1 unless all evidence holds. */
+/** What anyone with an endpoint and access to a relay can do; exits with 1 unless all evidence holds. */
 async function auditLife(network: DemoNetwork, a: DemoHost, b: DemoHost): Promise<void> {
   const records = ['--records', a.gossipUrl, '--records', b.gossipUrl];
   const chain = ['--rpc', network.rpcUrl, '--depth', '0', '--flavour', 'sim'];
@@ -87,7 +87,7 @@ async function compare(a: DemoHost, b: DemoHost): Promise<void> {
   ensure(pageA.note !== pageB.note && pageB.note.includes('was here first'), 'each has a disk of its own');
 }
 
-/** Another amount of memory is another RTMR0: the contract does not know that measurement. */
+/** Another amount of memory gives another RTMR0, so the contract does not allow that measurement. */
 async function refuseThird(network: DemoNetwork, a: DemoHost): Promise<void> {
   const c = new DemoHost({
     name: 'c',

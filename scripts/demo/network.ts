@@ -1,4 +1,4 @@
-/** The steps by which a network comes to be, each as its operator or owner would take it. Shared with the VM tests. */
+/** The steps that create a network, each as its operator or owner would do it. Shared with the VM tests. */
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { $ } from 'zx';
@@ -6,7 +6,7 @@ import type { DemoHost, DemoNetwork } from './host.ts';
 import { dstack, repository, startDaemon } from './processes.ts';
 import { say, waitFor } from './steps.ts';
 
-/** anvil's well-known accounts. They are worth nothing anywhere. */
+/** anvil's well-known accounts, which are worth nothing anywhere. */
 const ownerKey = 'ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80';
 /** Who pays for each host. */
 export const relayKeys = [
@@ -29,7 +29,7 @@ export function owner(
   };
 }
 
-/** One command of the owner, who agrees to what it signs: there is no terminal to ask on. */
+/** One command of the owner, confirmed in advance because there is no terminal to ask on. */
 export function asOwner(network: DemoNetwork, ...args: readonly string[]): Promise<string> {
   return dstack(owner(network), ...args, '--yes');
 }
@@ -42,7 +42,7 @@ export async function buildApps(): Promise<string[]> {
   return archives;
 }
 
-/** One archive, by app-example/build.ts with these options; buildah's root takes root to make. */
+/** One archive, by app-example/build.ts with these options; making buildah's root needs root. */
 export async function buildApp(name: string, ...options: string[]): Promise<string> {
   const sudo = process.getuid?.() === 0 ? [] : ['sudo'];
   const archive = join(repository, `build/${name}.tar`);
@@ -57,7 +57,7 @@ export async function deployNetwork(folder: string, chainId = 31337): Promise<De
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'owner.key'), ownerKey, { mode: 0o600 });
   const anvil = join(repository, 'node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil');
-  // Time, delays and `finalized` move only if blocks are made whether or not somebody sends something.
+  // Blocks are mined even without transactions, or time, delays and `finalized` would stand still.
   const chain = startDaemon('chain', folder, [
     anvil,
     '--port',
@@ -68,7 +68,7 @@ export async function deployNetwork(folder: string, chainId = 31337): Promise<De
     '1',
     '--slots-in-an-epoch',
     '1',
-    // Or it spills old states into the home folder.
+    // Otherwise anvil writes old states into the home folder.
     '--prune-history',
     '1000',
   ]);
@@ -102,7 +102,7 @@ export async function prepareNetwork(
 ): Promise<string[]> {
   const networkJson = join(network.folder, 'network.json');
   const env = owner(network);
-  // The host as QEMU's user network shows it to the guest.
+  // The host's address in QEMU's user network, as the guest sees it.
   const endpoint = network.rpcUrl.replace('127.0.0.1', '10.0.2.2');
   await dstack(
     env,

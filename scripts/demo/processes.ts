@@ -13,7 +13,7 @@ export interface Daemon {
   readonly name: string;
   readonly log: string;
   readonly child: ChildProcess;
-  /** What this process printed; its log may hold what earlier ones of the name did. */
+  /** What this process printed; its log may also hold the output of earlier processes of the same name. */
   text(): string;
   /** The first JSON line whose `msg` is this. */
   line(msg: string, withinSeconds: number): Promise<Record<string, unknown>>;
@@ -35,7 +35,7 @@ export function startDaemon(
     cwd: repository,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
-    // Its own group: a Ctrl-C at the terminal reaches the demo alone, which then ends all in order.
+    // In a process group of its own: a Ctrl-C at the terminal reaches only the demo, which then ends everything in order.
     detached: true,
   });
   child.stdout!.pipe(file, { end: false });
@@ -71,7 +71,7 @@ export function startDaemon(
   return daemon;
 }
 
-/** Ends everything that still runs, newest first. */
+/** Ends everything that is still running, newest first. */
 export async function stopAll(): Promise<void> {
   for (const daemon of [...running].reverse()) await daemon.stop();
 }

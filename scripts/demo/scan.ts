@@ -9,7 +9,7 @@ export interface Scan {
   hits: string[];
 }
 
-/** Finds each needle as it is, and as hex and base64, where it lies across chunks too. */
+/** Finds each needle verbatim, as hex and as base64, also across chunks. */
 export async function scanForPlaintext(files: readonly string[], needles: readonly string[]): Promise<Scan> {
   const patterns = needles.flatMap((needle) => {
     const bytes = Buffer.from(needle, 'utf8');

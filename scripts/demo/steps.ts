@@ -1,4 +1,4 @@
-/** Progress that a person can follow: each step says what it does, and how long it took. */
+/** Progress for people: each step says what it does and how long it took. */
 import { print } from '../../lib/daemon/terminal.ts';
 
 const started = performance.now();
@@ -30,7 +30,7 @@ export function ensure(condition: boolean, what: string): void {
   say(`ok  ${what}`);
 }
 
-/** Polls `look` until it returns something; a note is printed now and then so that nobody wonders. */
+/** Polls `look` until it returns something; prints a note now and then meanwhile. */
 export async function waitFor<T>(
   what: string,
   look: () => Promise<T | undefined>,

@@ -1,7 +1,7 @@
 /**
  * A real Ethereum node for tests: the pinned anvil, on a free loopback port.
  *
- * By default it mines a block for each transaction. What reads time or `finalized` needs `--block-time 1
+ * By default it mines a block for each transaction. Tests that read the time or `finalized` need `--block-time 1
  * --slots-in-an-epoch 1`, or both stand still between transactions.
  */
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ export interface Anvil {
  * @throws Error when it ends, or says nothing for 30 s, before it listens
  */
 export async function startAnvil(options: { readonly args?: readonly string[] } = {}): Promise<Anvil> {
-  // Without a bound on its history anvil spills gigabytes of old states into the home folder, and leaves them there.
+  // Without a bound on its history anvil writes gigabytes of old states into the home folder, and leaves them there.
   const bounded = ['--prune-history', '1000'];
   const args = ['--host', '127.0.0.1', '--port', '0', '--threads', '1', ...bounded, ...(options.args ?? [])];
   const child = execa(ANVIL, args, {
@@ -49,7 +49,7 @@ export async function startAnvil(options: { readonly args?: readonly string[] } 
   return { url: `http://${address}`, pid: child.pid, stop };
 }
 
-/** Resolves with `host:port` once anvil prints it; keeps draining what it prints, or its pipe would fill up. */
+/** Resolves with `host:port` once anvil prints it; keeps reading its output, or the pipe would fill up. */
 function listening(stdout: Readable): Promise<string | undefined> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, START_TIMEOUT_MS, undefined);

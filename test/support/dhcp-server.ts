@@ -1,7 +1,7 @@
 /**
- * A DHCP server that says what it is told to, run as a process in a network namespace: `node dhcp-server.ts LEASES`, where
- * LEASES is a JSON list of `Lease`. The first is offered, and given; each later request for more time gets the next one, the
- * last one for ever. Prints a line for every lease that it has given.
+ * A DHCP server with scripted answers, run as a process in a network namespace: `node dhcp-server.ts LEASES`, where
+ * LEASES is a JSON list of `Lease`. The first is offered and given; each later renewal gets the next one, and the
+ * last one is repeated. Prints a line for every lease that it has given.
  *
  * Source: RFC 2131 (messages), RFC 2132 (options), RFC 3442 (classless routes).
  */
@@ -10,7 +10,7 @@ import { createSocket } from 'node:dgram';
 export interface Lease {
   readonly address: string;
   readonly prefix: number;
-  /** How long it holds. */
+  /** How long the lease lasts. */
   readonly seconds: number;
   /** Options by their number, as hex digits. */
   readonly options: Readonly<Record<number, string>>;
@@ -79,7 +79,7 @@ if (import.meta.main) {
   socket.on('message', (message) => {
     if (message.length < OPTIONS_AT || message[0] !== BOOT_REQUEST) return;
     const asked = optionOf(message, MESSAGE_TYPE)?.[0];
-    // A client that has an address asks from it, and is answered there.
+    // A client that has an address sends from it, and is answered there.
     const client = [...message.subarray(12, 16)].join('.');
     const to = client === '0.0.0.0' ? '255.255.255.255' : client;
     const lease = leases[Math.min(given, leases.length - 1)]!;

@@ -1,13 +1,13 @@
 /**
- * What a hostile host can do to processes and to the wires between them: stop them for a while, cut a link, let it hang, lead
- * it elsewhere, and hand gossip over in another order, twice, or not at all.
+ * What a hostile host can do to processes and to the connections between them: pause a process, cut a connection, let it hang,
+ * redirect it, and deliver gossip in another order, twice, or not at all.
  */
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { eventually } from './network.ts';
 
-/** Stops a process where it stands (SIGSTOP). Resolves once the kernel shows it stopped. */
+/** Pauses a process (SIGSTOP). Resolves once the kernel shows it stopped. */
 export async function pause(pid: number): Promise<void> {
   process.kill(pid, 'SIGSTOP');
   await eventually(async () => stateOf(pid) === 'T', `process ${pid} to stand still`);
@@ -21,15 +21,15 @@ export function resume(pid: number): void {
 /** The process's state as proc(5) shows it: `R`, `S`, `T`, … */
 function stateOf(pid: number): string | undefined {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The name before it may hold anything, so count from its last bracket.
+  // The name before it may contain anything, so start after its last bracket.
   return stat.slice(stat.lastIndexOf(')') + 2)[0];
 }
 
-/** A wire to a server, which can be cut: whoever is to be partitioned from the server is given this address instead. */
+/** A connection to a server that can be cut: whoever may be partitioned from the server gets this address instead. */
 export interface Link {
   /** Of the form `http://127.0.0.1:port`. */
   readonly url: string;
-  /** Ends every connection and refuses new ones; or, `silent`, takes them and says nothing. */
+  /** Ends every connection and refuses new ones; if `silent`, accepts them and says nothing. */
   cut(how?: 'refused' | 'silent'): void;
   /** Works again; with another server if one is given. */
   heal(upstream?: string): void;
@@ -78,7 +78,7 @@ export async function startLink(upstream?: string): Promise<Link> {
   };
 }
 
-/** What a meddler hands on in place of what it was handed. */
+/** What a meddler passes on instead of what it received. */
 export type Meddling = (messages: unknown[]) => unknown[];
 
 export interface GossipMeddler {
@@ -90,7 +90,7 @@ export interface GossipMeddler {
   stop(): Promise<void>;
 }
 
-/** A peer between relays, which changes every batch that is polled through it and every push: a push may become none, or many. */
+/** A peer between relays that changes every polled batch and every push: a push may become none, or many. */
 export async function startGossipMeddler(upstream: string, meddle: Meddling): Promise<GossipMeddler> {
   const seen: unknown[] = [];
   const pass = async (path: string, body?: unknown) => {

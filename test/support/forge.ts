@@ -1,6 +1,6 @@
 /**
- * The parts that a test plays itself: a node that asks (with any lie in its evidence), and a first node whose network
- * secret the test knows. So one real node is enough to see what it accepts, and what it keeps to itself.
+ * The parts that a test plays itself: a node that asks, with any lie in its evidence, and a first node whose network secret the
+ * test knows. So one real node is enough to see what it accepts and what it keeps to itself.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -44,7 +44,7 @@ import { registersOf, type TestNetwork } from './network.ts';
 export interface Lies {
   /** Boots another image. */
   image?: string;
-  /** Measures this, in place of a test image. */
+  /** Has this measurement instead of a test image's. */
   registers?: ImageRegisters;
   /** Runs on another platform, or on one that differs from the usual one. */
   platform?: Partial<SimulatedPlatformOptions>;
@@ -69,7 +69,7 @@ export interface ForgedRequest {
   kem: KemKeyPair;
 }
 
-/** What a forger has to know of a network. */
+/** What a forger has to know about a network. */
 export type Forgeable = Pick<TestNetwork, 'rpc' | 'domain' | 'contract' | 'networkJson' | 'directory'>;
 
 /** The PPID of the host that a test network's nodes run on. */
@@ -78,7 +78,7 @@ export function ppidOf(network: Forgeable): Uint8Array {
   return fromHex(ppid);
 }
 
-/** A request as a node would make it over the newest block, but for the lies. A node must have started before. */
+/** A request as a node would make it over the newest block, except for the lies. A node must have started before. */
 export async function forgeRequest(network: Forgeable, lies: Lies = {}): Promise<ForgedRequest> {
   const block = (await network.rpc.getBlock('latest'))!;
   const nodeKey = newPrivateKey();
@@ -202,8 +202,8 @@ export async function forgeAnswer(
 }
 
 /**
- * A PCK chain of one's own making for the platform with this PPID, DER: same names, same roles, same extensions and the
- * same leaf key, but issued by a root that nobody trusts.
+ * A forged PCK chain for the platform with this PPID, DER: same names, roles, extensions and leaf key, but issued by a root that
+ * nobody trusts.
  */
 export function ownChain(ppid: Uint8Array): Uint8Array[] {
   const rootKey = simulatedKey(utf8('a root of one’s own'));

@@ -1,6 +1,6 @@
 /**
  * The guest's network without a guest: the image's own networkd, packet filter and kernel settings in a network namespace, an
- * app behind a bridge in another, and in a third the host, who answers DHCP and owns every address that he likes. Needs root
+ * app behind a bridge in another, and in a third the host, which answers DHCP and owns any address it likes. Needs root
  * and the unpacked Debian of an image build.
  *
  *     app 10.90.0.2 ── dstack0 10.90.0.1 [guest] eth0 ── host0 10.0.2.2 [host]
@@ -18,7 +18,7 @@ const repository = resolve(import.meta.dirname, '../..');
 const debian = join(repository, '.cache/debian-root');
 const rootfs = join(repository, 'guest/image/rootfs');
 
-/** Why the tests can not run here; undefined when they can. */
+/** Why the tests cannot run here; undefined when they can. */
 export const missing =
   process.getuid?.() !== 0
     ? 'needs root, for network namespaces'
@@ -29,9 +29,9 @@ export const missing =
 export const APP = '10.90.0.2';
 export const BRIDGE = '10.90.0.1';
 export const HOST = '10.0.2.2';
-/** Elsewhere in the world: the host answers for it, like any router. */
+/** An address elsewhere: the host answers for it, as any router could. */
 export const WORLD = '192.0.2.7';
-/** Where everybody says who they are, by TCP and UDP. */
+/** The port on which everybody says who they are, over TCP and UDP. */
 export const PORT = 8080;
 
 type Place = 'guest' | 'host' | 'app';
@@ -93,7 +93,7 @@ export interface Question {
   readonly from?: string;
 }
 
-/** How long an answer is waited for that should come, and one that should not: here nothing is far away. Milliseconds. */
+/** How long to wait for an answer that should come, and for one that should not. Short, because everything is local. Milliseconds. */
 const PATIENCE = { answer: 5_000, silence: 700 };
 
 export class GuestNetwork {
@@ -110,7 +110,7 @@ export class GuestNetwork {
     ip('-n', guest, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'host0', 'netns', host);
     ip('-n', guest, 'link', 'add', 'toapp', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', app);
     for (const name of [guest, host, app]) ip('-n', name, 'link', 'set', 'lo', 'up');
-    // The host takes every address for its own, and every packet.
+    // The host treats every address as its own, and accepts every packet.
     ip('-n', host, 'address', 'add', `${HOST}/24`, 'dev', 'host0');
     ip('-n', host, 'link', 'set', 'host0', 'up');
     ip('-n', host, 'route', 'add', 'default', 'dev', 'host0');
@@ -129,7 +129,7 @@ export class GuestNetwork {
     this.nft('guest', readFileSync(join(rootfs, 'etc/dstack/firewall.nft'), 'utf8'));
   }
 
-  /** What podman's netavark makes of an app: a bridge, an address behind it, forwarding and masquerading. */
+  /** What podman's netavark sets up for an app: a bridge, an address behind it, forwarding and masquerading. */
   startApp(): void {
     const { guest, app } = this.#names;
     ip('-n', guest, 'link', 'add', 'dstack0', 'type', 'bridge');
@@ -174,19 +174,19 @@ export class GuestNetwork {
     await pause(300);
   }
 
-  /** Somebody who says who they are, at an address of theirs. */
+  /** A server that says who it is, at an address of its own. */
   async answer(place: Place, who: string, port = PORT): Promise<void> {
-    // By UDP an answer comes from the address that its socket has.
+    // A UDP answer comes from the address that its socket is bound to.
     const udp = place === 'host' ? WORLD : '0.0.0.0';
     await this.#spawn(place, process.execPath, '-e', SAY, who, String(port), udp);
   }
 
-  /** What answers: its word, or an error's code. `user`: a number, as in /etc/passwd. */
+  /** Who answers, or an error's code. `user`: a number, as in /etc/passwd. */
   ask(place: Place, kind: 'tcp' | 'udp', address: string, { port = PORT, user = 0 } = {}): string {
     return this.#ask(place, user, PATIENCE.answer, [{ kind, address, port }])[0]!;
   }
 
-  /** What answers to questions that nobody should: `silence`, an error's code, or the word of who does. */
+  /** The answer to a question that nobody should answer: `silence`, an error's code, or who did. */
   probe(place: Place, questions: readonly Question[], user = 0): string[] {
     return this.#ask(place, user, PATIENCE.silence, questions);
   }
@@ -201,7 +201,7 @@ export class GuestNetwork {
     return this.#links('guest', 'link', 'eth0')[0]!.mtu;
   }
 
-  /** Routes by the card, those to the machine's own and to broadcast addresses left out. */
+  /** Routes over the card, without those to the machine's own and to broadcast addresses. */
   routes(): Route[] {
     const all = JSON.parse(
       this.run('guest', 'ip', '-json', 'route', 'show', 'table', 'all', 'dev', 'eth0'),
@@ -227,7 +227,7 @@ export class GuestNetwork {
     return this.#seen('host', 'host0', 'raw');
   }
 
-  /** Those that got past the first of the guest's filter, since the first call. */
+  /** Those that passed the first chain of the guest's filter, since the first call. */
   seenByGuest(): number {
     return this.#seen('guest', 'eth0', 'mangle');
   }

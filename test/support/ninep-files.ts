@@ -1,6 +1,6 @@
 /**
  * The simulated platform's files without a mount: a 9P2000.L client that gives an attestor outside a VM the same files that Linux's
- * v9fs gives it inside one. The wire format is the server's; that Linux speaks the same is what the tests in test/vm show.
+ * v9fs gives it inside one. It uses the server's wire format; the tests in test/vm show that Linux speaks the same.
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -91,7 +91,7 @@ class Session {
         socket.destroy();
       }
     });
-    // As a mount whose server went away: every call is an I/O error.
+    // Like a mount whose server went away: every call is an I/O error.
     socket.on('error', () => socket.destroy());
     socket.on('close', () => {
       for (const { reject } of this.#waiting.values()) reject(errno('EIO'));

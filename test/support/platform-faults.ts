@@ -10,7 +10,7 @@ export interface FaultCase {
   readonly act: 'quote' | 'extend' | 'firmware-log';
   /** The code of the refusal; null when it has to succeed all the same. */
   readonly code: string | null;
-  /** Linux's 9P client makes something else of it, so a VM cannot show it: it tries EINTR again itself, and fills short files up. */
+  /** Not visible in a VM, because Linux's 9P client hides it: it retries EINTR itself, and fills up short files. */
   readonly unmounted?: true;
 }
 
@@ -251,7 +251,7 @@ export const faultCases: readonly FaultCase[] = [
     act: 'firmware-log',
     code: 'FIRMWARE_LOG_READ',
   },
-  // Last: a call that hangs in the kernel leaves its thread there.
+  // Last, because a call that hangs in the kernel leaves its thread there.
   {
     name: 'no answer at all',
     arm: (plan) => plan.add('outblob', { silent: true }),

@@ -1,4 +1,4 @@
-/** A relay as a process of its own, so that it can be killed, seen to die, and started again on the same files. */
+/** A relay as a separate process, so that it can be killed, watched dying, and restarted on the same files. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -43,12 +43,12 @@ export class RelayHost {
     writeFileSync(keyFile, to0x(this.gasKey), { mode: 0o600 });
   }
 
-  /** Nothing runs yet, and the key has no money. */
+  /** Not started yet, and the key has no money. */
   static async create(options: RelayHostOptions): Promise<RelayHost> {
     return new RelayHost(options, await freePort(), await freePort());
   }
 
-  /** The process that runs, or ran last. */
+  /** The running process, or the last one. */
   get process(): ChildProcess {
     if (this.#process === undefined) throw new Error('the relay was never started');
     return this.#process;
@@ -116,7 +116,7 @@ export class RelayHost {
   }
 }
 
-/** A relay that runs. */
+/** A running relay. */
 export type RelayProcess = Pick<RelayHost, 'gossipUrl' | 'adminUrl' | 'process' | 'log' | 'kill'>;
 
 /** Starts a relay with a funded gas key, the one in its state directory if there is one; resolves once it serves. */

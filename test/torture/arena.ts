@@ -1,6 +1,6 @@
 /**
- * What every round plays in: a chain whose blocks come every 150 ms, a network with a first node, and hosts: a real
- * replicator on the simulated platform with a relay beside it, each a process of its own.
+ * The environment of every round: a chain with a block every 150 ms, a network with a first node, and hosts, each a real
+ * replicator on the simulated platform with a relay beside it, all of them separate processes.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type NodeSetting, startTestNetwork, type TestNetwork, type TestNode } from '../support/network.ts';
@@ -9,7 +9,7 @@ import { Random } from './random.ts';
 
 const BLOCK_MS = 150;
 const KILL_POINT = new URL('./kill-point.ts', import.meta.url).pathname;
-/** A join takes a few seconds; this is for a machine that does much else. */
+/** A join takes a few seconds; this allows for a busy machine. */
 const PATIENCE_MS = 90_000;
 
 export interface Host {
@@ -64,7 +64,7 @@ export class Arena {
     return new Arena(seed, await startTestNetwork({ requestWindow: 250 }), scale);
   }
 
-  /** So many of the usual number; at least one. */
+  /** That share of the usual number; at least one. */
   some(usual: number): number {
     return Math.max(1, Math.round(usual * this.scale));
   }
@@ -77,7 +77,7 @@ export class Arena {
     return Number(await this.rpc<string>('eth_blockNumber'));
   }
 
-  /** From here on blocks come by themselves, as on a real chain, and not with each transaction. */
+  /** From here on blocks are mined at intervals, as on a real chain, and not with each transaction. */
   async startBlocks(): Promise<void> {
     await this.rpc('evm_setAutomine', false);
     this.ground = await this.head();
@@ -91,7 +91,7 @@ export class Arena {
     }
   }
 
-  /** Runs while no block comes. */
+  /** Runs `act` while no block is mined. */
   async withoutBlocks<T>(work: () => Promise<T>): Promise<T> {
     this.#mining = false;
     try {
@@ -135,7 +135,7 @@ export class Arena {
     return host;
   }
 
-  /** Starts a relay that dies at a point of its life; undefined lets it live. */
+  /** Starts a relay that dies at that kill point; undefined lets it live. */
   start(host: Host, killAt?: number): void {
     if (killAt === undefined) host.relay.start();
     else host.relay.start({ execArgv: ['--import', KILL_POINT], env: { TORTURE_KILL_AT: String(killAt) } });
@@ -177,7 +177,7 @@ export class Arena {
     return { end };
   }
 
-  /** Ends all trouble; every relay runs after it. @throws what went wrong in one */
+  /** Ends all trouble; every relay runs afterwards. @throws what went wrong in one */
   async calm(): Promise<void> {
     this.#calm = true;
     await Promise.all(this.#troubles);
@@ -193,7 +193,7 @@ export class Arena {
     this.start(host);
   }
 
-  /** Relay and node end for good: the host is none of the network's any more. */
+  /** Relay and node end for good: the host leaves the network. */
   async bury(host: Host): Promise<void> {
     await Promise.all([host.relay.kill(), host.node.stop()]);
     this.hosts.splice(this.hosts.indexOf(host), 1);
@@ -224,6 +224,6 @@ export class Arena {
   }
 }
 
-/** The end of what a relay said. */
+/** The end of a relay's output. */
 export const tail = (host: Host, lines = 12): string =>
   `${host.name}:\n${host.relay.log().trim().split('\n').slice(-lines).join('\n')}`;

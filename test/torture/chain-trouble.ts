@@ -1,4 +1,4 @@
-/** What a chain may do to a relay's transactions: forget them, put them elsewhere, ask more for them, take another's first. */
+/** What a chain may do to a relay's transactions: drop them, mine them elsewhere, raise their price, mine another's first. */
 import { Transaction, Wallet } from 'ethers';
 import { to0x } from '../../lib/protocol/encoding.ts';
 import type { Arena, Host } from './arena.ts';
@@ -39,7 +39,7 @@ export async function reorg(arena: Arena, maxDepth: number): Promise<void> {
     });
     await arena.rpc('anvil_reorg', depth, pairs);
     arena.counts.reorgs += 1;
-    // What anvil was told outside of transactions is undone as well.
+    // Settings made outside of transactions are undone as well.
     await arena.fund();
     for (const raw of raws.filter((raw) => !kept.includes(raw))) {
       if (random.chance(0.3)) await arena.rpc('eth_sendRawTransaction', raw).catch(() => {});
@@ -47,7 +47,7 @@ export async function reorg(arena: Arena, maxDepth: number): Promise<void> {
   });
 }
 
-/** Some of them, accounts shuffled against each other: an account's transactions stay in order and without a hole. */
+/** A selection, with the accounts interleaved at random: each account's transactions stay in order and without a gap. */
 function keepSome(arena: Arena, raws: readonly string[]): string[] {
   const byAccount = new Map<string, string[]>();
   for (const raw of raws) {

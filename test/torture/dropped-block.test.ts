@@ -1,4 +1,4 @@
-/** The block that a request is about is gone: the contract would never take it, so the node asks anew, at once. */
+/** The block that a request refers to is gone. The contract would never accept the request, so the node makes a new one at once. */
 import { afterAll, expect, test } from 'vitest';
 import { nodePaths, type RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { eventually, startTestNetwork, type TestNetwork } from '../support/network.ts';

@@ -1,8 +1,8 @@
 /**
  * Loaded with `node --import` into a process that is to die: it kills itself (SIGKILL, so nothing is flushed or closed) at
- * the TORTURE_KILL_AT-th point where it touches the world: before and after each write of its store or of a file, before
+ * the TORTURE_KILL_AT-th point where it acts on the outside: before and after each write of its store or of a file, before
  * each request and when its reply begins. Between two such points nothing that outlives the process happens, so these are
- * all the places where a crash can make a difference. Nothing of this is in the product.
+ * all the places where a crash can make a difference. None of this is in the product.
  */
 import fs from 'node:fs';
 import http from 'node:http';

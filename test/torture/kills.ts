@@ -1,4 +1,4 @@
-/** Relays of both sides, and the owner's commands, killed at the points where they touch the world. */
+/** Relays of both sides, and the owner's commands, killed at the points where they act on the outside. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -60,8 +60,8 @@ export async function kills(arena: Arena): Promise<Verdict> {
 }
 
 /**
- * So many lives of a relay, each ended at a point: one after the other from a random one on, so that neighbouring crashes
- * meet, or all at random. Left dead, or running when it is done.
+ * Starts a relay that many times, each time killed at a point: at consecutive points from a random one on, so that neighbouring
+ * crashes combine, or at random ones. Leaves it dead, or running when it is done.
  */
 async function dying(arena: Arena, host: Host, lives: number, done: () => Promise<boolean>): Promise<void> {
   const { random } = arena;
@@ -70,7 +70,7 @@ async function dying(arena: Arena, host: Host, lives: number, done: () => Promis
   let at = random.between(1, 60);
   for (let life = 0; life < lives; life += 1) {
     if (!(await arena.life(host, at, done))) {
-      // It got through. Its kill point may be minutes away: it gets a life without one, later.
+      // It got through. Its kill point may be minutes away, so it is started later without one.
       await host.relay.kill();
       arena.counts.kills += 1;
       if (await done().catch(() => false)) return;
@@ -79,7 +79,7 @@ async function dying(arena: Arena, host: Host, lives: number, done: () => Promis
   }
 }
 
-/** Runs an owner's command, killed at random points, until what it is for is done. */
+/** Runs an owner's command, killed at random points, until its job is done. */
 async function command(
   arena: Arena,
   args: readonly string[],
@@ -87,7 +87,7 @@ async function command(
   done: () => Promise<boolean>,
 ): Promise<void> {
   for (let tries = 0; tries < 3; tries += 1) {
-    // The last try may live.
+    // The last attempt is not killed.
     const at = tries < 2 ? arena.random.between(1, 40) : Number.MAX_SAFE_INTEGER;
     const child = startCommand(arena, args, ownerKey, at);
     await once(child, 'exit');

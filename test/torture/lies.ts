@@ -31,14 +31,14 @@ export const LIES: readonly ((random: Random) => Misbehaviour)[] = [
   () => ({ lie: always('<html>502 Bad Gateway</html>') }),
   () => ({ lie: always({ result: null }) }),
   () => ({ lie: always({ result: `0x${'ff'.repeat(40)}` }) }),
-  // It limits, in the ways of different providers.
+  // It limits the rate, in the ways of different providers.
   () => ({ lie: always(refusal(429, 'Too Many Requests')) }),
   () => ({ lie: always(refusal(-32005, 'daily request limit reached - rate limited')) }),
   () => ({
     lie: when(['eth_estimateGas'], refusal(-32000, 'your app has exceeded its compute units per second')),
   }),
   () => ({ lie: always(refusal(-32603, 'internal error')) }),
-  // It forgets: what was sent, what was mined, what was logged.
+  // It forgets transactions that were sent or mined, and logs.
   () => ({
     lie: when(['eth_sendRawTransaction'], { result: `0x${'11'.repeat(32)}` }),
     swallows: (method) => method === 'eth_sendRawTransaction',
@@ -51,7 +51,7 @@ export const LIES: readonly ((random: Random) => Misbehaviour)[] = [
   () => ({ lie: when(['eth_getBalance'], { result: '0x0' }) }),
   () => ({ lie: when(['eth_maxPriorityFeePerGas'], { result: '0xffffffffffffffff' }) }),
   () => ({ lie: when(['eth_chainId'], { result: '0x1' }) }),
-  // It says that what is right would fail, or that it needs all gas there is.
+  // It says that a correct call would fail, or that it needs all gas there is.
   () => ({ lie: when(['eth_estimateGas'], refusal(3, 'execution reverted')) }),
   () => ({ lie: when(['eth_estimateGas'], { result: '0xffffffffff' }) }),
   () => ({ lie: when(['eth_call'], { result: '0x' }) }),

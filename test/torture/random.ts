@@ -1,4 +1,4 @@
-/** Random choices that a seed repeats (mulberry32). */
+/** Random choices that can be repeated by their seed (mulberry32). */
 export class Random {
   #state: number;
 

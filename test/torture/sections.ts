@@ -1,4 +1,4 @@
-/** The rounds of each section. Each brings up a network, makes trouble, calms down, and lets the verdict look. */
+/** The rounds of each section. Each starts a network, makes trouble, ends it, and then checks the outcome. */
 import { type Lie, type LyingRpc, startLyingRpc } from '../support/lying-rpc.ts';
 import { type Arena, type Host, tail } from './arena.ts';
 import { evict, outsider, poverty, reorg, spike } from './chain-trouble.ts';
@@ -37,7 +37,7 @@ async function reorgs(arena: Arena): Promise<Verdict> {
   return judge(arena);
 }
 
-/** Every relay speaks to the chain through an endpoint that misbehaves in one way after the other. */
+/** Every relay reaches the chain through an endpoint that misbehaves in one way after another. */
 async function rpc(arena: Arena): Promise<Verdict> {
   const proxies: LyingRpc[] = [];
   const proxied = async (): Promise<{ rpcUrl: string }> => {
@@ -134,7 +134,7 @@ function racesBetween(one: Host, other: Host): number {
   return handed(one).intersection(handed(other)).size;
 }
 
-/** Fees jump, pools forget, money runs out, and someone else uses the gas keys. */
+/** Fees jump, pools drop transactions, money runs out, and someone else uses the gas keys. */
 async function fees(arena: Arena): Promise<Verdict> {
   const first = await arena.firstHost();
   arena.start(first);

@@ -41,7 +41,7 @@ async function copies(arena: Arena): Promise<void> {
   }
 }
 
-/** Requests that are proper but for that nobody will ever register them. */
+/** Valid requests that nobody will ever register. */
 async function flood(arena: Arena): Promise<void> {
   const address = strangersAddress(arena.random.chance(0.7) ? 0 : arena.random.between(0, 199));
   for (let n = 0; n < 5; n += 1) await toAll(arena, await someRequest(arena), address);

@@ -1,4 +1,4 @@
-/** A bounded sample of `npm run torture`: one small round of four sections, from seeds that stay. */
+/** A bounded sample of `npm run torture`: one small round of four sections each, with fixed seeds. */
 import { expect, test, vi } from 'vitest';
 import { playRound } from './round.ts';
 

@@ -1,4 +1,4 @@
-/** What must hold when a round is over, read from the chain and the nodes and not from what the relays say of themselves. */
+/** What must hold when a round is over, read from the chain and the nodes and not from the relays' own reports. */
 import { networkTopics } from '../../lib/protocol/network-contract.ts';
 import { type Arena, type Counts, type Host, tail } from './arena.ts';
 
@@ -22,7 +22,7 @@ interface ChainTransaction {
   nonce: string;
 }
 
-/** Waits until the network is at rest, then looks. */
+/** Waits until the network is at rest, then judges. */
 export async function judge(arena: Arena): Promise<Verdict> {
   const problems: string[] = [];
   const { hosts } = arena;
@@ -65,7 +65,7 @@ export async function judge(arena: Arena): Promise<Verdict> {
   };
 }
 
-/** A relay with nothing to do notices only after a second that a re-org gave it something: rest has to last. */
+/** An idle relay notices work from a re-org only after a second, so the rest has to last. */
 const REST_MS = 3_000;
 
 async function atRest(arena: Arena): Promise<boolean> {

@@ -1,7 +1,7 @@
 /**
- * The chain's endpoints, and the host between, try to take a node back in time: every lie about the newest block, under every
- * choice of who is heard. What it may cost is waiting, with a code that says so. What it never costs: a secret wiped, a
- * decision by a state that is past, a clock that is slow, fast or set back.
+ * The chain's endpoints, and the host between, try to take a node back in time: every lie about the newest block, for every
+ * choice of endpoints that are heard. It may cost a wait, with a code that says so. It must never cost a wiped secret, a decision
+ * from a past state, or a clock that is slow, fast or set back.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readState } from '../../guest/kubernethes/apps-reader.ts';
@@ -57,7 +57,7 @@ let beforeRollout: Header;
 let justTooOld: Header;
 let newest: Header;
 
-/** Who is heard: the endpoints that a node of it has, and what those do that do not lie. Two must agree. */
+/** Who is heard: a node's endpoints, and what the honest ones do. Two must agree. */
 const heard = {
   'one endpoint silent': { endpoints: [0, 1, 2], silent: [0], liars: [1] },
   'as many endpoints as must agree': { endpoints: [1, 2], silent: [], liars: [1] },
@@ -183,7 +183,7 @@ const lies: Record<string, () => Lie> = {
 /** These are no honest answers: no host has them from anyone. */
 const invented = ['a head of the far future', 'an old timestamp on a new block', 'a timestamp of the future'];
 
-/** What it costs: a code to wait with, or nothing. */
+/** What it costs: a wait with this code, or nothing. */
 const costs: Record<Heard, string | undefined> = {
   'one endpoint silent': 'CHAIN_HEADS_APART',
   'as many endpoints as must agree': 'CHAIN_HEADS_APART',
@@ -232,7 +232,7 @@ describe('the matrix', () => {
     await expectStill(() => node.status(), { state: 'joined', ...(code === undefined ? {} : { code }) });
     expect(ends).toEqual([]);
 
-    // It cost nothing but the wait.
+    // It only cost the wait.
     for (const proxy of proxies) proxy.lie = honest;
     await eventually(async () => node.status().code === undefined, 'the node to go on');
     const judge = onboarder(
@@ -276,7 +276,7 @@ describe('what a quorum shows', () => {
   });
 });
 
-/** For some of the node's looks. */
+/** For some of the node's polls. */
 async function expectStill(look: () => object, expected: object): Promise<void> {
   for (let i = 0; i < 8; i += 1) {
     expect(look()).toMatchObject(expected);

@@ -1,6 +1,6 @@
 /**
- * Points 5, 6 and 7 where the contract decides: what must be refused before there is a key, what only works once, and that
- * every digest names its network, its purpose and its parts.
+ * Points 5, 6 and 7, which the contract decides: what must be refused before there is a key, what works only once, and that every
+ * digest names its network, its purpose and its parts.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {

@@ -16,7 +16,7 @@ import { secretOf } from '../support/forge.ts';
 const folder = mkdtempSync(join(tmpdir(), 'dstack-trust-disk-'));
 const disk = join(folder, 'disk');
 const SIZE = 33 * 1024 * 1024;
-/** What was asked of the system: programs by name, devices by `map <name>`. */
+/** What the system was asked to do: programs by name, devices by `map <name>`. */
 const asked: string[] = [];
 
 vi.mock('../../guest/disk/system.ts', async (original) => {

@@ -1,6 +1,6 @@
 /**
  * A network of real processes (chain, relays, replicators, attestors) while the test partitions, stops, kills, replays and
- * swaps: each node ends up joined, by exactly one onboarding, and meanwhile says what it waits for.
+ * swaps: each node ends up joined by exactly one onboarding, and says meanwhile what it waits for.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -57,7 +57,7 @@ async function history(): Promise<{ registered: string[]; onboarded: string[] }>
   return { registered: requestsOf('Registered'), onboarded: requestsOf('Onboarded') };
 }
 
-/** So many onboardings in all, each of a request of its own. */
+/** That many onboardings in all, each of a different request. */
 async function expectOnboardings(count: number): Promise<void> {
   const { registered, onboarded } = await history();
   expect(onboarded).toHaveLength(count);
@@ -118,7 +118,7 @@ test('a chain that stands still, an endpoint or a guest that is gone: relay and 
   resume(network.anvil.pid);
   await eventually(async () => (await c.node.status()).code === undefined, 'the node to go on');
 
-  // The relay's endpoint alone: its node has ways of its own.
+  // Only the relay's endpoint: its node has endpoints of its own.
   await c.reboot();
   c.chain.cut();
   await waitsFor(c, /RPC_UNREACHABLE/);

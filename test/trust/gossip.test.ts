@@ -1,4 +1,4 @@
-/** Point 13: no message from a peer stops a relay, and one that comes late sees what was said before. */
+/** Point 13: no message from a peer stops a relay, and a latecomer sees earlier messages. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -50,7 +50,7 @@ async function openRequest(network: TestNetwork): Promise<RequestMessage> {
   return request;
 }
 
-/** What no relay may stumble over. */
+/** Messages that must not stop a relay. */
 const bad = (good: RequestMessage): unknown[] => [
   null,
   0,

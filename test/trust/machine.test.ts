@@ -93,7 +93,7 @@ test.each(hostile)('2: %j is refused at every boundary that takes a string', asy
   expect(await outcome(() => parseHostHints(json({ role: bad })))).toBe('HOST_HINTS');
   expect(await outcome(() => parseHostHints(json({ disk: bad })))).toBe('HOST_HINTS');
   expect(await outcome(() => appId(bad))).toBe('APP_NAME');
-  // A tag is an app's own word for a key: these two are odd ones, and harmless as the input of a hash.
+  // A tag is an app's own name for a key: these two are unusual, but harmless as the input of a hash.
   if (!['__proto__', '-rf'].includes(bad)) {
     expect(await outcome(() => parseQuestion(`/getkey/${bad}`))).toMatch(/^(BAD_TAG|NO_ROUTE)$/);
   }
@@ -183,7 +183,7 @@ test('8: the root is read-only, each block checked against a hash that is measur
     .replaceAll(/\\\n\s*/g, '')
     .split('\n')
     .filter((line) => /mount -t (erofs|9p)/.test(line));
-  // The files of the simulated hardware alone are written to, as those of the real one are; none of them can be run.
+  // Only the files of the simulated hardware are writable, as those of real hardware are; none of them can be executed.
   const hardware = mounts.filter((mount) => mount.includes(' platform /root/run/dstack-hardware'));
   expect(hardware).toEqual([expect.stringMatching(/-o \S*access=0,nosuid,nodev,noexec /)]);
   const others = mounts.filter((mount) => !hardware.includes(mount));
@@ -238,7 +238,7 @@ async function archiveOf(layer: string, claim: { layerHash?: string; tag?: strin
   return { digest: hashOf(config), bytes: await buffer(tar) };
 }
 
-/** The deployment with an engine that keeps what it is given, under the digest that this really has. */
+/** The deployment with an engine that stores what it is given, under its true digest. */
 function deployment(honest = true) {
   const loaded: string[] = [];
   const held = new Set<string>();

@@ -252,7 +252,7 @@ test('3: no node gives the sealed secret out before the contract shows its very 
   await network.register(message);
   await network.confirm();
 
-  // It passed, and this is all that it gets until it has left its trace.
+  // It passed, and gets no more than this until the contract shows it.
   const answer = await node.post<AnswerMessage>(nodePaths.onboard, message);
   expect(Object.keys(answer)).not.toContain('sealed');
   expect(Object.values(answer).every((value) => String(value).length < 2 * 1168)).toBe(true);
@@ -272,7 +272,7 @@ test('3: no node gives the sealed secret out before the contract shows its very 
   for (const [change, code] of others)
     await expect(sealed({ ...message, ...change })).rejects.toMatchObject(refused(code));
 
-  // An answer that somebody with the network key made otherwise: on chain, and still not what this node would give.
+  // An answer that somebody with the network key made differently: on chain, and still not what this node would give.
   const { message: second } = await forgeRequest(network);
   await network.register(second);
   await network.postOnboard((await forgeAnswer(network, second, SECRET, { secret: OTHER_SECRET })).answer);
@@ -306,7 +306,7 @@ const lies: [string, string, (network: TestNetwork) => Lies][] = [
     'PCK_CHAIN_ROOT',
     (network) => ({ platform: { chain: ownChain(ppidOf(network)) } }),
   ],
-  // Fields that nothing else compares (MRCONFIGID, the QE's CPUSVN): only the signatures stand in the way.
+  // Fields that nothing else compares (MRCONFIGID, the QE's CPUSVN): only the signatures prevent a change.
   ['a changed body', 'QUOTE_SIGNATURE', () => ({ quote: (quote) => changed(quote, 232) })],
   ['a changed QE report', 'QE_REPORT_SIGNATURE', () => ({ quote: (quote) => changed(quote, 632 + 138) })],
   ['an attestation key of the host’s own', 'QE_REPORT_BINDING', () => ({ quote: byOwnAttestationKey })],
@@ -522,7 +522,7 @@ test('12: the certificate is of the network’s own key, whatever lies on the ho
   const { builtAt } = JSON.parse(readFileSync(join(node.directory, 'usr/lib/dstack/image.json'), 'utf8'));
   expect(Date.parse(certificate.validTo) / 1000).toBe(builtAt + 10 * 365 * 24 * 3600);
 
-  // The same bytes from another process of the same image: a client that pinned it never sees the machine change.
+  // The same bytes from another process of the same image: a client that pinned the certificate never notices a new machine.
   const port = await freePort();
   node.daemon('tls', ['--listen', `127.0.0.1:${port}`]);
   let again: X509Certificate | undefined;

@@ -1,6 +1,6 @@
 /**
- * The replicator under fire. Real daemons where the host's moves are what counts; a node in this process, on a clock of the
- * test's own, where hours have to pass.
+ * The replicator under attack: real daemons where the host's actions matter, and a node in this process, on a simulated clock,
+ * where hours have to pass.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -45,14 +45,14 @@ const askedBy = async (network: TestNetwork, node: TestNode): Promise<RequestMes
   return request;
 };
 
-/** What an endpoint says of an open request when it lies that it was answered: the state, and the hash of its answer. */
+/** The reply of an endpoint that claims an open request was answered: the state, and the hash of its answer. */
 function answered(result: unknown, { answerHash }: AnswerMessage): unknown {
   const words = String(result).slice(2).match(/.{64}/g) ?? [];
   const open = words.length === 6 && BigInt(`0x${words[0]}`) === 1n;
   return open ? `0x${'2'.padStart(64, '0')}${'0'.repeat(256)}${answerHash.slice(0, 62)}00` : result;
 }
 
-/** By an account whose nonce is asked for each time: a re-org takes it back. */
+/** From an account whose nonce is read each time, because a re-org resets it. */
 async function postByAnother(network: TestNetwork, answer: AnswerMessage): Promise<void> {
   const another = new Wallet(
     // anvil's second account.
@@ -383,7 +383,7 @@ describe('a node on a clock of the test’s own', () => {
     await network.register(message);
     const run = join(files.directory, 'here');
     const servers = await serveSiblings(run, node.joined, run);
-    // Both look every 20 ms: after this they have seen the last block.
+    // Both poll every 20 ms: after this they have seen the last block.
     await new Promise((resolve) => setTimeout(resolve, 200));
     joined.requireFresh();
     // What kubernethes is told to go on from: nothing that is before the newest block.

@@ -24,7 +24,7 @@ export async function guestPrograms(directory: string, ...names: readonly string
       },
     });
   }
-  // No network to join: the node waits for a chain that does not answer, and the scratch disk is left to the test.
+  // No network to join: the node waits for a chain that does not answer, so only the test uses the scratch disk.
   const network = {
     version: 1,
     chainId: 1,
@@ -49,7 +49,7 @@ export function startDevVm(directory: string): Promise<Vm> {
 }
 
 /**
- * Types a line into the VM's root shell once it is there; resolves with what it printed, once `enough` says so of that.
+ * Types a line into the VM's root shell once that is up; resolves with its output as soon as `enough` accepts it.
  * @throws Error with the end of it when that takes too long
  */
 export async function inShell(

@@ -1,8 +1,8 @@
 /**
- * Runs inside a dev VM, as root, against a scratch data disk: what a host may do to a disk, and what comes of it. The
+ * Runs inside a dev VM, as root, against a scratch data disk: what a host may do to a disk, and the result. The
  * disk daemon's own code does the work; this file plays the replicator (keys) and the host (raw writes to the disk).
  *
- * Prints one JSON line a case: {"case", "state", "code", ...}; the test on the host judges them.
+ * Prints one JSON line per case: {"case", "state", "code", ...}; the test on the host judges them.
  */
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -77,7 +77,7 @@ async function main(): Promise<void> {
   say('bits put back', await up(), { whole: readNote() === text });
   down();
 
-  // What is not detected: an old state of the whole disk, every block with its tag.
+  // Not detected: an old state of the whole disk, every block with its tag.
   const old = peek(0, size);
   await up();
   writeFileSync(note(), 'newer');
@@ -101,7 +101,7 @@ async function main(): Promise<void> {
   );
   down();
 
-  // Another node's disk of the same network: it opens, for the network's nodes are one, and says whose it is.
+  // Another node's disk of the same network opens, since all nodes have the same secret, and says whose it is.
   const first = everything();
   poke(0, Buffer.alloc(size));
   const second = await up({ mayCreate: true });

@@ -1,6 +1,6 @@
 /**
- * One boot of the dev flavour, whose root shell shows what other flavours do not: what listens inside, and the data disk in
- * a host's hands, every fault of it. Judged by what the guest prints.
+ * One boot of the dev flavour, whose root shell shows what other flavours do not: what listens inside, and the data disk under
+ * every fault that a host can cause. Judged by what the guest prints.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -59,7 +59,7 @@ test('bits flipped all over: an error, never other text', () => {
   expect(['EIO', 'EILSEQ', 'EBADMSG', 'EUCLEAN', 'ENOENT', 'DISK_COMMAND']).toContain(found?.read);
 });
 
-// The limit that docs/threat-model.md names: each block is authentic, its age is not.
+// The limit that docs/threat-model.md names: blocks are authentic, but their age is not checked.
 test('an old state of the whole disk is not noticed', () => {
   expect(cases.get('an old state of the disk put back')).toMatchObject({ state: 'ready', whole: true });
 });

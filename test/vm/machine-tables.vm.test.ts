@@ -1,4 +1,4 @@
-/** The ACPI tables of a machine, as its firmware got them: from a running QEMU, which makes them anew when it is asked. */
+/** The ACPI tables of a machine, as its firmware got them: from a running QEMU, which makes them when asked. */
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { openImage } from '../../host/vm/image.ts';
@@ -6,7 +6,7 @@ import { generateTables, type TablesRequest } from '../../host/vm/machine-tables
 import { reviewAcpi } from '../../lib/attestation/tdx/acpi.ts';
 
 const root = join(import.meta.dirname, '../..');
-/** The sim image, whose kernel speaks at once: a machine is stopped at its first word. */
+/** The sim image, whose kernel prints at once: a machine is stopped at its first output. */
 async function image() {
   const found = await openImage(join(root, 'build/image-sim'));
   return { ...found, manifest: { ...found.manifest, commandLine: 'earlyprintk=ttyS0 console=ttyS0' } };

@@ -131,7 +131,7 @@ describe('two VMs', () => {
       'The node has joined: epoch 1, network key 0x[0-9a-fA-F]{40}',
       'It stays until Ctrl-C',
     ];
-    // In this order, with anything in between.
+    // In this order, possibly with other lines in between.
     expect(said).toMatch(new RegExp(lines.join('[^]*')));
     expect(readFileSync(join(b.volume, 'network.json'))).toEqual(readFileSync(join(folder, 'network.json')));
     const status = await dstack({}, 'node', 'status', '--env-file', join(b.folder, 'host.env'));
@@ -236,7 +236,7 @@ describe('an app that tells all it knows', () => {
       JSON.parse(await ask(a.tlsPort, '/cgi-bin/tell.cgi')).info.disk.diskId,
     ];
     const secrets = derivedSecrets(secret, diskIds, [{ app: 'greeting', tags }]);
-    // That these are the right keys is what makes not finding them worth anything.
+    // Not finding the keys means something only because these are the right ones.
     const keyOf = (name: string) => Buffer.from(secrets.find((one) => one.name === name)!.bytes);
     for (const tag of tags)
       expect(keyOf(`greeting’s key ${tag}`).toString('hex') === told.keys[tag]).toBe(true);
@@ -293,11 +293,11 @@ describe('an app that tells all it knows', () => {
     // QEMU itself listens for what it forwards and for QMP; it has no other way in.
     const ofQemu = view.listeners.filter(({ owner }) => isQemu(owner));
     expect(ofQemu.map(({ kind }) => kind).sort()).toEqual(['tcp', 'tcp', 'tcp', 'tcp', 'unix', 'unix']);
-    // What was asked did answer: the ports HTTP, the website through TLS, QMP its JSON, the simulated platform its files.
+    // Everything that was probed did answer: the ports in HTTP, the website over TLS, QMP in JSON, the simulated platform with its files.
     for (const { kind, at: where } of view.listeners) {
       expect(found.seen.get(`what ${kind} ${where} says`), where).toBeGreaterThan(50);
     }
-    // The capture holds what a VM says in the clear: that it would be seen is known.
+    // The capture contains what a VM sends unencrypted, which shows that keys would be seen too.
     const clear = [...conversations(packets).values()].some((bytes) => bytes.includes('"eth_call"'));
     expect(clear).toBe(true);
   });

@@ -1,6 +1,6 @@
 /**
- * Runs in a VM as its first process, in systemd's place: the attestor's device on the files that the image's own initramfs has mounted.
- * Reads acts from standard input, one a line, and answers each with a line of JSON.
+ * Runs in a VM as its first process, instead of systemd: the attestor's device on the files that the image's own initramfs has mounted.
+ * Reads acts from standard input, one per line, and answers each with a line of JSON.
  */
 import { mkdirSync, openSync, readFileSync, rmdirSync, writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -16,7 +16,7 @@ const write = (path: string, length: number): number =>
 const writeOnly = (path: string, length: number): number =>
   writeSync(openSync(path, 'w'), new Uint8Array(length));
 
-/** What Linux's own system calls say, in the order in which they change something. */
+/** The results of Linux's own system calls, in the order in which they change something. */
 const calls: Record<string, () => unknown> = {
   'mkdir of an entry': () => mkdirSync(entry),
   'mkdir of it again': () => mkdirSync(entry),

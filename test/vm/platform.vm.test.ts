@@ -1,6 +1,6 @@
 /**
  * The attestor's device in a VM: Linux mounts the simulated platform by the image's own initramfs, and every refusal in the table comes
- * out of a system call. The image is the built one but for its initramfs's last line, which starts the test in systemd's place.
+ * out of a system call. The image is the built one but for its initramfs's last line, which starts the test instead of systemd.
  */
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';

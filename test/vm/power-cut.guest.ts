@@ -1,6 +1,6 @@
 /**
- * Runs inside a dev VM until the host cuts its power: first says what of the earlier rounds is on the disk, then writes in
- * the two ways in which programs make something durable, and says each time what is safe.
+ * Runs inside a dev VM until the host cuts its power: first prints what is on the disk from earlier rounds, then writes in
+ * the two ways in which programs make data durable, and prints each time what is safe.
  *
  *     node power-cut.mjs ROUND
  */
@@ -60,7 +60,7 @@ function isWhole(name: string): boolean {
 async function writeForEver(): Promise<never> {
   mkdirSync(folder, { recursive: true });
   const log = openSync(journal, 'a');
-  // A torn last line of the round before must not swallow our first.
+  // A torn last line of the previous round must not swallow our first.
   writeSync(log, '\n');
   const directory = openSync(folder, 'r');
   const busy = openSync(join(mountPoint, 'busy'), 'w');
@@ -75,7 +75,7 @@ async function writeForEver(): Promise<never> {
     renameSync(join(folder, 'draft'), join(folder, name));
     fsyncSync(directory);
     console.log(`safe ${number}`);
-    // Other data on its way to the disk, of which nothing is promised.
+    // Other data on its way to the disk, for which nothing is guaranteed.
     writeSync(busy, Buffer.alloc(256 * 1024, number), 0, 256 * 1024, (number % 16) * 256 * 1024);
     await new Promise((resolve) => setImmediate(resolve));
   }

@@ -2,7 +2,7 @@
  * The power fails while programs write: QEMU is killed, several times on the same disk, and each boot finds everything that
  * an fsync had acknowledged. The last boots get the disk cut short, and whole again.
  *
- * What QEMU has handed to the host's kernel survives QEMU; the host's own power failure is not played here.
+ * What QEMU has passed to the host's kernel survives QEMU; a power failure of the host itself is not simulated here.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync, truncateSync } from 'node:fs';
@@ -33,7 +33,7 @@ interface Boot {
   written: number;
 }
 
-/** Boots, and lets it write until so many writes are safe, or the disk was refused; then cuts the power. */
+/** Boots and lets it write until that many writes are safe, or the disk was refused; then cuts the power. */
 async function bootAndCut(round: number, writes: number): Promise<Boot> {
   vm = await startDevVm(directory);
   const lastSafe = (output: string) =>

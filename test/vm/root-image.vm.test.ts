@@ -1,6 +1,6 @@
 /**
- * The root image in a host's hands: one bit changed in data or in the hash tree, or the file cut short. The VM stops before
- * anything of it has run on: dm-verity panics, and a panic is the end of the machine.
+ * The root image changed by a host: one bit in the data or in the hash tree, or the file truncated. The VM stops before it uses
+ * what was changed: dm-verity panics, and a panic ends the machine.
  */
 import {
   closeSync,
@@ -48,7 +48,7 @@ function flip(file: string, at: number): void {
   closeSync(descriptor);
 }
 
-/** Boots the image with a root that `spoil` has changed; resolves with what the console showed. */
+/** Boots the image with a root that `spoil` has changed; resolves with the console's output. */
 async function boot(name: string, spoil: (root: string) => void): Promise<string> {
   const folder = join(directory, name);
   mkdirSync(join(folder, 'image'), { recursive: true });
@@ -86,10 +86,10 @@ async function boot(name: string, spoil: (root: string) => void): Promise<string
 const DATA = /Kernel panic - not syncing: dm-verity device corrupted[\s\S]*verity_verify_pending_blocks/;
 const HASH_TREE = /Kernel panic - not syncing: dm-verity device corrupted[\s\S]*verity_verify_level/;
 
-/** Nothing of the system has spoken: the attestor is its first daemon. */
+/** No daemon has printed anything: the attestor is the first one. */
 const silent = (shown: string) => !/"name":"(attestor|replicator)"/.test(shown);
 
-// All at once: each only reads until it meets what was changed.
+// In parallel: each only reads until it reaches what was changed.
 describe.concurrent('a root image that the host changed', () => {
   test.each<[string, (root: string) => void, RegExp]>([
     ['one bit in the first block', (root) => flip(root, 1024), DATA],

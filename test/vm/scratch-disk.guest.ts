@@ -33,7 +33,7 @@ const tryRun = (command: string, ...args: string[]): void => {
   }
 };
 
-/** The raw disk, as the host has it in its hands while the VM is off. */
+/** The raw disk, as the host sees it while the VM is off. */
 export const raw = findDisk(SERIAL)!;
 export function peek(at: number, length: number): Buffer {
   const file = openSync(raw.path, 'r');
@@ -64,7 +64,7 @@ export async function up({ network = 'ours', mayCreate = false }: Bring = {}): P
     mountPoint,
     mayCreate,
     appsOwner: { uid: 0, gid: 0 },
-    // A key for each disk and network, as the real hierarchy gives.
+    // A key for each disk and network, as in the real hierarchy.
     keyOf: async (diskId) => ({
       epoch: 1,
       key: new Uint8Array(createHash('sha256').update(network).update(diskId).digest()),
@@ -89,7 +89,7 @@ export function say(name: string, status: DiskStatusReply, more: Record<string, 
   console.log(JSON.stringify({ case: name, ...status, ...more }));
 }
 
-/** What a reader gets: the text, or the error's code. Never anything else. */
+/** What a reader gets: the text or the error's code, never anything else. */
 export function readOrCode(path: string): string {
   try {
     return readFileSync(path, 'utf8');

@@ -67,10 +67,10 @@ async function routesOf(socketPath: string): Promise<string[]> {
   return found;
 }
 
-/** 0 when it neither answers nor hangs up for a while: then the route is there, and waits for the node to join. */
+/** 0 when it neither answers nor hangs up for a while: then the route exists and waits for the node to join. */
 function statusOf(socketPath: string, method: string, path: string): Promise<number> {
   return new Promise((resolve) => {
-    // No body that a handler would take: a route is known by its refusal as well.
+    // A body that no handler accepts: a refusal shows that the route exists, too.
     const asked = request({ socketPath, method, path, agent: false }, (response) => {
       response.resume();
       resolve(response.statusCode!);

@@ -1,6 +1,6 @@
 /**
- * A secret in every form in which it could lie about: as bytes in any order, as hex, base64, base32, numbers. Each form
- * is looked for by halves where it can be, so that half a secret, or one that a line break cuts in two, is found as well.
+ * A secret in every form in which it could occur: as bytes in any order, as hex, base64, base32, numbers. Where possible each
+ * half is searched for separately, so that half a secret, or one that a line break splits, is found as well.
  */
 
 /** A secret by the name under which a hit is reported. */
@@ -20,7 +20,7 @@ const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
 const BASE64URL = `${BASE64.slice(0, 62)}-_`;
 const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
 const BASE58 = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
-/** Less than this would be found in random data. Bytes. */
+/** Anything shorter would be found in random data. Bytes. */
 const SHORTEST = 8;
 
 /** Every pattern of every secret, each once. */
@@ -50,7 +50,7 @@ function* formsOf(bytes: Buffer): Generator<[string, Buffer]> {
   }
 }
 
-/** As it is, from the other end, and as 32-bit words of the other byte order. */
+/** Verbatim, reversed, and as 32-bit words in the other byte order. */
 function orders(bytes: Buffer): [string, Buffer][] {
   const words =
     bytes.length % 4 === 0 ? [[', words swapped', Buffer.from(bytes).swap32()] as [string, Buffer]] : [];

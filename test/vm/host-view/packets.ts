@@ -25,7 +25,7 @@ export function capturePackets(qmpSocket: string, file: string): Promise<void> {
 
 /**
  * What was said in each direction of each TCP and UDP conversation, by name. The payloads are joined in the order of
- * the capture, so that nothing hides in the seam of two packets; a repeated segment is there twice, which harms no search.
+ * the capture, so that nothing hides in the seam of two packets; a retransmitted segment occurs twice, which does not matter to a search.
  */
 export function conversations(file: string): Map<string, Buffer> {
   const bytes = readFileSync(file);

@@ -1,6 +1,6 @@
 import { sockets } from '../../../lib/protocol/sockets.ts';
 
-/** What one who is after keys would ask for: every route that exists somewhere in the guest, and such as others had. */
+/** What an attacker after keys would ask for: every route of the guest, and routes like those of other products. */
 export const PATHS: readonly string[] = [
   '/',
   '/healthz',

@@ -1,4 +1,4 @@
-/** Talks to whatever listens, in every language that it might speak, and keeps all that it says. */
+/** Talks to whatever listens, in every protocol that it might speak, and keeps all replies. */
 import { createSocket } from 'node:dgram';
 import { connect as connectTcp, type NetConnectOpts, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
@@ -6,10 +6,10 @@ import { ninepFiles } from '../../support/ninep-files.ts';
 import { PATHS } from './paths.ts';
 import type { Listener } from './processes.ts';
 
-/** How long to wait for something that may have nothing to say, and for an answer: a VM that shares two cores takes its time. Milliseconds. */
+/** How long to wait for a server that may stay silent, and for an answer, which takes a VM on two shared cores a while. Milliseconds. */
 const GREETING = 1_500;
 const SILENCE = 40_000;
-/** What nobody has to answer is not waited for as long. */
+/** A shorter wait, for what nobody has to answer. */
 const ODD_SILENCE = 5_000;
 const MAX_BYTES = 4 * 1024 * 1024;
 /** Requests on one connection. */
@@ -65,11 +65,11 @@ export async function probe(listener: Listener): Promise<Buffer> {
   const at = endpoint(listener.at);
   if (listener.kind === 'udp') return datagrams(at);
   const plain = () => connectTcp(at);
-  // Whatever certificate it has: what counts is what it says behind it.
+  // Any certificate is accepted: what matters is what the server says.
   const secured = () => connectTls({ ...at, rejectUnauthorized: false });
   const garbage = Buffer.from([...Array(512).keys()].map((n) => (n * 167 + 13) & 0xff));
   const said = [
-    // First nothing at all: some servers greet.
+    // First send nothing: some servers greet.
     await converse(plain, [], GREETING),
     await converse(plain, [garbage, '\r\n\r\nhelp\r\n', `${UNIX_LINES[0]}\n`], GREETING),
   ];
@@ -95,8 +95,8 @@ async function platformFiles(socketPath: string): Promise<Uint8Array[]> {
 }
 
 /**
- * Many requests on few connections, for a handshake is dear under emulation: what one was closed before goes on the next.
- * Not all on one: they are answered side by side, and an app in a VM has two cores to share.
+ * Many requests on few connections, because a handshake is expensive under emulation; requests left over when a connection closes
+ * go to the next one. Several connections, so that requests are answered in parallel on the VM's two cores.
  */
 async function askAll(connect: () => Socket, requests: readonly string[]): Promise<Buffer[]> {
   const said: Buffer[] = [];
@@ -121,7 +121,7 @@ function httpRequests(): string[] {
   return [...gets, ...posts];
 }
 
-/** Each on a connection of its own: a server ends one over what it does not do, whatever else it was asked on it. */
+/** Each on a connection of its own, because a server closes the connection on a request that it does not support. */
 function oddRequests(): string[] {
   return [
     `CONNECT dstack-guest:80 HTTP/1.1\r\n${end('dstack-guest:80')}\r\n`,
@@ -131,7 +131,7 @@ function oddRequests(): string[] {
   ];
 }
 
-/** Says these things and resolves with the replies, once the other side hangs up or has been silent for a while. */
+/** Sends these and resolves with the replies, once the other side hangs up or has been silent for a while. */
 function converse(
   connect: () => Socket,
   say: readonly (string | Buffer)[],

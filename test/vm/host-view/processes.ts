@@ -1,4 +1,4 @@
-/** The host's processes of a network, as the kernel shows them in /proc (proc(5)): what they were told, what they hold open. */
+/** The host's processes of a network, as the kernel shows them in /proc (proc(5)): their arguments and environment, and what they have open. */
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 
 export interface HostProcess {
@@ -14,7 +14,7 @@ export interface Listener {
   readonly at: string;
 }
 
-/** All that this process has started and that still runs, children of children too. */
+/** All running descendants of this process. */
 export function descendants(of: number = process.pid): HostProcess[] {
   const children = new Map<number, number[]>();
   for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
@@ -38,7 +38,7 @@ export function isQemu({ title }: HostProcess): boolean {
   return title.includes('qemu-system-') && title.includes('-machine');
 }
 
-/** /proc/PID/cmdline and environ, as they are. */
+/** /proc/PID/cmdline and environ, verbatim. */
 export function wordsOf({ pid }: HostProcess): { cmdline: Buffer; environ: Buffer } {
   return { cmdline: readFileSync(`/proc/${pid}/cmdline`), environ: readFileSync(`/proc/${pid}/environ`) };
 }

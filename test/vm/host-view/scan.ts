@@ -1,7 +1,7 @@
 /**
  * Everything that a host can see of its VMs while they run, looked through once: arguments and environments, open files,
- * whole state folders, and what every listening socket says when it is asked. Guest memory is not among it: hiding that
- * is the processor's part, and under emulation nobody does.
+ * whole state folders, and what every listening socket says when it is asked. Guest memory is not included: hiding it
+ * is the processor's job, and under emulation nobody does.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -36,7 +36,7 @@ export async function scanHost(search: Search, folders: readonly string[]): Prom
   return { processes: processes.length, files, listeners: found };
 }
 
-/** Feeds files to the search; one that is gone by now was a draft of another. */
+/** Feeds files to the search; one that is gone by now was a temporary file. */
 export async function scanFiles(search: Search, files: readonly string[]): Promise<void> {
   for (const file of files.filter((path) => existsSync(path))) await search.file(file);
 }

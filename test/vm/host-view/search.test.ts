@@ -1,6 +1,6 @@
 /**
- * The scanner finds what is there: a key planted in every encoding that people and programs use, written by other code
- * than the scanner's own. A search that finds nothing says something only because of this.
+ * The scanner finds what is there: a key planted in every common encoding, written by code other than the scanner's own. Only
+ * because of this does it mean anything when a search finds nothing.
  */
 import { execFileSync } from 'node:child_process';
 import { createECDH, createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';

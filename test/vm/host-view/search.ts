@@ -45,7 +45,7 @@ export class Search {
     this.#count(path, size);
     const file = await open(path, 'r');
     try {
-      // What lies across the end of a chunk is looked at again with the next one.
+      // What crosses the end of a chunk is searched again with the next one.
       const buffer = Buffer.alloc(CHUNK + this.#longest);
       for (let at = 0; at < size; at += CHUNK) {
         const { bytesRead } = await file.read(buffer, 0, buffer.length, at);

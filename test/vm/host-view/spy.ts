@@ -1,7 +1,7 @@
 /**
- * A node that the test plays itself. In the sim flavour anyone can forge a quote, its root key being published; so the
- * test can be onboarded, and then knows the secret and everything that derives from it. That is how a search for keys that
- * no app and no port ever tells can be exact.
+ * A node that the test plays itself. In the sim flavour anyone can forge a quote, because its root key is published. So the test
+ * can be onboarded, and then knows the secret and everything derived from it, which makes an exact search possible even for keys
+ * that no app and no port ever gives out.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -67,7 +67,7 @@ export async function takeSecret(
   }
 }
 
-/** What the node says about the spy's request, as soon as it sees on chain what it wants to see there. */
+/** The node's reply to the spy's request, as soon as it sees on chain what it requires. */
 async function asked<T extends TSchema>(
   nodeUrl: string,
   path: string,

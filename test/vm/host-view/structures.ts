@@ -24,7 +24,7 @@ const TEXT_STARTS: readonly [string, string][] = [
   ['openssh-key-v1\0', 'an OpenSSH key'],
 ];
 
-/** What makes a DER structure worth parsing: what stands behind its outer header (RFC 5958, RFC 5915, RFC 8017). */
+/** What follows the outer header of a DER structure worth parsing (RFC 5958, RFC 5915, RFC 8017). */
 const DER_INNER: readonly [Buffer, 'pkcs8' | 'sec1' | 'pkcs1'][] = [
   [Buffer.from('02010030', 'hex'), 'pkcs8'],
   [Buffer.from('02010130', 'hex'), 'pkcs8'],
@@ -35,7 +35,7 @@ const DER_INNER: readonly [Buffer, 'pkcs8' | 'sec1' | 'pkcs1'][] = [
   [Buffer.from('0201000282', 'hex'), 'pkcs1'],
 ];
 
-/** Names what was found; nothing of its content. */
+/** Names what was found, without any of its content. */
 export function* keyStructures(bytes: Buffer): Generator<string> {
   if (bytes.includes('PRIVATE KEY-----') && PEM.test(bytes.toString('latin1'))) yield 'a private key in PEM';
   if (bytes.includes('"kty') && JWK.test(bytes.toString('latin1'))) yield 'a private JWK';
@@ -63,7 +63,7 @@ function isPrivateKey(bytes: Buffer, inner: number, type: 'pkcs8' | 'sec1' | 'pk
       createPrivateKey({ key: bytes.subarray(at, inner + length), format: 'der', type });
       return true;
     } catch {
-      // It only looked like one.
+      // It only looked like a key.
     }
   }
   return false;
