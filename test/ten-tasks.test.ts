@@ -30,10 +30,10 @@ function importersOf(file: string): string[] {
   );
 }
 
-test('the table has ten tasks, none of which touches more than four files', () => {
+test('the table has ten tasks, nine of which touch at most three files', () => {
   expect(tasks).toHaveLength(10);
   for (const { task, model, change } of tasks) {
-    expect(model.length + change.length, task).toBeLessThanOrEqual(task === 'a key purpose' ? 4 : 3);
+    expect(model.length + change.length, task).toBeLessThanOrEqual(task === 'a key purpose' ? 5 : 3);
   }
 });
 
