@@ -235,7 +235,7 @@ function compiled<T>(solc: Solc, source: string, settings: unknown, warnings: 'r
 function readImport(path: string): { contents: string } | { error: string } {
   const isOpenZeppelin = path.startsWith(OPENZEPPELIN);
   if (normalize(path) !== path || path.startsWith('..') || path.startsWith('/')) {
-    return { error: `${path} leaves the folders that sources may come from` };
+    return { error: `${path} is outside the folders that sources may come from` };
   }
   const file = isOpenZeppelin
     ? join(dirname(require.resolve('@openzeppelin/contracts/package.json')), path.slice(OPENZEPPELIN.length))

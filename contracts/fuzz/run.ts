@@ -106,7 +106,7 @@ class SequenceRun {
     }[refused];
     if (bad) await this.#deploy({ ...good, ...bad }, accounts);
     const { address, model } = await this.#deploy(good, accounts);
-    if (!model || !address) throw new Mismatch('a sound deployment was refused');
+    if (!model || !address) throw new Mismatch('a valid deployment was refused');
     this.#world = new World(model, accounts, address);
     this.#watch = new Watch(good.owner, delay, requestWindow);
   }

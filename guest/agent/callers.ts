@@ -37,7 +37,7 @@ export class Callers {
       if (performance.now() > deadline) {
         throw new DstackError(
           'UNKNOWN_CALLER',
-          `no app runs at ${remote}; only apps of this node are answered`,
+          `no app runs at ${remote}; only apps of this node get an answer`,
         );
       }
       await new Promise((resolve) => setTimeout(resolve, BETWEEN));

@@ -26,7 +26,7 @@ export function assertPlain(request: IncomingMessage): void {
   if (mark !== undefined || isForeign) {
     throw new DstackError(
       'FORWARDED_REQUEST',
-      `the request carries ${mark ?? 'sec-fetch-site'}: the agent answers an app itself, not those it serves`,
+      `the request carries ${mark ?? 'sec-fetch-site'}: the agent answers the app itself, not requests that it forwards`,
     );
   }
 }

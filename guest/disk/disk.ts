@@ -106,7 +106,7 @@ async function openDisk(disk: Disk, start: Uint8Array, options: DiskOptions): Pr
   if (superblock.areaSectors > areaSectorsOf(disk.bytes)) {
     throw new DstackError(
       'DISK_TOO_SMALL',
-      'the data disk is smaller than when it was formatted: the host cut it',
+      'the data disk is smaller than when it was formatted: the host truncated it',
     );
   }
   await mapArea(disk, superblock.integritySuperblock, superblock.areaSectors, options);

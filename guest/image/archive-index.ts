@@ -66,7 +66,7 @@ export function requireCurrent({ suite, validUntil }: Release, now = new Date())
   if (validUntil === undefined || validUntil.getTime() >= now.getTime()) return;
   throw new DstackError(
     'INDEX_EXPIRED',
-    `the index of ${suite} held until ${validUntil.toISOString()}: this mirror is behind, or shows an old state. Take another mirror, or name a dated copy with --snapshot.`,
+    `the index of ${suite} expired at ${validUntil.toISOString()}: this mirror is out of date, or shows an old state. Take another mirror, or name a dated copy with --snapshot.`,
   );
 }
 
@@ -74,7 +74,7 @@ export function requireCurrent({ suite, validUntil }: Release, now = new Date())
 function parseRelease(text: string, file: string, suite: string): Omit<Release, 'signers'> {
   const field = (name: string) => new RegExp(`^${name}: (.*)$`, 'm').exec(text)?.[1];
   if (field('Codename') !== suite && field('Suite') !== suite) {
-    throw invalid(file, `it is of ${field('Codename')}, not of ${suite}`);
+    throw invalid(file, `it is the index of ${field('Codename')}, not of ${suite}`);
   }
   const date = dateOf(field('Date'), file);
   const until = field('Valid-Until');
@@ -133,5 +133,5 @@ function dateOf(text: string | undefined, file: string): Date {
 }
 
 function invalid(file: string, why: string): DstackError {
-  return new DstackError('INDEX_INVALID', `${file} is no index that can be used: ${why}`);
+  return new DstackError('INDEX_INVALID', `${file} is not a usable index: ${why}`);
 }

@@ -100,7 +100,7 @@ async function entriesBelow(
     const kind = link ? 'link' : found.isDirectory() ? 'folder' : found.isFile() ? 'file' : 'other';
     const inode = inodes.get(name);
     if (inode === undefined)
-      throw new DstackError('IMAGE_INVALID', `two readers of the root differ on ${name}`);
+      throw new DstackError('IMAGE_INVALID', `fsck.erofs and the erofs reader disagree about ${name}`);
     entries.set(name, {
       kind,
       mode: inode.mode & 0o7777,

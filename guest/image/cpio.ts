@@ -91,7 +91,7 @@ export function readCpio(archive: Buffer): CpioRecord[] {
     const content = aligned(name + nameBytes);
     const end = aligned(content + size);
     if (!(nameBytes > 0 && mode >= 0 && end <= archive.length)) {
-      throw new DstackError('CPIO_INVALID', `the record at byte ${at} is cut off`);
+      throw new DstackError('CPIO_INVALID', `the record at byte ${at} is truncated`);
     }
     const path = archive.toString('utf8', name, name + nameBytes - 1);
     const bytes = archive.subarray(content, content + size);
@@ -100,7 +100,7 @@ export function readCpio(archive: Buffer): CpioRecord[] {
     if (!written.equals(archive.subarray(at, end))) {
       throw new DstackError(
         'CPIO_INVALID',
-        `the record of ${path} says more than its name, mode and content`,
+        `the record of ${path} holds more than a name, a mode and contents`,
       );
     }
     if (last) {
@@ -108,7 +108,7 @@ export function readCpio(archive: Buffer): CpioRecord[] {
       throw new DstackError('CPIO_INVALID', `${archive.length - end} bytes follow the archive's end`);
     }
     if (records.has(path) || path.split('/').some((part) => ['', '.', '..'].includes(part))) {
-      throw new DstackError('CPIO_INVALID', `the path ${path} is there twice, or leads elsewhere`);
+      throw new DstackError('CPIO_INVALID', `the path ${path} occurs twice, or leads elsewhere`);
     }
     records.set(path, { path, mode, bytes });
     at = end;

@@ -54,8 +54,8 @@ export function unexplained({ parts, root, initramfs }: ImageDifference): string
     .filter((name) => (inside[name] ?? []).length === 0)
     .map((name) =>
       name in inside
-        ? `${name} differs, and no file in it does: in its order, packing, times, or in what lies between or behind the files`
-        : `${name} differs, and is not taken apart here`,
+        ? `${name} differs, although no file in it does: the order, compression or times differ, or what lies between or behind the files`
+        : `${name} differs; its contents are not compared`,
     );
 }
 

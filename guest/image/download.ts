@@ -116,7 +116,7 @@ function mentionsMissing(failure: unknown): boolean {
  */
 export async function downloadFile(url: string, to: string): Promise<void> {
   await transfer([{ url, to }]).catch((error: unknown) => {
-    throw new DstackError('DOWNLOAD_FAILED', `${url} cannot be had: ${(error as Error).message}`, {
+    throw new DstackError('DOWNLOAD_FAILED', `${url} cannot be fetched: ${(error as Error).message}`, {
       cause: error,
     });
   });
@@ -165,7 +165,8 @@ async function sandboxUser(): Promise<string> {
 async function takeOver(from: string, to: string): Promise<void> {
   const source = await open(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
-    if (!(await source.stat()).isFile()) throw new DstackError('DOWNLOAD_FAILED', `${from} is no file`);
+    if (!(await source.stat()).isFile())
+      throw new DstackError('DOWNLOAD_FAILED', `${from} is not a regular file`);
     await pipeline(source.createReadStream({ autoClose: false }), createWriteStream(to));
   } finally {
     await source.close();

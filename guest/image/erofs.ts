@@ -32,7 +32,7 @@ export function readErofs(image: Buffer): Map<string, ErofsInode> {
     return new ErofsReader(image).all();
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw invalid('it is cut off');
+    throw invalid('it is truncated');
   }
 }
 
@@ -56,11 +56,11 @@ class ErofsReader {
       for (const [name, child] of this.#folder(number)) {
         const path = `${folder}/${name}`;
         if (found.has(path) || found.size > MAX_ENTRIES)
-          throw invalid(`${path} is there twice, or too much is`);
+          throw invalid(`${path} occurs twice, or there are too many entries`);
         const inode = this.#inode(child);
         found.set(path, inode);
         if (inode.mode >>> 12 !== FOLDER) continue;
-        if (above.includes(child)) throw invalid(`${path} is in itself`);
+        if (above.includes(child)) throw invalid(`${path} contains itself`);
         visit(path, child, [...above, child]);
       }
     };

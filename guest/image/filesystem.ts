@@ -54,7 +54,7 @@ export async function buildRootImage(
   const said = await run(verity.command, verity.args, { env: verity.env });
   const rootHash = /^Root hash:\s+([0-9a-f]{64})$/m.exec(said)?.[1];
   if (rootHash === undefined)
-    throw new DstackError('VERITY_OUTPUT', `veritysetup said no root hash: ${said}`);
+    throw new DstackError('VERITY_OUTPUT', `veritysetup printed no root hash: ${said}`);
   await appendFile(output, await readFile(tree));
   await rm(tree);
   return { rootHash, salt: veritySalt, blocks };

@@ -34,7 +34,7 @@ export function packedKernel(bzImage: Buffer): Buffer {
   const length = isBzImage ? bzImage.readUInt32LE(0x24c) : 0;
   const payload = bzImage.subarray(start, start + length - 4);
   if (!isBzImage || payload.length !== length - 4 || payload.readUInt32LE(0) !== 0xfd2fb528) {
-    throw new DstackError('KERNEL_FORMAT', 'the locked kernel is not a bzImage that is packed with zstd');
+    throw new DstackError('KERNEL_FORMAT', 'the locked kernel is not a bzImage compressed with zstd');
   }
   return payload;
 }

@@ -132,7 +132,7 @@ export function explainReplacements(replaced: readonly Replacement[]): string {
   });
   return `Debian has replaced ${replaced.length} of the locked packages:
 ${lines.join('\n')}
-To build the image as it is locked, take the indices and packages of a day on which they were current:
+To build the image as locked, use the indices and packages of a day on which they were current:
   npx dstack image fetch --snapshot URL   (a dated copy of the archive, as Debian's snapshot service has them)
 To move on to today's packages, and so to an image with another measurement, which the network's owner has to allow:
   npx dstack image lock --update`;

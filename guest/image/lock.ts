@@ -95,7 +95,7 @@ export function parsePrintUris(text: string, root: RootName, mirrors: Mirrors): 
       const match = /^'([^']+)' (\S+)_(\S+)_(?:amd64|all)\.deb (\d+) SHA256:([0-9a-f]{64})$/.exec(line);
       const archive = archives.find(([, base]) => match?.[1]?.startsWith(`${base}/pool/`));
       if (match === null || archive === undefined) {
-        throw new DstackError('APT_OUTPUT', `apt printed a line that is not understood: ${line}`);
+        throw new DstackError('APT_OUTPUT', `apt printed an unexpected line: ${line}`);
       }
       return {
         root,

@@ -75,7 +75,7 @@ deb-src http://source.test/debian bookworm main
   });
 
   it.each(["http://x.test/debian' -o Dir=/", 'file:etc', '-o', 'http://a b'])('are no "%s"', (url) => {
-    expect(() => findMirrors({ DSTACK_MIRROR: url }, apt)).toThrow(/no http\(s\) or file URL/);
+    expect(() => findMirrors({ DSTACK_MIRROR: url }, apt)).toThrow(/not an http\(s\) or file URL/);
   });
 
   it('leave out disabled stanzas and source packages', () => {

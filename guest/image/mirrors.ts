@@ -150,7 +150,7 @@ function requireUrl(url: string): string {
   if (!/^(https?:\/\/|file:\/\/\/)[^\s'"]+$/.test(url)) {
     throw new DstackError(
       'MIRROR_UNKNOWN',
-      `"${url}" is no http(s) or file URL: set DSTACK_MIRROR to a Debian mirror`,
+      `"${url}" is not an http(s) or file URL: set DSTACK_MIRROR to a Debian mirror`,
     );
   }
   return url;

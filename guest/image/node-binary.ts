@@ -72,18 +72,21 @@ export async function verifyNode(
   if (named.length !== 1 || named[0] !== release.archiveSha256) {
     throw new DstackError(
       'NODE_SUMS',
-      `${sums} names ${named.join(', ') || 'no hash'} for ${name}.tar.xz, pinned is ${release.archiveSha256}`,
+      `${sums} names ${named.join(', ') || 'no hash'} for ${name}.tar.xz; the pinned hash is ${release.archiveSha256}`,
     );
   }
   const found = await sha256File(archive);
   if (found !== release.archiveSha256) {
-    throw new DstackError('NODE_ARCHIVE', `${archive} has the SHA-256 ${found}, signed is ${named[0]}`);
+    throw new DstackError(
+      'NODE_ARCHIVE',
+      `${archive} has the SHA-256 ${found}; the signed one is ${named[0]}`,
+    );
   }
   const program = await programIn(archive, `${name}/bin/node`);
   if (program !== release.sha256) {
     throw new DstackError(
       'NODE_ARCHIVE',
-      `bin/node in ${archive} is ${program}, pinned is ${release.sha256}`,
+      `bin/node in ${archive} is ${program}; the pinned hash is ${release.sha256}`,
     );
   }
   return signers;

@@ -93,16 +93,16 @@ function parseLine(line: string, number: number): LockedPackage {
   const fields = line.split(' ');
   const [root, name, version, sha256, size, archive, path] = fields;
   if (fields.length !== 7) throw invalid(number, `it has ${fields.length} fields instead of 7`);
-  if (!rootNames.includes(root as RootName)) throw invalid(number, `"${root}" is no root`);
-  if (!namePattern.test(name!)) throw invalid(number, `"${name}" is no package name`);
-  if (!versionPattern.test(version!)) throw invalid(number, `"${version}" is no version`);
-  if (!sha256Pattern.test(sha256!)) throw invalid(number, `"${sha256}" is no SHA-256`);
-  if (!/^[1-9]\d{0,9}$/.test(size!)) throw invalid(number, `"${size}" is no size`);
+  if (!rootNames.includes(root as RootName)) throw invalid(number, `"${root}" is not a root`);
+  if (!namePattern.test(name!)) throw invalid(number, `"${name}" is not a package name`);
+  if (!versionPattern.test(version!)) throw invalid(number, `"${version}" is not a version`);
+  if (!sha256Pattern.test(sha256!)) throw invalid(number, `"${sha256}" is not a SHA-256`);
+  if (!/^[1-9]\d{0,9}$/.test(size!)) throw invalid(number, `"${size}" is not a size`);
   if (archive !== 'debian' && archive !== 'debian-security') {
-    throw invalid(number, `"${archive}" is no archive`);
+    throw invalid(number, `"${archive}" is not an archive`);
   }
   if (!pathPattern.test(path!) || path!.split('/').some((part) => ['', '.', '..'].includes(part))) {
-    throw invalid(number, `"${path}" is no path of a package`);
+    throw invalid(number, `"${path}" is not the path of a package`);
   }
   return {
     root: root as RootName,

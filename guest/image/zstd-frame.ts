@@ -8,7 +8,7 @@ const RESERVED = 3;
 
 /** @throws DstackError IMAGE_INVALID when no whole frame begins here. */
 export function zstdFrameBytes(bytes: Buffer): number {
-  const cutOff = () => new DstackError('IMAGE_INVALID', 'it is no whole zstd frame');
+  const cutOff = () => new DstackError('IMAGE_INVALID', 'it is not a whole zstd frame');
   if (bytes.length < 6 || bytes.readUInt32LE(0) !== MAGIC) throw cutOff();
   const descriptor = bytes[4]!;
   const single = (descriptor >>> 5) & 1;

@@ -28,7 +28,7 @@ export function wanted({ apps, onboarded }: NetworkState, minimumNodes = 2): Des
   if (minimumNodes > 1 && !onboarded) {
     throw new DstackError(
       'NETWORK_TOO_SMALL',
-      'no second node has joined, and network.json asks for two: apps wait, since what a single node has is lost with it',
+      'no second node has joined, and network.json asks for two: apps wait, because the data of a single node is lost with it',
     );
   }
   return apps;

@@ -244,7 +244,7 @@ async function assertNotPacked(
   if (found === undefined) return;
   throw new DstackError(
     'ARCHIVE_COMPRESSED',
-    `layer ${position} of the archive is packed with ${found[0]}, which is not unpacked here: save the image with uncompressed layers (skopeo copy --dest-decompress, or podman save)`,
+    `layer ${position} of the archive is compressed with ${found[0]}, which is refused: save the image with uncompressed layers (skopeo copy --dest-decompress, or podman save)`,
   );
 }
 

@@ -46,7 +46,7 @@ export function fetcher(engine: Engine, places: Places): Fetcher {
       if (manifest.app !== app) {
         throw new DstackError(
           'MANIFEST_WRONG_APP',
-          `the manifest rolled out for ${app} is one of ${manifest.app}`,
+          `the manifest rolled out for ${app} belongs to ${manifest.app}`,
         );
       }
       return manifest;

@@ -116,7 +116,7 @@ function notRegular(kind: Kind, path: string): DstackError {
 function tooLarge(kind: Kind, path: string, maxBytes: number): DstackError {
   return new DstackError(
     `${kind}_TOO_LARGE`,
-    `${path} is larger than the ${maxBytes} bytes that there is room for`,
+    `${path} is larger than the ${maxBytes} bytes for which there is room`,
   );
 }
 

@@ -104,7 +104,7 @@ async function assertUncompressed(file: FileHandle, length: number): Promise<voi
   const [name, , unpack] = found;
   throw new DstackError(
     'ARCHIVE_COMPRESSED',
-    `the archive is packed with ${name}: unpack it (${unpack}), and put the tar file in its place`,
+    `the archive is compressed with ${name}: decompress it (${unpack}), and replace it with the tar file`,
   );
 }
 
@@ -145,7 +145,7 @@ function parsePax(body: Buffer): Extended {
     if (key === 'path') found.name = value;
     if (key === 'linkpath') found.target = value;
     if (key === 'size') {
-      if (!/^\d{1,15}$/.test(value)) throw malformed('a pax size is no number');
+      if (!/^\d{1,15}$/.test(value)) throw malformed('a pax size is not a number');
       found.size = Number(value);
     }
     at = end;

@@ -31,7 +31,7 @@ export class Locator {
     const places = holders.length === 1 ? holders : sameName;
     if (places.length === 1 && count(this.#texts.get(places[0]!)!, find) === 1) return places[0]!;
     throw new Error(
-      `${JSON.stringify(find)}, once in ${file}, is now in ${holders.length === 0 ? 'no file' : holders.join(', ')}, and not exactly once: update the table`,
+      `${JSON.stringify(find)}, formerly in ${file}, is now in ${holders.length === 0 ? 'no file' : holders.join(', ')}, and not exactly once: update the table`,
     );
   }
 }

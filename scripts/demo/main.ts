@@ -51,7 +51,7 @@ async function main(): Promise<void> {
 
   await step('compare the two', () => compare(a, b));
   if (once) {
-    await step('a third VM of another measurement is refused', () => refuseThird(network, a));
+    await step('a third VM with another measurement is refused', () => refuseThird(network, a));
     await step('reboot B: it finds what its container wrote, its host does not', () => rebootSecond(b));
   }
   await step('roll out version 2 by one transaction', async () => {
