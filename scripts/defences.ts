@@ -25,7 +25,7 @@ const page = join(root, 'docs/defences.md');
 
 /** How the message of a failed assertion begins, of a wait in vain (but not for a daemon to start), or of a finding of the fuzz. */
 const ASSERTION =
-  /^(AssertionError: |Error: expected |Error: promise resolved |Error: waited \d+ ms in vain for |invariant broken: |the network made a |.*: the contract shows )/;
+  /^(AssertionError: |Error: expected |Error: promise resolved |Error: waited \d+ ms in vain for |the fuzz noticed: )/;
 const SET_UP = / to (start|serve|listen|ask)$/;
 
 const { values } = parseArgs({

@@ -108,7 +108,9 @@ export class Workspace {
       failure?: { number: number; message: string };
     };
     const title = failure === undefined ? FUZZ.name : `${FUZZ.name}, number ${failure.number}`;
-    return [{ title, passed: failure === undefined, said: firstLine(failure?.message ?? '') }];
+    return [
+      { title, passed: failure === undefined, said: firstLine(`the fuzz noticed: ${failure?.message}`) },
+    ];
   }
 
   #apply({ file, find, replace }: Edit): void {

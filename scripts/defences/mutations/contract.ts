@@ -22,7 +22,7 @@ export const contractRules: readonly Mutation[] = [
   ),
   {
     point: 5,
-    removes: 'the same in verifyAttestation',
+    removes: 'verifyAttestation’s refusal of a signature that recovers nothing',
     edits: [
       {
         file: CONTRACT,
