@@ -32,14 +32,14 @@ test('without a command, and with help, it lists all of them and succeeds', asyn
   }
 });
 
-test('a group’s help lists that group’s commands and succeeds', async () => {
+test("a group's help lists that group's commands and succeeds", async () => {
   const { code, stdout, stderr } = await dstack(['network', '--help']);
   expect([code, stderr]).toEqual([0, '']);
   expect(stdout).toContain('npx dstack network deploy ');
   expect(stdout).not.toContain('npx dstack app rollout ');
 });
 
-test('a command’s help names its options, where they come from, and runs nothing', async () => {
+test("a command's help names its options, where they come from, and runs nothing", async () => {
   const { code, stdout } = await dstack(['network', 'deploy', '--help']);
   expect(code).toBe(0);
   expect(stdout).toMatch(/--owner-key FILE .*\(required, DSTACK_OWNER_KEY_FILE\)/);
@@ -238,7 +238,7 @@ DSTACK_STATE_DIR=${join(scratch, 'relay')}
 `,
   );
   const running = startDstack(['node', 'join', '--network', ADDRESS, '--env-file', env]);
-  while (!running.text().includes('can’t be read') && !running.text().includes("can't be read")) {
+  while (!running.text().includes("can't be read") && !running.text().includes("can't be read")) {
     await new Promise((resolve) => setTimeout(resolve, 50));
     if (running.child.exitCode !== null) break;
   }

@@ -284,7 +284,7 @@ describe('bootstrap', () => {
     }
   });
 
-  test('judged as another flavour’s it fails: the owner says which, the package does not', async () => {
+  test("judged as another flavour's it fails: the owner says which, the package does not", async () => {
     refused(await check({}, '--flavour', 'dev'), 'RTMR3_MISMATCH');
     const production = await check({}, '--flavour', 'production');
     expect(production.code).toBe(1);
@@ -293,7 +293,7 @@ describe('bootstrap', () => {
     expect([misused.code, misused.stderr]).toEqual([2, expect.stringContaining('--flavour takes')]);
   });
 
-  test('a stranger can’t post it; the owner can, once it is checked', async () => {
+  test("a stranger can't post it; the owner can, once it is checked", async () => {
     writeFileSync(path('package.json'), JSON.stringify(message));
     const post = ['network', 'bootstrap', path('package.json'), '--flavour', 'sim'];
     refused(await dstack(post, stranger()), 'OwnableUnauthorizedAccount');
@@ -371,7 +371,7 @@ describe('apps', () => {
     expect(existsSync(path('nothing'))).toBe(false);
   });
 
-  test('rollout by hash and by file, rollback, withdraw; each shows, none is a stranger’s', async () => {
+  test("rollout by hash and by file, rollback, withdraw; each shows, none is a stranger's", async () => {
     const [one, two] = [manifests[0]!, manifests[1]!];
     const fileOf = (hash: string) => path(`out/manifests/${hash.slice(2)}.json`);
     refused(await dstack(['app', 'rollout', 'greeting', one], stranger()), 'OwnableUnauthorizedAccount');

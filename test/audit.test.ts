@@ -210,7 +210,7 @@ describe('a history that endpoints end too early', () => {
     expect(named.report.head).toMatchObject({ number: Number(header.number), chosen: true });
   });
 
-  test('or to come: an age that can’t be said is not passed over', async () => {
+  test("or to come: an age that can't be said is not passed over", async () => {
     const header = await headerBefore(0);
     const timestamp = `0x${(Math.floor(Date.now() / 1000) + 7_200).toString(16)}`;
     for (const proxy of proxies) {
@@ -274,7 +274,7 @@ describe('public files that were tampered with', () => {
       'sound-with-warnings',
     ],
     [
-      'a byte of a request’s quote',
+      "a byte of a request's quote",
       'request-',
       edit((message) => {
         message.quote = flipped(message.quote!, 300);
@@ -284,7 +284,7 @@ describe('public files that were tampered with', () => {
       'failed',
     ],
     [
-      'a request for another node: its hash is no longer the chain’s',
+      "a request for another node: its hash is no longer the chain's",
       'request-',
       edit((message) => {
         message.node = `0x${'11'.repeat(20)}`;

@@ -91,7 +91,7 @@ describe('the table', () => {
     expect([...ports].sort()).toEqual([...Object.values(guestPorts)].sort());
   });
 
-  test('names as askers daemons that exist, and as users neither the system’s ids nor each other’s', () => {
+  test("names as askers daemons that exist, and as users neither the system's ids nor each other's", () => {
     const names = [...daemons.map(({ name }) => name), 'everyone'];
     for (const { asker } of daemons.flatMap(({ serves }) => serves)) expect(names).toContain(asker);
     const lines = daemonFiles(daemons).get('etc/group')!.trim().split('\n');
@@ -113,7 +113,7 @@ describe('the table', () => {
     expect(open('dstack*')).toEqual(listened('apps'));
   });
 
-  test('lets kubernethes ask for no key: it is in no group of the agent’s and the website’s sockets at the replicator', () => {
+  test("lets kubernethes ask for no key: it is in no group of the agent's and the website's sockets at the replicator", () => {
     const groups = groupsOf('kubernethes');
     expect(groups).not.toContain(groupOfSocket(sockets.replicatorForAgent));
     expect(groups).not.toContain(groupOfSocket(sockets.replicatorForTls));

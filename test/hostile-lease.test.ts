@@ -63,9 +63,9 @@ const hostile: readonly [string, Lease][] = [
 
 /** Leases that leave the node without a network: that is all it may lose. */
 const useless: readonly [string, Lease][] = [
-  ['an app’s own network, more narrowly', lease({}, { address: '10.90.0.77', prefix: 25 })],
-  ['the app’s address', lease({}, { address: APP, prefix: 32 })],
-  ['the bridge’s address', lease({}, { address: BRIDGE, prefix: 24 })],
+  ["an app's own network, more narrowly", lease({}, { address: '10.90.0.77', prefix: 25 })],
+  ["the app's address", lease({}, { address: APP, prefix: 32 })],
+  ["the bridge's address", lease({}, { address: BRIDGE, prefix: 24 })],
   ['a gateway that is the bridge', lease({ [ROUTER!]: ipv4Hex(BRIDGE) })],
   ['a gateway that is the app', lease({ [ROUTER!]: ipv4Hex(APP) })],
 ];
@@ -115,7 +115,7 @@ describe.skipIf(missing !== undefined)(`a lease${missing === undefined ? '' : ` 
     expectAppsInside();
   });
 
-  test.each(hostile)('with %s: no route but the gateway’s, and apps stay inside', async (_, given) => {
+  test.each(hostile)("with %s: no route but the gateway's, and apps stay inside", async (_, given) => {
     await boot(given);
     expect(net.ask('guest', 'tcp', WORLD)).toBe('host');
     expect(net.ask('app', 'tcp', WORLD)).toBe('host');
@@ -171,13 +171,13 @@ describe.skipIf(missing !== undefined)('whatever routes there are', () => {
   }
   const toHost = `via ${HOST} dev eth0`;
 
-  test('the filter lets no packet to an app’s address out by the card, of the node’s or of an app’s', async () => {
+  test("the filter lets no packet to an app's address out by the card, of the node's or of an app's", async () => {
     await withRoutes(`default ${toHost}`, `${APP}/32 ${toHost}`, `10.90.77.0/24 ${toHost}`);
     expect(net.ask('guest', 'tcp', WORLD)).toBe('host');
     expectAppsInside();
   });
 
-  test('the filter lets none out that still has an app’s address', async () => {
+  test("the filter lets none out that still has an app's address", async () => {
     await withRoutes(`default ${toHost}`);
     expect(net.ask('app', 'udp', WORLD)).toBe('host');
     net.nft('guest', 'flush table inet netavark');
@@ -185,7 +185,7 @@ describe.skipIf(missing !== undefined)('whatever routes there are', () => {
     expect(net.seenByHost()).toBe(0);
   });
 
-  test('the filter lets none in that is to an app’s address, or from one', async () => {
+  test("the filter lets none in that is to an app's address, or from one", async () => {
     await withRoutes(`default ${toHost}`);
     await net.answer('app', 'app');
     net.run('host', 'ip', 'route', 'del', 'local', '10.90.0.0/16', 'dev', 'lo');
@@ -198,10 +198,10 @@ describe.skipIf(missing !== undefined)('whatever routes there are', () => {
       { kind: 'tcp', address: APP },
     ] as const;
     expect(net.probe('host', to)).toEqual(['silence', 'silence']);
-    expect(net.seenByGuest(), 'to an app’s').toBe(0);
+    expect(net.seenByGuest(), "to an app's").toBe(0);
     const from = { kind: 'tcp', address: ADDRESS, port: 7600, from: '10.90.0.9' } as const;
     expect(net.probe('host', [from])).toEqual(['silence']);
-    expect(net.seenByGuest(), 'from an app’s').toBe(0);
+    expect(net.seenByGuest(), "from an app's").toBe(0);
   });
 
   test('only who proxies to apps and looks after them speaks to one', async () => {
@@ -215,7 +215,7 @@ describe.skipIf(missing !== undefined)('whatever routes there are', () => {
     }
   });
 
-  test('the card answers no ARP for a bridge’s address, takes no redirect, and has no IPv6', async () => {
+  test("the card answers no ARP for a bridge's address, takes no redirect, and has no IPv6", async () => {
     net.harden();
     await withRoutes(`default ${toHost}`);
     const arp = (address: string): string => {

@@ -94,7 +94,7 @@ describe('two nodes', () => {
     await expect(a.post(nodePaths.onboard, request)).rejects.toMatchObject(refused('REQUEST_NOT_OPEN'));
   });
 
-  test('an attestation of either node is the network’s, on chain', async () => {
+  test("an attestation of either node is the network's, on chain", async () => {
     const { signature } = await callUnix({
       path: `${b.directory}/run/dstack/${sockets.replicatorForAgent}`,
       method: 'POST',
@@ -233,7 +233,7 @@ describe('an onboarder refuses', () => {
     await expect(a.post(nodePaths.onboard, hers)).rejects.toMatchObject(refused('CONFIG_NOT_ALLOWED'));
   });
 
-  test('a dev image, which is not the onboarder’s flavour', async () => {
+  test("a dev image, which is not the onboarder's flavour", async () => {
     const dev = await network.start({ role: 'join', flavour: 'dev' });
     const its = await requestFrom(dev);
     await network.register(its);
@@ -255,7 +255,7 @@ describe('an onboarder refuses', () => {
 });
 
 describe('a new node refuses', () => {
-  test('an answer that is not on chain, is another’s, or was changed', async () => {
+  test("an answer that is not on chain, is another's, or was changed", async () => {
     const b = await network.start({ role: 'join' });
     const request = await requestFrom(b);
     await network.register(request);
@@ -277,11 +277,11 @@ describe('a new node refuses', () => {
     expect(await b.post(nodePaths.answer, sealed)).toMatchObject({ state: 'joined' });
   });
 
-  test('a secret that is not the contract’s, though its hash is on chain', async () => {
+  test("a secret that is not the contract's, though its hash is on chain", async () => {
     // A separate network whose key the test holds, so that it can put a lie on chain under a valid signature.
     const evil = await startTestNetwork();
     try {
-      const secret = secretOf('the network’s');
+      const secret = secretOf("the network's");
       const b = await evil.start({ role: 'join' });
       await evil.allow(b);
       await forgeBootstrap(evil, secret);
@@ -394,7 +394,7 @@ describe('what a platform is like', () => {
     expect(await onboard(request)).toMatchObject({ type: 'answer' });
   });
 
-  test('an enclave’s quote is no evidence of a node, though it is Intel’s and on chain', async () => {
+  test("an enclave's quote is no evidence of a node, though it is Intel's and on chain", async () => {
     const sgx = PUBLISHED_QUOTES.find(({ tee, collateral }) => tee === 'SGX' && collateral.length > 0)!;
     const { message } = await forgeRequest(network, { quote: () => readPublishedQuote(sgx) });
     await network.register(message);

@@ -229,7 +229,7 @@ describe('a folder', () => {
   });
 });
 
-test('a password in a source’s URL is not told', async () => {
+test("a password in a source's URL is not told", async () => {
   const records = await readRecords(['http://me:secret@127.0.0.1:1/']);
   expect(JSON.stringify(records.sources)).not.toContain('secret');
   expect(records.sources[0]!.faultCount).toBe(1);

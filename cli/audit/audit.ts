@@ -427,7 +427,7 @@ class Auditor {
       this.#find('gap', 'STORAGE_UNPROVEN', where, message);
     } else if (!this.#explained() && !stateProof.canonical) {
       const message =
-        'this chain keeps empty slots in its tries, as some that are made for development do: its storage’s root can’t be compared, and that the events leave nothing out can’t be said';
+        "this chain keeps empty slots in its tries, as some that are made for development do: its storage's root can't be compared, and that the events leave nothing out can't be said";
       const severity = this.#input.flavour === 'production' ? 'gap' : 'warning';
       this.#find(severity, 'STORAGE_ROOT_NOT_CANONICAL', where, message);
     } else if (!this.#explained()) {

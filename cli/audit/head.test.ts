@@ -47,7 +47,7 @@ const read = (options: Partial<HeadOptions> = {}) =>
     ...options,
   });
 
-test('is the newest block when all are there, with its age by the auditor’s clock', async () => {
+test("is the newest block when all are there, with its age by the auditor's clock", async () => {
   const { head, chain } = await read();
   const block = await chain.block(NEWEST);
   expect(head).toMatchObject({ number: NEWEST, hash: block.hash, chosen: false });
@@ -61,7 +61,7 @@ test.each([
   [2, 1],
   [0, 2],
   [1, 2],
-])('from endpoint %i on, %i of three that claim an earlier end can’t shorten it', async (first, count) => {
+])("from endpoint %i on, %i of three that claim an earlier end can't shorten it", async (first, count) => {
   for (const earlier of [NEWEST - 3, NEWEST - HEADS_APART.seconds / INTERVAL - 1, 1]) {
     for (let at = first; at < first + count; at += 1) proxies[at]!.lie = await claims(earlier);
     await expect(read()).rejects.toMatchObject({

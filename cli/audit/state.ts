@@ -39,7 +39,7 @@ export type StateProof =
   | {
       readonly proven: true;
       readonly storageRoot: string;
-      readonly under: 'block hash' | 'endpoints’ word';
+      readonly under: 'block hash' | "endpoints' word";
       /** False for a chain whose tries provably are not as Ethereum's: then the root says nothing. */
       readonly canonical: boolean;
     }
@@ -128,7 +128,7 @@ export async function readStateProof(
         canonical: !proof.storageProof.some(({ proof: nodes }, at) =>
           hasZeroLeaf(storageRoot, OFTEN_ZERO[at]!, nodes),
         ),
-        under: headerHash(header) === head.hash ? 'block hash' : 'endpoints’ word',
+        under: headerHash(header) === head.hash ? 'block hash' : "endpoints' word",
       };
     } catch (error) {
       if (!(error instanceof DstackError)) throw error;

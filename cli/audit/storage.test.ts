@@ -411,12 +411,12 @@ describe('what is pending', () => {
     );
   });
 
-  test('a header that does not hash to the block’s is not called its proof', async () => {
+  test("a header that does not hash to the block's is not called its proof", async () => {
     const { report } = await audited((_, reply) => reply);
-    expect(report.storage).toMatchObject({ under: 'endpoints’ word' });
+    expect(report.storage).toMatchObject({ under: "endpoints' word" });
   });
 
-  test('an answer that can’t be posted any more: with its sealed secret found, somebody may have it', async () => {
+  test("an answer that can't be posted any more: with its sealed secret found, somebody may have it", async () => {
     const folder = mkdtempSync(join(tmpdir(), 'dstack-audit-'));
     const { chainId } = await rpc.getNetwork();
     const domain = { chainId: Number(chainId), contract };
@@ -453,7 +453,7 @@ describe('what is pending', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  test('an app’s name is one that the contract takes', async () => {
+  test("an app's name is one that the contract takes", async () => {
     const evil = to0x(Uint8Array.from(utf8('\u001b[0m\u001b[1Averdict  sound')));
     const { about, report } = await audited(
       logs((all) =>

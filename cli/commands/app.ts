@@ -34,7 +34,7 @@ import { fromWhen } from './network-policy.ts';
 
 const pack: Command = {
   name: 'app pack',
-  summary: 'puts a `docker save` archive and its manifest where VMs find them; prints the manifest’s hash',
+  summary: "puts a `docker save` archive and its manifest where VMs find them; prints the manifest's hash",
   positionals: ['NAME', 'ARCHIVE'],
   options: {
     port: { value: 'PORT', help: 'the port on which the container speaks HTTP' },
@@ -150,7 +150,7 @@ function environmentVariable(text: string): [string, string] {
 
 const rollout: Command = {
   name: 'app rollout',
-  summary: 'makes every node run this manifest, after the network’s delay',
+  summary: "makes every node run this manifest, after the network's delay",
   positionals: ['NAME', 'MANIFEST'],
   options: ownerOptions,
   async run(args) {

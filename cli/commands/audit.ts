@@ -13,12 +13,12 @@ import { type Arguments, type Command, UsageError } from '../command.ts';
 const command: Command = {
   name: 'audit',
   summary:
-    'replays a network’s life, verifies each quote as of its time, says who could hold the secret today',
+    "replays a network's life, verifies each quote as of its time, says who could hold the secret today",
   positionals: ['CONTRACT'],
   options: {
     rpc: {
       value: 'URL',
-      help: 'JSON-RPC endpoint with the contract’s logs; give several and all must agree',
+      help: "JSON-RPC endpoint with the contract's logs; give several and all must agree",
       env: 'DSTACK_RPC_URL',
       required: true,
       multiple: true,
@@ -44,7 +44,7 @@ const command: Command = {
     },
     flavour: {
       value: 'NAME',
-      help: 'of the network’s images: production, sim or dev',
+      help: "of the network's images: production, sim or dev",
       default: 'production',
     },
     json: { help: 'prints one JSON object' },
@@ -137,7 +137,7 @@ function asText(report: AuditReport): readonly string[] {
         `  request ${requestHash} of ${node}, block ${block}: ${standing}`,
     ),
     ...(report.unanswered.length === 0 ? [] : ['']),
-    ...(report.unposted.length === 0 ? [] : ['signed by the network’s key, and not on chain']),
+    ...(report.unposted.length === 0 ? [] : ["signed by the network's key, and not on chain"]),
     ...report.unposted.map(
       ({ requestHash, node, standing, sealedFound }) =>
         `  answer to request ${requestHash} of ${node}: the request reads ${standing}, the sealed secret was ${sealedFound ? 'FOUND' : 'not found'} among the records`,

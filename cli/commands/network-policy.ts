@@ -58,7 +58,7 @@ const REVOKED = 2n ** 64n - 1n;
 
 export const allow = changePolicy(
   'allow',
-  'lets a measurement, config or platform join, after the network’s delay',
+  "lets a measurement, config or platform join, after the network's delay",
 );
 export const revoke = changePolicy(
   'revoke',

@@ -51,7 +51,7 @@ const status = () => run('network status', []);
 /** When what the newest block loosened takes effect. */
 const later = async () => new Date((Number((await chain.head()).time) + DELAY) * 1_000).toISOString();
 
-test('a new network’s policy is in its status', async () => {
+test("a new network's policy is in its status", async () => {
   const shown = await status();
   expect(shown).toMatch(/^TCB minimum {6}any evaluation$/m);
   expect(shown).toMatch(/^TCB statuses {5}UpToDate$/m);

@@ -68,7 +68,7 @@ const parts = {
 
 export const tcb: Command = {
   name: 'network tcb',
-  summary: 'sets how current a platform’s TCB must be: stricter at once, looser after the delay',
+  summary: "sets how current a platform's TCB must be: stricter at once, looser after the delay",
   positionals: ['minimum|statuses|grace|deny|allow', 'NUMBER|NAME,NAME|DAYSd|FMSPC'],
   options: ownerOptions,
   async run(args) {

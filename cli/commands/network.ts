@@ -31,7 +31,7 @@ import { tcb, tcbStatus } from './network-tcb.ts';
 
 const deploy: Command = {
   name: 'network deploy',
-  summary: 'deploys a new network’s contract; prints its address',
+  summary: "deploys a new network's contract; prints its address",
   options: {
     ...deployOptions,
     owner: { value: 'ADDRESS', help: 'the owner, if it is not the key that deploys (a multisig)' },
@@ -68,10 +68,10 @@ const config: Command = {
   summary: 'writes a network.json and prints its hash, which the contract must allow',
   options: {
     contract: contractOption,
-    'chain-id': { value: 'NUMBER', help: 'the chain’s id', env: 'DSTACK_CHAIN_ID', required: true },
+    'chain-id': { value: 'NUMBER', help: "the chain's id", env: 'DSTACK_CHAIN_ID', required: true },
     endpoint: { value: 'URL', help: 'an RPC endpoint as the VMs reach it; give several', multiple: true },
     quorum: { value: 'NUMBER', help: 'how many endpoints must agree; more than half of them' },
-    depth: { value: 'BLOCKS', help: 'confirmations; without it the chain’s `finalized` counts' },
+    depth: { value: 'BLOCKS', help: "confirmations; without it the chain's `finalized` counts" },
     'minimum-nodes': { value: 'NUMBER', help: 'nodes before production apps start', default: '2' },
     out: { value: 'FILE', help: 'where to write it', default: 'network.json' },
   },
@@ -101,7 +101,7 @@ const config: Command = {
 
 const bootstrap: Command = {
   name: 'network bootstrap',
-  summary: 'verifies the first node’s bootstrap package and posts it',
+  summary: "verifies the first node's bootstrap package and posts it",
   positionals: ['FILE'],
   options: {
     ...ownerOptions,
@@ -165,7 +165,7 @@ function bootstrapDeed(message: BootstrapPackage, { reader }: NetworkConnection)
 
 const status: Command = {
   name: 'network status',
-  summary: 'prints the network’s state, its TCB policy and its apps',
+  summary: "prints the network's state, its TCB policy and its apps",
   options: { ...chainOptions, contract: contractOption },
   async run(args) {
     const connection = await connectNetwork(args);
@@ -174,7 +174,7 @@ const status: Command = {
     const network = await reader.network(head);
     const rows = {
       contract,
-      code: connection.isOurCode ? 'of this release' : 'OTHER THAN THIS RELEASE’S',
+      code: connection.isOurCode ? 'of this release' : "OTHER THAN THIS RELEASE'S",
       owner: decodeOwner(await call(encodeOwner(), head)),
       'network key': network.epoch === 0 ? 'none: not bootstrapped' : network.networkKey,
       epoch: network.epoch,

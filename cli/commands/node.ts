@@ -10,18 +10,18 @@ import { envFileOption } from './relay.ts';
 
 const networkOption: Option = {
   value: 'ADDRESS',
-  help: 'the network’s contract; without it DSTACK_CONTRACT of the settings',
+  help: "the network's contract; without it DSTACK_CONTRACT of the settings",
 };
 
 const join: Command = {
   name: 'node join',
-  summary: 'brings this host’s VM into a network that runs, and keeps it there: VM and relay in one',
+  summary: "brings this host's VM into a network that runs, and keeps it there: VM and relay in one",
   options: {
     network: networkOption,
     'env-file': envFileOption,
     'network-json': {
       value: 'FILE|URL',
-      help: 'the network’s network.json; without it the one in the volume, else a gossip peer’s',
+      help: "the network's network.json; without it the one in the volume, else a gossip peer's",
     },
     'create-disk': {
       help: 'let the VM format its data disk if that is blank; DSTACK_VM_DATA_DISK_MIB makes a new one',
@@ -48,7 +48,7 @@ const join: Command = {
 
 const status: Command = {
   name: 'node status',
-  summary: 'says in a paragraph how this host’s node stands, by its relay and the contract',
+  summary: "says in a paragraph how this host's node stands, by its relay and the contract",
   options: { network: networkOption, 'env-file': envFileOption },
   async run(args) {
     print(await nodeStatus(relaySettings(settingsOf(args))));

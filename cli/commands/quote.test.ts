@@ -94,7 +94,7 @@ test('shows a quote, in hex too', async () => {
   expect(text.stdout).toBe(binary.stdout);
 });
 
-test('gets the collateral of a quote’s platform from a service; with it the quote is accepted', async () => {
+test("gets the collateral of a quote's platform from a service; with it the quote is accepted", async () => {
   const { quote: bytes } = simulatedCase();
   const path = file('simulated.bin', bytes);
   const root = file('root.der', SIMULATED_ROOT.certificate);

@@ -28,13 +28,13 @@ import { type Arguments, type Command, UsageError } from '../command.ts';
 
 const verify: Command = {
   name: 'quote verify',
-  summary: 'judges a quote by Intel’s rules, and by a policy if there is one; exits 1 when it is refused',
+  summary: "judges a quote by Intel's rules, and by a policy if there is one; exits 1 when it is refused",
   positionals: ['QUOTE'],
   options: {
     collateral: { value: 'FILE', help: 'collateral.json: TCB info, QE identity, CRLs and their issuers' },
     at: { value: 'TIME', help: 'the instant to judge at: ISO 8601 or seconds since 1970; now when left out' },
-    root: { value: 'FILE', help: 'the root certificate to trust, DER or PEM; Intel’s when left out' },
-    policy: { value: 'FILE', help: 'policy.json (docs/attestation.md); without, only Intel’s rules apply' },
+    root: { value: 'FILE', help: "the root certificate to trust, DER or PEM; Intel's when left out" },
+    policy: { value: 'FILE', help: "policy.json (docs/attestation.md); without, only Intel's rules apply" },
     json: { help: 'prints one JSON object' },
   },
   run(args) {
@@ -71,18 +71,18 @@ const show: Command = {
 const collateral: Command = {
   name: 'quote collateral',
   summary:
-    'gets the collateral of a quote’s platform from a service, for quote verify or a folder of a relay',
+    "gets the collateral of a quote's platform from a service, for quote verify or a folder of a relay",
   positionals: ['QUOTE'],
   options: {
     pcs: {
       value: 'URL',
-      help: 'Intel’s Provisioning Certification Service, or a PCCS',
+      help: "Intel's Provisioning Certification Service, or a PCCS",
       env: 'DSTACK_PCS_URL',
       default: 'https://api.trustedservices.intel.com',
     },
     'root-crl': {
       value: 'URL',
-      help: 'the CRL of Intel’s root, if it is not where Intel or a PCCS has it',
+      help: "the CRL of Intel's root, if it is not where Intel or a PCCS has it",
       env: 'DSTACK_PCS_ROOT_CRL_URL',
     },
     out: { value: 'FILE', help: 'where to write it; printed when left out' },

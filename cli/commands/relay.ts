@@ -9,7 +9,7 @@ export const envFileOption = { value: 'FILE', help: 'settings; host.env.example 
 
 const run: Command = {
   name: 'relay run',
-  summary: 'runs the relay: registers this host’s nodes, pays their gas, gossips',
+  summary: "runs the relay: registers this host's nodes, pays their gas, gossips",
   options: { 'env-file': envFileOption },
   async run(args) {
     const relay = await runRelay(relaySettings(readEnvironment(args.optional('env-file'), process.env)));

@@ -21,7 +21,7 @@ const run: Command = {
     },
     'quote-version': {
       value: QUOTE_VERSIONS.join('|'),
-      help: 'of the simulated platform’s quotes: 4 with TD report 1.0, 5 with 1.5',
+      help: "of the simulated platform's quotes: 4 with TD report 1.0, 5 with 1.5",
       default: '4',
     },
     simulate: {

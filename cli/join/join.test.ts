@@ -237,7 +237,7 @@ describe('an endpoint that lies', () => {
       asked === method ? { result } : reply;
 
   test.each<[string, Lie, string | RegExp]>([
-    ['about the chain’s id', answer('eth_chainId', '0x1'), 'RPC_WRONG_CHAIN'],
+    ["about the chain's id", answer('eth_chainId', '0x1'), 'RPC_WRONG_CHAIN'],
     ['about the contract: none', answer('eth_call', '0x'), 'NETWORK_MISSING'],
     ['about the contract: something else', answer('eth_call', '0x01'), 'NETWORK_MISSING'],
     ['about balances', answer('eth_getBalance', '0x0'), /Send it/],
@@ -295,7 +295,7 @@ describe('what the operator has to mend ends it at once, with a code', () => {
     expect(await attempt(await host({ relay: { chainId: 1 } }), noVm).outcome).toBe('RPC_WRONG_CHAIN');
   });
 
-  test('network.json: none and nobody to ask, another network’s, none at all', async () => {
+  test("network.json: none and nobody to ask, another network's, none at all", async () => {
     expect(await attempt(await host(), noVm).outcome).toBe('NETWORK_JSON_MISSING');
 
     const other = await host();
@@ -383,7 +383,7 @@ describe('joining', () => {
     const paragraph = await nodeStatus(settings.relay);
     expect(paragraph).toContain(`Network ${contract} on chain ${CHAIN}`);
     expect(paragraph).not.toContain('AT MOST ONE NODE HAS THE SECRET');
-    expect(paragraph).toContain('This host’s node (sim) is requesting.');
+    expect(paragraph).toContain("This host's node (sim) is requesting.");
     expect(paragraph).toMatch(/No node that has the secret has answered yet; \d+ blocks/);
     expect(paragraph.split('\n')).toHaveLength(1);
 
@@ -401,7 +401,7 @@ describe('joining', () => {
     await first!.relay();
     await join_.said('The node has joined');
     const joined = await nodeStatus(settings.relay);
-    expect(joined).toContain('is joined, with the network’s key.');
+    expect(joined).toContain("is joined, with the network's key.");
     expect(joined).toContain('1 of 1 gossip peers answer.');
     expect(await join_.interrupt()).toBe('done');
     await expect(fetch(`http://127.0.0.1:${settings.vm.ports.replicator}/v1/status`)).rejects.toThrow();
@@ -432,7 +432,7 @@ describe('joining', () => {
     expect(join_.text()).toContain('the last words');
   });
 
-  test('an image that another measures: nothing is paid, the owner’s command is said', async () => {
+  test("an image that another measures: nothing is paid, the owner's command is said", async () => {
     const settings = await host();
     const strange = writeTestImage(join(scratch, 'strange/image-sim'), 'another');
     const join_ = attempt({ ...settings, networkJson, vm: { ...settings.vm, imageFolder: strange } }, noVm);

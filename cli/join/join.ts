@@ -109,7 +109,7 @@ function describe(host: HostFacts, { vm, relay }: JoinSettings, tell: Narrator):
   );
   tell.say(
     host.platform === undefined
-      ? 'This host’s platform id is known once its VM has made a quote.'
+      ? "This host's platform id is known once its VM has made a quote."
       : `This host is platform ${host.platform}, a simulated one: its attestation proves nothing.`,
   );
 }

@@ -79,7 +79,7 @@ async function relayStatus({ adminListen: { host, port }, contract }: RelaySetti
     StatusSchema,
     reply.value,
     'RELAY_STATUS',
-    'the relay’s status',
+    "the relay's status",
   );
   return {
     ...found,
@@ -102,15 +102,15 @@ function networkSentence(settings: RelaySettings, view: NetworkView, head: numbe
 }
 
 function nodeSentence({ node }: RelayStatus, view: NetworkView): string {
-  if (node === undefined) return 'This host’s node does not answer its relay.';
+  if (node === undefined) return "This host's node does not answer its relay.";
   const key = node.networkKey;
   const agrees =
     key === undefined || node.state !== 'joined'
       ? ''
       : sameAddress(key, view.networkKey)
-        ? ', with the network’s key'
-        : `, WITH ANOTHER KEY THAN THE CONTRACT’S: ${key}`;
-  return `This host’s node (${node.flavour}) is ${node.state}${agrees}.`;
+        ? ", with the network's key"
+        : `, WITH ANOTHER KEY THAN THE CONTRACT'S: ${key}`;
+  return `This host's node (${node.flavour}) is ${node.state}${agrees}.`;
 }
 
 function peerSentences(status: RelayStatus, alreadySaid: boolean): string[] {

@@ -23,7 +23,7 @@ import { describeTransaction } from './describe.ts';
 const signingOptions = {
   'owner-key': {
     value: 'FILE',
-    help: 'file with the owner’s private key, in hex; chmod 600',
+    help: "file with the owner's private key, in hex; chmod 600",
     env: 'DSTACK_OWNER_KEY_FILE',
     required: true,
   },
@@ -71,7 +71,7 @@ export function signerOf(args: Arguments): Signer {
   feeCeiling(args);
   const chainId = chainIdOf(args);
   const file = args.text('owner-key');
-  const key = readKeyFile(file, 'KEY_FILE', 'the owner’s key');
+  const key = readKeyFile(file, 'KEY_FILE', "the owner's key");
   try {
     return new Signer(key, chainId);
   } catch {

@@ -18,7 +18,7 @@ export const chainOptions = {
     env: 'DSTACK_RPC_URL',
     multiple: true,
   },
-  'chain-id': { value: 'NUMBER', help: 'the chain’s id; else that of network.json', env: 'DSTACK_CHAIN_ID' },
+  'chain-id': { value: 'NUMBER', help: "the chain's id; else that of network.json", env: 'DSTACK_CHAIN_ID' },
   'network-json': {
     value: 'FILE',
     help: 'network.json: what is read, is read from its endpoints by its quorum',
@@ -29,7 +29,7 @@ export const chainOptions = {
 
 export const contractOption: Option = {
   value: 'ADDRESS',
-  help: 'the network’s contract; else that of network.json',
+  help: "the network's contract; else that of network.json",
   env: 'DSTACK_CONTRACT',
 };
 

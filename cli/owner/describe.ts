@@ -40,7 +40,7 @@ export function describeTransaction({
       : ([
           [
             'contract',
-            `${to}, ${isOurCode ? 'with this release’s code' : 'WITH OTHER CODE THAN THIS RELEASE’S'}`,
+            `${to}, ${isOurCode ? "with this release's code" : "WITH OTHER CODE THAN THIS RELEASE'S"}`,
           ],
           ...call(data),
         ] as [string, string][])),
@@ -75,7 +75,7 @@ function argument(name: string, value: unknown): string {
 
 function creation(data: string): [string, string][] {
   if (!data.startsWith(networkBytecode)) {
-    throw new DstackError('UNKNOWN_CALL', 'not the creation of this release’s contract');
+    throw new DstackError('UNKNOWN_CALL', "not the creation of this release's contract");
   }
   const types = ['address', 'uint32', 'uint32'];
   const [owner, delay, requestWindow] = AbiCoder.defaultAbiCoder().decode(

@@ -280,7 +280,7 @@ describe.each([...Object.entries(lies), ['all of these together', all] as [strin
 describe('endpoints that lie have the quorum', () => {
   const everywhere = async (lie: Lie) => Promise.all([lie, lie, honest].map(endpoint));
 
-  test.each(commands)('%j: by another chain’s id, even one of three: nothing is signed', async (words) => {
+  test.each(commands)("%j: by another chain's id, even one of three: nothing is signed", async (words) => {
     const other = answering({ eth_chainId: () => '0x1' });
     for (const set of [[other, honest, honest], [honest, other, other], [other]]) {
       const outcome = await run(words, await Promise.all(set.map(endpoint)));
@@ -297,12 +297,12 @@ describe('endpoints that lie have the quorum', () => {
   ])('%s: refused, and what was signed was shown', async (name, code) => {
     const outcome = await run(['network', 'revoke', 'measurement', LISTED], await everywhere(lies[name]!));
     expect(outcome.code).toMatch(code);
-    if (outcome.code === 'done') expect(outcome.printed).toContain('WITH OTHER CODE THAN THIS RELEASE’S');
+    if (outcome.code === 'done') expect(outcome.printed).toContain("WITH OTHER CODE THAN THIS RELEASE'S");
     else expect(sent).toEqual([]);
     everythingWasShown(outcome);
   });
 
-  test('the fee alone: above the owner’s ceiling nothing is signed', async () => {
+  test("the fee alone: above the owner's ceiling nothing is signed", async () => {
     const urls = await Promise.all(
       [1, 2, 3].map(() =>
         endpoint(answering({ eth_getBlockByNumber: header({ baseFeePerGas: '0xffffffffffffff' }) })),
@@ -366,7 +366,7 @@ describe('what one endpoint says of the state', () => {
     expect((await network.app('web')).latest).toBe(THREE);
   });
 
-  test('the status too is a quorum’s', async () => {
+  test("the status too is a quorum's", async () => {
     const honestly = await run(['network', 'status'], [await endpoint(honest)]);
     const urls = [await endpoint(lies.views!), await endpoint(honest), await endpoint(honest)];
     const outcome = await run(['network', 'status'], urls);

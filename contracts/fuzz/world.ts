@@ -224,7 +224,7 @@ export class World {
       ...bytesOf(this.#identity(choice, block)),
       quoteHash: value(`quote ${other % 3}`),
       blockNumber,
-      blockHash: fromHex(otherHash ? word('another chain’s block') : known),
+      blockHash: fromHex(otherHash ? word("another chain's block") : known),
       epoch: this.model.epoch + (flaw === 'other epoch' ? (pick % 2 ? 0 : 2) : 1),
     };
     const digest =

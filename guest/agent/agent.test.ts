@@ -106,7 +106,7 @@ const codeFrom = async (...args: Parameters<typeof ask>): Promise<string> => {
 };
 
 describe('the agent, as a process', () => {
-  test('gives an app its own keys and nobody else’s', async () => {
+  test("gives an app its own keys and nobody else's", async () => {
     const mine = await ask('/getkey/greeting');
     expect(mine.type).toContain('text/plain');
     expect(mine.body.toString()).toBe(keyOf('greeting', 'greeting'));
@@ -175,7 +175,7 @@ describe('the agent, as a process', () => {
     ['Origin', 'http://dstack-guest'],
     ['Sec-Fetch-Site', 'cross-site'],
     ['Sec-Fetch-Site', 'same-site'],
-  ])('a forwarded request is not the app’s: %s', async (name, value) => {
+  ])("a forwarded request is not the app's: %s", async (name, value) => {
     expect(await codeFrom('/getkey/x', '127.0.0.2', { [name]: value })).toBe('FORWARDED_REQUEST');
   });
 

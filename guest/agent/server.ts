@@ -58,7 +58,7 @@ export function agentServer(callers: Callers, siblings: Siblings, log: Log<'debu
           type: 'application/json',
           body: JSON.stringify({
             code,
-            message: error instanceof DstackError ? error.message : 'see the node’s log',
+            message: error instanceof DstackError ? error.message : "see the node's log",
           }),
         });
       },

@@ -40,7 +40,7 @@ test('every single changed byte of the superblock is refused, of either half', (
   }
 });
 
-test('another network’s key, and another disk’s superblock, are refused', () => {
+test("another network's key, and another disk's superblock, are refused", () => {
   expect(() => decodeSuperblock(bytes, new Uint8Array(32))).toThrowError(
     expect.objectContaining({ code: 'DISK_UNAUTHENTIC' }),
   );
@@ -63,7 +63,7 @@ test('blank means not one bit', () => {
   expect(isBlank(start)).toBe(false);
 });
 
-test('the kernel’s superblock is only believed when it is one', () => {
+test("the kernel's superblock is only believed when it is one", () => {
   const kernel = new Uint8Array(4096);
   expect(() => providedSectors(kernel)).toThrowError(expect.objectContaining({ code: 'DISK_FORMAT' }));
   kernel.set(utf8('integrt\0'));

@@ -101,7 +101,7 @@ export function decodeSuperblock(bytes: Uint8Array, macKey: Uint8Array): Superbl
   ) {
     throw new DstackError(
       'DISK_UNAUTHENTIC',
-      'the data disk’s superblock was not written by this network for this disk: it was changed, or belongs to another network. Nothing was written to it',
+      "the data disk's superblock was not written by this network for this disk: it was changed, or belongs to another network. Nothing was written to it",
     );
   }
   const view = viewOf(bytes);

@@ -6,7 +6,7 @@ import { areaSectorsOf, areaTable, cryptTable, diskKeys, integrityTable } from '
 
 const keys = diskKeys(fromHex('07'.repeat(32)));
 
-test('the keys of a disk are its own, and each other’s strangers', () => {
+test("the keys of a disk are its own, and each other's strangers", () => {
   const other = diskKeys(fromHex('08'.repeat(32)));
   const all = [keys, other].flatMap(({ superblockMac, crypt, journalMac }) => [
     superblockMac,

@@ -62,7 +62,7 @@ describe('a signed release', () => {
     expect(await codeOfRelease(release, 'trixie-updates', join(data, 'none.gpg'))).toBe('KEYRING_MISSING');
   });
 
-  it('of one suite is not taken for another’s', async () => {
+  it("of one suite is not taken for another's", async () => {
     expect(await codeOfRelease(release, 'trixie')).toBe('INDEX_INVALID');
   });
 

@@ -70,7 +70,7 @@ describe('two images', () => {
     ]);
   });
 
-  it('differ in a file’s owner, and in its attributes, such as capabilities', () => {
+  it("differ in a file's owner, and in its attributes, such as capabilities", () => {
     for (const change of [{ owner: '800:0' }, { owner: '0:6' }, { attributes: '00000000' }]) {
       const root = new Map(image.root).set('/etc/hosts', { ...entry('a'), ...change });
       expect(compareImages(image, { ...image, root }).root.map(({ name }) => name)).toEqual(['/etc/hosts']);

@@ -81,10 +81,10 @@ const tree = (tool: Node): Buffer =>
 
 describe('an erofs image', () => {
   it.each<[string, Partial<Node>, Partial<ErofsInode>]>([
-    ['root’s', {}, { user: 0, group: 0, attributes: '' }],
-    ['another user’s', { user: 800, group: 6 }, { user: 800, group: 6 }],
+    ["root's", {}, { user: 0, group: 0, attributes: '' }],
+    ["another user's", { user: 800, group: 6 }, { user: 800, group: 6 }],
     [
-      'a user’s with a large number',
+      "a user's with a large number",
       { user: 70_000, group: 80_000, extended: true },
       { user: 70_000, group: 80_000 },
     ],

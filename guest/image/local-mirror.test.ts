@@ -121,7 +121,7 @@ describe('a locked package that Debian has replaced', () => {
 });
 
 describe('a dated copy of the archive', () => {
-  it('has security’s beside it, of the same date', () => {
+  it("has security's beside it, of the same date", () => {
     expect(mirrorsAt('http://dated.test/archive/debian/20260131T000000Z/', {})).toEqual({
       debian: 'http://dated.test/archive/debian/20260131T000000Z',
       'debian-security': 'http://dated.test/archive/debian-security/20260131T000000Z',

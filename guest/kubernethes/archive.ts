@@ -171,7 +171,7 @@ async function readIndex(file: FileHandle, length: number, entries: ReadonlyMap<
     IndexSchema,
     text(bytes),
     'ARCHIVE_MALFORMED',
-    'the archive’s manifest.json',
+    "the archive's manifest.json",
     MAX_JSON,
   );
   return index[0]!;
@@ -199,7 +199,7 @@ function assertConfigDigest(config: Uint8Array, digest: string): void {
 }
 
 function parseConfig(config: Uint8Array): string[] {
-  const parsed = parseJson(ConfigSchema, text(config), 'ARCHIVE_MALFORMED', 'the image’s config', MAX_JSON);
+  const parsed = parseJson(ConfigSchema, text(config), 'ARCHIVE_MALFORMED', "the image's config", MAX_JSON);
   return parsed.rootfs.diff_ids.map((id) => id.slice('sha256:'.length));
 }
 

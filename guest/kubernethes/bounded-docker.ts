@@ -70,7 +70,7 @@ export function boundedDocker(socketPath: string, bounds: Bounds): BoundedDocker
       } finally {
         connection.destroy();
       }
-      return check(reply, value, 'ENGINE_REPLY', `podman’s reply when asked to ${what}`);
+      return check(reply, value, 'ENGINE_REPLY', `podman's reply when asked to ${what}`);
     },
   };
 }

@@ -31,13 +31,13 @@ test('a container gets the image by its id, and as little else as possible', () 
     expect(text).not.toContain(word);
 });
 
-test('only the app’s own folder is mounted', () => {
+test("only the app's own folder is mounted", () => {
   expect(containerRequest({ ...spec, data: '/mnt/encrypted_data/apps/greeting' })).toMatchObject({
     HostConfig: { Binds: ['/mnt/encrypted_data/apps/greeting:/mnt/encrypted_data:rw,nosuid,nodev'] },
   });
 });
 
-test('each network has its own isolated bridge under the firewall’s prefix', () => {
+test("each network has its own isolated bridge under the firewall's prefix", () => {
   expect(networkRequest('dstack-greeting', 3)).toMatchObject({
     network_interface: 'dstack3',
     subnets: [{ subnet: '10.90.3.0/24', gateway: '10.90.3.1' }],
@@ -92,7 +92,7 @@ describe('over the socket of a podman that is not one', () => {
     expect(asked[2]!.type).toBe('application/json');
   });
 
-  test('starts a container, also one that runs already, and finds its address on its app’s network', async () => {
+  test("starts a container, also one that runs already, and finds its address on its app's network", async () => {
     replies[`POST /containers/${ID}/start`] = [304, undefined];
     const shown = (address: string) => ({
       State: { Running: true },
@@ -291,7 +291,7 @@ describe('over the socket of a podman that is not one', () => {
     });
   });
 
-  test('the environment’s DOCKER_HOST leads nowhere else', async () => {
+  test("the environment's DOCKER_HOST leads nowhere else", async () => {
     process.env.DOCKER_HOST = 'tcp://127.0.0.1:1';
     try {
       replies['GET /images/json'] = [200, []];

@@ -189,7 +189,7 @@ async function load(docker: Docker, archive: Readable): Promise<unknown> {
     const lines = reply.split('\n').filter((line) => line.trim() !== '');
     return lines.map((line): unknown => JSON.parse(line));
   } catch (cause) {
-    throw new DstackError('ENGINE_REPLY', 'podman’s reply when asked to load an image is not JSON', {
+    throw new DstackError('ENGINE_REPLY', "podman's reply when asked to load an image is not JSON", {
       cause,
     });
   }

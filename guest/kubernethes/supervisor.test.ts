@@ -312,7 +312,7 @@ describe('supervisor', () => {
     expect([...engine.containers.values()][0]!.spec.data).toBeUndefined();
   });
 
-  test('one app’s trouble does not stop another', async () => {
+  test("one app's trouble does not stop another", async () => {
     const { step, publish, engine, upstream, supervisor } = node();
     publish('good', 'b');
     await step({ bad: 'a', good: 'b' });
@@ -350,7 +350,7 @@ describe('supervisor', () => {
     expect(only.running).toBe(true);
   });
 
-  test('whatever happens, in the end the contract’s wish runs and nothing else does', async () => {
+  test("whatever happens, in the end the contract's wish runs and nothing else does", async () => {
     const app = fc.constantFrom('one', 'two');
     const hash = fc.constantFrom('a', 'b', 'c');
     const event = fc.oneof(

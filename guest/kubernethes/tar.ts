@@ -175,7 +175,7 @@ function number(header: Buffer, at: number, width: number): number {
     return Number(value);
   }
   const text = cString(field).trim();
-  if (!/^[0-7]*$/.test(text)) throw malformed('a header’s number is not octal');
+  if (!/^[0-7]*$/.test(text)) throw malformed("a header's number is not octal");
   return text === '' ? 0 : Number.parseInt(text, 8);
 }
 

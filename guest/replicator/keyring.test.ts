@@ -31,7 +31,7 @@ interface Untyped {
   pinned(purpose: string, born: number | undefined, ...path: unknown[]): unknown;
 }
 
-test('with two epochs a per-epoch key is the newest’s, and a pinned one that of its birth', () => {
+test("with two epochs a per-epoch key is the newest's, and a pinned one that of its birth", () => {
   for (const ring of [ringOf('1', '2'), ringOf('2', '1')]) {
     expect(ring.epoch).toBe(2);
     expect(toHex(ring.perEpoch('network-key').privateKey)).toBe(vectors.perEpoch.networkKey);
@@ -43,7 +43,7 @@ test('with two epochs a per-epoch key is the newest’s, and a pinned one that o
   }
 });
 
-test('what is sealed is the newest epoch’s secret', async () => {
+test("what is sealed is the newest epoch's secret", async () => {
   const kem = await newKemKeyPair();
   const request = new Uint8Array(32).fill(7);
   const sealed = await ringOf('1', '2').perEpoch('seal', kem.publicKey, request);
@@ -89,7 +89,7 @@ test('the types refuse the same', () => {
   expect(() => ring.pinned('tls', 1)).toThrow();
 });
 
-test('the design’s table: what outlives a rotation is pinned, what speaks for the network is not', () => {
+test("the design's table: what outlives a rotation is pinned, what speaks for the network is not", () => {
   const ruled = (rule: string) =>
     Object.entries(purposes).flatMap(([name, is]) => (is === rule ? [name] : []));
   expect(ruled('pinned').sort()).toEqual(['app', 'disk', 'kv', 'signer']);
@@ -106,7 +106,7 @@ test('a ring needs a secret, and a wiped one has none', () => {
   expect(() => ring.pinned('disk', 1, DISK)).toThrow('wiped');
 });
 
-test('the sockets: a disk’s key is of its superblock’s epoch, a new disk’s of the newest; an app’s is refused', async () => {
+test("the sockets: a disk's key is of its superblock's epoch, a new disk's of the newest; an app's is refused", async () => {
   const run = mkdtempSync(join(tmpdir(), 'dstack-keyring-'));
   cleanups.push(() => rmSync(run, { recursive: true, force: true }));
   const keys = secretHolder(ringOf('1', '2'), { chainId: 1, contract: parseAddress(`0x${'11'.repeat(20)}`) });

@@ -106,7 +106,7 @@ test.each<[string, string, Parameters<typeof verdict>]>([
   ['no collateral', 'COLLATERAL_MISSING', [GOOD, { without: 'collateral' }]],
   ['an FMSPC that the contract denies', 'FMSPC_NOT_ALLOWED', [GOOD, { deniedFmspc: 'b0c06f000000' }]],
   [
-    'an evaluation below the contract’s minimum',
+    "an evaluation below the contract's minimum",
     'TCB_EVALUATION_NUMBER',
     [GOOD, { policy: { statuses: ['UpToDate'], minimumTcbEvaluationDataNumber: 999 } }],
   ],
@@ -124,7 +124,7 @@ test.each<[string, string, Parameters<typeof verdict>]>([
   ['a debug TD', 'TD_DEBUG', ['tdx-v4-50806f000000-12b401a8-teekit']],
   ['a TD without SEPT_VE_DISABLE', 'TD_SEPT_VE', ['tdx-v4-00806f050000-7462cb52-teekit']],
   [
-    'collateral of last year, by the chain’s time',
+    "collateral of last year, by the chain's time",
     'ROOT_CRL_EXPIRED',
     [GOOD, { now: fresh.verify_at_unix + 400 * day }],
   ],

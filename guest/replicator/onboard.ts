@@ -142,7 +142,7 @@ function requireNodeSignature({ domain }: Identity, message: RequestMessage, has
     const { r, vs } = message.signature;
     signer = recover(requestDigest(domain, hash), fromHex(r, 32), fromHex(vs, 32));
   } catch (cause) {
-    throw new DstackError('REQUEST_SIGNATURE', 'the request’s signature is not one', { cause });
+    throw new DstackError('REQUEST_SIGNATURE', "the request's signature is not one", { cause });
   }
   if (!sameAddress(signer, message.node)) {
     throw new DstackError(

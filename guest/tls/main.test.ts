@@ -34,7 +34,7 @@ const visit = (port: number): Promise<string> =>
       .end();
   });
 
-test('the daemon listens only once it has the network’s key, and says why there is no app', async () => {
+test("the daemon listens only once it has the network's key, and says why there is no app", async () => {
   for (const folder of ['run/dstack/replicator', 'run/dstack/kubernethes', 'usr/lib/dstack']) {
     mkdirSync(join(root, folder), { recursive: true });
   }

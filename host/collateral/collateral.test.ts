@@ -127,7 +127,7 @@ describe('a service', () => {
     expect(judged).toBeGreaterThan(46);
   });
 
-  test('asks about the processor’s authority where the platform has that one', async () => {
+  test("asks about the processor's authority where the platform has that one", async () => {
     const kinds = PUBLISHED_QUOTES.filter(({ cert_data_type: type }) => type === 5).map((quote) =>
       platformKindOf(readPublishedQuote(quote)),
     );
@@ -355,7 +355,7 @@ describe('the cache', () => {
   });
 });
 
-test('a folder gives the newest that is of the platform, and says once what it can’t use', async () => {
+test("a folder gives the newest that is of the platform, and says once what it can't use", async () => {
   const directory = newFolder();
   const put = (name: string, value: unknown) => writeFileSync(join(directory, name), JSON.stringify(value));
   const source = folderSource(directory, log, () => NOW);
@@ -398,7 +398,7 @@ describe('several sources', () => {
     expect(await first(undefined, new Error('down')).find(KIND)).toBeUndefined();
   });
 
-  test('the simulated platform’s is built in, for that platform alone', async () => {
+  test("the simulated platform's is built in, for that platform alone", async () => {
     expect(await simulatedSource.find(KIND)).toEqual(SIMULATED);
     expect(await simulatedSource.find({ ...KIND, fmspc: '00'.repeat(6) })).toBeUndefined();
     expect(await simulatedSource.find({ ...KIND, tee: 'sgx' })).toBeUndefined();

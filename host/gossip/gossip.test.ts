@@ -125,7 +125,7 @@ test('carriers of different sorts feed one log, and each takes on what the other
   expect(b.peers().map(({ reachable }) => reachable)).toEqual([false, false]);
 });
 
-test('a carrier’s peers have room of their own in the log', async () => {
+test("a carrier's peers have room of their own in the log", async () => {
   const carrier = new Wire('me', 'peer');
   const gossip = newGossip({ carriers: [carrier], limits: { loosePerSource: 2, loose: 2 } });
   await gossip.accept(someRequest(1), 'peer');

@@ -106,7 +106,7 @@ test('messages flow both ways over one configured direction, and on to third hos
   expect(b.gossip.peers()).toEqual([{ peer: a.url, reachable: true }]);
 });
 
-test('a host that was down gets what was pushed meanwhile, though it can’t dial out', async () => {
+test("a host that was down gets what was pushed meanwhile, though it can't dial out", async () => {
   const b = await startHost([]);
   const port = Number(new URL(b.url).port);
   await b.stop();
@@ -120,7 +120,7 @@ test('a host that was down gets what was pushed meanwhile, though it can’t dia
 });
 
 test.each(['pushed', 'polled'])(
-  'a message that can’t be judged yet when it is %s is not lost',
+  "a message that can't be judged yet when it is %s is not lost",
   async (way) => {
     let refusals = 2;
     const admit: Admit = async (message) => {
@@ -254,7 +254,7 @@ test('a long poll ends with the next message, and with the process', async () =>
   expect(await last).toMatchObject({ next: 1, messages: [] });
 });
 
-test('one source’s long polls leave room for others’: beyond a few they are answered at once', async () => {
+test("one source's long polls leave room for others': beyond a few they are answered at once", async () => {
   const a = await startHost([]);
   const query = `log=${a.gossip.messages.identity}&after=0&wait=20`;
   const answered: number[] = [];

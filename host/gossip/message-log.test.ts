@@ -30,7 +30,7 @@ test('the same message is one entry, whatever the order of its fields; a log goe
   expect(new MessageLog(openStore(':memory:'), registered).identity).not.toBe(log.identity);
 });
 
-test('a flooding source evicts its own messages, not others’', () => {
+test("a flooding source evicts its own messages, not others'", () => {
   const log = new MessageLog(openStore(':memory:'), registered, { loosePerSource: 3, loose: 100 });
   log.add(someRequest(1), 'honest');
   for (let n = 10; n < 20; n += 1) log.add(someRequest(n), 'flooder');
@@ -66,7 +66,7 @@ test('what is on chain is kept from the eviction of loose ones, with what comes 
   expect(log.count().kept).toBe(4);
 });
 
-test('versions of one request are bounded, but never keep this host’s own out', () => {
+test("versions of one request are bounded, but never keep this host's own out", () => {
   const log = new MessageLog(openStore(':memory:'), registered, { perSubject: 2 });
   expect(log.add(someRequest(1, '01'), 'a').fresh).toBe(true);
   expect(log.add(someRequest(1, '02'), 'a').fresh).toBe(true);
@@ -87,7 +87,7 @@ test('who floods from a few sources pushes out themselves, not the one who said 
   expect(log.count().loose).toBe(8);
 });
 
-test('strangers, however many, push out nothing of this host’s own nor of the peers that it chose', () => {
+test("strangers, however many, push out nothing of this host's own nor of the peers that it chose", () => {
   const log = new MessageLog(openStore(':memory:'), registered, {
     loosePerSource: 3,
     loose: 4,
@@ -122,7 +122,7 @@ test('of kept ones the request with most messages gives way, its newest copy fir
   expect(log.isKept(subjectOf(someRequest(2)))).toBe(true);
 });
 
-test('copies of one source leave a place for another’s', () => {
+test("copies of one source leave a place for another's", () => {
   const log = new MessageLog(openStore(':memory:'), registered);
   for (let copy = 0; copy < 20; copy += 1) log.add(someRequest(1, `${10 + copy}`), 'a');
   expect(log.add(someRequest(1, 'ff'), 'b').fresh).toBe(true);

@@ -98,7 +98,7 @@ test('a recent request by its own node is let through, whatever field of it was 
   }
 });
 
-test('a request that can’t be registered any more is stale; one that we can’t judge yet may come again', async () => {
+test("a request that can't be registered any more is stale; one that we can't judge yet may come again", async () => {
   await admit(networkAt({}), requestAt(1000 - 256 - 50));
   await expect(admit(networkAt({}), requestAt(1000 - 256 - 51))).rejects.toMatchObject({
     code: 'GOSSIP_STALE',
@@ -164,7 +164,7 @@ test('sealed bytes are let through when an answer that is held names them, or th
     code: 'GOSSIP_OTHER_NETWORK',
   });
 });
-test('a copy whose quote can’t be the request’s is not let through', async () => {
+test("a copy whose quote can't be the request's is not let through", async () => {
   const good = requestAt(990);
   const other = requestAt(990);
   const shown = networkAt({});

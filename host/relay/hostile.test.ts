@@ -56,7 +56,7 @@ test.each([
   ['a huge quantity', `0x${'f'.repeat(14)}`],
   ['leading zeros', '0x05'],
   ['negative', '-0x1'],
-])('an endpoint’s head that is %s is refused', async (_what, result) => {
+])("an endpoint's head that is %s is refused", async (_what, result) => {
   await expect((await rpcWith(result)).head()).rejects.toMatchObject({ code: 'RPC_MALFORMED' });
 });
 
@@ -262,7 +262,7 @@ test.each([
   ['a date that is past', { 'retry-after': 'Wed, 21 Oct 2015 07:28:00 GMT' }, '', 0.5],
   ['nonsense', { 'retry-after': 'soon' }, '', 0.5],
   [
-    'Infura’s own field',
+    "Infura's own field",
     {},
     '{"jsonrpc":"2.0","error":{"code":-32005,"message":"no","data":{"rate":{"backoff_seconds":30}}}}',
     30,
@@ -308,7 +308,7 @@ test('what an endpoint says is shown as it is, but printable, short, and without
   }
 });
 
-test('a node’s refusal keeps its code, and says whether it may pass', async () => {
+test("a node's refusal keeps its code, and says whether it may pass", async () => {
   const refusal = async (status: number, text: string) => {
     const url = await serve(() => ({ status, text }));
     return new NodeClient(url).newRequest().catch((error) => [error.code, error instanceof Retryable]);
@@ -332,7 +332,7 @@ test('a node that is not there is unreachable, which may pass', async () => {
   expect(error.code).toBe('NODE_UNREACHABLE');
 });
 
-test('metrics are Prometheus text; labels can’t break out of it, nor grow without bound', () => {
+test("metrics are Prometheus text; labels can't break out of it, nor grow without bound", () => {
   const metrics = new Metrics();
   metrics.count('a_total', 'Things.', { code: 'x"}\n evil 1\\' });
   metrics.count('a_total', 'Things.', { code: 'y' }, 2);

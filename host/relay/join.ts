@@ -162,7 +162,7 @@ export class Join {
 
   async #request(): Promise<string> {
     const { view } = await this.#options.network.recent();
-    if (view.epoch === 0) return 'the network’s bootstrap: it has no secret to share yet';
+    if (view.epoch === 0) return "the network's bootstrap: it has no secret to share yet";
     const message = await this.#options.node.newRequest();
     const hash = this.#remember(message);
     const onChain = await this.#options.network.request(hash);

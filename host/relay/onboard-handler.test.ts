@@ -146,7 +146,7 @@ test('does not when another node has answered, nor for ever when its block was d
   });
 });
 
-test('waits for the gossip without asking the chain, until the event’s own window is over', async () => {
+test("waits for the gossip without asking the chain, until the event's own window is over", async () => {
   const waits = { kind: 'park', key: requestHash, until: log.blockNumber + 50 + 64 };
   for (let n = 0; n < 10; n += 1) expect(await handler.request(event, context)).toMatchObject(waits);
   expect(reads).toBe(0);
@@ -177,7 +177,7 @@ test('of a request that nobody answered nothing is left; of one that was, one ve
   expect(archive.list()).toHaveLength(2);
 });
 
-test('what is kept of a request that another node answered can be judged: a stranger’s old collateral is not put in its place', async () => {
+test("what is kept of a request that another node answered can be judged: a stranger's old collateral is not put in its place", async () => {
   ours = PUBLISHED_SIMULATED_COLLATERAL;
   messages.add(
     { ...request, collateral: { ...PUBLISHED_SIMULATED_COLLATERAL, tcb_info: '{"old":true}' } },
@@ -191,7 +191,7 @@ test('what is kept of a request that another node answered can be judged: a stra
   expect(kept.map(({ collateral }) => collateral)).toEqual([ours]);
 });
 
-test('gossips only what the network’s key signed for this request', async () => {
+test("gossips only what the network's key signed for this request", async () => {
   const good = await newAnswer(domain, request);
   expect(await handler.settle(good, event)).toEqual([{ kind: 'gossip', message: good }]);
   const refusals: [unknown, string][] = [
@@ -282,7 +282,7 @@ test('a copy that was refused with our collateral is tried again with other coll
 });
 
 test.each(['RTMR3_MISMATCH', 'REPORT_DATA_MISMATCH', 'TD_DEBUG', 'REQUEST_EXPIRED'])(
-  'what the request’s own hash covers is refused once for all copies: %s',
+  "what the request's own hash covers is refused once for all copies: %s",
   async (code) => {
     for (const copy of copies('44', '4455')) messages.add(copy, 'peer');
     await handler.request(event, context);

@@ -107,7 +107,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
     },
 
     async request({ requestHash }: Registered, context: EventContext): Promise<Verdict> {
-      if (isOwn(requestHash)) return { kind: 'skip', reason: 'it is our own node’s request' };
+      if (isOwn(requestHash)) return { kind: 'skip', reason: "it is our own node's request" };
       // Whoever registers requests without publishing them gets no look at the chain out of us.
       const isKnown =
         messages.about(requestKind, requestHash).length + messages.about(answerKind, requestHash).length > 0;

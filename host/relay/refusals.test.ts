@@ -227,7 +227,7 @@ test('what no endpoint takes lets others pass, and is mined once when it is take
   expect(await nonce()).toBe(3);
 });
 
-test('a stored transaction that can’t be read stops no other', async () => {
+test("a stored transaction that can't be read stops no other", async () => {
   const { store, address, chain, pay, said: log } = await newWorld();
   const chainId = Number(await chain.rpc<string>('eth_chainId'));
   const prefix = `tx/${chainId}/${address.toLowerCase()}`;

@@ -227,7 +227,7 @@ test('a relay that is killed between register and onboard goes on where it was, 
   expect(await eventsOf(network, 'Registered')).toBe(1);
 });
 
-test('an answer that survived only in the requester’s store is posted after a crash, and another node than its giver seals', async () => {
+test("an answer that survived only in the requester's store is posted after a crash, and another node than its giver seals", async () => {
   const network = await bootstrappedNetwork(chain, 200);
   const [old, fresh] = [await guestOf(network, 'joined'), await guestOf(network, 'requesting')];
   const first = await start(await hostFor(network, old));
@@ -302,7 +302,7 @@ test('bad gossip is refused with a code, and the relay goes on', async () => {
   );
 });
 
-test('an answer that the network’s key did not sign is never posted, nor one from our own node gossiped', async () => {
+test("an answer that the network's key did not sign is never posted, nor one from our own node gossiped", async () => {
   const network = await bootstrappedNetwork(chain, 200);
   const [old, fresh] = [await guestOf(network, 'joined'), await guestOf(network, 'requesting')];
   const thief = newPrivateKey();
@@ -355,13 +355,13 @@ async function judgeOf(network: TestNetwork, good: RequestMessage): Promise<Test
   const answers = guest.onboards;
   guest.onboards = async (request) => {
     if (request.quote !== good.quote)
-      throw new DstackError('QUOTE_SIGNATURE', 'the quote’s signature is wrong');
+      throw new DstackError('QUOTE_SIGNATURE', "the quote's signature is wrong");
     return answers(request);
   };
   return guest;
 }
 
-test('a copy with its quote’s signature spoiled is refused at the door, and takes no place', async () => {
+test("a copy with its quote's signature spoiled is refused at the door, and takes no place", async () => {
   const network = await bootstrappedNetwork(chain, 200);
   const good = await newRequest(network, (await newKemKeyPair()).publicKey);
   const old = await judgeOf(network, good);
@@ -514,7 +514,7 @@ test('a bootstrap package becomes a file for the owner', async () => {
   expect(await transactionsOf(host.gas)).toBe(0);
 });
 
-test('a state directory is one relay’s at a time', async () => {
+test("a state directory is one relay's at a time", async () => {
   const network = await bootstrappedNetwork(chain, 50);
   const host = await hostFor(network, await guestOf(network, 'joined'));
   await start(host);
@@ -573,7 +573,7 @@ test('one relay serves two networks with one gas key: one nonce manager, and not
   expect((await post(relay.gossipUrls[1]!, stray)).status).toBe(200);
 });
 
-test('two networks that share a payer must agree on how it pays, and a relay that can’t start leaves nothing open', async () => {
+test("two networks that share a payer must agree on how it pays, and a relay that can't start leaves nothing open", async () => {
   const [one, two] = [await bootstrappedNetwork(chain, 50), await bootstrappedNetwork(chain, 50)];
   const host = await hostFor(one, await guestOf(one, 'joined'));
   const other = { ...(await hostFor(two, await guestOf(two, 'joined'))), gasKeyFile: host.gasKeyFile };

@@ -59,7 +59,7 @@ export function sealHandler({
     },
 
     async request({ requestHash }: Onboarded, { age }: EventContext): Promise<Verdict> {
-      if (isOwn(requestHash)) return { kind: 'skip', reason: 'it is our own node’s request' };
+      if (isOwn(requestHash)) return { kind: 'skip', reason: "it is our own node's request" };
       if (age > GIVEN_UP_AFTER_MS)
         return { kind: 'skip', reason: 'the node that asked has asked anew by now' };
       const view = await network.request(requestHash);

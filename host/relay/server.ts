@@ -175,7 +175,7 @@ function refusal(error: unknown): { status: number; code: string; message: strin
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
     return { status: statusCode, code: 'HTTP_REQUEST', message: String(message).slice(0, 500) };
   }
-  return { status: 500, code: 'INTERNAL', message: 'internal error; see the relay’s log' };
+  return { status: 500, code: 'INTERNAL', message: "internal error; see the relay's log" };
 }
 
 /** `GET /v1/records?after=<name>` lists, `GET /v1/records/<name>` gives one. */

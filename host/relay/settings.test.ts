@@ -132,7 +132,7 @@ test('the gas key is read from a file that only its owner may read', () => {
   expect(() => readGasKey(join(scratch, 'none'))).toThrowError(settings('GAS_KEY'));
 });
 
-test('further networks come from files of their own; chain and gas settings that they leave out are the first one’s', () => {
+test("further networks come from files of their own; chain and gas settings that they leave out are the first one's", () => {
   const file = (name: string, content: string): string => {
     const path = join(scratch, name);
     writeFileSync(path, content);

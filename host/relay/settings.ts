@@ -341,7 +341,7 @@ function take<N extends Name>(environment: Environment, name: N): ValueOf<N> {
   if (!Value.Check(schema, value)) {
     throw new DstackError(
       'SETTINGS',
-      `${name} can’t be ${JSON.stringify(given)}; host.env.example says what it is`,
+      `${name} can't be ${JSON.stringify(given)}; host.env.example says what it is`,
     );
   }
   return value as ValueOf<N>;

@@ -141,7 +141,7 @@ test('a transaction that is not mined is replaced at a higher fee and the same n
   expect(await nonceOf()).toBe(1);
 });
 
-test('what would revert is not sent; the contract’s own error is reported', async () => {
+test("what would revert is not sent; the contract's own error is reported", async () => {
   const transactions = start();
   const request = await network.requestArgs();
   transactions.submit({
@@ -265,7 +265,7 @@ test('a re-org far deeper than the confirmations: what was final long ago is sen
   expect([a, b].map(({ purpose }) => transactions.status(purpose)?.hash)).toEqual(hashes);
 });
 
-test('a nonce whose transaction was someone else’s and is gone is filled, so that ours can be mined', async () => {
+test("a nonce whose transaction was someone else's and is gone is filled, so that ours can be mined", async () => {
   await chain.rpc('evm_setAutomine', false);
   // About a block that stays.
   const request = await registration();
@@ -316,7 +316,7 @@ test('an endpoint that said a nonce far too high costs nothing but time', async 
     return transactions.status(request.purpose)?.state === 'final';
   });
   expect(await nonceOf()).toBe(1);
-  expect(said).toContainEqual(expect.stringContaining('a nonce far above the chain’s'));
+  expect(said).toContainEqual(expect.stringContaining("a nonce far above the chain's"));
 });
 
 test('what the endpoint itself suffers from is not taken for a revert: nothing is given up', async () => {

@@ -533,7 +533,7 @@ export class Transactions {
     this.#gap = undefined;
     if (lowest - missing > MAX_FILL) {
       const why =
-        'the endpoint said a nonce far above the chain’s: signing anew with the one that the chain waits for';
+        "the endpoint said a nonce far above the chain's: signing anew with the one that the chain waits for";
       log.warn({ missing, lowest }, why);
       for (const entry of sent) {
         const { nonce, gas: _, ...rest } = entry;

@@ -80,7 +80,7 @@ async function readAcpi(socketPath: string): Promise<AcpiFiles> {
     const directory = await port.directory();
     const file = async (name: string) => {
       const entry = directory.get(name);
-      if (entry === undefined) throw new DstackError('FW_CFG', `QEMU’s fw_cfg has no ${name}`);
+      if (entry === undefined) throw new DstackError('FW_CFG', `QEMU's fw_cfg has no ${name}`);
       return await port.item(entry.selector, entry.size);
     };
     return {
@@ -124,7 +124,7 @@ class TestPort {
   /** The files by name. */
   async directory(): Promise<Map<string, { selector: number; size: number }>> {
     const count = Buffer.from(await this.item(DIRECTORY, 4)).readUInt32BE(0);
-    if (count > MAX_ENTRIES) throw new DstackError('FW_CFG', `QEMU’s fw_cfg has ${count} files`);
+    if (count > MAX_ENTRIES) throw new DstackError('FW_CFG', `QEMU's fw_cfg has ${count} files`);
     const bytes = Buffer.from(await this.item(DIRECTORY, 4 + DIRECTORY_ENTRY_BYTES * count));
     return new Map(
       Array.from({ length: count }, (_, index) => {
@@ -167,7 +167,7 @@ class TestPort {
   }
 
   #fail(why: string): void {
-    this.#failure ??= new DstackError('FW_CFG', `QEMU’s test port: ${why}`);
+    this.#failure ??= new DstackError('FW_CFG', `QEMU's test port: ${why}`);
     for (const { reject } of this.#waiting.splice(0)) reject(this.#failure);
     this.#socket.destroy();
   }

@@ -44,7 +44,7 @@ describe('a command to QEMU', () => {
     expect(seen).toEqual(['qmp_capabilities', 'quit']);
   });
 
-  it('fails with QEMU’s words', async () => {
+  it("fails with QEMU's words", async () => {
     const path = await qemuThat((socket) => socket.write('{"error":{"desc":"no such command"}}\n'));
     await expect(qmpCommand(path, 'x')).rejects.toThrow(/no such command/);
   });

@@ -120,7 +120,7 @@ const REVOCATION: [string, string, Case][] = [
     { collateral: { rootCrl: { revoked: [parseCertificate(root).serial] } } },
   ],
   [
-    'a root CRL of a stranger’s key',
+    "a root CRL of a stranger's key",
     'ROOT_CRL_SIGNATURE',
     { collateral: { rootCrl: { issuerKey: stranger } } },
   ],
@@ -446,7 +446,7 @@ test.each<[string, string, Case]>([
   ['debug ATTRIBUTES', 'QE_ATTRIBUTES', alter(48, 0x07)],
   ['ATTRIBUTES outside the mask', 'ACCEPTED UpToDate', alter(48, 0x01)],
   ['an ISVSVN below every level', 'QE_TCB_NOT_SUPPORTED', alter(258, 0)],
-  ['report data that is another key’s', 'QE_REPORT_BINDING', alter(320, 0)],
+  ["report data that is another key's", 'QE_REPORT_BINDING', alter(320, 0)],
   ['report data with a tail', 'QE_REPORT_BINDING', alter(383, 1)],
   ['no authentication data', 'ACCEPTED UpToDate', { platform: { qeAuthenticationData: new Uint8Array(0) } }],
   [
@@ -513,7 +513,7 @@ test.each<[string, string, string, string]>([
   if (judged.verdict === 'accept') expect(judged.advisories).toEqual(['L-1', 'M-1', 'Q-1']);
 });
 
-test('SVNs are the certificate’s and the TD’s, each compared', () => {
+test("SVNs are the certificate's and the TD's, each compared", () => {
   const low = (index: number): Case => {
     const lower = Array.from({ length: 16 }, (_, other) => (other === index ? 0 : 1));
     return { platform: { sgx: { components: lower } } };
@@ -528,7 +528,7 @@ test('SVNs are the certificate’s and the TD’s, each compared', () => {
   expect(outcome({ quote: { teeTcbSvn: svns(1, 1, 0) }, collateral: only })).toBe('TCB_NOT_SUPPORTED');
 });
 
-test('TEE_TCB_SVN: the first two components are the module’s when it has a version', () => {
+test("TEE_TCB_SVN: the first two components are the module's when it has a version", () => {
   const first = {
     ...info.tcbLevels[0]!,
     tcb: { ...info.tcbLevels[0]!.tcb, tdxtcbcomponents: components(9, 9, 1) },
@@ -665,7 +665,7 @@ test.each<[string, string, Case, object]>([
     { reservedTdAttributes: '0001000000000000' },
   ],
   [
-    'another bit than the mask’s',
+    "another bit than the mask's",
     'TD_RESERVED',
     attribute('0002001000000000'),
     { reservedTdAttributes: '0001000000000000' },

@@ -103,7 +103,7 @@ test('a block other than the one asked for is refused, even by all', async () =>
   await expect(client().block(3)).rejects.toMatchObject({ code: 'CHAIN_DISAGREES' });
 });
 
-describe('blocks of the test’s own', () => {
+describe("blocks of the test's own", () => {
   const T = 1_800_000_000;
   const HOUR = STALE_AFTER_SECONDS;
   /** Of the monotonic clock, seconds. */
@@ -122,7 +122,7 @@ describe('blocks of the test’s own', () => {
     passed = 0;
   });
 
-  test('time is the chain’s, moves with a monotonic clock, and ends an hour after the newest block', async () => {
+  test("time is the chain's, moves with a monotonic clock, and ends an hour after the newest block", async () => {
     const chain = client(0, clock);
     expect(() => chain.now()).toThrowError(refused('CHAIN_STALE'));
     expect(() => chain.reached()).toThrowError(refused('CHAIN_STALE'));

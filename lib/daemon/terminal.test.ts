@@ -43,7 +43,7 @@ t.printFailure('dstack', Object.assign(new Error(hostile), { syscall: 'open', co
   expect(JSON.parse(json!)).toEqual({ hostile: HOSTILE });
 });
 
-test('an error’s details stand below it, and can not pass for a line of their own', () => {
+test("an error's details stand below it, and can not pass for a line of their own", () => {
   const { stderr } = run(
     `t.printFailure('dstack', new DstackError('VM_ENDED', 'it ended', { details: ['a', 'dstack: OK'] }));`,
   );

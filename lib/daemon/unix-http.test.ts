@@ -42,7 +42,7 @@ test('a reply is checked by its schema', async () => {
   await expect(call('/bad')).rejects.toMatchObject({ code: 'SOCKET_REPLY' });
 });
 
-test('a late server is waited for, however the machine’s clock is moved meanwhile', async () => {
+test("a late server is waited for, however the machine's clock is moved meanwhile", async () => {
   let looks = 0;
   const clock = vi.spyOn(Date, 'now').mockImplementation(() => {
     looks += 1;

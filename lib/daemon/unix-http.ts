@@ -55,7 +55,7 @@ function refusalOf(error: unknown): Refusal {
   return {
     status: error instanceof HttpRefusal ? error.status : status,
     code,
-    message: error instanceof DstackError ? error.message : 'internal error; see the daemon’s log',
+    message: error instanceof DstackError ? error.message : "internal error; see the daemon's log",
   };
 }
 

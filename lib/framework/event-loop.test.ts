@@ -430,7 +430,7 @@ test.each([
   expect(world.said).toContainEqual(expect.stringContaining('test given up: EFFECT_INVALID'));
 });
 
-test('a stored job that can’t be read is set aside and said, once; the others go on', async () => {
+test("a stored job that can't be read is set aside and said, once; the others go on", async () => {
   const world = newWorld();
   let aside = 0;
   world.options = {
@@ -499,7 +499,7 @@ test('events that wait for what never comes do not stop the cursor; the one that
   expect(again.count().parked).toBe(499);
 });
 
-test('what was parked is over with the block that its own event’s time ends at, and not before', async () => {
+test("what was parked is over with the block that its own event's time ends at, and not before", async () => {
   const world = newWorld();
   const { over } = parking(world);
   world.store.put('loop/parked/0000000000000001/spoiled', '?');

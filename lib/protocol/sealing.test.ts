@@ -73,7 +73,7 @@ describe('sealing is deterministic', () => {
     );
   });
 
-  test.each(vectors.xwing)('the library’s ekm is the draft’s eseed: $ss', async (vector) => {
+  test.each(vectors.xwing)("the library's ekm is the draft's eseed: $ss", async (vector) => {
     const kem = new XWing();
     const pair = await kem.generateKeyPairDerand(fromHex(vector.seed));
     const { sharedSecret, enc } = await kem.encap({
@@ -106,7 +106,7 @@ describe('sealing is deterministic', () => {
   });
 });
 
-test('a recorded answer is one whose hash is the contract’s but for the last byte', () => {
+test("a recorded answer is one whose hash is the contract's but for the last byte", () => {
   const hash = answerHash(new Uint8Array(SEALED_BYTES));
   const recorded = Uint8Array.from([...hash.subarray(0, 31), 0]);
   expect(isRecordedAnswer(hash, recorded)).toBe(true);

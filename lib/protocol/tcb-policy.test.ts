@@ -35,7 +35,7 @@ test('every other mask of 16 bits is refused', () => {
   expect(sound.every((mask) => (mask & 0x41) === 0x01 && mask <= 0x1bf)).toBe(true);
 });
 
-test('the order is the one in INetwork.sol’s words', () => {
+test("the order is the one in INetwork.sol's words", () => {
   const words = readFileSync(new URL('../../contracts/INetwork.sol', import.meta.url), 'utf8');
   const paragraph = /Statuses are bits, in this order[^:]*:([^.]*)\./.exec(words)![1]!;
   const names = paragraph

@@ -1,6 +1,6 @@
 /**
- * Every defence that `npm run defences` removes, in the order of the points; then the replicator’s, the image’s, the audit’s
- * and the owner’s; and apart from these, what the contract's fuzz has to notice.
+ * Every defence that `npm run defences` removes, in the order of the points; then the replicator's, the image's, the audit's
+ * and the owner's; and apart from these, what the contract's fuzz has to notice.
  */
 import type { Mutation } from './mutation.ts';
 import { auditRules } from './mutations/audit.ts';

@@ -32,7 +32,7 @@ async function main(): Promise<void> {
 
   const versions = await step('build the greeting app, versions 1 and 2', buildApps);
   summary.appMiB = mebibytes(versions[0]!);
-  const network = await step('start a chain and deploy the network’s contract', () => deployNetwork(folder));
+  const network = await step("start a chain and deploy the network's contract", () => deployNetwork(folder));
   const a = new DemoHost({ name: 'a', network, gasKey: relayKeys[0], peers: [], disk: true });
   const manifests = await step('write network.json, allow it and the image, roll out version 1', () =>
     prepareNetwork(network, a, versions),
@@ -61,7 +61,7 @@ async function main(): Promise<void> {
     summary.rolloutSeconds = seconds(begin);
   });
 
-  await step('audit the network’s life from the chain and what the relays serve', () =>
+  await step("audit the network's life from the chain and what the relays serve", () =>
     auditLife(network, a, b),
   );
 

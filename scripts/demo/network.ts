@@ -17,7 +17,7 @@ export const relayKeys = [
 
 export const image = join(repository, 'build/image-sim');
 
-/** The owner’s settings for `npx dstack`. */
+/** The owner's settings for `npx dstack`. */
 export function owner(
   network: Pick<DemoNetwork, 'rpcUrl' | 'folder'> & Partial<DemoNetwork>,
 ): Record<string, string> {

@@ -206,8 +206,8 @@ export async function forgeAnswer(
  * nobody trusts.
  */
 export function ownChain(ppid: Uint8Array): Uint8Array[] {
-  const rootKey = simulatedKey(utf8('a root of one’s own'));
-  const authorityKey = simulatedKey(utf8('an authority of one’s own'));
+  const rootKey = simulatedKey(utf8("a root of one's own"));
+  const authorityKey = simulatedKey(utf8("an authority of one's own"));
   const root = issue({
     subject: SIMULATED_ROLES.root,
     publicKey: rootKey.publicKey,
@@ -228,7 +228,7 @@ export function ownChain(ppid: Uint8Array): Uint8Array[] {
 
 /** The same statement signed by an attestation key that no quoting enclave vouched for. */
 export function byOwnAttestationKey(quote: Uint8Array): Uint8Array {
-  const key = simulatedKey(utf8('an attestation key of one’s own'));
+  const key = simulatedKey(utf8("an attestation key of one's own"));
   const { signedBytes, signature, attestationKey } = parseQuote(quote);
   const out = Uint8Array.from(quote);
   out.set(key.sign(signedBytes, 'r-s'), signature.byteOffset - quote.byteOffset);

@@ -23,7 +23,7 @@ export const missing =
   process.getuid?.() !== 0
     ? 'needs root, for network namespaces'
     : !existsSync(join(debian, 'usr/lib/systemd/systemd-networkd'))
-      ? 'needs the image’s Debian: ./build_vm.sh'
+      ? "needs the image's Debian: ./build_vm.sh"
       : undefined;
 
 export const APP = '10.90.0.2';

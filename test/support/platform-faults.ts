@@ -82,7 +82,7 @@ export const faultCases: readonly FaultCase[] = [
     code: 'TSM_REFUSED',
   },
   {
-    name: 'EFBIG: the report exceeds the kernel’s buffer',
+    name: "EFBIG: the report exceeds the kernel's buffer",
     arm: (plan) => plan.add('outblob', { errno: 'EFBIG' }),
     act: 'quote',
     code: 'TSM_TOO_LARGE',

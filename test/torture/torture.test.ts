@@ -6,7 +6,7 @@ vi.setConfig({ testTimeout: 240_000 });
 
 const good = { converged: true, doubleOnboards: 0, doublePurposes: 0, stuckNonces: 0, problems: [] };
 
-test.concurrent('relays of both sides and the owner’s commands are killed on the way: the network converges', async () => {
+test.concurrent("relays of both sides and the owner's commands are killed on the way: the network converges", async () => {
   const verdict = await playRound('kills', 11, 0.5);
   expect(verdict).toMatchObject(good);
   expect(verdict.kills).toBeGreaterThan(3);

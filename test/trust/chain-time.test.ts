@@ -31,7 +31,7 @@ import { forgeAnswer, forgeBootstrap, forgeRequest, ppidOf, secretOf } from '../
 import { asOf, honest, type Lie, type LyingRpc, showBlocks, startLyingRpc } from '../support/lying-rpc.ts';
 import { eventually, registersOf, startTestNetwork, type TestNetwork } from '../support/network.ts';
 
-const SECRET = () => secretOf('the network’s');
+const SECRET = () => secretOf("the network's");
 const MANIFEST = { old: '01'.repeat(32), new: '02'.repeat(32) };
 /** One that is allowed for a while, then revoked. */
 const REVOKED_PPID = sha256(utf8('a platform that was revoked')).subarray(0, 16);

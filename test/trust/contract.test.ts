@@ -78,7 +78,7 @@ test('5: nor that of a node at address zero, once there is a key', async () => {
 
 // ------------------------------------------------------------------------------------------------ 6
 
-test('6: bootstrap is the owner’s, and over with the first onboarding', async () => {
+test("6: bootstrap is the owner's, and over with the first onboarding", async () => {
   const network = await TestNetwork.bootstrapped(chain);
   const again = contract.encodeBootstrap(await network.bootstrapArgs({ key: value('another key') }));
   expect(await outcome(network.asStranger(again))).toMatch(/OwnableUnauthorizedAccount/);
@@ -136,7 +136,7 @@ test('7: an attestation holds for its contract and its chain only', async () => 
   );
 });
 
-test('7: app, tag and data can’t be shifted into each other', async () => {
+test("7: app, tag and data can't be shifted into each other", async () => {
   const network = await TestNetwork.bootstrapped(chain);
   const good = attest(network.domain, 'web', 'price', utf8('data'));
   expect(await verify(network, { ...good, app: appId('other') })).toBe(false);

@@ -48,7 +48,7 @@ beforeEach(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Boots the disk as a node of the network with this secret would; the last status. */
-async function boot(mayCreate: boolean, secret = secretOf('this network’s')): Promise<DiskStatusReply> {
+async function boot(mayCreate: boolean, secret = secretOf("this network's")): Promise<DiskStatusReply> {
   let status: DiskStatusReply = { state: 'absent' };
   await bringUpDisk({
     serial: 'dstack-data',
@@ -84,7 +84,7 @@ test('11: a disk without a superblock is an error, and is left as it is', async 
   expect(readFileSync(disk).every((byte) => byte === 0)).toBe(true);
 });
 
-test('11: `create` formats nothing that is not blank: not garbage, not a stranger’s disk, not a bit in the first MiB', async () => {
+test("11: `create` formats nothing that is not blank: not garbage, not a stranger's disk, not a bit in the first MiB", async () => {
   for (const [at, what] of [
     [0, 'LUKS\xba\xbe'],
     [1080, '\x53\xef'],
@@ -117,7 +117,7 @@ test.each<[string, number]>([
   ['its id', 16],
   ['its epoch', 39],
   ['its length', 47],
-  ['dm-integrity’s superblock', 4096 + 16],
+  ["dm-integrity's superblock", 4096 + 16],
   ['its MAC', 4095],
 ])('11: a header with %s changed is refused before anything is mapped', async (_, at) => {
   const bytes = await formatted();
@@ -128,7 +128,7 @@ test.each<[string, number]>([
 });
 
 test('11: a disk of another network, and one that was cut short, are refused before anything is mapped', async () => {
-  await formatted(secretOf('another network’s'));
+  await formatted(secretOf("another network's"));
   expect(await boot(true)).toMatchObject({ state: 'failed', code: 'DISK_UNAUTHENTIC' });
   await formatted();
   truncateSync(disk, SIZE / 2);
@@ -136,7 +136,7 @@ test('11: a disk of another network, and one that was cut short, are refused bef
   expect(asked).toEqual([]);
 });
 
-test('11: another node’s disk put in this one’s place has another id, which shows', async () => {
+test("11: another node's disk put in this one's place has another id, which shows", async () => {
   await formatted();
   const first = await boot(false);
   await formatted();

@@ -97,7 +97,7 @@ test('onboarders that stand still, a relay killed meanwhile, and then all at onc
   expect(new Set(keys).size).toBe(1);
 });
 
-test('gossip handed over backwards, twice, with all of yesterday’s again, and with no push getting through', async () => {
+test("gossip handed over backwards, twice, with all of yesterday's again, and with no push getting through", async () => {
   const old = new Set<unknown>();
   const meddler = await startGossipMeddler(a.gossip.url, (messages) => {
     for (const message of messages) old.add(message);

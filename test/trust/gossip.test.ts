@@ -85,7 +85,7 @@ async function hostilePeer(messages: unknown[]): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-test('13: a peer’s bad messages, polled with a good one behind them: the good one is answered', async () => {
+test("13: a peer's bad messages, polled with a good one behind them: the good one is answered", async () => {
   const network = await bootstrappedNetwork(chain, 200);
   const guest = await guestOf(network, 'joined');
   const good = await openRequest(network);

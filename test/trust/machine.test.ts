@@ -285,7 +285,7 @@ test('9: an engine that says it took an image must have that very digest', async
   expect(await outcome(() => files.image(good.digest))).toBe('ARCHIVE_NOT_LOADED');
 });
 
-test('9: a container is made from an image’s digest, never from a name', () => {
+test("9: a container is made from an image's digest, never from a name", () => {
   const spec = {
     name: 'web',
     app: 'greeting',
@@ -298,7 +298,7 @@ test('9: a container is made from an image’s digest, never from a name', () =>
 
 // ------------------------------------------------------------------------------------------------ 10
 
-test('10: a key goes to the kernel’s mapper through standard input, never as an argument', async () => {
+test("10: a key goes to the kernel's mapper through standard input, never as an argument", async () => {
   const folder = mkdtempSync(join(scratch, 'bin-'));
   writeFileSync(
     join(folder, 'dmsetup'),
@@ -349,7 +349,7 @@ test('10: a wiped secret is gone, and nothing more comes of it', () => {
   }
 });
 
-test('10: no daemon’s memory reaches a core file, swap or another process', () => {
+test("10: no daemon's memory reaches a core file, swap or another process", () => {
   const unit = overlay('usr/lib/systemd/system/dstack-replicator.service');
   for (const line of [
     'LimitCORE=0',

@@ -44,10 +44,10 @@ import {
   type TestNode,
 } from '../support/network.ts';
 
-const SECRET = secretOf('the network’s');
-const OTHER_SECRET = secretOf('the host’s own');
+const SECRET = secretOf("the network's");
+const OTHER_SECRET = secretOf("the host's own");
 /** A key that only the contents of the host's volume decide. */
-const HOSTS_KEY = sha256(utf8('the host’s TLS key'));
+const HOSTS_KEY = sha256(utf8("the host's TLS key"));
 
 const cleanups: (() => unknown)[] = [];
 afterAll(async () => {
@@ -138,7 +138,7 @@ const agent = once(async () => {
   return { network, node, ask };
 });
 
-test('1: an app gets its own keys from the app port, and nobody else’s', async () => {
+test("1: an app gets its own keys from the app port, and nobody else's", async () => {
   const { ask } = await agent();
   expect((await ask('127.0.0.2', '/getkey/session')).body).toBe(
     toHex(appKey(SECRET, 1, 'greeting', 'session')),
@@ -177,7 +177,7 @@ test('1: the host is not an app, whatever address it comes from or bridge it arr
   }
 });
 
-test('1: a visitor’s request that an app merely forwards is refused', async () => {
+test("1: a visitor's request that an app merely forwards is refused", async () => {
   const { ask } = await agent();
   for (const headers of [
     { 'x-forwarded-for': '8.8.8.8' },
@@ -190,7 +190,7 @@ test('1: a visitor’s request that an app merely forwards is refused', async ()
   }
 });
 
-test('1: the host’s own port has no keys, and the sockets that have are closed to others', async () => {
+test("1: the host's own port has no keys, and the sockets that have are closed to others", async () => {
   const { node } = await joined();
   for (const path of [
     '/v1/tls-key',
@@ -214,7 +214,7 @@ test('1: the host’s own port has no keys, and the sockets that have are closed
 
 // ------------------------------------------------------------------------------------------------ 3
 
-test('3: a new node takes only the answer that the contract recorded, and only if it is the network’s secret', async () => {
+test("3: a new node takes only the answer that the contract recorded, and only if it is the network's secret", async () => {
   const { network } = await started();
   const node = await network.start({ role: 'join' });
   const first = await askedBy(network, node);
@@ -302,14 +302,14 @@ const lies: [string, string, (network: TestNetwork) => Lies][] = [
   ],
   ['a TD that its host may migrate', 'TD_MIGRATABLE', () => ({ tdAttributes: fromHex('0000003000000000') })],
   [
-    'a root of the host’s own',
+    "a root of the host's own",
     'PCK_CHAIN_ROOT',
     (network) => ({ platform: { chain: ownChain(ppidOf(network)) } }),
   ],
   // Fields that nothing else compares (MRCONFIGID, the QE's CPUSVN): only the signatures prevent a change.
   ['a changed body', 'QUOTE_SIGNATURE', () => ({ quote: (quote) => changed(quote, 232) })],
   ['a changed QE report', 'QE_REPORT_SIGNATURE', () => ({ quote: (quote) => changed(quote, 632 + 138) })],
-  ['an attestation key of the host’s own', 'QE_REPORT_BINDING', () => ({ quote: byOwnAttestationKey })],
+  ["an attestation key of the host's own", 'QE_REPORT_BINDING', () => ({ quote: byOwnAttestationKey })],
   ['a platform that Intel revoked', 'PCK_REVOKED', () => ({ platform: { ppid: REVOKED_PPID } })],
   ['another image', 'MEASUREMENT_NOT_ALLOWED', () => ({ image: 'one that leaks' })],
   [
@@ -359,7 +359,7 @@ test('4: the same request without a lie is answered, with the secret and under t
   expect(await kem.open(fromHex(sealed), fromHex(answer.requestHash))).toEqual(SECRET);
 });
 
-test('4: a request that was registered under another quote’s hash is refused', async () => {
+test("4: a request that was registered under another quote's hash is refused", async () => {
   const { network, node } = await joined();
   const { message } = await forgeRequest(network, { quoteHash: '11'.repeat(32) });
   await network.register(message);
@@ -513,7 +513,7 @@ const pointOf = (certificate: X509Certificate): string => {
   return toHex(Uint8Array.from([4, ...Buffer.from(x!, 'base64url'), ...Buffer.from(y!, 'base64url')]));
 };
 
-test('12: the certificate is of the network’s own key, whatever lies on the host’s volume, and ends', async () => {
+test("12: the certificate is of the network's own key, whatever lies on the host's volume, and ends", async () => {
   const { node, tlsPort } = await website();
   const certificate = await certificateAt(tlsPort);
   expect(pointOf(certificate)).toBe(toHex(p256.getPublicKey(tlsKey(SECRET, 1), false)));

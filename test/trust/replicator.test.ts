@@ -187,7 +187,7 @@ describe('a network of processes', () => {
     expect((await fourth.status()).networkKey).toBe((await second.status()).networkKey);
   });
 
-  test('what is sealed for is confirmed: neither a block that a re-org drops nor one endpoint’s word is enough', async () => {
+  test("what is sealed for is confirmed: neither a block that a re-org drops nor one endpoint's word is enough", async () => {
     const [, , liar] = proxies as [LyingRpc, LyingRpc, LyingRpc];
     liar.lie = honest;
     const networkJson = network.configWith({
@@ -254,16 +254,16 @@ describe('a network of processes', () => {
   });
 });
 
-describe('a machine’s clock that is an hour off, and a chain’s that is decades ahead', () => {
+describe("a machine's clock that is an hour off, and a chain's that is decades ahead", () => {
   const END_OF_COLLATERAL = Date.parse('2049-12-31T23:59:59Z') / 1000;
-  const SECRET = secretOf('the network’s');
+  const SECRET = secretOf("the network's");
   let network: TestNetwork;
   beforeAll(async () => {
     network = await startTestNetwork();
   });
   afterAll(() => network?.stop());
 
-  test('what ends, ends by the chain’s time: neither earlier nor later for what the machine’s clock says', async () => {
+  test("what ends, ends by the chain's time: neither earlier nor later for what the machine's clock says", async () => {
     const execArgv = ['--import', join(import.meta.dirname, '../support/wrong-clock.ts')];
     const node = await network.start({ role: 'join', execArgv });
     await network.allow(node);
@@ -287,8 +287,8 @@ describe('a machine’s clock that is an hour off, and a chain’s that is decad
   });
 });
 
-describe('a node on a clock of the test’s own', () => {
-  const SECRET = secretOf('the network’s');
+describe("a node on a clock of the test's own", () => {
+  const SECRET = secretOf("the network's");
   let network: TestNetwork;
   /** Milliseconds that the test let pass. */
   let passed = 0;
@@ -430,7 +430,7 @@ describe('a node on a clock of the test’s own', () => {
     const other = await startTestNetwork();
     try {
       const here = network;
-      const [file, secret] = [await other.start({ role: 'join' }), secretOf('the winner’s')];
+      const [file, secret] = [await other.start({ role: 'join' }), secretOf("the winner's")];
       await other.allow(file);
       network = other;
       files = file;

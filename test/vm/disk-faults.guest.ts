@@ -30,7 +30,7 @@ async function main(): Promise<void> {
     const before = everything();
     const refused = await up({ network: 'theirs', mayCreate });
     down();
-    say(`another network’s${mayCreate ? ', create' : ''}`, refused, {
+    say(`another network's${mayCreate ? ', create' : ''}`, refused, {
       untouched: everything().equals(before),
     });
   }
@@ -110,7 +110,7 @@ async function main(): Promise<void> {
   down();
   poke(0, first);
   const swapped = await up();
-  say('swapped with another node’s', swapped, {
+  say("swapped with another node's", swapped, {
     whole: readNote() === text,
     differs: swapped.diskId !== second.diskId,
   });

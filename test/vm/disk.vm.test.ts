@@ -37,8 +37,8 @@ test.each<[string, Record<string, unknown>]>([
   ['blank, create', { state: 'ready' }],
   ['opened again', { state: 'ready', whole: true }],
   ['create on a disk that is ours', { state: 'ready', whole: true }],
-  ['another network’s', { state: 'failed', code: 'DISK_UNAUTHENTIC', untouched: true }],
-  ['another network’s, create', { state: 'failed', code: 'DISK_UNAUTHENTIC', untouched: true }],
+  ["another network's", { state: 'failed', code: 'DISK_UNAUTHENTIC', untouched: true }],
+  ["another network's, create", { state: 'failed', code: 'DISK_UNAUTHENTIC', untouched: true }],
   ['superblock, byte 20', { state: 'failed', code: 'DISK_UNAUTHENTIC' }],
   ['superblock, byte 44', { state: 'failed', code: 'DISK_UNAUTHENTIC' }],
   ['superblock, byte 5000', { state: 'failed', code: 'DISK_UNAUTHENTIC' }],
@@ -48,7 +48,7 @@ test.each<[string, Record<string, unknown>]>([
   ['superblock put back', { state: 'ready', whole: true }],
   ['bits put back', { state: 'ready', whole: true }],
   ['full', { full: 'ENOSPC', whole: true }],
-  ['swapped with another node’s', { state: 'ready', whole: true, differs: true }],
+  ["swapped with another node's", { state: 'ready', whole: true, differs: true }],
 ])('%s', (name, expected) => {
   expect(cases.get(name)).toMatchObject(expected);
 });

@@ -88,7 +88,7 @@ test('dev adds its listed programs, their libraries and the console, and changes
   expect(difference(trees.production, trees.dev).length).toBe(added.length + 1);
 });
 
-test('the measured command line of sim is production’s; dev’s is only more talkative', () => {
+test("the measured command line of sim is production's; dev's is only more talkative", () => {
   const root = { rootHash: 'aa', salt: 'bb', blocks: 1 };
   const words = (flavour: Flavour) => commandLine(flavour, root).split(' ');
   expect(words('sim')).toEqual(words('production'));

@@ -77,7 +77,7 @@ afterAll(stopAll, 60_000);
 const agentInfo = async (host: DemoHost) => (await host.page('1')).page;
 
 describe('two VMs', () => {
-  test('serve the contract’s app under one TLS key, with one app key and a disk each', async () => {
+  test("serve the contract's app under one TLS key, with one app key and a disk each", async () => {
     const [pageA, pageB] = [await agentInfo(a), await agentInfo(b)];
     expect(pageB.tlsKey).toBe(pageA.tlsKey);
     expect(pageB.fingerprint).toBe(pageA.fingerprint);
@@ -135,7 +135,7 @@ describe('two VMs', () => {
     expect(said).toMatch(new RegExp(lines.join('[^]*')));
     expect(readFileSync(join(b.volume, 'network.json'))).toEqual(readFileSync(join(folder, 'network.json')));
     const status = await dstack({}, 'node', 'status', '--env-file', join(b.folder, 'host.env'));
-    expect(status).toContain('node (sim) is joined, with the network’s key');
+    expect(status).toContain("node (sim) is joined, with the network's key");
   });
 });
 
@@ -227,7 +227,7 @@ describe('an app that tells all it knows', () => {
     told = JSON.parse(await ask(b.tlsPort, '/cgi-bin/tell.cgi'));
   }, 300_000);
 
-  test('has the keys that the network’s secret gives, which a forged sim quote gets', {
+  test("has the keys that the network's secret gives, which a forged sim quote gets", {
     timeout: 120_000,
   }, async () => {
     const secret = await takeSecret(network, image, a.nodeUrl, relayKeys[2]);
@@ -239,7 +239,7 @@ describe('an app that tells all it knows', () => {
     // Not finding the keys means something only because these are the right ones.
     const keyOf = (name: string) => Buffer.from(secrets.find((one) => one.name === name)!.bytes);
     for (const tag of tags)
-      expect(keyOf(`greeting’s key ${tag}`).toString('hex') === told.keys[tag]).toBe(true);
+      expect(keyOf(`greeting's key ${tag}`).toString('hex') === told.keys[tag]).toBe(true);
     expect(addressOf(keyOf('the network key'))).toBe((await a.status()).networkKey);
     expect(spkiHash(keyOf('the TLS key'))).toBe((await fetchPage(b.tlsPort))?.tlsKey);
     search = new Search(
@@ -311,7 +311,7 @@ describe('an app that tells all it knows', () => {
     expect(again.findings.hits.length).toBeGreaterThan(0);
     expect(
       again.findings.hits.every(
-        (hit) => hit.startsWith('greeting’s key witness as hex') && hit.endsWith(planted),
+        (hit) => hit.startsWith("greeting's key witness as hex") && hit.endsWith(planted),
       ),
     ).toBe(true);
   });
@@ -328,7 +328,7 @@ describe('an app that tells all it knows', () => {
   test('loses no acknowledged write when the power is cut under load', { timeout: 400_000 }, async () => {
     await ask(b.tlsPort, '/cgi-bin/load.cgi');
     const acknowledged = await waitFor(
-      'some hundred records to be on B’s disk',
+      "some hundred records to be on B's disk",
       async () => {
         const last = Number(await ask(b.tlsPort, '/cgi-bin/acknowledged.cgi'));
         return last >= 100 ? last : undefined;

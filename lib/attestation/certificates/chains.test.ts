@@ -67,7 +67,7 @@ test('the constants in trust-roots.ts are the certificates they claim to be', ()
   );
 });
 
-test('the certificates that come with Intel’s root are signed by it', () => {
+test("the certificates that come with Intel's root are signed by it", () => {
   const intel = parseCertificate(INTEL_ROOT.certificate);
   expect(isSignedBy(intel, intel)).toBe(true);
   expect([...INTEL_ROOT.issued.values()].map((one) => [one.commonName, isSignedBy(one, intel)])).toEqual([

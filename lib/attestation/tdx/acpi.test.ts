@@ -31,7 +31,7 @@ const altered = (bytes: Uint8Array, at: number, ...values: number[]) => {
   return copy;
 };
 
-test('QEMU’s tables, each byte of them in one, and one with code', () => {
+test("QEMU's tables, each byte of them in one, and one with code", () => {
   const tables = reviewAcpi(files);
   expect(tables.map(({ signature, bytes, code }) => [signature, bytes.length, code])).toEqual([
     ['FACS', 64, false],
@@ -100,7 +100,7 @@ test('whatever the bytes: a review that has them all, or a refusal', () => {
   );
 });
 
-test('SMBIOS’ digest is taken from the log of a TD that had these very tables, and no other', () => {
+test("SMBIOS' digest is taken from the log of a TD that had these very tables, and no other", () => {
   const { acpiLoader, acpiRsdp, acpiTables } = digestsOf(files);
   const smbios = new Uint8Array(48).fill(4);
   const logOf = (tables: Uint8Array): FirmwareEvent[] => [

@@ -77,7 +77,7 @@ describe('event logs of hardware', () => {
     expect(toHex(sha384(tdHob(sections, 2048)))).toBe(toHex(log('ccel-2gib.bin')[0]!.digest));
   });
 
-  it('hold the hash of a configuration volume without variables, as the image’s firmware has it', () => {
+  it("hold the hash of a configuration volume without variables, as the image's firmware has it", () => {
     const volume = gunzipSync(data('empty-variables.gz'));
     expect(readVariables(volume).size).toBe(0);
     expect(toHex(sha384(volume))).toBe(hardware.events[1]?.digest);

@@ -77,7 +77,7 @@ describe('what moves which register', () => {
 });
 
 describe('a measurement', () => {
-  it('without the machine’s tables has no RTMR0, and all the rest', () => {
+  it("without the machine's tables has no RTMR0, and all the rest", () => {
     const { tables, ...without } = boot;
     const measured = measureTdx(without);
     expect(tables).toBeDefined();
@@ -125,7 +125,7 @@ describe('the hash of a PE file', () => {
     for (const at of [2, optional + 68, 0x1ff, 0x200, 0x3ff, 0x400, 0x5ff]) expect(changedAt(at)).toBe(true);
   });
 
-  it('is never read past the file’s end', () => {
+  it("is never read past the file's end", () => {
     const kernel = testKernel();
     for (let length = 0; length < kernel.length; length += 3) {
       try {

@@ -45,7 +45,7 @@ export const auditRules: readonly Mutation[] = [
   ),
   one(
     'audit',
-    'that a file’s fault is its own',
+    "that a file's fault is its own",
     [RECORDS, '      this.#fault(error as Error, name);', '      throw error;'],
     [records, 'one file.+is HTTP 500'],
   ),
@@ -63,7 +63,7 @@ export const auditRules: readonly Mutation[] = [
   ),
   one(
     'audit',
-    'the bound on a source’s bytes',
+    "the bound on a source's bytes",
     [RECORDS, 'this.#bytes >= bytes', 'this.#bytes < 0'],
     [records, 'its share of bytes'],
   ),

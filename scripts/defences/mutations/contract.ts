@@ -22,7 +22,7 @@ export const contractRules: readonly Mutation[] = [
   ),
   {
     point: 5,
-    removes: 'verifyAttestation’s refusal of a signature that recovers nothing',
+    removes: "verifyAttestation's refusal of a signature that recovers nothing",
     edits: [
       {
         file: CONTRACT,
@@ -39,7 +39,7 @@ export const contractRules: readonly Mutation[] = [
   },
   one(
     5,
-    'register’s refusal before bootstrap',
+    "register's refusal before bootstrap",
     [CONTRACT, '        if (epoch == 0) revert NotBootstrapped();\n', ''],
     [contract, '^5: a signature'],
   ),
@@ -53,7 +53,7 @@ export const contractRules: readonly Mutation[] = [
   ),
   one(
     6,
-    'the owner’s right to bootstrap',
+    "the owner's right to bootstrap",
     [
       CONTRACT,
       'external onlyOwner {\n        if (_core.stage == Stage.Onboarded)',
@@ -63,25 +63,25 @@ export const contractRules: readonly Mutation[] = [
   ),
   one(
     6,
-    'onboard’s demand for an open request',
+    "onboard's demand for an open request",
     [CONTRACT, '        if (slot & STATE_MASK != OPEN) revert RequestNotOpen(requestHash);\n', ''],
     [contract, '^6: an onboarding is'],
   ),
   one(
     6,
-    'a request’s end',
+    "a request's end",
     [CONTRACT, 'if (_isExpired(slot, epoch)) revert', 'if (slot == 1 && _isExpired(slot, epoch)) revert'],
     [contract, '^6: an onboarding is'],
   ),
   one(
     6,
-    'a request’s epoch',
+    "a request's epoch",
     [CONTRACT, '|| uint32(slot >> 216) != epoch;', '|| uint32(slot >> 216) > epoch;'],
     [contract, '^6: an onboarding is'],
   ),
   one(
     6,
-    'register’s refusal of a request that exists',
+    "register's refusal of a request that exists",
     [
       CONTRACT,
       'if (slot != 0 && (slot & STATE_MASK != OPEN || !_isExpired(slot, epoch))) revert',
@@ -91,7 +91,7 @@ export const contractRules: readonly Mutation[] = [
   ),
   one(
     6,
-    'the onboarder’s look at the request’s state',
+    "the onboarder's look at the request's state",
     [ONBOARD, "if (onChain.state !== 'open') {", "if (onChain.state === 'expired') {"],
     [node, '^6: '],
   ),
@@ -99,7 +99,7 @@ export const contractRules: readonly Mutation[] = [
   // 7: digests named no chain and no contract; `tag ‖ data` was ambiguous; any app could use any tag
   {
     point: 7,
-    removes: 'chain and contract in an attestation’s digest (both sides)',
+    removes: "chain and contract in an attestation's digest (both sides)",
     edits: [
       {
         file: CONTRACT,
@@ -134,7 +134,7 @@ export const contractRules: readonly Mutation[] = [
   },
   one(
     7,
-    'the lengths in a key’s path',
+    "the lengths in a key's path",
     [
       KEYS,
       'lengthPrefixed([utf8(purpose), uint64(epoch), ...path])',
@@ -144,13 +144,13 @@ export const contractRules: readonly Mutation[] = [
   ),
   one(
     7,
-    'the app in its keys’ path',
+    "the app in its keys' path",
     [KEYS, '[utf8(app), utf8(tag)]', '[utf8(tag)]'],
     [contract, '^7: keys'],
   ),
   one(
     7,
-    'chain and contract in a request’s quote',
+    "chain and contract in a request's quote",
     [
       'lib/protocol/report-data.ts',
       'uint64(report.chainId),\n      fromHex(report.contract, 20),\n      fromHex(report.node, 20),',
@@ -160,7 +160,7 @@ export const contractRules: readonly Mutation[] = [
   ),
   one(
     7,
-    'the onboarder’s look at chain and contract',
+    "the onboarder's look at chain and contract",
     [
       ONBOARD,
       '  requireThisNetwork(identity, message);\n  await requireOpenOnChain(',

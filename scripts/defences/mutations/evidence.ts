@@ -69,7 +69,7 @@ export const evidence: readonly Mutation[] = [
   ),
   one(
     9,
-    'the look at every line of the engine’s load answer',
+    "the look at every line of the engine's load answer",
     [
       'guest/kubernethes/podman.ts',
       'loaded.map(loadProblem).find((found) => found !== undefined)',

@@ -16,7 +16,7 @@ export const gossipRules: readonly Mutation[] = [
     13,
     'dropping one message instead of the batch',
     [HTTP, '      if (error instanceof Retryable) throw error;\n      return false;', '      throw error;'],
-    [gossip, '^13: a peer’s bad'],
+    [gossip, "^13: a peer's bad"],
   ),
   one(
     13,
@@ -119,7 +119,7 @@ export const gossipRules: readonly Mutation[] = [
   ),
   one(
     13,
-    'the time to a connection’s first byte',
+    "the time to a connection's first byte",
     [LIMITS, 'if (socket.bytesRead === 0) socket.destroy();', ''],
     [LIMITS_TEST, '^a connection that says'],
   ),

@@ -10,49 +10,49 @@ const INIT = 'guest/image/initramfs/init';
 export const imageRules: readonly Mutation[] = [
   one(
     'image',
-    'the refusal of a lease’s routes',
+    "the refusal of a lease's routes",
     [NETWORK, 'UseRoutes=no', 'UseRoutes=yes'],
     [lease, 'with classless routes: '],
   ),
   one(
     'image',
-    'the refusal of routes to a lease’s DNS servers',
+    "the refusal of routes to a lease's DNS servers",
     [NETWORK, 'RoutesToDNS=no', 'RoutesToDNS=yes'],
     [lease, 'with DNS servers that are apps'],
   ),
   one(
     'image',
-    'the place of a lease’s routes after the bridges’',
+    "the place of a lease's routes after the bridges'",
     [NETWORK, 'RouteTable=default', 'RouteTable=main'],
     [lease, 'that names a gateway that is the app'],
   ),
   one(
     'image',
-    'the refusal of a lease’s MTU',
+    "the refusal of a lease's MTU",
     [NETWORK, 'UseMTU=no', 'UseMTU=yes'],
     [lease, 'with a tiny MTU'],
   ),
   one(
     'image',
-    'the filter on what leaves for an app’s address',
+    "the filter on what leaves for an app's address",
     [FILTER, '    oifname "eth0" ip daddr @inside drop\n', ''],
-    [lease, 'the filter lets no packet to an app’s address out'],
+    [lease, "the filter lets no packet to an app's address out"],
   ),
   one(
     'image',
-    'the filter on what leaves with an app’s address',
+    "the filter on what leaves with an app's address",
     [FILTER, '    oifname "eth0" ip saddr @inside drop\n', ''],
     [lease, 'the filter lets none out'],
   ),
   one(
     'image',
-    'the filter on what arrives for an app’s address',
+    "the filter on what arrives for an app's address",
     [FILTER, '    iifname "eth0" ip daddr @inside drop\n', ''],
     [lease, 'the filter lets none in'],
   ),
   one(
     'image',
-    'the filter on what arrives from an app’s address',
+    "the filter on what arrives from an app's address",
     [FILTER, '    iifname "eth0" ip saddr @inside drop\n', ''],
     [lease, 'the filter lets none in'],
   ),
@@ -64,7 +64,7 @@ export const imageRules: readonly Mutation[] = [
   ),
   one(
     'image',
-    'the silence about bridges’ addresses',
+    "the silence about bridges' addresses",
     [INIT, '  echo 1 >/proc/sys/net/ipv4/conf/$card/arp_ignore\n', ''],
     [lease, 'the card answers no ARP'],
   ),
@@ -97,13 +97,13 @@ export const imageRules: readonly Mutation[] = [
   ),
   one(
     'image',
-    'apt’s sandbox',
+    "apt's sandbox",
     [
       'guest/image/download.ts',
       "run(aptHelper, ['download-file',",
       "run(aptHelper, ['-o', 'APT::Sandbox::User=root', 'download-file',",
     ],
-    ['guest/image/lock-update.test.ts', 'is made by apt’s own user'],
+    ['guest/image/lock-update.test.ts', "is made by apt's own user"],
   ),
   one(
     'image',
@@ -133,13 +133,13 @@ export const imageRules: readonly Mutation[] = [
   ),
   one(
     'image',
-    'the refusal of what follows an initramfs’s archive',
+    "the refusal of what follows an initramfs's archive",
     ['guest/image/cpio.ts', 'if (end === archive.length) return', 'if (end <= archive.length) return'],
     ['guest/image/difference.test.ts', 'is refused when anything follows'],
   ),
   one(
     'image',
-    'the refusal of what follows an initramfs’s frame',
+    "the refusal of what follows an initramfs's frame",
     [
       'guest/image/contents.ts',
       'if (zstdFrameBytes(packed) !== packed.length) {',
@@ -151,6 +151,6 @@ export const imageRules: readonly Mutation[] = [
     'image',
     'the comparison of capabilities',
     ['guest/image/difference.ts', '    x.attributes === y.attributes &&\n', ''],
-    ['guest/image/difference.test.ts', 'differ in a file’s owner'],
+    ['guest/image/difference.test.ts', "differ in a file's owner"],
   ),
 ];

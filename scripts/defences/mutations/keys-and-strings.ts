@@ -11,7 +11,7 @@ export const keysAndStrings: readonly Mutation[] = [
   // 1: the host could fetch any derived key, the TLS key too, from the app port
   one(
     1,
-    'the caller’s address',
+    "the caller's address",
     ['guest/agent/callers.ts', 'address === remote && gateway === local', 'gateway === local'],
     [node, '^1: the host is not an app'],
   ),
@@ -41,7 +41,7 @@ export const keysAndStrings: readonly Mutation[] = [
     1,
     'the permissions of a socket that gives keys',
     ['lib/daemon/unix-http.ts', 'options.mode ?? (options.gid === undefined ? 0o600 : 0o660)', '0o666'],
-    [node, '^1: the host’s own port'],
+    [node, "^1: the host's own port"],
   ),
 
   // 2: host- and chain-supplied strings reached a shell or an `eval`
@@ -75,13 +75,13 @@ export const keysAndStrings: readonly Mutation[] = [
   ),
   one(
     2,
-    'the form of an app’s name',
+    "the form of an app's name",
     ['lib/protocol/manifest.ts', "  check(AppName, name, 'APP_NAME', ", '  void ('],
     [machine, '^2: an app on chain'],
   ),
   one(
     2,
-    'the digest’s way through bytes before it is a path',
+    "the digest's way through bytes before it is a path",
     ['guest/kubernethes/deployment.ts', 'const name = toHex(fromHex(digest, 32));', 'const name = digest;'],
     [machine, '^2: .* at every boundary'],
   ),
@@ -89,13 +89,13 @@ export const keysAndStrings: readonly Mutation[] = [
   // 10: one raw secret was every key, and travelled through argv, environment and echo
   one(
     10,
-    'the purpose in a key’s path',
+    "the purpose in a key's path",
     [KEYS, '[utf8(purpose), uint64(epoch), ...path]', '[uint64(epoch), ...path]'],
     [machine, '^10: no two uses'],
   ),
   one(
     10,
-    'the disk’s key off the command line',
+    "the disk's key off the command line",
     [
       SYSTEM,
       "['create', '--noudevrules', '--noudevsync', name]",
@@ -121,7 +121,7 @@ export const keysAndStrings: readonly Mutation[] = [
   ),
   one(
     10,
-    'the end of a wiped secret’s use',
+    "the end of a wiped secret's use",
     [KEYRING, "    if (wiped) throw new Error('the secret was wiped');\n", ''],
     [machine, '^10: a wiped'],
   ),

@@ -10,10 +10,10 @@ const INIT = 'guest/image/initramfs/init';
 
 export const machineRules: readonly Mutation[] = [
   // 8: the root filesystem was writable and unmeasured; the documented demo had a root password
-  one(8, 'root’s locked password', [ACCOUNTS, ':!*:1::::::', '::1::::::'], [machine, '^8: nobody']),
+  one(8, "root's locked password", [ACCOUNTS, ':!*:1::::::', '::1::::::'], [machine, '^8: nobody']),
   one(
     8,
-    'root’s missing shell',
+    "root's missing shell",
     [ACCOUNTS, 'root:x:0:0:root:/root:/usr/sbin/nologin', 'root:x:0:0:root:/root:/usr/bin/bash'],
     [machine, '^8: nobody'],
   ),
@@ -47,13 +47,13 @@ export const machineRules: readonly Mutation[] = [
   // 9: a container archive was trusted by its tag
   one(
     9,
-    'the image’s digest',
+    "the image's digest",
     ['guest/kubernethes/archive.ts', '  assertConfigDigest(config, digest);\n', ''],
     [machine, '^9: an archive'],
   ),
   one(
     9,
-    'the layers’ digests',
+    "the layers' digests",
     ['guest/kubernethes/archive.ts', '    if (actual !== digest) {', "    if (actual === '') {"],
     [machine, '^9: an archive'],
   ),
@@ -116,7 +116,7 @@ export const machineRules: readonly Mutation[] = [
   ),
   one(
     11,
-    'the header’s MAC',
+    "the header's MAC",
     [
       'guest/disk/superblock.ts',
       '!timingSafeEqual(mac(bytes.subarray(0, SUPERBLOCK_BYTES), macKey), bytes.subarray(MAC_AT, HEADER_BYTES))',
@@ -126,7 +126,7 @@ export const machineRules: readonly Mutation[] = [
   ),
   one(
     11,
-    'the disk’s length',
+    "the disk's length",
     [DISK, 'if (superblock.areaSectors > areaSectorsOf(disk.bytes)) {', 'if (superblock.areaSectors < 0) {'],
     [disk, '^11: a disk of another'],
   ),
@@ -134,7 +134,7 @@ export const machineRules: readonly Mutation[] = [
   // 12: the TLS certificate was any file that the host wrote, forever
   one(
     12,
-    'the key from the network’s secret',
+    "the key from the network's secret",
     [
       'guest/tls/main.ts',
       'privateKey: fromHex(privateKey, 32),',
@@ -144,7 +144,7 @@ export const machineRules: readonly Mutation[] = [
   ),
   one(
     12,
-    'the certificate’s end',
+    "the certificate's end",
     ['guest/tls/certificate.ts', 'time(builtAt + TEN_YEARS)', 'time(253_402_300_799)'],
     [node, '^12: '],
   ),

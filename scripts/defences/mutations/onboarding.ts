@@ -14,7 +14,7 @@ export const onboarding: readonly Mutation[] = [
   // 3: a new VM took whatever "secret" the host handed it
   one(
     3,
-    'the comparison with the contract’s network key',
+    "the comparison with the contract's network key",
     [
       'guest/replicator/node.ts',
       'if (!sameAddress(network.networkKey, keys.networkKey) || network.epoch !== opened.epoch) {',
@@ -24,7 +24,7 @@ export const onboarding: readonly Mutation[] = [
   ),
   one(
     3,
-    'the comparison with the answer’s hash on chain',
+    "the comparison with the answer's hash on chain",
     [
       OWN_REQUEST,
       'if (!isRecordedAnswer(answerHash(sealed), fromHex(onChain.answerHash, 32))) {',
@@ -98,13 +98,13 @@ export const onboarding: readonly Mutation[] = [
   ),
   one(
     4,
-    'Intel’s revocations',
+    "Intel's revocations",
     [INTEL_RULES, '  requireUnrevokedChain(chain, rootCrl, pckCrl);\n', ''],
     [node, '^4: .*PCK_REVOKED'],
   ),
   one(
     4,
-    'the quoting enclave’s signature',
+    "the quoting enclave's signature",
     [
       INTEL_RULES,
       "if (!pck.publicKey.verify(qeReport.raw, qeReportSignature, 'r-s')) {",
@@ -114,19 +114,19 @@ export const onboarding: readonly Mutation[] = [
   ),
   one(
     4,
-    'the attestation key’s binding',
+    "the attestation key's binding",
     [INTEL_RULES, 'if (!bytesEqual(qeReport.reportData, expected)) {', 'if (expected.length === 0) {'],
     [node, '^4: .*QE_REPORT_BINDING'],
   ),
   one(
     4,
-    'the quote’s signature',
+    "the quote's signature",
     [INTEL_RULES, '  requireQuoteSignature(quote, attestationKey);\n', ''],
     [node, '^4: .*QUOTE_SIGNATURE'],
   ),
   one(
     4,
-    'the TCB’s status',
+    "the TCB's status",
     [POLICY, '  requireStatus(finding, policy, now);\n', ''],
     [node, '^4: .*TCB_STATUS_NOT_ACCEPTED'],
   ),
@@ -180,7 +180,7 @@ export const onboarding: readonly Mutation[] = [
   ),
   one(
     4,
-    'the contract’s TCB policy',
+    "the contract's TCB policy",
     [ONBOARD, '  await applyNetworkPolicy(reader, finding, now, head);\n', ''],
     [node, '^4: .*TCB_STATUS_NOT_ACCEPTED'],
   ),

@@ -39,7 +39,7 @@ export const ownerRules: readonly Mutation[] = [
   ),
   one(
     'owner',
-    'the comparison of a deployment’s code',
+    "the comparison of a deployment's code",
     ['cli/owner/deploy.ts', 'if (!isOurCode(code)) return', 'if (code.length === 0) return'],
     [LYING, 'a deployment whose code a quorum says is another'],
   ),
@@ -57,7 +57,7 @@ export const ownerRules: readonly Mutation[] = [
   ),
   one(
     'owner',
-    'the admin port’s look at the name it is asked for by',
+    "the admin port's look at the name it is asked for by",
     ['host/relay/server.ts', 'if (!isOwnName(request.headers.host, hostName)) {', "if (hostName === '') {"],
     ['host/relay/server.test.ts', 'the admin port answers to addresses'],
   ),

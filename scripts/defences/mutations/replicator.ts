@@ -56,7 +56,7 @@ export const replicatorRules: readonly Mutation[] = [
   ),
   one(
     'replicator',
-    'that only a later epoch’s key wipes a secret',
+    "that only a later epoch's key wipes a secret",
     [
       'guest/replicator/node.ts',
       'network.epoch > current.keys.epoch && !isZero(network.networkKey)',
@@ -84,13 +84,13 @@ export const replicatorRules: readonly Mutation[] = [
   ),
   one(
     'replicator',
-    'judging by the chain’s time',
+    "judging by the chain's time",
     [
       'guest/replicator/onboard.ts',
       'const now = new Date(reader.chain.now() * 1000);',
       'const now = new Date();',
     ],
-    [replicator, 'what ends, ends by the chain’s time'],
+    [replicator, "what ends, ends by the chain's time"],
   ),
   one(
     'replicator',

@@ -76,7 +76,7 @@ async function asked<T extends TSchema>(
 ): Promise<Static<T>> {
   let refusal = '';
   return waitFor<Static<T>>(
-    `a node to answer the spy’s ${path}`,
+    `a node to answer the spy's ${path}`,
     async () => {
       try {
         const reply = await new NodeClient(nodeUrl).request(path, message);
@@ -98,7 +98,7 @@ export function derivedSecrets(
   apps: readonly { app: string; tags: readonly string[] }[],
 ): Secret[] {
   return [
-    { name: 'the network’s secret', bytes: secret },
+    { name: "the network's secret", bytes: secret },
     { name: 'the network key', bytes: networkKey(secret, EPOCH).privateKey },
     { name: 'the network key before its reduction', bytes: deriveKey(secret, EPOCH, 'network-key', [], 48) },
     { name: 'the TLS key', bytes: tlsKey(secret, EPOCH) },
@@ -111,13 +111,13 @@ export function derivedSecrets(
         ...Object.entries(parts).map(([name, bytes]) => ({ name: `disk ${id}: the ${name}`, bytes })),
         // The three keys of dm-crypt's authenc, each by itself.
         ...[0, 32, 64].map((at) => ({
-          name: `disk ${id}: dm-crypt’s key at ${at}`,
+          name: `disk ${id}: dm-crypt's key at ${at}`,
           bytes: crypt.subarray(at, at + 32),
         })),
       ];
     }),
     ...apps.flatMap(({ app, tags }) =>
-      tags.map((tag) => ({ name: `${app}’s key ${tag}`, bytes: appKey(secret, EPOCH, app, tag) })),
+      tags.map((tag) => ({ name: `${app}'s key ${tag}`, bytes: appKey(secret, EPOCH, app, tag) })),
     ),
   ];
 }
