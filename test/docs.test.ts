@@ -27,7 +27,7 @@ function hasTest(file: string, name: string): boolean {
   return titles(source).some((title) => {
     if (title.startsWith(name)) return true;
     // A title that is only its row's first value: the row must be there.
-    if (/^%\w$/.test(title)) return source.includes(`'${name}'`);
+    if (/^%\w$/.test(title)) return source.includes(`'${name}'`) || source.includes(`"${name}"`);
     const parts = title
       .split(/%[sdij]|\$\{\w+\}|\$\w+/)
       .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
