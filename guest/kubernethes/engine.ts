@@ -1,5 +1,6 @@
 /** What the supervisor needs of a container engine: little, so that another engine is a small file. */
 import type { Readable } from 'node:stream';
+import type { Container } from '../../lib/protocol/manifest.ts';
 
 /** An app's own bridge network. `gateway` is the guest's address on it. */
 export interface AppNetwork {
@@ -13,8 +14,8 @@ export interface ContainerSpec {
   app: string;
   /** Image id, 64 hex digits. */
   image: string;
-  env: Record<string, string>;
-  command?: string[];
+  /** As the manifest has it: what each of its fields means to an engine is for the engine's file to say. */
+  container: Container;
   network: AppNetwork;
   /** The folder of the data disk that it sees as /mnt/encrypted_data; absent without a data disk. */
   data?: string;

@@ -8,7 +8,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { containerRequest, networkRequest, podman } from './podman.ts';
 
 const network = { name: 'dstack-greeting', gateway: '10.90.3.1' };
-const spec = { name: 'c', app: 'greeting', image: 'ab'.repeat(32), env: { A: '1 2' }, network };
+const image = 'ab'.repeat(32);
+const container = { name: 'web', image: `sha256:${image}`, env: { A: '1 2' } };
+const spec = { name: 'c', app: 'greeting', image, container, network };
 
 test('a container gets the image by its id, and as little else as possible', () => {
   expect(containerRequest(spec)).toMatchObject({

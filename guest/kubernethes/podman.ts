@@ -228,10 +228,11 @@ export function networkRequest(name: string, index: number): object {
 
 /** The body for a new container (Docker Engine API, ContainerCreate). */
 export function containerRequest(spec: ContainerSpec): object {
+  const { env = {}, command } = spec.container;
   return {
     Image: `sha256:${spec.image}`,
-    Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),
-    ...(spec.command === undefined ? {} : { Cmd: spec.command }),
+    Env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
+    ...(command === undefined ? {} : { Cmd: command }),
     Labels: { [LABEL]: spec.app },
     Hostname: spec.name.slice(0, 63),
     HostConfig: {

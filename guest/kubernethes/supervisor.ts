@@ -204,8 +204,7 @@ export class Supervisor {
         name: `dstack_${app}_${container.name}_${deployment.hash.slice(0, 16)}`,
         app,
         image: imageOf(container),
-        env: container.env ?? {},
-        ...(container.command === undefined ? {} : { command: container.command }),
+        container,
         network: deployment.network,
         ...(data === undefined ? {} : { data }),
       });

@@ -290,7 +290,8 @@ test("9: a container is made from an image's digest, never from a name", () => {
     name: 'web',
     app: 'greeting',
     image: 'ab'.repeat(32),
-    env: {},
+    // Not the name that the manifest's container has for it: the id that was checked.
+    container: { name: 'web', image: `sha256:${'cd'.repeat(32)}` },
     network: { name: 'dstack-greeting', gateway: '10.90.0.1' },
   };
   expect(containerRequest(spec)).toMatchObject({ Image: `sha256:${'ab'.repeat(32)}` });
