@@ -6,18 +6,16 @@
 import { trustRootOf } from '../lib/attestation/certificates/trust-roots.ts';
 import { collateralOf } from '../lib/attestation/collateral/collateral.ts';
 import { expectedRequestLog, replay } from '../lib/attestation/registers/event-log.ts';
-import { Trace } from '../lib/attestation/trace.ts';
-import { judgeTd, requireStatement, type Verdict } from '../lib/attestation/verify.ts';
-import { applyNetworkPolicy, requireAllowed } from '../lib/chain/network-policy.ts';
+import { type AttestationResult, verifyAsking } from '../lib/attestation/verify.ts';
+import { contractAsRelyingParty } from '../lib/chain/network-policy.ts';
 import type { NetworkReader } from '../lib/chain/network-reader.ts';
 import { fromHex, toHex } from '../lib/protocol/encoding.ts';
 import { DstackError } from '../lib/protocol/errors.ts';
 import { sameAddress, sameHex } from '../lib/protocol/hex.ts';
 import type { Flavour } from '../lib/protocol/network-config.ts';
 import type { BootstrapPackage } from '../lib/protocol/onboarding-messages.ts';
-import { bootstrapReportData } from '../lib/protocol/report-data.ts';
-import { recover } from '../lib/protocol/secp256k1.ts';
-import { bootstrapDigest, type Domain } from '../lib/protocol/typed-data.ts';
+import { bootstrapStatement, requireSigner } from '../lib/protocol/signed-messages.ts';
+import type { Domain } from '../lib/protocol/typed-data.ts';
 
 /** Blocks come late, and clocks are not exact; collateral is judged with as much skew. Seconds. */
 const CLOCK_SKEW_SECONDS = 1_200;
@@ -46,7 +44,7 @@ export async function verifyBootstrap(
   network: Domain,
   flavour: Flavour,
   reader: NetworkReader,
-): Promise<Verdict> {
+): Promise<AttestationResult> {
   if (message.chainId !== network.chainId || !sameAddress(message.contract, network.contract)) {
     throw new DstackError(
       'BOOTSTRAP_OTHER_NETWORK',
@@ -70,31 +68,17 @@ export async function verifyBootstrap(
   }
 
   const config = fromHex(message.config, 32);
-  const blockHash = fromHex(message.blockHash, 32);
-  const now = new Date(ownClock(head.timestamp) * 1000);
-  const trace = new Trace();
-  const { finding, evidence } = judgeTd(
-    fromHex(message.quote),
-    {
-      trustRoot: trustRootOf(flavour),
-      now,
-      collateral: message.collateral === undefined ? undefined : collateralOf(message.collateral),
-    },
-    trace,
-  );
-  await applyNetworkPolicy(reader, finding, now, head, trace);
-  await requireAllowed(reader, { ...evidence, config }, head);
-  trace.passed('allowed', 'measurement, config and platform, by the contract');
-  const reportData = bootstrapReportData({
-    ...network,
-    networkKey: message.networkKey,
-    config,
-    epoch: message.epoch,
-    blockHash,
-  });
-  requireStatement(evidence, { rtmr3: replay(expectedRequestLog(flavour, config)), reportData }, trace);
+  const expected = {
+    trustRoot: trustRootOf(flavour),
+    now: new Date(ownClock(head.timestamp) * 1000),
+    collateral: message.collateral === undefined ? undefined : collateralOf(message.collateral),
+    rtmr3: replay(expectedRequestLog(flavour, config)),
+    reportData: bootstrapStatement(network, message),
+  };
+  const relyingParty = contractAsRelyingParty(reader, config, head);
+  const result = await verifyAsking(fromHex(message.quote), expected, relyingParty);
   for (const name of ['measurement', 'platform', 'quoteHash'] as const) {
-    const found = toHex(evidence[name]);
+    const found = toHex(result.evidence[name]);
     if (found !== message[name]) {
       throw new DstackError(
         'BOOTSTRAP_CLAIM',
@@ -102,13 +86,6 @@ export async function verifyBootstrap(
       );
     }
   }
-  const digest = bootstrapDigest(network, { ...message, ...evidence, config, blockHash });
-  const signer = recover(digest, fromHex(message.signature.r, 32), fromHex(message.signature.vs, 32));
-  if (!sameAddress(signer, message.networkKey)) {
-    throw new DstackError(
-      'BOOTSTRAP_SIGNATURE',
-      `signed by ${signer}, not by the network key ${message.networkKey}`,
-    );
-  }
-  return { steps: trace.steps, evidence, tcb: finding.tcb };
+  requireSigner(network, message, message.networkKey, 'BOOTSTRAP_SIGNATURE');
+  return result;
 }

@@ -12,7 +12,7 @@ import { expectedJoinedLog, expectedRequestLog, replay } from '../lib/attestatio
 import { measurementOf } from '../lib/attestation/registers/measurement.ts';
 import { simulatedRegisters } from '../lib/attestation/simulated/measurement.ts';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../lib/attestation/simulated/published.ts';
-import { verifyQuote } from '../lib/attestation/verify.ts';
+import { verify } from '../lib/attestation/verify.ts';
 import { callUnix } from '../lib/daemon/unix-http.ts';
 import { fromHex, sha256, toHex, utf8 } from '../lib/protocol/encoding.ts';
 import { Strict } from '../lib/protocol/schema.ts';
@@ -132,21 +132,21 @@ test('from boot to joined, over a crash of the daemon: the quotes say exactly wh
   });
   expect(statSync(vm.path).mode & 0o777).toBe(0o660);
   expect(readFileSync(join(vm.root, 'run/dstack/host.json'), 'utf8')).toBe('{}');
-  const { evidence } = verifyQuote(await quote(vm), expectations(requesting));
+  const { evidence } = verify(await quote(vm), expectations(requesting));
   expect(toHex(evidence.platform)).toBe(vm.platformId);
 
   await stop(first);
   writeFileSync(join(vm.root, 'mnt/host_volume/network.json'), '{"version":1,"contract":"the host\'s own"}');
   const second = run(vm);
   expect(await status(vm)).toMatchObject({ config: toHex(config), joined: false });
-  verifyQuote(await quote(vm), expectations(requesting));
+  verify(await quote(vm), expectations(requesting));
 
   await Promise.all([markJoined(vm), markJoined(vm)]);
   await markJoined(vm);
   expect(await status(vm)).toMatchObject({ joined: true });
   const after = await quote(vm);
-  verifyQuote(after, expectations(joined));
-  expect(() => verifyQuote(after, expectations(requesting))).toThrow('RTMR3');
+  verify(after, expectations(joined));
+  expect(() => verify(after, expectations(requesting))).toThrow('RTMR3');
 
   await stop(second);
   run(vm);

@@ -4,7 +4,7 @@
  */
 import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
-import { type Address, sameAddress, ZERO_WORD } from '../../lib/protocol/hex.ts';
+import { type Address, parseHex, sameAddress, ZERO_WORD } from '../../lib/protocol/hex.ts';
 import { type Flavour, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import type { NetworkEvent } from '../../lib/protocol/network-contract.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
@@ -511,7 +511,7 @@ class Auditor {
       for (const { node, answerHash, sealedFound } of signedAnswers(
         versions,
         records.sealed.get(requestHash) ?? [],
-        requestHash,
+        parseHex(requestHash),
         this.#replay.networkKeys,
         network,
       )) {

@@ -9,22 +9,26 @@ import { collateralOf } from '../../lib/attestation/collateral/collateral.ts';
 import type { Policy } from '../../lib/attestation/policy.ts';
 import { expectedRequestLog, replay } from '../../lib/attestation/registers/event-log.ts';
 import type { Step } from '../../lib/attestation/trace.ts';
-import { verifyQuote } from '../../lib/attestation/verify.ts';
+import { verify } from '../../lib/attestation/verify.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
-import { type Address, addressKey, sameAddress } from '../../lib/protocol/hex.ts';
+import { type Address, addressKey, type Hex } from '../../lib/protocol/hex.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
-import {
-  type AnswerMessage,
-  type BootstrapPackage,
-  type RequestMessage,
-  requestOf,
-  type SealedMessage,
+import type {
+  AnswerMessage,
+  BootstrapPackage,
+  RequestMessage,
+  SealedMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
-import { bootstrapReportData, registerReportData } from '../../lib/protocol/report-data.ts';
 import { answerHash } from '../../lib/protocol/sealing.ts';
-import { recover } from '../../lib/protocol/secp256k1.ts';
-import { bootstrapDigest, type Domain, onboardDigest, requestDigest } from '../../lib/protocol/typed-data.ts';
+import {
+  bootstrapStatement,
+  requestStatement,
+  requireSigner,
+  signedDigest,
+  signerOf,
+} from '../../lib/protocol/signed-messages.ts';
+import type { Domain } from '../../lib/protocol/typed-data.ts';
 
 /** What the public files prove of one node. */
 export type Proof =
@@ -72,20 +76,8 @@ export function proveBootstrap(
       requireSame('block hash', message.blockHash, claim.blockHash);
       requireSame('epoch', message.epoch, claim.epoch);
       const { network } = circumstances;
-      const config = fromHex(message.config, 32);
-      const blockHash = fromHex(message.blockHash, 32);
-      const { networkKey, epoch } = message;
-      const reportData = bootstrapReportData({ ...network, networkKey, config, epoch, blockHash });
-      const steps = judge(message, reportData, claim, circumstances);
-      const digest = bootstrapDigest(network, {
-        ...message,
-        config,
-        blockHash,
-        measurement: fromHex(message.measurement, 32),
-        platform: fromHex(message.platform, 32),
-        quoteHash: fromHex(message.quoteHash, 32),
-      });
-      requireSigner(digest, message, networkKey);
+      const steps = judge(message, bootstrapStatement(network, message), claim, circumstances);
+      requireSigner(network, message, message.networkKey, 'RECORD_SIGNATURE');
       return steps;
     },
   );
@@ -100,16 +92,8 @@ export function proveRequest(
 ): Proof {
   return firstThatHolds(versions, 'REQUEST_RECORD_MISSING', `request ${requestHash}`, (message) => {
     const { network } = circumstances;
-    const reportData = registerReportData({
-      ...network,
-      node: message.node,
-      kemPublicKey: fromHex(message.kemPublicKey),
-      config: fromHex(message.config, 32),
-      epoch: message.epoch,
-      blockHash: fromHex(message.blockHash, 32),
-    });
-    const steps = judge(message, reportData, claim, circumstances);
-    requireSigner(requestDigest(network, requestOf(message).hash), message, message.node);
+    const steps = judge(message, requestStatement(network, message), claim, circumstances);
+    requireSigner(network, message, message.node, 'RECORD_SIGNATURE');
     return steps;
   });
 }
@@ -127,15 +111,7 @@ export function proveAnswer(
 ): Proof {
   return firstThatHolds(versions, 'ANSWER_RECORD_MISSING', `answer to ${requestHash}`, (message) => {
     requireSame('top 248 bits of the answer hash', message.answerHash.slice(0, 62), recorded.slice(0, 62));
-    const digest = onboardDigest(network, {
-      node: message.node,
-      requestHash: fromHex(message.requestHash, 32),
-      measurement: fromHex(message.measurement, 32),
-      config: fromHex(message.config, 32),
-      platform: fromHex(message.platform, 32),
-      answerHash: fromHex(message.answerHash, 32),
-    });
-    requireSigner(digest, message, networkKey);
+    requireSigner(network, message, networkKey, 'RECORD_SIGNATURE');
     return [];
   });
 }
@@ -158,22 +134,14 @@ export interface SignedAnswer {
 export function signedAnswers(
   versions: readonly AnswerMessage[],
   sealed: readonly SealedMessage[],
-  requestHash: string,
+  requestHash: Hex,
   networkKeys: ReadonlySet<string>,
   network: Domain,
 ): SignedAnswer[] {
   const found = new Map<string, SignedAnswer>();
   const hashes = new Set(sealed.map((message) => toHex(answerHash(fromHex(message.sealed)))));
   for (const message of versions) {
-    const digest = onboardDigest(network, {
-      node: message.node,
-      requestHash: fromHex(requestHash, 32),
-      measurement: fromHex(message.measurement, 32),
-      config: fromHex(message.config, 32),
-      platform: fromHex(message.platform, 32),
-      answerHash: fromHex(message.answerHash, 32),
-    });
-    const signer = signerOf(digest, message);
+    const signer = validSigner(network, { ...message, requestHash });
     if (signer === undefined || !networkKeys.has(signer)) continue;
     const { node, answerHash: hash } = message;
     found.set(hash, { node, answerHash: hash, sealedFound: hashes.has(hash) });
@@ -182,12 +150,9 @@ export function signedAnswers(
 }
 
 /** As a key; undefined when there is no valid signature. */
-function signerOf(
-  digest: Uint8Array,
-  { signature }: { signature: { r: string; vs: string } },
-): Address | undefined {
+function validSigner(network: Domain, message: AnswerMessage): Address | undefined {
   try {
-    return addressKey(recover(digest, fromHex(signature.r, 32), fromHex(signature.vs, 32)));
+    return addressKey(signerOf(signedDigest(network, message), message.signature));
   } catch (error) {
     if (!(error instanceof DstackError)) throw error;
     return undefined;
@@ -200,7 +165,7 @@ function judge(
   claim: Claimed,
   { flavour, time, policy }: Circumstances,
 ): readonly Step[] {
-  const { evidence, steps } = verifyQuote(fromHex(message.quote), {
+  const { evidence, steps } = verify(fromHex(message.quote), {
     trustRoot: trustRootOf(flavour),
     now: new Date(time * 1000),
     collateral: message.collateral === undefined ? undefined : collateralOf(message.collateral),
@@ -242,15 +207,4 @@ function requireSame(what: string, found: string | number, claimed: string | num
     'RECORD_CONTRADICTS_CHAIN',
     `the record's ${what} is ${found}, the chain has ${claimed}`,
   );
-}
-
-function requireSigner(
-  digest: Uint8Array,
-  message: { signature: { r: string; vs: string } },
-  signer: Address,
-): void {
-  const actual = recover(digest, fromHex(message.signature.r, 32), fromHex(message.signature.vs, 32));
-  if (!sameAddress(actual, signer)) {
-    throw new DstackError('RECORD_SIGNATURE', `the record is signed by ${actual}, not by ${signer}`);
-  }
 }

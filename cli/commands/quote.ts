@@ -89,7 +89,7 @@ const collateral: Command = {
   },
   async run(args) {
     const [file] = args.positionals as [string];
-    const kind = platformKindOf(quoteBytes(readBytes(file, 4 * MAX_QUOTE_BYTES)));
+    const kind = platformKindOf(parseQuote(quoteBytes(readBytes(file, 4 * MAX_QUOTE_BYTES))));
     const source = pcsSource({ url: urlOf(args, 'pcs')!, rootCrlUrl: urlOf(args, 'root-crl') });
     const found = (await source.find(kind))!;
     const { nextUpdate, tcbEvaluationDataNumber } = inspectCollateral(found, kind, Date.now());
@@ -120,7 +120,15 @@ function judgeWith(args: Arguments, judge: (collateral: Collateral | undefined) 
   } catch (error) {
     if (!(error instanceof AttestationError)) throw error;
     const { code, message } = error;
-    return { verdict: 'reject', code, status: null, advisories: [], message, steps: [], finding: undefined };
+    return {
+      verdict: 'reject',
+      code,
+      status: null,
+      advisories: [],
+      message,
+      steps: [],
+      appraisal: undefined,
+    };
   }
   return judge(collateral);
 }
@@ -186,9 +194,9 @@ function readText(file: string, limit: number): string {
   return Buffer.from(readBytes(file, limit)).toString('utf8');
 }
 
-function asJson({ finding, ...judgement }: Judgement) {
-  if (finding === undefined) return judgement;
-  const { quote, sgx } = finding;
+function asJson({ appraisal, ...judgement }: Judgement) {
+  if (appraisal === undefined) return judgement;
+  const { quote, sgx } = appraisal;
   return {
     ...judgement,
     quoteHash: toHex(quoteHash(quote)),

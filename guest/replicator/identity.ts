@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TrustRoot, trustRootOf } from '../../lib/attestation/certificates/trust-roots.ts';
 import { expectedRequestLog, replay } from '../../lib/attestation/registers/event-log.ts';
-import { type Evidence, readOwnQuote } from '../../lib/attestation/verify.ts';
+import { type Evidence, verify } from '../../lib/attestation/verify.ts';
 import { readImageInfo } from '../../lib/daemon/image-info.ts';
 import {
   configHash,
@@ -54,10 +54,12 @@ export function ownEvidence(
   reportData: Uint8Array,
   nowSeconds: number,
 ): Evidence {
-  return readOwnQuote(quote, {
+  return verify(quote, {
     trustRoot: identity.trustRoot,
     now: new Date(nowSeconds * 1000),
+    depth: 'signatures',
+    measurement: 'any',
     reportData,
     rtmr3: identity.requestRtmr3(identity.config),
-  });
+  }).evidence;
 }

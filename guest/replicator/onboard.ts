@@ -8,14 +8,13 @@
  */
 import { collateralOf } from '../../lib/attestation/collateral/collateral.ts';
 import { createMemory, type VerifierMemory } from '../../lib/attestation/memory.ts';
-import { parseQuote, quoteHash } from '../../lib/attestation/quote/quote.ts';
-import { type Evidence, judgeTd, requireStatement, requireTd } from '../../lib/attestation/verify.ts';
+import { type AttestationResult, type Evidence, verifyAsking } from '../../lib/attestation/verify.ts';
 import type { Head } from '../../lib/chain/chain-client.ts';
-import { applyNetworkPolicy, requireAllowed } from '../../lib/chain/network-policy.ts';
+import { contractAsRelyingParty } from '../../lib/chain/network-policy.ts';
 import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { type Address, sameAddress, sameHex } from '../../lib/protocol/hex.ts';
+import { sameAddress, sameHex } from '../../lib/protocol/hex.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import {
   type AnswerMessage,
@@ -23,10 +22,8 @@ import {
   requestOf,
   type SealedMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
-import { registerReportData } from '../../lib/protocol/report-data.ts';
 import { answerHash, isRecordedAnswer } from '../../lib/protocol/sealing.ts';
-import { recover } from '../../lib/protocol/secp256k1.ts';
-import { requestDigest } from '../../lib/protocol/typed-data.ts';
+import { requestStatement, requireSigner } from '../../lib/protocol/signed-messages.ts';
 import type { Identity } from './identity.ts';
 import type { KeyManager } from './key-manager.ts';
 
@@ -65,10 +62,8 @@ async function answerRequest(
 
   requireThisNetwork(identity, message);
   await requireOpenOnChain(reader, keys, message, hash, head);
-  requireNodeSignature(identity, message, hash);
-  const quote = requireQuote(message);
-  const evidence = await judge(identity, reader, memory, message, quote, head);
-  requireStatement(evidence, statementOf(identity, message));
+  requireSigner(identity.domain, message, message.node, 'REQUEST_SIGNATURE');
+  const { evidence } = await appraise(identity, reader, memory, message, head);
   await requireCanonicalBlock(reader, message);
 
   return signAnswer(identity, keys, message, hash, evidence);
@@ -136,72 +131,31 @@ async function requireCanonicalBlock(reader: NetworkReader, message: RequestMess
   }
 }
 
-function requireNodeSignature({ domain }: Identity, message: RequestMessage, hash: Uint8Array): void {
-  let signer: Address;
-  try {
-    const { r, vs } = message.signature;
-    signer = recover(requestDigest(domain, hash), fromHex(r, 32), fromHex(vs, 32));
-  } catch (cause) {
-    throw new DstackError('REQUEST_SIGNATURE', "the request's signature is not one", { cause });
-  }
-  if (!sameAddress(signer, message.node)) {
-    throw new DstackError(
-      'REQUEST_SIGNATURE',
-      `the request is signed by ${signer}, not by its node ${message.node}`,
-    );
-  }
-}
-
-/** The structure, and that this is the very quote that the request on chain is about. */
-function requireQuote(message: RequestMessage): Uint8Array {
-  const bytes = fromHex(message.quote);
-  const quote = parseQuote(bytes);
-  requireTd(quote);
-  const actual = toHex(quoteHash(quote));
-  if (actual !== message.quoteHash) {
-    throw new DstackError(
-      'QUOTE_HASH_MISMATCH',
-      `the quote hashes to ${actual}, the request says ${message.quoteHash}`,
-    );
-  }
-  return bytes;
-}
-
 /**
- * Signature chain to this image's own trust root, revocation, quoting enclave and TCB by Intel's rules, at the chain's
- * time; then the contract's policy for the status, and this image's own for the TD's attributes: the strict one, which
- * nothing loosens; then whether the contract allows what was found.
+ * The very quote that the request on chain is about; its signature chain to this image's own trust root, revocation,
+ * quoting enclave and TCB by Intel's rules, at the chain's time; then the contract's policy for the status, and this
+ * image's own for the TD's attributes: the strict one, which nothing loosens; then whether the contract allows what was
+ * found; last what a TD that makes this request must have said: the design's closed list in RTMR3, and the request's own words.
  */
-async function judge(
+function appraise(
   identity: Identity,
   reader: NetworkReader,
   memory: VerifierMemory,
   message: RequestMessage,
-  quote: Uint8Array,
   head: Head,
-): Promise<Evidence> {
-  const now = new Date(reader.chain.now() * 1000);
-  const collateral = message.collateral === undefined ? undefined : collateralOf(message.collateral);
-  const { finding, evidence } = judgeTd(quote, { trustRoot: identity.trustRoot, now, collateral, memory });
-  await applyNetworkPolicy(reader, finding, now, head);
-  await requireAllowed(reader, { ...evidence, config: fromHex(message.config, 32) }, head);
-  return evidence;
-}
-
-/** What a TD that makes this request must have said: the design's closed list in RTMR3, and the request's own words. */
-function statementOf(identity: Identity, message: RequestMessage) {
+): Promise<AttestationResult> {
   const config = fromHex(message.config, 32);
-  return {
+  const now = new Date(reader.chain.now() * 1000);
+  const expected = {
+    trustRoot: identity.trustRoot,
+    now,
+    collateral: message.collateral === undefined ? undefined : collateralOf(message.collateral),
+    memory,
+    quoteHash: fromHex(message.quoteHash, 32),
     rtmr3: identity.requestRtmr3(config),
-    reportData: registerReportData({
-      ...identity.domain,
-      node: message.node,
-      kemPublicKey: fromHex(message.kemPublicKey),
-      config,
-      epoch: message.epoch,
-      blockHash: fromHex(message.blockHash, 32),
-    }),
+    reportData: requestStatement(identity.domain, message),
   };
+  return verifyAsking(fromHex(message.quote), expected, contractAsRelyingParty(reader, config, head));
 }
 
 async function signAnswer(

@@ -1,6 +1,8 @@
 /** Puts collateral beside quotes: into what this host's own node asks, and into what it is asked about others. */
+
 import { type Collateral, collateralOf } from '../../lib/attestation/collateral/collateral.ts';
 import { type PlatformKind, platformKindOf } from '../../lib/attestation/quote/platform-kind.ts';
+import { parseQuote } from '../../lib/attestation/quote/quote.ts';
 import type { CollateralMessage } from '../../lib/protocol/collateral.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import type { BootstrapPackage, RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
@@ -44,7 +46,7 @@ export function collateralDesk(source: CollateralSource, now: () => number = Dat
 /** A quote that can't be read is for the node to refuse. */
 function kindOf(quote: string): PlatformKind | undefined {
   try {
-    return platformKindOf(fromHex(quote));
+    return platformKindOf(parseQuote(fromHex(quote)));
   } catch {
     return undefined;
   }

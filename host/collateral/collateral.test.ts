@@ -21,6 +21,7 @@ import { INTEL_ROOT } from '../../lib/attestation/certificates/trust-roots.ts';
 import type { Collateral } from '../../lib/attestation/collateral/collateral.ts';
 import { judgeQuote } from '../../lib/attestation/judge.ts';
 import { type PlatformKind, platformKindOf } from '../../lib/attestation/quote/platform-kind.ts';
+import { parseQuote } from '../../lib/attestation/quote/quote.ts';
 import {
   simulatedCollateral,
   simulatedQeIdentity,
@@ -55,7 +56,7 @@ const newFolder = () => {
 
 const SIMULATED = PUBLISHED_SIMULATED_COLLATERAL;
 const simulated = simulatedCase();
-const KIND = platformKindOf(simulated.quote);
+const KIND = platformKindOf(parseQuote(simulated.quote));
 const NOW = Date.parse('2026-01-01T00:00:00Z');
 const DAY = 86_400_000;
 
@@ -115,7 +116,7 @@ describe('a service', () => {
       for (const published of quote.collateral) {
         const bytes = readPublishedQuote(quote);
         server.collateral = readPublishedCollateral(published);
-        const collateral = await pcsSource({ url: server.url }).find(platformKindOf(bytes));
+        const collateral = await pcsSource({ url: server.url }).find(platformKindOf(parseQuote(bytes)));
         expect(collateral).toEqual(server.collateral);
         const now = new Date(published.verify_at_unix * 1000);
         const { status } = judgeQuote(bytes, { trustRoot: INTEL_ROOT, now, collateral });
@@ -129,7 +130,7 @@ describe('a service', () => {
 
   test("asks about the processor's authority where the platform has that one", async () => {
     const kinds = PUBLISHED_QUOTES.filter(({ cert_data_type: type }) => type === 5).map((quote) =>
-      platformKindOf(readPublishedQuote(quote)),
+      platformKindOf(parseQuote(readPublishedQuote(quote))),
     );
     expect(new Set(kinds.map(({ tee, ca }) => `${tee} ${ca}`))).toEqual(
       new Set(['sgx platform', 'sgx processor', 'tdx platform']),

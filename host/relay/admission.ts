@@ -5,19 +5,17 @@
  * None of this decides who joins: nodes check everything again, and more. It keeps garbage out of stores and off wires.
  */
 
-import { fromHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
-import {
-  type AnswerMessage,
-  type BootstrapPackage,
-  type RequestMessage,
-  requestOf,
+import type {
+  AnswerMessage,
+  BootstrapPackage,
+  RequestMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
-import { recover } from '../../lib/protocol/secp256k1.ts';
-import { bootstrapDigest, type Domain, onboardDigest, requestDigest } from '../../lib/protocol/typed-data.ts';
+import { requireSigner } from '../../lib/protocol/signed-messages.ts';
+import type { Domain } from '../../lib/protocol/typed-data.ts';
 import type { MessageLog } from '../gossip/message-log.ts';
 import type { Network } from './network.ts';
 
@@ -64,59 +62,18 @@ export function checkNetwork(domain: Domain, message: { chainId: number; contrac
 
 /** @throws GOSSIP_SIGNATURE unless the node that it names signed it */
 export function checkRequestSignature(domain: Domain, message: RequestMessage): void {
-  checkSigner(
-    message,
-    requestDigest(domain, requestOf(message).hash),
-    message.node,
-    'the node that it names',
-  );
+  requireSigner(domain, message, message.node, 'GOSSIP_SIGNATURE');
 }
 
-/** @throws GOSSIP_SIGNATURE unless the network's key signed it. @param networkKey as the contract has it */
+/**
+ * @param networkKey as the contract has it. It is zero before bootstrap; nothing recovers to zero, so nothing passes
+ * @throws GOSSIP_SIGNATURE unless the network's key signed it
+ */
 export function checkAnswerSignature(domain: Domain, message: AnswerMessage, networkKey: Address): void {
-  const digest = onboardDigest(domain, {
-    node: message.node,
-    requestHash: fromHex(message.requestHash),
-    measurement: fromHex(message.measurement),
-    config: fromHex(message.config),
-    platform: fromHex(message.platform),
-    answerHash: fromHex(message.answerHash),
-  });
-  checkSigner(message, digest, networkKey, "the network's key");
+  requireSigner(domain, message, networkKey, 'GOSSIP_SIGNATURE');
 }
 
 /** @throws GOSSIP_SIGNATURE unless the key that it announces signed it */
 export function checkBootstrapSignature(domain: Domain, message: BootstrapPackage): void {
-  const digest = bootstrapDigest(domain, {
-    networkKey: message.networkKey,
-    measurement: fromHex(message.measurement),
-    config: fromHex(message.config),
-    platform: fromHex(message.platform),
-    quoteHash: fromHex(message.quoteHash),
-    blockNumber: message.blockNumber,
-    blockHash: fromHex(message.blockHash),
-    epoch: message.epoch,
-  });
-  checkSigner(message, digest, message.networkKey, 'the key that it announces');
-}
-
-function checkSigner(
-  message: { type: string; signature: { r: string; vs: string } },
-  digest: Uint8Array,
-  expected: Address,
-  who: string,
-): void {
-  let signer: Address;
-  try {
-    signer = recover(digest, fromHex(message.signature.r, 32), fromHex(message.signature.vs, 32));
-  } catch (cause) {
-    throw new DstackError('GOSSIP_SIGNATURE', `the ${message.type} has no valid signature`, { cause });
-  }
-  // Before bootstrap the contract's key is zero; nothing recovers to zero, so nothing passes.
-  if (!sameAddress(signer, expected)) {
-    throw new DstackError(
-      'GOSSIP_SIGNATURE',
-      `the ${message.type} was signed by ${signer}, not by ${who} (${expected})`,
-    );
-  }
+  requireSigner(domain, message, message.networkKey, 'GOSSIP_SIGNATURE');
 }

@@ -12,17 +12,15 @@ import {
   trustRootOf,
 } from '../../lib/attestation/certificates/trust-roots.ts';
 import { collateralOf } from '../../lib/attestation/collateral/collateral.ts';
-import { verifySignatures } from '../../lib/attestation/intel-rules.ts';
 import { createMemory, type VerifierMemory } from '../../lib/attestation/memory.ts';
 import { platformKindOf } from '../../lib/attestation/quote/platform-kind.ts';
-import { parseQuote, quoteHash } from '../../lib/attestation/quote/quote.ts';
-import { Trace } from '../../lib/attestation/trace.ts';
-import { requireTd } from '../../lib/attestation/verify.ts';
-import { bytesEqual, fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import type { Quote } from '../../lib/attestation/quote/quote.ts';
+import { verify } from '../../lib/attestation/verify.ts';
+import { fromHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 import type { RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
-import { registerReportData } from '../../lib/protocol/report-data.ts';
+import { requestStatement } from '../../lib/protocol/signed-messages.ts';
 import { inspectCollateral } from '../collateral/inspect.ts';
 
 /** What was checked before: copies of one request have most of their bytes in common. */
@@ -41,10 +39,10 @@ const ANY_TIME = 100 * 365 * 24 * 3600 * 1000;
  */
 export function withCheckedEvidence(message: RequestMessage, flavour?: Flavour): RequestMessage {
   const { collateral, ...bare } = message;
-  const trustRoot = checkedQuote(message, flavour);
+  const { quote, trustRoot } = checkedQuote(message, flavour);
   if (collateral === undefined) return message;
   try {
-    const kind = platformKindOf(fromHex(message.quote));
+    const kind = platformKindOf(quote);
     inspectCollateral(collateralOf(collateral), kind, Date.now(), { trustRoot, skewMs: ANY_TIME });
     return message;
   } catch {
@@ -52,57 +50,39 @@ export function withCheckedEvidence(message: RequestMessage, flavour?: Flavour):
   }
 }
 
-/** The root that the quote is signed up to. */
-function checkedQuote(message: RequestMessage, flavour: Flavour | undefined): TrustRoot {
+/** The quote, and the root that it is signed up to. */
+function checkedQuote(
+  message: RequestMessage,
+  flavour: Flavour | undefined,
+): { quote: Quote; trustRoot: TrustRoot } {
   const bytes = fromHex(message.quote);
-  try {
-    requireNamedQuote(message, bytes);
-    return requireSigned(bytes, flavour);
-  } catch (cause) {
-    throw new DstackError(
-      'GOSSIP_QUOTE',
-      `the quote of the request is of no use: ${codeOf(cause)}: ${(cause as Error).message}`,
-      { cause },
-    );
-  }
-}
-
-function requireNamedQuote(message: RequestMessage, bytes: Uint8Array): void {
-  const quote = parseQuote(bytes);
-  const { reportData } = requireTd(quote);
-  const actual = toHex(quoteHash(quote));
-  if (actual !== message.quoteHash) {
-    throw new DstackError(
-      'QUOTE_HASH_MISMATCH',
-      `it hashes to ${actual}, the request says ${message.quoteHash}`,
-    );
-  }
-  const expected = registerReportData({
-    chainId: message.chainId,
-    contract: message.contract,
-    node: message.node,
-    kemPublicKey: fromHex(message.kemPublicKey),
-    config: fromHex(message.config, 32),
-    epoch: message.epoch,
-    blockHash: fromHex(message.blockHash, 32),
-  });
-  if (!bytesEqual(reportData, expected)) {
-    throw new DstackError('REPORT_DATA_MISMATCH', 'it was not made for this request');
-  }
-}
-
-function requireSigned(bytes: Uint8Array, flavour: Flavour | undefined): TrustRoot {
   const wanted = flavour === undefined ? undefined : trustRootOf(flavour);
   const tried = memories.filter(({ trustRoot }) => wanted === undefined || trustRoot === wanted);
-  let refusal: unknown;
+  let cause: unknown;
   for (const memory of tried) {
     try {
-      const inputs = { trustRoot: memory.trustRoot, memory, now: new Date(), skewMs: ANY_TIME };
-      verifySignatures(bytes, inputs, new Trace());
-      return memory.trustRoot;
+      const { trustRoot } = memory;
+      const { quote } = verify(bytes, { ...expectationsOf(message), trustRoot, memory });
+      return { quote, trustRoot };
     } catch (error) {
-      refusal = error;
+      cause = error;
     }
   }
-  throw refusal;
+  throw new DstackError(
+    'GOSSIP_QUOTE',
+    `the quote of the request is of no use: ${codeOf(cause)}: ${(cause as Error).message}`,
+    { cause },
+  );
 }
+
+/** What needs neither collateral nor the contract nor the node's flavour. */
+const expectationsOf = (message: RequestMessage) =>
+  ({
+    now: new Date(),
+    skewMs: ANY_TIME,
+    depth: 'signatures',
+    quoteHash: fromHex(message.quoteHash, 32),
+    measurement: 'any',
+    rtmr3: 'any',
+    reportData: requestStatement(message, message),
+  }) as const;

@@ -9,7 +9,7 @@ import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import type { SimulatedSetting } from '../../lib/attestation/simulated/conditions.ts';
 import { simulatedRegisters } from '../../lib/attestation/simulated/measurement.ts';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
-import { verifyQuote } from '../../lib/attestation/verify.ts';
+import { verify } from '../../lib/attestation/verify.ts';
 import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { ninepFiles } from '../../test/support/ninep-files.ts';
 import { type QuotingService, startQuotingService } from './quoting.ts';
@@ -54,7 +54,7 @@ test('a machine starts with the registers of its image and RTMR3 at zero, extend
   const reportData = new Uint8Array(64).fill(7);
   await files.makeFolder(REPORT);
   await files.write(`${REPORT}/inblob`, reportData);
-  const { evidence } = verifyQuote(await files.read(`${REPORT}/outblob`, 16_384), {
+  const { evidence } = verify(await files.read(`${REPORT}/outblob`, 16_384), {
     trustRoot: SIMULATED_ROOT,
     collateral: PUBLISHED_SIMULATED_COLLATERAL,
     now: new Date('2026-01-01T00:00:00Z'),

@@ -25,6 +25,7 @@ export type AttestationCode =
   | 'QUOTE_CERTIFICATION_TYPE'
   | 'QUOTE_LENGTHS'
   | 'QUOTE_TRAILING'
+  | 'QUOTE_HASH_MISMATCH'
   // certificates and revocation
   | 'DER_ENCODING'
   | 'CERTIFICATE_FORMAT'

@@ -24,7 +24,7 @@ import { requireCurrent } from './collateral/signed-json.ts';
 import { type ComponentLevel, parseTcbInfo, type TcbInfo } from './collateral/tcb-info.ts';
 import { AttestationError, type CrlName, type DocumentName } from './errors.ts';
 import { noMemory, type ReadCollateral, type Signed, type Store, type VerifierMemory } from './memory.ts';
-import { CERTIFICATION_PCK_CHAIN, parseQuote, type Quote } from './quote/quote.ts';
+import { CERTIFICATION_PCK_CHAIN, type Quote } from './quote/quote.ts';
 import { judgeTcb, requireTcbInfoOf, type TcbVerdict } from './tcb/tcb.ts';
 import type { Trace } from './trace.ts';
 
@@ -41,7 +41,7 @@ export interface IntelInputs {
 }
 
 /** What Intel's rules say of a quote that they do not refuse. */
-export interface Finding {
+export interface Appraisal {
   readonly quote: Quote;
   readonly sgx: SgxExtension;
   readonly tcb: TcbVerdict;
@@ -52,11 +52,8 @@ export interface Finding {
 /**
  * @throws AttestationError whose code names the first check that failed; `trace` holds those that passed
  */
-export function applyIntelRules(bytes: Uint8Array, inputs: IntelInputs, trace: Trace): Finding {
+export function applyIntelRules(quote: Quote, inputs: IntelInputs, trace: Trace): Appraisal {
   const context = contextOf(inputs);
-  const quote = parseQuote(bytes);
-  trace.passed('structure', `version ${quote.header.version}, ${quote.body.kind}, ${quote.length} bytes`);
-
   const chain = verifyPckChain(quote, context);
   const { sgx } = chain;
   trace.passed('pck-chain', `serial ${toHex(chain.leaf.serial)}, to the ${context.trustRoot.name} root`);
@@ -95,22 +92,21 @@ export function applyIntelRules(bytes: Uint8Array, inputs: IntelInputs, trace: T
 }
 
 /**
- * The part that needs no collateral: every signature between the quote and the root. It says nothing of revocation or of
- * the TCB, so it is enough only for a quote that one took oneself.
+ * The part that needs no collateral: every signature between the quote and the root.
+ * @returns what the PCK certificate says of the platform
  * @throws AttestationError
  */
 export function verifySignatures(
-  bytes: Uint8Array,
+  quote: Quote,
   inputs: Omit<IntelInputs, 'collateral'>,
   trace: Trace,
-): Pick<Finding, 'quote' | 'sgx'> {
+): SgxExtension {
   const context = contextOf(inputs);
-  const quote = parseQuote(bytes);
   const chain = verifyPckChain(quote, context);
   trace.passed('pck-chain', `serial ${toHex(chain.leaf.serial)}, to the ${context.trustRoot.name} root`);
   requireQuoteSignature(quote, verifyAttestationKey(quote, chain.leaf, context));
   trace.passed('quote-signature', 'header and body are signed by the attestation key');
-  return { quote, sgx: chain.sgx };
+  return chain.sgx;
 }
 
 /** Collateral that holds by itself. Whether it is of some quote's platform is another question. */

@@ -11,7 +11,7 @@ import { DstackError } from '../protocol/errors.ts';
 import { HexOf, parseJson, Strict } from '../protocol/schema.ts';
 import { platformId } from './certificates/sgx-extension.ts';
 import { AttestationError } from './errors.ts';
-import type { Finding } from './intel-rules.ts';
+import type { Appraisal } from './intel-rules.ts';
 import type { EnclaveBody, QuoteBody, TdReportBody } from './quote/quote.ts';
 import {
   isDebug,
@@ -102,27 +102,27 @@ export function parsePolicy(json: string): Policy {
 }
 
 /**
- * @throws AttestationError with the code of the first rule that the finding breaks
+ * @throws AttestationError with the code of the first rule that the appraisal breaks
  */
-export function applyPolicy(finding: Finding, policy: Policy, now: Date, trace: Trace): void {
-  requireStatus(finding, policy, now);
-  trace.passed('policy-status', finding.tcb.status);
-  requireAdvisories(finding, policy);
-  trace.passed('policy-advisories', finding.tcb.advisories.join(', ') || 'none');
-  requireEvaluationNumber(finding, policy);
-  requireFreshCollateral(finding, policy, now);
-  const { tcbInfo, qeIdentity } = finding;
+export function applyPolicy(appraisal: Appraisal, policy: Policy, now: Date, trace: Trace): void {
+  requireStatus(appraisal, policy, now);
+  trace.passed('policy-status', appraisal.tcb.status);
+  requireAdvisories(appraisal, policy);
+  trace.passed('policy-advisories', appraisal.tcb.advisories.join(', ') || 'none');
+  requireEvaluationNumber(appraisal, policy);
+  requireFreshCollateral(appraisal, policy, now);
+  const { tcbInfo, qeIdentity } = appraisal;
   trace.passed(
     'policy-collateral',
     `evaluations ${tcbInfo.tcbEvaluationDataNumber} and ${qeIdentity.tcbEvaluationDataNumber}`,
   );
-  requirePlatform(finding, policy);
-  trace.passed('policy-platform', toHex(platformId(finding.sgx.ppid)));
-  requireAttributes(finding.quote.body, policy);
-  trace.passed('policy-attributes', describeAttributes(finding.quote.body));
-  trace.passed('policy-measurements', requireMeasurements(finding.quote.body, policy));
-  requireReportData(finding.quote.body, policy);
-  trace.passed('policy-report-data', toHex(finding.quote.body.reportData));
+  requirePlatform(appraisal, policy);
+  trace.passed('policy-platform', toHex(platformId(appraisal.sgx.ppid)));
+  requireAttributes(appraisal.quote.body, policy);
+  trace.passed('policy-attributes', describeAttributes(appraisal.quote.body));
+  trace.passed('policy-measurements', requireMeasurements(appraisal.quote.body, policy));
+  requireReportData(appraisal.quote.body, policy);
+  trace.passed('policy-report-data', toHex(appraisal.quote.body.reportData));
 }
 
 /** @throws AttestationError TD_RESERVED for a TD with an attribute that has no name */
@@ -131,7 +131,7 @@ export function requireKnownAttributes(body: QuoteBody): void {
 }
 
 /** Without a policy: what a person should look at. */
-export function warn({ quote: { body }, tcb }: Finding, trace: Trace): void {
+export function warn({ quote: { body }, tcb }: Appraisal, trace: Trace): void {
   if (tcb.status !== 'UpToDate') trace.warning('tcb-status', `the platform is ${tcb.status}`);
   if (body.kind === 'sgx') {
     if (isDebugEnclave(body)) trace.warning('debug', 'a debug enclave: its host reads and writes its memory');
@@ -149,7 +149,7 @@ export function warn({ quote: { body }, tcb }: Finding, trace: Trace): void {
 }
 
 function requireStatus(
-  { tcb }: Finding,
+  { tcb }: Appraisal,
   { statuses = ['UpToDate'], gracePeriodDays }: Policy,
   now: Date,
 ): void {
@@ -165,7 +165,7 @@ function requireStatus(
   );
 }
 
-function requireAdvisories({ tcb }: Finding, { advisories }: Policy): void {
+function requireAdvisories({ tcb }: Appraisal, { advisories }: Policy): void {
   if (advisories === undefined) return;
   const open = tcb.advisories.filter((advisory) => !advisories.includes(advisory));
   if (open.length > 0) {
@@ -173,7 +173,7 @@ function requireAdvisories({ tcb }: Finding, { advisories }: Policy): void {
   }
 }
 
-function requireEvaluationNumber({ tcbInfo, qeIdentity }: Finding, policy: Policy): void {
+function requireEvaluationNumber({ tcbInfo, qeIdentity }: Appraisal, policy: Policy): void {
   const { minimumTcbEvaluationDataNumber: minimum } = policy;
   const lowest = Math.min(tcbInfo.tcbEvaluationDataNumber, qeIdentity.tcbEvaluationDataNumber);
   if (minimum !== undefined && lowest < minimum) {
@@ -184,7 +184,7 @@ function requireEvaluationNumber({ tcbInfo, qeIdentity }: Finding, policy: Polic
   }
 }
 
-function requireFreshCollateral({ tcbInfo, qeIdentity }: Finding, policy: Policy, now: Date): void {
+function requireFreshCollateral({ tcbInfo, qeIdentity }: Appraisal, policy: Policy, now: Date): void {
   const { maximumCollateralAgeDays: maximum } = policy;
   const issued = Math.min(tcbInfo.issueDate, qeIdentity.issueDate);
   if (maximum !== undefined && (now.getTime() - issued) / 86_400_000 > maximum) {
@@ -195,7 +195,7 @@ function requireFreshCollateral({ tcbInfo, qeIdentity }: Finding, policy: Policy
   }
 }
 
-function requirePlatform({ sgx }: Finding, policy: Policy): void {
+function requirePlatform({ sgx }: Appraisal, policy: Policy): void {
   const fmspc = toHex(sgx.fmspc);
   if (policy.fmspcs?.includes(fmspc) === false || policy.deniedFmspcs?.includes(fmspc) === true) {
     throw new AttestationError('FMSPC_NOT_ALLOWED', `platforms of FMSPC ${fmspc} are not allowed`);

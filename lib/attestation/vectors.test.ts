@@ -56,14 +56,14 @@ describe.each(pairs)('$quote.name with $collateral.file', ({ quote, collateral }
       for (const at of inside) {
         const judgement = judge(quote, collateral, at);
         expect(judgement).toMatchObject({ verdict: 'accept', code: null, status: expected });
-        const { platform, module, qe } = judgement.finding!.tcb;
+        const { platform, module, qe } = judgement.appraisal!.tcb;
         expect(platform.status).toBe(collateral.level_status);
         // Level advisories are listed by the vectors; ours are those and the module's.
         expect(judgement.advisories).toEqual(expect.arrayContaining(collateral.level_advisories ?? []));
         expect(qe.status).toBe(collateral.qe_status);
         const moduleStatus = quote.tee === 'SGX' ? null : (module?.status ?? 'OK');
         expect(moduleStatus).toBe(collateral.tdx_module_status);
-        const { tcbInfo, qeIdentity } = judgement.finding!;
+        const { tcbInfo, qeIdentity } = judgement.appraisal!;
         expect(tcbInfo.tcbEvaluationDataNumber).toBe(collateral.tcb_eval_number);
         expect(qeIdentity.tcbEvaluationDataNumber).toBe(collateral.qe_eval_number);
       }

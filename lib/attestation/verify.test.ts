@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { bytesEqual, fromHex, sha256, toHex } from '../protocol/encoding.ts';
+import { fromHex, sha256, toHex } from '../protocol/encoding.ts';
 import { INTEL_ROOT, SIMULATED_ROOT } from './certificates/trust-roots.ts';
 import type { AttestationCode } from './errors.ts';
 import { createMemory } from './memory.ts';
@@ -19,10 +19,9 @@ import {
   TEST_CONFIG,
   TEST_PPID,
 } from './testing.ts';
-import { type Expectations, verifyQuote } from './verify.ts';
+import { type Expectations, verify } from './verify.ts';
 
-const refusal = (quote: Uint8Array, expected: Expectations) =>
-  codeOfRefusal(() => verifyQuote(quote, expected));
+const refusal = (quote: Uint8Array, expected: Expectations) => codeOfRefusal(() => verify(quote, expected));
 
 /** A published quote with collateral, and what it itself says as expectations. */
 function publishedCase(name: string, index = 0) {
@@ -44,14 +43,14 @@ function publishedCase(name: string, index = 0) {
 
 test('a hardware quote with collateral is accepted by the same steps, and refused without', () => {
   const { bytes, expected, published } = publishedCase('tdx-v4-b0c06f000000-0c699dd4-dstack');
-  const { evidence, steps, tcb } = verifyQuote(bytes, expected);
+  const { evidence, steps, tcb } = verify(bytes, expected);
   expect(toHex(evidence.sgx.fmspc)).toBe(published.fmspc);
   expect(toHex(evidence.sgx.cpuSvn)).toBe(published.cpusvn);
-  expect(tcb.status).toBe('UpToDate');
+  expect(tcb?.status).toBe('UpToDate');
   expect(evidence.quoteHash).toEqual(sha256(bytes.subarray(0, 632)));
   const simulated = simulatedCase();
   expect(steps.map(({ name }) => name)).toEqual(
-    verifyQuote(simulated.quote, simulated.expected).steps.map(({ name }) => name),
+    verify(simulated.quote, simulated.expected).steps.map(({ name }) => name),
   );
   const { collateral: _, ...without } = expected;
   expect(refusal(bytes, without)).toBe('COLLATERAL_MISSING');
@@ -86,33 +85,28 @@ test.each(['4', '5/1.0', '5/1.5'] as const)(
   (layout) => {
     const { platform, expected, registers, reportData } = simulatedCase();
     const quote = platform.signQuote({ registers, reportData, layout });
-    const seen: string[] = [];
-    const { steps, evidence, tcb } = verifyQuote(quote, expected, ({ name }) => seen.push(name));
-    expect(seen).toEqual(steps.map(({ name }) => name));
+    const { evidence, tcb } = verify(quote, expected);
     expect(evidence).toMatchObject({
       registers,
       reportData,
       platform: platform.platformId,
       measurement: measurementOf(registers),
     });
-    expect(tcb.status).toBe('UpToDate');
+    expect(tcb?.status).toBe('UpToDate');
   },
 );
 
 test('with a memory the verdict is the same, and it serves one root', () => {
   const { quote, expected } = simulatedCase();
   const memory = createMemory(SIMULATED_ROOT);
-  const verdicts = [
-    verifyQuote(quote, expected),
-    ...[1, 2].map(() => verifyQuote(quote, { ...expected, memory })),
-  ];
+  const verdicts = [verify(quote, expected), ...[1, 2].map(() => verify(quote, { ...expected, memory }))];
   expect(verdicts[1]).toEqual(verdicts[0]);
   expect(verdicts[2]).toEqual(verdicts[0]);
   expect(refusal(quote, { ...expected, memory, now: new Date('2051-01-01T00:00:00Z') })).toBe(
     'PCK_CHAIN_VALIDITY',
   );
   expect(refusal(flipped(quote, 700, 1), { ...expected, memory })).not.toBe('ACCEPTED');
-  expect(() => verifyQuote(quote, { ...expected, memory, trustRoot: INTEL_ROOT })).toThrow(TypeError);
+  expect(() => verify(quote, { ...expected, memory, trustRoot: INTEL_ROOT })).toThrow(TypeError);
 });
 
 test('the same machine under another root is refused, in both directions', () => {
@@ -160,16 +154,9 @@ test.each<[AttestationCode, (expected: Expectations) => Partial<Expectations>]>(
   ['RTMR3_MISMATCH', () => ({ rtmr3: replay(expectedJoinedLog('sim', TEST_CONFIG)) })],
   ['RTMR3_MISMATCH', () => ({ rtmr3: replay(expectedRequestLog('sim', sha256(TEST_CONFIG))) })],
   ['MEASUREMENT_NOT_ALLOWED', () => ({ measurement: new Uint8Array(32) })],
-  ['MEASUREMENT_NOT_ALLOWED', () => ({ measurement: () => false })],
 ])('%s: what the quote says must be what is expected', (code, change) => {
   const { quote, expected } = simulatedCase();
   expect(refusal(quote, { ...expected, ...change(expected) })).toBe(code);
-});
-
-test('a predicate sees the measurement', () => {
-  const { quote, expected, registers } = simulatedCase();
-  const measurement = (seen: Uint8Array) => bytesEqual(seen, measurementOf(registers));
-  expect(refusal(quote, { ...expected, measurement })).toBe('ACCEPTED');
 });
 
 test('parts of two platforms do not make one quote', () => {
@@ -189,9 +176,7 @@ test('a second valid ECDSA signature over the same statement is the same quote',
   const twin = quote.slice();
   twin.set(otherS(quote.subarray(636, 636 + 64)), 636);
   expect(twin).not.toEqual(quote);
-  expect(verifyQuote(twin, expected).evidence.quoteHash).toEqual(
-    verifyQuote(quote, expected).evidence.quoteHash,
-  );
+  expect(verify(twin, expected).evidence.quoteHash).toEqual(verify(quote, expected).evidence.quoteHash);
   expect(quoteHash(parseQuote(twin))).toEqual(quoteHash(parseQuote(quote)));
 });
 
@@ -205,7 +190,7 @@ test('signatures of zero verify nothing', () => {
 test('evidence does not change with the buffer of the quote', () => {
   const { quote, expected } = simulatedCase();
   const copy = Buffer.from(quote);
-  const { evidence } = verifyQuote(copy, expected);
+  const { evidence } = verify(copy, expected);
   const before = structuredClone(evidence);
   copy.fill(0);
   expect(evidence.registers).toEqual(before.registers);

@@ -1,49 +1,47 @@
 /**
- * The verifier of a node (RFC 9334): evidence in, verdict out. Start reading at `verifyQuote`; it is the table of
- * contents. Intel's rules come first (intel-rules.ts), then policy (policy.ts), then what this protocol expects of a TD:
- * its measurement, its RTMR3, its report data. The halves are there by themselves too, for the onboarder, which reads the
- * contract in between. Pure: the time, the trust root, the collateral and what is expected are
- * all arguments.
+ * The verifier (RFC 9334): evidence in, attestation result out. `checks` is the list of everything that is checked of a
+ * quote, in order, and the only one: `verify` runs it for who knows all that it expects beforehand, `verifyAsking` for who
+ * has to read a contract in between, and judge.ts for people. Pure: the time, the trust root, the collateral and what is
+ * expected are all arguments.
  */
 import { bytesEqual, toHex } from '../protocol/encoding.ts';
 import { CLOCK_SKEW_MS } from './certificates/chains.ts';
 import { platformId, type SgxExtension } from './certificates/sgx-extension.ts';
-import type { TrustRoot } from './certificates/trust-roots.ts';
-import type { Collateral } from './collateral/collateral.ts';
 import { AttestationError } from './errors.ts';
-import { applyIntelRules, type Finding, verifySignatures } from './intel-rules.ts';
-import type { VerifierMemory } from './memory.ts';
-import { applyPolicy, type Policy } from './policy.ts';
+import { type Appraisal, applyIntelRules, type IntelInputs, verifySignatures } from './intel-rules.ts';
+import { applyPolicy, type Policy, requireKnownAttributes, warn } from './policy.ts';
 import { parseQuote, type Quote, quoteHash, type TdReportBody } from './quote/quote.ts';
 import { describeMismatch } from './registers/event-log.ts';
 import { type ImageRegisters, measurementOf } from './registers/measurement.ts';
 import type { TcbVerdict } from './tcb/tcb.ts';
 import { type Step, Trace } from './trace.ts';
 
-/** What a quote is judged by. Nothing here but the collateral may come from the party that sent the quote. */
-export interface Inputs {
-  /** From the verifier's own image, by `trustRootOf`. */
-  readonly trustRoot: TrustRoot;
-  /** The time to judge certificates and collateral at, within 20 minutes: the quorum's, not the host's. */
-  readonly now: Date;
-  /** It may come from anyone. */
-  readonly collateral?: Collateral | undefined;
-  /** What this verifier checked before. */
-  readonly memory?: VerifierMemory;
-}
-
-/** What this protocol has a TD say: 64 bytes of report data, and the 48 bytes of RTMR3, a `replay`. */
-export interface Statement {
-  readonly reportData: Uint8Array;
-  readonly rtmr3: Uint8Array;
-}
-
-/** What the relying party demands of the evidence. */
-export interface Expectations extends Inputs, Statement {
-  /** The network's policy; the strictest one (`{}`) when left out. */
+/** What a quote is appraised by. Nothing here but the collateral may come from the party that sent the quote. */
+export interface Expectations extends IntelInputs {
+  /** The hash by which the quote was named elsewhere (32 bytes), if it was. */
+  readonly quoteHash?: Uint8Array;
+  /**
+   * `full`: Intel's rules and a policy. `signatures`: only every signature between the quote and the root, without
+   * collateral; it says nothing of revocation or the TCB, so it is enough for a quote that one took oneself, or for passing
+   * evidence on to somebody who appraises it.
+   */
+  readonly depth?: 'full' | 'signatures';
+  /** The strictest one (`{}`) when left out. */
   readonly policy?: Policy;
-  /** The one acceptable measurement (32 bytes), or whether one is acceptable. */
-  readonly measurement: Uint8Array | ((measurement: Uint8Array) => boolean);
+  /** Reference value: 32 bytes, `measurementOf` the registers. */
+  readonly measurement: Uint8Array | 'any';
+  /** Reference value: 48 bytes, a `replay`. */
+  readonly rtmr3: Uint8Array | 'any';
+  /** What the quote has to be made for: 64 bytes. */
+  readonly reportData: Uint8Array;
+}
+
+/** Somebody who decides by what the quote was found to be, and has to ask for it: the contract, through its reader. */
+export interface RelyingParty {
+  /** @param fmspc the 6 bytes of the platform's PCK certificate */
+  policy(fmspc: Uint8Array): Promise<Policy>;
+  /** @throws for evidence that it does not allow */
+  requireAllowed(evidence: Evidence): Promise<void>;
 }
 
 /** What a quote says of a TD. */
@@ -60,71 +58,112 @@ export interface Evidence {
   readonly sgx: SgxExtension;
 }
 
-export interface Verdict {
+/** What is known of evidence once every check has passed. */
+export interface AttestationResult {
   readonly steps: readonly Step[];
   readonly evidence: Evidence;
-  readonly tcb: TcbVerdict;
+  readonly quote: Quote;
+  /** Undefined where only signatures were checked. */
+  readonly tcb: TcbVerdict | undefined;
 }
 
 /**
  * Verifies one quote of a TD. Returns only when every check passed.
- *
- * @param onStep called with each passed check, so that a refusal can be shown together with what held before it.
- * @throws AttestationError whose code names the first check that failed.
+ * @throws AttestationError whose code names the first check that failed
  */
-export function verifyQuote(
-  bytes: Uint8Array,
-  expected: Expectations,
-  onStep: (step: Step) => void = () => {},
-): Verdict {
-  const trace = new Trace(onStep);
-  const { finding, evidence } = judgeTd(bytes, expected, trace);
-  applyPolicy(finding, expected.policy ?? {}, expected.now, trace);
-
-  requireMeasurement(evidence.measurement, expected.measurement);
-  trace.passed('measurement', toHex(evidence.measurement));
-  requireStatement(evidence, expected, trace);
-  return { steps: trace.steps, evidence, tcb: finding.tcb };
-}
-
-/**
- * Intel's rules alone, over the quote of a TD: the first half of `verifyQuote`, for a relying party that has to ask
- * somebody between the steps. What it returns is true, and nothing yet says that it is wanted.
- * @throws AttestationError
- */
-export function judgeTd(
-  bytes: Uint8Array,
-  inputs: Inputs,
-  trace: Trace = new Trace(),
-): { finding: Finding; evidence: Evidence } {
-  requireTd(parseQuote(bytes));
-  trace.passed('tee', 'a TD');
-  const finding = applyIntelRules(bytes, { ...inputs, skewMs: CLOCK_SKEW_MS }, trace);
-  return { finding, evidence: evidenceOf(finding) };
-}
-
-/**
- * What a node reads in a quote that it just took of itself. There is nobody to be fooled, so what only others care for
- * (collateral, status, attributes) is left to them: signatures, RTMR3 and report data tell whether the quote is one.
- * @throws AttestationError
- */
-export function readOwnQuote(
-  bytes: Uint8Array,
-  { trustRoot, now, ...statement }: Pick<Inputs, 'trustRoot' | 'now'> & Statement,
-): Evidence {
+export function verify(bytes: Uint8Array, expected: Expectations): AttestationResult {
   const trace = new Trace();
-  requireTd(parseQuote(bytes));
-  const evidence = evidenceOf(verifySignatures(bytes, { trustRoot, now, skewMs: CLOCK_SKEW_MS }, trace));
-  requireStatement(evidence, statement, trace);
-  return evidence;
+  const { tcb, quote, sgx } = withoutAsking(checks(bytes, { ...expected, tee: 'td' }, trace));
+  return { steps: trace.steps, evidence: evidenceOf(quote, sgx), quote, tcb };
 }
 
-/** @throws AttestationError RTMR3_MISMATCH, REPORT_DATA_MISMATCH */
-export function requireStatement(evidence: Evidence, expected: Statement, trace: Trace = new Trace()): void {
-  requireRtmr3(evidence.registers.rtmr3, expected.rtmr3);
-  trace.passed('rtmr3', 'exactly the expected replay');
-  requireReportData(evidence.reportData, expected.reportData);
-  trace.passed('report-data', 'exactly the expected statement');
+/**
+ * The same checks in the same order, where the policy and the reference values are somebody else's to say: what they allow
+ * is asked once everything before it has passed.
+ * @throws AttestationError; and what the relying party throws
+ */
+export async function verifyAsking(
+  bytes: Uint8Array,
+  expected: Omit<Expectations, 'depth' | 'policy' | 'measurement'>,
+  relyingParty: RelyingParty,
+): Promise<AttestationResult> {
+  const trace = new Trace();
+  const running = checks(bytes, { ...expected, tee: 'td', policy: relyingParty, measurement: 'any' }, trace);
+  let state = running.next();
+  // Sequential: each answer decides whether there is a next question.
+  while (!state.done) state = running.next(await state.value);
+  const { tcb, quote, sgx } = state.value;
+  return { steps: trace.steps, evidence: evidenceOf(quote, sgx), quote, tcb };
+}
+
+/** What `checks` goes by: the expectations of a relying party, or of a person who has none. */
+export interface Asked extends IntelInputs {
+  readonly tee: 'td' | 'any';
+  readonly quoteHash?: Uint8Array;
+  readonly depth?: 'full' | 'signatures';
+  /** `warn`: what a policy would look at is a warning. */
+  readonly policy?: Policy | RelyingParty | 'warn';
+  readonly measurement: Uint8Array | 'any';
+  readonly rtmr3: Uint8Array | 'any';
+  readonly reportData: Uint8Array | 'any';
+}
+
+/** What was found, by how deep it was looked. */
+export type Found = Pick<Appraisal, 'quote' | 'sgx'> & Partial<Appraisal>;
+
+/** Yields what has to be asked of a relying party, and goes on with the answer. Of this folder only: callers have `verify`. */
+export function* checks(
+  bytes: Uint8Array,
+  asked: Asked,
+  trace: Trace,
+): Generator<Promise<Policy | undefined>, Found, Policy | undefined> {
+  const { policy = {}, skewMs = CLOCK_SKEW_MS } = asked;
+  const inputs = { ...asked, skewMs };
+  const quote = parseQuote(bytes);
+  trace.passed('structure', `version ${quote.header.version}, ${quote.body.kind}, ${quote.length} bytes`);
+  if (asked.tee === 'td') requireTd(quote);
+  if (asked.quoteHash !== undefined) requireQuoteHash(quote, asked.quoteHash);
+  if (asked.depth === 'signatures') {
+    // What costs no curve arithmetic first: strangers send these.
+    requireStatement(quote, asked, trace);
+    return { quote, sgx: verifySignatures(quote, inputs, trace) };
+  }
+
+  const appraisal = applyIntelRules(quote, inputs, trace);
+  if (policy === 'warn') {
+    requireKnownAttributes(quote.body);
+    warn(appraisal, trace);
+  } else if ('requireAllowed' in policy) {
+    const answer = yield policy.policy(appraisal.sgx.fmspc);
+    applyPolicy(appraisal, answer!, asked.now, trace);
+    yield policy.requireAllowed(evidenceOf(quote, appraisal.sgx)).then(() => undefined);
+    trace.passed('allowed', 'measurement, config and platform, by the contract');
+  } else applyPolicy(appraisal, policy, asked.now, trace);
+  requireStatement(quote, asked, trace);
+  return appraisal;
+}
+
+/** For who has every answer beforehand. */
+export function withoutAsking(running: ReturnType<typeof checks>): Found {
+  const state = running.next();
+  if (!state.done) throw new TypeError('a relying party that has to be asked needs verifyAsking');
+  return state.value;
+}
+
+/** What a TD has to say, as far as anything is expected. */
+function requireStatement({ body }: Quote, { measurement, rtmr3, reportData }: Asked, trace: Trace): void {
+  if (body.kind !== 'sgx' && measurement !== 'any') {
+    requireMeasurement(measurementOf(body), measurement);
+    trace.passed('measurement', toHex(measurement));
+  }
+  if (body.kind !== 'sgx' && rtmr3 !== 'any') {
+    requireRtmr3(body.rtmr3, rtmr3);
+    trace.passed('rtmr3', 'exactly the expected replay');
+  }
+  if (reportData !== 'any') {
+    requireReportData(body.reportData, reportData);
+    trace.passed('report-data', 'exactly the expected statement');
+  }
 }
 
 /** An enclave is no node: it has no registers of a boot. @throws AttestationError QUOTE_TEE_TYPE */
@@ -135,8 +174,18 @@ export function requireTd({ body }: Quote): TdReportBody {
   return body;
 }
 
+function requireQuoteHash(quote: Quote, expected: Uint8Array): void {
+  const actual = quoteHash(quote);
+  if (!bytesEqual(actual, expected)) {
+    throw new AttestationError(
+      'QUOTE_HASH_MISMATCH',
+      `the quote hashes to ${toHex(actual)}, expected ${toHex(expected)}`,
+    );
+  }
+}
+
 /** Copies, so that evidence does not change when the caller reuses the buffer of the quote; slice() of a Buffer is none. */
-function evidenceOf({ quote, sgx }: Pick<Finding, 'quote' | 'sgx'>): Evidence {
+function evidenceOf(quote: Quote, sgx: SgxExtension): Evidence {
   const { mrtd, rtmr0, rtmr1, rtmr2, rtmr3, reportData } = requireTd(quote);
   const registers = {
     mrtd: Uint8Array.from(mrtd),
@@ -155,11 +204,9 @@ function evidenceOf({ quote, sgx }: Pick<Finding, 'quote' | 'sgx'>): Evidence {
   };
 }
 
-function requireMeasurement(measurement: Uint8Array, expected: Expectations['measurement']): void {
-  const allowed =
-    typeof expected === 'function' ? expected(measurement) === true : bytesEqual(measurement, expected);
-  if (!allowed) {
-    throw new AttestationError('MEASUREMENT_NOT_ALLOWED', `measurement ${toHex(measurement)} is not allowed`);
+function requireMeasurement(actual: Uint8Array, expected: Uint8Array): void {
+  if (!bytesEqual(actual, expected)) {
+    throw new AttestationError('MEASUREMENT_NOT_ALLOWED', `measurement ${toHex(actual)} is not allowed`);
   }
 }
 

@@ -2,9 +2,8 @@
  * What the contract says about evidence, read at one block: its TCB policy, and what it allows. An onboarder and the
  * owner's bootstrap check enforce one and the same thing by these.
  */
-import type { Finding } from '../attestation/intel-rules.ts';
-import { applyPolicy, type Policy } from '../attestation/policy.ts';
-import { Trace } from '../attestation/trace.ts';
+import type { Policy } from '../attestation/policy.ts';
+import type { RelyingParty } from '../attestation/verify.ts';
 import { toHex } from '../protocol/encoding.ts';
 import { DstackError } from '../protocol/errors.ts';
 import type { Head } from './chain-client.ts';
@@ -14,7 +13,7 @@ import type { NetworkReader } from './network-reader.ts';
  * The network's policy for a platform of this kind. It names what the contract decides: statuses, grace period, evaluation
  * number, denied FMSPC. All else is the strictest there is: no owner can let a debug TD in.
  */
-export async function readNetworkPolicy(
+async function readNetworkPolicy(
   reader: Pick<NetworkReader, 'tcbPolicy' | 'fmspcDenied'>,
   fmspc: Uint8Array,
   head: Head,
@@ -23,19 +22,23 @@ export async function readNetworkPolicy(
   return { ...policy, ...(denied && { deniedFmspcs: [toHex(fmspc)] }) };
 }
 
-/** @throws AttestationError with the code of the first rule of the network's policy that the finding breaks */
-export async function applyNetworkPolicy(
-  reader: Pick<NetworkReader, 'tcbPolicy' | 'fmspcDenied'>,
-  finding: Finding,
-  now: Date,
+/**
+ * The contract as the relying party of a request or a bootstrap, read at one block.
+ * @param config that the evidence must come with, 32 bytes
+ */
+export function contractAsRelyingParty(
+  reader: Pick<NetworkReader, 'tcbPolicy' | 'fmspcDenied' | 'isAllowed'>,
+  config: Uint8Array,
   head: Head,
-  trace: Trace = new Trace(),
-): Promise<void> {
-  applyPolicy(finding, await readNetworkPolicy(reader, finding.sgx.fmspc, head), now, trace);
+): RelyingParty {
+  return {
+    policy: (fmspc) => readNetworkPolicy(reader, fmspc, head),
+    requireAllowed: (evidence) => requireAllowed(reader, { ...evidence, config }, head),
+  };
 }
 
 /** @throws DstackError MEASUREMENT_NOT_ALLOWED, CONFIG_NOT_ALLOWED, PLATFORM_NOT_ALLOWED */
-export async function requireAllowed(
+async function requireAllowed(
   reader: Pick<NetworkReader, 'isAllowed'>,
   of: { measurement: Uint8Array; config: Uint8Array; platform: Uint8Array },
   head: Head,

@@ -7,7 +7,7 @@ import { decodePem, splitPemChain } from '../bytes/pem.ts';
 import { type Certificate, parseCertificate } from '../certificates/certificate.ts';
 import { parseSgxExtension } from '../certificates/sgx-extension.ts';
 import { AttestationError } from '../errors.ts';
-import { CERTIFICATION_PCK_CHAIN, parseQuote } from './quote.ts';
+import { CERTIFICATION_PCK_CHAIN, type Quote } from './quote.ts';
 
 /** Intel publishes TCB info by TEE and FMSPC, QE identity by TEE, PCK CRLs by authority. */
 export interface PlatformKind {
@@ -20,9 +20,8 @@ export interface PlatformKind {
 
 export type PckAuthority = 'platform' | 'processor';
 
-/** @throws AttestationError when the bytes are no quote with a PCK chain */
-export function platformKindOf(bytes: Uint8Array): PlatformKind {
-  const quote = parseQuote(bytes);
+/** @throws AttestationError when the quote has no PCK chain */
+export function platformKindOf(quote: Quote): PlatformKind {
   const { type, data } = quote.certification;
   if (type !== CERTIFICATION_PCK_CHAIN) {
     throw new AttestationError('QUOTE_CERTIFICATION_TYPE', `certification data of type ${type} has no chain`);

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { lengthPrefixed, sha256, sha384, utf8 } from '../../protocol/encoding.ts';
 import { codeOfRefusal, simulatedCase, TEST_CONFIG } from '../testing.ts';
-import { verifyQuote } from '../verify.ts';
+import { verify } from '../verify.ts';
 import {
   eventDigest,
   expectedJoinedLog,
@@ -19,7 +19,7 @@ const [FLAVOUR, CONFIG] = expectedRequestLog('sim', TEST_CONFIG) as [RegisterEve
 const OTHER_CONFIG: RegisterEvent = { name: 'config', bytes: sha256(TEST_CONFIG) };
 const quoteOf = (rtmr3: Uint8Array) => platform.signQuote({ registers: { ...registers, rtmr3 }, reportData });
 /** Verifies a quote with this RTMR3 as a request for the secret. */
-const judge = (rtmr3: Uint8Array) => codeOfRefusal(() => verifyQuote(quoteOf(rtmr3), expected));
+const judge = (rtmr3: Uint8Array) => codeOfRefusal(() => verify(quoteOf(rtmr3), expected));
 
 test('flavour and config, once each, in this order: a request', () => {
   expect(judge(replay([FLAVOUR, CONFIG]))).toBe('ACCEPTED');
@@ -42,7 +42,7 @@ test.each<[string, readonly RegisterEvent[], RegExp]>([
   ['a config after joined', [FLAVOUR, CONFIG, JOINED_EVENT, CONFIG], /too late/],
 ])('%s is no request', (_, log, why) => {
   expect(judge(replay(log))).toBe('RTMR3_MISMATCH');
-  expect(() => verifyQuote(quoteOf(replay(log)), expected)).toThrow(why);
+  expect(() => verify(quoteOf(replay(log)), expected)).toThrow(why);
 });
 
 test.each([
@@ -68,7 +68,7 @@ test('of the logs of up to five known events, only the one is accepted', () => {
 test('what is accepted of a joined node is a joined log, and nothing shorter or longer', () => {
   const joined = { ...expected, rtmr3: replay(expectedJoinedLog('sim', TEST_CONFIG)) };
   const judgeJoined = (log: readonly RegisterEvent[]) =>
-    codeOfRefusal(() => verifyQuote(quoteOf(replay(log)), joined));
+    codeOfRefusal(() => verify(quoteOf(replay(log)), joined));
   expect(judgeJoined([FLAVOUR, CONFIG, JOINED_EVENT])).toBe('ACCEPTED');
   expect(judgeJoined([FLAVOUR, CONFIG])).toBe('RTMR3_MISMATCH');
   expect(judgeJoined([FLAVOUR, CONFIG, JOINED_EVENT, JOINED_EVENT])).toBe('RTMR3_MISMATCH');

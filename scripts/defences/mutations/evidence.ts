@@ -13,7 +13,7 @@ export const evidence: readonly Mutation[] = [
   one(
     4,
     'the refusal of attributes without a name, where there is no policy',
-    ['lib/attestation/judge.ts', '      requireKnownAttributes(finding.quote.body);\n', ''],
+    ['lib/attestation/verify.ts', '    requireKnownAttributes(quote.body);\n', ''],
     [hostile, '^without a policy, reserved TD attribute'],
   ),
   one(

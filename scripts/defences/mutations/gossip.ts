@@ -46,7 +46,11 @@ export const gossipRules: readonly Mutation[] = [
   one(
     13,
     'the signatures of a quote before a copy is kept',
-    ['host/relay/evidence.ts', 'verifySignatures(bytes, inputs, new Trace());', 'void inputs;'],
+    [
+      'lib/attestation/intel-rules.ts',
+      '  requireQuoteSignature(quote, verifyAttestationKey(quote, chain.leaf, context));\n',
+      '',
+    ],
     ['host/relay/admission.test.ts', '^a copy whose quote'],
   ),
   one(

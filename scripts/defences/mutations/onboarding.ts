@@ -127,25 +127,20 @@ export const onboarding: readonly Mutation[] = [
   one(
     4,
     "the TCB's status",
-    [POLICY, '  requireStatus(finding, policy, now);\n', ''],
+    [POLICY, '  requireStatus(appraisal, policy, now);\n', ''],
     [node, '^4: .*TCB_STATUS_NOT_ACCEPTED'],
   ),
   one(
     4,
     'the debug and migration bits',
-    [POLICY, '  requireAttributes(finding.quote.body, policy);\n', ''],
+    [POLICY, '  requireAttributes(appraisal.quote.body, policy);\n', ''],
     [node, '^4: .*TD_(DEBUG|MIGRATABLE)'],
   ),
-  one(
-    4,
-    'RTMR3',
-    [VERIFY, '  requireRtmr3(evidence.registers.rtmr3, expected.rtmr3);\n', ''],
-    [node, '^4: .*RTMR3_MISMATCH'],
-  ),
+  one(4, 'RTMR3', [VERIFY, '    requireRtmr3(body.rtmr3, rtmr3);\n', ''], [node, '^4: .*RTMR3_MISMATCH']),
   one(
     4,
     'the report data',
-    [VERIFY, '  requireReportData(evidence.reportData, expected.reportData);\n', ''],
+    [VERIFY, '    requireReportData(body.reportData, reportData);\n', ''],
     [node, '^4: .*REPORT_DATA_MISMATCH'],
   ),
   one(
@@ -169,7 +164,7 @@ export const onboarding: readonly Mutation[] = [
   one(
     4,
     'that one quote is one request',
-    [ONBOARD, 'if (actual !== message.quoteHash) {', "if (actual === '') {"],
+    [VERIFY, '  if (asked.quoteHash !== undefined) requireQuoteHash(quote, asked.quoteHash);\n', ''],
     [node, '^4: a request that was registered'],
   ),
   one(
@@ -181,7 +176,7 @@ export const onboarding: readonly Mutation[] = [
   one(
     4,
     "the contract's TCB policy",
-    [ONBOARD, '  await applyNetworkPolicy(reader, finding, now, head);\n', ''],
+    [VERIFY, '    applyPolicy(appraisal, answer!, asked.now, trace);\n', ''],
     [node, '^4: .*TCB_STATUS_NOT_ACCEPTED'],
   ),
 ];
