@@ -45,6 +45,14 @@ function rulesFor(unit: string): readonly string[] {
   return allowed[unit] ?? allowed[unit.split('/')[0]!] ?? [];
 }
 
+/**
+ * What callers may take of the verifier, besides types. Quotes are judged by one list of checks; whoever could compose parts of
+ * it could leave one out.
+ */
+const verifier =
+  /^lib\/attestation\/(verify|judge|intel-rules|policy|trace|tcb\/.*|certificates\/(chains|crl)|collateral\/(tcb-info|qe-identity))\.ts$/;
+const verifierTakes = ['verify', 'verifyAsking', 'judgeQuote', 'parsePolicy', 'verifyCollateral'];
+
 const roots = ['lib', 'guest', 'host', 'contracts', 'cli', 'app-example', 'auditing', 'scripts', 'bench'];
 const files = roots.flatMap((root) => globSync(`${root}/**/*.{ts,mjs}`));
 const wrong: string[] = [];
@@ -65,6 +73,19 @@ for (const file of files) {
       (isTest && unit.startsWith('host/') && target.startsWith('host/')) ||
       (!target.includes('/') && target.endsWith('.json'));
     if (!fine) wrong.push(`${file} imports ${target}: ${unit} may not import ${targetUnit}`);
+  }
+}
+
+for (const file of files) {
+  if (file.endsWith('.test.ts') || file.startsWith('lib/attestation/')) continue;
+  for (const [, names, specifier] of readFileSync(file, 'utf8').matchAll(
+    /import (?!type )\{([^}]*)\} from '(\.[^']+)'/g,
+  )) {
+    const target = normalize(join(dirname(file), specifier!));
+    const values = names!.split(',').map((name) => name.trim().split(' as ')[0]!);
+    const taken = values.filter((name) => name && !name.startsWith('type ') && !verifierTakes.includes(name));
+    if (verifier.test(target) && taken.length > 0)
+      wrong.push(`${file} takes ${taken.join(', ')} of ${target}: quotes are judged by verify alone`);
   }
 }
 
