@@ -41,7 +41,7 @@ async function machine(flavour: 'production' | 'sim' | 'dev' = 'sim') {
   const root = mkdtempSync(join(tmpdir(), 'dstack-attestor-'));
   for (const path of ['mnt/host_volume', 'usr/lib/dstack']) mkdirSync(join(root, path), { recursive: true });
   writeFileSync(join(root, 'mnt/host_volume/network.json'), NETWORK);
-  writeFileSync(join(root, 'usr/lib/dstack/image.json'), JSON.stringify({ version: 1, flavour, builtAt: 1 }));
+  writeFileSync(join(root, 'usr/lib/dstack/flavour.json'), JSON.stringify({ version: 1, flavour, builtAt: 1 }));
   const quoteSocket = join(root, 'quoting.sock');
   const service = await startQuotingService({
     socketPath: quoteSocket,
@@ -181,7 +181,7 @@ test.each<[string, string, (vm: Machine) => void | Promise<void>]>([
     'an image that does not say what it is',
     'IMAGE_INFO',
     ({ root }) =>
-      writeFileSync(join(root, 'usr/lib/dstack/image.json'), '{"version":1,"flavour":"debug","builtAt":1}'),
+      writeFileSync(join(root, 'usr/lib/dstack/flavour.json'), '{"version":1,"flavour":"debug","builtAt":1}'),
   ],
   [
     'no platform',

@@ -25,7 +25,7 @@ export interface GuestRootParts {
   readonly node: string;
   /** Files for /usr/lib/dstack, by name. */
   readonly bundles: ReadonlyMap<string, Uint8Array>;
-  /** Becomes /usr/lib/dstack/image.json. */
+  /** Becomes /usr/lib/dstack/flavour.json. */
   readonly image: ImageInfo;
 }
 
@@ -48,7 +48,7 @@ export async function assembleGuestRoot(parts: GuestRootParts, target: string): 
   await symlink('/proc/self/mounts', join(target, 'etc/mtab'));
   await enableUnits(target, parts.image.flavour === 'dev');
   for (const [name, bytes] of parts.bundles) await writeFile(join(target, 'usr/lib/dstack', name), bytes);
-  await writeFile(join(target, 'usr/lib/dstack/image.json'), `${JSON.stringify(parts.image)}\n`);
+  await writeFile(join(target, 'usr/lib/dstack/flavour.json'), `${JSON.stringify(parts.image)}\n`);
   await normaliseModes(target, target);
 }
 

@@ -49,7 +49,7 @@ test("the daemon listens only once it has the network's key, and says why there 
   writeFileSync(join(root, 'run/dstack/network.json'), JSON.stringify(network));
   const builtAt = Math.floor(Date.now() / 1000);
   writeFileSync(
-    join(root, 'usr/lib/dstack/image.json'),
+    join(root, 'usr/lib/dstack/flavour.json'),
     JSON.stringify({ version: 1, flavour: 'sim', builtAt }),
   );
   daemon = spawn(process.execPath, [

@@ -7,11 +7,11 @@ import { parseJson } from '../protocol/schema.ts';
 const MAX_BYTES = 4096;
 
 /**
- * Reads /usr/lib/dstack/image.json.
+ * Reads /usr/lib/dstack/flavour.json.
  * @param root prefix of every path, empty in the guest
  * @throws DstackError IMAGE_INFO
  */
 export function readImageInfo(root: string): ImageInfo {
-  const text = readFileSync(join(root, '/usr/lib/dstack/image.json'), 'utf8');
-  return parseJson(ImageInfoSchema, text, 'IMAGE_INFO', 'image.json', MAX_BYTES);
+  const text = readFileSync(join(root, '/usr/lib/dstack/flavour.json'), 'utf8');
+  return parseJson(ImageInfoSchema, text, 'IMAGE_INFO', 'flavour.json', MAX_BYTES);
 }

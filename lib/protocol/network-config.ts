@@ -90,7 +90,7 @@ export const FlavourSchema = Type.Union([
 export type Flavour = Static<typeof FlavourSchema>;
 export const flavours: readonly Flavour[] = FlavourSchema.anyOf.map((flavour) => flavour.const);
 
-/** The `image.json` inside an image, from which its daemons know what they are part of. */
+/** The `flavour.json` inside an image, from which its daemons know what they are part of. */
 export const ImageInfoSchema = Strict({
   version: Type.Literal(1),
   flavour: FlavourSchema,

@@ -225,7 +225,7 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
     mkdirSync(join(target, '..'), { recursive: true });
     writeFileSync(target, content);
   };
-  put('usr/lib/dstack/image.json', JSON.stringify(image));
+  put('usr/lib/dstack/flavour.json', JSON.stringify(image));
   put('mnt/host_volume/network.json', text);
   put('mnt/host_volume/host.json', JSON.stringify({ role: setting.role }));
   mkdirSync(join(directory, 'run/dstack/attestor'), { recursive: true });

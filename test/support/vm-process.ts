@@ -62,7 +62,7 @@ export async function startDaemonVm(options: VmOptions): Promise<Vm> {
   }
   writeFileSync(consoleLog, '');
   writeFileSync(
-    join(guest, 'usr/lib/dstack/image.json'),
+    join(guest, 'usr/lib/dstack/flavour.json'),
     JSON.stringify({ version: 1, flavour: image.manifest.flavour, builtAt: image.manifest.builtAt }),
   );
   for (const name of ['network.json', 'host.json']) {

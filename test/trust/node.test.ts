@@ -519,7 +519,7 @@ test("12: the certificate is of the network's own key, whatever lies on the host
   expect(pointOf(certificate)).toBe(toHex(p256.getPublicKey(tlsKey(SECRET, 1), false)));
   expect(pointOf(certificate)).not.toBe(toHex(p256.getPublicKey(HOSTS_KEY, false)));
   // Ten years from the image, not for ever: the measured image says when.
-  const { builtAt } = JSON.parse(readFileSync(join(node.directory, 'usr/lib/dstack/image.json'), 'utf8'));
+  const { builtAt } = JSON.parse(readFileSync(join(node.directory, 'usr/lib/dstack/flavour.json'), 'utf8'));
   expect(Date.parse(certificate.validTo) / 1000).toBe(builtAt + 10 * 365 * 24 * 3600);
 
   // The same bytes from another process of the same image: a client that pinned the certificate never notices a new machine.

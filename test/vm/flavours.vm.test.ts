@@ -68,11 +68,11 @@ function difference(one: Map<string, string>, other: Map<string, string>): strin
 
 test('production and sim differ in one file, which names the flavour', () => {
   expect(trees.production.size).toBeGreaterThan(300);
-  expect(difference(trees.production, trees.sim)).toEqual(['usr/lib/dstack/image.json']);
+  expect(difference(trees.production, trees.sim)).toEqual(['usr/lib/dstack/flavour.json']);
 });
 
 test('dev adds its listed programs, their libraries and the console, and changes nothing else', () => {
-  const added = difference(trees.sim, trees.dev).filter((path) => path !== 'usr/lib/dstack/image.json');
+  const added = difference(trees.sim, trees.dev).filter((path) => path !== 'usr/lib/dstack/flavour.json');
   expect(added.filter((path) => trees.sim.has(path))).toEqual([]);
   const unit = 'usr/lib/systemd/system';
   const explained = new Set([
