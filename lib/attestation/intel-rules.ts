@@ -23,9 +23,9 @@ import { matchQeIdentity, parseQeIdentity, type QeIdentity } from './collateral/
 import { requireCurrent } from './collateral/signed-json.ts';
 import { type ComponentLevel, parseTcbInfo, type TcbInfo } from './collateral/tcb-info.ts';
 import { AttestationError, type CrlName, type DocumentName } from './errors.ts';
-import { noMemory, type ReadCollateral, type Signed, type Store, type VerifierMemory } from './memory.ts';
+import { noMemory, type ReadCollateral, type Signed, type BoundedMap, type VerifierMemory } from './memory.ts';
 import { CERTIFICATION_PCK_CHAIN, type Quote } from './quote/quote.ts';
-import { judgeTcb, requireTcbInfoOf, type TcbVerdict } from './tcb/tcb.ts';
+import { judgeTcb, requireTcbInfoOf, type TcbResult } from './tcb/tcb.ts';
 import type { Trace } from './trace.ts';
 
 export interface IntelInputs {
@@ -44,7 +44,7 @@ export interface IntelInputs {
 export interface Appraisal {
   readonly quote: Quote;
   readonly sgx: SgxExtension;
-  readonly tcb: TcbVerdict;
+  readonly tcb: TcbResult;
   readonly tcbInfo: TcbInfo;
   readonly qeIdentity: QeIdentity;
 }
@@ -353,7 +353,7 @@ function requireQuoteSignature(quote: Quote, attestationKey: P256Key): void {
 
 /** Signature first, over the exact bytes; only signed text is parsed. */
 function signedDocument<Value>(
-  store: Store<Signed<Value>>,
+  store: BoundedMap<Signed<Value>>,
   text: string,
   signature: string,
   signer: Certificate,
@@ -374,7 +374,7 @@ function sameKey(a: P256Key | undefined, b: P256Key): boolean {
   return a === b || (a !== undefined && bytesEqual(a.point, b.point));
 }
 
-function remembered<Value>(store: Store<Value>, key: string, read: () => Value): Value {
+function remembered<Value>(store: BoundedMap<Value>, key: string, read: () => Value): Value {
   const known = store.get(key);
   if (known !== undefined) return known;
   const value = read();
@@ -382,7 +382,7 @@ function remembered<Value>(store: Store<Value>, key: string, read: () => Value):
   return value;
 }
 
-function describeTcb({ status, platform, module, qe, advisories }: TcbVerdict): string {
+function describeTcb({ status, platform, module, qe, advisories }: TcbResult): string {
   const parts = `platform ${platform.status}, module ${module?.status ?? 'without levels'}, QE ${qe.status}`;
   return advisories.length === 0 ? `${status} (${parts})` : `${status} (${parts}): ${advisories.join(', ')}`;
 }

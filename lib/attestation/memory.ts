@@ -16,7 +16,7 @@ import type { TcbInfo } from './collateral/tcb-info.ts';
 const DEFAULT_ENTRIES = 128;
 
 /** A map of limited size. */
-export class Store<Value> {
+export class BoundedMap<Value> {
   readonly #entries = new Map<string, Value>();
   readonly #limit: number;
 
@@ -73,16 +73,16 @@ export interface ReadCollateral {
 export interface VerifierMemory {
   readonly trustRoot: TrustRoot;
   /** By the PEM of the chain in the quote. */
-  readonly pckChains: Store<PckChain>;
+  readonly pckChains: BoundedMap<PckChain>;
   /** Certificates under the root, by PEM: what comes with the trust root, then what was met. */
   readonly issued: IssuedByRoot;
   /** By the hex of the list. */
-  readonly crls: Store<Signed<RevocationList>>;
+  readonly crls: BoundedMap<Signed<RevocationList>>;
   /** By the exact signed text. */
-  readonly tcbInfos: Store<Signed<TcbInfo>>;
-  readonly qeIdentities: Store<Signed<QeIdentity>>;
+  readonly tcbInfos: BoundedMap<Signed<TcbInfo>>;
+  readonly qeIdentities: BoundedMap<Signed<QeIdentity>>;
   /** Attestation keys, by all that vouches for them: the QE report, its signature, the key, the authentication data. */
-  readonly attestationKeys: Store<{ readonly pck: Certificate; readonly key: P256Key }>;
+  readonly attestationKeys: BoundedMap<{ readonly pck: Certificate; readonly key: P256Key }>;
   readonly collateral: WeakMap<Collateral, ReadCollateral>;
 }
 
@@ -90,12 +90,12 @@ export interface VerifierMemory {
 export function createMemory(trustRoot: TrustRoot, entries: number = DEFAULT_ENTRIES): VerifierMemory {
   return {
     trustRoot,
-    pckChains: new Store(entries),
+    pckChains: new BoundedMap(entries),
     issued: issuedBy(trustRoot, entries),
-    crls: new Store(entries),
-    tcbInfos: new Store(entries),
-    qeIdentities: new Store(entries),
-    attestationKeys: new Store(entries),
+    crls: new BoundedMap(entries),
+    tcbInfos: new BoundedMap(entries),
+    qeIdentities: new BoundedMap(entries),
+    attestationKeys: new BoundedMap(entries),
     collateral: new WeakMap(),
   };
 }
@@ -106,7 +106,7 @@ export function noMemory(trustRoot: TrustRoot): VerifierMemory {
 }
 
 function issuedBy(trustRoot: TrustRoot, entries: number): IssuedByRoot {
-  const met = new Store<Certificate>(entries);
+  const met = new BoundedMap<Certificate>(entries);
   return {
     get: (pem) => trustRoot.issued.get(pem) ?? met.get(pem),
     set: (pem, certificate) => met.set(pem, certificate),

@@ -13,7 +13,7 @@ import { applyPolicy, type Policy, requireKnownAttributes, warn } from './policy
 import { parseQuote, type Quote, quoteHash, type TdReportBody } from './quote/quote.ts';
 import { describeMismatch } from './registers/event-log.ts';
 import { type ImageRegisters, measurementOf } from './registers/measurement.ts';
-import type { TcbVerdict } from './tcb/tcb.ts';
+import type { TcbResult } from './tcb/tcb.ts';
 import { type Step, Trace } from './trace.ts';
 
 /** What a quote is appraised by. Nothing here but the collateral may come from the party that sent the quote. */
@@ -64,7 +64,7 @@ export interface AttestationResult {
   readonly evidence: Evidence;
   readonly quote: Quote;
   /** Undefined where only signatures were checked. */
-  readonly tcb: TcbVerdict | undefined;
+  readonly tcb: TcbResult | undefined;
 }
 
 /**

@@ -144,7 +144,7 @@ export function considerRelaunch(
 }
 
 /** What Intel's rules say of the TCB as a whole. */
-export interface TcbVerdict {
+export interface TcbResult {
   readonly status: TcbStatus;
   readonly platform: TcbLevel;
   /** Undefined for SGX and for TDX modules of version 0. */
@@ -155,7 +155,7 @@ export interface TcbVerdict {
 }
 
 /** @throws AttestationError of the functions above, or TCB_REVOKED */
-export function judgeTcb(quote: Quote, sgx: SgxExtension, info: TcbInfo, qe: ComponentLevel): TcbVerdict {
+export function judgeTcb(quote: Quote, sgx: SgxExtension, info: TcbInfo, qe: ComponentLevel): TcbResult {
   const levels = matchPlatformLevel(quote, sgx, info);
   const { body } = quote;
   const module = body.kind === 'sgx' ? undefined : matchModule(body, info);
