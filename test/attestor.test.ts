@@ -41,7 +41,10 @@ async function machine(flavour: 'production' | 'sim' | 'dev' = 'sim') {
   const root = mkdtempSync(join(tmpdir(), 'dstack-attestor-'));
   for (const path of ['mnt/host_volume', 'usr/lib/dstack']) mkdirSync(join(root, path), { recursive: true });
   writeFileSync(join(root, 'mnt/host_volume/network.json'), NETWORK);
-  writeFileSync(join(root, 'usr/lib/dstack/flavour.json'), JSON.stringify({ version: 1, flavour, builtAt: 1 }));
+  writeFileSync(
+    join(root, 'usr/lib/dstack/flavour.json'),
+    JSON.stringify({ version: 1, flavour, builtAt: 1 }),
+  );
   const quoteSocket = join(root, 'quoting.sock');
   const service = await startQuotingService({
     socketPath: quoteSocket,

@@ -29,7 +29,7 @@ export interface Permissions {
 }
 
 /** Each 0x-prefixed, 32 bytes. */
-export interface Identity {
+export interface NodeClaims {
   readonly measurement: string;
   readonly config: string;
   /** Undefined when it is not known yet; then nothing is said about it. */
@@ -95,7 +95,7 @@ export class ContractView {
     return this.#network.request(hash);
   }
 
-  async permissions(of: Identity): Promise<Permissions> {
+  async permissions(of: NodeClaims): Promise<Permissions> {
     const { measurement, config, platform } = of;
     const now = decodeIsAllowed(
       await this.#rpc.call(encodeIsAllowed({ measurement, config, platform: platform ?? ZERO_WORD })),

@@ -12,7 +12,7 @@ import { DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
 import type { NodeStatus } from '../../lib/protocol/onboarding-messages.ts';
 import { writeHints } from '../host-hints.ts';
-import { ContractView, type Identity } from './contract.ts';
+import { ContractView, type NodeClaims } from './contract.ts';
 import { type HostFacts, hostFacts } from './host.ts';
 import { type Narrator, narrator, type Reason } from './narrator.ts';
 import { findNetworkFile, type NetworkFile, placeNetworkFile } from './network-file.ts';
@@ -71,7 +71,7 @@ export async function joinNetwork(settings: JoinSettings, dependencies: JoinDepe
   const path = await placeNetworkFile(settings.vm.hostVolume, file);
   tell.say(`${path} is config ${file.config}${file.origin === path ? '' : `, from ${file.origin}`}.`);
 
-  const identity: Identity = { ...host, config: file.config };
+  const identity: NodeClaims = { ...host, config: file.config };
   await waiting.until(() => readiness(contract, identity, host));
 
   const logFile = join(settings.relay.stateDir, 'relay.log');
@@ -134,7 +134,7 @@ async function networkFile(
 }
 
 /** Whether it makes sense to power on. */
-async function readiness(contract: ContractView, identity: Identity, host: HostFacts): Promise<Look<true>> {
+async function readiness(contract: ContractView, identity: NodeClaims, host: HostFacts): Promise<Look<true>> {
   const { view } = await contract.network();
   const reasons = blockers(
     view,
@@ -150,11 +150,11 @@ async function readiness(contract: ContractView, identity: Identity, host: HostF
 class NodeProgress {
   readonly #relay: Relay;
   readonly #contract: ContractView;
-  readonly #identity: Identity;
+  readonly #identity: NodeClaims;
   #rounds = 0;
   #taken: Reason[] = [];
 
-  constructor(relay: Relay, contract: ContractView, identity: Identity) {
+  constructor(relay: Relay, contract: ContractView, identity: NodeClaims) {
     this.#relay = relay;
     this.#contract = contract;
     this.#identity = identity;

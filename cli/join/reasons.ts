@@ -5,13 +5,13 @@ import { type PurposeKind, purposeOf } from '../../host/relay/purpose.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
 import type { NetworkView, RequestView } from '../../lib/protocol/network-contract.ts';
 import type { NodeStatus } from '../../lib/protocol/onboarding-messages.ts';
-import type { Funds, Identity, Permission, Permissions } from './contract.ts';
+import type { Funds, NodeClaims, Permission, Permissions } from './contract.ts';
 import type { Reason } from './narrator.ts';
 
 /** What stands in the way of a start, as far as chain and account can tell; empty when nothing does. */
 export function blockers(
   network: NetworkView,
-  identity: Identity,
+  identity: NodeClaims,
   permissions: Permissions,
   funds: Funds,
   gasAddress: string,
@@ -29,7 +29,7 @@ export const notBootstrapped: Reason = {
 };
 
 /** What the owner has to allow. */
-export function permissionReasons(identity: Identity, permissions: Permissions): Reason[] {
+export function permissionReasons(identity: NodeClaims, permissions: Permissions): Reason[] {
   const words = {
     measurement: 'this image in this shape, measurement',
     config: 'this network.json, config',

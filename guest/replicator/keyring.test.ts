@@ -5,7 +5,7 @@ import { afterAll, expect, test } from 'vitest';
 import { callUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { parseAddress } from '../../lib/protocol/hex.ts';
-import { type Purpose, purposes } from '../../lib/protocol/keys.ts';
+import { type KeyPurpose, keyPurposes } from '../../lib/protocol/keys.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { AppKeyReply, DiskKeyReply, sockets, TlsKeyReply } from '../../lib/protocol/sockets.ts';
 import vectors from '../../testdata/protocol/keyring.json' with { type: 'json' };
@@ -68,8 +68,8 @@ test('with more than one, a pinned key of an unknown birth is refused, rather th
 
 test('no purpose is derived by the rule of the other kind', () => {
   const ring = ringOf('1', '2') as unknown as Untyped;
-  for (const purpose of Object.keys(purposes) as Purpose[]) {
-    if (purposes[purpose] === 'pinned') {
+  for (const purpose of Object.keys(keyPurposes) as KeyPurpose[]) {
+    if (keyPurposes[purpose] === 'pinned') {
       expect(() => ring.perEpoch(purpose, DISK)).toThrowError(refusal('KEY_PINNED'));
     } else {
       expect(() => ring.pinned(purpose, 1)).toThrowError(refusal('KEY_PER_EPOCH'));
@@ -91,7 +91,7 @@ test('the types refuse the same', () => {
 
 test("the design's table: what outlives a rotation is pinned, what speaks for the network is not", () => {
   const ruled = (rule: string) =>
-    Object.entries(purposes).flatMap(([name, is]) => (is === rule ? [name] : []));
+    Object.entries(keyPurposes).flatMap(([name, is]) => (is === rule ? [name] : []));
   expect(ruled('pinned').sort()).toEqual(['app', 'disk', 'kv', 'signer']);
   expect(ruled('per-epoch').sort()).toEqual(['acme-account', 'network-key', 'seal', 'tls']);
 });

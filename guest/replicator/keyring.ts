@@ -1,13 +1,20 @@
 /**
  * The network's secrets by epoch, in this process's memory and nowhere else, and the rule which of them is used: by the
- * table `purposes` of lib/protocol/keys.ts, a per-epoch purpose derives from the newest epoch's secret, a pinned one from
+ * table `keyPurposes` of lib/protocol/keys.ts, a per-epoch purpose derives from the newest epoch's secret, a pinned one from
  * that of the epoch in which its use was born. There is no other way from a secret to a key.
  *
  * A network that never rotated has one epoch, and then there is nothing to choose. docs/architecture.md says what a
  * rotation will need.
  */
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { appKey, diskKey, networkKey, type Purpose, purposes, tlsKey } from '../../lib/protocol/keys.ts';
+import {
+  appKey,
+  diskKey,
+  type KeyPurpose,
+  keyPurposes,
+  networkKey,
+  tlsKey,
+} from '../../lib/protocol/keys.ts';
 import { seal } from '../../lib/protocol/sealing.ts';
 
 /** How each purpose that a node derives is derived. All take the secret and its epoch first. */
@@ -15,7 +22,7 @@ const derivations = { 'network-key': networkKey, tls: tlsKey, seal, disk: diskKe
 
 type Derivations = typeof derivations;
 type Ruled<Rule> = {
-  [P in keyof Derivations]: (typeof purposes)[P] extends Rule ? P : never;
+  [P in keyof Derivations]: (typeof keyPurposes)[P] extends Rule ? P : never;
 }[keyof Derivations];
 export type PerEpochPurpose = Ruled<'per-epoch'>;
 export type PinnedPurpose = Ruled<'pinned'>;
@@ -91,7 +98,7 @@ export function keyring(secrets: ReadonlyMap<number, Uint8Array>): Keyring {
 }
 
 /** The types say it already; what reaches this by another way is refused all the same. */
-function requireRule(purpose: Purpose, rule: 'pinned' | 'per-epoch', code: string): void {
-  if (!Object.hasOwn(purposes, purpose) || purposes[purpose] !== rule)
-    throw new DstackError(code, `${purpose} keys are ${purposes[purpose]}, not ${rule}`);
+function requireRule(purpose: KeyPurpose, rule: 'pinned' | 'per-epoch', code: string): void {
+  if (!Object.hasOwn(keyPurposes, purpose) || keyPurposes[purpose] !== rule)
+    throw new DstackError(code, `${purpose} keys are ${keyPurposes[purpose]}, not ${rule}`);
 }

@@ -30,7 +30,7 @@ export interface CertificateOptions {
 }
 
 /** What a TLS server needs. */
-export interface Identity {
+export interface Credentials {
   key: KeyObject;
   /** PEM. */
   certificate: string;
@@ -38,7 +38,7 @@ export interface Identity {
   fingerprint: string;
 }
 
-export function selfSigned(options: CertificateOptions): Identity {
+export function selfSigned(options: CertificateOptions): Credentials {
   const publicKey = p256.getPublicKey(options.privateKey, false);
   const body = toBeSigned(options, publicKey);
   const signature = p256.sign(derOf(body), options.privateKey, { format: 'der', lowS: false });

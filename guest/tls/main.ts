@@ -29,14 +29,14 @@ const { epoch, privateKey } = await callUnix({
 });
 const image = readImageInfo(flags.root);
 const network = parseNetworkConfig(readFileSync(at('run/dstack/network.json')), image.flavour);
-const identity = selfSigned({
+const credentials = selfSigned({
   privateKey: fromHex(privateKey, 32),
   chainId: network.chainId,
   contract: network.contract,
   builtAt: image.builtAt,
 });
 const server = proxyServer({
-  identity,
+  credentials,
   log,
   upstream: () =>
     callUnix({
@@ -50,4 +50,4 @@ const server = proxyServer({
 const [host, port] = flags.listen.split(':');
 server.listen(Number(port), host);
 await once(server, 'listening');
-log.info({ address: server.address(), epoch, certificate: identity.fingerprint }, 'listening');
+log.info({ address: server.address(), epoch, certificate: credentials.fingerprint }, 'listening');

@@ -12,7 +12,7 @@ import type { UpstreamReply } from '../../lib/protocol/sockets.ts';
 import { selfSigned } from './certificate.ts';
 import { proxyServer } from './proxy.ts';
 
-const identity = selfSigned({
+const credentials = selfSigned({
   privateKey: fromHex('11'.repeat(32)),
   chainId: 1,
   contract: parseAddress(`0x${'ab'.repeat(20)}`),
@@ -41,7 +41,7 @@ beforeAll(async () => {
   });
   await listen(app);
   proxy = proxyServer({
-    identity,
+    credentials,
     upstream: () => upstream(),
     log: { warn: (_fields, msg) => logged.push(msg) },
     maxBodyBytes: 1_000_000,
@@ -75,7 +75,7 @@ async function ask({ method = 'GET', path = '/', headers = {}, body }: Ask = {})
       host: '127.0.0.1',
       port: portOf(proxy),
       servername: 'localhost',
-      ca: identity.certificate,
+      ca: credentials.certificate,
     };
     const req = request({ ...options, method, path, headers, agent: false }, resolve).on('error', reject);
     req.end(body);
@@ -93,7 +93,7 @@ function raw(lines: string): Promise<string> {
     const socket = connect({
       host: '127.0.0.1',
       port: portOf(proxy),
-      ca: identity.certificate,
+      ca: credentials.certificate,
       servername: 'localhost',
     });
     let seen = '';
@@ -132,14 +132,14 @@ describe('proxy', () => {
     const socket = connect({
       host: '127.0.0.1',
       port: portOf(proxy),
-      ca: identity.certificate,
+      ca: credentials.certificate,
       servername: 'localhost',
       ecdhCurve: 'X25519MLKEM768',
     });
     await new Promise((resolve) => socket.on('secureConnect', () => resolve(undefined)));
     expect(socket.getProtocol()).toBe('TLSv1.3');
     expect(socket.getPeerX509Certificate()!.fingerprint256.replaceAll(':', '').toLowerCase()).toBe(
-      identity.fingerprint,
+      credentials.fingerprint,
     );
     socket.destroy();
   });
@@ -271,7 +271,7 @@ describe('proxy', () => {
     const socket = connect({
       host: '127.0.0.1',
       port: portOf(proxy),
-      ca: identity.certificate,
+      ca: credentials.certificate,
       servername: 'localhost',
     });
     socket.write(

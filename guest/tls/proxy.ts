@@ -11,12 +11,12 @@ import { pipeline } from 'node:stream/promises';
 import type { Log } from '../../lib/daemon/log.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { UpstreamReply } from '../../lib/protocol/sockets.ts';
-import type { Identity } from './certificate.ts';
+import type { Credentials } from './certificate.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
 import { unavailable } from './unavailable.ts';
 
 export interface ProxyOptions {
-  identity: Identity;
+  credentials: Credentials;
   /** Asks kubernethes. @throws NOT_READY with the reason, SOCKET_… */
   upstream(): Promise<UpstreamReply>;
   log: Log<'warn'>;
@@ -49,7 +49,7 @@ const tlsOptions = {
 /** The server, not yet listening. */
 export function proxyServer(options: ProxyOptions): Server {
   const {
-    identity,
+    credentials,
     log,
     maxBodyBytes = 100 * 1024 * 1024,
     answerWithin = 60_000,
@@ -122,8 +122,8 @@ export function proxyServer(options: ProxyOptions): Server {
   const server = createServer(
     {
       ...tlsOptions,
-      key: identity.key.export({ type: 'pkcs8', format: 'pem' }),
-      cert: identity.certificate,
+      key: credentials.key.export({ type: 'pkcs8', format: 'pem' }),
+      cert: credentials.certificate,
       maxHeaderSize: HEADERS_MAX,
     },
     (incoming, response) => {

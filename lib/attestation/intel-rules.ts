@@ -23,7 +23,13 @@ import { matchQeIdentity, parseQeIdentity, type QeIdentity } from './collateral/
 import { requireCurrent } from './collateral/signed-json.ts';
 import { type ComponentLevel, parseTcbInfo, type TcbInfo } from './collateral/tcb-info.ts';
 import { AttestationError, type CrlName, type DocumentName } from './errors.ts';
-import { noMemory, type ReadCollateral, type Signed, type BoundedMap, type VerifierMemory } from './memory.ts';
+import {
+  type BoundedMap,
+  noMemory,
+  type ReadCollateral,
+  type Signed,
+  type VerifierMemory,
+} from './memory.ts';
 import { CERTIFICATION_PCK_CHAIN, type Quote } from './quote/quote.ts';
 import { judgeTcb, requireTcbInfoOf, type TcbResult } from './tcb/tcb.ts';
 import type { Trace } from './trace.ts';

@@ -12,7 +12,7 @@ import type { Address } from './hex.ts';
 import { addressOf } from './secp256k1.ts';
 
 /** Every purpose that exists, and whether its keys are pinned to the epoch they were born in. */
-export const purposes = {
+export const keyPurposes = {
   'network-key': 'per-epoch',
   tls: 'per-epoch',
   seal: 'per-epoch',
@@ -23,7 +23,7 @@ export const purposes = {
   app: 'pinned',
 } as const;
 
-export type Purpose = keyof typeof purposes;
+export type KeyPurpose = keyof typeof keyPurposes;
 
 const SALT = utf8('dstack/v1');
 const SECP256K1_ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
@@ -36,7 +36,7 @@ const P256_ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc6
 export function deriveKey(
   secret: Uint8Array,
   epoch: number,
-  purpose: Purpose,
+  purpose: KeyPurpose,
   path: readonly Uint8Array[] = [],
   length = 32,
 ): Uint8Array {

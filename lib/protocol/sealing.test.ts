@@ -13,7 +13,7 @@ import { XWing } from '@hpke/hybridkem-x-wing';
 import { describe, expect, test } from 'vitest';
 import vectors from '../../testdata/protocol/sealing.json' with { type: 'json' };
 import { fromHex, sha256, toHex, utf8 } from './encoding.ts';
-import { purposes, sealingRandomness } from './keys.ts';
+import { keyPurposes, sealingRandomness } from './keys.ts';
 import {
   answerHash,
   isRecordedAnswer,
@@ -95,7 +95,7 @@ describe('sealing is deterministic', () => {
       sealingRandomness(secret, 1, request, other),
       sealingRandomness(sha256(secret), 1, request, one),
       // As a longer output of any other purpose on the same path.
-      ...Object.keys(purposes)
+      ...Object.keys(keyPurposes)
         .filter((purpose) => purpose !== 'seal')
         .map((purpose) => derived([utf8(purpose), epochOne, request, sha256(one)])),
     ];

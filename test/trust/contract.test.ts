@@ -13,7 +13,7 @@ import {
   value,
 } from '../../contracts/fixture.ts';
 import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
-import { appKey, deriveKey, type Purpose, purposes } from '../../lib/protocol/keys.ts';
+import { appKey, deriveKey, type KeyPurpose, keyPurposes } from '../../lib/protocol/keys.ts';
 import * as contract from '../../lib/protocol/network-contract.ts';
 import { sign } from '../../lib/protocol/secp256k1.ts';
 import { attestationDigest, type Domain } from '../../lib/protocol/typed-data.ts';
@@ -161,7 +161,7 @@ test('7: keys: another app, another tag, another purpose or another epoch is ano
     appKey(secret, 1, 'abc', ''),
     appKey(secret, 1, 'other', 'c'),
     appKey(secret, 2, 'ab', 'c'),
-    ...Object.keys(purposes).map((purpose) => deriveKey(secret, 1, purpose as Purpose)),
+    ...Object.keys(keyPurposes).map((purpose) => deriveKey(secret, 1, purpose as KeyPurpose)),
     deriveKey(secret, 1, 'app', [utf8('abc')]),
     deriveKey(value('another secret'), 1, 'app'),
   ].map(to0x);

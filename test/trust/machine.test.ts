@@ -31,9 +31,9 @@ import {
   appKey,
   deriveKey,
   diskKey,
+  type KeyPurpose,
+  keyPurposes,
   networkKey,
-  type Purpose,
-  purposes,
   tlsKey,
 } from '../../lib/protocol/keys.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
@@ -325,7 +325,7 @@ test('10: no two uses share a key, and none is the secret', () => {
     tlsKey(secret, 1),
     diskKey(secret, 1, new Uint8Array(16)),
     appKey(secret, 1, 'greeting', 'session'),
-    ...Object.keys(purposes).map((purpose) => deriveKey(secret, 1, purpose as Purpose)),
+    ...Object.keys(keyPurposes).map((purpose) => deriveKey(secret, 1, purpose as KeyPurpose)),
   ].map(toHex);
   expect(new Set(keys).size).toBe(keys.length);
 });
