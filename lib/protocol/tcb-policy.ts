@@ -4,8 +4,8 @@
  */
 import { DstackError } from './errors.ts';
 
-/** Intel's statuses of a platform, then the two that appraisal adds for TDs that should be launched again. */
-export const TCB_STATUSES = [
+/** Intel's statuses of a level of platform components. */
+export const LEVEL_STATUSES = [
   'UpToDate',
   'SWHardeningNeeded',
   'ConfigurationNeeded',
@@ -13,6 +13,11 @@ export const TCB_STATUSES = [
   'OutOfDate',
   'OutOfDateConfigurationNeeded',
   'Revoked',
+] as const;
+
+/** Those of a platform: the levels', then the two that appraisal adds for TDs that should be launched again. */
+export const TCB_STATUSES = [
+  ...LEVEL_STATUSES,
   'TDRelaunchAdvised',
   'TDRelaunchAdvisedConfigurationNeeded',
 ] as const;

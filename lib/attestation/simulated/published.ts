@@ -1,3 +1,20 @@
+/** TCB signer, root: of both documents. */
+const TCB_SIGNER_CHAIN =
+  '-----BEGIN CERTIFICATE-----\nMIIBsjCCAVigAwIBAgIQCvLbFE7lFLN9ZMybGMzfHzAKBggqhkjOPQQDAjBIMSEw\nHwY' +
+  'DVQQDDBhEc3RhY2sgU2ltdWxhdGVkIFJvb3QgQ0ExIzAhBgNVBAoMGk5vdCBJ\nbnRlbDogc2ltdWxhdGlvbiBvbmx5MB4XDT' +
+  'IwMDEwMTAwMDAwMFoXDTQ5MTIzMTIz\nNTk1OVowTDElMCMGA1UEAwwcRHN0YWNrIFNpbXVsYXRlZCBUQ0IgU2lnbmluZzEj\n' +
+  'MCEGA1UECgwaTm90IEludGVsOiBzaW11bGF0aW9uIG9ubHkwWTATBgcqhkjOPQIB\nBggqhkjOPQMBBwNCAARPUjHCBiTXoZx' +
+  'm4st3e7bu9jIpI0cPSKled2ML6gV2osmt\nGjXosjswos7be1VYJR+c3juLkMxcQQa50G9MXcVZoyAwHjAOBgNVHQ8BAf8EBA' +
+  'MC\nBsAwDAYDVR0TAQH/BAIwADAKBggqhkjOPQQDAgNIADBFAiEA4JSYC26MhXOF+9Ec\nZAauDKtvvIPew856f00IxkMXF1UC' +
+  'IFUL7COYmypHjBHou5cBrJocerFDRty4rkO1\nRuEKCpTn\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE--' +
+  '---\nMIIBtjCCAVugAwIBAgIRAPnHpwztIIPIUJvjydrdBB8wCgYIKoZIzj0EAwIwSDEh\nMB8GA1UEAwwYRHN0YWNrIFNpbXV' +
+  'sYXRlZCBSb290IENBMSMwIQYDVQQKDBpOb3Qg\nSW50ZWw6IHNpbXVsYXRpb24gb25seTAeFw0yMDAxMDEwMDAwMDBaFw00OT' +
+  'EyMzEy\nMzU5NTlaMEgxITAfBgNVBAMMGERzdGFjayBTaW11bGF0ZWQgUm9vdCBDQTEjMCEG\nA1UECgwaTm90IEludGVsOiBz' +
+  'aW11bGF0aW9uIG9ubHkwWTATBgcqhkjOPQIBBggq\nhkjOPQMBBwNCAAS9PYHhkdWDt/mrBmLaGgQz+7yqgHOOOO2VlUoYOlG' +
+  'p33biYrDk\nX9mTJLQUqfgK50rw7CcYheq9Lkg7Km1ujqbHoyYwJDAOBgNVHQ8BAf8EBAMCAQYw\nEgYDVR0TAQH/BAgwBgEB/' +
+  'wIBATAKBggqhkjOPQQDAgNJADBGAiEAtyGPohC828Ip\nDAgNxOdquH/P0i7tfGfHlfE7FcIU27YCIQC5vJXULicaI0QqSA8p' +
+  '89mOoPK7SrI/\nTd6epDnlLxmDIQ==\n-----END CERTIFICATE-----\n';
+
 /**
  * The simulated platform's collateral: what simulatedCollateral() of simulated-collateral.ts makes; a test holds the two
  * together. It is as constant as the simulated root, and as worthless: its signing keys are published.
@@ -33,21 +50,7 @@ export const PUBLISHED_SIMULATED_COLLATERAL: Collateral = {
     'c383eca65c21537b8c41cdbd170d3230303130313030303030305a300c300a0603551d1504030a0101a00e300c300a06' +
     '03551d140403020101300a06082a8648ce3d0403020347003044022033a13813e9043666fb8a39ecd7bb3b49aa3126de' +
     'ed25d26cd8ea2ec7025be6de02206c1b4db722d874f7e45b7fef2847b0171ef313477dd2758035cd0c979efd3cba',
-  tcb_info_issuer_chain:
-    '-----BEGIN CERTIFICATE-----\nMIIBsjCCAVigAwIBAgIQCvLbFE7lFLN9ZMybGMzfHzAKBggqhkjOPQQDAjBIMSEw\nHwY' +
-    'DVQQDDBhEc3RhY2sgU2ltdWxhdGVkIFJvb3QgQ0ExIzAhBgNVBAoMGk5vdCBJ\nbnRlbDogc2ltdWxhdGlvbiBvbmx5MB4XDT' +
-    'IwMDEwMTAwMDAwMFoXDTQ5MTIzMTIz\nNTk1OVowTDElMCMGA1UEAwwcRHN0YWNrIFNpbXVsYXRlZCBUQ0IgU2lnbmluZzEj\n' +
-    'MCEGA1UECgwaTm90IEludGVsOiBzaW11bGF0aW9uIG9ubHkwWTATBgcqhkjOPQIB\nBggqhkjOPQMBBwNCAARPUjHCBiTXoZx' +
-    'm4st3e7bu9jIpI0cPSKled2ML6gV2osmt\nGjXosjswos7be1VYJR+c3juLkMxcQQa50G9MXcVZoyAwHjAOBgNVHQ8BAf8EBA' +
-    'MC\nBsAwDAYDVR0TAQH/BAIwADAKBggqhkjOPQQDAgNIADBFAiEA4JSYC26MhXOF+9Ec\nZAauDKtvvIPew856f00IxkMXF1UC' +
-    'IFUL7COYmypHjBHou5cBrJocerFDRty4rkO1\nRuEKCpTn\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE--' +
-    '---\nMIIBtjCCAVugAwIBAgIRAPnHpwztIIPIUJvjydrdBB8wCgYIKoZIzj0EAwIwSDEh\nMB8GA1UEAwwYRHN0YWNrIFNpbXV' +
-    'sYXRlZCBSb290IENBMSMwIQYDVQQKDBpOb3Qg\nSW50ZWw6IHNpbXVsYXRpb24gb25seTAeFw0yMDAxMDEwMDAwMDBaFw00OT' +
-    'EyMzEy\nMzU5NTlaMEgxITAfBgNVBAMMGERzdGFjayBTaW11bGF0ZWQgUm9vdCBDQTEjMCEG\nA1UECgwaTm90IEludGVsOiBz' +
-    'aW11bGF0aW9uIG9ubHkwWTATBgcqhkjOPQIBBggq\nhkjOPQMBBwNCAAS9PYHhkdWDt/mrBmLaGgQz+7yqgHOOOO2VlUoYOlG' +
-    'p33biYrDk\nX9mTJLQUqfgK50rw7CcYheq9Lkg7Km1ujqbHoyYwJDAOBgNVHQ8BAf8EBAMCAQYw\nEgYDVR0TAQH/BAgwBgEB/' +
-    'wIBATAKBggqhkjOPQQDAgNJADBGAiEAtyGPohC828Ip\nDAgNxOdquH/P0i7tfGfHlfE7FcIU27YCIQC5vJXULicaI0QqSA8p' +
-    '89mOoPK7SrI/\nTd6epDnlLxmDIQ==\n-----END CERTIFICATE-----\n',
+  tcb_info_issuer_chain: TCB_SIGNER_CHAIN,
   tcb_info:
     '{"id":"TDX","version":3,"issueDate":"2020-01-01T00:00:00Z","nextUpdate":"2049-12-31T23:59:59Z","' +
     'fmspc":"53494d000000","pceId":"0000","tcbType":0,"tcbEvaluationDataNumber":1,"tdxModule":{"mrsig' +
@@ -70,21 +73,7 @@ export const PUBLISHED_SIMULATED_COLLATERAL: Collateral = {
   tcb_info_signature:
     'c23eb15e62fc96c7c5aabbe92e8cc4ce5cacad9945c6b8258ea83c8bf014fec1ac296759ec2218fc2021b5b66b48e825' +
     '4ad4ad8254adac42639ff62511d006e2',
-  qe_identity_issuer_chain:
-    '-----BEGIN CERTIFICATE-----\nMIIBsjCCAVigAwIBAgIQCvLbFE7lFLN9ZMybGMzfHzAKBggqhkjOPQQDAjBIMSEw\nHwY' +
-    'DVQQDDBhEc3RhY2sgU2ltdWxhdGVkIFJvb3QgQ0ExIzAhBgNVBAoMGk5vdCBJ\nbnRlbDogc2ltdWxhdGlvbiBvbmx5MB4XDT' +
-    'IwMDEwMTAwMDAwMFoXDTQ5MTIzMTIz\nNTk1OVowTDElMCMGA1UEAwwcRHN0YWNrIFNpbXVsYXRlZCBUQ0IgU2lnbmluZzEj\n' +
-    'MCEGA1UECgwaTm90IEludGVsOiBzaW11bGF0aW9uIG9ubHkwWTATBgcqhkjOPQIB\nBggqhkjOPQMBBwNCAARPUjHCBiTXoZx' +
-    'm4st3e7bu9jIpI0cPSKled2ML6gV2osmt\nGjXosjswos7be1VYJR+c3juLkMxcQQa50G9MXcVZoyAwHjAOBgNVHQ8BAf8EBA' +
-    'MC\nBsAwDAYDVR0TAQH/BAIwADAKBggqhkjOPQQDAgNIADBFAiEA4JSYC26MhXOF+9Ec\nZAauDKtvvIPew856f00IxkMXF1UC' +
-    'IFUL7COYmypHjBHou5cBrJocerFDRty4rkO1\nRuEKCpTn\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE--' +
-    '---\nMIIBtjCCAVugAwIBAgIRAPnHpwztIIPIUJvjydrdBB8wCgYIKoZIzj0EAwIwSDEh\nMB8GA1UEAwwYRHN0YWNrIFNpbXV' +
-    'sYXRlZCBSb290IENBMSMwIQYDVQQKDBpOb3Qg\nSW50ZWw6IHNpbXVsYXRpb24gb25seTAeFw0yMDAxMDEwMDAwMDBaFw00OT' +
-    'EyMzEy\nMzU5NTlaMEgxITAfBgNVBAMMGERzdGFjayBTaW11bGF0ZWQgUm9vdCBDQTEjMCEG\nA1UECgwaTm90IEludGVsOiBz' +
-    'aW11bGF0aW9uIG9ubHkwWTATBgcqhkjOPQIBBggq\nhkjOPQMBBwNCAAS9PYHhkdWDt/mrBmLaGgQz+7yqgHOOOO2VlUoYOlG' +
-    'p33biYrDk\nX9mTJLQUqfgK50rw7CcYheq9Lkg7Km1ujqbHoyYwJDAOBgNVHQ8BAf8EBAMCAQYw\nEgYDVR0TAQH/BAgwBgEB/' +
-    'wIBATAKBggqhkjOPQQDAgNJADBGAiEAtyGPohC828Ip\nDAgNxOdquH/P0i7tfGfHlfE7FcIU27YCIQC5vJXULicaI0QqSA8p' +
-    '89mOoPK7SrI/\nTd6epDnlLxmDIQ==\n-----END CERTIFICATE-----\n',
+  qe_identity_issuer_chain: TCB_SIGNER_CHAIN,
   qe_identity:
     '{"id":"TD_QE","version":2,"issueDate":"2020-01-01T00:00:00Z","nextUpdate":"2049-12-31T23:59:59Z"' +
     ',"tcbEvaluationDataNumber":1,"miscselect":"00000000","miscselectMask":"FFFFFFFF","attributes":"0' +

@@ -2,21 +2,12 @@
  * TCB statuses and how three of them become one.
  * Source: Intel SGX DCAP Quote Verification Library, sections 4.1.2.4.17 (convergence, TD relaunch) and 4.1.2.9.
  */
-import { TCB_STATUSES, type TcbStatus } from '../../protocol/tcb-policy.ts';
+import { LEVEL_STATUSES, TCB_STATUSES, type TcbStatus } from '../../protocol/tcb-policy.ts';
 
-/** What a verdict says. */
-export { TCB_STATUSES, type TcbStatus };
+/** What an attestation result says. */
+export { LEVEL_STATUSES, TCB_STATUSES, type TcbStatus };
 
 /** What TCB info says of a level of platform components. */
-export const LEVEL_STATUSES = [
-  'UpToDate',
-  'SWHardeningNeeded',
-  'ConfigurationNeeded',
-  'ConfigurationAndSWHardeningNeeded',
-  'OutOfDate',
-  'OutOfDateConfigurationNeeded',
-  'Revoked',
-] as const satisfies readonly TcbStatus[];
 export type LevelStatus = (typeof LEVEL_STATUSES)[number];
 
 /** What TCB info says of a TDX module, and a QE identity of a quoting enclave. */
