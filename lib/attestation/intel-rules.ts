@@ -126,7 +126,7 @@ export interface CheckedCollateral {
 }
 
 /**
- * Collateral without a quote: for who keeps or passes it on.
+ * Collateral without a quote, for programs that store it or pass it on.
  * @throws AttestationError with the code that a verdict by it would have
  */
 export function verifyCollateral(inputs: IntelInputs): CheckedCollateral {
@@ -199,7 +199,7 @@ function verifyPckChain(quote: Quote, { memory, trustRoot, now, skewMs }: Contex
   return chain;
 }
 
-/** The list of the very authority that issued the PCK certificate of this quote. */
+/** The list must be of the authority that issued the PCK certificate of this quote. */
 function verifyPckCrl(
   collateral: Collateral,
   { intermediate }: PckChain,
@@ -281,7 +281,7 @@ function verifyTcbSigner(
   return signer;
 }
 
-/** PCK → QE report → attestation key. All three are the same bytes in every quote of a platform, until it is provisioned anew. */
+/** PCK → QE report → attestation key. All three are the same bytes in every quote of a platform, until it is provisioned again. */
 function verifyAttestationKey(quote: Quote, pck: Certificate, { memory }: Context): P256Key {
   const { qeReport, qeReportSignature, attestationKey, qeAuthenticationData } = quote;
   // The parts but the last have one length each, so this is unambiguous.

@@ -1,7 +1,7 @@
 /**
  * What a verifier remembers between quotes: the outcome of checks that depend on bytes alone, never on the time, the
- * policy or the quote at hand. Only what passed is kept, so nobody fills it with rubbish; each store is bounded and drops
- * the oldest entry first. Whether a remembered certificate, list or document is current is judged anew each time.
+ * policy or the quote at hand. Only what passed is kept, so nobody can fill it with rubbish; each map is bounded and drops
+ * the oldest entry first. Whether a remembered certificate, list or document is current is checked again each time.
  */
 import type { Certificate } from './certificates/certificate.ts';
 import type { IssuedByRoot, PckChain } from './certificates/chains.ts';
@@ -24,7 +24,7 @@ export class BoundedMap<Value> {
     this.#limit = limit;
   }
 
-  /** False for a store of no entries, for which no key needs to be made. */
+  /** False for a map without room, for which no key needs to be computed. */
   get keeps(): boolean {
     return this.#limit > 0;
   }
@@ -56,7 +56,7 @@ export interface Signed<Value> {
 }
 
 /**
- * What was read of one collateral object, whose signatures held. The object is frozen, so whoever passes it again passes
+ * What was read of one collateral object, whose signatures held. The object is frozen, so passing it again passes
  * the same texts, and none of them has to be looked up.
  */
 export interface ReadCollateral {

@@ -3,7 +3,7 @@
  *
  * `{}` is the strictest policy that names nothing of the reader's own: UpToDate only, no debug, no attribute that gives
  * the host power, no service TD. A network's own policy (minimum evaluation number, statuses, denied FMSPCs of the
- * contract) is a value of the same type, so that an onboarder and the command line enforce one and the same thing.
+ * contract) is a value of the same type, so that an onboarder and the command line enforce the same thing.
  */
 import { type Static, Type } from 'typebox';
 import { bytesEqual, fromHex, toHex } from '../protocol/encoding.ts';

@@ -1,7 +1,7 @@
 /**
  * The verifier (RFC 9334): evidence in, attestation result out. `checks` is the list of everything that is checked of a
- * quote, in order, and the only one: `verify` runs it for who knows all that it expects beforehand, `verifyAsking` for who
- * has to read a contract in between, and judge.ts for people. Pure: the time, the trust root, the collateral and what is
+ * quote, in order, and the only one: `verify` runs it for callers that know beforehand what they expect, `verifyAsking` for those
+ * that ask a contract in between, and judge.ts for people. Pure: the time, the trust root, the collateral and what is
  * expected are all arguments.
  */
 import { bytesEqual, toHex } from '../protocol/encoding.ts';
@@ -22,7 +22,7 @@ export interface Expectations extends IntelInputs {
   readonly quoteHash?: Uint8Array;
   /**
    * `full`: Intel's rules and a policy. `signatures`: only every signature between the quote and the root, without
-   * collateral; it says nothing of revocation or the TCB, so it is enough for a quote that one took oneself, or for passing
+   * collateral; it says nothing of revocation or the TCB, so it is enough only for a node's own quote, or for passing
    * evidence on to somebody who appraises it.
    */
   readonly depth?: 'full' | 'signatures';
@@ -36,7 +36,7 @@ export interface Expectations extends IntelInputs {
   readonly reportData: Uint8Array;
 }
 
-/** Somebody who decides by what the quote was found to be, and has to ask for it: the contract, through its reader. */
+/** Decides by what was found in the quote: the contract, through its reader. */
 export interface RelyingParty {
   /** @param fmspc the 6 bytes of the platform's PCK certificate */
   policy(fmspc: Uint8Array): Promise<Policy>;
@@ -96,7 +96,7 @@ export async function verifyAsking(
   return { steps: trace.steps, evidence: evidenceOf(quote, sgx), quote, tcb };
 }
 
-/** What `checks` goes by: the expectations of a relying party, or of a person who has none. */
+/** The input of `checks`: what a relying party expects, or `any` where a person expects nothing. */
 export interface Asked extends IntelInputs {
   readonly tee: 'td' | 'any';
   readonly quoteHash?: Uint8Array;
@@ -108,7 +108,7 @@ export interface Asked extends IntelInputs {
   readonly reportData: Uint8Array | 'any';
 }
 
-/** What was found, by how deep it was looked. */
+/** What was found; of a look at signatures alone only quote and platform. */
 export type Found = Pick<Appraisal, 'quote' | 'sgx'> & Partial<Appraisal>;
 
 /** Yields what has to be asked of a relying party, and goes on with the answer. Of this folder only: callers have `verify`. */
@@ -143,7 +143,7 @@ export function* checks(
   return appraisal;
 }
 
-/** For who has every answer beforehand. */
+/** For callers that have every answer beforehand. */
 export function withoutAsking(running: ReturnType<typeof checks>): Found {
   const state = running.next();
   if (!state.done) throw new TypeError('a relying party that has to be asked needs verifyAsking');
@@ -166,7 +166,7 @@ function requireStatement({ body }: Quote, { measurement, rtmr3, reportData }: A
   }
 }
 
-/** An enclave is no node: it has no registers of a boot. @throws AttestationError QUOTE_TEE_TYPE */
+/** An enclave cannot be a node: it has no registers of a boot. @throws AttestationError QUOTE_TEE_TYPE */
 export function requireTd({ body }: Quote): TdReportBody {
   if (body.kind === 'sgx') {
     throw new AttestationError('QUOTE_TEE_TYPE', 'the quote is of an SGX enclave; a node is a TD');
@@ -184,7 +184,7 @@ function requireQuoteHash(quote: Quote, expected: Uint8Array): void {
   }
 }
 
-/** Copies, so that evidence does not change when the caller reuses the buffer of the quote; slice() of a Buffer is none. */
+/** Copies, so that evidence does not change when the caller reuses the buffer of the quote; slice() of a Buffer does not copy. */
 function evidenceOf(quote: Quote, sgx: SgxExtension): Evidence {
   const { mrtd, rtmr0, rtmr1, rtmr2, rtmr3, reportData } = requireTd(quote);
   const registers = {

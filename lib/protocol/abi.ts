@@ -53,9 +53,9 @@ function invalid(what: string, cause?: unknown): DstackError {
   );
 }
 
-/** Whatever a value cannot be. Callers of decoders see CONTRACT_DATA_INVALID, callers of encoders this. */
+/** For a value that the type cannot have. Callers of decoders see CONTRACT_DATA_INVALID, callers of encoders this. */
 function refuse(type: string, value: unknown): never {
-  throw new DstackError('CONTRACT_ARGUMENT_INVALID', `${String(value).slice(0, 100)} is no ${type}`);
+  throw new DstackError('CONTRACT_ARGUMENT_INVALID', `${String(value).slice(0, 100)} is not a valid ${type}`);
 }
 
 function wordAt(data: string, at: number): string {

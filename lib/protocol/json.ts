@@ -5,7 +5,7 @@
 
 /**
  * As JSON.parse.
- * @throws SyntaxError for what is no JSON, and for a key that an object has twice
+ * @throws SyntaxError for text that is not JSON, and for an object that has a key twice
  */
 export function parseUniqueJson(text: string): unknown {
   const value: unknown = JSON.parse(text);

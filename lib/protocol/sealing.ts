@@ -15,7 +15,7 @@
  * - Randomness is never shared by two encapsulations that differ. It depends on all that they can differ in: secret and
  *   epoch, the request's hash (also HPKE's `info`), and the KEM key, which the request's hash covers already (kemKeyHash):
  *   two keys under one hash would be a collision of SHA-256 or keccak. The same request again is the same bytes again,
- *   under the same AEAD key and nonce with the same plaintext, which tells nobody anything.
+ *   under the same AEAD key and nonce with the same plaintext, which reveals nothing.
  * - Who opens an answer learns ML-KEM's 32 bytes of it (decapsulation recovers them). They have the secret by then.
  * - The answer's hash, on chain before the answer is out, confirms a guess of the secret; so does the network key's address.
  */
@@ -109,7 +109,7 @@ export function isRecordedAnswer(hash: Uint8Array, recorded: Uint8Array): boolea
   return hash.length === 32 && bytesEqual(hash.subarray(0, 31), recorded.subarray(0, 31));
 }
 
-/** A copy with an ArrayBuffer of its own, as WebCrypto's types ask for. */
+/** A copy with an ArrayBuffer of its own, as WebCrypto's types require. */
 function buffer(bytes: Uint8Array): ArrayBuffer {
   return new Uint8Array(bytes).buffer;
 }

@@ -1,6 +1,6 @@
 /**
  * What the messages of onboarding say and who signed it: from a message to the report data that its quote must hold, to the
- * digest behind its signature, to the signer. Both sides of every check use these, so nobody spells a statement out twice.
+ * digest behind its signature, to the signer. Whoever makes such a statement and whoever checks it use the same functions.
  */
 import { fromHex } from './encoding.ts';
 import { DstackError } from './errors.ts';
@@ -65,14 +65,15 @@ export function signedDigest(
   }
 }
 
-/** @throws SIGNATURE_INVALID when it is a signature of nobody */
+/** @throws SIGNATURE_INVALID for a signature that no key can have made */
 export function signerOf(digest: Uint8Array, { r, vs }: CompactSignature): Address {
   return recover(digest, fromHex(r, 32), fromHex(vs, 32));
 }
 
 /**
- * @param expected never zero's signer: nothing recovers to the zero address
+ * @param expected who must have signed; the zero address, which nothing recovers to, is never accepted
  * @param code of the refusal
+ * @throws DstackError with that code
  */
 export function requireSigner(
   domain: Domain,

@@ -48,7 +48,7 @@ export function statusesOf(mask: number): readonly AcceptableStatus[] {
   if (statusMask(statuses) !== mask || statuses[0] !== 'UpToDate') {
     throw new DstackError(
       'TCB_POLICY_INVALID',
-      `${mask} is no mask of accepted TCB statuses: it needs bit 0 (UpToDate), and none but those of ${ACCEPTABLE_STATUSES.join(', ')}`,
+      `${mask} is not a mask of accepted TCB statuses: it needs bit 0 (UpToDate), and may have only the bits of ${ACCEPTABLE_STATUSES.join(', ')}`,
     );
   }
   return statuses;

@@ -1,6 +1,6 @@
 /**
  * A strict reader of the part of DER (ITU-T X.690) that PCK certificates use: definite lengths in their shortest form, tag
- * numbers below 31. What is not exactly that is refused, so that two parsers can not read one certificate differently.
+ * numbers below 31. Everything else is refused, so that no two parsers can read one certificate differently.
  * It never recurses: the caller decides what to open.
  */
 import { AttestationError } from '../errors.ts';
@@ -157,7 +157,7 @@ export function readTime(value: DerValue | undefined): number {
   const time = Date.UTC(year, month - 1, day, hour, minute, second);
   const date = new Date(time);
   // Date.UTC takes the 30th of February for the 1st of March, and second 60 for the next minute: what comes out must be
-  // what went in. A digit that is none makes all of it NaN.
+  // what went in. A character that is not a digit makes the whole value NaN.
   const same =
     date.getUTCFullYear() === year &&
     date.getUTCMonth() === month - 1 &&

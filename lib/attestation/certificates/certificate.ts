@@ -1,6 +1,6 @@
 /**
  * X.509 certificates (RFC 5280) of the profile that PCK chains use: version 3, P-256 keys, ecdsa-with-SHA256. One reader
- * for everything in them, over the very bytes that were signed.
+ * for everything in them, over exactly the bytes that were signed.
  */
 import { bytesEqual } from '../../protocol/encoding.ts';
 import {

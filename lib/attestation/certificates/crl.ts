@@ -53,7 +53,7 @@ export function readCrl(der: Uint8Array, issuer: Certificate, name: CrlName): Re
   const revoked = rest[0]?.tag === TAG.sequence ? rest.shift() : undefined;
   const [extensions, ...tail] = readChildren(expectTag(rest.shift(), TAG.context0));
   if (rest.length > 0 || tail.length > 0) throw refused('it has fields that no CRL has');
-  // A delta list or one of limited scope says so in a critical extension: neither is known here.
+  // Delta lists and lists of limited scope have a critical extension that says so; neither is supported.
   if (!readExtensions(extensions, [CRL_NUMBER, AUTHORITY_KEY], refused).has(CRL_NUMBER)) {
     throw refused('it has no number');
   }

@@ -41,7 +41,7 @@ const FIELD = {
   cpuSvn: field(2, 18),
 };
 
-/** @throws AttestationError SGX_EXTENSION when it is missing or incomplete, DER_ENCODING when it is no DER. */
+/** @throws AttestationError SGX_EXTENSION when it is missing or incomplete, DER_ENCODING when it is not DER. */
 export function parseSgxExtension(certificate: Certificate): SgxExtension {
   const content = certificate.extensions.get(SGX_EXTENSION_OID);
   if (content === undefined) throw refused('the PCK certificate does not have it');

@@ -17,7 +17,7 @@ const TUD_BITS = [0, 4, 5, 6] as const;
 const HARMLESS_BITS = [16, 27, 62] as const;
 const KNOWN_BITS: ReadonlySet<number> = new Set([...Object.values(BITS), ...TUD_BITS, ...HARMLESS_BITS]);
 
-/** What a relying party puts up with. All false is the strict reading. */
+/** What a relying party accepts. All false is the strictest. */
 export interface AllowedTdAttributes {
   /** The TUD group, DEBUG first: the host reads and writes the TD's memory, or profiles it. */
   readonly debug: boolean;
@@ -28,7 +28,7 @@ export interface AllowedTdAttributes {
   readonly pks: boolean;
   readonly keyLocker: boolean;
   readonly perfmon: boolean;
-  /** 8 bytes, as TDATTRIBUTES: bits that have no name and are let through all the same, of any group. */
+  /** 8 bytes, as TDATTRIBUTES: bits without a name, of any group, that are accepted anyway. */
   readonly reserved: Uint8Array;
 }
 
@@ -78,7 +78,7 @@ export function requireTdAttributes(attributes: Uint8Array, allowed: AllowedTdAt
 export function requireNoReserved(attributes: Uint8Array, allowed: Uint8Array = NO_TD_ATTRIBUTES): void {
   const open = reservedBits(attributes).find((index) => !bit(allowed, index));
   if (open !== undefined)
-    throw refusal('TD_RESERVED', `has attribute ${open}, which nobody knows`, attributes);
+    throw refusal('TD_RESERVED', `has attribute bit ${open}, which has no name`, attributes);
 }
 
 /** The names of what is set, for people. */

@@ -1,5 +1,5 @@
 /**
- * What the simulated platform measures: the very files that QEMU boots.
+ * What the simulated platform measures: exactly the files that QEMU boots.
  *
  * The host computes these before it starts a simulated VM, the build computes them when it publishes an image, and they
  * must agree byte for byte. On TDX the same four registers come from the CPU (MRTD) and from TDVF (RTMR0 to RTMR2), by

@@ -50,7 +50,7 @@ export function reviewAcpi(files: AcpiFiles): AcpiTable[] {
     if (offset + size > bytes.length) throw invalid(`its loader writes behind the end of ${file}`);
     const target = Number(Buffer.from(bytes.slice(offset, offset + size)).readUIntLE(0, Math.min(size, 6)));
     if (!starts.has(target))
-      throw invalid(`at byte ${offset} of ${file} its loader points at ${target}, which is no table`);
+      throw invalid(`at byte ${offset} of ${file} its loader points at ${target}, which is not a table`);
   }
   return tables;
 }
@@ -118,5 +118,5 @@ function fileName(command: Uint8Array, at: number): string {
 }
 
 function invalid(why: string): DstackError {
-  return new DstackError('ACPI_TABLES_INVALID', `these ACPI tables can not be reviewed: ${why}`);
+  return new DstackError('ACPI_TABLES_INVALID', `these ACPI tables cannot be reviewed: ${why}`);
 }

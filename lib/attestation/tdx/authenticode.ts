@@ -1,5 +1,5 @@
 /**
- * The hash of a PE file as UEFI firmware measures it: of all that is loaded, but for the checksum and the signature.
+ * The hash of a PE file as UEFI firmware measures it: of all that is loaded, except for the checksum and the signature.
  * Source: Microsoft, "Windows Authenticode Portable Executable Signature Format"; the PE/COFF specification; edk2,
  * OvmfPkg/Tcg/TdTcg2Dxe/MeasureBootPeCoff.c. Linux' kernel is a PE file for the firmware (its EFI stub).
  */
@@ -63,12 +63,12 @@ export function authenticodeHash(file: Uint8Array): Uint8Array {
     hash.update(file.subarray(start, within(start + size, 'a section')));
     hashed += size;
   }
-  // What follows the sections counts, but for the signature at the very end.
+  // What follows the sections counts, except for the signature at the end.
   if (file.length < hashed + signatureBytes) throw invalid('its signature lies outside of the file');
   hash.update(file.subarray(hashed, file.length - signatureBytes));
   return new Uint8Array(hash.digest());
 }
 
 function invalid(why: string): DstackError {
-  return new DstackError('PE_INVALID', `the kernel is no PE file that UEFI firmware can start: ${why}`);
+  return new DstackError('PE_INVALID', `the kernel is not a PE file that UEFI firmware can start: ${why}`);
 }

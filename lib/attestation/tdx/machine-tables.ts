@@ -3,7 +3,7 @@
  * version and says for what machine it holds; who publishes a measurement publishes it too, with the files that it names.
  *
  * ACPI tables hold code that the guest's kernel runs, so they come as bytes, whose digests are computed here: a digest alone
- * would bless code that nobody saw. SMBIOS is data, which the firmware itself puts together: of it there is only the digest.
+ * would bless code that nobody saw. SMBIOS is data that the firmware itself assembles, so only its digest is kept.
  */
 import Type, { type Static } from 'typebox';
 import { fromHex, sha384, toHex } from '../../protocol/encoding.ts';
@@ -51,7 +51,7 @@ export function parseTables(text: string): TablesFile {
   if (version === 1) {
     throw new DstackError(
       'TABLES_WITHOUT_BYTES',
-      'this tables.json has digests without bytes: nobody can see which code they allow; make it anew (image tables)',
+      'this tables.json has digests without bytes: nobody can see which code they allow; make it again (image tables)',
     );
   }
   return parseJson(tablesSchema, text, 'TABLES_INVALID', 'tables.json', MAX_TABLES_JSON);
@@ -101,7 +101,7 @@ export function tablesFromEventLog(events: readonly FirmwareEvent[]): Required<M
   if (acpi.length !== 3 || smbios.length !== 1) {
     throw new DstackError(
       'EVENT_LOG_INVALID',
-      `this event log can not be used: it has ${acpi.length} events of ACPI and ${smbios.length} of SMBIOS instead of 3 and 1: another firmware, or a machine with other devices than ours`,
+      `this event log cannot be used: it has ${acpi.length} events of ACPI and ${smbios.length} of SMBIOS instead of 3 and 1: another firmware, or a machine with other devices than ours`,
     );
   }
   return {

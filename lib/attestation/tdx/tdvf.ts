@@ -141,5 +141,5 @@ export function guidBytes(guid: string): Uint8Array {
 }
 
 function invalid(why: string): DstackError {
-  return new DstackError('TDVF_INVALID', `this is no TDX firmware that can be measured: ${why}`);
+  return new DstackError('TDVF_INVALID', `this is not TDX firmware that can be measured: ${why}`);
 }

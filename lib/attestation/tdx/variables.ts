@@ -74,5 +74,5 @@ export function secureBootOf(variables: Variables): Uint8Array {
 }
 
 function invalid(why: string): DstackError {
-  return new DstackError('TDVF_INVALID', `the firmware's configuration volume can not be read: ${why}`);
+  return new DstackError('TDVF_INVALID', `the firmware's configuration volume cannot be read: ${why}`);
 }
