@@ -125,7 +125,7 @@ function run(world: World): EventLoop {
 
 async function until(holds: () => boolean): Promise<void> {
   for (const deadline = Date.now() + 5000; !holds(); ) {
-    if (Date.now() > deadline) throw new Error('not within 5 s');
+    if (Date.now() > deadline) throw new Error(`waited 5000 ms in vain for ${holds}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

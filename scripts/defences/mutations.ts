@@ -1,6 +1,6 @@
 /**
- * Every defence that `npm run defences` removes, in the order of the points; then the replicator's, the image's, the audit's
- * and the owner's; and apart from these, what the contract's fuzz has to notice.
+ * Every defence that `npm run defences` removes, in the order of the points; then the replicator's, the image's, the audit's,
+ * the owner's and the relay's; and apart from these, what the contract's fuzz has to notice.
  */
 import type { Mutation } from './mutation.ts';
 import { auditRules } from './mutations/audit.ts';
@@ -13,6 +13,7 @@ import { keysAndStrings } from './mutations/keys-and-strings.ts';
 import { machineRules } from './mutations/machine.ts';
 import { onboarding } from './mutations/onboarding.ts';
 import { ownerRules } from './mutations/owner.ts';
+import { relayRules } from './mutations/relay.ts';
 import { replicatorRules } from './mutations/replicator.ts';
 
 const ofPoints: readonly Mutation[] = [
@@ -31,6 +32,7 @@ export const mutations: readonly Mutation[] = [
   ...imageRules,
   ...auditRules,
   ...ownerRules,
+  ...relayRules,
 ];
 
 export const allMutations: readonly Mutation[] = [...mutations, ...fuzzRules];

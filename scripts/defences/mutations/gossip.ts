@@ -111,6 +111,30 @@ export const gossipRules: readonly Mutation[] = [
   ),
   one(
     13,
+    'that of a request which another node answered a version is archived that can be judged',
+    [HANDLER, 'archive.keep(await judgeable(copy, requestHash))', 'archive.keep(copy)'],
+    ['host/relay/onboard-handler.test.ts', '^what is kept of a request that another'],
+  ),
+  one(
+    13,
+    'that an address is the same in any case',
+    ['host/gossip/message-kind.ts', '[[field, addressKey(value)]]', '[[field, value]]'],
+    [LOG_TEST, '^an address is the same'],
+  ),
+  one(
+    13,
+    'the bound on what becomes kept at once',
+    [LOG, 'over > 0; over -= 1', 'over > 0; over = 0'],
+    [LOG_TEST, '^what becomes kept all at once'],
+  ),
+  one(
+    13,
+    "reading the archive's folder once for who lists it again and again",
+    ['host/relay/archive.ts', 'this.#listed?.changed !== changed', 'this.#listed?.changed !== changed + 1n'],
+    ['host/relay/archive.test.ts', '^who lists it again'],
+  ),
+  one(
+    13,
     'the bound on connections of one address',
     [LIMITS, 'has >= perSource', 'has < 0'],
     [LIMITS_TEST, '^one address holds so many'],
