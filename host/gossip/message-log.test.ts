@@ -4,8 +4,8 @@ import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { answerKind } from '../relay/kinds/answer.ts';
 import { requestKind } from '../relay/kinds/request.ts';
 import { sealedKind } from '../relay/kinds/sealed.ts';
-import { numberOf, registered, someAnswer, someRequest, someSealed } from './gossip.fixture.ts';
-import { messageId } from './message-kind.ts';
+import { numberOf, registered, someAnswer, someKinds, someRequest, someSealed } from './gossip.fixture.ts';
+import { MessageKinds, messageId } from './message-kind.ts';
 import { MessageLog, SELF } from './message-log.ts';
 
 const { subjectOf } = requestKind;
@@ -95,7 +95,7 @@ test("strangers, however many, push out nothing of this host's own nor of the pe
   });
   log.add(someRequest(1), SELF);
   for (const n of [2, 3]) log.add(someRequest(n), 'http://peer');
-  // A stranger was faster with what the peer has too: it is the peer's all the same.
+  // A stranger was faster with a message that the peer has too: it counts as the peer's all the same.
   log.add(someRequest(4), 'stranger');
   expect(log.add(someRequest(4), 'http://peer').fresh).toBe(false);
   for (let n = 10; n < 60; n += 1) log.add(someRequest(n), `stranger ${n}`);
@@ -201,4 +201,23 @@ test('what becomes kept all at once is bounded too', () => {
   for (let copy = 0; copy < 8; copy += 1) log.add(someRequest(1, `0${copy}`), `source ${copy}`);
   log.keep(subjectOf(someRequest(1)));
   expect(log.count()).toEqual({ loose: 0, kept: 4 });
+});
+
+test('entries of a kind that is not registered any more are dropped, the others stay', () => {
+  const store = openStore(':memory:');
+  const log = new MessageLog(store, registered);
+  const [first, second] = [someRequest(1), someRequest(2)];
+  for (const request of [first, second]) {
+    log.add(request, 'a');
+    log.add(someSealed(parseHex(subjectOf(request))), 'a');
+  }
+  log.keep(subjectOf(second));
+
+  const fewer = new MessageKinds(someKinds().filter(({ type }) => type !== 'sealed'));
+  const later = new MessageLog(store, fewer);
+  expect(later.after(0, 10).map(({ message }) => message)).toEqual([first, second]);
+  expect(later.count()).toEqual({ loose: 1, kept: 1 });
+  expect(store.list('gossip/subject/sealed/')).toEqual([]);
+  expect(store.count('gossip/id/')).toBe(2);
+  expect(later.add(someRequest(3), 'a').entry.sequence).toBe(5);
 });

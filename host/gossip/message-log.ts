@@ -1,11 +1,12 @@
 /**
  * The messages that this host holds, in the order in which they came: what peers and late subscribers are given.
  *
- * Bounded, and so that nobody's bad input keeps another's good one out. A message is *loose* until the relay says that
- * its request is on chain. Where there is no more room, whoever takes most of it gives way: among loose messages the
- * source that sent most, among kept ones the request with most, among the copies of one request the source of most of
- * them. What this host and the peers that it chose sent is not counted against strangers at all. A copy that the node
- * refused frees its place and is not taken again. What an audit needs for ever is in the relay's records, not here.
+ * Bounded, in such a way that nobody's bad input keeps another's good input out. A message is *loose* until the relay says
+ * that its subject (a request) is on chain; then it is *kept*. When there is no room left, whoever takes up most of it gives
+ * way: among loose messages the source that sent most, among kept ones the subject with most messages, among copies about
+ * one subject the source of most of them. Messages of this host and of the peers that it chose do not compete with those of
+ * strangers at all. A copy that the node refused frees its place and is not taken again. What an audit needs for ever is in
+ * the relay's archive, not here.
  */
 import { randomBytes } from 'node:crypto';
 import { type Static, Type } from 'typebox';
@@ -34,7 +35,7 @@ export interface MessageLogLimits {
   loosePerSource: number;
   /** Messages about requests that are on chain. */
   kept: number;
-  /** Different messages of one type about the same request: a quote's signature can be tampered with unnoticed. */
+  /** Different messages of one kind about the same subject: a quote's signature can be altered without the log noticing. */
   perSubject: number;
   /** Sources with room of their own, `loosePerSource` each: the peers of this host's settings. */
   reserved: readonly string[];
@@ -51,7 +52,7 @@ const DEFAULT_LIMITS: MessageLogLimits = {
 /** The source of what this host publishes itself. */
 export const SELF = 'self';
 
-/** Refused copies that are remembered: of one request, and of all. */
+/** Refused copies that are remembered: about one subject, and in total. */
 const MAX_REFUSED = { perSubject: 64, all: 4096 };
 
 export class MessageLog {
@@ -62,7 +63,7 @@ export class MessageLog {
   readonly #limits: MessageLogLimits;
   readonly #entries: Table<EntrySchema>;
   readonly #ids: Table<typeof SequenceSchema>;
-  /** Copies that are refused for now; a new process finds out again. */
+  /** Copies that are refused for now; not stored: a new process finds out again. */
   readonly #tried = new Set<string>();
   #last: number;
 
@@ -77,6 +78,7 @@ export class MessageLog {
     if (identities.get('log') === undefined) identities.put('log', { log: toHex(randomBytes(16)) });
     this.identity = identities.get('log')!.log;
     this.#last = new Table(store, 'gossip/', SequenceSchema).get('last')?.sequence ?? 0;
+    this.#dropUnreadable();
   }
 
   /** The newest message's sequence; 0 for an empty log. */
@@ -92,7 +94,7 @@ export class MessageLog {
   }
 
   /**
-   * Adds a message that its checks let through; `fresh` is false when it was there already, was refused, or has no room.
+   * Adds a message that passed its checks; `fresh` is false when it was there already, was refused, or there is no room for it.
    */
   add(message: Message, source: string): { entry: Entry; fresh: boolean } {
     const id = messageId(message);
@@ -106,14 +108,14 @@ export class MessageLog {
     if (source !== SELF && (refused || !this.#hasPlace(message.type, subject, source))) {
       return { entry: { sequence: 0, id, message }, fresh: false };
     }
-    // What is about a kept request is kept too: the request was on chain when it was marked.
+    // Messages about a kept subject are kept too: it was on chain when it was marked.
     const stored: Stored = { id, message, source, kept: this.isKept(subject) };
     return { entry: this.#append(stored, []), fresh: true };
   }
 
   /**
-   * Puts a message behind all others, so that it is pushed and polled once more: whoever had no room for it may have some
-   * now. Undefined when it is not held.
+   * Moves a message behind all others, so that it is sent once more: whoever had no room for it may have some now. Undefined
+   * when it is not held.
    */
   renew(id: string): Entry | undefined {
     const found = this.#ids.get(id);
@@ -122,7 +124,7 @@ export class MessageLog {
     return this.#append(stored, this.#removing(keyOf(found.sequence), stored));
   }
 
-  /** The node refused this copy: it goes, and is not taken from anyone again. @param id as `messageId` gives it */
+  /** The node refused this copy: it is removed, and not taken from anyone again. @param id as `messageId` gives it */
   refuse(id: string): void {
     const found = this.#ids.get(id);
     const stored = found === undefined ? undefined : this.#entries.get(keyOf(found.sequence));
@@ -135,13 +137,13 @@ export class MessageLog {
     this.#trimRefused(subject);
   }
 
-  /** The node refused this copy for now: it stays, but gives its place to one that was not tried. */
+  /** The node refused this copy for now: it stays, but gives its place to a copy that was not tried. */
   tried(id: string): void {
     this.#tried.add(id);
     if (this.#tried.size > this.#limits.kept) this.#tried.delete(this.#tried.values().next().value!);
   }
 
-  /** Nothing more will come of a request: all about it goes. */
+  /** Nothing more will come of a subject: all messages about it are removed. */
   forget(subject: string): void {
     const operations: StoreOperation[] = [{ kind: 'delete', key: keptKey(subject) }];
     for (const type of this.#kinds.types) {
@@ -186,7 +188,7 @@ export class MessageLog {
     return new Set(this.#store.list(prefix, { limit }).map(({ key }) => key.split('/')[3]!));
   }
 
-  /** The request is on chain: its messages, and those still to come, are no longer loose. */
+  /** The subject is on chain: messages about it, and those still to come, are no longer loose. */
   keep(subject: string): void {
     if (this.isKept(subject)) return;
     const operations: StoreOperation[] = [{ kind: 'put', key: keptKey(subject), value: '1' }];
@@ -207,13 +209,32 @@ export class MessageLog {
     this.#evict('');
   }
 
-  /** Whether a request is known to be, or to have been, on chain. */
+  /** Whether a subject is known to be, or to have been, on chain. */
   isKept(subject: string): boolean {
     return this.#store.get(keptKey(subject)) !== undefined;
   }
 
   count(): { loose: number; kept: number } {
     return { loose: this.#store.count(LOOSE), kept: this.#store.count(KEPT) };
+  }
+
+  /** Entries that can't be read, say of a kind that only a later release knows, are dropped: they must not hide the others. */
+  #dropUnreadable(): void {
+    const { spoiled } = this.#entries.sift({ limit: MAX_ROWS });
+    if (spoiled.length === 0) return;
+    const sequences = new Set(spoiled.map(({ id }) => id));
+    const rows = ['gossip/message/', 'gossip/subject/', LOOSE, KEPT].flatMap((prefix) =>
+      this.#store.list(prefix, { limit: MAX_ROWS }),
+    );
+    const ids = this.#ids
+      .list({ limit: MAX_ROWS })
+      .filter(({ value }) => sequences.has(keyOf(value.sequence)));
+    this.#store.batch([
+      ...rows
+        .filter(({ key }) => sequences.has(lastOf(key)))
+        .map(({ key }) => ({ kind: 'delete' as const, key })),
+      ...ids.map(({ id }) => this.#ids.deleting(id)),
+    ]);
   }
 
   #subjects(type: string, subject: string): { key: string; value: string }[] {
@@ -258,7 +279,7 @@ export class MessageLog {
     return source === SELF || this.#limits.reserved.includes(source);
   }
 
-  /** What a stranger brought first and a peer of ours has too is the peer's: strangers can't push it out any more. */
+  /** A message that a stranger brought first and a peer of ours has too counts as the peer's: strangers can no longer push it out. */
   #adopt(sequence: number, source: string): void {
     if (!this.#isReserved(source)) return;
     const key = keyOf(sequence);
@@ -274,8 +295,8 @@ export class MessageLog {
   }
 
   /**
-   * Whether there is a place for another copy from this source, after making one: a copy that was tried gives way, else
-   * the newest of the source that has most of them, to a source that has fewer. Never this host's own.
+   * Whether there is room for another copy from this source, after making some: a copy that was tried gives way, else the
+   * newest copy of the source that has most, to a source that has fewer. Never this host's own.
    */
   #hasPlace(type: string, subject: string, source: string): boolean {
     const rows = this.#subjects(type, subject);
@@ -302,17 +323,17 @@ export class MessageLog {
       if (own.length > loosePerSource) this.#drop(own[0]!.key);
     }
     if (this.#store.count(LOOSE) > loose) {
-      // Room of its own has who is known: only strangers compete.
+      // Known sources have room of their own: only strangers compete.
       const owned = new Set([SELF, ...this.#limits.reserved].map(sourceKey));
       const limit = loose + owned.size * loosePerSource + 1;
       const theirs = this.#store.list(LOOSE, { limit }).filter(({ key }) => !owned.has(groupOf(key)));
       if (theirs.length > loose) this.#drop(largest(theirs, ({ key }) => groupOf(key))[0]!.key);
     }
-    // All about a request becomes kept at once.
+    // All messages about a subject become kept at once.
     for (let over = this.#store.count(KEPT) - kept; over > 0; over -= 1) this.#dropKept();
   }
 
-  /** Of the request with most messages: its newest copy, since more than one is rarely of use; else its oldest message. */
+  /** Of the subject with most messages: its newest spare copy, since more than one is rarely of use; else its oldest message. */
   #dropKept(): void {
     const rows = largest(this.#store.list(KEPT), ({ key }) => groupOf(key));
     const copies = rows.filter(({ key }) => {
@@ -329,7 +350,7 @@ export class MessageLog {
     if (stored === undefined) return;
     const subject = this.subjectOf(stored.message);
     this.#store.batch(this.#removing(sequence, stored));
-    // The mark goes with the last of what it is about: the store is not for ever.
+    // The mark goes with the last message about its subject: the store is not for ever.
     if (stored.kept && this.#store.count(`${KEPT}${subject}/`) === 0) this.#store.delete(keptKey(subject));
   }
 
@@ -345,13 +366,15 @@ export class MessageLog {
   }
 }
 
+/** More than a log has of any sort. */
+const MAX_ROWS = 100_000;
 const LOOSE = 'gossip/class/loose/';
 const KEPT = 'gossip/class/kept/';
 
 /** Sixteen digits, so that the store's order is that of the numbers. */
 const keyOf = (sequence: number): string => String(sequence).padStart(16, '0');
 const lastOf = (key: string): string => key.slice(key.lastIndexOf('/') + 1);
-/** The source of a loose message, the request of a kept one. */
+/** The source of a loose message, the subject of a kept one. */
 const groupOf = (key: string): string => key.split('/')[3]!;
 /** A source is an address or a URL from outside: hashed, it is always a proper key. */
 const sourceKey = (source: string): string => toHex(sha256(utf8(source))).slice(0, 16);
