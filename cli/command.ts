@@ -12,6 +12,8 @@ export interface Option {
   required?: boolean;
   /** May be given more than once; the values are joined by a newline, which no value may hold. */
   multiple?: boolean;
+  /** What it was called in earlier releases. Refused, so that a script which still uses it is told the new name. */
+  formerly?: string;
 }
 
 export interface Arguments {
@@ -48,6 +50,7 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
       },
     ]),
   );
+  refuseFormer(command, argv);
   let parsed: { values: Record<string, unknown>; positionals: string[]; tokens: Token[] };
   try {
     const config = { args: [...argv], options, allowPositionals: true, strict: true, tokens: true };
@@ -93,6 +96,15 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
 interface Token {
   readonly kind: string;
   readonly name?: string;
+}
+
+function refuseFormer({ options }: Command, argv: readonly string[]): void {
+  for (const [name, { formerly }] of Object.entries(options)) {
+    if (formerly === undefined) continue;
+    if (argv.some((word) => word === `--${formerly}` || word.startsWith(`--${formerly}=`))) {
+      throw new UsageError(`--${formerly} is called --${name} now`);
+    }
+  }
 }
 
 /** Of two contracts or chain ids the last would count, and the other be forgotten without a word. @throws USAGE */

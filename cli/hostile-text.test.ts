@@ -102,7 +102,7 @@ test.each<[string, () => string[]]>([
   ["a relay, to who asks for a node's status", () => ['node', 'status', '--env-file', place('host.env')]],
   ['an image, to who joins', () => ['node', 'join', '--env-file', place('host.env')]],
   ["a settings file's name", () => ['relay', 'run', '--env-file', place(`${NAME}.json`)]],
-  ['an endpoint and records, to who audits', () => ['audit', ADDRESS, '--rpc', url, '--records', url]],
+  ['an endpoint and records, to who audits', () => ['audit', ADDRESS, '--rpc', url, '--archive', url]],
   ["an image's folder", () => ['image', 'measure', '--image', place(NAME)]],
   [
     "an image's command line",

@@ -257,7 +257,7 @@ describe('reading arguments', () => {
     positionals: ['X'],
     options: {
       one: { value: 'V', help: '', env: 'DSTACK_TEST_ONE', default: 'd' },
-      many: { value: 'V', help: '', multiple: true },
+      many: { value: 'V', help: '', multiple: true, formerly: 'all' },
       on: { help: '' },
     },
     run: async () => {},
@@ -279,6 +279,15 @@ describe('reading arguments', () => {
     expect(readArguments(command, ['x']).flag('on')).toBe(false);
     expect(() => readArguments(command, ['x', '--on=yes'])).toThrow(UsageError);
     expect(() => readArguments(command, ['x', 'y'])).toThrow('`a b` takes X');
+  });
+  test('an option of an earlier release is refused by its new name', () => {
+    for (const words of [
+      ['x', '--all', '1'],
+      ['x', '--all=1'],
+    ]) {
+      expect(() => readArguments(command, words)).toThrow('--all is called --many now');
+    }
+    expect(() => readArguments(command, ['x', '--allow'])).toThrow(/allow/);
   });
 });
 

@@ -67,7 +67,7 @@ async function auditWith(
     'audit',
     network.contract,
     ...rpc.flatMap((url) => ['--rpc', url]),
-    ...['--records', records, '--flavour', flavour, '--depth', '0', '--json', ...extra],
+    ...['--archive', records, '--flavour', flavour, '--depth', '0', '--json', ...extra],
   ]);
   const report = outcome.stdout === '' ? undefined : JSON.parse(outcome.stdout);
   return { code: outcome.code, report: report as AuditReport, stderr: outcome.stderr };
@@ -110,7 +110,7 @@ describe('a network with three onboardings', () => {
       network.contract,
       '--rpc',
       network.anvil.url,
-      '--records',
+      '--archive',
       folder,
       '--flavour',
       'sim',
@@ -338,7 +338,7 @@ describe('public files that were tampered with', () => {
       const message = JSON.parse(readFileSync(join(folder, name), 'utf8'));
       writeFileSync(join(spoiled, name), JSON.stringify({ ...message, quote: flipped(message.quote, 700) }));
     }
-    const { report } = await auditWith({ records: spoiled, extra: ['--records', folder] });
+    const { report } = await auditWith({ records: spoiled, extra: ['--archive', folder] });
     rmSync(spoiled, { recursive: true, force: true });
     expect(report.verdict).toBe('sound-with-warnings');
   });
@@ -432,7 +432,7 @@ describe('an app whose name would rewrite the terminal', () => {
             ),
           }
         : reply;
-    const options = ['--records', folder, '--flavour', 'sim', '--depth', '0'];
+    const options = ['--archive', folder, '--flavour', 'sim', '--depth', '0'];
     const outcome = await dstack(['audit', network.contract, '--rpc', rpc.url, ...options]);
     rpc.stop();
     // biome-ignore lint/suspicious/noControlCharactersInRegex: it is what must not be there

@@ -188,7 +188,7 @@ function firstThatHolds<T>(
   let refusal: Proof = {
     is: 'missing',
     code: missing,
-    message: `no record has the ${what}: give more --records`,
+    message: `no archive has the ${what}: give more with --archive`,
   };
   for (const version of versions) {
     try {

@@ -23,10 +23,11 @@ const command: Command = {
       required: true,
       multiple: true,
     },
-    records: {
+    archive: {
       value: 'DIR|URL',
-      help: 'public files: a folder, or a relay to read them from; give several',
+      help: "a relay's archive: its folder, or the relay to read it from; give several",
       multiple: true,
+      formerly: 'records',
     },
     from: { value: 'BLOCK', help: 'the first block to read; not after the deployment', default: '0' },
     depth: {
@@ -89,7 +90,7 @@ async function auditOf(args: Arguments, contract: Address, flavour: Flavour): Pr
     head,
     onProgress: progress,
   });
-  const records = await readRecords(args.list('records'));
+  const records = await readRecords(args.list('archive'));
   const reader = networkReader(chain, contract);
   const stateProof = await readStateProof(endpoints, contract, head);
   const upcoming = await readUpcoming(chain, contract, head);

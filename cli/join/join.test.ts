@@ -212,10 +212,10 @@ async function bootstrapFirst(): Promise<void> {
     ...settings,
     gossipListen: { host: '127.0.0.1', port: await freePort() },
   });
-  const records = join(folder, 'relay/records');
-  const find = () => readdirSync(records).find((name) => /^bootstrap-0x[0-9a-f]{40}\.json$/.test(name));
-  await eventually(async () => existsSync(records) && find() !== undefined, 'the bootstrap package');
-  await dstackOk(['network', 'bootstrap', join(records, find()!), '--flavour', 'sim'], owner);
+  const archive = join(folder, 'relay/archive');
+  const find = () => readdirSync(archive).find((name) => /^bootstrap-0x[0-9a-f]{40}\.json$/.test(name));
+  await eventually(async () => existsSync(archive) && find() !== undefined, 'the bootstrap package');
+  await dstackOk(['network', 'bootstrap', join(archive, find()!), '--flavour', 'sim'], owner);
   await eventually(async () => running.status().node?.state === 'joined', 'the first node to join');
   await running.close();
   const gossipListen = { host: '127.0.0.1', port: await freePort() };

@@ -1,13 +1,13 @@
 /**
  * The network.json that the VM will measure. It can't be made up from host.env: its bytes hash to a config that the
  * owner allowed, endpoints as the VMs reach them included. So it is taken, from where the operator says, else from the
- * host volume, else from a gossip peer, which keeps it as a record. A peer is not trusted: only bytes of the name's
+ * host volume, else from a gossip peer, which keeps it in its archive. A peer is not trusted: only bytes of the name's
  * hash, for this contract, and allowed by it, are taken.
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Type } from 'typebox';
-import { configRecord } from '../../host/relay/archive.ts';
+import { archivedConfig } from '../../host/relay/archive.ts';
 import { dropDrafts, writeDurably } from '../../lib/daemon/durable-file.ts';
 import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -137,7 +137,7 @@ async function ofPeer(peer: string, options: NetworkFileOptions): Promise<Networ
     .slice(0, MAX_CONFIGS)) {
     const url = `${peer}/v1/records/${name}`;
     const bytes = await download(url, CONFIG_MAX_BYTES, 'NETWORK_JSON_FETCH');
-    if (configRecord(toHex(configHash(bytes))) !== name) {
+    if (archivedConfig(toHex(configHash(bytes))) !== name) {
       throw new DstackError('NETWORK_JSON_FETCH', `what it serves as ${name} has another hash`);
     }
     const file = ifAccepted(bytes, url, options);

@@ -1,10 +1,10 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test, vi } from 'vitest';
 import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { someAnswer, someRequest } from '../gossip/gossip.fixture.ts';
-import { Archive } from './archive.ts';
+import { Archive, archiveIn } from './archive.ts';
 
 vi.mock('node:fs', async (original) => {
   const fs = await original<typeof import('node:fs')>();
@@ -47,4 +47,14 @@ test('an answer is kept once, however its addresses are written', () => {
   const path = archive.keep(answer);
   expect(archive.keep({ ...answer, contract: parseAddress(`0x${'aB'.repeat(20)}`) })).toBe(path);
   expect(archive.list()).toHaveLength(1);
+});
+
+test('what an earlier release kept under another name is taken over', () => {
+  const stateDir = join(scratch, 'state');
+  mkdirSync(join(stateDir, 'records'), { recursive: true });
+  writeFileSync(join(stateDir, 'records', nameOf(1)), '{}');
+  for (const archive of [archiveIn(stateDir), archiveIn(stateDir)])
+    expect(archive.list()).toEqual([nameOf(1)]);
+  expect(existsSync(join(stateDir, 'records'))).toBe(false);
+  expect(archiveIn(join(scratch, 'new')).list()).toEqual([]);
 });

@@ -1,9 +1,9 @@
 /**
  * The archive: what an audit reads, kept for ever. Requests that were answered, answers, bootstrap packages, and the
- * network.json behind a config hash. What nobody answered is not here: anyone can register a request, and the chain's events
- * name it. One JSON file each, so that they can be copied, served and verified without this program.
+ * network.json behind a config hash. Requests that nobody answered are not here: anyone can register one, and the chain's
+ * events name it. One JSON file each, so that they can be copied, served and verified without this program.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { dropDrafts, writeDurably } from '../../lib/daemon/durable-file.ts';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
@@ -23,9 +23,18 @@ type Archived = RequestMessage | AnswerMessage | BootstrapPackage;
 const NAME =
   /^(request|answer)-[0-9a-f]{64}-[0-9a-f]{16}\.json$|^bootstrap-0x[0-9a-f]{40}(-[0-9a-f]{16})?\.json$|^config-[0-9a-f]{64}\.json$/;
 
+/**
+ * The archive in a relay's state directory. Earlier releases called the folder `records`: it is renamed.
+ */
+export function archiveIn(stateDir: string): Archive {
+  const [directory, former] = [join(stateDir, 'archive'), join(stateDir, 'records')];
+  if (existsSync(former) && !existsSync(directory)) renameSync(former, directory);
+  return new Archive(directory);
+}
+
 export class Archive {
   readonly directory: string;
-  /** Names in order, as of a time at which the folder was changed. Anyone may list; to read a large folder takes long. */
+  /** The names in order, and when the folder had last changed. Anyone may list it, and reading a large folder takes long. */
   #listed: { names: readonly string[]; changed: bigint } | undefined;
 
   /** @param directory created if missing */
@@ -43,8 +52,8 @@ export class Archive {
   }
 
   /**
-   * Keeps a bootstrap package, and has `bootstrap-<network key>.json` be the newest one: a node makes it again as blocks
-   * pass, and the owner should post a recent one. Returns the path of the latter.
+   * Keeps a bootstrap package, and makes it `bootstrap-<network key>.json`, the newest: a node makes a new one as blocks pass,
+   * and the owner should post a recent one. Returns the path of that file.
    */
   keepBootstrap(message: BootstrapPackage): string {
     const newest = join(this.directory, `bootstrap-${addressKey(message.networkKey)}.json`);
@@ -56,11 +65,11 @@ export class Archive {
   }
 
   /**
-   * Keeps a network.json under its config hash, byte for byte: who wants to join needs exactly those bytes, and an audit
-   * what the hash on chain stands for. Returns the file's path.
+   * Keeps a network.json under its config hash, byte for byte: whoever wants to join needs exactly those bytes, and an audit
+   * needs what the hash on chain stands for. Returns the file's path.
    */
   keepConfig(bytes: Uint8Array): string {
-    const path = join(this.directory, configRecord(toHex(configHash(bytes))));
+    const path = join(this.directory, archivedConfig(toHex(configHash(bytes))));
     if (!existsSync(path)) this.#writeBytes(path, bytes);
     return path;
   }
@@ -89,7 +98,7 @@ export class Archive {
   }
 
   #names(): readonly string[] {
-    // Before it is read: what comes between is read once more.
+    // Before the folder is read: a change in between makes the next call read it again.
     const changed = statSync(this.directory, { bigint: true }).mtimeNs;
     if (this.#listed?.changed !== changed) {
       const names = readdirSync(this.directory).filter((name) => NAME.test(name));
@@ -98,17 +107,17 @@ export class Archive {
     return this.#listed.names;
   }
 
-  /** The file's text, or undefined for a name that is not a record's. */
+  /** The file's text; undefined for a name that is not in the archive. */
   read(name: string): string | undefined {
     const path = join(this.directory, name);
     return NAME.test(name) && existsSync(path) ? readFileSync(path, 'utf8') : undefined;
   }
 }
 
-/** The record that holds the network.json with this hash. @param config 64 hex digits */
-export const configRecord = (config: string): string => `config-${config}.json`;
+/** The name of the file with the network.json of this hash. @param config 64 hex digits */
+export const archivedConfig = (config: string): string => `config-${config}.json`;
 
-/** Where in a sorted list those begin that come after `name`. */
+/** The index of the first name in a sorted list that comes after `name`. */
 function firstAfter(names: readonly string[], name: string): number {
   let [low, high] = [0, names.length];
   while (low < high) {
@@ -119,7 +128,7 @@ function firstAfter(names: readonly string[], name: string): number {
   return low;
 }
 
-/** Named by what it is about; several versions of each can exist, so by its own hash too. */
+/** The name says what the message is about and, since there can be several versions, which one it is (by its own hash). */
 function nameOf(message: Archived): string {
   const version = messageId(message).slice(0, 16);
   switch (message.type) {

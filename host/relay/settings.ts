@@ -12,7 +12,7 @@ import { guestPorts } from '../../lib/protocol/ports.ts';
 import { Address0x, Strict } from '../../lib/protocol/schema.ts';
 import type { CollateralSettings } from '../collateral/sources.ts';
 
-/** One setting: what its text means, what that may be, and the text that stands for it when it is absent. */
+/** One setting: how its text is parsed, which values are valid, and the text that is used when it is absent. */
 interface Setting<T extends TSchema> {
   schema: T;
   parse(text: string): unknown;
@@ -100,7 +100,7 @@ export interface NetworkSettings {
   /** The node port of the guest, as this host reaches it. */
   nodeUrl: string;
   stateDir: string;
-  /** This host's network.json, which the relay serves as a record once it is there; absent without a VM volume. */
+  /** This host's network.json, which the relay serves from its archive once it is there; absent without a VM volume. */
   networkJson?: string;
   gossipListen: ValueOf<'DSTACK_GOSSIP_LISTEN'>;
   gossipPeers: string[];
@@ -109,7 +109,7 @@ export interface NetworkSettings {
 /** What the relay needs. */
 export interface RelaySettings extends NetworkSettings {
   adminListen: ValueOf<'DSTACK_ADMIN_LISTEN'>;
-  /** Where the relay gets collateral, in the form that host/collateral takes; absent: from nowhere. */
+  /** Where the relay gets collateral, in the form that host/collateral takes; absent: nowhere. */
   collateral?: CollateralSettings;
   logLevel: ValueOf<'DSTACK_LOG_LEVEL'>;
   /** Networks beside the one above; the state directory above keeps the payers' queue for all of them. */
@@ -129,8 +129,8 @@ export interface VmSettings {
 }
 
 /**
- * @throws SETTINGS that names the first setting that is missing or out of range, or that two networks can't share; a
- * file of DSTACK_FURTHER_NETWORKS that can't be read
+ * @throws SETTINGS, naming the first setting that is missing or invalid or that two networks can't share, or a file of
+ * DSTACK_FURTHER_NETWORKS that can't be read
  */
 export function relaySettings(environment: Environment): RelaySettings {
   const own = networkSettings(environment);
@@ -186,7 +186,7 @@ function collateralSettings(environment: Environment): CollateralSettings {
   };
 }
 
-/** What a further network's file need not repeat: chain and payer. Everything else is a network's own. */
+/** What a further network's file need not repeat: chain and payer. Everything else is each network's own. */
 const INHERITED: readonly Name[] = [
   'DSTACK_RPC_URL',
   'DSTACK_CHAIN_ID',
@@ -198,7 +198,7 @@ const INHERITED: readonly Name[] = [
   'DSTACK_LOW_BALANCE_ETH',
 ];
 
-/** The process's environment is not laid over it: that is about the first network. */
+/** The process's environment does not override it: that is about the first network. */
 function furtherNetwork(file: string, first: Environment): NetworkSettings {
   const own = readEnvironment(file, {});
   if (isSet(own, 'DSTACK_FURTHER_NETWORKS')) {
@@ -272,7 +272,7 @@ export function readEnvironment(path: string | undefined, environment: Environme
   if (unknown !== undefined) {
     throw new DstackError('SETTINGS', `${path} sets ${unknown}, which does not exist; see host.env.example`);
   }
-  // The environment also holds what is not ours, so only names that we know are taken from it.
+  // The environment also holds variables of others, so only known names are taken from it.
   const known = Object.keys(settings).filter((name) => environment[name] !== undefined);
   return { ...fromFile, ...Object.fromEntries(known.map((name) => [name, environment[name]])) };
 }
@@ -305,7 +305,7 @@ export function readGasKey(path: string): string {
 
 /**
  * A private key from a file that nobody else may read: 0x and 64 hex digits.
- * @param what of whom, for the messages, which never hold the key
+ * @param what whose key it is, for the messages, which never hold the key itself
  * @throws an error with `code`
  */
 export function readKeyFile(path: string, code: string, what: string): string {
@@ -327,7 +327,7 @@ export function readKeyFile(path: string, code: string, what: string): string {
   return content.startsWith('0x') ? content : `0x${content}`;
 }
 
-/** An empty value is an absent one, as in a shell. */
+/** An empty value counts as absent, as in a shell. */
 function isSet(environment: Environment, name: Name): boolean {
   return (environment[name] ?? '') !== '';
 }

@@ -59,8 +59,8 @@ export class DemoHost {
     writeFileSync(join(this.folder, 'gas.key'), options.gasKey, { mode: 0o600 });
   }
 
-  get records(): string {
-    return join(this.folder, 'relay', 'records');
+  get archive(): string {
+    return join(this.folder, 'relay', 'archive');
   }
 
   /** Boots the VM. Resolves when QEMU is running. */

@@ -70,9 +70,9 @@ async function main(): Promise<void> {
 
 /** What anyone with an endpoint and access to a relay can do; exits with 1 unless all evidence holds. */
 async function auditLife(network: DemoNetwork, a: DemoHost, b: DemoHost): Promise<void> {
-  const records = ['--records', a.gossipUrl, '--records', b.gossipUrl];
+  const archives = ['--archive', a.gossipUrl, '--archive', b.gossipUrl];
   const chain = ['--rpc', network.rpcUrl, '--depth', '0', '--flavour', 'sim'];
-  const said = await dstack({}, 'audit', network.contract, ...chain, ...records);
+  const said = await dstack({}, 'audit', network.contract, ...chain, ...archives);
   const holders = said.match(/evidence verified$/gm)?.length ?? 0;
   ensure(holders >= 2, `${holders} times a node was given the secret, each on evidence that holds`);
 }
@@ -149,7 +149,7 @@ async function stay(a: DemoHost, b: DemoHost, network: DemoNetwork): Promise<voi
     `  export DSTACK_RPC_URL=${network.rpcUrl} DSTACK_CHAIN_ID=${network.chainId} DSTACK_CONTRACT=${network.contract} DSTACK_OWNER_KEY_FILE=${folder}/owner.key`,
     '  npx dstack network status',
     '  npx dstack app rollback greeting',
-    `  npx dstack audit $DSTACK_CONTRACT --records ${a.gossipUrl} --flavour sim`,
+    `  npx dstack audit $DSTACK_CONTRACT --archive ${a.gossipUrl} --flavour sim`,
     '',
   );
   await interrupted;

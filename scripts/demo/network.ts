@@ -141,14 +141,14 @@ export async function bootstrapFirst(network: DemoNetwork, a: DemoHost): Promise
   const file = await waitFor(
     'the bootstrap package of A',
     async () => {
-      if (!existsSync(a.records)) return undefined;
-      return readdirSync(a.records).find((name) => /^bootstrap-0x[0-9a-f]{40}\.json$/.test(name));
+      if (!existsSync(a.archive)) return undefined;
+      return readdirSync(a.archive).find((name) => /^bootstrap-0x[0-9a-f]{40}\.json$/.test(name));
     },
     300,
     () => a.waitingFor(),
     () => a.alive(),
   );
-  const output = await asOwner(network, 'network', 'bootstrap', join(a.records, file), '--flavour', 'sim');
+  const output = await asOwner(network, 'network', 'bootstrap', join(a.archive, file), '--flavour', 'sim');
   for (const line of output.trim().split('\n')) say(`    ${line}`);
   return a.joined();
 }

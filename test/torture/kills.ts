@@ -115,13 +115,13 @@ function startCommand(arena: Arena, args: readonly string[], ownerKey: string, k
 
 /** The newest bootstrap package, once the relay has stored it whole. */
 function bootstrapFile(directory: string): string | undefined {
-  const records = join(directory, 'relay-A', 'records');
-  if (!existsSync(records)) return undefined;
-  const name = readdirSync(records).find((file) => /^bootstrap-0x[0-9a-f]{40}\.json$/.test(file));
+  const archive = join(directory, 'relay-A', 'archive');
+  if (!existsSync(archive)) return undefined;
+  const name = readdirSync(archive).find((file) => /^bootstrap-0x[0-9a-f]{40}\.json$/.test(file));
   if (name === undefined) return undefined;
   // A torn file would throw here, and it must not exist under this name.
-  JSON.parse(readFileSync(join(records, name), 'utf8'));
-  return join(records, name);
+  JSON.parse(readFileSync(join(archive, name), 'utf8'));
+  return join(archive, name);
 }
 
 async function rolledOut(arena: Arena): Promise<number> {

@@ -96,7 +96,7 @@ describe('two VMs', () => {
   });
 
   test('have a life that anyone can audit, from an endpoint and what a relay serves', async () => {
-    const records = ['--records', a.gossipUrl, '--records', b.records];
+    const records = ['--archive', a.gossipUrl, '--archive', b.archive];
     const chain = ['--rpc', network.rpcUrl, '--depth', '0', '--flavour', 'sim'];
     const report = JSON.parse(
       await dstack({}, 'audit', network.contract, ...chain, ...records, '--json'),
@@ -358,9 +358,9 @@ describe('an app that tells all it knows', () => {
 
   test('and its requests were judged with collateral, a quote of version 4 and one of version 5; both relays have what an audit reads', () => {
     const recorded = (host: DemoHost, type: string) =>
-      readdirSync(host.records)
+      readdirSync(host.archive)
         .filter((name) => name.startsWith(type))
-        .map((name) => JSON.parse(readFileSync(join(host.records, name), 'utf8')))
+        .map((name) => JSON.parse(readFileSync(join(host.archive, name), 'utf8')))
         .filter(({ collateral }) => collateral !== undefined)
         .map(({ quote }) => Buffer.from(quote, 'hex').readUInt16LE(0));
     expect(recorded(a, 'bootstrap-')).toContain(4);
