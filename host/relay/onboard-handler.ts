@@ -1,23 +1,16 @@
 /**
  * When another node asks to join: find its request in the gossip, add collateral, hand it to this host's own node, and
- * gossip the answer. Whether the request deserves an answer is for the node to judge; this only saves it pointless work.
+ * gossip the answer. Whether the request deserves an answer is for the node to judge; this only spares it pointless work.
  *
- * A copy of a request may differ from the genuine one in what the request's hash does not cover. So while the request is
- * open, the node's refusal of a copy is a reason to try another one, or to wait for one, and never the end; a few
- * refusals speak of what the hash does cover, and are.
+ * A copy of a request may differ from the genuine one in parts that the request's hash does not cover. So while the request
+ * is open, a refusal of one copy is a reason to try another, or to wait for one; it never ends the matter. A few refusals
+ * are about what the hash does cover; those do.
  */
 import type { Log } from '../../lib/daemon/log.ts';
-import type {
-  ContractLog,
-  Effect,
-  EventContext,
-  EventHandler,
-  Verdict,
-} from '../../lib/framework/handler.ts';
+import type { Effect, EventContext, EventHandler, Verdict } from '../../lib/framework/handler.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
 import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
-import { bareHex, chainHex, type Hex } from '../../lib/protocol/hex.ts';
-import { networkTopics, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
+import { chainHex, type Hex } from '../../lib/protocol/hex.ts';
 import {
   AnswerMessageSchema,
   nodePaths,
@@ -33,6 +26,7 @@ import type { Archive } from './archive.ts';
 import { answerKind } from './kinds/answer.ts';
 import { requestKind } from './kinds/request.ts';
 import type { Network } from './network.ts';
+import { OWN_REQUEST, onEvent, type RequestEvent, unlessJoined } from './request-events.ts';
 
 export interface OnboardHandlerOptions {
   store: Store;
@@ -46,30 +40,25 @@ export interface OnboardHandlerOptions {
   log: Log<'info'>;
 }
 
-interface Registered {
-  /** 64 hex digits. */
-  requestHash: Hex;
-}
-
-/** What was handed to the node and refused, though the copy may be good with other collateral: by request and body. */
+/** What the node refused although the copy may be good with other collateral: by request and body. */
 const RefusedSchema = Strict({});
 
-/** Where our node stands with a request. */
+/** The state of our node's work on a request. */
 interface Work {
-  /** What it has in hand: the copy in the gossip, and what exactly it was given. */
+  /** What it is judging: the copy in the gossip, and exactly what it was given. */
   handed?: { copy: RequestMessage; body: RequestMessage };
-  /** How often each copy was handed over: one that is refused for now must not hold up the others. */
+  /** How often each copy was handed over: one that is refused for now must not delay the others. */
   tries: Map<string, number>;
   /** What the node said of the last copy that it refused. */
   refusal?: string;
 }
 
-export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Registered> {
+export function onboardHandler(options: OnboardHandlerOptions): EventHandler<RequestEvent> {
   const { network, node, messages, archive, isOwn, log } = options;
   const refused = new Table(options.store, 'onboard/refused/', RefusedSchema);
   const works = new Map<string, Work>();
 
-  /** What to hand over next: the copies in turns, in the order in which they came, with collateral. */
+  /** What to hand over next: each copy in turn, in order of arrival, with collateral. */
   async function next(hash: Hex): Promise<Work['handed']> {
     const { tries } = workOn(hash);
     const copies = messages
@@ -89,7 +78,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
     return work;
   }
 
-  /** Nothing more is to be done about it. */
+  /** Nothing more has to be done about it. */
   function end(hash: Hex): void {
     works.delete(hash);
     for (const { key } of options.store.list(`${refused.prefix}${hash}/`)) options.store.delete(key);
@@ -97,18 +86,11 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
 
   return {
     name: 'onboard',
-    topic: networkTopics.Registered,
+    ...onEvent('Registered'),
 
-    decode(log: ContractLog): Registered {
-      const event = parseNetworkEvent(log);
-      if (event?.name !== 'Registered')
-        throw new DstackError('EVENT_UNEXPECTED', 'the log is not a Registered event');
-      return { requestHash: bareHex(event.requestHash) };
-    },
-
-    async request({ requestHash }: Registered, context: EventContext): Promise<Verdict> {
-      if (isOwn(requestHash)) return { kind: 'skip', reason: "it is our own node's request" };
-      // Whoever registers requests without publishing them gets no look at the chain out of us.
+    async request({ requestHash }: RequestEvent, context: EventContext): Promise<Verdict> {
+      if (isOwn(requestHash)) return OWN_REQUEST;
+      // Requests that are registered but not published must not cost us calls to the chain.
       const isKnown =
         messages.about(requestKind, requestHash).length + messages.about(answerKind, requestHash).length > 0;
       if (!isKnown) return park(requestHash, context);
@@ -134,9 +116,8 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
       }
       const handed = await next(requestHash);
       if (handed === undefined) return park(requestHash, context);
-      const status = await node.status();
-      if (status.state !== 'joined')
-        return { kind: 'wait', reason: `our own node is ${status.state}, not joined` };
+      const waiting = await unlessJoined(node);
+      if (waiting !== undefined) return waiting;
       const work = workOn(requestHash);
       const id = messageId(handed.copy);
       work.handed = handed;
@@ -148,7 +129,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
       return { kind: 'request', path: nodePaths.onboard, body: handed.body };
     },
 
-    async settle(response: unknown, { requestHash }: Registered): Promise<Effect[]> {
+    async settle(response: unknown, { requestHash }: RequestEvent): Promise<Effect[]> {
       const message = check(AnswerMessageSchema, response, 'NODE_ANSWER', "the node's answer");
       checkNetwork(network.domain, message);
       if (message.requestHash !== requestHash) {
@@ -158,7 +139,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
         );
       }
       checkAnswerSignature(network.domain, message, (await network.recent()).view.networkKey);
-      // With the very collateral that it was judged by.
+      // With exactly the collateral by which it was judged.
       const judged = works.get(requestHash)?.handed;
       if (judged !== undefined) archive.keep(judged.body);
       end(requestHash);
@@ -166,14 +147,14 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
       return [{ kind: 'gossip', message }];
     },
 
-    async refused({ requestHash }: Registered, error: DstackError): Promise<boolean> {
+    async refused({ requestHash }: RequestEvent, error: DstackError): Promise<boolean> {
       const work = works.get(requestHash);
       const handed = work?.handed;
       if (error instanceof Retryable) {
         if (work === undefined || handed === undefined) return false;
         delete work.handed;
         messages.tried(messageId(handed.copy));
-        // What is only refused for now waits for its turn; one that was not tried at all does not.
+        // A copy that is refused for now waits for its turn; one that was never tried goes first.
         return messages
           .about(requestKind, requestHash)
           .some((copy) => work.tries.get(messageId(copy)) === undefined);
@@ -183,7 +164,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
         return false;
       }
       const { copy, body } = handed;
-      // With other collateral than what we added, the copy itself may be good.
+      // With collateral other than what we added, the copy itself may be good.
       if (body !== copy) refused.put(`${requestHash}/${messageId(body)}`, {});
       if (body === copy || isOfQuote(codeOf(error))) {
         messages.refuse(messageId(copy));
@@ -194,13 +175,13 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
       return true;
     },
 
-    over({ requestHash }: Registered): void {
+    over({ requestHash }: RequestEvent): void {
       end(requestHash);
       messages.forget(requestHash);
     },
   };
 
-  /** Until a copy comes that was not tried yet, or the request's window is over for good. */
+  /** Waits until a copy arrives that was not tried yet, or the request's window is over for good. */
   async function park(requestHash: Hex, { log }: EventContext, reason?: string): Promise<Verdict> {
     const { requestWindow } = (await network.recent()).view;
     const refusal = works.get(requestHash)?.refusal;
@@ -212,7 +193,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
     return { kind: 'park', key: requestHash, until, reason: reason ?? missing };
   }
 
-  /** The request with collateral: ours, or what any version of it brought. */
+  /** The request with collateral: ours, or what came with any version of it. */
   async function judgeable(message: RequestMessage, requestHash: Hex): Promise<RequestMessage> {
     const brought = [message, ...messages.about(requestKind, requestHash)].flatMap(
       ({ collateral }) => collateral ?? [],
@@ -221,16 +202,16 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
     return collateral === undefined ? message : { ...message, collateral };
   }
 
-  /** What is on chain is no longer evicted as what anyone may send. An answer is by the network's key, and kept for ever. */
+  /** What is on chain is no longer evicted like what anyone may send. An answer is signed by the network's key, and archived. */
   function keep(requestHash: Hex): void {
     messages.keep(requestHash);
     for (const message of messages.about(answerKind, requestHash)) archive.keep(message);
   }
 
   /**
-   * Of an answered request one version is kept for ever: the one that our node judged, or else, when another node has
-   * answered, what we would have handed to ours. Not a copy as it came: collateral that is genuine but out of date, or none,
-   * would have an audit refuse a request that was good.
+   * Of an answered request one version is archived: the one that our node judged or, when another node answered, the one that
+   * we would have handed to ours. Not a copy as it arrived: with genuine but outdated collateral, or without any, an audit
+   * would refuse a request that was good.
    */
   async function keepJudged(requestHash: Hex): Promise<void> {
     if (archive.hasRequest(requestHash)) return;
@@ -240,8 +221,8 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Reg
 }
 
 /**
- * Refusals of the request itself, whatever the copy: the node's word on what the request's hash covers (by the quote's
- * hash, the quote's body too), on the chain's state, and faults in what our own node says.
+ * Refusals of the request itself, whichever the copy: about what the request's hash covers (through the quote's hash, the
+ * quote's body too), about the chain's state, and errors in our own node's replies.
  */
 const isFinal = (code: string): boolean => FINAL.has(code) || code.startsWith('TD_');
 const FINAL: ReadonlySet<string> = new Set([
@@ -257,12 +238,12 @@ const FINAL: ReadonlySet<string> = new Set([
   'GOSSIP_SIGNATURE',
 ]);
 
-/** Faults in a copy's own quote or signature, which no collateral mends. */
+/** Errors in a copy's own quote or signature, which no collateral can mend. */
 const isOfQuote = (code: string): boolean =>
   /^(QUOTE_|QE_REPORT_|PCK_CHAIN_)/.test(code) || code === 'REQUEST_SIGNATURE';
 
-/** Blocks after which the end of a request's window is not taken back by a re-org. */
+/** Blocks after which no re-org undoes the end of a request's window. */
 const REORG_BLOCKS = 64;
 
-/** Milliseconds after which an event whose request is not on chain is taken for one of a dropped block. */
+/** Milliseconds after which an event whose request is not on chain is taken to be from a dropped block. */
 const FORGOTTEN_AFTER_MS = 10 * 60_000;

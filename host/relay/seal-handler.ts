@@ -4,16 +4,9 @@
  * Whether the chain shows enough is for the node to judge, by its own confirmation rule.
  */
 import type { Log } from '../../lib/daemon/log.ts';
-import type {
-  ContractLog,
-  Effect,
-  EventContext,
-  EventHandler,
-  Verdict,
-} from '../../lib/framework/handler.ts';
+import type { Effect, EventContext, EventHandler, Verdict } from '../../lib/framework/handler.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { bareHex, chainHex, type Hex } from '../../lib/protocol/hex.ts';
-import { networkTopics, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
+import { chainHex, type Hex } from '../../lib/protocol/hex.ts';
 import { nodePaths, SealedMessageSchema } from '../../lib/protocol/onboarding-messages.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import type { MessageLog } from '../gossip/message-log.ts';
@@ -22,6 +15,7 @@ import { checkNetwork } from './admission.ts';
 import { requestKind } from './kinds/request.ts';
 import { sealedKind } from './kinds/sealed.ts';
 import { isSealedOnChain, type Network } from './network.ts';
+import { OWN_REQUEST, onEvent, type RequestEvent, unlessJoined } from './request-events.ts';
 
 export interface SealHandlerOptions {
   network: Pick<Network, 'domain' | 'request'>;
@@ -32,12 +26,7 @@ export interface SealHandlerOptions {
   log: Log<'info'>;
 }
 
-interface Onboarded {
-  /** 64 hex digits. */
-  requestHash: Hex;
-}
-
-/** Finality takes a quarter of an hour where it is slow. Who still lacks the secret after this has asked anew. */
+/** Finality takes up to a quarter of an hour. A node that still lacks the secret after this has made a new request. */
 const GIVEN_UP_AFTER_MS = 60 * 60_000;
 
 export function sealHandler({
@@ -46,22 +35,14 @@ export function sealHandler({
   messages,
   isOwn,
   log,
-}: SealHandlerOptions): EventHandler<Onboarded> {
+}: SealHandlerOptions): EventHandler<RequestEvent> {
   return {
     name: 'seal',
-    topic: networkTopics.Onboarded,
+    ...onEvent('Onboarded'),
 
-    decode(log: ContractLog): Onboarded {
-      const event = parseNetworkEvent(log);
-      if (event?.name !== 'Onboarded')
-        throw new DstackError('EVENT_UNEXPECTED', 'the log is not an Onboarded event');
-      return { requestHash: bareHex(event.requestHash) };
-    },
-
-    async request({ requestHash }: Onboarded, { age }: EventContext): Promise<Verdict> {
-      if (isOwn(requestHash)) return { kind: 'skip', reason: "it is our own node's request" };
-      if (age > GIVEN_UP_AFTER_MS)
-        return { kind: 'skip', reason: 'the node that asked has asked anew by now' };
+    async request({ requestHash }: RequestEvent, { age }: EventContext): Promise<Verdict> {
+      if (isOwn(requestHash)) return OWN_REQUEST;
+      if (age > GIVEN_UP_AFTER_MS) return { kind: 'skip', reason: 'the node has made a new request by now' };
       const view = await network.request(requestHash);
       // The event may be ahead of the state that the endpoint serves, or its block was dropped.
       if (view.state !== 'answered') return { kind: 'wait', reason: 'the answer is not on chain any more' };
@@ -72,14 +53,14 @@ export function sealHandler({
       const message = messages.about(requestKind, requestHash)[0];
       if (message === undefined)
         return { kind: 'wait', reason: `request ${requestHash} has not arrived by gossip` };
-      const { state } = await node.status();
-      if (state !== 'joined') return { kind: 'wait', reason: `our own node is ${state}, not joined` };
+      const waiting = await unlessJoined(node);
+      if (waiting !== undefined) return waiting;
       // Any version of the request will do: what is sealed to is in its hash. The node judges no quote here.
       const { collateral: _, ...body } = message;
       return { kind: 'request', path: nodePaths.sealed, body };
     },
 
-    async settle(response: unknown, { requestHash }: Onboarded): Promise<Effect[]> {
+    async settle(response: unknown, { requestHash }: RequestEvent): Promise<Effect[]> {
       const message = check(SealedMessageSchema, response, 'NODE_ANSWER', "the node's sealed secret");
       checkNetwork(network.domain, message);
       if (

@@ -1,10 +1,9 @@
 /**
- * One network that the relay serves: its own store, archive, gossip, event loop, and its own node. What it shares with
- * other networks of the same host is the payer.
+ * One network that the relay serves: its own store, archive, gossip, event loop and node. It shares only the payer with
+ * other networks of the same host.
  */
 
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import type { RpcEndpoint } from '../../lib/chain/json-rpc.ts';
@@ -21,16 +20,15 @@ import { Gossip } from '../gossip/gossip.ts';
 import { isOfKind } from '../gossip/message-kind.ts';
 import { NodeClient } from '../node-client.ts';
 import { type Admission, checkNetwork } from './admission.ts';
-import { Archive } from './archive.ts';
+import { type Archive, archiveIn } from './archive.ts';
+import { relayHandlers } from './handlers.ts';
 import { Join, type JoinStatus } from './join.ts';
 import { answerKind } from './kinds/answer.ts';
 import { requestKind } from './kinds/request.ts';
 import { relayKinds } from './kinds.ts';
 import type { Metrics } from './metrics.ts';
 import { Network } from './network.ts';
-import { onboardHandler } from './onboard-handler.ts';
 import { Rpc } from './rpc.ts';
-import { sealHandler } from './seal-handler.ts';
 import { gossipServer } from './server.ts';
 import type { NetworkSettings } from './settings.ts';
 import type { TransactionStatus, Transactions } from './transactions.ts';
@@ -39,14 +37,14 @@ import type { TransactionStatus, Transactions } from './transactions.ts';
 export interface RelayStatus extends JoinStatus {
   /** The account that pays. */
   gasAddress: Address;
-  /** The last block whose events are taken in. */
+  /** The last block whose events were read. */
   block: number | undefined;
   /** Requests of others that are being worked on, with reasons. */
   requests: { handler: string; block: number; transaction: string; attempts: number; reason: string }[];
   /** Of this network. */
   transactions: TransactionStatus[];
   peers: { peer: string; reachable: boolean }[];
-  /** What the operator should see to before it stops something. */
+  /** What the operator should see to before it stops anything. */
   warnings?: string[];
 }
 
@@ -61,9 +59,9 @@ export interface ServiceOptions {
   log: Logger;
 }
 
-/** Without a look at the chain for so long, the relay is not healthy. Milliseconds. */
+/** When the chain has not been read for this long, the relay is not healthy. Milliseconds. */
 const STALLED_AFTER = 60_000;
-/** As many blocks as the contract knows the hashes of: a request can't be about an older one. */
+/** The number of blocks whose hashes the contract can check: a request can't be about an older one. */
 const REWIND_BLOCKS = 256;
 
 export class NetworkService {
@@ -82,7 +80,7 @@ export class NetworkService {
     const { chainId, contract, confirmations, pollMs: pollInterval } = settings;
     this.#options = options;
     this.contract = contract;
-    this.archive = new Archive(join(settings.stateDir, 'records'));
+    this.archive = archiveIn(settings.stateDir);
     const rpc = new Rpc({ url: settings.rpcUrl, endpoint, chainId, contract });
     this.#network = new Network(rpc, { chainId, contract });
     const node = new NodeClient(settings.nodeUrl);
@@ -133,10 +131,7 @@ export class NetworkService {
           )),
       },
       message: this.#gossip.schema,
-      handlers: [
-        onboardHandler({ ...shared, node, collateral, isOwn }),
-        sealHandler({ ...shared, node, isOwn }),
-      ],
+      handlers: relayHandlers({ ...shared, node, collateral, isOwn }),
       log,
       // What is older has expired already.
       startBlock: async (head) => head - (await this.#network.recent()).view.requestWindow,
@@ -148,8 +143,8 @@ export class NetworkService {
     });
     this.#gossip.subscribe(({ message }) => {
       const subject = messages.subjectOf(message);
-      // Of requests only what was answered is kept for ever, and that is not known yet. An audit has no use for sealed
-      // bytes: the fewer copies of them last, the better.
+      // Only answered requests are archived, and whether this one will be is not known yet. An audit has no use for sealed
+      // bytes: the fewer copies of them remain, the better.
       if (isOfKind(answerKind, message) && messages.isKept(subject)) this.archive.keep(message);
       metrics.count('dstack_relay_gossip_messages_total', 'New gossip messages.', { type: message.type });
       this.#loop.wake(subject);
@@ -172,7 +167,7 @@ export class NetworkService {
     this.#joining.start();
   }
 
-  /** Resolves when nothing of it runs any more; the store stays open. */
+  /** Resolves when nothing of it is running; the store stays open. */
   async stop(): Promise<void> {
     await Promise.all([this.#joining.stop(), this.#loop.stop()]);
     await this.#gossip.close();
@@ -194,7 +189,7 @@ export class NetworkService {
     };
   }
 
-  /** What does not go on, in the endpoint's words where they are its. */
+  /** What makes no progress, in the endpoint's own words where there are any. */
   #troubles(): string[] {
     const payer = this.#options.transactions.problem();
     const aside = this.#loop.setAside();
@@ -220,7 +215,7 @@ export class NetworkService {
     const held = this.#gossip.messages.count();
     gauge('dstack_relay_gossip_held', 'Gossip messages held.', held.loose, { class: 'loose' });
     gauge('dstack_relay_gossip_held', 'Gossip messages held.', held.kept, { class: 'kept' });
-    gauge('dstack_relay_block', 'Last block whose events are taken in.', this.#loop.cursor() ?? 0);
+    gauge('dstack_relay_block', 'Last block whose events were read.', this.#loop.cursor() ?? 0);
     const { jobs, parked } = this.#loop.count();
     gauge('dstack_relay_requests_open', 'Requests of others being worked on.', jobs);
     gauge('dstack_relay_requests_parked', 'Registered requests with no copy in the gossip to try.', parked);
@@ -234,7 +229,7 @@ export class NetworkService {
     }
   }
 
-  /** Joining hosts get it from here. What is not this network's is for the VM to refuse; here it is only not served. */
+  /** Joining hosts get it from here. One that is not this network's is for the VM to refuse; here it is just not served. */
   #keepNetworkJson(): void {
     const { networkJson } = this.#options.settings;
     if (networkJson === undefined || !existsSync(networkJson)) return;
@@ -249,6 +244,6 @@ export class NetworkService {
   }
 }
 
-/** Fillers are the payer's own, and hold up every network of it. */
+/** Fillers are the payer's own, and delay each of its networks. */
 const isOf = (purpose: string, contract: Address): boolean =>
   purpose.startsWith('fill:') || purpose.split(':')[1] === addressKey(contract);
