@@ -1,6 +1,6 @@
 /**
- * JSON (and whatever else) over HTTP to someone who is not trusted: bounded in time and size, no redirects, and the reply's form is the
- * caller's to check. Everything that the host's services ask of others goes through here.
+ * JSON, or any bytes, over HTTP from a server that is not trusted: bounded in time and size, and without redirects. Checking
+ * the form of a reply is up to the caller. All requests of the host's services to others go through here.
  */
 import { DstackError } from '../lib/protocol/errors.ts';
 
@@ -8,7 +8,7 @@ export interface HttpJsonOptions {
   url: string;
   /** Absent: a GET. */
   body?: unknown;
-  /** Milliseconds, for all of it. */
+  /** Milliseconds, for the whole exchange. */
   timeout: number;
   /** Larger replies are refused, bytes. */
   maxBytes: number;
@@ -44,7 +44,7 @@ export interface HttpBytesReply {
 }
 
 /**
- * The same, for who expects something else than JSON.
+ * The same, for replies that are not JSON.
  * @throws HTTP_UNREACHABLE (no reply in time, or a redirect), HTTP_TOO_LARGE
  */
 export async function httpBytes(options: HttpJsonOptions): Promise<HttpBytesReply> {

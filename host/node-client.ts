@@ -1,5 +1,5 @@
 /**
- * The dialer of the guest's port: the relay asks, its node answers. The guest never dials out to the host.
+ * The client of the guest's port: the relay asks, its node answers. The guest never dials the host.
  *
  * The guest is trusted by its network, not by this process: what it says is bounded and checked like anything else.
  */
@@ -26,9 +26,9 @@ const SLOW_TIMEOUT = 60_000;
 const FAST_TIMEOUT = 10_000;
 
 /**
- * Refusals of a node that may pass by themselves: it is busy or starting, or it sees an older state of the chain than
- * this host, because its confirmation rule is stricter; or the collateral that it was given was not (yet) there or not
- * current, and this host's sources may have other by then. Every other code is a verdict.
+ * Refusals of a node that may be temporary: it is busy or starting; or it sees an older state of the chain than this host,
+ * because its confirmation rule is stricter; or the collateral that it was given was missing or not current, and this
+ * host's sources may have other collateral later. Every other code is final.
  */
 const passing = new Set([
   'INTERNAL',
@@ -46,7 +46,7 @@ const passing = new Set([
   'TCB_EVALUATION_NUMBER',
   'COLLATERAL_MISSING',
 ]);
-/** Of these: what this host saw on chain is not confirmed yet by the node's rule. Whoever waits for it waits no longer than that. */
+/** What this host saw on chain is not yet confirmed by the node's rule, and soon will be: worth asking again at an even pace. */
 const confirming = new Set(['REQUEST_NOT_OPEN', 'ANSWER_NOT_ON_CHAIN']);
 const passes = (code: string): boolean =>
   passing.has(code) ||

@@ -1,4 +1,4 @@
-/** Puts collateral beside quotes: into what this host's own node asks, and into what it is asked about others. */
+/** Adds collateral to quotes: in the requests of this host's own node, and in those of others that it is asked to judge. */
 
 import { type Collateral, collateralOf } from '../../lib/attestation/collateral/collateral.ts';
 import { type PlatformKind, platformKindOf } from '../../lib/attestation/quote/platform-kind.ts';
@@ -11,9 +11,9 @@ import type { CollateralSource } from './source.ts';
 
 export interface CollateralDesk {
   /**
-   * The collateral to judge a quote by: this host's own if that is current; else the newest of those that came with the
-   * message that is; else whatever there is. What others bring comes second, since who brings it could choose the list
-   * from before a revocation.
+   * The collateral to judge a quote by: this host's own if it is current; else the newest current one that came with the
+   * message; else whatever there is. What others bring comes second, because they could choose a revocation list from
+   * before a revocation.
    * @param quote hex
    */
   forQuote(quote: string, brought?: readonly CollateralMessage[]): Promise<CollateralMessage | undefined>;
@@ -34,7 +34,7 @@ export function collateralDesk(source: CollateralSource, now: () => number = Dat
       const own = await source.find(kind);
       if (own !== undefined && inspected(own, kind) !== undefined) return own;
       const current = brought.flatMap((candidate) => inspected(candidate, kind) ?? []);
-      // One that is good but old must not hide a newer one, by which the platform may pass.
+      // Collateral that is valid but old must not hide newer collateral by which the platform may pass.
       const [newest] = current.toSorted(
         (a, b) => b.tcbEvaluationDataNumber - a.tcbEvaluationDataNumber || b.nextUpdate - a.nextUpdate,
       );
@@ -52,7 +52,7 @@ function kindOf(quote: string): PlatformKind | undefined {
   }
 }
 
-/** A message about this host's own node, with the collateral that a guest has none of. */
+/** A message about this host's own node, with the collateral that the guest itself does not have. */
 export async function withCollateral<Message extends RequestMessage | BootstrapPackage>(
   message: Message,
   desk: CollateralDesk,

@@ -1,7 +1,7 @@
 /**
- * A cache of another source's collateral, in a folder: one file a kind of platform, written whole or not at all. It is
- * asked anew once a day, so that a revocation reaches this host long before the old list runs out, and in any case before
- * that; while the source fails, what is there is given as long as it is current.
+ * A cache of another source's collateral, in a folder: one file per kind of platform, written whole or not at all. The
+ * source is asked again once a day, so that a revocation reaches this host long before the old list expires, and in any
+ * case before it does; while the source fails, the cached collateral is used for as long as it is current.
  */
 import { mkdirSync, readdirSync, readFileSync, statSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,13 +23,13 @@ export interface CacheOptions {
 }
 
 const DAY = 86_400_000;
-/** Asked anew when it is so old. */
+/** Age at which the source is asked again. */
 const REFRESH_AFTER = DAY;
-/** Asked anew when it runs out so soon: CRLs and documents are of 30 days. */
+/** Time before expiry at which the source is asked again: CRLs and documents are valid for 30 days. */
 const REFRESH_BEFORE = 3 * DAY;
-/** A source that failed is left alone for so long. */
+/** How long a source that failed is left alone. */
 const RETRY_AFTER = 60_000;
-/** Kinds of platforms: Intel has a few dozen. The one that was used last longest ago gives way. */
+/** Kinds of platforms: Intel has a few dozen. The least recently used one gives way. */
 const MAX_FILES = 64;
 
 interface Cached {
@@ -47,7 +47,7 @@ export function cachedSource(options: CacheOptions): CollateralSource {
   dropDrafts(directory);
   const pathOf = (kind: PlatformKind) => join(directory, `${kindName(kind)}.json`);
 
-  /** What is kept, if it is current: a file that anything is wrong with is as good as none. */
+  /** The cached collateral, if it is current: a file with anything wrong counts as missing. */
   function read(kind: PlatformKind): Cached | undefined {
     const path = pathOf(kind);
     try {
@@ -73,7 +73,7 @@ export function cachedSource(options: CacheOptions): CollateralSource {
     for (const { path } of files.slice(MAX_FILES)) unlinkSync(path);
   }
 
-  /** Only what holds, and is of this kind, is kept. */
+  /** Only valid collateral of this kind is cached. */
   async function fetchAnew(kind: PlatformKind): Promise<Collateral | undefined> {
     const collateral = await source.find(kind);
     if (collateral === undefined) return undefined;
@@ -86,7 +86,7 @@ export function cachedSource(options: CacheOptions): CollateralSource {
     return collateral;
   }
 
-  /** Many may ask at once; the source is asked once. */
+  /** However many ask at once, the source is asked once. */
   function fetchOnce(kind: PlatformKind): Promise<Collateral | undefined> {
     const name = kindName(kind);
     const running = fetching.get(name);

@@ -60,7 +60,7 @@ const KIND = platformKindOf(parseQuote(simulated.quote));
 const NOW = Date.parse('2026-01-01T00:00:00Z');
 const DAY = 86_400_000;
 
-/** Simulated collateral of these days. */
+/** Simulated collateral that is current. */
 const between = (issueDate: string, nextUpdate: string, tcbEvaluationDataNumber = 1): Collateral =>
   simulatedCollateral({
     tcbInfo: { ...simulatedTcbInfo(), issueDate, nextUpdate, tcbEvaluationDataNumber },

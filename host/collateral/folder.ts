@@ -1,6 +1,6 @@
 /**
- * Host-supplied collateral: a folder of collateral.json files, for hosts that reach no service. The newest of the platform's
- * kind is given; a file that is none is said, once, and passed over.
+ * Host-supplied collateral: a folder of collateral.json files, for hosts that can reach no service. Gives the newest of the
+ * platform's kind; says once that a file is not collateral, and skips it.
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';

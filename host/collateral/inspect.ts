@@ -1,4 +1,4 @@
-/** What collateral says it is of, and until when, once all signatures in it have held. */
+/** Which kind of platform collateral is for, and until when, once all signatures in it have been checked. */
 
 import {
   INTEL_ROOT,
@@ -20,17 +20,17 @@ export interface Inspection {
   readonly tcbEvaluationDataNumber: number;
 }
 
-/** What was checked before; a host looks at the same few over and over. */
+/** What was checked before: a host looks at the same few again and again. */
 const memories: readonly VerifierMemory[] = [INTEL_ROOT, SIMULATED_ROOT].map((root) =>
   createMemory(root, 32),
 );
 
 /**
  * @param at Unix milliseconds
- * @param options.trustRoot what it must be signed up to; the root that it names itself when left out
- * @param options.skewMs how far `at` may be off, milliseconds; 0 when left out
- * @throws AttestationError with the code that a verifier would refuse it with at that time; COLLATERAL_FORMAT when it is
- *   of another kind than `expected`
+ * @param options.trustRoot the root that its chains must end at; by default the root that it names itself
+ * @param options.skewMs how far `at` may be off, milliseconds; 0 by default
+ * @throws AttestationError with the code with which a verifier would refuse it at that time; COLLATERAL_FORMAT when it is
+ *   for another kind of platform than `expected`
  */
 export function inspectCollateral(
   collateral: Collateral,
@@ -65,7 +65,7 @@ export function inspectCollateral(
   };
 }
 
-/** The root that its chains end at; Intel's when that can't be told, which then refuses it. */
+/** The root that its chains end at; Intel's when there is none to be found, and then the check against it fails. */
 function memoryOf(collateral: Collateral): VerifierMemory {
   const endsAt = ({ pem }: TrustRoot) => collateral.tcb_info_issuer_chain.endsWith(pem);
   return memories.find(({ trustRoot }) => endsAt(trustRoot)) ?? memories[0]!;

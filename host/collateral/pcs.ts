@@ -53,7 +53,7 @@ export function pcsSource(options: PcsOptions): CollateralSource {
         pck_crl_issuer_chain: issuerChain(pckCrl, 'SGX-PCK-CRL-Issuer-Chain'),
         root_ca_crl: crl(rootCrl),
         pck_crl: crl(pckCrl),
-        // Version 3 of the API named it after SGX.
+        // Version 3 of the API used a name with SGX in it.
         tcb_info_issuer_chain: issuerChain(tcb, 'TCB-Info-Issuer-Chain', 'SGX-TCB-Info-Issuer-Chain'),
         tcb_info: tcbInfo.text,
         tcb_info_signature: tcbInfo.signature,
@@ -92,8 +92,8 @@ async function fetchPart(url: string, timeout: number): Promise<Part> {
 }
 
 /**
- * `{"<name>": {…}, "signature": "…"}`. What is signed is the text of the object; Intel writes it in the one form in which
- * JSON.stringify does, and a verifier takes no other.
+ * `{"<name>": {…}, "signature": "…"}`. The text of the object is what is signed. Intel writes it exactly as JSON.stringify
+ * does, and a verifier accepts no other form.
  */
 function signedDocument({ url, bytes }: Part, name: string): { text: string; signature: string } {
   let value: unknown;
@@ -108,7 +108,7 @@ function signedDocument({ url, bytes }: Part, name: string): { text: string; sig
   return { text: JSON.stringify(document), signature: signature.toLowerCase() };
 }
 
-/** The PEM chain in a header, in the one form that verifiers take. */
+/** The PEM chain in a header, in the only form that verifiers accept. */
 function issuerChain({ url, headers }: Part, ...names: [string, ...string[]]): string {
   const header = names.map((name) => headers.get(name)).find((value) => value !== null);
   if (header === undefined || header === null) {
@@ -129,18 +129,18 @@ function issuerChain({ url, headers }: Part, ...names: [string, ...string[]]): s
   return blocks.map(([, base64 = '']) => encodePem(new Uint8Array(Buffer.from(base64, 'base64')))).join('');
 }
 
-/** DER as it was asked for; hex of it as some PCCS answer; or PEM, the default of the service. Hex. */
+/** A CRL as hex of its DER, from DER (what is asked for), hex (what some PCCS answer) or PEM (the service's default). */
 function crl({ url, bytes }: Part): string {
   const SEQUENCE = 0x30;
   const text = bytes.toString('latin1').trim();
   const pem = /^-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]+)-----END X509 CRL-----$/.exec(text);
   if (pem !== null) return toHex(Buffer.from(pem[1] ?? '', 'base64'));
   if (/^(?:[0-9a-fA-F]{2})+$/.test(text)) return text.toLowerCase();
-  if (bytes[0] !== SEQUENCE) throw malformed(url, 'it is no CRL in DER, hex or PEM');
+  if (bytes[0] !== SEQUENCE) throw malformed(url, 'it is not a CRL in DER, hex or PEM');
   return toHex(bytes);
 }
 
-/** What is larger than messages may be is of no use. */
+/** What is larger than a message may be is of no use. */
 function requireFit(collateral: Collateral): Collateral {
   return collateralOf(check(CollateralSchema, collateral, 'PCS_ANSWER', 'the collateral'));
 }

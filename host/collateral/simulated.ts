@@ -1,6 +1,6 @@
 /**
- * What the simulated platform's maker would publish: its collateral is as constant as its root, so every host has it. It
- * is of no use to a production network, whose nodes do not know that root.
+ * What the maker of the simulated platform would publish: its collateral is a constant, as its root is, so every host has
+ * it. It is of no use to a production network, whose nodes do not trust that root.
  */
 import { SIMULATED_FMSPC } from '../../lib/attestation/simulated/platform.ts';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';

@@ -19,8 +19,8 @@ export interface CollateralSource {
 }
 
 /**
- * Sources in their order: the first that has current collateral; if none has, whatever there is, since whoever judges by
- * it says what is wrong with it better than silence does. A source that fails is passed over, and said once.
+ * Several sources as one, asked in order: gives the first current collateral; if no source has any, whatever there is, since
+ * the verifier's refusal of it says more than nothing at all would. A source that fails is skipped, and reported once.
  */
 export function firstCurrent(
   sources: readonly CollateralSource[],
@@ -59,5 +59,5 @@ export function firstCurrent(
 
 const MAX_SAID = 256;
 
-/** A file name for what one kind of platform needs. */
+/** The name of the file with what one kind of platform needs. */
 export const kindName = ({ tee, fmspc, ca }: PlatformKind): string => `${tee}-${fmspc}-${ca}`;

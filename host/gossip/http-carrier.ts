@@ -31,14 +31,14 @@ export interface HttpCarrierOptions {
 /** Messages in one reply: with the largest messages, this many fit the reader's bound. */
 const BATCH = 32;
 const REPLY_MAX_BYTES = BATCH * MESSAGE_MAX_BYTES + 4096;
-/** A reply of ours ends with the message that goes beyond this: who does not read it holds that much of our memory. */
+/** A reply of ours ends with the message that goes beyond this: a reader who never reads it holds that much of our memory. */
 const REPLY_FULL_BYTES = 512 * 1024;
 const WAIT_MAX_SECONDS = 25;
-/** Long polls at once, of all and of one source. */
+/** Long polls at once: in total, and of one source. */
 const MAX_WAITERS = 128;
 const MAX_WAITERS_OF_ONE = 8;
 const PAUSE_MIN_MS = 200;
-/** The pace at which a peer's backlog is taken in, per message. */
+/** Pause per message while a peer's backlog is read. */
 const MESSAGE_PAUSE_MS = 20;
 const PAUSE_MAX_MS = 15_000;
 
@@ -116,7 +116,7 @@ export class HttpCarrier implements Carrier {
         'GOSSIP_QUERY',
         'the query',
       );
-      // Positions in another log, or in one that was lost, mean nothing here: such a reader starts anew.
+      // Positions in another log, or in one that was lost, mean nothing here: such a reader starts from the beginning.
       const after =
         query.log === this.#exchange.identity ? Math.min(query.after ?? 0, this.#exchange.last) : 0;
       if (after >= this.#exchange.last)
@@ -127,7 +127,7 @@ export class HttpCarrier implements Carrier {
     });
   }
 
-  /** A reader for whom there is no room left, or whose source has many that wait, waits not at all and polls instead. */
+  /** Where there is no room left, or the source has many long polls already, there is no wait: the reader polls instead. */
   async #waitFor(source: string, after: number, wait: number): Promise<void> {
     const others = this.#waiting.get(source) ?? 0;
     if (others >= MAX_WAITERS_OF_ONE || sum(this.#waiting) >= MAX_WAITERS) return;
@@ -138,7 +138,7 @@ export class HttpCarrier implements Carrier {
     else this.#waiting.set(source, left);
   }
 
-  /** True for a new message. What is refused for good is dropped; what is only refused now stops the batch. */
+  /** True for a new message. One that is refused for good is dropped; one that is refused for now stops the batch. */
   async #acceptOrDrop(value: unknown, peer: string): Promise<boolean> {
     try {
       return (await this.#exchange.accept(value, peer)).fresh;
@@ -154,7 +154,7 @@ export class HttpCarrier implements Carrier {
     }
   }
 
-  /** Runs a step for a peer again and again; it returns the pause before the next, and failing makes pauses grow. */
+  /** Runs a step for a peer again and again. The step returns the pause before the next; failures make the pauses grow. */
   async #forever(peer: string, what: 'poll' | 'push', step: () => Promise<number>): Promise<void> {
     const key = `${what} ${peer}`;
     let failures = 0;
@@ -186,7 +186,7 @@ export class HttpCarrier implements Carrier {
   async #pullOnce(peer: string): Promise<number> {
     const key = peerKey(peer);
     const position = this.#pulled.get(key);
-    // The first poll comes back at once, so that it is soon known whether the peer is there.
+    // The first poll returns at once, so that it is soon known whether the peer is there.
     const wait = this.#reachable.get(`poll ${peer}`) ? WAIT_MAX_SECONDS : 0;
     const query = new URLSearchParams({ wait: String(wait) });
     if (position !== undefined) {
@@ -206,7 +206,7 @@ export class HttpCarrier implements Carrier {
       if (await this.#acceptOrDrop(value, peer)) fresh += 1;
     }
     this.#pulled.put(key, { log: batch.log, after: batch.next });
-    // Whoever answers at once, with nothing new or with ever more of it, gets no busy loop out of us.
+    // A peer that answers at once, with nothing new or with ever more, must not make us loop without a pause.
     return fresh > 0 ? fresh * MESSAGE_PAUSE_MS : PAUSE_MIN_MS;
   }
 
@@ -227,7 +227,7 @@ export class HttpCarrier implements Carrier {
         maxBytes: 16 * 1024,
         signal: this.#closing.signal,
       });
-      // A refusal is the peer's last word on this message; only "not now" is worth another try.
+      // A refusal is the peer's last word on this message; only "not now" is worth another attempt.
       if (reply.status === 429 || reply.status >= 500) {
         throw new DstackError('GOSSIP_PEER', `${peer} answered a push with HTTP ${reply.status}`);
       }
@@ -237,7 +237,7 @@ export class HttpCarrier implements Carrier {
   }
 }
 
-/** The first of these, and more as long as the reply is not too long for one. */
+/** The first of these, and more for as long as the reply is not too long. */
 function fitting(entries: readonly Entry[]): Entry[] {
   let bytes = 0;
   return entries.filter(({ message }) => {

@@ -5,7 +5,7 @@ export interface RateLimitOptions {
   burst: number;
   /** Tokens regained in a second. */
   perSecond: number;
-  /** Keys remembered; the one unused for longest goes first, and starts afresh if it comes back. */
+  /** Keys remembered; the least recently used goes first, and starts afresh if it comes back. */
   maxKeys?: number;
   now?: () => number;
 }
@@ -18,14 +18,14 @@ export class RateLimit {
     this.#options = { maxKeys: 4096, now: Date.now, ...options };
   }
 
-  /** Takes `cost` tokens; false, and nothing taken, when the key has not that many. */
+  /** Takes `cost` tokens; false, and nothing is taken, when the key does not have that many. */
   take(key: string, cost = 1): boolean {
     const { burst, perSecond, maxKeys, now } = this.#options;
     const at = now();
     const last = this.#buckets.get(key) ?? { tokens: burst, at };
     const tokens = Math.min(burst, last.tokens + (Math.max(0, at - last.at) / 1000) * perSecond);
     const allowed = tokens >= cost;
-    // Deleted first, so that the map's order is that of last use.
+    // Deleted first, so that the map stays in order of last use.
     this.#buckets.delete(key);
     this.#buckets.set(key, { tokens: allowed ? tokens - cost : tokens, at });
     if (this.#buckets.size > maxKeys) this.#buckets.delete(this.#buckets.keys().next().value!);

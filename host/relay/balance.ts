@@ -1,4 +1,4 @@
-/** Watches what the gas key has, and warns before it is empty. */
+/** Watches the balance of the gas key, and warns before it runs out. */
 import type { Log } from '../../lib/daemon/log.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
 import type { Metrics } from './metrics.ts';
@@ -19,7 +19,7 @@ export interface BalanceOptions {
 
 const LOOK_EVERY_MS = 60_000;
 const SAY_EVERY_MS = 3_600_000;
-/** Gas of `register` and `onboard`, and a quarter more: docs/gas.md. */
+/** Gas of `register` and `onboard` together, plus a quarter: docs/gas.md. */
 const JOIN_GAS = 130_000n;
 
 export class BalanceWatch {
@@ -37,7 +37,7 @@ export class BalanceWatch {
     return this.#wei;
   }
 
-  /** What the operator has to do, while the balance is low. */
+  /** What the operator has to do; undefined unless the balance is low. */
   get warning(): string | undefined {
     if (this.#wei === undefined || this.#wei >= this.#options.lowBalance) return undefined;
     const { address, maxFee } = this.#options;

@@ -1,4 +1,4 @@
-/** The relay's event loop before endpoints that bound what they answer, each in the words of a real one. */
+/** The relay's event loop against endpoints that limit what they answer, each with the error of a real one. */
 
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -32,7 +32,7 @@ interface EndpointOptions {
   refusal?: object;
 }
 
-/** An endpoint of a chain that is made up as it is asked. */
+/** An endpoint of a chain that is invented as it is asked. */
 async function startEndpoint(options: EndpointOptions) {
   const { head, events, dataBytes = 32, limit = Number.POSITIVE_INFINITY, refusal } = options;
   const asked: number[] = [];

@@ -1,8 +1,8 @@
 /**
- * What can be said of a request's evidence without an enclave, without collateral and without the network's policy: that
- * the quote is a TD's, the very one that the request's hash names, says what this request has to say, and is signed up
- * to a root. So nobody but the platform that made it makes another copy of a request that passes. The time is left to
- * the node: a host's clock must not refuse anything.
+ * What can be said about a request's evidence without an enclave, without collateral and without the network's policy: that
+ * the quote is a TD's, is the one that the request's hash names, has the report data of this request, and is signed under a
+ * trusted root. So only the platform that made a request can make another copy of it that passes. Time is left to the node:
+ * a host's clock must not refuse anything.
  */
 
 import {
@@ -23,18 +23,18 @@ import type { RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { requestStatement } from '../../lib/protocol/signed-messages.ts';
 import { inspectCollateral } from '../collateral/inspect.ts';
 
-/** What was checked before: copies of one request have most of their bytes in common. */
+/** What was checked before: copies of one request share most of their bytes. */
 const memories: readonly VerifierMemory[] = [INTEL_ROOT, SIMULATED_ROOT].map((root) =>
   createMemory(root, 32),
 );
 
-/** Wide enough for every certificate and list there ever was. Milliseconds. */
+/** Wide enough for every certificate and list there has ever been. Milliseconds. */
 const ANY_TIME = 100 * 365 * 24 * 3600 * 1000;
 
 /**
- * The request as it may be kept: without collateral that nobody could judge its quote by, because it is not signed up to
- * the quote's root or is of another platform. Who has no better one would be misled by it, and who has does not need it.
- * @param flavour of this host's own node, which says what root its network trusts; either one while that is not known
+ * The request as it may be kept: without collateral by which nobody could judge its quote, because it is not signed under the
+ * quote's root or is for another platform. Such collateral would mislead whoever has none better; whoever has does not need it.
+ * @param flavour of this host's own node, which says which root its network trusts; either root while that is not known
  * @throws GOSSIP_QUOTE when the quote can't be this request's
  */
 export function withCheckedEvidence(message: RequestMessage, flavour?: Flavour): RequestMessage {
@@ -70,7 +70,7 @@ function checkedQuote(
   }
   throw new DstackError(
     'GOSSIP_QUOTE',
-    `the quote of the request is of no use: ${codeOf(cause)}: ${(cause as Error).message}`,
+    `the quote of the request cannot be used: ${codeOf(cause)}: ${(cause as Error).message}`,
     { cause },
   );
 }

@@ -1,6 +1,6 @@
 /**
- * What a transaction offers per gas, never above the operator's ceiling: by EIP-1559, or, where blocks have no base fee or
- * such transactions are not taken, as one gas price.
+ * What a transaction offers per gas, never above the operator's ceiling: as EIP-1559 has it, or as one gas price where
+ * blocks have no base fee or such transactions are not accepted.
  */
 import { RpcRefusal } from '../../lib/chain/json-rpc.ts';
 import type { Rpc } from './rpc.ts';
@@ -9,27 +9,27 @@ import type { Rpc } from './rpc.ts';
 export interface Fees {
   maxFee: bigint;
   tip: bigint;
-  /** One gas price, which is then both. */
+  /** A legacy transaction: both fields then hold its gas price. */
   legacy?: true;
 }
 
-/** What clients agree on where the endpoint has no `eth_maxPriorityFeePerGas`. */
+/** The usual default where the endpoint has no `eth_maxPriorityFeePerGas`. */
 const DEFAULT_TIP = 1_000_000_000n;
 
 /**
- * Fees for a first attempt; undefined when what the market takes leaves too little room below the ceiling.
- * @param legacy the chain is known to take nothing else
+ * Fees for a first attempt; undefined when the market price leaves too little room below the ceiling.
+ * @param legacy whether the chain is known to accept only legacy transactions
  */
 export async function firstFees(rpc: Rpc, ceiling: bigint, legacy = false): Promise<Fees | undefined> {
   const { baseFee, ...market } = await marketFees(rpc, legacy);
   if (market.legacy) return market.maxFee > ceiling ? undefined : market;
   const capped = smaller(market.maxFee, ceiling);
-  // A base fee rises by an eighth a block: less room than that would be stuck at once.
+  // The base fee can rise by an eighth per block: with less room than that, the transaction would be stuck at once.
   if (capped < baseFee + (baseFee >> 3n)) return undefined;
   return { maxFee: capped, tip: smaller(market.tip, capped) };
 }
 
-/** Fees that clients take as a replacement of `previous`; undefined when the ceiling forbids it. */
+/** Fees that clients accept as a replacement of `previous`; undefined when the ceiling forbids it. */
 export async function replacementFees(
   rpc: Rpc,
   ceiling: bigint,
@@ -58,5 +58,5 @@ async function marketFees(rpc: Rpc, legacy: boolean): Promise<Fees & { baseFee: 
 
 const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b);
 const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);
-/** Clients take a replacement only when both fees rise by a tenth (geth) or an eighth (others). */
+/** Clients accept a replacement only when both fees rise by a tenth (geth) or an eighth (others). */
 const raised = (fee: bigint): bigint => (fee * 9n) / 8n + 1n;

@@ -1,4 +1,4 @@
-/** The chain's endpoint and the own node, answering as badly as they can. */
+/** The chain's endpoint and this host's own node, answering as badly as they can. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Type } from 'typebox';
@@ -17,7 +17,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0)) await cleanup();
 });
 
-/** Answers every request by what `reply` makes of its body. */
+/** Answers every request with what `reply` makes of its body. */
 async function serve(
   reply: (body: {
     method?: string;

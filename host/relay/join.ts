@@ -1,5 +1,5 @@
 /**
- * Brings this host's own node into the network. The node's state says what it needs; the relay carries bytes and pays.
+ * Brings this host's own node into the network. The node's state says what it needs; the relay carries bytes, and pays.
  *
  *   requesting:     ask it for its request; gossip it and post `register`; wait for an answer in the gossip; store it and
  *                   post `onboard`; when the contract shows that answer, nodes that have the secret give out the sealed
@@ -7,8 +7,8 @@
  *   bootstrapping:  store its bootstrap package as a file for the network's owner, who verifies and posts it
  *   joined:         nothing
  *
- * Every round starts from what the node and the chain say now, and everything it does may be repeated; that is what
- * makes it survive a crash of either at any point.
+ * Every round starts from what the node and the chain say now, and everything it does may be repeated. So it survives a
+ * crash of either at any point.
  */
 
 import type { Log } from '../../lib/daemon/log.ts';
@@ -114,7 +114,7 @@ export class Join {
     return this.#options.pollInterval * (idle ? IDLE_FACTOR : 1);
   }
 
-  /** One line per change. */
+  /** Logs one line per change. */
   #tell(waitingFor: string): void {
     if (waitingFor === this.#status.waitingFor) return;
     const { log } = this.#options;
@@ -124,7 +124,7 @@ export class Join {
     this.#status = { ...this.#status, waitingFor };
   }
 
-  /** Does what can be done now; returns what it then waits for. */
+  /** Does what can be done now; returns what it waits for afterwards. */
   async #round(): Promise<string> {
     const { node, network, log } = this.#options;
     const status = await node.status();
@@ -172,7 +172,7 @@ export class Join {
       case 'open':
         this.#options.messages.keep(hash);
         this.#options.archive.keep(message);
-        // Again: who had no room for it, or lost it, gets it once more.
+        // Again, for those who had no room for it or have lost it.
         await this.#options.gossip.publish(message);
         return this.#onboard(hash, view, onChain);
       case 'answered':
@@ -217,7 +217,7 @@ export class Join {
     if (answer === undefined)
       return `an answer to ${chainHex(hash)}; it may come until block ${onChain.expiresAfter}`;
     if (stored === undefined) {
-      // Stored before it is posted: what is on chain can be shown to have been signed, whatever gossip forgets.
+      // Stored before it is posted, so that what is on chain can be shown to have been signed, whatever gossip forgets.
       archive.keep(answer);
       this.#answers.put(hash, answer);
       log.info({ request: chainHex(hash) }, 'an answer arrived');
@@ -244,7 +244,7 @@ export class Join {
           `the answer names ${answer.node}, the request is by ${requester}`,
         );
       } catch (error) {
-        const msg = `an answer is of no use: ${(error as Error).message}`;
+        const msg = `an answer cannot be used: ${(error as Error).message}`;
         if (this.#lastUseless !== msg) log.warn({ code: codeOf(error), request: chainHex(hash) }, msg);
         this.#lastUseless = msg;
         return false;
@@ -252,16 +252,16 @@ export class Join {
     });
   }
 
-  /** The contract has an answer: the node gets the bytes with that hash, whoever posted it and whoever sealed them. */
+  /** The contract has an answer: the node gets the bytes with that hash, whoever posted the answer and whoever sealed them. */
   async #deliver(message: RequestMessage, hash: Hex, onChain: RequestView): Promise<string> {
     const { node, gossip, messages, archive, log } = this.#options;
-    // Marked here too: a relay that was down while its request was open has not seen it on chain.
+    // Marked here too, because a relay that was down while its request was open has not seen it on chain.
     messages.keep(hash);
     for (const answer of messages.about(answerKind, hash))
       if (isHashOnChain(answer.answerHash, onChain)) archive.keep(answer);
     const sealed = messages.about(sealedKind, hash).find((candidate) => isSealedOnChain(candidate, onChain));
     if (sealed === undefined) {
-      // Whoever seals needs it again.
+      // Whoever seals the secret needs it again.
       await gossip.publish(message);
       return `the sealed secret for ${chainHex(hash)}, whose answer is on chain, to arrive by gossip`;
     }

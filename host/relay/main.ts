@@ -1,10 +1,10 @@
 /**
  * The relay: the host process that watches the chain, pays gas and carries bytes between its own nodes and their
- * networks. It holds no secret but its gas key, and decides nothing.
+ * networks. Its gas key is the only secret it holds, and it decides nothing.
  *
  *   node host/relay/main.ts [--env-file host.env] [--key-file gas.key]
  *
- * `runRelay` puts the parts together: one NetworkService a network, one payer a gas key and chain, one admin port.
+ * `runRelay` puts the parts together: one NetworkService per network, one payer per gas key and chain, one admin port.
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -28,7 +28,7 @@ export type { RelayStatus } from './service.ts';
 export interface Relay {
   /** Base URL for the peers of the first network, the one of host.env itself. */
   readonly gossipUrl: string;
-  /** The same of every network, in the order of the settings. */
+  /** The same for every network, in the order of the settings. */
   readonly gossipUrls: readonly string[];
   readonly adminUrl: string;
   /** @param contract of one of its networks; the first one's by default */
@@ -38,7 +38,7 @@ export interface Relay {
 }
 
 /**
- * Starts a relay; resolves when it serves.
+ * Starts a relay; resolves once it serves.
  * @throws GAS_KEY, SETTINGS, STORE_OPEN (another relay has a state directory), or the listeners' own errors
  */
 export async function runRelay(settings: RelaySettings, logger?: Logger): Promise<Relay> {
@@ -60,7 +60,7 @@ export async function runRelay(settings: RelaySettings, logger?: Logger): Promis
   try {
     for (const { stateDir } of networks) stores.push(openStore(join(stateDir, 'relay.sqlite')));
     payers = new Payers({ store: stores[0]!, metrics, log });
-    // What is known of a platform is the same for every network.
+    // What is known about a platform is the same for every network.
     const cacheDir = join(settings.stateDir, 'collateral');
     const collateral = collateralDesk(collateralSources({ ...settings.collateral, cacheDir }, log));
     const endpoints = new Map<string, RpcEndpoint>();

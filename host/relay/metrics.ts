@@ -7,7 +7,7 @@ interface Metric {
   values: Map<string, number>;
 }
 
-/** Values with labels from outside are bounded: further ones are counted as `other`. */
+/** Series per metric. Labels may come from outside, so the number is bounded: further ones are counted as `other`. */
 const MAX_SERIES = 100;
 
 export class Metrics {
@@ -19,7 +19,7 @@ export class Metrics {
     this.#labels = {};
   }
 
-  /** The same metrics, each series with these labels too. */
+  /** The same metrics, with these labels added to each series. */
   of(labels: Record<string, string>): Metrics {
     const part = new Metrics();
     part.#metrics = this.#metrics;

@@ -22,7 +22,7 @@ import type { Domain } from '../../lib/protocol/typed-data.ts';
 import { purposeOf } from './purpose.ts';
 import type { Rpc } from './rpc.ts';
 
-/** How old the network's view may be when it only decides what to keep, milliseconds. */
+/** How old the view of the network may be when it only decides what to keep, milliseconds. */
 const VIEW_MAX_AGE = 3000;
 
 export class Network {
@@ -37,7 +37,7 @@ export class Network {
   }
 
   /**
-   * The network and the newest block's number, at most `maxAge` milliseconds old: many may ask, the chain is asked once.
+   * The network and the newest block's number, at most `maxAge` milliseconds old. However many ask, the chain is asked once.
    */
   async recent(maxAge: number = VIEW_MAX_AGE): Promise<{ view: NetworkView; head: number }> {
     if (this.#view !== undefined && Date.now() - this.#view.at < maxAge) return this.#view;
@@ -78,7 +78,7 @@ export class Network {
   }
 }
 
-/** The hash that an answer must name for these bytes, 64 hex digits. */
+/** The hash by which an answer names these bytes, 64 hex digits. */
 export const hashOfSealed = ({ sealed }: SealedMessage): Hex => toHex(answerHash(fromHex(sealed)));
 
 /** Whether this is the answer whose hash the contract holds. @param hash 64 hex digits */

@@ -1,9 +1,9 @@
-/** Leaves an endpoint alone for a while when it says that it is asked too much, the longer the more often it says so. */
+/** Leaves an endpoint alone for a while when it says that it is asked too often: the more often it says so, the longer. */
 import { type RpcEndpoint, RpcRateLimited } from '../../lib/chain/json-rpc.ts';
 
 const PAUSE_MIN_MS = 500;
 const PAUSE_MAX_MS = 60_000;
-/** When the endpoint itself names a longer one; more would be as good as being cut off by it. */
+/** The longest pause that an endpoint may ask for: any more would amount to being cut off by it. */
 const TOLD_MAX_MS = 300_000;
 
 /** @param now milliseconds */
@@ -23,7 +23,7 @@ export function paced(endpoint: RpcEndpoint, now: () => number = Date.now): RpcE
         refusals = 0;
         return result;
       } catch (error) {
-        // Calls that were under way together are told so together: that is one refusal.
+        // Calls that were in flight together are refused together: that counts as one refusal.
         if (error instanceof RpcRateLimited && until <= now()) {
           const own = Math.min(PAUSE_MAX_MS, PAUSE_MIN_MS * 2 ** Math.min(refusals, 10));
           until = now() + Math.max(own, Math.min(TOLD_MAX_MS, error.retryAfter ?? 0));

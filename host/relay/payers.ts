@@ -15,7 +15,7 @@ export interface PayersOptions {
   log: Logger;
 }
 
-/** What decides how a payer pays: networks that share one must agree on it. */
+/** The settings that decide how a payer pays: networks that share a payer must agree on them. */
 const TERMS = {
   maxFeeGwei: 'DSTACK_MAX_FEE_GWEI',
   feeBumpSeconds: 'DSTACK_FEE_BUMP_SECONDS',
@@ -32,8 +32,8 @@ export class Payers {
   }
 
   /**
-   * The payer of a network; the same object for the same key on the same chain, whatever files the key is in. The first
-   * network's endpoint is the one that it sends through.
+   * The payer of a network: the same object for the same key on the same chain, whichever files hold the key. It sends
+   * through the endpoint of the first network.
    * @throws GAS_KEY; SETTINGS when another network of this payer sets other terms
    */
   of(settings: NetworkSettings, endpoint: RpcEndpoint): Transactions {
@@ -83,7 +83,7 @@ function requireSameTerms(one: NetworkSettings, other: NetworkSettings): void {
   }
 }
 
-/** A decimal amount in its smallest unit, without going through a float that can't hold it. */
+/** A decimal amount in its smallest unit, computed without floats, which can't hold it exactly. */
 function wei(amount: number, decimals: number): bigint {
   const [whole = '0', fraction = ''] = amount.toFixed(9).split('.');
   return BigInt(whole + fraction.padEnd(decimals, '0').slice(0, decimals));

@@ -16,7 +16,7 @@ export function purposeOf(
   return `${kind}:${addressKey(contract)}:${chainHex(requestHash)}`;
 }
 
-/** A transaction that does nothing but use up a nonce. */
+/** The purpose of a transaction that only uses up a nonce. */
 export const fillerOf = (nonce: number): string => `fill:${nonce}`;
 
 /** `register` of `register:0x…:0x…`, for metrics and log lines. */

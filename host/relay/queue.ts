@@ -1,6 +1,6 @@
 /**
- * The durable part of a payer: its transactions by purpose, which of them are unfinished, and whose each nonce is. Of
- * one account on one chain; nothing in here talks to anyone.
+ * The durable part of a payer, for one account on one chain: its transactions by purpose, which of them are unfinished, and
+ * which of them each nonce belongs to. Nothing in here uses the network.
  */
 import { type Static, Type } from 'typebox';
 import { TRANSACTION_DATA_MAX, type TransactionRequest } from '../../lib/framework/handler.ts';
@@ -18,7 +18,7 @@ const AttemptSchema = Strict({
   raw: Type.String({ maxLength: 80 * 1024 }),
   maxFee: Wei,
   tip: Wei,
-  /** Of the form from before EIP-1559; both prices are then its gas price. */
+  /** A legacy transaction, from before EIP-1559; both prices are then its gas price. */
   legacy: Type.Optional(Type.Literal(true)),
   /** Unix milliseconds. */
   at: Count,
@@ -42,28 +42,28 @@ const EntrySchema = Strict({
   ]),
   tries: Count,
   notBefore: Count,
-  /** Present while `sent` and after: that of the newest attempt. */
+  /** The newest attempt's nonce; present from `sent` on. */
   nonce: Type.Optional(Count),
   gas: Type.Optional(Wei),
-  /** Everything ever signed for this purpose that may still be mined. */
+  /** Everything signed for this purpose that may still be mined. */
   attempts: Type.Array(AttemptSchema, { maxItems: 64 }),
   /** The hash that was mined. */
   hash: Type.Optional(Word0x),
   block: Type.Optional(Count),
   sentAgainAt: Type.Optional(Count),
-  /** Since when it waits to be mined at its present fee, Unix milliseconds. */
+  /** Since when it has been waiting to be mined at its present fee, Unix milliseconds. */
   waitsSince: Type.Optional(Count),
-  /** The head when its nonce was first seen used up by a transaction that is none of ours. */
+  /** The head when its nonce was first seen to be used by a transaction that is not ours. */
   lostSince: Type.Optional(Count),
   /** When it became final or failed, Unix milliseconds. */
   closedAt: Type.Optional(Count),
-  /** What the endpoint said when it last did not take it, at which Unix milliseconds; gone once it takes it. */
+  /** What the endpoint said when it last did not accept it, and when (Unix milliseconds); absent once it is accepted. */
   refusal: Type.Optional(
     Strict({ code: Type.String({ maxLength: 64 }), message: Type.String({ maxLength: 300 }), at: Count }),
   ),
-  /** How often it was refused for what it is, while no endpoint ever took it. */
+  /** How often it was refused for what it is, counted until an endpoint accepts it. */
   refusals: Type.Optional(Count),
-  /** An endpoint took it: it may be mined at any time. */
+  /** An endpoint accepted it: it may be mined at any time. */
   taken: Type.Optional(Type.Literal(true)),
   code: Type.Optional(Type.String({ maxLength: 64 })),
   message: Type.Optional(Type.String({ maxLength: 500 })),
@@ -82,12 +82,12 @@ export class Queue {
   /** Purposes that are neither final nor failed. */
   readonly #open: Table<typeof EmptySchema>;
   readonly #orders: Table<typeof OrderSchema>;
-  /** The purpose that a nonce was last signed for. */
+  /** The purpose for which a nonce was last signed. */
   readonly #nonces: Table<typeof OwnerSchema>;
 
   readonly #onSpoiled: (purpose: string, reason: string) => void;
 
-  /** @param onSpoiled told of each open entry that can't be read; it is open no more, and its purpose stays taken */
+  /** @param onSpoiled told of each open entry that can't be read; it is then no longer open, and its purpose stays taken */
   constructor(
     store: Store,
     chainId: number,
@@ -132,13 +132,13 @@ export class Queue {
     this.#entries.put(entry.purpose, entry);
   }
 
-  /** The same, behind all others. */
+  /** The same entry, moved behind all others. */
   putBack(entry: Entry): void {
     const order = this.#nextOrder();
     this.#store.batch([...this.#opening({ ...entry, order }), this.#orders.putting('order', { order })]);
   }
 
-  /** Stores an entry with a newly signed attempt, whose nonce is its own from then on. */
+  /** Stores an entry with a newly signed attempt; from then on that nonce is the entry's. */
   putSigned(entry: Entry, nonce: number): void {
     this.#store.batch([
       ...this.#opening(entry),
@@ -146,12 +146,12 @@ export class Queue {
     ]);
   }
 
-  /** Gives up an entry's nonce: it is another's, or will never be reached. */
+  /** Gives up an entry's nonce, because it is another's or will never be reached. */
   putWithoutNonce(entry: Entry, nonce: number): void {
     this.#store.batch([...this.#opening(entry), this.#nonces.deleting(keyOf(nonce))]);
   }
 
-  /** The same for one that has nothing more to do. */
+  /** The same for an entry that is finished. */
   closeWithoutNonce(entry: Entry, nonce: number): void {
     this.#store.batch([...this.#closing(entry), this.#nonces.deleting(keyOf(nonce))]);
   }
@@ -164,7 +164,7 @@ export class Queue {
     this.#store.batch(this.#opening(entry));
   }
 
-  /** Entries that have signed a nonce from `nonce` on, lowest first, at most `limit`. */
+  /** Entries that have signed `nonce` or a higher one, lowest first, at most `limit`. */
   ownersFrom(nonce: number, limit: number): { nonce: number; entry: Entry }[] {
     return this.#nonces
       .list({ limit, ...(nonce > 0 ? { after: keyOf(nonce - 1) } : {}) })
@@ -174,7 +174,7 @@ export class Queue {
       });
   }
 
-  /** The lowest nonce that is neither mined, by `chainNonce`, nor signed for something. */
+  /** The lowest nonce that is neither mined (according to `chainNonce`) nor signed for anything. */
   nextNonce(chainNonce: number): number {
     const after = chainNonce > 0 ? { after: keyOf(chainNonce - 1) } : {};
     return this.#nonces
@@ -186,7 +186,7 @@ export class Queue {
     return (this.#orders.get('order')?.order ?? 0) + 1;
   }
 
-  /** One spoiled entry must not stop the account's others. */
+  /** One entry that can't be read must not stop the account's others. */
   #readable(purpose: string): Entry | undefined {
     try {
       return this.#entries.get(purpose);

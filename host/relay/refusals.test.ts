@@ -1,4 +1,4 @@
-/** The payer before endpoints that refuse: a real chain, and in front of it what real ones say. */
+/** The payer against endpoints that refuse: a real chain, and in front of it the errors of real endpoints. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
@@ -69,7 +69,7 @@ async function newWorld(args: readonly string[] = []): Promise<World> {
   };
 }
 
-/** To an account without code, which takes any data. */
+/** To an account without code, which accepts any data. */
 const request = (name: string) => ({
   purpose: `register:${name}`,
   to: `0x${'5a'.repeat(20)}`,

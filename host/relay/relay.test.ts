@@ -177,7 +177,7 @@ test('two relays bring a second node into the network, with one transaction for 
     expect(old.asked.filter((asked) => asked === path)).toHaveLength(1);
 
   // Both hosts have what an audit reads, and serve it.
-  await until('records', () => readdirSync(join(host.stateDir, 'records')).length === 2);
+  await until('records', () => readdirSync(join(host.stateDir, 'archive')).length === 2);
   const { records } = (await (await fetch(`${second.gossipUrl}/v1/records`)).json()) as { records: string[] };
   expect(records.map((name) => name.split('-')[0])).toEqual(['answer', 'request']);
   const request = (await (
@@ -197,7 +197,7 @@ test('two relays bring a second node into the network, with one transaction for 
     /^dstack_relay_gas_used_total\{account="0x[0-9a-f]{40}",chain="31337",kind="onboard"\} \d{5}$/m,
   );
   expect((await fetch(`${second.adminUrl}/healthz`)).status).toBe(200);
-  // What is for the operator is not on the peers' listener.
+  // The operator's routes are not on the peers' listener.
   expect((await fetch(`${second.gossipUrl}/v1/status`)).status).toBe(404);
 });
 
@@ -214,7 +214,7 @@ test('a relay that is killed between register and onboard goes on where it was, 
   );
   await before.kill();
 
-  // The answering relay comes later still, and knows the requester's only as a peer.
+  // The answering relay starts even later, and knows the requester's only as a peer.
   const after = await start(host);
   const late = await start(await hostFor(network, old, [after.gossipUrl]));
   await until(
@@ -501,13 +501,13 @@ test('a bootstrap package becomes a file for the owner', async () => {
     () => relay.status(),
   );
   // The newest under a name of its own, each version for ever.
-  const names = readdirSync(join(host.stateDir, 'records')).sort();
+  const names = readdirSync(join(host.stateDir, 'archive')).sort();
   expect(
     names.map((name) => name.replace(/0x[0-9a-f]{40}/, 'KEY').replace(/-[0-9a-f]{16}\./, '-VERSION.')),
   ).toContain('bootstrap-KEY-VERSION.json');
   const name = names.find((candidate) => /^bootstrap-0x[0-9a-f]{40}\.json$/.test(candidate));
-  expect(relay.status().waitingFor).toContain(join(host.stateDir, 'records', name!));
-  expect(JSON.parse(readFileSync(join(host.stateDir, 'records', name!), 'utf8'))).toMatchObject({
+  expect(relay.status().waitingFor).toContain(join(host.stateDir, 'archive', name!));
+  expect(JSON.parse(readFileSync(join(host.stateDir, 'archive', name!), 'utf8'))).toMatchObject({
     type: 'bootstrap',
     epoch: 1,
   });
@@ -565,7 +565,7 @@ test('one relay serves two networks with one gas key: one nonce manager, and not
     expect(metrics).toContain(`dstack_relay_node_joined{contract="${address.toLowerCase()}"} 1`);
   expect(metrics.match(/^dstack_relay_gas_balance_eth/gm)).toHaveLength(1);
 
-  // A message for one network is none for the other's peers.
+  // Messages of one network do not reach the other's peers.
   const stray = await newRequest(two, (await newKemKeyPair()).publicKey);
   expect(await (await post(relay.gossipUrls[0]!, stray)).json()).toMatchObject({
     code: 'GOSSIP_OTHER_NETWORK',

@@ -1,6 +1,6 @@
 /**
- * The host's JSON-RPC endpoint. One is enough here: a lying one can make this host waste gas up to its ceilings or wait
- * in vain, but decides nothing, since every node reads the chain for itself. Its replies are bounded and checked.
+ * The host's JSON-RPC endpoint. One is enough here: an endpoint that lies can make this host waste gas up to its ceilings, or
+ * wait in vain, but it decides nothing, since every node reads the chain for itself. Its replies are bounded and checked.
  */
 import { type Static, type TSchema, Type } from 'typebox';
 import { type RpcEndpoint, rpcEndpoint } from '../../lib/chain/json-rpc.ts';
@@ -33,7 +33,7 @@ const LogSchema = Type.Object({
 });
 const ReceiptSchema = Type.Union([
   Type.Null(),
-  /** Some have receipts of what is not in a block yet. */
+  /** Some endpoints give receipts of transactions that are not in a block yet. */
   Type.Object({ blockNumber: Type.Null(), transactionHash: Word0x }),
   Type.Object({
     blockNumber: Small,
@@ -62,7 +62,7 @@ export interface Receipt {
 
 export interface RpcOptions {
   url: string;
-  /** Of that URL, when several networks share it and thus its pace. */
+  /** For that URL, when several networks share it and with it its pace. */
   endpoint?: RpcEndpoint;
   chainId: number;
   contract: Address;
@@ -70,7 +70,7 @@ export interface RpcOptions {
   timeout?: number;
 }
 
-/** One of the host's endpoints, at the pace that it allows. */
+/** An endpoint of the host, called at the pace that it allows. */
 export function hostEndpoint(url: string, timeout?: number): RpcEndpoint {
   return paced(rpcEndpoint(url, { timeout, maxReplyBytes: REPLY_MAX_BYTES }));
 }
@@ -140,12 +140,12 @@ export class Rpc implements LogSource {
     return BigInt(await this.#call(Quantity, 'eth_estimateGas', [transaction]));
   }
 
-  /** Wei that make a block's builder take a transaction, beyond the base fee. */
+  /** Wei per gas beyond the base fee for which a block builder includes a transaction. */
   async priorityFee(): Promise<bigint> {
     return BigInt(await this.#call(Quantity, 'eth_maxPriorityFeePerGas', []));
   }
 
-  /** Wei a gas that make a block's builder take a legacy transaction. */
+  /** Wei per gas for which a block builder includes a legacy transaction. */
   async gasPrice(): Promise<bigint> {
     return BigInt(await this.#call(Quantity, 'eth_gasPrice', []));
   }

@@ -14,7 +14,7 @@ test('an open connection that asks nothing does not hold up the end', async () =
   const app = adminServer({
     services: [
       {
-        contract: parseAddress('0x00'),
+        contract: parseAddress(`0x${'00'.repeat(20)}`),
         archive: new Archive(folder),
         measure: () => {},
         status: () => ({}),
@@ -30,7 +30,7 @@ test('an open connection that asks nothing does not hold up the end', async () =
     const { port } = app.server.address() as { port: number };
     const socket = connect(port, '127.0.0.1');
     await once(socket, 'connect');
-    // It is cut off; how, is no matter.
+    // It is cut off; how does not matter.
     socket.on('error', () => {});
     const cut = new Promise((resolve) => socket.once('close', resolve));
     socket.write('GET /healthz HTTP/1.1\r\nHost: x');

@@ -19,7 +19,7 @@ import { RateLimit } from '../gossip/rate-limit.ts';
 import type { Archive } from './archive.ts';
 import type { Metrics } from './metrics.ts';
 
-/** Anyone may connect. A peer has one connection that polls and one that pushes; several may be behind one address. */
+/** Anyone may connect. A peer polls on one connection and pushes on another; several peers may share an address. */
 const PEERS: ConnectionLimits = { connections: 512, perSource: 16 };
 /** The operator's own tools. */
 const OPERATORS: ConnectionLimits = { connections: 128, perSource: 64 };
@@ -58,14 +58,14 @@ export interface AdminOptions {
   services: readonly Served[];
   metrics: Metrics;
   log: Log<'warn'>;
-  /** What DSTACK_ADMIN_LISTEN names: it may be asked for by that, too. */
+  /** The host in DSTACK_ADMIN_LISTEN: requests may use that name too. */
   hostName: string;
 }
 
 /**
- * What the operator may ask. Everything is read-only, and is the operator's alone: a web page in a browser on this machine
- * reaches loopback too, and where its own name is made to point there (DNS rebinding) the browser lets it read the answers. The
- * browser says then which name it asked for; an address is nobody's name.
+ * What the operator may ask. Everything is read-only, and for the operator alone: a web page in a browser on this machine can
+ * reach loopback too, and if it makes its own name point there (DNS rebinding) the browser lets it read the answers. The
+ * browser then says which name it asked for, so only addresses and our own names are answered.
  */
 export function adminServer({ services, metrics, log, hostName }: AdminOptions): FastifyInstance {
   const app = server(log, OPERATORS);
@@ -106,7 +106,7 @@ function isOwnName(host: string | undefined, hostName: string): boolean {
   );
 }
 
-/** Of the network that is asked for; else of the first one, beside the list of all when there are several. */
+/** The status of the network that is asked for; else of the first one, with a list of all when there are several. */
 function statusOf(services: readonly Served[], contract: unknown): object {
   if (contract === undefined) {
     const networks = services.map((service) => ({ contract: service.contract, ...service.status() }));
@@ -121,7 +121,7 @@ function statusOf(services: readonly Served[], contract: unknown): object {
   return { contract: found.contract, ...found.status() };
 }
 
-/** Their names are hashes of what is in them, so that those of all networks can stand side by side. */
+/** Names of files are hashes of their contents, so those of all networks fit into one list. */
 function allArchives(services: readonly Served[]): Pick<Archive, 'list' | 'read'> {
   return {
     list: (after, limit = 1000) =>
@@ -137,7 +137,7 @@ function server(log: Log<'warn'>, limits: ConnectionLimits): FastifyInstance {
     http: HTTP_CHECKS,
     connectionTimeout: 60_000,
     keepAliveTimeout: 10_000,
-    // A peer that only keeps a connection open must not hold up the end of the relay for that minute.
+    // A peer that only holds a connection open must not delay the relay's shutdown by that minute.
     forceCloseConnections: true,
   });
   limitConnections(app.server, limits);
@@ -156,7 +156,7 @@ function server(log: Log<'warn'>, limits: ConnectionLimits): FastifyInstance {
   return app;
 }
 
-/** Our own refusals say why; fastify's (a body too large, not JSON) keep their status; the rest is our fault and says nothing. */
+/** Our own refusals say why; fastify's (body too large, not JSON) keep their status; anything else is our fault and says nothing. */
 function refusal(error: unknown): { status: number; code: string; message: string } {
   if (error instanceof DstackError) {
     const status =
@@ -178,7 +178,7 @@ function refusal(error: unknown): { status: number; code: string; message: strin
   return { status: 500, code: 'INTERNAL', message: "internal error; see the relay's log" };
 }
 
-/** `GET /v1/records?after=<name>` lists, `GET /v1/records/<name>` gives one. */
+/** `GET /v1/records?after=<name>` lists the archive, `GET /v1/records/<name>` gives one file. */
 function archiveRoutes(app: FastifyInstance, archive: Pick<Archive, 'list' | 'read'>): void {
   app.get('/v1/records', async (request) => {
     const { after } = request.query as { after?: unknown };
@@ -187,7 +187,7 @@ function archiveRoutes(app: FastifyInstance, archive: Pick<Archive, 'list' | 're
   app.get('/v1/records/:name', async (request, reply) => {
     const { name } = request.params as { name: string };
     const text = archive.read(name);
-    if (text === undefined) throw new DstackError('NO_RECORD', `there is no record ${name.slice(0, 100)}`);
+    if (text === undefined) throw new DstackError('NO_RECORD', `the archive has no ${name.slice(0, 100)}`);
     return reply.type('application/json').send(text);
   });
 }

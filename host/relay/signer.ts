@@ -1,4 +1,4 @@
-/** The gas key: it signs transactions of one chain, and nothing else leaves it. */
+/** The gas key: it signs transactions of one chain, and is used for nothing else. */
 import { computeAddress, SigningKey, Transaction } from 'ethers';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, parseAddress } from '../../lib/protocol/hex.ts';
@@ -21,7 +21,7 @@ export class Signer {
 
   /**
    * @param privateKey 32 bytes, 0x-prefixed; kept in memory only, never logged
-   * @throws GAS_KEY when it is no key
+   * @throws GAS_KEY when it is not a private key
    */
   constructor(privateKey: string, chainId: number) {
     try {

@@ -7,9 +7,9 @@
  *   join, so pipelining would buy nothing and cost nonce gaps.
  * - Gas is estimated first. What would revert is not sent: the contract's own error is reported instead.
  * - What is not mined in time is replaced at a higher fee, up to a ceiling.
- * - What a re-org drops is sent again as it was, however deep: a transaction of ours whose nonce the chain has not reached
- *   is not on it. Nonces that nobody has (someone else's transaction with this key was dropped) are filled.
- * - Only when another transaction has taken the nonce, for so many blocks that it will stay, is a new nonce signed.
+ * - What a re-org drops is sent again unchanged, however deep: a transaction of ours whose nonce the chain has not reached is
+ *   not on it. Nonces that nobody uses (because someone else's transaction with this key was dropped) are filled.
+ * - A new nonce is signed only when another transaction has taken the old one, for so many blocks that it will stay.
  */
 
 import { RpcRefusal } from '../../lib/chain/json-rpc.ts';
@@ -38,7 +38,7 @@ export interface TransactionStatus {
   hash: string | undefined;
   code: string | undefined;
   message: string | undefined;
-  /** What the endpoint said when it last did not take it, in its own words; `at` in Unix milliseconds. */
+  /** What the endpoint said when it last did not accept it, in its own words; `at` in Unix milliseconds. */
   broadcastError?: { code: string; message: string; at: number } | undefined;
 }
 
@@ -52,9 +52,9 @@ export interface TransactionsOptions {
   metrics: Metrics;
   /** Wei per gas; nothing is ever sent above it. */
   maxFee: bigint;
-  /** Milliseconds without being mined until the fee is raised. */
+  /** Milliseconds without being mined after which the fee is raised. */
   bumpAfter: number;
-  /** Blocks on top of a transaction until it is final here. */
+  /** Blocks on top of a transaction's after which it counts as final here. */
   confirmations: number;
   /** Wei; below it the operator is warned. */
   lowBalance: bigint;
@@ -64,32 +64,32 @@ export interface TransactionsOptions {
 
 const MAX_OPEN = 1000;
 const MAX_GAS = 1_000_000n;
-/** Of an estimate that reverts, before the purpose counts as failed; and polls until it is looked at again even then. */
+/** Estimates that revert before the purpose counts as failed; and polls after which it is looked at again even then. */
 const MAX_TRIES = 5;
 const FAILED_POLLS = 60;
 /** Polls after which a final transaction whose effect its submitter misses is looked for again. */
 const RECHECK_POLLS = 20;
-/** Polls between looks at the chain while there is nothing to do but to notice a re-org. */
+/** Polls between looks at the chain while the only thing to do is to notice a re-org. */
 const IDLE_POLLS = 10;
 const RESEND_AFTER_MS = 15_000;
-/** Polls between looks at the market or the balance, while either keeps a transaction back. */
+/** Polls between looks at the market or the balance while either holds a transaction back. */
 const WAIT_POLLS = 15;
 /**
- * Blocks, beyond the confirmations, for which the chain must show something odd about our nonces before it is acted on:
- * the endpoint may lag, and a re-org may yet undo it.
+ * Blocks, beyond the confirmations, for which something odd about our nonces must last before it is acted on: the endpoint
+ * may lag, and a re-org may yet undo it.
  */
 const BELIEVE_AFTER_BLOCKS = 8;
-/** Wider gaps are an endpoint's lie about our nonce: not filled, but signed anew below. */
+/** A wider gap is an endpoint's lie about our nonce: it is not filled; transactions are signed again below it. */
 const MAX_FILL = 8;
-/** Dropped transactions taken up again in one round. */
+/** Dropped transactions that are taken up again in one round. */
 const MAX_REOPEN = 16;
 const FILL_GAS = 21_000n;
-/** Of what waits, looked at in one round. */
+/** Waiting transactions that are looked at in one round. */
 const MAX_TRIED = 8;
-/** Of a transaction that no endpoint ever took, until others have their turn. */
+/** Refusals of a transaction that no endpoint ever accepted, before others have their turn. */
 const MAX_REFUSALS = 5;
 
-/** Codes of what an endpoint has against a transaction; else TX_NOT_SENT. */
+/** Codes of the reasons why an endpoint refuses a transaction; any other is TX_NOT_SENT. */
 const REFUSALS: Partial<Record<RpcErrorKind, string>> = {
   'no-funds': 'TX_NO_FUNDS',
   'type-unsupported': 'TX_TYPE_UNSUPPORTED',
@@ -100,7 +100,7 @@ const REFUSALS: Partial<Record<RpcErrorKind, string>> = {
   'nonce-too-low': 'TX_NONCE',
   'nonce-too-high': 'TX_NONCE',
 };
-/** Kinds of refusal that are about the transaction itself, so that sending it again as it is may not help. */
+/** Refusals that are about the transaction itself, so that sending it again unchanged may not help. */
 const FOR_WHAT_IT_IS: readonly RpcErrorKind[] = [
   'unknown',
   'no-funds',
@@ -122,10 +122,10 @@ export class Transactions {
   #gap: { nonce: number; since: number } | undefined;
   #lookedAt = 0;
   #problem = '';
-  /** The endpoint has refused a transaction of EIP-1559 for its type. */
+  /** The endpoint has refused an EIP-1559 transaction for its type. */
   #legacy = false;
 
-  /** @throws GAS_KEY when the key is not one */
+  /** @throws GAS_KEY when the key is not a private key */
   constructor(options: TransactionsOptions) {
     this.#options = { now: Date.now, ...options };
     this.#signer = new Signer(options.privateKey, options.chainId);
@@ -153,9 +153,9 @@ export class Transactions {
   }
 
   /**
-   * Durable when it returns. A purpose that is under way is left as it is. Submitting one that was done says that its
-   * effect is missed: then it is looked for again, and sent again if a re-org took it.
-   * @throws TX_QUEUE_FULL, STORE_VALUE when the request is not one
+   * Durable when it returns. A purpose that is in progress is left alone. Submitting a finished one says that its effect is
+   * missing: then the transaction is looked for again, and sent again if a re-org dropped it.
+   * @throws TX_QUEUE_FULL, STORE_VALUE when the request is malformed
    */
   submit(request: TransactionRequest): void {
     const known = this.#queue.get(request.purpose);
@@ -179,7 +179,7 @@ export class Transactions {
     return entry === undefined ? undefined : statusOf(entry);
   }
 
-  /** Why nothing goes on at present, if so. */
+  /** Why there is no progress at present, if there is none. */
   problem(): string | undefined {
     return this.#problem === '' ? undefined : this.#problem;
   }
@@ -196,7 +196,7 @@ export class Transactions {
     if (entry.hash !== undefined && (entry.state === 'final' || entry.state === 'failed')) {
       if (rested(RECHECK_POLLS)) this.#queue.reopen({ ...rest, state: 'mined' });
     } else if (entry.state === 'failed' && rested(FAILED_POLLS)) {
-      // Nothing was mined for it: whatever the contract or the endpoint had against it may be over.
+      // Nothing was mined for it: the reason why the contract or the endpoint refused it may be gone.
       this.#queue.reopen({ ...rest, state: 'queued', tries: 0, notBefore: 0 });
     }
   }
@@ -241,8 +241,8 @@ export class Transactions {
   }
 
   /**
-   * What goes wrong with one entry is said of that one, and keeps no other back.
-   * @returns whether it went well
+   * An error with one entry is reported for that entry, and holds no other back.
+   * @returns whether there was none
    */
   async #alone(entry: Entry, step: () => Promise<void>): Promise<boolean> {
     const code = 'TX_ENDPOINT';
@@ -265,7 +265,7 @@ export class Transactions {
     return true;
   }
 
-  /** What was done, and by its nonce is not on the chain any more. */
+  /** Entries that were finished and, by their nonce, are no longer on the chain. */
   #takeUpDropped(chainNonce: number): void {
     for (const { nonce, entry } of this.#queue.ownersFrom(chainNonce, MAX_REOPEN)) {
       if (entry.state !== 'final' && entry.state !== 'failed') continue;
@@ -273,7 +273,7 @@ export class Transactions {
     }
   }
 
-  /** Its signed form is sent in this round. */
+  /** Has its signed form sent again in this round. */
   #sendAgain(entry: Entry): void {
     this.#options.log.warn({ purpose: entry.purpose }, 'the chain was re-organised: sending it again');
     const { hash: _, block: __, code: ___, message: ____, closedAt: _____, ...rest } = entry;
@@ -349,7 +349,7 @@ export class Transactions {
     await this.#broadcast(attempt.raw, entry.purpose, attempt);
   }
 
-  /** @param attempt the entry's own that is sent; without it the endpoint's answer says nothing about the entry */
+  /** @param attempt the entry's attempt that is sent; without it the endpoint's answer says nothing about the entry */
   async #broadcast(raw: string, purpose: string, attempt?: Attempt): Promise<void> {
     try {
       await this.#options.rpc.send(raw);
@@ -365,7 +365,7 @@ export class Transactions {
     this.#queue.put({ ...rest, taken: true });
   }
 
-  /** It is tried again; meanwhile the operator can read what the endpoint has against it. */
+  /** It will be tried again; meanwhile the operator can read why the endpoint refuses it. */
   #notTaken(purpose: string, error: Error, attempt: Attempt | undefined): void {
     const { log, now, metrics } = this.#options;
     const kind = error instanceof RpcRefusal ? error.kind : undefined;
@@ -433,8 +433,8 @@ export class Transactions {
   }
 
   /**
-   * No endpoint ever took it, so that its nonce is free for the next in line. Should it be mined all the same, that one
-   * finds its nonce gone and takes another; this one is found by its hash before it is signed anew.
+   * No endpoint ever accepted it, so its nonce is free for the next in line. Should it be mined all the same, the next one
+   * finds its nonce gone and takes another, and this one is found by its hash before it is signed again.
    */
   #letOthersPass(entry: Entry): void {
     const { nonce, gas: _, refusals: __, refusal, ...rest } = entry;
@@ -446,13 +446,13 @@ export class Transactions {
     this.#putBack(this.#queue.get(entry.purpose)!);
   }
 
-  /** Behind all others, and not again at once. */
+  /** Moves it behind all others; it is not tried again at once. */
   #putBack(entry: Entry): void {
     const { now, pollInterval } = this.#options;
     this.#queue.putBack({ ...entry, notBefore: now() + Math.min(15_000, WAIT_POLLS * pollInterval) });
   }
 
-  /** Whether one of its attempts, the newest first, is in a block; then that is stored. */
+  /** Whether one of its attempts (newest first) is in a block; if so, that is stored. */
   async #findMined(entry: Entry): Promise<boolean> {
     const { rpc, log, metrics } = this.#options;
     for (const attempt of entry.attempts.toReversed()) {
@@ -475,7 +475,7 @@ export class Transactions {
     return false;
   }
 
-  /** The nonce is used up, but not by us as far as the endpoint knows: it may lag, so that has to last to be believed. */
+  /** The nonce is used, but not by us as far as the endpoint knows. The endpoint may lag, so this is believed only if it lasts. */
   #lost(entry: Entry, head: number): void {
     const { log, confirmations, now } = this.#options;
     const since = Math.min(entry.lostSince ?? head, head);
@@ -509,8 +509,8 @@ export class Transactions {
   }
 
   /**
-   * A transaction of ours can't be mined while a nonce below its own is missing. Dropped ones of ours are under way again
-   * by now, so what is missing was someone else's, or was taken for it, or the endpoint has lied about it.
+   * A transaction of ours can't be mined while a lower nonce is missing. Dropped ones of ours have been sent again by now, so
+   * the missing one was someone else's, or was taken to be, or the endpoint lied about it.
    */
   async #closeGap(chain: { head: number; nonce: number }): Promise<void> {
     const sent = this.#queue.open().filter(({ state }) => state === 'sent');
@@ -533,7 +533,7 @@ export class Transactions {
     this.#gap = undefined;
     if (lowest - missing > MAX_FILL) {
       const why =
-        "the endpoint said a nonce far above the chain's: signing anew with the one that the chain waits for";
+        "the endpoint said a nonce far above the chain's: signing again with the one that the chain is waiting for";
       log.warn({ missing, lowest }, why);
       for (const entry of sent) {
         const { nonce, gas: _, ...rest } = entry;
@@ -542,12 +542,12 @@ export class Transactions {
       }
       return;
     }
-    const why = 'a transaction of the gas key that is none of ours was dropped: filling its nonce';
+    const why = 'a transaction of the gas key that is not ours was dropped: filling its nonce';
     log.warn({ nonce: missing }, why);
     await this.#fill(missing);
   }
 
-  /** It was given another nonce, since its first one seemed to be gone; but that one is what the chain waits for. */
+  /** It was given another nonce because its first one seemed to be used; but the chain is waiting for that first one. */
   async #goBack(entry: Entry, nonce: number): Promise<void> {
     const { now, log } = this.#options;
     log.warn({ purpose: entry.purpose, nonce }, 'its first nonce is free after all: going back to it');
@@ -557,7 +557,7 @@ export class Transactions {
     await this.#cancel(entry, given);
   }
 
-  /** Takes the place of what was signed with a nonce that is given up, so that the purpose is not carried out twice. */
+  /** Replaces what was signed with a nonce that is given up, so that the purpose is not carried out twice. */
   async #cancel(entry: Entry, nonce: number): Promise<void> {
     const { rpc, maxFee } = this.#options;
     const last = entry.attempts.findLast((attempt) => attempt.nonce === nonce)!;
@@ -572,7 +572,7 @@ export class Transactions {
     await this.#broadcast(raw, entry.purpose);
   }
 
-  /** Sends this account nothing, to use the nonce up. */
+  /** Uses up a nonce, by sending nothing to this account itself. */
   async #fill(nonce: number): Promise<void> {
     const { rpc, maxFee } = this.#options;
     const fees = await firstFees(rpc, maxFee, this.#legacy);
@@ -583,7 +583,7 @@ export class Transactions {
   }
 
   /**
-   * What a transaction would revert with. The endpoint may only be behind, so it is asked a few times.
+   * The estimate was refused. The endpoint may just be behind, so it is asked a few times.
    * @returns whether another entry may have its turn
    */
   #refused(entry: Entry, error: RpcRefusal): boolean {
@@ -592,7 +592,7 @@ export class Transactions {
       this.#wait(entry, 'TX_NO_FUNDS', `${this.address} has too little for gas: send it some`);
       return false;
     }
-    // The endpoint's own trouble says nothing about the transaction.
+    // A failure of the endpoint itself says nothing about the transaction.
     if (error.data === undefined && error.kind !== 'reverted') throw error;
     const message = (named ?? error.message).slice(0, 500);
     if (entry.tries + 1 >= MAX_TRIES) {
@@ -626,12 +626,12 @@ export class Transactions {
   }
 }
 
-/** Of an entry that is done, the signed form that a re-org may make necessary again. */
+/** What a finished entry keeps: the signed form, which a re-org may make necessary again. */
 function settled({ attempts, hash }: Entry): { attempts: Attempt[] } {
   return { attempts: attempts.filter((attempt) => attempt.hash === hash) };
 }
 
-/** The contract's refusal in words, undefined when it is not one of its own. */
+/** The contract's error in words; undefined when it is not one of the contract's own. */
 function namedError(data: string): string | undefined {
   try {
     const error = parseNetworkError(data);

@@ -25,7 +25,7 @@ export interface Image {
 
 /**
  * Opens the image in `folder`.
- * @throws DstackError IMAGE_MISSING when there is none, IMAGE_INVALID when image.json is not one.
+ * @throws DstackError IMAGE_MISSING when there is none, IMAGE_INVALID when image.json is malformed.
  */
 export async function openImage(folder: string): Promise<Image> {
   const path = (name: string) => {
@@ -44,7 +44,7 @@ export async function openImage(folder: string): Promise<Image> {
   };
 }
 
-/** What the simulated platform measures of this image in this shape: from the files' bytes, not from image.json. */
+/** What the simulated platform measures for this image in this shape, from the files' bytes and not from image.json. */
 export async function registersOf(image: Image, shape: Shape): Promise<ImageRegisters> {
   return (await measuredBoot(image, shape)).registers;
 }

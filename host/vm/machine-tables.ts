@@ -1,7 +1,7 @@
 /**
- * The ACPI tables that QEMU generates for an image's machine, as its firmware got them. QEMU builds them anew when the firmware
- * first reads them, from the addresses that the firmware gave to devices; so the firmware runs up to where it has read them
- * (nothing is on the console before), then the machine stands still and fw_cfg is read through QEMU's test port.
+ * The ACPI tables that QEMU generates for an image's machine, as its firmware got them. QEMU rebuilds them when the firmware
+ * first reads them, from the addresses that the firmware gave to devices. So the firmware runs until it has read them (the
+ * console is silent before that); then the machine is stopped, and fw_cfg is read through QEMU's test port.
  *
  * Sources: QEMU, docs/specs/fw_cfg.rst (selector 0x510, data 0x511, the directory), docs/devel/testing/qtest.rst.
  */
@@ -20,10 +20,10 @@ import { emptyDisk, spawnQemu, started } from './vm.ts';
 export interface TablesRequest {
   readonly image: Image;
   readonly shape: Shape;
-  /** Under `tcg` the firmware runs as it would on a TD, on a machine that is none. */
+  /** Under `tcg` the firmware runs as it would in a TD, on a machine that is not one. */
   readonly accelerator: Accelerator;
   readonly qemu: 'tool root' | string;
-  /** Whether the machine has a data disk: a device more. */
+  /** Whether the machine has a data disk, which is one device more. */
   readonly dataDisk: boolean;
   /** How long the firmware may take, in milliseconds. */
   readonly timeoutMs: number;
@@ -52,7 +52,7 @@ export async function generateTables(request: TablesRequest): Promise<AcpiFiles>
   try {
     await started(qemu, qmpSocket!, ended);
     await spoken(consoleLog!, request.timeoutMs, () => qemu.exitCode !== null);
-    // A machine that runs would read fw_cfg too, and both readers would get half of it.
+    // A running machine would read fw_cfg too, and each reader would get half of it.
     await qmpCommand(qmpSocket!, 'stop');
     return await readAcpi(qtestSocket!);
   } finally {
@@ -62,7 +62,7 @@ export async function generateTables(request: TablesRequest): Promise<AcpiFiles>
   }
 }
 
-/** Until the console has said anything. */
+/** Waits until there is any output on the console. */
 async function spoken(consoleLog: string, timeoutMs: number, over: () => boolean): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!existsSync(consoleLog) || statSync(consoleLog).size === 0) {
@@ -98,7 +98,7 @@ const DATA_PORT = 0x511;
 const DIRECTORY = 0x19;
 const DIRECTORY_ENTRY_BYTES = 64;
 const MAX_ENTRIES = 1024;
-/** Commands that are under way at once: QEMU answers one by one, and stops reading when its answers are not read. */
+/** Commands in flight at once: QEMU answers one by one, and stops reading while its answers are not read. */
 const BATCH = 256;
 const SILENCE_MS = 30_000;
 

@@ -1,9 +1,9 @@
 /**
- * Which accelerator works: for KVM found out by booting.
+ * Which accelerator works; for KVM, by booting.
  *
- * A /dev/kvm that opens, and even one that runs a few instructions, is not yet one that boots a kernel: under some
- * clouds it emulates and meets an instruction it does not know. So the probe boots the image's own kernel and initramfs
- * with a command line that names no root; the initramfs says so and powers off, which takes a second or two under KVM.
+ * A /dev/kvm that opens, and even one that runs a few instructions, does not always boot a kernel: on some clouds it
+ * emulates, and meets an instruction that it does not know. So the probe boots the image's own kernel and initramfs with a
+ * command line that names no root; the initramfs says so and powers off, which takes a second or two under KVM.
  */
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
@@ -33,10 +33,10 @@ export async function probeAccelerator(image: Image): Promise<Probe> {
 const tcg = { accelerator: 'tcg', qemu: 'tool root' } as const;
 const timeoutMs = 15_000;
 
-/** What the initramfs prints when it got as far as looking for its root. */
+/** What the initramfs prints once it looks for its root. */
 const reachedInitramfs = 'no dstack.roothash on the command line';
 
-/** Boots `image`'s kernel under KVM; TCG is what is left when that fails. Never throws for want of KVM. */
+/** Boots `image`'s kernel under KVM; falls back to TCG when that fails. Never throws for lack of KVM. */
 export async function probeKvm(image: Image, device = '/dev/kvm'): Promise<Probe> {
   try {
     closeSync(openSync(device, 'r+'));
@@ -93,7 +93,7 @@ function bootProbe(image: Image): Promise<string | undefined> {
   });
 }
 
-/** Reads what QEMU and the guest said so far: undefined is success, a sentence failure. */
+/** Judges what QEMU and the guest have said so far: undefined is success, a sentence is a failure. */
 export function verdict(said: string): string | undefined | 'undecided' {
   if (said.includes(reachedInitramfs)) return undefined;
   const failure = /KVM internal error[^\r\n]*|Kernel panic[^\r\n]*|failed to initialize kvm[^\r\n]*/i.exec(

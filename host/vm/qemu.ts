@@ -2,7 +2,7 @@
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Image, Shape } from './image.ts';
 
-/** TDX for production images; for the others KVM where the processor virtualises, else TCG, QEMU's translation of every instruction. */
+/** TDX for production images; for the others KVM where the processor virtualises, else TCG, where QEMU translates every instruction. */
 export type Accelerator = 'tdx' | 'kvm' | 'tcg';
 
 /** Where a TDX host's quote generation service listens: Intel's on vsock, port 4050 of the host, if nothing else is set up. */
@@ -27,20 +27,20 @@ export interface QemuOptions {
   /** A raw disk image; the guest knows it by its serial number, dstack-data. */
   readonly dataDisk?: string;
   readonly ports: readonly PortForward[];
-  /** On TDX: who makes quotes of reports. Intel's default when absent. */
+  /** On TDX: who turns reports into quotes. Intel's default when absent. */
   readonly quoteGeneration?: QuoteGenerationSocket;
   /** Where the simulated platform listens; without it the guest has none, as on TDX. */
   readonly platformSocket?: string;
   readonly qmpSocket: string;
   readonly consoleLog: string;
-  /** A Unix socket that the dev flavour's root shell is on. */
+  /** A Unix socket with the dev flavour's root shell. */
   readonly shellSocket?: string;
 }
 
 /**
- * Arguments of qemu-system-x86_64, but for where its data files lie.
+ * Arguments of qemu-system-x86_64, except for where its data files are.
  * @throws DstackError PATH_INVALID for a path that cannot be written into an option, PORT_INVALID for a port out of range,
- *   PLATFORM_TWICE for a TD with a simulated platform: its quotes are the CPU's, or it is none.
+ *   PLATFORM_TWICE for a TD with a simulated platform: a TD's quotes come from the CPU.
  */
 export function qemuArguments(options: QemuOptions): string[] {
   const { image, shape } = options;
@@ -78,7 +78,7 @@ const q35 = 'q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off';
 function machine({ accelerator, quoteGeneration = defaultQuoteGeneration }: QemuOptions): string[] {
   switch (accelerator) {
     case 'tdx': {
-      // A verifier refuses a TD without the one (TD_SEPT_VE), as Linux does; and one with debugging, which is off.
+      // Verifiers, and Linux, refuse a TD without sept-ve-disable (TD_SEPT_VE); and verifiers one with debugging, which is off.
       const td = {
         'qom-type': 'tdx-guest',
         id: 'tdx0',
@@ -136,7 +136,7 @@ function forward({ host, guest }: PortForward): string {
   return `hostfwd=tcp:127.0.0.1:${host}-:${guest}`;
 }
 
-/** QEMU's option parser takes a comma for the end of a value unless it is doubled. */
+/** QEMU's option parser ends a value at a comma unless it is doubled. */
 function escaped(path: string): string {
   if (!path.startsWith('/') || /[\n\0]/.test(path)) {
     throw new DstackError('PATH_INVALID', `QEMU needs an absolute path without line breaks, not "${path}"`);

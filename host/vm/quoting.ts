@@ -2,9 +2,9 @@
  * The simulated platform: for one QEMU process, what the CPU and its quoting enclave are on a TDX host. The guest sees it as the
  * files that Linux shows on TDX (simulated-tsm/), by 9P.
  *
- * State: RTMR3 lives in this service alone and starts at zero, so it has to be started anew for each QEMU process, as
- * resetting a machine resets its registers. The other registers are as whoever started QEMU computed them, from the very
- * files that it boots. Durable is only the platform's PPID, in `platformStateFile`: one host, one platform.
+ * State: RTMR3 exists in this service alone and starts at zero, so a new service has to be started for each QEMU process,
+ * as resetting a machine resets its registers. The other registers are as computed by whoever started QEMU, from the very
+ * files that it boots. Only the platform's PPID is durable, in `platformStateFile`: one host, one platform.
  */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -30,11 +30,11 @@ export interface QuotingOptions {
   readonly registers: ImageRegisters;
   /** The firmware's event log that leads to these registers; without it the guest finds none. */
   readonly firmwareLog?: Uint8Array;
-  /** Faults to show, for tests. */
+  /** Errors to inject, for tests. */
   readonly faults?: FaultPlan;
   /** Keeps the host's PPID; created with mode 0600 when missing. */
   readonly platformStateFile: string;
-  /** What the platform is to be like, to see how a network takes it. */
+  /** What the platform should be like, to see how a network reacts. */
   readonly simulated?: SimulatedSetting | undefined;
 }
 
@@ -47,7 +47,7 @@ export interface QuotingService {
 
 /**
  * Starts the service; resolves once it listens.
- * @throws DstackError PLATFORM_STATE when the state file is not one, REGISTER_LENGTH when a register is not 48 bytes.
+ * @throws DstackError PLATFORM_STATE when the state file is not valid, REGISTER_LENGTH when a register is not 48 bytes.
  */
 export async function startQuotingService(options: QuotingOptions): Promise<QuotingService> {
   const ppid = await readOrCreatePpid(options.platformStateFile);
@@ -58,7 +58,7 @@ export async function startQuotingService(options: QuotingOptions): Promise<Quot
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
-    // A guest that goes away is no error of ours; serveTree() ends by itself.
+    // A guest that goes away is not an error; serveTree() ends by itself.
     socket.on('error', () => socket.destroy());
     void serveTree(files, socket).catch(() => socket.destroy());
   });

@@ -12,7 +12,7 @@ let firmware: string;
 const objects = 'List of user creatable objects:\n  sev-guest\n  tdx-guest\n  thread-context\n';
 const older = objects.replace('  tdx-guest\n', '');
 
-/** A host that has all it takes. */
+/** A host that has everything it needs. */
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'dstack-tdx-'));
   const put = (name: string, content: string | Uint8Array) => {
@@ -67,7 +67,7 @@ test.each<[string, RegExp, () => [Partial<TdxHost>, string?]]>([
   ['no QEMU', /knows the object tdx-guest/, () => [{ objectsOf: async () => undefined }]],
   [
     'a firmware that is no TDVF',
-    /bios\.bin is no TDVF/,
+    /bios\.bin is not a TDVF/,
     () => {
       writeFileSync(join(folder, 'bios.bin'), Buffer.alloc(65_536, 0x90));
       return [{}, join(folder, 'bios.bin')];

@@ -13,7 +13,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 /** What to ask of this host; the defaults are the real ones. */
 export interface TdxHost {
   readonly kvmDevice: string;
-  /** The parameter in which kvm_intel says whether it starts TDs. */
+  /** The parameter in which kvm_intel says whether it can start TDs. */
   readonly kvmParameter: string;
   /** The host's own QEMU, where the tool root's is too old. */
   readonly hostQemu: string;
@@ -33,7 +33,7 @@ const TDX_METADATA_GUID = Buffer.from('35657ae44a989847865e4685a7bf8ec2', 'hex')
 
 /**
  * The QEMU that starts a TD with this firmware here.
- * @throws DstackError TDX_UNAVAILABLE that names everything that stands against it
+ * @throws DstackError TDX_UNAVAILABLE, with every reason why it cannot
  */
 export async function findTdx(
   firmware: string,
@@ -80,7 +80,7 @@ function parameterReason(file: string): string | undefined {
 
 function firmwareReason(firmware: string): string | undefined {
   if (readFileSync(firmware).includes(TDX_METADATA_GUID)) return undefined;
-  return `${firmware} is no TDVF: it has no TDX metadata`;
+  return `${firmware} is not a TDVF: it has no TDX metadata`;
 }
 
 async function objectsOf(qemu: 'tool root' | string): Promise<string | undefined> {

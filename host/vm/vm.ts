@@ -1,9 +1,9 @@
 /**
- * Starts a VM and ends it. The one place of the host that spawns QEMU.
+ * Starts a VM and ends it. The only place on the host that spawns QEMU.
  *
- * Everything that belongs to one VM lies in its state folder: sockets, console log, the data disk if it was asked for.
- * QEMU is bound to this process by the kernel's parent-death signal (set by setpriv, which then becomes QEMU), so that a
- * host process that is killed leaves no VM behind that still answers for the network.
+ * Everything that belongs to one VM is in its state folder: sockets, console log, and the data disk if there is to be one.
+ * QEMU is tied to this process by the kernel's parent-death signal (set by setpriv, which then becomes QEMU), so that a host
+ * process that is killed leaves no VM behind that still answers for the network.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -31,19 +31,19 @@ export interface VmOptions {
   readonly stateFolder: string;
   /** The host's identity as a simulated platform: one file for all VMs of a host. */
   readonly platformStateFile: string;
-  /** What the simulated platform is to be like. */
+  /** What the simulated platform should be like. */
   readonly simulated?: SimulatedSetting;
   /** image.json's default shape when absent. Another shape has another measurement. */
   readonly shape?: Shape;
   /** Ports on 127.0.0.1; a free one is taken for each that is absent. */
   readonly ports?: { readonly tls?: number; readonly replicator?: number };
-  /** The data disk; `createMiB` makes a sparse one of that size if there is none. Default: no disk. */
+  /** The data disk; with `createMiB` a sparse one of that size is made if there is none. Default: no disk. */
   readonly dataDisk?: { readonly path: string; readonly createMiB?: number };
   /** Found by `probeAccelerator` when absent. A production image runs on TDX only, and only a production image does. */
   readonly accelerator?: Exclude<Accelerator, 'tdx'>;
   /** On TDX: the host's quote generation service, if it is not where Intel's listens. */
   readonly quoteGeneration?: QuoteGenerationSocket;
-  /** Faults that the simulated platform shows, for tests. */
+  /** Errors that the simulated platform shows, for tests. */
   readonly faults?: FaultPlan;
   /** Lines for the log: what was chosen, and why. */
   readonly log?: (message: string) => void;
@@ -61,14 +61,14 @@ export interface Vm {
   readonly shellSocket?: string;
   /** SHA-256 of the simulated platform's id, hex: what the network's owner allows. A TD's is in its quotes. */
   readonly platformId?: string;
-  /** Resolves when QEMU has ended, however it did, and its simulated platform is closed. */
+  /** Resolves when QEMU has ended, for whatever reason, and its simulated platform is closed. */
   readonly exited: Promise<VmExit>;
   /**
-   * Tells QEMU to flush the disks and quit; kills it after `graceMs` (5 s). For the guest it is a power cut, which is
-   * what a guest that trusts no host has to survive anyway.
+   * Tells QEMU to flush the disks and quit; kills it after `graceMs` (5 s). To the guest this is a power cut, which a guest
+   * that trusts no host has to survive anyway.
    */
   stop(graceMs?: number): Promise<VmExit>;
-  /** Ends QEMU at once, as pulling the plug. */
+  /** Ends QEMU at once, like pulling the plug. */
   kill(): Promise<VmExit>;
 }
 
@@ -78,7 +78,7 @@ export interface VmExit {
 }
 
 /**
- * Starts a VM; resolves once QEMU runs (the guest needs its time after that).
+ * Starts a VM; resolves once QEMU runs (the guest takes a while after that).
  * @throws DstackError IMAGE_MISSING, IMAGE_INVALID, TOOL_MISSING, TDX_UNAVAILABLE, DISK_MISSING, VM_START with what QEMU said.
  */
 export async function startVm(options: VmOptions): Promise<Vm> {
@@ -106,7 +106,7 @@ export async function startVm(options: VmOptions): Promise<Vm> {
     { host: ports.replicator, guest: guestPorts.replicator },
   ];
 
-  // Before QEMU, which connects to it; and anew for each QEMU, as a reset zeroes a machine's registers.
+  // Before QEMU, which connects to it; and a new one for each QEMU, as a reset zeroes a machine's registers.
   const platform =
     probe.accelerator === 'tdx'
       ? undefined
@@ -156,14 +156,14 @@ export async function startVm(options: VmOptions): Promise<Vm> {
   };
 }
 
-/** The accelerator that was asked for, where an image can have one of its choice; else the one that works. */
+/** The accelerator that was asked for, if the image leaves a choice; else the one that works. */
 async function chooseAccelerator(image: Image, asked: VmOptions['accelerator']): Promise<Probe> {
   return asked === undefined || image.manifest.flavour === 'production'
     ? await probeAccelerator(image)
     : { accelerator: asked, why: 'it was asked for', qemu: 'tool root' };
 }
 
-/** QEMU with these arguments; its end is the caller's, if not before. */
+/** Spawns QEMU with these arguments; the caller ends it, if it does not end by itself. */
 export function spawnQemu(qemu: Probe['qemu'], args: readonly string[]): ChildProcess {
   const tool =
     qemu === 'tool root'
@@ -183,7 +183,7 @@ function ended(qemu: ChildProcess): Promise<VmExit> {
   });
 }
 
-/** Waits until QEMU's control socket is there; throws with QEMU's words when it ends first. */
+/** Waits until QEMU's control socket is there; throws with QEMU's output if QEMU ends first. */
 export async function started(
   qemu: ChildProcess,
   qmpSocket: string,
@@ -240,7 +240,7 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** What the VM prints without a newline is cut there. */
+/** Characters after which output without a newline is cut. */
 const MAX_LINE = 500;
 
 /** The last lines of a console log, for error messages. */

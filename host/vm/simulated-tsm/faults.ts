@@ -1,4 +1,4 @@
-/** Faults that the files can be told to show, so that a guest's answer to each can be tested. None by default. */
+/** Errors that the files can be told to show, so that a guest's reaction to each can be tested. None by default. */
 import { Errno, type ErrnoName, Silence } from './tree.ts';
 
 /** Where a fault strikes: a system call on one of the files. */
@@ -33,7 +33,7 @@ export class FaultPlan {
     return this;
   }
 
-  /** Forgets what has not struck yet. */
+  /** Forgets those that have not struck yet. */
   clear(): void {
     this.#planned.length = 0;
   }

@@ -1,4 +1,4 @@
-/** All files of the simulated platform, under the paths that the kernel has them at on TDX. */
+/** All files of the simulated platform, under the paths that they have on TDX. */
 import { FaultPlan } from './faults.ts';
 import { firmwareTables } from './firmware-tables.ts';
 import type { Machine } from './machine.ts';
@@ -14,7 +14,7 @@ export function simulatedFiles(machine: Machine, faults: FaultPlan = new FaultPl
   });
 }
 
-/** A folder that has one thing, at `path` below it. */
+/** A folder with one node, at `path` below it. */
 function at(path: string, what: TreeNode | Readonly<Record<string, TreeNode>>): Folder {
   const node = 'kind' in what ? (what as TreeNode) : fixedFolder(what as Record<string, TreeNode>);
   return path

@@ -1,8 +1,8 @@
 /**
  * A 9P2000.L server for one tree: what Linux's v9fs needs to mount it, and nothing else.
  *
- * The client is hostile to us as we are to it: frames, fids and names are bounded, a request that this server does not know
- * or cannot do gets an errno, and replies are written only as fast as they are read. A stream that is not 9P is ended.
+ * Client and server do not trust each other: frames, fids and names are bounded, a request that this server does not know or
+ * cannot do gets an errno, and replies are written only as fast as they are read. A stream that is not 9P is closed.
  */
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
@@ -169,7 +169,7 @@ class Session {
     },
   };
 
-  /** All names, or as many as there are: then the new fid stays unset. */
+  /** Walks all names, or as many as there are; in that case the new fid stays unset. */
   #walk(request: FrameReader, reply: FrameWriter): FrameWriter {
     const from = this.#fid(request.uint32());
     const newFid = request.uint32();
