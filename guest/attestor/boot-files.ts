@@ -13,8 +13,8 @@ export interface BootFile {
 }
 
 /**
- * The bytes of `target`, which are those that `source` had when the first attestor of this boot asked. The host can
- * change its file at any time, even while it is read; what counts is the copy, and all that follows uses the copy.
+ * The bytes of `target`: those that `source` had when the first attestor of this boot read it. The host can change its file at
+ * any time, even while it is being read; only the copy counts, and everything that follows uses the copy.
  * @throws BOOT_FILE_MISSING, BOOT_FILE_INVALID
  */
 export async function takeBootFile(file: BootFile): Promise<Uint8Array> {
@@ -58,7 +58,7 @@ async function readFromHost({ source, optional }: BootFile): Promise<Uint8Array>
   }
 }
 
-/** Counts what is read and does not ask for the size: the host may answer that one as it likes. */
+/** Counts the bytes read and does not ask for the file's size: the host can answer that as it likes. */
 async function readBounded(handle: FileHandle, source: string): Promise<Uint8Array> {
   const buffer = new Uint8Array(CONFIG_MAX_BYTES + 1);
   let length = 0;
@@ -70,7 +70,7 @@ async function readBounded(handle: FileHandle, source: string): Promise<Uint8Arr
   throw new DstackError('BOOT_FILE_INVALID', `${source} is larger than ${CONFIG_MAX_BYTES} bytes`);
 }
 
-/** Atomic: a daemon that dies here leaves no half file for the next one to trust. */
+/** Atomic: a daemon that dies here leaves no partial file for the next one to trust. The folder is in memory: no fsync. */
 async function freeze(target: string, bytes: Uint8Array): Promise<void> {
   await mkdir(dirname(target), { recursive: true, mode: 0o755 });
   const draft = `${target}.draft`;

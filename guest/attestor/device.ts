@@ -1,4 +1,4 @@
-/** What measures this machine: the CPU's TDX module, or the simulated platform. Both by the same files. */
+/** What measures this machine: the CPU's TDX module or the simulated platform, both through the same files. */
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 import { type FirmwareLog, readFirmwareLog } from './firmware-log.ts';
 import { extend, readRegister } from './measurements.ts';
@@ -19,7 +19,7 @@ export interface AttestationDevice {
 
 /** Longer than the kernel itself waits for a quote (30 seconds). */
 const CALL_WITHIN_MS = 40_000;
-/** In which a quote that is not to be had at the moment is tried again; who asks waits for 90 seconds. */
+/** How long a quote that is not available at the moment is tried again; the caller waits for 90 seconds. */
 const QUOTE_WITHIN_MS = 45_000;
 
 /** The device behind `files`. Nothing is touched yet. */

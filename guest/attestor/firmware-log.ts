@@ -16,13 +16,13 @@ const TABLES = '/sys/firmware/acpi/tables';
 
 export interface FirmwareLog {
   readonly events: readonly FirmwareEvent[];
-  /** The registers that the log does not lead to: none, if firmware and kernel recorded all that they measured. */
+  /** Registers whose value the log does not lead to: none, if firmware and kernel recorded everything they measured. */
   readonly differing: readonly ('rtmr0' | 'rtmr1' | 'rtmr2')[];
 }
 
 /**
  * The log, or undefined where the firmware keeps none. It decides nothing: a quote shows the registers, and they alone count. It
- * says which event made a measurement another one.
+ * shows which event changed a measurement.
  * @throws CCEL_FORMAT, FIRMWARE_LOG_FORMAT, FIRMWARE_LOG_READ, PLATFORM_FILE; RTMR_ codes when a register cannot be read
  */
 export async function readFirmwareLog(files: PlatformFiles): Promise<FirmwareLog | undefined> {
@@ -31,7 +31,8 @@ export async function readFirmwareLog(files: PlatformFiles): Promise<FirmwareLog
   const { logLength } = parseCcel(table);
   const maxBytes = Math.min(logLength, MAX_FIRMWARE_LOG_BYTES);
   const log = await read(files, `${TABLES}/data/CCEL`, maxBytes);
-  if (log === undefined) throw new DstackError('FIRMWARE_LOG_READ', 'a CCEL table, but no log of its');
+  if (log === undefined)
+    throw new DstackError('FIRMWARE_LOG_READ', 'there is a CCEL table, but not the log that it points to');
   const events = parseFirmwareLog(log);
   const replayed = replayFirmwareLog(events);
   const differing: ('rtmr0' | 'rtmr1' | 'rtmr2')[] = [];
@@ -41,7 +42,7 @@ export async function readFirmwareLog(files: PlatformFiles): Promise<FirmwareLog
   return { events, differing };
 }
 
-/** The bytes of a file, or undefined where there is none. */
+/** The bytes of a file, or undefined if it does not exist. */
 async function read(files: PlatformFiles, path: string, maxBytes: number): Promise<Uint8Array | undefined> {
   try {
     return await files.read(path, maxBytes);

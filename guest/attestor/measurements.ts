@@ -1,5 +1,5 @@
 /**
- * The measurement registers, as Linux 6.16 and later show a TD's: reading a file gives a register, writing 48 bytes extends it.
+ * A TD's measurement registers, as Linux 6.16 and later show them: reading a file returns a register, writing 48 bytes extends it.
  *
  * Source: Documentation/ABI/testing/sysfs-devices-virtual-misc-tdx_guest; drivers/virt/coco/guest/tsm-mr.c. docs/attestor.md has the
  * table of errors.
@@ -49,9 +49,9 @@ export async function readRegister(files: PlatformFiles, name: RegisterName): Pr
 }
 
 /**
- * Extends a register with a digest of 48 bytes, once: resolves when the register shows it. An error of the write says nothing
- * of whether it was done, so the register is read before any second try.
- * @throws RTMR3_UNEXPECTED when somebody else extended it at the same time; else as `readRegister`
+ * Extends a register with a digest of 48 bytes, once; resolves when the register shows it. A failed write does not say whether
+ * the register was extended, so it is read before any second attempt.
+ * @throws RTMR3_UNEXPECTED when something else extended it at the same time; otherwise as `readRegister`
  */
 export async function extend(files: PlatformFiles, name: 'rtmr3', digest: Uint8Array): Promise<void> {
   requireRegisterLength('digest', digest);
@@ -79,7 +79,7 @@ function pathOf(name: RegisterName): string {
   return `${MEASUREMENTS}/${name}:sha384`;
 }
 
-/** The kernel's refusal as an error of ours; any other error as it is. */
+/** The kernel's refusal as a DstackError; any other error unchanged. */
 function refusal(name: RegisterName, cause: unknown): unknown {
   const errno = errnoOf(cause);
   if (errno === undefined) return cause;

@@ -1,5 +1,5 @@
 /**
- * The files in which Linux shows a TD its hardware, as the attestor uses them: configfs and sysfs on TDX; on the simulated
+ * The files through which Linux shows a TD its hardware, as the attestor uses them: configfs and sysfs on TDX; on the simulated
  * platform the same files, mounted elsewhere. Nothing else in this folder knows where they are.
  */
 import { constants } from 'node:fs';
@@ -8,18 +8,18 @@ import { join } from 'node:path';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 
-/** Paths start with /sys. What the kernel refuses rejects with an error whose `code` is the errno's name, as Node's. */
+/** Paths start with /sys. A call that the kernel refuses rejects with an error whose `code` is the errno's name, as in Node. */
 export interface PlatformFiles {
   makeFolder(path: string): Promise<void>;
   removeFolder(path: string): Promise<void>;
   /** All bytes of a file, at most `maxBytes`. @throws PLATFORM_FILE when there are more */
   read(path: string, maxBytes: number): Promise<Uint8Array>;
-  /** Opens the file, writes all bytes by one write(2) at offset 0, and closes it. @throws PLATFORM_FILE for a short write */
+  /** Opens the file, writes all bytes with one write(2) at offset 0, and closes it. @throws PLATFORM_FILE for a short write */
   write(path: string, bytes: Uint8Array): Promise<void>;
 }
 
 /**
- * Where the files of an image of this flavour are. The flavour is measured, so the host cannot make a production image take
+ * Where an image of this flavour has the files. The flavour is measured, so the host cannot make a production image take
  * simulated quotes; nor would anybody accept them.
  */
 export function platformRoot(flavour: Flavour): string {
@@ -41,7 +41,7 @@ export function kernelFiles(root: string): PlatformFiles {
       try {
         const buffer = new Uint8Array(maxBytes + 1);
         let length = 0;
-        // Until the end says 0: what stat(2) calls the size of such a file means nothing.
+        // Read until read(2) returns 0: the size that stat(2) gives for such a file means nothing.
         for (;;) {
           const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
           if (bytesRead === 0) return buffer.slice(0, length);
@@ -72,8 +72,9 @@ export function tooLong(path: string, maxBytes: number): DstackError {
 }
 
 /**
- * The same files, but no call lasts longer than `within` milliseconds: then it is PLATFORM_SILENT, and so is every further call
- * until it returns after all: a thread that waits in the kernel cannot be called back, and there are few of them.
+ * The same files, but no call takes longer than `within` milliseconds: after that it fails with PLATFORM_SILENT, and so does
+ * every further call until the first one returns after all. A thread that waits in the kernel cannot be interrupted, and there
+ * are few threads.
  */
 export function bounded(files: PlatformFiles, within: number): PlatformFiles {
   let stuck = 0;
@@ -91,7 +92,7 @@ export function bounded(files: PlatformFiles, within: number): PlatformFiles {
       clearTimeout(timer);
       if (isLate) stuck--;
     });
-    // The loser of the race may fail too, and nobody waits for it any more.
+    // The loser of the race may fail as well, when nobody waits for it any more.
     done.catch(() => {});
     return await Promise.race([done, late]);
   }
@@ -108,7 +109,7 @@ function silent(path: string, why: string): DstackError {
   return new DstackError('PLATFORM_SILENT', `the platform does not answer at ${path}: ${why}`);
 }
 
-/** The name of the errno that a call was refused with, or undefined for any other error. */
+/** The name of the errno with which a call was refused, or undefined for any other error. */
 export function errnoOf(error: unknown): string | undefined {
   if (error instanceof DstackError || !(error instanceof Error)) return undefined;
   return 'code' in error && typeof error.code === 'string' ? error.code : undefined;

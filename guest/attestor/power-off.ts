@@ -1,4 +1,4 @@
-/** Ends the machine. What cannot vouch for itself must not go on. */
+/** Ends the machine: one that cannot vouch for itself must not go on. */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 
@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs';
 export const FATAL_EXIT_CODE = 70;
 
 /**
- * Powers off; by the kernel itself when systemd cannot. Blocks, so that this process answers nobody any more.
+ * Powers off, through the kernel itself if systemd cannot. Blocks, so that this process no longer answers anybody.
  */
 export function powerOff(): void {
   try {

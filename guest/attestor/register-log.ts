@@ -1,6 +1,6 @@
 /**
- * RTMR3 as a state machine: zero → requesting → joined. Nothing leads back but a reset of the machine, and any other value
- * means that something else than this daemon extended it.
+ * RTMR3 as a state machine: zero → requesting → joined. Only a reset of the machine leads back, and any other value means that
+ * something other than this daemon extended the register.
  */
 import {
   eventDigest,
@@ -18,15 +18,15 @@ import type { AttestationDevice } from './device.ts';
 export type RegisterState = 'zero' | 'requesting' | 'joined';
 
 export interface RegisterLog {
-  /** Read from the device, each time. @throws RTMR3_UNEXPECTED */
+  /** Read from the device every time. @throws RTMR3_UNEXPECTED */
   state(): Promise<RegisterState>;
-  /** At start: extends flavour and config if the register is zero. Returns the state after it. @throws RTMR3_UNEXPECTED */
+  /** At start: extends by flavour and config if the register is zero. Returns the resulting state. @throws RTMR3_UNEXPECTED */
   establish(): Promise<RegisterState>;
-  /** Ends this machine's right to ask for the secret. Extends once, however often it is called. @throws RTMR3_UNEXPECTED */
+  /** Ends this machine's right to ask for the secret. Extends only once, however often it is called. @throws RTMR3_UNEXPECTED */
   join(): Promise<void>;
 }
 
-/** The log of a machine of this flavour and config (32 bytes). */
+/** The log of a machine with this flavour and config (32 bytes). */
 export function registerLog(device: AttestationDevice, flavour: Flavour, config: Uint8Array): RegisterLog {
   const requestLog = expectedRequestLog(flavour, config);
   const values: ReadonlyArray<readonly [RegisterState, Uint8Array]> = [
@@ -56,7 +56,7 @@ export function registerLog(device: AttestationDevice, flavour: Flavour, config:
   }
 
   async function joinOnce(): Promise<void> {
-    // Read first: when an earlier call timed out, the register may have been extended all the same.
+    // Read first: an earlier call may have timed out and extended the register all the same.
     if ((await state()) === 'joined') return;
     await require('requesting');
     await device.extendRtmr3(eventDigest(JOINED_EVENT));
@@ -73,7 +73,7 @@ export function registerLog(device: AttestationDevice, flavour: Flavour, config:
       return 'requesting';
     },
     join() {
-      // Two calls at once must not both find the register unextended.
+      // Two concurrent calls must not both find the register unextended.
       joining ??= joinOnce().finally(() => {
         joining = undefined;
       });

@@ -1,11 +1,11 @@
-/** The attestor as a process: it serves until something is wrong with the machine, and then the machine ends. */
+/** The attestor as a process: it serves until something is wrong with the machine, and then ends the machine. */
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import type { AttestationDevice } from './device.ts';
 import { FATAL_EXIT_CODE } from './power-off.ts';
 import { type AttestorOptions, startAttestor } from './start.ts';
 
-/** @param options.powerOff ends the machine; where there is none, the end of this process has to do */
+/** @param options.powerOff ends the machine; without it, this process only ends itself */
 export async function runAttestor(
   options: Omit<AttestorOptions, 'onFatal'> & { readonly powerOff: () => void },
 ): Promise<void> {
@@ -17,7 +17,7 @@ export async function runAttestor(
       process.exit(FATAL_EXIT_CODE);
     }
   }
-  // Whatever goes wrong in the one daemon that everyone relies on, the machine ends rather than go on half working.
+  // Everything relies on this daemon: whatever goes wrong in it, the machine ends rather than run half working.
   process.on('uncaughtException', end);
   process.on('unhandledRejection', end);
 
@@ -33,7 +33,7 @@ export async function runAttestor(
   }
 }
 
-/** So that who wonders at a measurement can see which event made it another one. Nothing waits for it, or fails by it. */
+/** Shows whoever is surprised by a measurement which event changed it. Nothing waits for this, and nothing fails because of it. */
 async function logFirmwareEvents(device: AttestationDevice): Promise<void> {
   try {
     const found = await device.firmwareLog();
@@ -51,7 +51,7 @@ async function logFirmwareEvents(device: AttestationDevice): Promise<void> {
   }
 }
 
-/** One JSON line, in the form that the other daemons' logger writes. Not that logger: this process has to start fast. */
+/** One JSON line, in the form in which the other daemons' logger writes. Not that logger: this process has to start fast. */
 function log(level: 30 | 40 | 60, msg: string, fields: Record<string, unknown> = {}): void {
   process.stdout.write(`${JSON.stringify({ level, time: Date.now(), name: 'attestor', ...fields, msg })}\n`);
 }

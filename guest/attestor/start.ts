@@ -17,9 +17,9 @@ import { type RegisterLog, registerLog } from './register-log.ts';
 export interface AttestorOptions {
   /** Prefix of every path; empty in the guest. */
   readonly root: string;
-  /** The files of the hardware, for an image of this flavour. */
+  /** The hardware's files, for an image of this flavour. */
   readonly platformFiles: (flavour: Flavour) => PlatformFiles;
-  /** Called when RTMR3 is found to be what it cannot be, at any time: the machine must end. */
+  /** Called whenever RTMR3 is found to have an impossible value: the machine must end. */
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -32,7 +32,7 @@ export interface RunningAttestor {
 
 /**
  * Freezes the boot files, brings RTMR3 to where it must be, and serves.
- * @throws whatever makes it impossible to vouch for this machine: then it must power off.
+ * @throws any error that makes it impossible to vouch for this machine: it must then power off
  */
 export async function startAttestor(options: AttestorOptions): Promise<RunningAttestor> {
   const at = (path: string) => join(options.root, path);
@@ -92,7 +92,7 @@ async function serve(path: string, routes: Routes, onFatal: (error: unknown) => 
       }
     },
   ]);
-  // In the guest systemd made the directory, 0750; its group is the socket's, with the replicator in it.
+  // In the guest, systemd has made the directory with mode 0750; its group is the socket's, and the replicator is in it.
   await mkdir(dirname(path), { recursive: true, mode: 0o750 });
   const { gid } = await stat(dirname(path));
   return serveUnix({ path, routes: Object.fromEntries(guarded), gid, mode: 0o660, maxBodyBytes: 4096 });

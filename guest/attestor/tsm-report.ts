@@ -1,7 +1,7 @@
 /**
- * Quotes by Linux's configfs-tsm: an entry of our own for each quote, report data into `inblob`, the quote out of `outblob`.
+ * Quotes through Linux's configfs-tsm: a new entry for each quote, report data into `inblob`, the quote out of `outblob`.
  *
- * Source: Documentation/ABI/testing/configfs-tsm-report; which error the kernel gives when is in drivers/virt/coco/guest/report.c
+ * Source: Documentation/ABI/testing/configfs-tsm-report; when the kernel returns which error: drivers/virt/coco/guest/report.c
  * and drivers/virt/coco/tdx-guest/tdx-guest.c. docs/attestor.md has the table.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,12 +17,12 @@ const ENTRY = `${REPORTS}/dstack-attestor`;
 const PROVIDER = 'tdx_guest';
 const REPORT_DATA_BYTES = 64;
 const TEXT_BYTES = 4096;
-/** However slow the machine: a moment's trouble is not to be the end of it. */
+/** However slow the machine is: a momentary failure must not be final. */
 const LEAST_TRIES = 5;
 const FIRST_PAUSE_MS = 20;
 const LONGEST_PAUSE_MS = 1_000;
 
-/** What the kernel says of an entry or its files, and what it means here. */
+/** What the kernel says about an entry or its files, and what that means here. */
 const refusals: Readonly<Record<string, readonly [code: string, meaning: string]>> = {
   ENOENT: ['TSM_MISSING', 'the kernel has no configfs-tsm there: it is no TD, or its driver is not loaded'],
   ENXIO: ['TSM_NO_PROVIDER', 'no driver gives attestation reports'],
@@ -40,15 +40,15 @@ const refusals: Readonly<Record<string, readonly [code: string, meaning: string]
   EACCES: ['TSM_FORBIDDEN', 'this process may not use it'],
   EPERM: ['TSM_FORBIDDEN', 'this process may not use it'],
 };
-/** Worth another try: nothing is wrong but the moment. */
+/** Worth another try: only the moment is wrong. */
 const transient: readonly string[] = ['TSM_BUSY', 'TSM_INTERRUPTED', 'TSM_CONFLICT'];
 
 /**
  * A function that takes a quote over 64 bytes of report data.
  *
- * @param within milliseconds in which a quote that is not to be had at the moment is tried again, five times at least
- * @throws of the function: TSM_ codes as above; TSM_PROVIDER when reports are another platform's; TSM_CONFLICT when others
- *   write into the entry; QUOTE_ codes and TSM_REPORT when what comes out is no quote of this report data; PLATFORM_SILENT.
+ * @param within milliseconds during which a quote that is not available at the moment is tried again, at least five times
+ * @throws (the function) TSM_ codes as above; TSM_PROVIDER when reports are another platform's; TSM_CONFLICT when something else
+ *   writes to the entry; QUOTE_ codes and TSM_REPORT when the result is not a quote over this report data; PLATFORM_SILENT
  */
 export function tsmReports(
   files: PlatformFiles,
@@ -92,19 +92,19 @@ async function quoteOnce(files: PlatformFiles, reportData: Uint8Array): Promise<
     await refused('inblob', files.write(`${ENTRY}/inblob`, reportData));
     const quote = await refused('outblob', files.read(`${ENTRY}/outblob`, MAX_QUOTE_BYTES));
     const after = await readGeneration(files);
-    // One write, ours. The kernel does not say whether it took it; the generation does.
+    // Exactly one write, ours. The kernel does not say whether it accepted it; the generation does.
     if (after !== before + 1n) {
       throw new DstackError('TSM_CONFLICT', `the generation went from ${before} to ${after}, not by one`);
     }
     requireQuoteOf(quote, reportData);
     return quote;
   } finally {
-    // What is left behind, the next quote removes.
+    // Whatever is left behind is removed by the next quote.
     await files.removeFolder(ENTRY).catch(() => {});
   }
 }
 
-/** An entry that an earlier daemon left behind may be anyone's: it is removed, and made anew. */
+/** An entry that is there already, perhaps left by an earlier daemon, may be anyone's: it is removed and made anew. */
 async function makeEntry(files: PlatformFiles): Promise<void> {
   try {
     await files.makeFolder(ENTRY);
@@ -133,13 +133,13 @@ async function readGeneration(files: PlatformFiles): Promise<bigint> {
   return BigInt(text);
 }
 
-/** One line, without its end. */
+/** One line, without its newline. */
 async function readText(files: PlatformFiles, name: 'provider' | 'generation'): Promise<string> {
   const bytes = await refused(name, files.read(`${ENTRY}/${name}`, TEXT_BYTES));
   return Buffer.from(bytes).toString('latin1').replace(/\n$/, '');
 }
 
-/** The kernel hands on whatever the host gave it: it may be no quote, or one of other data. */
+/** The kernel passes on whatever the host returned, which may not be a quote, or be one over other data. */
 function requireQuoteOf(bytes: Uint8Array, reportData: Uint8Array): void {
   const { body } = parseQuote(bytes);
   if (body.kind === 'sgx' || !bytesEqual(body.reportData, reportData)) {
@@ -147,7 +147,7 @@ function requireQuoteOf(bytes: Uint8Array, reportData: Uint8Array): void {
   }
 }
 
-/** `call`, with the kernel's refusal as an error of ours. */
+/** `call`, with the kernel's refusal as a DstackError. */
 async function refused<T>(what: string, call: Promise<T>): Promise<T> {
   try {
     return await call;

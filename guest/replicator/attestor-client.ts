@@ -1,4 +1,4 @@
-/** The attestor as the replicator sees it: quotes over its socket. */
+/** The attestor as the replicator sees it, over its socket. */
 
 import { callUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
@@ -17,7 +17,7 @@ export function attestorClient(path: string): Attestor {
         body,
         reply: QuoteReply,
         connectWithin: 60_000,
-        // On TDX a quote takes seconds, and the attestor tries again for a while when the host is busy.
+        // On TDX a quote takes seconds, and while the host is busy the attestor keeps trying for a while.
         timeout: 90_000,
       });
       return fromHex(reply.quote);
@@ -35,7 +35,7 @@ export function attestorClient(path: string): Attestor {
   };
 }
 
-/** Waits until the attestor serves: from then on RTMR3 stands for this boot's configuration. @throws SOCKET_UNREACHABLE */
+/** Waits until the attestor serves: from then on, RTMR3 holds this boot's configuration. @throws SOCKET_UNREACHABLE */
 export async function attestorReady(path: string): Promise<void> {
   await callUnix({
     path,

@@ -1,7 +1,7 @@
-/** The part of a platform that says what is running: hardware in production, the simulated platform elsewhere. */
+/** The part of a platform that attests to what is running: hardware in production, the simulated platform elsewhere. */
 export interface Attestor {
   /** A quote over 64 bytes of report data. */
   quote(reportData: Uint8Array): Promise<Uint8Array>;
-  /** Extends RTMR3 with `joined`: from here on no quote of this machine passes for a request. Idempotent. */
+  /** Extends RTMR3 with `joined`: from then on, no quote of this machine passes as a request. Idempotent. */
   joined(): Promise<void>;
 }

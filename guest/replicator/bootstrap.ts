@@ -1,6 +1,6 @@
 /**
- * The first node: makes the secret, says so in a package that the owner checks and posts, and waits until the contract
- * shows its key. The quote names a block, so the package is made again as blocks pass; the secret stays.
+ * The first node: makes the secret, attests to it in a package that the owner checks and posts, and waits until the contract
+ * shows its key. The quote names a block, so the package is remade as blocks pass; the secret stays the same.
  */
 
 import type { Evidence } from '../../lib/attestation/verify.ts';
@@ -12,7 +12,7 @@ import type { Attestor } from './attestor.ts';
 import { type Identity, ownEvidence } from './identity.ts';
 import type { SecretHolder } from './secret.ts';
 
-/** The contract knows a block's hash for 256 blocks; the owner needs some of them to check and send. */
+/** The contract knows a block's hash for 256 blocks; the owner needs some of that time to check and send. */
 const REMAKE_AFTER_BLOCKS = 128;
 
 export interface Bootstrap {

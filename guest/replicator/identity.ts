@@ -1,4 +1,4 @@
-/** What this machine is, as it read it at boot: its image, its measured configuration, and the host's hints. */
+/** What this machine is, as read at boot: its image, its measured configuration, and the host's hints. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TrustRoot, trustRootOf } from '../../lib/attestation/certificates/trust-roots.ts';
@@ -23,7 +23,7 @@ export interface Identity {
   domain: Domain;
   hints: HostHints;
   trustRoot: TrustRoot;
-  /** What RTMR3 holds in any quote that asks for the secret: this flavour, this config, nothing more. */
+  /** The value of RTMR3 in any quote that asks for the secret: this flavour, this config, nothing more. */
   requestRtmr3(config: Uint8Array): Uint8Array;
 }
 
@@ -44,8 +44,8 @@ export function readIdentity(root: string): Identity {
 }
 
 /**
- * What a quote that this machine just took of itself says: others will know the machine by it. Whether they accept the
- * platform under it is theirs to judge, with collateral, which a guest has none of.
+ * What a quote that this machine has just taken says about it: others will know the machine by this. They judge, with
+ * collateral, whether they accept its platform; a guest has no collateral.
  * @throws AttestationError when it is not a quote of this machine: its signatures, RTMR3 or report data are wrong
  */
 export function ownEvidence(

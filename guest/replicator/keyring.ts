@@ -3,8 +3,7 @@
  * table `keyPurposes` of lib/protocol/keys.ts, a per-epoch purpose derives from the newest epoch's secret, a pinned one from
  * that of the epoch in which its use was born. There is no other way from a secret to a key.
  *
- * A network that never rotated has one epoch, and then there is nothing to choose. docs/architecture.md says what a
- * rotation will need.
+ * A network that has never rotated has one epoch, and nothing to choose. docs/architecture.md says what a rotation will need.
  */
 import { DstackError } from '../../lib/protocol/errors.ts';
 import {
@@ -17,7 +16,7 @@ import {
 } from '../../lib/protocol/keys.ts';
 import { seal } from '../../lib/protocol/sealing.ts';
 
-/** How each purpose that a node derives is derived. All take the secret and its epoch first. */
+/** How the keys of each purpose are derived. All functions take the secret and its epoch first. */
 const derivations = { 'network-key': networkKey, tls: tlsKey, seal, disk: diskKey, app: appKey } as const;
 
 type Derivations = typeof derivations;
@@ -26,7 +25,7 @@ type Ruled<Rule> = {
 }[keyof Derivations];
 export type PerEpochPurpose = Ruled<'per-epoch'>;
 export type PinnedPurpose = Ruled<'pinned'>;
-/** What names one key within its purpose. */
+/** What identifies one key within its purpose. */
 type Path<P extends keyof Derivations> = Derivations[P] extends (
   secret: Uint8Array,
   epoch: number,
@@ -42,12 +41,12 @@ export interface Keyring {
   /** @throws KEY_PINNED for a purpose that is not per epoch */
   perEpoch<P extends PerEpochPurpose>(purpose: P, ...path: Path<P>): Key<P>;
   /**
-   * @param born the epoch in which what the key is for was born; undefined where nobody knows, which only a ring with one
-   * secret can do with
+   * @param born the epoch in which the thing that the key is for was born; undefined if unknown, which is only accepted while
+   * the ring has a single secret
    * @throws KEY_PER_EPOCH for a purpose that is not pinned; EPOCH_UNKNOWN without that epoch's secret; BIRTH_EPOCH_UNKNOWN
    */
   pinned<P extends PinnedPurpose>(purpose: P, born: number | undefined, ...path: Path<P>): Key<P>;
-  /** Overwrites the secrets; every later use throws. */
+  /** Overwrites the secrets; any later use throws. */
   wipe(): void;
 }
 
@@ -67,7 +66,7 @@ export function keyring(secrets: ReadonlyMap<number, Uint8Array>): Keyring {
       const held = [...secrets.keys()].sort((a, b) => a - b).join(', ');
       throw new DstackError(
         'EPOCH_UNKNOWN',
-        `a ${purpose} key of epoch ${epoch} was asked for; this node holds the secret of epoch ${held} only`,
+        `a ${purpose} key of epoch ${epoch} was requested; this node only holds the secret of epoch ${held}`,
       );
     }
     const derivation = derivations[purpose] as (...args: unknown[]) => unknown;
@@ -85,7 +84,7 @@ export function keyring(secrets: ReadonlyMap<number, Uint8Array>): Keyring {
       if (born === undefined && secrets.size > 1) {
         throw new DstackError(
           'BIRTH_EPOCH_UNKNOWN',
-          `a ${purpose} key is pinned to the epoch in which its use was born, which is not known; this node holds ${secrets.size} epochs`,
+          `a ${purpose} key is pinned to the epoch in which the thing it protects was born, which is unknown; this node holds ${secrets.size} epochs`,
         );
       }
       return derive(purpose, born ?? newest, path);
@@ -97,7 +96,7 @@ export function keyring(secrets: ReadonlyMap<number, Uint8Array>): Keyring {
   };
 }
 
-/** The types say it already; what reaches this by another way is refused all the same. */
+/** The types already say so; this refuses callers that get around them. */
 function requireRule(purpose: KeyPurpose, rule: 'pinned' | 'per-epoch', code: string): void {
   if (!Object.hasOwn(keyPurposes, purpose) || keyPurposes[purpose] !== rule)
     throw new DstackError(code, `${purpose} keys are ${keyPurposes[purpose]}, not ${rule}`);

@@ -1,8 +1,8 @@
 /**
- * The replicator: holds the network secret; gets it by bootstrap or by an attested request, answers the requests of
- * others, and derives keys for its siblings. Start reading at node.ts (the way to joined) and onboard.ts (the checks).
+ * The replicator holds the network's secret: it gets it by bootstrap or with an attested request, answers other nodes'
+ * requests, and derives keys for its siblings. Start reading at node.ts (how a node joins) and onboard.ts (the checks).
  *
- * Runs as its own user, and its end is the machine's end: the unit powers the VM off.
+ * Runs as its own user. When it ends, so does the machine: its unit powers the VM off.
  */
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ import { createNode } from './node.ts';
 import { nodePort } from './node-port.ts';
 import { serveSiblings } from './siblings.ts';
 
-/** The exit code by which a unit or a test can tell an intended end from a crash. */
+/** The exit code that tells a unit or a test that the end was intended, not a crash. */
 const ENDED = 70;
 
 const { values } = parseArgs({
@@ -30,7 +30,7 @@ const { values } = parseArgs({
 });
 const log = pino({ name: 'replicator' });
 
-// Whatever was not foreseen ends the machine too; it must be read on the console, which a crash alone would not ensure.
+// Unforeseen errors end the machine too. The reason must be readable on the console, which a crash alone would not ensure.
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
     log.fatal({ err: error, code: codeOf(error) }, 'the replicator ends, and the machine with it');
@@ -39,7 +39,7 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 }
 
 const runDirectory = join(values.root, '/run/dstack');
-// The attestor answers once it has copied and measured what this node is told at boot; before that there is nothing to read.
+// The attestor answers once it has copied and measured this node's boot files; before that there is nothing to read.
 await attestorReady(join(runDirectory, sockets.attestor));
 const identity = readIdentity(values.root);
 const reader = networkReader(

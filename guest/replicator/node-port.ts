@@ -1,6 +1,6 @@
 /**
- * The one port that the host may dial: it can ask how the node stands, for its request, and for an onboarding. Nothing
- * on it gives out a key, and every body is hostile until checked (design: Trust, point 1).
+ * The only port that the host may dial: it can ask for the node's status, for its request, and for an onboarding. No route
+ * gives out a key, and every body is hostile until it is checked (design: Trust, point 1).
  */
 import type { Server } from 'node:http';
 import { HttpRefusal, jsonServer, type Refusal } from '../../lib/daemon/json-server.ts';
@@ -19,12 +19,12 @@ import {
 } from '../../lib/protocol/onboarding-messages.ts';
 import { check } from '../../lib/protocol/schema.ts';
 
-/** What the node can be asked from outside. */
+/** What can be asked of the node from outside. */
 export interface NodeService {
   status(): NodeStatus;
-  /** The open request; a new one when there is none that can still be answered. */
+  /** The open request; a new one if there is none that can still be answered. */
   request(): Promise<RequestMessage>;
-  /** Takes the secret that was sealed to this node's own request. */
+  /** Takes the secret sealed to this node's own request. */
   answer(message: SealedMessage): Promise<NodeStatus>;
   /** Answers another node's request, without the secret. */
   onboard(message: RequestMessage): Promise<AnswerMessage>;
@@ -33,10 +33,10 @@ export interface NodeService {
   bootstrapPackage(): Promise<BootstrapPackage>;
 }
 
-/** Calls in work at once; the rest are told to come back. Each may cost a quote or a verification. */
+/** Calls handled at once; further ones are told to come back. Each may cost a quote or a verification. */
 const MAX_AT_ONCE = 4;
 
-/** Not yet listening. A query is ignored, whatever the path. */
+/** The server, not yet listening. */
 export function nodePort(service: NodeService, log: Log<'warn'>): Server {
   let atWork = 0;
 
@@ -63,7 +63,7 @@ export function nodePort(service: NodeService, log: Log<'warn'>): Server {
       [`POST ${nodePaths.sealed}`]: (body) => bounded(() => service.sealed(asRequest(body))),
     },
     maxBodyBytes: MESSAGE_MAX_BYTES,
-    // The host's processes, all behind one address: a bound on memory, since the host can deny anything anyway.
+    // All callers are processes of the host, behind one address. This limits memory; the host can deny service anyway.
     limits: { connections: 64, perSource: 64 },
     refusalOf(error, request) {
       const refusal = refusalOf(error);
@@ -91,6 +91,6 @@ function refusalOf(error: unknown): Refusal {
   }
   if (error instanceof DstackError)
     return { status: error.code === 'BUSY' ? 503 : 422, code: error.code, message: error.message };
-  // An internal error's text may hold anything; it stays in the node's log.
+  // The text of an internal error may contain anything; it stays in the node's log.
   return { status: 500, code: 'INTERNAL', message: 'internal error; see the VM console' };
 }

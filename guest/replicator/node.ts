@@ -1,11 +1,11 @@
 /**
- * A node's way from power-on to joined, as a state machine with one writer.
+ * How a node gets from power-on to joined: a state machine with one writer.
  *
  *     starting ──► bootstrapping ──► joined          (role `bootstrap`, before the network's first onboarding)
  *        └───────► requesting ─────► joined
  *
- * Whatever ends it (another node's key on chain, a key that was superseded) ends the process, and with it the VM: a
- * reboot is a fresh machine. Nothing is durable here on purpose; the chain and the relay hold what must outlive it.
+ * Whatever ends it (another node's key on chain, a superseded key) ends the process, and with it the VM: a reboot is a fresh
+ * machine. Nothing here is durable, on purpose: the chain and the relay hold what must outlive the node.
  */
 
 import type { Evidence } from '../../lib/attestation/verify.ts';
@@ -31,13 +31,13 @@ export interface NodeOptions {
   reader: NetworkReader;
   attestor: Attestor;
   log: Log;
-  /** How often the chain is looked at on the way to joined, milliseconds. */
+  /** How often to look at the chain before the node has joined, milliseconds. */
   pollEvery: number;
-  /** The same once joined, when only a superseded key is looked for. */
+  /** The same after it has joined, when only a superseded key matters. */
   watchEvery: number;
   /** Replaces the boot clock in tests. */
   monotonic?: Monotonic;
-  /** Ends the machine: called once, when this node may not go on. */
+  /** Ends the machine: called once, when this node must not go on. */
   end(code: string, message: string): void;
 }
 
@@ -77,11 +77,11 @@ export function createNode(options: NodeOptions): Node {
     };
   }
 
-  /** What a node gets is one epoch's secret: with that of a rotation come those of the epochs before it. */
+  /** A node gets one epoch's secret; after a rotation, those of earlier epochs will come with it. */
   const holderOf = (secret: Uint8Array, epoch: number): SecretHolder =>
     secretHolder(keyring(new Map([[epoch, secret]])), identity.domain);
 
-  /** Which way this node goes: decided once, by the contract's state and the host's hint. */
+  /** Which path this node takes: decided once, by the contract's state and the host's hint. */
   function decide(network: NetworkView): State {
     if (identity.hints.role === 'bootstrap' && !network.onboarded) {
       const keys = holderOf(newSecret(), network.epoch + 1);
@@ -92,7 +92,7 @@ export function createNode(options: NodeOptions): Node {
       return { name: 'bootstrapping', keys, bootstrap: bootstrap(identity, reader, attestor, keys) };
     }
     log.info({ epoch: network.epoch }, 'asking to join');
-    // Made before the relay asks for it: keys and quote take seconds on a slow machine. A failure is told to the relay.
+    // Made before the relay asks for it: keys and quote take seconds on a slow machine. The relay will learn of a failure.
     if (network.epoch > 0) requests.current().catch(() => {});
     return { name: 'requesting' };
   }
@@ -119,7 +119,7 @@ export function createNode(options: NodeOptions): Node {
     log.info({ epoch: keys.epoch, networkKey: keys.networkKey }, 'joined');
   }
 
-  /** The contract has a key: is it the one that this node made? */
+  /** Compares the contract's key, once it has one, with the key that this node made. */
   async function watchBootstrap(
     current: State & { name: 'bootstrapping' },
     network: NetworkView,
@@ -137,7 +137,7 @@ export function createNode(options: NodeOptions): Node {
     }
   }
 
-  /** Epochs only grow: what ends a secret can't be an old state, whoever shows it. */
+  /** Epochs only grow, so an old state can't end a secret, whoever shows it. */
   function watchKey(current: State & { name: 'joined' }, network: NetworkView): void {
     if (sameAddress(network.networkKey, current.keys.networkKey)) {
       if (!network.onboarded) warnAlone();
@@ -146,7 +146,7 @@ export function createNode(options: NodeOptions): Node {
     } else {
       throw new DstackError(
         'CHAIN_EARLIER_STATE',
-        `the contract shows key ${network.networkKey} of epoch ${network.epoch}, this node's is of epoch ${current.keys.epoch}: the state is from before it, or of another fork; nothing is done about it`,
+        `the contract shows key ${network.networkKey} of epoch ${network.epoch}, this node's is of epoch ${current.keys.epoch}: the state is older, or of another fork; nothing is done about it`,
       );
     }
   }
@@ -192,7 +192,7 @@ export function createNode(options: NodeOptions): Node {
     }
   }
 
-  /** A failed look at the chain is not fatal: it is said once, and again when the reason changes. */
+  /** A failed look at the chain is not fatal. It is logged once, and again when the reason changes. */
   function report(error: unknown): void {
     const next = { code: codeOf(error), message: (error as Error).message };
     if (trouble?.code !== next.code) log.warn(next, 'cannot go on yet');

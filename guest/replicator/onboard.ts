@@ -1,10 +1,10 @@
 /**
- * Answering another node's request, in two steps, so that nobody gets the secret without a trace on chain.
+ * Answers another node's request, in two steps, so that nobody gets the secret without a trace on chain.
  *
- * `onboard` judges the request: its main function is the list of checks, in the order of the design; each refuses with a
- * code of its own. What it gives out is the network key's signature over the hash of the sealed secret, for the requester
- * to post. `sealed` gives out the bytes themselves, once the contract shows that hash. Sealing is deterministic, so nothing
- * is kept between the steps, and the node of the second need not be that of the first.
+ * `onboard` judges the request: its main function is the list of checks, in the order of the design, each with its own code.
+ * It gives out the network key's signature over the hash of the sealed secret, for the requester to post. `sealed` gives out
+ * the bytes themselves, once the contract shows that hash. Sealing is deterministic, so nothing is kept between the steps,
+ * and different nodes can do them.
  */
 import { collateralOf } from '../../lib/attestation/collateral/collateral.ts';
 import { createMemory, type VerifierMemory } from '../../lib/attestation/memory.ts';
@@ -28,14 +28,14 @@ import type { Identity } from './identity.ts';
 import type { KeyManager } from './key-manager.ts';
 
 export interface Onboarder {
-  /** Judges a request; the answer names the sealed bytes by their hash only. */
+  /** Judges a request; the answer contains only the hash of the sealed bytes. */
   onboard(message: RequestMessage): Promise<AnswerMessage>;
   /**
-   * The sealed secret for a request whose answer the contract shows, at the network's confirmation.
+   * The sealed secret for a request whose answer the contract shows, under the network's confirmation rule.
    *
-   * The quote is not judged again: the contract took the hash of these very bytes under the network key's signature, so a
-   * node that has the secret judged a request with this hash, and the hash covers the KEM key that they are sealed to.
-   * What was revoked since then came too late, as it would have after joining.
+   * The quote is not judged again: the contract accepted the hash of exactly these bytes under the network key's signature, so
+   * a node that has the secret judged a request with this hash, and the hash covers the KEM key that they are sealed to. A
+   * revocation since then came too late, as it would have after joining.
    * @throws ANSWER_NOT_ON_CHAIN while the contract shows none; ANSWER_MISMATCH when it shows another; KEY_SUPERSEDED,
    * REQUEST_EPOCH, REQUEST_OTHER_NETWORK, CHAIN_*
    */
@@ -78,7 +78,7 @@ function requireThisNetwork({ domain }: Identity, message: RequestMessage): void
   }
 }
 
-/** Reads the contract's state: an event is no proof, and the slot says who asked, when, and in which epoch. */
+/** Reads the contract's state: an event proves nothing, and the slot says who asked, when, and in which epoch. */
 async function requireOpenOnChain(
   reader: NetworkReader,
   keys: KeyManager,
@@ -120,7 +120,7 @@ function requireEpoch(shown: number, message: RequestMessage, keys: KeyManager):
   }
 }
 
-/** The quote holds a block hash so that it can't be older than that block; so the hash must be the chain's own. */
+/** A quote contains a block hash so that it can't be older than that block: the hash must be on this chain. */
 async function requireCanonicalBlock(reader: NetworkReader, message: RequestMessage): Promise<void> {
   const block = await reader.chain.block(message.blockNumber);
   if (!sameHex(block.hash, message.blockHash)) {
@@ -132,10 +132,11 @@ async function requireCanonicalBlock(reader: NetworkReader, message: RequestMess
 }
 
 /**
- * The very quote that the request on chain is about; its signature chain to this image's own trust root, revocation,
- * quoting enclave and TCB by Intel's rules, at the chain's time; then the contract's policy for the status, and this
- * image's own for the TD's attributes: the strict one, which nothing loosens; then whether the contract allows what was
- * found; last what a TD that makes this request must have said: the design's closed list in RTMR3, and the request's own words.
+ * Checks that this is the quote that the request on chain names; its signature chain to this image's own trust root,
+ * revocation, quoting enclave and TCB by Intel's rules, at the chain's time; then the status against the contract's policy, and
+ * the TD's attributes against this image's own, which is the strict one and cannot be loosened; then whether the contract allows
+ * what was found; last, what the TD that made this request must state: the closed list of the design in RTMR3, and the
+ * request's own fields.
  */
 function appraise(
   identity: Identity,
@@ -188,7 +189,7 @@ async function signAnswer(
   };
 }
 
-/** The second step. The chain comes first: nothing is even sealed for a request that was not answered. */
+/** The second step. The chain is read first: nothing is even sealed for a request that was not answered. */
 async function sealRecorded(
   identity: Identity,
   reader: NetworkReader,
@@ -201,7 +202,7 @@ async function sealRecorded(
   const head = await reader.chain.head();
   const [network, onChain] = await Promise.all([reader.network(head), reader.request(hash, head)]);
   requireNetworkKey(network, keys);
-  // An answered slot has no room for its epoch; that of the answer is the secret's, which decides its hash.
+  // An answered slot does not contain its epoch. The answer's epoch is that of the secret, which decides the hash.
   requireEpoch(network.epoch, message, keys);
   if (onChain.state !== 'answered') {
     throw new DstackError(

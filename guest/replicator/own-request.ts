@@ -1,8 +1,8 @@
 /**
  * This node's own request for the secret, from the quote to the opened answer.
  *
- * Every request has keys of its own: a KEM key for the answer and a one-time signing key. They are kept for the newest
- * few requests, because an answer to an earlier one may be on chain before the newer one expired.
+ * Every request has its own keys: a KEM key for the answer and a one-time signing key. They are kept for the last few
+ * requests, because the answer to an earlier one may appear on chain before the newer one expires.
  */
 
 import type { Evidence } from '../../lib/attestation/verify.ts';
@@ -19,11 +19,11 @@ import { requestDigest, requestHash } from '../../lib/protocol/typed-data.ts';
 import type { Attestor } from './attestor.ts';
 import { type Identity, ownEvidence } from './identity.ts';
 
-/** The contract takes a block hash for 256 blocks; a request this old has too little time left to be registered. */
+/** The contract accepts a block hash for 256 blocks; an older request has too little time left to be registered. */
 const REGISTER_WITHIN_BLOCKS = 200;
 const KEPT_REQUESTS = 4;
 
-/** An answer that is on chain but does not arrive was lost or is withheld: after this long the node asks anew. */
+/** An answer that is on chain but does not arrive was lost or is withheld: after this long, the node asks again. */
 const ANSWER_WITHIN_MS = 120_000;
 
 /** A clock that only moves forward, in milliseconds. */
@@ -39,16 +39,16 @@ interface OpenRequest {
 }
 
 export interface OwnRequests {
-  /** The newest request that can still be registered or answered; makes one when there is none. */
+  /** The newest request that can still be registered or answered; makes one if there is none. */
   current(): Promise<RequestMessage>;
   currentHash(): Uint8Array | undefined;
   /**
-   * Opens an answer, if it is the one that the contract recorded for a request of ours. Returns the secret, unchecked:
-   * whether it is the network's is for the caller to compare.
+   * Opens an answer, if it is the one that the contract recorded for one of this node's requests. Returns the secret
+   * unchecked: the caller must compare it with the network's key.
    * @throws ANSWER_UNKNOWN_REQUEST, ANSWER_NOT_ON_CHAIN, ANSWER_MISMATCH, SEALED_UNOPENABLE
    */
   open(answer: SealedMessage): Promise<{ secret: Uint8Array; epoch: number; evidence: Evidence }>;
-  /** Gives a request up, since its answer on chain turned out to be useless. */
+  /** Gives up a request whose answer on chain turned out to be useless. */
   discard(requestHash: string): void;
 }
 
@@ -82,10 +82,10 @@ export function ownRequests(
     return monotonic() - open.answeredAt < ANSWER_WITHIN_MS;
   }
 
-  /** The contract puts in the hash of the block itself: about a block that a re-org dropped, the signature is wrong. */
+  /** The contract adds the block's hash itself, so for a block that a re-org dropped the signature would be wrong. */
   async function canBeRegistered(message: RequestMessage, head: Head): Promise<boolean> {
     if (head.number - message.blockNumber >= REGISTER_WITHIN_BLOCKS) return false;
-    // An endpoint that is behind is no reason to give the request up.
+    // An endpoint that lags behind is no reason to give up the request.
     if (message.blockNumber > head.number) return true;
     const { hash } = await reader.chain.block(message.blockNumber);
     return sameHex(hash, message.blockHash);

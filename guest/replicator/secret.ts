@@ -1,6 +1,6 @@
 /**
- * The holder of the network's secrets (keyring.ts): no argument, environment, log or disk ever has one. What leaves this
- * file are derived keys, signatures, and a secret sealed to a node that was let in.
+ * The holder of the network's secrets (keyring.ts): they never appear in an argument, the environment, a log or on a disk.
+ * Only derived keys, signatures, and a secret sealed to a node that was let in leave this file.
  */
 import { randomBytes } from 'node:crypto';
 import { appId } from '../../lib/protocol/manifest.ts';
@@ -17,16 +17,16 @@ import type { Keyring } from './keyring.ts';
 export interface SecretHolder extends KeyManager {
   /** The network key's own signature over its bootstrap. */
   signBootstrap(bootstrap: Parameters<typeof bootstrapDigest>[1]): CompactSignature;
-  /** Overwrites the secrets; every later use throws. */
+  /** Overwrites the secrets; any later use throws. */
   wipe(): void;
 }
 
-/** A fresh secret: 32 bytes from the kernel's generator. Only a bootstrap calls this. */
+/** A fresh secret: 32 bytes from the kernel's random number generator. Only a bootstrap calls this. */
 export function newSecret(): Uint8Array {
   return new Uint8Array(randomBytes(32));
 }
 
-/** Takes ownership of the keyring: the caller must not use it. */
+/** Takes ownership of the keyring: the caller must not use it any more. */
 export function secretHolder(keys: Keyring, domain: Domain): SecretHolder {
   const { epoch } = keys;
   const { privateKey, address } = keys.perEpoch('network-key');

@@ -1,6 +1,6 @@
 /**
- * What the node's other daemons get: each has a socket of its own, open to it alone, with the routes that ../daemons.ts gives
- * it and nothing else. A call made before the node has joined is held until it has.
+ * What the node's other daemons get: each has its own socket, which only it can open, with the routes that ../daemons.ts
+ * gives it and no others. A call made before the node has joined is held until then.
  */
 import { mkdirSync } from 'node:fs';
 import type { Server } from 'node:http';
@@ -16,17 +16,17 @@ import { AppKeyRequest, AttestRequest, DiskKeyRequest, type InfoReply } from '..
 import { type Daemon, daemons, groupOfSocket } from '../daemons.ts';
 import type { KeyManager } from './key-manager.ts';
 
-/** A node that has joined: its keys, and what may be told of it. */
+/** A node that has joined: its keys, and what others may know about it. */
 export interface Joined {
   keys: KeyManager;
   info: InfoReply;
-  /** Whether the chain still moves: with no new block for an hour nothing more is vouched for. @throws CHAIN_STALE */
+  /** Whether the chain still moves: after an hour without a new block, nothing more is attested. @throws CHAIN_STALE */
   requireFresh(): void;
-  /** Which block and which time this node has reached: its other reader must not start before them. */
+  /** The block and the time that this node has reached: its other reader must not start before them. */
   reached(): Reached;
 }
 
-/** @param root prefix of /etc/group; where a group is missing, the replicator's own user alone may connect */
+/** @param root prefix of /etc/group; where a group is missing, only the replicator's own user may connect */
 export async function serveSiblings(
   runDirectory: string,
   joined: Promise<Joined>,
@@ -48,7 +48,7 @@ export async function serveSiblings(
   );
 }
 
-/** Every route by which a key, or a signature by one, leaves this process. */
+/** Every route by which a key, or a signature made with one, leaves this process. */
 function keyRoutes(joined: Promise<Joined>): Routes {
   return {
     'GET /v1/tls-key': async () => {
@@ -80,7 +80,7 @@ function keyRoutes(joined: Promise<Joined>): Routes {
   };
 }
 
-/** What the table lets one daemon ask. @throws DstackError ROUTE_UNKNOWN when the table names a route that is not there */
+/** The routes that the table gives one daemon. @throws DstackError ROUTE_UNKNOWN when the table names a route that does not exist */
 function routesOf(asker: string, table: readonly Daemon[], routes: Routes): Routes {
   const allowed = table.find(({ name }) => name === asker)?.keys ?? [];
   return Object.fromEntries(

@@ -6,8 +6,9 @@
  * one, at a block that satisfies the network's confirmation rule. A minority of endpoints may lie, stall, forget or
  * answer for another chain: they are outvoted, and if no quorum remains the read fails.
  *
- * Nor can they take the reader back in time: a head counts only with a quorum near it (chain-heads.ts), an accepted one is
- * never followed by a lower one, and the clock never goes back (chain-clock.ts). What a lie costs is waiting, with a code.
+ * Nor can they take the reader back in time: a head counts only if a quorum is near it (chain-heads.ts), an accepted head is
+ * never followed by a lower one, and the clock never goes back (chain-clock.ts). All that a lie can do is make the reader
+ * wait, and the error code says why.
  */
 import { type Static, type TSchema, Type } from 'typebox';
 import { DstackError } from '../protocol/errors.ts';
@@ -30,18 +31,18 @@ export interface Head {
 export interface ChainClient {
   readonly chainId: number;
   /**
-   * The newest block that satisfies the confirmation rule: asked for now, never below one that was accepted before, and not
-   * stale. So whoever acts on state at a head that was just read acts on a fresh one.
+   * The newest block that satisfies the confirmation rule: asked for now, never below one accepted before, and not stale.
+   * State read at a head that has just been returned is therefore fresh.
    * @throws CHAIN_UNREACHABLE, CHAIN_DISAGREES, CHAIN_HEADS_APART, CHAIN_BEHIND, CHAIN_STALE
    */
   head(): Promise<Head>;
-  /** The block at a number, for those who must know that a hash is canonical. @throws CHAIN_UNREACHABLE, CHAIN_DISAGREES */
+  /** The block at a number, for callers that must know whether a hash is canonical. @throws CHAIN_UNREACHABLE, CHAIN_DISAGREES */
   block(number: number): Promise<Head>;
   /** `eth_call` against the state of exactly that block. Returns 0x-hex. @throws CHAIN_UNREACHABLE, CHAIN_DISAGREES */
   call(to: string, data: string, at: Head): Promise<string>;
-  /** Unix seconds by the chain: see ChainClock. @throws CHAIN_STALE */
+  /** The chain's time in Unix seconds: see ChainClock. @throws CHAIN_STALE */
   now(): number;
-  /** What has been reached so far, for another reader of this machine to go on from. @throws CHAIN_STALE before the first head */
+  /** How far this reader has got, so that another reader on this machine can continue from there. @throws CHAIN_STALE before the first head */
   reached(): Reached;
 }
 
@@ -58,11 +59,11 @@ const DataSchema = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 1024 
 
 export interface ChainClientOptions {
   config: Pick<NetworkConfig, 'chainId' | 'endpoints' | 'quorum' | 'confirmation'>;
-  /** Unix seconds; no clock of a node is before it. */
+  /** Unix seconds; a node's clock never shows an earlier time. */
   builtAt?: number;
-  /** What this machine has reached already: a process that starts anew is no way back in time. */
+  /** How far this machine has got already: restarting a process must not take it back in time. */
   from?: Reached;
-  /** Of one call, milliseconds. */
+  /** For one call, milliseconds. */
   timeout?: number;
   /** A clock that only moves forward, in milliseconds. */
   monotonic?: () => number;
@@ -83,7 +84,7 @@ export function chainClient(options: ChainClientOptions): ChainClient {
   const lowest = () => accepted?.number ?? from?.block ?? 0;
   const onChain = new WeakSet<RpcEndpoint>();
 
-  /** All answers that arrived, were well formed, and came from an endpoint on our chain. */
+  /** All answers that arrived, were well formed, and came from an endpoint of our chain. */
   async function ask<T extends TSchema>(
     schema: T,
     method: string,
@@ -120,7 +121,7 @@ export function chainClient(options: ChainClientOptions): ChainClient {
     onChain.add(endpoint);
   }
 
-  /** The answer that a quorum gave, compared by its text. */
+  /** The answer that a quorum gave; answers are compared as text. */
   function agreed<T>(answers: readonly T[], what: string): { answer: T; agreeing: number } {
     const votes = new Map<string, { answer: T; agreeing: number }>();
     for (const answer of answers) {
@@ -159,7 +160,7 @@ export function chainClient(options: ChainClientOptions): ChainClient {
     };
   }
 
-  /** The highest head that counts and that a quorum agrees on: what one endpoint says of the next block stops nothing. */
+  /** The highest head that counts and that a quorum agrees on: one endpoint's claim about a later block stops nothing. */
   async function firstAccepted(claims: readonly Claim[]): Promise<Head> {
     let refusal: unknown;
     for (const claim of nearHeads(claims, quorum, near)) {
@@ -178,17 +179,17 @@ export function chainClient(options: ChainClientOptions): ChainClient {
   async function accept(claim: Claim): Promise<Head> {
     const confirmed = Math.max(0, claim.number - depth);
     const head = await (confirmed < lowest() ? sameAgain(confirmed) : block(confirmed));
-    // What is claimed of the newest block's time may be a lie; what is agreed on is not.
+    // The claimed time of the newest block may be a lie; the agreed one is not.
     if (depth === 0 && head.timestamp + near.seconds < claim.timestamp) {
       throw apart(`block ${head.number} is of ${head.timestamp}, the endpoints claim ${claim.timestamp}`);
     }
-    // Another read may have got further meanwhile.
+    // Another read may have got further in the meantime.
     if (accepted === undefined || head.number >= accepted.number) accepted = head;
     clock.accept(Math.max(head.timestamp, claim.timestamp));
     return accepted;
   }
 
-  /** Endpoints that are some blocks behind each other are no reason to go back, nor to stop while a quorum has the block. */
+  /** Endpoints a few blocks apart are no reason to go back, nor to stop while a quorum has the block. */
   async function sameAgain(confirmed: number): Promise<Head> {
     const number = lowest();
     try {

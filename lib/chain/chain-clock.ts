@@ -1,22 +1,22 @@
 /**
- * Time by the chain. The host sets the machine's clock, so that one is never asked: what is left is what headers say, and a
- * clock that only moves forward since boot.
+ * The chain's time. The host sets the machine's clock, so that clock is never read. What remains is the timestamps of block
+ * headers, and a clock that has only moved forward since boot.
  */
 import { DstackError } from '../protocol/errors.ts';
 
-/** This long after the newest accepted header, what depends on the chain's state must stop. Seconds. */
+/** This long after the newest accepted header, everything that depends on the chain's state must stop. Seconds. */
 export const STALE_AFTER_SECONDS = 3600;
 
 /**
- * A boot clock is not exact, and one that is too fast would leave the chain behind, a little more each day, until every
- * block looked stale. So it is taken for as much too fast as clocks in working order are at most (RFC 5905, 500 ppm). The
- * price: a chain that is replayed that much too slowly, 43 s a day, is not noticed.
+ * A boot clock is not exact. One that is too fast would run ahead of the chain, a little more each day, until every block
+ * looked stale. So it is assumed to be as fast as a working clock can be at most (RFC 5905, 500 ppm). The price: a chain that
+ * is replayed that much too slowly, 43 s a day, goes unnoticed.
  */
 const BOOT_CLOCK_ERROR = 500e-6;
 
 /**
- * The newest accepted header's timestamp, or where the boot clock has taken an earlier one since, whichever is later: so it
- * never goes back, and headers that crawl do not slow it down. They fall behind it, and that is what stale means.
+ * The newest accepted header's timestamp, or an earlier one advanced by the boot clock, whichever is later. So it never goes
+ * back, and headers whose time crawls do not slow it down: they fall behind it, and that is what stale means.
  */
 export class ChainClock {
   readonly #monotonic: () => number;
@@ -25,7 +25,7 @@ export class ChainClock {
   #newest = 0;
 
   /**
-   * @param builtAt Unix seconds; the clock is never before it
+   * @param builtAt Unix seconds; the clock never shows an earlier time
    * @param monotonic milliseconds that only grow
    */
   constructor(builtAt: number, monotonic: () => number) {
@@ -33,7 +33,7 @@ export class ChainClock {
     this.#monotonic = monotonic;
   }
 
-  /** @param timestamp of a header that was accepted, Unix seconds @param reading of another such clock, if there is one */
+  /** @param timestamp of an accepted header, Unix seconds @param reading of another such clock, if there is one */
   accept(timestamp: number, reading = timestamp): void {
     const seconds = Math.max(this.#builtAt, timestamp, reading, this.#read() ?? 0);
     this.#set = { seconds, at: this.#monotonic() };
@@ -49,13 +49,13 @@ export class ChainClock {
       const newest = new Date(this.#newest * 1000).toISOString();
       throw new DstackError(
         'CHAIN_STALE',
-        `the newest accepted block is of ${newest}, ${behind} s behind this node's clock: the chain stands still, or its endpoints are held back`,
+        `the newest accepted block is from ${newest}, ${behind} s behind this node's clock: the chain has stopped, or its endpoints are being held back`,
       );
     }
     return Math.floor(seconds);
   }
 
-  /** What another clock of this machine can go on from; undefined before the first header. */
+  /** What another clock on this machine can continue from; undefined before the first header. */
   reading(): { timestamp: number; now: number } | undefined {
     const seconds = this.#read();
     return seconds === undefined ? undefined : { timestamp: this.#newest, now: Math.floor(seconds) };

@@ -1,12 +1,12 @@
 /**
- * Which of the heads that endpoints claim may count. Pure.
+ * Decides which of the heads that endpoints claim may count. Pure.
  *
- * Of those that answer, the host decides who: it can silence any. So that the few who are left cannot name an old block, or
- * a time that is long past, a head counts only if a quorum claims heads near it. One of a quorum is honest, so what counts is
- * never above what an honest endpoint has, nor further behind it than the bounds.
+ * The host decides which endpoints answer: it can silence any of them. So that the few that are left cannot name an old block,
+ * or a time long past, a head counts only if a quorum claims heads near it. At least one endpoint of a quorum is honest, so
+ * what counts is never above an honest endpoint's head, nor further behind it than the bounds.
  */
 
-/** What an endpoint says of its newest block. `timestamp` in Unix seconds. */
+/** What an endpoint says about its newest block. `timestamp` in Unix seconds. */
 export interface Claim {
   readonly number: number;
   readonly timestamp: number;
@@ -18,8 +18,8 @@ export interface Bounds {
 }
 
 /**
- * How far apart honest endpoints may be. Beyond it the reader waits for those that are behind. Finality comes in leaps: an
- * epoch of Ethereum's is 384 s, and that many seconds may be thousands of blocks of another chain.
+ * How far apart honest endpoints may be. Beyond that, the reader waits for those that are behind. Finality comes in leaps: an
+ * Ethereum epoch takes 384 s, in which another chain may make thousands of blocks.
  */
 export const NEAR = {
   latest: { blocks: 32, seconds: 90 },
@@ -27,8 +27,8 @@ export const NEAR = {
 } as const;
 
 /**
- * The heads that count, the highest first: for each a block number, and a time that a quorum has reached. Empty when no
- * quorum is near each other.
+ * The heads that count, highest first: for each, a block number and a time that a quorum has reached. Empty when no quorum's
+ * heads are near each other.
  */
 export function nearHeads(claims: readonly Claim[], quorum: number, near: Bounds): Claim[] {
   const numbers = [...new Set(claims.map(({ number }) => number))].sort((a, b) => b - a);
@@ -43,7 +43,7 @@ export function nearHeads(claims: readonly Claim[], quorum: number, near: Bounds
   });
 }
 
-/** The latest of the times that a quorum has reached, and none of it has left further behind than `seconds`. */
+/** The latest of the times that a quorum has reached and that no member of it is ahead of by more than `seconds`. */
 function latestNear(times: readonly number[], quorum: number, seconds: number): number | undefined {
   return [...times]
     .sort((a, b) => b - a)

@@ -1,6 +1,6 @@
 /**
- * One JSON-RPC 2.0 call over HTTP(S) to an endpoint that is not trusted: bounded in time and size, no redirects, and
- * the reply's form is checked before anyone looks into it.
+ * One JSON-RPC 2.0 call over HTTP(S) to an untrusted endpoint: bounded in time and size, without redirects, and the form of
+ * the reply is checked before anything in it is used.
  */
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
@@ -10,7 +10,7 @@ import { DstackError, Retryable } from '../protocol/errors.ts';
 import { check } from '../protocol/schema.ts';
 import { type RpcErrorKind, type RpcErrorSaid, revertDataIn, rpcErrorKind, shown } from './rpc-errors.ts';
 
-/** Some add `"error": null` to a result. */
+/** Some endpoints add `"error": null` to a result. */
 const ReplySchema = Type.Object({
   jsonrpc: Type.Literal('2.0'),
   result: Type.Optional(Type.Unknown()),
@@ -18,8 +18,8 @@ const ReplySchema = Type.Object({
 });
 
 /**
- * The endpoint understood the call and refused it: `reason` is its own message, printable and cut; `kind` what that
- * means; `data` what a contract reverted with, if it did: 0x-hex.
+ * The endpoint understood the call and refused it. `reason` is its own message, made printable and cut to length; `kind` is
+ * what that means; `data` is what a contract reverted with, if it did, as 0x-hex.
  */
 export class RpcRefusal extends Retryable {
   readonly reason: string;
@@ -34,9 +34,9 @@ export class RpcRefusal extends Retryable {
   }
 }
 
-/** Not a refusal: it says nothing about what was asked. */
+/** Not a refusal: it says nothing about the call itself. */
 export class RpcRateLimited extends Retryable {
-  /** How long the endpoint wants to be left alone, milliseconds; undefined when it does not say. */
+  /** How long the endpoint asks not to be called, milliseconds; undefined when it does not say. */
   readonly retryAfter: number | undefined;
 
   constructor(message: string, retryAfter?: number) {
@@ -46,9 +46,9 @@ export class RpcRateLimited extends Retryable {
 }
 
 export interface RpcOptions {
-  /** Of one call, milliseconds. */
+  /** For one call, milliseconds. */
   timeout?: number | undefined;
-  /** A larger reply is refused, bytes. */
+  /** Larger replies are refused. Bytes. */
   maxReplyBytes?: number | undefined;
 }
 
@@ -71,18 +71,18 @@ export function rpcEndpoint(url: string, options: RpcOptions = {}): RpcEndpoint 
     : new HttpAgent({ keepAlive: true, maxSockets: 4 });
   let id = 0;
 
-  /** @param once whether it must not be asked again, which is for the caller to decide where a call changes something */
+  /** @param once no second attempt: the caller decides this, since a call may change something */
   function post(body: string, once: boolean, isSecond = false): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const req = (secure ? httpsRequest : httpRequest)(url, {
         method: 'POST',
-        // What is asked again gets a connection of its own.
+        // The second attempt gets a connection of its own.
         agent: isSecond ? false : agent,
         headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
         signal: AbortSignal.timeout(timeout),
       });
       req.on('error', (error: NodeJS.ErrnoException) => {
-        // A server may close a kept connection just as it is used again, which says nothing about the server.
+        // A server may close a kept-alive connection just as it is used again, which says nothing about the server.
         const isStale = req.reusedSocket && error.code === 'ECONNRESET';
         if (isStale && !once) post(body, once, true).then(resolve, reject);
         else reject(error);
@@ -99,7 +99,7 @@ export function rpcEndpoint(url: string, options: RpcOptions = {}): RpcEndpoint 
     const status = res.statusCode ?? 0;
     const retryAfter = retryAfterOf(res.headers['retry-after']);
     const limited = status === 429 || (status === 503 && retryAfter !== undefined);
-    // Whatever the status: some endpoints send a proper refusal with one that is not 200.
+    // Read whatever the status is: some endpoints send a proper refusal with a status other than 200.
     const text = await readText(res, limited ? LIMITED_MAX_BYTES : maxReplyBytes).catch((error) => {
       if (limited) return '';
       throw error;
@@ -140,10 +140,10 @@ export function rpcEndpoint(url: string, options: RpcOptions = {}): RpcEndpoint 
   };
 }
 
-/** Of a page that only says that there are too many requests. */
+/** For a page that only says that there were too many requests. */
 const LIMITED_MAX_BYTES = 64 * 1024;
 
-/** The host alone: an endpoint's path is often its key. */
+/** Only the host name: the path of an endpoint is often its API key. */
 function nameOf(url: string): string {
   return URL.parse(url)?.host ?? 'the endpoint';
 }
@@ -156,7 +156,7 @@ function parsed(text: string): unknown {
   }
 }
 
-/** The refusal in a reply, in each of the forms that are about; undefined when it is none. */
+/** The refusal in a reply, in any of the forms in use; undefined when the reply is not a refusal. */
 function refusalIn(value: unknown, status: number): RpcErrorSaid | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const reply = value as Record<string, unknown>;
@@ -164,7 +164,7 @@ function refusalIn(value: unknown, status: number): RpcErrorSaid | undefined {
   if (typeof reply.error === 'object' && reply.error !== null) {
     return saidIn(reply.error as Record<string, unknown>);
   }
-  // Gateways answer without an envelope.
+  // Gateways answer without the JSON-RPC envelope.
   const bare = !('result' in reply) && typeof reply.message === 'string';
   return bare && ('code' in reply || status !== 200) ? saidIn(reply) : undefined;
 }
@@ -177,7 +177,7 @@ function saidIn({ code, message, data }: Record<string, unknown>): RpcErrorSaid 
   };
 }
 
-/** Milliseconds from now, of a `Retry-After` in seconds or with a date (RFC 9110, 10.2.3). */
+/** A `Retry-After` header, in seconds or as a date (RFC 9110, 10.2.3), as milliseconds from now. */
 function retryAfterOf(header: string | undefined): number | undefined {
   if (header === undefined) return undefined;
   if (/^\d{1,9}$/.test(header)) return Number(header) * 1000;
@@ -185,14 +185,14 @@ function retryAfterOf(header: string | undefined): number | undefined {
   return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
 }
 
-/** What Infura says beside the error, seconds. */
+/** What Infura adds to the error, seconds. */
 function backoffIn(said: RpcErrorSaid | undefined): number | undefined {
   const rate = (said?.data as { rate?: { backoff_seconds?: unknown } } | null | undefined)?.rate;
   const seconds = rate?.backoff_seconds;
   return typeof seconds === 'number' && seconds > 0 ? seconds * 1000 : undefined;
 }
 
-/** Nothing that an endpoint does wrong is final: it may be mended, or another one may be behind its name tomorrow. */
+/** No fault of an endpoint is final: it may be repaired, or another one may answer under its name tomorrow. */
 function retryable(cause: Error, what: string): Retryable {
   if (cause instanceof Retryable) return cause;
   if (!(cause instanceof DstackError)) {

@@ -1,7 +1,7 @@
 /**
- * Reads a range of blocks piece by piece, as large as an endpoint allows: providers take from 10 to 100,000 blocks a call,
- * or bound the results, the bytes or the time, and say so in words of their own (rpc-errors.ts). What is refused for its
- * size is halved; what went well grows again.
+ * Reads a range of blocks in pieces as large as the endpoint allows: providers take 10 to 100,000 blocks a call, or limit the
+ * number of results, the bytes or the time, and each says so in its own words (rpc-errors.ts). A range that is refused for
+ * its size is halved; after successes it grows again.
  */
 import { codeOf } from '../protocol/errors.ts';
 import { RpcRefusal } from './json-rpc.ts';
@@ -9,21 +9,21 @@ import { RpcRefusal } from './json-rpc.ts';
 export interface LogReaderOptions<T> {
   /** Reads the blocks `from` to `to`, inclusive. */
   read(from: number, to: number): Promise<T>;
-  /** Blocks asked for at first, and at most. */
+  /** Blocks per call: at first, and at most. */
   first: number;
   longest: number;
 }
 
-/** Pages that go well, at most, before a larger one is tried again. */
+/** At most so many pages are read successfully before a larger one is tried again. */
 const MAX_PATIENCE = 64;
 
 export class LogReader<T> {
   readonly #options: LogReaderOptions<T>;
   #range: number;
-  /** Pages to be read before the range grows; more after each growth that is refused: a fixed limit is rarely run into. */
+  /** Pages to read before the range grows. Doubles when a growth is refused, so that a fixed limit is rarely hit. */
   #patience = 1;
   #read = 0;
-  /** Whether this size has not been seen to go well since the range grew to it. */
+  /** Whether the range has grown to a size that has not succeeded yet. */
   #trying = false;
 
   constructor(options: LogReaderOptions<T>) {
@@ -32,8 +32,8 @@ export class LogReader<T> {
   }
 
   /**
-   * What the blocks from `from` on have, as many of them as are given at once: at least one, at most those up to `last`.
-   * @throws what `read` throws, when a single block is refused, or for what has nothing to do with the size
+   * The contents of the blocks from `from` on, as many as the endpoint gives at once: at least one, none after `last`.
+   * @throws what `read` throws when a single block is refused, or for a reason that has nothing to do with the size
    */
   async next(from: number, last: number): Promise<{ to: number; page: T }> {
     for (;;) {
@@ -59,9 +59,9 @@ export class LogReader<T> {
   }
 
   #grow(asked: number): void {
-    // The last page of all says little about the size that is allowed.
+    // The last page is shorter, and says little about the allowed size.
     if (asked < this.#range) return;
-    // What was refused before was how much there was in those blocks, not how many they were.
+    // The earlier refusal was about how much those blocks held, not how many they were.
     if (this.#trying) this.#patience = 1;
     this.#trying = false;
     this.#read += 1;
@@ -72,10 +72,10 @@ export class LogReader<T> {
   }
 }
 
-/** Also a refusal in words that nobody knows: asking for less costs little, and a single block's refusal is shown. */
+/** Includes refusals in unknown words: asking for less costs little, and the refusal of a single block is reported. */
 const isTooMuch = (error: unknown): boolean =>
   codeOf(error) === 'RPC_TOO_LARGE' ||
   (error instanceof RpcRefusal && (error.kind === 'too-much' || error.kind === 'unknown'));
 
-/** No answer may mean that it took too long, or that nobody is there: less is asked for next time, but not at once. */
+/** No answer may mean that it took too long, or that nobody is there: the next call asks for less, but there is no retry now. */
 const isUnclear = (error: unknown): boolean => ['RPC_UNREACHABLE', 'RPC_STATUS'].includes(codeOf(error));

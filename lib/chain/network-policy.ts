@@ -1,6 +1,6 @@
 /**
- * What the contract says about evidence, read at one block: its TCB policy, and what it allows. An onboarder and the
- * owner's bootstrap check enforce one and the same thing by these.
+ * What the contract says about evidence, read at one block: its TCB policy, and what it allows. An onboarder and the owner's
+ * bootstrap check both use these functions, so they enforce the same thing.
  */
 import type { Policy } from '../attestation/policy.ts';
 import type { RelyingParty } from '../attestation/verify.ts';
@@ -10,8 +10,8 @@ import type { Head } from './chain-client.ts';
 import type { NetworkReader } from './network-reader.ts';
 
 /**
- * The network's policy for a platform of this kind. It names what the contract decides: statuses, grace period, evaluation
- * number, denied FMSPC. All else is the strictest there is: no owner can let a debug TD in.
+ * The network's policy for a platform of this kind. It holds what the contract decides: statuses, grace period, evaluation
+ * number, denied FMSPC. Everything else is as strict as it can be: no owner can let a debug TD in.
  */
 async function readNetworkPolicy(
   reader: Pick<NetworkReader, 'tcbPolicy' | 'fmspcDenied'>,

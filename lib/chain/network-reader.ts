@@ -35,23 +35,23 @@ export interface NetworkReader {
   ): Promise<IsAllowedResult>;
   apps(at?: Head): Promise<readonly AppView[]>;
   /**
-   * The TCB policy in force at that block, as fields of a verifier's policy: spread it into one. Denied FMSPCs are not in it,
-   * `fmspcDenied` answers for the one of a quote: ask both at the same block.
+   * The TCB policy in force at that block, as fields to spread into a verifier's policy. Denied FMSPCs are not among them:
+   * `fmspcDenied` answers for the FMSPC of one quote. Ask both at the same block.
    *
-   * @throws DstackError `TCB_POLICY_INVALID` for what no contract of ours can hold
+   * @throws DstackError `TCB_POLICY_INVALID` for values that no contract of ours can hold
    */
   tcbPolicy(at?: Head): Promise<NetworkTcbPolicy>;
   /** @param fmspc the 6 bytes of a PCK certificate */
   fmspcDenied(fmspc: Uint8Array, at?: Head): Promise<boolean>;
 }
 
-/** What the contract says of a platform's TCB, in the verifier's own terms. */
+/** What the contract says about a platform's TCB, in the verifier's own terms. */
 export type NetworkTcbPolicy = Pick<
   Policy,
   'statuses' | 'gracePeriodDays' | 'minimumTcbEvaluationDataNumber'
 >;
 
-/** Reads without `at` are made at the newest confirmed block. All refuse as the chain client does. */
+/** Reads without `at` are made at the newest confirmed block. All throw what the chain client throws. */
 export function networkReader(chain: ChainClient, contract: string): NetworkReader {
   const call = async (data: string, at: Head | undefined) =>
     chain.call(contract, data, at ?? (await chain.head()));
@@ -78,13 +78,13 @@ function networkTcbPolicy(shown: TcbPolicyResult): NetworkTcbPolicy {
   if (gracePeriod > LONGEST_GRACE_SECONDS) {
     throw new DstackError(
       'TCB_POLICY_INVALID',
-      `the contract shows a grace period of ${gracePeriod} s, more than it takes (${LONGEST_GRACE_SECONDS} s): is the address that of a network?`,
+      `the contract shows a grace period of ${gracePeriod} s, more than a network's contract accepts (${LONGEST_GRACE_SECONDS} s): is this the address of a network?`,
     );
   }
   return {
     statuses: [...statusesOf(statuses)],
     minimumTcbEvaluationDataNumber,
-    // Left out when there is none: a grace of zero days would still accept a level that is dated today or later.
+    // Left out when there is none: a grace period of zero days would still accept a level dated today or later.
     ...(gracePeriod === 0 ? {} : { gracePeriodDays: gracePeriod / 86_400 }),
   };
 }

@@ -1,38 +1,38 @@
 /**
- * What an endpoint's refusal means. JSON-RPC fixes neither codes nor words (EIP-1474 was never kept to), so that what an
- * endpoint says is free text, and one code means different things at different providers. This is the one place that
- * reads it. The order matters: the first row that fits decides. What fits none is `unknown`, and is shown to the operator
- * in the endpoint's own words.
+ * What an endpoint's refusal means. JSON-RPC fixes neither codes nor wording (EIP-1474 was never followed), so what an
+ * endpoint says is free text, and the same code means different things at different providers. Only this file reads that
+ * text. The order matters: the first matching row decides. What matches none is `unknown`, and is shown to the operator in
+ * the endpoint's own words.
  *
  * testdata/rpc/wordings.json has what clients and providers really say, and where each was seen.
  */
 import { printable } from '../protocol/printable.ts';
 
 export type RpcErrorKind =
-  /** The call, if it were a transaction, would fail: a contract refused it. */
+  /** As a transaction the call would fail: a contract refused it. */
   | 'reverted'
-  /** It is asked too much; nothing is said about the call. */
+  /** The endpoint gets too many requests; this says nothing about the call. */
   | 'rate-limited'
   /** The answer would be too large, or take too long: ask for less. */
   | 'too-much'
-  /** It does not have that block or state, yet or any more. */
+  /** The endpoint does not have that block or state, not yet or no longer. */
   | 'behind'
   | 'no-method'
-  /** It has this very transaction already. */
+  /** The endpoint already has exactly this transaction. */
   | 'already-known'
   | 'nonce-too-low'
   | 'nonce-too-high'
-  /** Another transaction has this nonce, and this one does not offer enough more. */
+  /** Another transaction has this nonce, and this one does not raise the fee enough. */
   | 'replacement-underpriced'
   | 'fee-too-low'
-  /** The endpoint's operator lets no transaction cost as much. */
+  /** The endpoint's operator does not allow a transaction to cost this much. */
   | 'fee-too-high'
-  /** The transaction may use less gas than it must. */
+  /** The transaction's gas limit is below what it needs. */
   | 'gas-too-low'
-  /** There is no room for more transactions now. */
+  /** The pool has no room for more transactions at the moment. */
   | 'pool-full'
   | 'no-funds'
-  /** The chain does not take transactions of this type. */
+  /** The chain does not accept transactions of this type. */
   | 'type-unsupported'
   | 'unknown';
 
@@ -44,11 +44,11 @@ export interface RpcErrorSaid {
 }
 
 interface Row {
-  /** A function where the words hold numbers that decide. */
+  /** A function where numbers in the wording decide. */
   kind: RpcErrorKind | ((match: RegExpExecArray) => RpcErrorKind);
   words?: RegExp;
   codes?: readonly number[];
-  /** Absent: of any method. */
+  /** Absent: any method. */
   of?: readonly string[];
 }
 
@@ -57,7 +57,7 @@ const RUNS = ['eth_call', 'eth_estimateGas'];
 const SENDS = ['eth_sendRawTransaction'];
 
 const TABLE: readonly Row[] = [
-  // A contract's own words must not be taken for the endpoint's.
+  // A contract's own words must not be mistaken for the endpoint's.
   { kind: 'reverted', of: RUNS, words: /\breverted\b|^revert\b|\bvm (execution error|exception)\b/i },
   {
     kind: 'reverted',
@@ -140,7 +140,7 @@ const TABLE: readonly Row[] = [
     kind: ([, got, expected]) => (Number(got) > Number(expected) ? 'nonce-too-high' : 'nonce-too-low'),
     words: /invalid nonce; got (\d{1,16}), expected (\d{1,16})/i,
   },
-  // A pool that is full drops no transaction that can be mined for one that has to wait for its turn.
+  // A full pool does not drop a transaction that can be mined for one that has to wait for its turn.
   { kind: 'nonce-too-high', of: SENDS, words: /future transaction tries to replace pending/i },
   {
     kind: 'nonce-too-low',
@@ -167,14 +167,14 @@ const TABLE: readonly Row[] = [
     kind: 'no-method',
     words: /method .*(not (found|supported|available|allowed)|does not exist)|unsupported method/i,
   },
-  // Codes come last, and only where no other use of them is known: at Besu -32005 and -32007 are about a transaction.
+  // Codes come last, and only where no other use of them is known: for Besu, -32005 and -32007 are about a transaction.
   // 3: Geth; -32015: Parity, Nethermind.
   { kind: 'reverted', of: RUNS, codes: [3, -32015] },
   { kind: 'too-much', of: LOGS, codes: [-32005, -32614] },
   { kind: 'rate-limited', codes: [429, -32029] },
 ];
 
-/** What is read of an error's words; more is not theirs to say. */
+/** Characters of an error's message that are read; the rest is ignored. */
 const MAX_WORDS = 1000;
 
 export function rpcErrorKind(method: string, said: RpcErrorSaid): RpcErrorKind {
@@ -189,7 +189,7 @@ export function rpcErrorKind(method: string, said: RpcErrorSaid): RpcErrorKind {
 }
 const ANYTHING = /(?:)/;
 
-/** Some say `invalid params`, and in the data what they mean. */
+/** Some endpoints say `invalid params`, and put what they mean into the data. */
 function wordsIn(data: unknown): string[] {
   const texts =
     typeof data === 'object' && data !== null
@@ -198,14 +198,14 @@ function wordsIn(data: unknown): string[] {
   return texts.filter((text): text is string => typeof text === 'string' && !/^(0x)?[0-9a-f]*$/i.test(text));
 }
 
-/** As much as a contract reverts with here, hex digits. */
+/** More than any of our contracts reverts with. Hex digits. */
 const MAX_REVERT_DIGITS = 8192;
-/** Where clients, and proxies in front of them, put the error that they pass on. */
+/** Where clients, and proxies in front of them, put an error that they pass on. */
 const INNER = ['data', 'originalError', 'error', 'result'];
 
 /**
- * What a contract reverted with, 0x-hex; undefined when there is none. It is the error's data, or some levels below it,
- * with or without 0x, or after the word `Reverted`.
+ * What a contract reverted with, as 0x-hex; undefined when there is nothing. It is the error's data, or a few levels inside
+ * it, with or without 0x, or after the word `Reverted`.
  */
 export function revertDataIn(said: RpcErrorSaid): string | undefined {
   return hexIn(said.data, 4) ?? afterReverted(said.message);
@@ -230,7 +230,7 @@ function afterReverted(text: string): string | undefined {
   return digits === undefined || digits.length > MAX_REVERT_DIGITS ? undefined : `0x${digits.toLowerCase()}`;
 }
 
-/** Text from outside, fit for a log, a terminal and a status page. */
+/** Text from outside, made fit for a log, a terminal and a status page. */
 export function shown(text: string, maxLength = 300): string {
   const clean = printable(text.slice(0, maxLength)).trim();
   return clean.length <= maxLength ? clean : `${clean.slice(0, maxLength - 3)}...`;

@@ -1,9 +1,10 @@
 /**
- * Files that are there whole or not at all, whatever dies meanwhile: the bytes go into a draft beside the file, reach the
- * disk, and take the file's name; then the folder reaches the disk too (fsync(2), rename(2)). What returns is durable.
+ * Writes files that exist completely or not at all, whatever dies in between: the bytes go into a draft next to the file and
+ * are flushed to disk, the draft is renamed to the file, and the folder is flushed (fsync(2), rename(2)). When a call returns,
+ * the file is durable.
  *
- * A draft is named by its process, so that two writers of one file do not mix their bytes. What a killed process leaves
- * behind, `dropDrafts` removes: call it when a folder is taken into use.
+ * A draft has the process id in its name, so that two writers of one file do not mix their bytes. `dropDrafts` removes what
+ * killed processes left behind: call it before using a folder.
  */
 import {
   closeSync,
@@ -19,10 +20,10 @@ import {
 import { dirname, join } from 'node:path';
 
 const DRAFT = /\.\d+\.draft$/;
-/** A draft that nothing was written to for so long has no writer any more. Milliseconds. */
+/** A draft that has not been written to for this long no longer has a writer. Milliseconds. */
 const ABANDONED_AFTER = 60_000;
 
-/** Replaces `path`, or makes it. The mode is set as it is given, whatever the umask. @throws the file system's error */
+/** Replaces or creates `path`, with exactly this mode, whatever the umask. @throws the file system's error */
 export function writeDurably(path: string, content: Uint8Array | string, mode = 0o644): void {
   const draft = draftOf(path);
   try {
@@ -34,7 +35,7 @@ export function writeDurably(path: string, content: Uint8Array | string, mode = 
   }
 }
 
-/** The same for what something else writes, such as a copy: `fill` makes the file of that name, with its mode. */
+/** The same for content written by other means, such as a copy: `fill` creates the draft, with its mode. */
 export async function fillDurably(path: string, fill: (draft: string) => Promise<void>): Promise<void> {
   const draft = draftOf(path);
   try {
@@ -46,17 +47,17 @@ export async function fillDurably(path: string, fill: (draft: string) => Promise
   }
 }
 
-/** Removes the drafts in a folder that nobody writes to any more. */
+/** Removes abandoned drafts from a folder. */
 export function dropDrafts(folder: string, now = Date.now()): void {
   for (const name of readdirSync(folder).filter((name) => DRAFT.test(name))) {
     const path = join(folder, name);
-    // Its writer may be done in this moment.
+    // Its writer may finish at this very moment.
     const modified = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? now;
     if (now - modified > ABANDONED_AFTER) rmSync(path, { force: true });
   }
 }
 
-/** The draft's name, free to be used: one of an earlier process with the same id has no writer. */
+/** The draft's name. A draft of an earlier process with the same id has no writer, and is removed. */
 function draftOf(path: string): string {
   const draft = `${path}.${process.pid}.draft`;
   rmSync(draft, { force: true });

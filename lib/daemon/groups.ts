@@ -1,4 +1,4 @@
-/** Group ids of sibling daemons, from the image's own /etc/group: by its group a sibling is let in to a socket. */
+/** Group ids of sibling daemons, from the image's own /etc/group: a socket's group decides which sibling may connect. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 

@@ -17,7 +17,7 @@ export async function readBytes(stream: AsyncIterable<Buffer>, maxBytes: number)
 export const tooLarge = (maxBytes: number): DstackError =>
   new DstackError('BODY_TOO_LARGE', `a body of more than ${maxBytes} bytes is not read`);
 
-/** A reply as text. The connection ends with a reply that is too large. @throws BODY_TOO_LARGE */
+/** A reply as text; one that is too large closes the connection. @throws BODY_TOO_LARGE */
 export async function readText(reply: IncomingMessage, maxBytes: number): Promise<string> {
   return (await readBytes(reply, maxBytes)).toString('utf8');
 }

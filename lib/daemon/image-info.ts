@@ -1,4 +1,4 @@
-/** What a daemon is told about the image that it is part of: measured, so it can be believed. */
+/** What a daemon learns about the image that it is part of. The file is measured, so it can be trusted. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ImageInfo, ImageInfoSchema } from '../protocol/network-config.ts';

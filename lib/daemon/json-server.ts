@@ -7,10 +7,10 @@ import { DstackError } from '../protocol/errors.ts';
 import { parseJson, readBytes, tooLarge } from './http-body.ts';
 import { type ConnectionLimits, HTTP_CHECKS, limitConnections } from './server-limits.ts';
 
-/** Answers one route: gets the parsed body, undefined without one, and returns what is sent as JSON. */
+/** Handles one route: gets the parsed body (undefined without one) and returns what is sent as JSON. */
 export type Route = (body: unknown) => unknown | Promise<unknown>;
 
-/** `'GET /v1/status'` -> its handler. A request's query is ignored. */
+/** `'GET /v1/status'` -> its handler. The query of a request is ignored. */
 export type Routes = Readonly<Record<string, Route>>;
 
 /** What a caller gets instead of an answer: an HTTP status, and `{code, message}` as the body. */
@@ -29,7 +29,7 @@ export interface JsonServerOptions {
   refusalOf(error: unknown, request: IncomingMessage): Refusal;
 }
 
-/** A request that reaches no route: its path, or its body, is not what this server takes. */
+/** A request that reaches no route, because of its path or its body. */
 export class HttpRefusal extends DstackError {
   /** The HTTP status that says so, 4xx. */
   readonly status: number;
@@ -52,7 +52,7 @@ export function jsonServer(options: JsonServerOptions): Server {
         'content-length': Buffer.byteLength(text),
       });
       response.end(text);
-      // A caller that still sends would lose the answer if its connection were closed: what it sends is read and dropped,
+      // A caller that is still sending would lose the answer if its connection were closed, so the rest is read and dropped,
       // for as long as a request may take to arrive.
       request.resume();
     };
@@ -80,12 +80,12 @@ async function answer(
   return JSON.stringify((await route(body)) ?? {});
 }
 
-/** A request's body; undefined where the framing says that there is none (RFC 9112, section 6.3). */
+/** A request's body; undefined when the framing says that there is none (RFC 9112, section 6.3). */
 async function readBody(request: IncomingMessage, maxBytes: number): Promise<unknown> {
   const { headers } = request;
   const length = Number(headers['content-length'] ?? 0);
   if (headers['transfer-encoding'] === undefined && length === 0) return undefined;
-  // Other types are what a page in a browser on the same machine can send here (Fetch, "CORS-safelisted").
+  // A web page in a browser on the same machine can send other types without permission (Fetch, CORS-safelisted headers).
   if (!/^application\/json *(;|$)/i.test(headers['content-type'] ?? ''))
     throw new HttpRefusal(
       415,
@@ -94,7 +94,7 @@ async function readBody(request: IncomingMessage, maxBytes: number): Promise<unk
     );
   try {
     if (length > maxBytes) throw tooLarge(maxBytes);
-    // Not to be destroyed with the iterator: the socket would go with it, and the refusal.
+    // The request must not be destroyed with the iterator: that closes the socket, and the refusal would be lost.
     const bytes = await readBytes(request.iterator({ destroyOnReturn: false }), maxBytes);
     return parseJson(bytes.toString('utf8'));
   } catch (cause) {

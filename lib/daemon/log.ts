@@ -1,14 +1,14 @@
 /**
- * The one shape in which code of ours is given a log: an object with a function for each level, which gets the fields
- * first and a fixed message after them. A pino logger is one as it stands, and so is an object literal in a test.
+ * The interface through which all code gets its log: an object with a function for each level, which takes the fields first
+ * and then a fixed message. A pino logger fits as it is, and so does an object literal in a test.
  *
- * A function asks for no more levels than it uses: `Log<'warn'>` for who only complains.
+ * Code asks only for the levels it uses: `Log<'warn'>` where it only warns.
  */
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
-/** @param message the same for every line of its kind; whatever varies is a field. Neither ever holds a secret. */
+/** @param message the same for every line of its kind: what varies goes into the fields. Neither ever contains a secret. */
 export type LogLine = (fields: object, message: string) => void;
 
-/** One line per change, never per poll. */
+/** One line for each change, never one for each poll. */
 export type Log<Level extends LogLevel = 'info' | 'warn'> = Readonly<Record<Level, LogLine>>;

@@ -1,8 +1,8 @@
 /**
- * What every listening server of ours is bounded by, so that no caller can hold it for itself: how many connections there
- * are in all and of one source, how soon the first byte of one must come, and how long a request may take to arrive.
+ * The limits of every listening server, so that no caller can keep it to itself: how many connections there may be in all and
+ * from one source, how soon the first byte must arrive, and how long a request may take to arrive.
  *
- * When all places are taken, a source that has fewer gets one from the source that has most.
+ * When all connections are taken, a source with fewer gets one from the source that has the most.
  */
 import type { Server as HttpServer } from 'node:http';
 import type { Server, Socket } from 'node:net';
@@ -10,21 +10,21 @@ import type { Server, Socket } from 'node:net';
 export interface ConnectionLimits {
   /** In all. */
   connections: number;
-  /** Of one source; of a unix socket, where sources can't be told apart, in all. */
+  /** From one source; on a unix socket, where sources can't be told apart, in all. */
   perSource: number;
   /** Milliseconds from the connection to its first byte. */
   firstByteWithin?: number;
 }
 
-/** Milliseconds. Every message is small, so a request that takes longer is meant to. */
+/** Milliseconds. Every message is small, so a request that takes longer does so on purpose. */
 const FIRST_BYTE_WITHIN = 5_000;
 const HEADERS_WITHIN = 5_000;
 const REQUEST_WITHIN = 10_000;
 
-/** For `createServer` of node:http: how often Node looks for requests that take too long to arrive. Its own pause is 30 s. */
+/** For `createServer` of node:http: how often Node looks for requests that take too long to arrive. Its default is 30 s. */
 export const HTTP_CHECKS = { connectionsCheckingInterval: 1_000 } as const;
 
-/** Bounds a server, before it listens. For one of node:http, `HTTP_CHECKS` has to be among the options it was made with. */
+/** Limits a server; call it before the server listens. A node:http server must have been made with `HTTP_CHECKS`. */
 export function limitConnections(server: Server, limits: ConnectionLimits): void {
   const { connections, perSource, firstByteWithin = FIRST_BYTE_WITHIN } = limits;
   if (isHttp(server)) {
@@ -40,7 +40,7 @@ export function limitConnections(server: Server, limits: ConnectionLimits): void
     count -= 1;
     if (own.size === 0) bySource.delete(source);
   };
-  /** Ends the oldest connection of the source that has most, if that is more than a newcomer with `has` will have. */
+  /** Closes the oldest connection of the source that has the most, if that is more than a newcomer with `has` will have. */
   const makeRoom = (has: number): boolean => {
     const [source, most] = [...bySource].reduce((a, b) => (b[1].size > a[1].size ? b : a));
     const [oldest] = most;
@@ -50,7 +50,7 @@ export function limitConnections(server: Server, limits: ConnectionLimits): void
     return true;
   };
 
-  // Before Node's own listener, which would read from it.
+  // Runs before Node's own listener, which would read from the socket.
   server.prependListener('connection', (socket: Socket) => {
     const source = sourceOf(socket.remoteAddress);
     const has = bySource.get(source)?.size ?? 0;
@@ -73,9 +73,9 @@ export function limitConnections(server: Server, limits: ConnectionLimits): void
 const isHttp = (server: Server): server is HttpServer => 'headersTimeout' in server;
 
 /**
- * Who a connection is counted to: an IPv4 address, also when it is written as an IPv6 one, or the /64 of an IPv6
- * address, since a host has all of its /64 to itself. Empty for a unix socket.
- * @param address as Node gives it
+ * The source that a connection counts towards: an IPv4 address, even when written as IPv6, or the /64 of an IPv6 address,
+ * since a host has a whole /64 to itself. Empty for a unix socket.
+ * @param address as Node reports it
  */
 export function sourceOf(address: string | undefined): string {
   const plain = (address ?? '').replace(/%.*$/, '').toLowerCase();
@@ -98,7 +98,7 @@ function groupsOf(address: string): number[] {
   return [...before, ...zeros, ...after];
 }
 
-/** An IPv4 address at the end stands for two groups. */
+/** An IPv4 address at the end counts as two groups. */
 const readGroups = (text: string): number[] =>
   text
     .split(':')

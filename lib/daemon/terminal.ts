@@ -1,15 +1,15 @@
 /**
- * The one place that writes to a terminal. What is printed is made of texts that others wrote: apps' names, peers' and
- * endpoints' answers, file names, the last lines of a VM's console. So each line goes through `printable`, and a caller that has
- * several lines says which they are: a newline inside of one is shown, and never begins a line of its own.
+ * The only code that writes to a terminal. What is printed contains text that others wrote: app names, answers of peers and
+ * endpoints, file names, the last lines of a VM's console. So each line goes through `printable`, and a caller with several
+ * lines passes them separately: a newline inside a line is shown as such, and never starts a new line.
  *
- * `npm run check` refuses every other way to standard output and standard error (scripts/printing.grit).
+ * `npm run check` refuses every other use of standard output and standard error (scripts/printing.grit).
  */
 import { createInterface } from 'node:readline/promises';
 import { DstackError } from '../protocol/errors.ts';
 import { printable } from '../protocol/printable.ts';
 
-/** Each argument is one line on standard output; without any, an empty one. */
+/** Prints each argument as one line on standard output; without arguments, an empty line. */
 export function print(...lines: readonly string[]): void {
   write(process.stdout, lines);
 }
@@ -19,13 +19,13 @@ export function printError(...lines: readonly string[]): void {
   write(process.stderr, lines);
 }
 
-/** JSON, which is still valid after what it holds was made printable. */
+/** JSON that stays valid when its strings are made printable. */
 export function printJson(value: unknown, indent = 0): void {
-  // JSON itself escapes each newline that is not its own.
+  // JSON escapes every newline inside a string.
   print(...JSON.stringify(value, null, indent).split('\n'));
 }
 
-/** Where a logger writes its lines when a person may be looking at them. */
+/** Where a logger writes its lines when a person may be reading them. */
 export const logLines = {
   write(line: string): void {
     write(process.stdout, line.replace(/\n$/, '').split('\n'));
@@ -33,8 +33,8 @@ export const logLines = {
 };
 
 /**
- * An error on standard error: `who: CODE: message`, its details below. What nobody foresaw is a bug, and its stack trace the
- * report.
+ * Prints an error on standard error: `who: CODE: message`, with its details below. An unforeseen error is a bug, and its stack
+ * trace is the report.
  */
 export function printFailure(who: string, error: unknown): void {
   if (error instanceof DstackError) {
@@ -43,7 +43,7 @@ export function printFailure(who: string, error: unknown): void {
   else printError(...stackOf(error).map((line, at) => (at === 0 ? `${who}: ${line}` : `  ${line}`)));
 }
 
-/** Asks on the terminal; `no terminal` where input or output is not one. Only `y` and `yes` are a yes. */
+/** Asks on the terminal; returns `no terminal` where input or output is not one. Only `y` and `yes` mean yes. */
 export async function confirm(question: string): Promise<'yes' | 'no' | 'no terminal'> {
   if (!process.stdin.isTTY || !process.stdout.isTTY) return 'no terminal';
   const lines = createInterface({ input: process.stdin, output: process.stdout });
@@ -56,7 +56,7 @@ export async function confirm(question: string): Promise<'yes' | 'no' | 'no term
   }
 }
 
-/** A file that is not there or not ours to read or write, say: ENOENT, EACCES. Node's message names it. */
+/** For example a file that is missing or may not be read or written (ENOENT, EACCES). Node's message names the file. */
 function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && 'syscall' in error && 'code' in error;
 }

@@ -1,7 +1,7 @@
 /**
- * The tool root: programs of a locked Debian, unpacked into `build/tool-root`, for what hosts differ in (QEMU, mkfs.erofs,
- * veritysetup). They run in place, without root and without chroot, by the tool root's own loader and libraries; so
- * every host builds the same bytes and boots with the same QEMU.
+ * The tool root: programs from locked Debian packages, unpacked into `build/tool-root`, where hosts would differ (QEMU,
+ * mkfs.erofs, veritysetup). They run in place, without root and without chroot, with the tool root's own loader and
+ * libraries, so every host builds the same bytes and boots with the same QEMU.
  *
  * `guest/image` unpacks it; `host/vm` and the tests run programs from it.
  */
@@ -9,7 +9,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { DstackError } from '../protocol/errors.ts';
 
-/** What to give to `spawn`. `env` holds only what the tool needs on top of the caller's environment. */
+/** Arguments for `spawn`. `env` holds only what the tool needs in addition to the caller's environment. */
 export interface ToolCommand {
   readonly command: string;
   readonly args: readonly string[];
@@ -47,7 +47,7 @@ export function toolCommand(name: string, args: readonly string[], root = defaul
   };
 }
 
-/** QEMU's options for where its firmware and option ROMs lie. */
+/** QEMU's options that say where its firmware and option ROMs are. */
 export function qemuDataArguments(root = defaultToolRoot()): string[] {
   return ['usr/share/qemu', 'usr/share/seabios', 'usr/lib/ipxe/qemu'].flatMap((folder) => [
     '-L',
@@ -55,7 +55,7 @@ export function qemuDataArguments(root = defaultToolRoot()): string[] {
   ]);
 }
 
-/** SeaBIOS, the firmware that a simulated VM starts with. */
+/** SeaBIOS, the firmware of a simulated VM. */
 export function seabiosPath(root = defaultToolRoot()): string {
   return join(root, 'usr/share/seabios/bios-256k.bin');
 }

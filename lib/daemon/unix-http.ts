@@ -1,6 +1,6 @@
 /**
- * HTTP with JSON bodies over a unix socket: how the guest's daemons talk. The socket's permissions are the access
- * control, so a server sets them before it accepts anything.
+ * HTTP with JSON bodies over a unix socket: how the guest's daemons talk. The socket's permissions are the access control, so
+ * a server sets them before it accepts a connection.
  */
 import { chmodSync, chownSync, rmSync } from 'node:fs';
 import { request, type Server } from 'node:http';
@@ -13,13 +13,13 @@ import { HttpRefusal, jsonServer, type Refusal, type Routes } from './json-serve
 export interface UnixServerOptions {
   path: string;
   routes: Routes;
-  /** Group that may connect; without it only the owner may. */
+  /** The group that may connect; without it, only the owner may. */
   gid?: number | undefined;
   mode?: number;
   maxBodyBytes?: number;
 }
 
-/** More than all siblings together have: each call is a connection, and the agent makes one for each call of an app. */
+/** More than all siblings together use: each call is a connection, and the agent makes one for each call of an app. */
 const MAX_CONNECTIONS = 1024;
 
 /** Serves `routes` on a unix socket; resolves when it listens with its permissions set. */
@@ -27,7 +27,7 @@ export async function serveUnix(options: UnixServerOptions): Promise<Server> {
   const server = jsonServer({
     routes: options.routes,
     maxBodyBytes: options.maxBodyBytes ?? 64 * 1024,
-    // Only siblings reach it, and one gone wild must not take the daemon with it.
+    // Only siblings can connect, and one that misbehaves must not take the daemon down.
     limits: { connections: MAX_CONNECTIONS, perSource: MAX_CONNECTIONS },
     refusalOf,
   });
@@ -47,10 +47,10 @@ export async function serveUnix(options: UnixServerOptions): Promise<Server> {
   return server;
 }
 
-/** Of an error that is not ours the text may hold anything: it stays in the daemon. */
+/** The text of an unforeseen error may contain anything, so it stays in the daemon. */
 function refusalOf(error: unknown): Refusal {
   const code = codeOf(error);
-  // What is not listed is the caller's fault.
+  // Any other code is the caller's fault.
   const status = code === 'INTERNAL' ? 500 : code === 'NOT_READY' ? 503 : 400;
   return {
     status: error instanceof HttpRefusal ? error.status : status,
@@ -65,9 +65,9 @@ export interface UnixCallOptions<T extends TSchema> {
   route: string;
   body?: unknown;
   reply: T;
-  /** How long to go on trying while the socket is not there or refuses; 0 tries once. Milliseconds. */
+  /** How long to keep trying while the socket is missing or refuses; 0 tries once. Milliseconds. */
   connectWithin?: number;
-  /** How long the answer may take; absent: for ever, since some answers wait for the node to join. Milliseconds. */
+  /** How long the answer may take; absent: forever, since some answers wait for the node to join. Milliseconds. */
   timeout?: number;
 }
 
@@ -78,7 +78,7 @@ export interface UnixCallOptions<T extends TSchema> {
 export async function callUnix<T extends TSchema>(
   options: UnixCallOptions<T>,
 ): Promise<import('typebox').Static<T>> {
-  // Monotonic: the machine's clock is the host's to set.
+  // Monotonic: the host sets the machine's clock.
   const deadline = performance.now() + (options.connectWithin ?? 0);
   for (;;) {
     try {
@@ -98,7 +98,7 @@ function callOnce<T extends TSchema>(options: UnixCallOptions<T>): Promise<impor
       socketPath: options.path,
       method: options.method,
       path: options.route,
-      // A connection of its own: a kept one may lead to a server that is gone.
+      // A new connection: a kept one may lead to a server that is gone.
       agent: false,
       headers:
         body === undefined

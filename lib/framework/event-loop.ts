@@ -6,13 +6,14 @@
  * none is forgotten. Effects may be carried out twice after a crash; Host makes that harmless. A request to the
  * enclave may be repeated too; enclaves are written for that.
  *
- * Anyone may cause events. One that waits for something that may never come is *parked*: it is not counted among the jobs
- * at which the cursor stands still, nor looked at, until what it waits for came, and is deleted when its time is over.
+ * Anyone may cause events. An event that waits for something that may never come is *parked*: it does not count towards the
+ * number of jobs at which the cursor stops, and nobody looks at it until what it waits for has come. It is deleted when it
+ * expires.
  *
- * An endpoint's logs may lag behind its own head, so that the last blocks are read again with each new one; what is known
- * of them is known by its id.
+ * An endpoint's logs may lag behind its own head, so the last blocks are read again with each new one; events already known
+ * are recognised by their id.
  *
- * Re-orgs: logs are taken `confirmations` deep. If the block at the cursor is another one later, the loop goes back
+ * Re-orgs: logs are read `confirmations` deep. If the block at the cursor is later replaced by another, the loop goes back
  * `rewind` blocks; an event that moved has a new id and is handled again, which is harmless because handlers read state.
  */
 import { type Static, type TSchema, Type } from 'typebox';
@@ -37,9 +38,9 @@ import { type Spoiled, type Store, type StoreOperation, Table } from './store.ts
 export interface LogSource {
   /** The newest block's number. */
   head(): Promise<number>;
-  /** The hash of a block, undefined when there is none of that number. */
+  /** The hash of a block, undefined when there is no block with that number. */
   blockHash(number: number): Promise<string | undefined>;
-  /** Logs of the contract with one of `topics` as topic 0, from and to inclusive. */
+  /** The contract's logs with one of `topics` as topic 0; `from` and `to` are inclusive. */
   logs(from: number, to: number, topics: readonly string[]): Promise<ContractLog[]>;
 }
 
@@ -53,28 +54,28 @@ export interface EventLoopOptions {
   /** What a gossip effect may carry. */
   message: TSchema;
   log: Log;
-  /** The first block that matters: where to begin without a cursor, or with one far behind. */
+  /** The first block that matters: where to start without a cursor, or with one that is far behind. */
   startBlock(head: number): Promise<number>;
-  /** Blocks on top of an event before it is handled. */
+  /** Blocks that must follow an event's block before it is handled. */
   confirmations: number;
-  /** How often the chain is asked, milliseconds. */
+  /** How often the chain is polled, milliseconds. */
   pollInterval: number;
-  /** Blocks asked for at once, where the endpoint allows as many. */
+  /** Blocks per call, where the endpoint allows that many. */
   maxRange?: number;
-  /** Jobs held at once; the cursor stands still while there are so many. */
+  /** The cursor stops while this many jobs are held. */
   maxJobs?: number;
   /** How far to go back after a re-org, blocks. */
   rewind?: number;
   /**
-   * Blocks that are read again with each new one: an endpoint may show a block before the block's logs, and answers for
-   * those as if there were none. Not more than `rewind`.
+   * Blocks that are read again with each new one: an endpoint may have a block before it has the block's logs, and then
+   * answers as if there were none. At most `rewind`.
    */
   reread?: number;
-  /** After so many errors that nobody foresaw a job is given up. */
+  /** A job is given up after this many unforeseen errors. */
   maxAttempts?: number;
   /** Jobs worked on at the same time. */
   concurrency?: number;
-  /** Told of each stored job that can't be read, once. */
+  /** Called once for each stored job that can't be read. */
   onSetAside?: () => void;
   now?: () => number;
 }
@@ -106,13 +107,13 @@ const JobSchema = Strict({
   firstSeen: Count,
   notBefore: Count,
   attempts: Count,
-  /** Present once the enclave answered: only these are left to do. */
+  /** Present once the enclave has answered: what is left to do. */
   effects: Type.Optional(EffectsSchema),
   /** Why it is not done yet, for the operator. */
   reason: Type.Optional(Type.String({ maxLength: 500 })),
 });
 type Job = Static<typeof JobSchema>;
-/** The job as it was, what wakes it, and the last block in which that is of use. */
+/** The job as it was, what wakes it, and the last block at which waking it is of use. */
 const ParkedSchema = Strict({ job: JobSchema, key: HexOf(32), until: Count });
 
 const CursorSchema = Strict({ block: Count, hash: Type.String({ maxLength: 66 }) });
@@ -127,9 +128,9 @@ export interface OpenJob {
   reason: string;
 }
 
-/** Pages of blocks read in one go; then there is a look at the jobs. */
+/** Pages of blocks to read before looking at the jobs. */
 const MAX_PAGES = 50;
-/** Where jobs are kept that can't be read; further ones are dropped. */
+/** Unreadable jobs that are kept; further ones are dropped. */
 const ASIDE = 'loop/aside/';
 const MAX_ASIDE = 100;
 const WAIT_MIN_MS = 1000;
@@ -146,13 +147,13 @@ export class EventLoop {
   readonly #running = new Set<string>();
   readonly #rounds = new Rounds(() => this.#round());
   readonly #problems = new Map<string, string>();
-  /** When jobs that wait are looked at again; after a restart that is at once. */
+  /** When waiting jobs are looked at again; after a restart, at once. */
   readonly #waitUntil = new Map<string, number>();
-  /** What was woken while jobs were worked on: a job that is to be parked must not miss it. */
+  /** Keys woken while jobs were being worked on: a job about to be parked must not miss them. */
   readonly #woken = new Set<string>();
   #impatient = false;
   #polledAt: number | undefined;
-  /** Whether there are more blocks to be read at once. */
+  /** Whether more blocks can be read at once. */
   #behind = false;
 
   constructor(options: EventLoopOptions) {
@@ -184,7 +185,7 @@ export class EventLoop {
     this.#rounds.start();
   }
 
-  /** Resolves when nothing of the loop runs any more. What was unfinished is in the store. */
+  /** Resolves when nothing of the loop is running any more. Unfinished work is in the store. */
   async stop(): Promise<void> {
     await this.#rounds.stop();
   }
@@ -199,7 +200,7 @@ export class EventLoop {
     this.#rounds.wake();
   }
 
-  /** What is worked on, then what is parked; at most 100. */
+  /** Jobs being worked on, then parked ones; at most 100. */
   open(): OpenJob[] {
     const limit = 100;
     const jobs = this.#jobs.sift({ limit }).sound.map(({ value }) => value);
@@ -213,7 +214,7 @@ export class EventLoop {
     }));
   }
 
-  /** How many jobs are worked on, and how many are parked. */
+  /** How many jobs are being worked on, and how many are parked. */
   count(): { jobs: number; parked: number } {
     return { jobs: this.#jobs.count(), parked: this.#parked.count() };
   }
@@ -223,12 +224,12 @@ export class EventLoop {
     return this.#readCursor()?.block;
   }
 
-  /** Jobs that could not be read and are kept aside. */
+  /** How many unreadable jobs are kept aside. */
   setAside(): number {
     return this.#options.store.count(ASIDE);
   }
 
-  /** What fails at present, in words. */
+  /** What is failing at present, in words. */
   problems(): string[] {
     return [...this.#problems].map(([what, problem]) => `${what}: ${problem}`);
   }
@@ -245,7 +246,7 @@ export class EventLoop {
     return this.#behind ? 0 : this.#options.pollInterval;
   }
 
-  /** A step may fail for any reason outside; the loop goes on, and says each new problem once. */
+  /** A step may fail for any outside reason; the loop continues, and reports each new problem once. */
   async #guarded(what: string, step: () => Promise<void>): Promise<void> {
     try {
       await step();
@@ -259,7 +260,7 @@ export class EventLoop {
     }
   }
 
-  /** Stores a job for every new event, together with the cursor that moved past it. */
+  /** Stores a job for every new event, together with the cursor that has moved past it. */
   async #collect(): Promise<void> {
     this.#behind = false;
     const { source, confirmations, maxRange, maxJobs, rewind, reread, startBlock, log } = this.#options;
@@ -295,7 +296,7 @@ export class EventLoop {
       if (page === undefined) return;
       this.#options.store.batch([
         ...page.logs.flatMap((entry) => this.#jobsOf(entry)),
-        // A page of what is read again may end before the cursor.
+        // A page that is read again may end before the cursor.
         ...(to > known ? [this.#cursor.putting('cursor', { block: to, hash: page.hash })] : []),
         ...this.#forgettable(to),
       ]);
@@ -304,7 +305,7 @@ export class EventLoop {
     this.#polledAt = this.#options.now();
   }
 
-  /** Undefined when the chain has no such block any more. */
+  /** Undefined when the chain no longer has such a block. */
   async #readPage(from: number, to: number): Promise<{ hash: string; logs: ContractLog[] } | undefined> {
     const { source, handlers } = this.#options;
     // The hash is read before the logs: if a re-org comes between, the next poll sees another hash and goes back.
@@ -331,7 +332,7 @@ export class EventLoop {
       });
   }
 
-  /** Marks of handled events too old for any re-org that the loop goes back for. */
+  /** Drops marks of handled events that are too old for any re-org the loop goes back for. */
   #forgettable(block: number): StoreOperation[] {
     const horizon = block - 2 * this.#options.rewind - this.#options.maxRange;
     const { sound, spoiled } = this.#done.sift({ limit: 500 });
@@ -339,7 +340,7 @@ export class EventLoop {
     return [...old, ...spoiled].map(({ id }) => this.#done.deleting(id));
   }
 
-  /** One that can't be read is as good as none: events are handled again, which is harmless. */
+  /** A cursor that can't be read counts as missing: events are handled again, which is harmless. */
   #readCursor(): Static<typeof CursorSchema> | undefined {
     try {
       return this.#cursor.get('cursor');
@@ -349,7 +350,7 @@ export class EventLoop {
     }
   }
 
-  /** A job that can't be read would never be done; the others are not to wait for it. */
+  /** A job that can't be read would never finish; the others must not wait for it. */
   #putAside({ id, text, reason }: Spoiled): void {
     const { store, log, onSetAside } = this.#options;
     const kept: StoreOperation[] =
@@ -359,7 +360,7 @@ export class EventLoop {
     onSetAside();
   }
 
-  /** Works off what is due, a few at a time. */
+  /** Works on due jobs, a few at a time. */
   async #work(): Promise<void> {
     const now = this.#options.now();
     const impatient = this.#impatient;
@@ -398,7 +399,7 @@ export class EventLoop {
     }
   }
 
-  /** Undefined when there is nothing to carry out now; the job is then waiting or finished. */
+  /** Undefined when there is nothing to carry out now: the job is waiting or finished. */
   async #effectsOf(id: string, job: Job): Promise<Effect[] | undefined> {
     const handler = this.#options.handlers.find((candidate) => candidate.name === job.handler);
     if (handler === undefined)
@@ -421,7 +422,7 @@ export class EventLoop {
       await this.#options.enclave.request(verdict.path, verdict.body),
       event,
     );
-    // Here, not when they are read again: what can't be stored is this job's end, and nobody else's.
+    // Checked here, not when they are read back: effects that can't be stored end this job, and no other.
     return this.#checked(effects, handler.name);
   }
 
@@ -434,13 +435,13 @@ export class EventLoop {
     return checked;
   }
 
-  /** Asks again later, the later the longer it took already. */
+  /** Asks again later; the pause grows with the time waited so far. */
   #wait(id: string, job: Job, reason: string): void {
     const age = this.#options.now() - job.firstSeen;
     this.#pause(id, job, reason, Math.min(WAIT_MAX_MS, Math.max(WAIT_MIN_MS, age / 20)));
   }
 
-  /** Only what changed is written: waiting is not an act. */
+  /** Writes only changes: waiting is not an event worth storing. */
   #pause(id: string, job: Job, reason: string, pause: number): void {
     this.#waitUntil.set(id, this.#options.now() + pause);
     if (job.reason === clip(reason) && job.attempts === 0) return;
@@ -448,9 +449,9 @@ export class EventLoop {
     this.#options.log.info({ handler: job.handler, block: job.log.blockNumber }, `waiting: ${reason}`);
   }
 
-  /** Sets a job aside, in the batch that takes it from the jobs. */
+  /** Sets a job aside, in the same batch that takes it off the jobs. */
   #park(id: string, job: Job, { key, until, reason }: Extract<Verdict, { kind: 'park' }>): void {
-    // What it waits for came while it was looked at.
+    // What it waits for has come while it was being looked at.
     if (this.#woken.has(key)) return;
     this.#waitUntil.delete(id);
     const parked = { job: { ...job, attempts: 0, notBefore: 0, reason: clip(reason) }, key, until };
@@ -477,7 +478,7 @@ export class EventLoop {
     }
   }
 
-  /** One that can't be read is gone; the others are not to wait for it. */
+  /** A parked job that can't be read is gone; the others must not wait for it. */
   #readParked(id: string): Static<typeof ParkedSchema> | undefined {
     try {
       return this.#parked.get(id);
@@ -488,7 +489,7 @@ export class EventLoop {
     }
   }
 
-  /** Events are parked for about as long, so the oldest are over first. */
+  /** Events are parked for about the same time, so the oldest expire first. */
   #endParked(): void {
     const { store } = this.#options;
     const cursor = this.#readCursor()?.block ?? 0;
@@ -513,7 +514,7 @@ export class EventLoop {
     }
   }
 
-  /** Whether the handler can put its request in another way after this refusal, or waits for another one. */
+  /** Whether, after this refusal, the handler has another request or waits for one. */
   async #hasAnother(job: Job, error: DstackError): Promise<boolean> {
     const handler = this.#options.handlers.find((candidate) => candidate.name === job.handler);
     if (handler?.refused === undefined || job.effects !== undefined) return false;
@@ -543,17 +544,17 @@ export class EventLoop {
   }
 
   /**
-   * Typed refusals are final. What may pass is tried for as long as the handler wants it: its next `request` can skip.
-   * What nobody foresaw is tried a bounded number of times.
+   * Typed refusals are final. A Retryable is retried for as long as the handler wants: its next `request` can skip. An
+   * unforeseen error is retried a bounded number of times.
    */
   async #failed(id: string, job: Job, error: unknown): Promise<void> {
     const current = this.#jobs.get(id) ?? job;
-    // Looked at again in the next round, and each after it.
+    // Looked at again in every round from now on.
     if (error instanceof NotYet) return this.#pause(id, current, `${error.code}: ${error.message}`, 0);
     const reason = `${codeOf(error)}: ${(error as Error).message}`;
     const attempts = current.attempts + 1;
     if (error instanceof DstackError && (await this.#hasAnother(current, error))) {
-      // It has another request, or none yet: either way this one is no reason to pause.
+      // The handler has another request, or none yet: either way, this refusal is no reason to pause.
       this.#jobs.put(id, { ...current, attempts: 0, notBefore: 0, reason: clip(reason) });
       this.#options.log.info(
         { handler: job.handler, code: codeOf(error) },
@@ -588,7 +589,7 @@ export class EventLoop {
   }
 }
 
-/** One log entry of one fork of the chain; block first, so that the store lists jobs in order. */
+/** Identifies one log entry on one fork of the chain; block first, so that the store lists jobs in order. */
 function eventId(log: ContractLog): string {
   const block = String(log.blockNumber).padStart(16, '0');
   return `${block}/${log.blockHash}/${log.transactionHash}/${log.logIndex}`;

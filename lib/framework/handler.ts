@@ -1,8 +1,8 @@
 /**
- * What an author implements to have something happen in the enclave because something happened on chain.
+ * What an author implements so that an event on chain makes something happen in the enclave.
  *
- * The pattern is always the same: a contract event is noticed by a host, turned into a request for its enclave, and
- * the enclave's response becomes effects: a transaction, a gossip message. The host moves bytes and pays; it decides
+ * The pattern is always the same: the host notices a contract event and turns it into a request for its enclave, and the
+ * enclave's response becomes effects: a transaction, a gossip message. The host moves bytes and pays; it decides
  * nothing, because the enclave checks everything again. The loop that runs handlers (event-loop.ts) takes care of
  * order, retries, crashes and re-orgs; a handler is three small functions.
  */
@@ -12,7 +12,7 @@ import type { Hex } from '../protocol/hex.ts';
 /** The guest as its host sees it: a few routes that take and return JSON. */
 export interface Enclave {
   /**
-   * Sends `body` to `path` (undefined: a GET) and returns the parsed reply, unchecked: its schema is the caller's.
+   * Sends `body` to `path` (a GET when undefined) and returns the parsed reply, unchecked: the caller has the schema.
    * @throws Retryable when it may work later; any other DstackError is the enclave's refusal, with its code
    */
   request(path: string, body?: unknown): Promise<unknown>;
@@ -38,20 +38,20 @@ export interface EventContext {
 /** What to do about an event now. A reason is shown to the operator. */
 export type Verdict =
   | { kind: 'request'; path: string; body: unknown }
-  /** Ask again soon: something it needs is not there yet. A handler must end its waiting itself with a `skip`. */
+  /** Ask again soon: something the handler needs is not there yet. The handler itself must end the waiting with a `skip`. */
   | { kind: 'wait'; reason: string }
   /**
-   * Set it aside until `EventLoop.wake` is called with `key`: what it needs may never come. It costs nothing meanwhile, and
-   * is over once the loop has read the blocks up to `until`.
+   * Set the event aside until `EventLoop.wake` is called with `key`: what the handler needs may never come. It costs nothing in
+   * the meantime, and expires once the loop has read the blocks up to `until`.
    */
   | { kind: 'park'; key: Hex; until: number; reason: string }
   | { kind: 'skip'; reason: string };
 
-/** Characters of a transaction's data, 0x and all. */
+/** Characters of a transaction's data, including 0x. */
 export const TRANSACTION_DATA_MAX = 32 * 1024;
 
 export interface TransactionRequest {
-  /** Names what the transaction is for, like `register:0xabc…`: there is never a second transaction for one purpose. */
+  /** What the transaction is for, such as `register:0xabc…`: a purpose never gets a second transaction. */
   purpose: string;
   to: string;
   /** Calldata, hex with 0x, at most TRANSACTION_DATA_MAX. */
@@ -63,7 +63,7 @@ export type Effect =
   /** A message for other hosts, of the kind that the loop's `message` schema describes. */
   | { kind: 'gossip'; message: unknown };
 
-/** What the host does for an enclave. Both are durable when they return and may be repeated without harm. */
+/** What the host does for an enclave. Both calls are durable when they return, and may be repeated without harm. */
 export interface Host {
   submit(transaction: TransactionRequest): Promise<void>;
   publish(message: unknown): Promise<void>;
@@ -74,21 +74,21 @@ export interface EventHandler<E> {
   readonly name: string;
   /** The event's topic 0, 0x-prefixed. */
   readonly topic: string;
-  /** @throws any error for a log that is not this event: it is dropped */
+  /** @throws any error for a log that is not this event: the log is dropped */
   decode(log: ContractLog): E;
-  /** An event is a reason to read state, never a fact: the handler reads what it decides on. May be called often. */
+  /** An event is a reason to read state, never a fact: the handler reads the state that it decides on. May be called often. */
   request(event: E, context: EventContext): Promise<Verdict>;
-  /** Checks the enclave's response and says what follows from it. @throws when it is not a proper response */
+  /** Checks the enclave's response and returns what follows from it. @throws when the response is malformed */
   settle(response: unknown, event: E): Promise<Effect[]>;
   /**
-   * The request was refused, for good or (a Retryable) for now, or its response was not a proper one. True when the event
-   * is to be looked at again, at once: the handler has another request for it, or waits for one. Without this method, or
-   * when it says no, what may pass is tried again after a pause, and the event is given up otherwise.
+   * The request was refused, for good or (a Retryable) for now, or its response was malformed. Returns true to have the event
+   * looked at again at once: the handler has another request for it, or waits for one. Without this method, or when it returns
+   * false, a Retryable is tried again after a pause, and any other error gives the event up.
    */
   refused?(event: E, error: DstackError): Promise<boolean>;
-  /** An event that was set aside is over. */
+  /** An event that was set aside has expired. */
   over?(event: E): void;
 }
 
-/** What it waits for is on its way, as the chain confirms blocks: asked again at the loop's own pace, which does not slow. */
+/** What the handler waits for comes with further blocks: it is asked again at the loop's own pace, which does not slow down. */
 export class NotYet extends Retryable {}

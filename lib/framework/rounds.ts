@@ -1,4 +1,4 @@
-/** Does the same again and again, with a pause between that can be cut short. */
+/** Repeats a task, with a pause between rounds that can be cut short. */
 export class Rounds {
   readonly #round: () => Promise<number>;
   #running: Promise<void> | undefined;
@@ -6,17 +6,17 @@ export class Rounds {
   #woken = false;
   #wake: () => void = () => {};
 
-  /** @param round resolves to how long to pause after it, in milliseconds; must handle its own errors */
+  /** @param round resolves to the pause after it, in milliseconds; must handle its own errors */
   constructor(round: () => Promise<number>) {
     this.#round = round;
   }
 
-  /** Begins with the first round at once. Once only. */
+  /** Starts the first round at once. Further calls do nothing. */
   start(): void {
     this.#running ??= this.#run();
   }
 
-  /** Resolves when the round that runs has ended; there is no other after it. */
+  /** Resolves when the running round has ended; no other follows. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#wake();
@@ -28,7 +28,7 @@ export class Rounds {
     return this.#stopped;
   }
 
-  /** Ends the pause; during a round, the one after it: what changed may have come too late for that round to see. */
+  /** Ends the pause. During a round, skips the pause after it: that round may have been too early to see the change. */
   wake(): void {
     this.#woken = true;
     this.#wake();

@@ -1,8 +1,8 @@
 /**
  * The durable key-value store of a service: small values under text keys, written before anything is acted on.
  *
- * Calls are synchronous on purpose: when one returns, what it wrote is on disk (or is not, and it threw), and nothing
- * else of the process ran in between. That is what lets a caller say "persisted before acted on" without a lock.
+ * Calls are synchronous on purpose: when one returns, what it wrote is on disk (if not, it threw), and nothing else in the
+ * process ran in between. That lets a caller guarantee "persisted before acted on" without a lock.
  */
 import { chmodSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -14,9 +14,9 @@ import { parseJson } from '../protocol/schema.ts';
 export type StoreOperation = { kind: 'put'; key: string; value: string } | { kind: 'delete'; key: string };
 
 export interface ListOptions {
-  /** Only keys strictly after this one (a page's last key). */
+  /** Only keys strictly after this one (the last key of the previous page). */
   after?: string;
-  /** At most so many; 1000 by default. */
+  /** At most this many; 1000 by default. */
   limit?: number;
 }
 
@@ -28,7 +28,7 @@ export interface Store {
   list(prefix: string, options?: ListOptions): { key: string; value: string }[];
   /** How many keys start with `prefix`. */
   count(prefix: string): number;
-  /** All of it or, after a crash or an error, none of it. */
+  /** All operations or, after a crash or an error, none. */
   batch(operations: readonly StoreOperation[]): void;
   close(): void;
 }
@@ -39,7 +39,7 @@ const KEY_MAX_BYTES = 512;
 
 /**
  * A store in one SQLite file (WAL, synchronous=FULL: a returned call survives power loss). One process at a time: the
- * file is locked for as long as the store is open, so that a relay started twice fails instead of paying twice.
+ * file is locked while the store is open, so that a relay started twice fails instead of paying twice.
  *
  * @param path a file, created with its folder if missing, readable by its owner only; `:memory:` for none
  * @throws STORE_OPEN when the file is not a usable store or another process has it
@@ -150,7 +150,7 @@ function checkSize(operation: StoreOperation): void {
   }
 }
 
-/** What is stored but does not have the form that it should. */
+/** A stored value that does not have the form it should have. */
 export interface Spoiled {
   id: string;
   text: string;
@@ -158,7 +158,7 @@ export interface Spoiled {
 }
 
 /**
- * Values of one kind under one prefix, as JSON that is checked against its schema when read: a file is input too.
+ * Values of one kind under one prefix, stored as JSON and checked against their schema when read: a file is input too.
  * `prefix` ends with a slash.
  */
 export class Table<T extends TSchema> {
@@ -172,7 +172,7 @@ export class Table<T extends TSchema> {
     this.prefix = prefix;
   }
 
-  /** @throws STORE_CORRUPT when what is there does not have the schema's form */
+  /** @throws STORE_CORRUPT when the stored value does not match the schema */
   get(id: string): Static<T> | undefined {
     const text = this.#store.get(this.prefix + id);
     return text === undefined ? undefined : this.#parse(this.prefix + id, text);
@@ -186,7 +186,7 @@ export class Table<T extends TSchema> {
     this.#store.delete(this.prefix + id);
   }
 
-  /** A put as part of a batch. @throws STORE_VALUE for what could not be read again */
+  /** A put as part of a batch. @throws STORE_VALUE for a value that could not be read back */
   putting(id: string, value: Static<T>): StoreOperation {
     const text = JSON.stringify(value);
     parseJson(
@@ -216,12 +216,12 @@ export class Table<T extends TSchema> {
     return this.#store.count(this.prefix);
   }
 
-  /** Whether there is anything, sound or not. */
+  /** Whether there is a value, readable or not. */
   has(id: string): boolean {
     return this.#store.get(this.prefix + id) !== undefined;
   }
 
-  /** The same as `list`, with what can't be read apart: one spoiled value must not hide the others. */
+  /** Like `list`, but returns unreadable values separately: one spoiled value must not hide the others. */
   sift(options: ListOptions = {}): { sound: { id: string; value: Static<T> }[]; spoiled: Spoiled[] } {
     const sound: { id: string; value: Static<T> }[] = [];
     const spoiled: Spoiled[] = [];
