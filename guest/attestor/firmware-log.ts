@@ -31,8 +31,7 @@ export async function readFirmwareLog(files: PlatformFiles): Promise<FirmwareLog
   const { logLength } = parseCcel(table);
   const maxBytes = Math.min(logLength, MAX_FIRMWARE_LOG_BYTES);
   const log = await read(files, `${TABLES}/data/CCEL`, maxBytes);
-  if (log === undefined)
-    throw new DstackError('FIRMWARE_LOG_READ', 'there is a CCEL table, but not the log that it points to');
+  if (log === undefined) throw new DstackError('FIRMWARE_LOG_READ', 'a CCEL table, but no log of its');
   const events = parseFirmwareLog(log);
   const replayed = replayFirmwareLog(events);
   const differing: ('rtmr0' | 'rtmr1' | 'rtmr2')[] = [];
