@@ -1,7 +1,7 @@
 /**
  * The arrows of the layout as a lint rule: which folder may import which.
  *
- * `lib/protocol ← lib/attestation ← lib/chain | lib/daemon ← lib/framework ← guest | host ← cli`; guest and host never import
+ * `lib/protocol ← lib/attestation ← lib/site | lib/chain | lib/daemon ← lib/framework ← guest | host ← cli`; guest and host never import
  * each other. A guest daemon imports no other daemon; of the host's services only the relay imports others. Exits 1 and
  * names every import that points the wrong way.
  */
@@ -9,12 +9,13 @@ import { globSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { print, printError } from '../lib/daemon/terminal.ts';
 
-const lib = ['lib/protocol', 'lib/attestation', 'lib/daemon', 'lib/chain', 'lib/framework'];
+const lib = ['lib/protocol', 'lib/attestation', 'lib/site', 'lib/daemon', 'lib/chain', 'lib/framework'];
 
 /** Which folders a folder may import from, besides itself and npm packages. */
 const allowed: Record<string, readonly string[]> = {
   'lib/protocol': [],
   'lib/attestation': ['lib/protocol'],
+  'lib/site': ['lib/protocol', 'lib/attestation'],
   'lib/daemon': ['lib/protocol'],
   'lib/chain': ['lib/protocol', 'lib/attestation', 'lib/daemon'],
   'lib/framework': ['lib/protocol', 'lib/chain', 'lib/daemon'],
