@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { utf8 } from './encoding.ts';
-import { parseHostHints, parseNetworkConfig } from './network-config.ts';
+import { toHex, utf8 } from './encoding.ts';
+import { configHash, parseHostHints, parseNetworkConfig } from './network-config.ts';
 
 const good = {
   version: 1,
@@ -41,6 +41,62 @@ test('plain http is for sim and dev only', () => {
   const plain = bytes({ ...good, endpoints: ['http://10.0.2.2:8545'], quorum: 1 });
   expect(parseNetworkConfig(plain, 'sim').endpoints).toHaveLength(1);
   expect(() => parseNetworkConfig(plain, 'production')).toThrowError(/https only/);
+});
+
+const root = `-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n`;
+const site = {
+  domains: ['site.example', 'www.site.example'],
+  acme: {
+    directory: 'https://acme.example/directory',
+    contact: ['mailto:owner@site.example'],
+    challenges: ['http-01'],
+  },
+  roots: [root],
+};
+const withSite = (change: object) => bytes({ ...good, site: { ...site, ...change } });
+const withAcme = (change: object) => withSite({ acme: { ...site.acme, ...change } });
+
+test('a website has names, an authority, and in sim and dev roots of its own', () => {
+  expect(parseNetworkConfig(withSite({}), 'sim').site).toEqual(site);
+  expect(parseNetworkConfig(withSite({ roots: undefined }), 'production').site?.domains).toHaveLength(2);
+  expect(parseNetworkConfig(withSite({ acme: undefined }), 'dev').site?.acme).toBeUndefined();
+  expect(() => parseNetworkConfig(withSite({}), 'production')).toThrowError(/site\.roots/);
+});
+
+test.each([
+  ['no name', withSite({ domains: [] })],
+  [
+    'more names than one certificate has',
+    withSite({ domains: Array.from({ length: 21 }, (_, i) => `a${i}.example`) }),
+  ],
+  ['a name twice', withSite({ domains: ['site.example', 'site.example'] })],
+  ['a name in capitals', withSite({ domains: ['Site.example'] })],
+  ['a name that ends in a dot', withSite({ domains: ['site.example.'] })],
+  ['an address', withSite({ domains: ['10.0.0.1'] })],
+  ['a name of one label', withSite({ domains: ['localhost'] })],
+  ['a name with a space or a line in it', withSite({ domains: ['site.example\nset'] })],
+  ['a name that is too long', withSite({ domains: [`${'a.'.repeat(130)}example`] })],
+  ['a directory that is not https', withAcme({ directory: 'http://acme.example' })],
+  ['a directory with credentials', withAcme({ directory: 'https://u:p@acme.example' })],
+  ['a contact that is no mail address', withAcme({ contact: ['tel:1'] })],
+  ['no challenge', withAcme({ challenges: [] })],
+  ['a challenge that nobody knows', withAcme({ challenges: ['http-02'] })],
+  ['an account key', withAcme({ key: '00' })],
+  ['a root that is not PEM', withSite({ roots: ['MIIB'] })],
+  ['two roots in one', withSite({ roots: [root + root] })],
+  ['five roots', withSite({ roots: Array(5).fill(root) })],
+])('of a website %s is refused', (_, value) => {
+  expect(() => parseNetworkConfig(value, 'sim')).toThrowError(
+    expect.objectContaining({ code: 'NETWORK_CONFIG' }),
+  );
+});
+
+test('a network.json of before has the hash that its network allowed', () => {
+  const before = utf8(
+    '{"version":1,"chainId":31337,"contract":"0x5FbDB2315678afecb367f032d93F642f64180aa3","confirmation":{"depth":1},"endpoints":["https://a.example"],"quorum":1}',
+  );
+  expect(parseNetworkConfig(before, 'production').site).toBeUndefined();
+  expect(toHex(configHash(before))).toBe('e9fc9397263b720b3c188857bc6956fd80f028159af7960d1900bb98cbef7637');
 });
 
 test('host.json is a closed set of hints', () => {

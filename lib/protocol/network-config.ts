@@ -10,6 +10,48 @@ import { sha256 } from './encoding.ts';
 import { DstackError } from './errors.ts';
 import { Address0x, Count, parseJson, Strict } from './schema.ts';
 
+/** A host name as the DNS and certificates have it, in lower case (RFC 1123, section 2.1); of two labels at least. */
+export const DomainName = Type.String({
+  pattern: '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$',
+  minLength: 3,
+  maxLength: 253,
+});
+const HttpsUrl = Type.String({ minLength: 10, maxLength: 300, pattern: '^https://[^\\s@]+$' });
+
+/** The website's names, and who certifies them: docs/site-certificates.md. */
+export const SiteConfigSchema = Strict({
+  /** One certificate is for all of them. */
+  domains: Type.Array(DomainName, { minItems: 1, maxItems: 20, uniqueItems: true }),
+  /** Left out: the guest orders none, and takes what is brought to it. */
+  acme: Type.Optional(
+    Strict({
+      /** The authority's directory (RFC 8555, section 7.1.1). */
+      directory: HttpsUrl,
+      /** Whom the authority may write to. */
+      contact: Type.Optional(
+        Type.Array(Type.String({ maxLength: 260, pattern: '^mailto:[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+$' }), {
+          minItems: 1,
+          maxItems: 4,
+          uniqueItems: true,
+        }),
+      ),
+      /** How the guest may show the authority that the names are its own, in this order. */
+      challenges: Type.Array(Type.Literal('http-01'), { minItems: 1, maxItems: 1 }),
+    }),
+  ),
+  /** Roots that count besides the image's own, PEM, for an authority of a test: sim and dev only. */
+  roots: Type.Optional(
+    Type.Array(
+      Type.String({
+        maxLength: 4096,
+        pattern: '^-----BEGIN CERTIFICATE-----\\n[A-Za-z0-9+/=\\n]+-----END CERTIFICATE-----\\n?$',
+      }),
+      { minItems: 1, maxItems: 4 },
+    ),
+  ),
+});
+export type SiteConfig = Static<typeof SiteConfigSchema>;
+
 export const NetworkConfigSchema = Strict({
   version: Type.Literal(1),
   chainId: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
@@ -32,6 +74,8 @@ export const NetworkConfigSchema = Strict({
    * one, and no more: a count would cost every onboarding another 2,900 gas.
    */
   minimumNodes: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 })),
+  /** Left out: the website has the network's self-signed certificate alone. */
+  site: Type.Optional(SiteConfigSchema),
 });
 export type NetworkConfig = Static<typeof NetworkConfigSchema>;
 
@@ -60,6 +104,12 @@ export function parseNetworkConfig(bytes: Uint8Array, flavour: Flavour): Network
     throw new DstackError(
       'NETWORK_CONFIG',
       `a production image reads the chain over https only, not ${plain}`,
+    );
+  }
+  if (flavour === 'production' && config.site?.roots !== undefined) {
+    throw new DstackError(
+      'NETWORK_CONFIG',
+      'a production image trusts the roots that are in it, and site.roots is none of them',
     );
   }
   return config;
