@@ -2,12 +2,13 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import vectors from '../../testdata/protocol/keys.json' with { type: 'json' };
 import { fromHex, toHex } from './encoding.ts';
-import { appKey, deriveKey, diskKey, networkKey, tlsKey } from './keys.ts';
+import { acmeAccountKey, appKey, deriveKey, diskKey, networkKey, tlsKey } from './keys.ts';
 
 test.each(vectors.vectors)('every derivation matches its vector (epoch $epoch)', (vector) => {
   const secret = fromHex(vector.secret);
   expect(toHex(networkKey(secret, vector.epoch).privateKey)).toBe(vector.networkKey);
   expect(toHex(tlsKey(secret, vector.epoch))).toBe(vector.tls);
+  expect(toHex(acmeAccountKey(secret, vector.epoch))).toBe(vector.acmeAccount);
   expect(toHex(diskKey(secret, vector.epoch, fromHex(vector.diskId)))).toBe(vector.disk);
   expect(toHex(appKey(secret, vector.epoch, vector.app, vector.tag))).toBe(vector.appKey);
 });

@@ -58,6 +58,11 @@ export function tlsKey(secret: Uint8Array, epoch: number): Uint8Array {
   return scalar(deriveKey(secret, epoch, 'tls', [], 48), P256_ORDER);
 }
 
+/** The P-256 private scalar of the account that the network has with a certificate authority, 32 bytes. */
+export function acmeAccountKey(secret: Uint8Array, epoch: number): Uint8Array {
+  return scalar(deriveKey(secret, epoch, 'acme-account', [], 48), P256_ORDER);
+}
+
 /** The key of one data disk, bound to the disk's random id. */
 export function diskKey(secret: Uint8Array, epoch: number, diskId: Uint8Array): Uint8Array {
   return deriveKey(secret, epoch, 'disk', [diskId]);

@@ -1,0 +1,38 @@
+/**
+ * The request that a certificate authority signs (PKCS #10, RFC 2986): the network's TLS key, and names. Made from the key alone
+ * and signed deterministically (RFC 6979), so every node of a network makes the same bytes.
+ */
+import { p256 } from '@noble/curves/nist.js';
+import { TAG } from '../attestation/bytes/der.ts';
+import { der, derBits, derInteger, derOid, derSequence, derText } from '../attestation/bytes/der-writer.ts';
+import { ECDSA_WITH_SHA256 } from '../attestation/certificates/certificate.ts';
+import { P256_SPKI_PREFIX } from '../attestation/certificates/p256.ts';
+
+const EXTENSION_REQUEST = '1.2.840.113549.1.9.14';
+const SUBJECT_ALT_NAME = '2.5.29.17';
+const DNS_NAME = 0x82;
+
+/**
+ * DER of the request.
+ * @param privateKey P-256 scalar, 32 bytes big-endian
+ * @param names DNS names in lower case; the caller has checked that they are the network's
+ */
+export function signingRequest(privateKey: Uint8Array, names: readonly string[]): Uint8Array {
+  const altNames = derSequence(...names.map((name) => derText(DNS_NAME, name)));
+  const extension = derSequence(derOid(SUBJECT_ALT_NAME), der(TAG.octetString, altNames));
+  const attribute = derSequence(derOid(EXTENSION_REQUEST), der(TAG.set, derSequence(extension)));
+  const body = derSequence(
+    derInteger(Uint8Array.of(0)),
+    // No subject: authorities take the names from the extension, and a common name has 64 characters at most.
+    derSequence(),
+    publicKeyInfo(privateKey),
+    der(TAG.context0, attribute),
+  );
+  const signature = p256.sign(body, privateKey, { format: 'der', lowS: false });
+  return derSequence(body, ECDSA_WITH_SHA256, derBits(signature));
+}
+
+/** SubjectPublicKeyInfo, DER, of a P-256 scalar of 32 bytes. */
+export function publicKeyInfo(privateKey: Uint8Array): Uint8Array {
+  return Uint8Array.from([...P256_SPKI_PREFIX, ...p256.getPublicKey(privateKey, false).subarray(1)]);
+}
