@@ -1,6 +1,10 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { pack } from 'tar-stream';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { appId, Chain, TestNetwork, value } from '../../contracts/fixture.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
@@ -49,6 +53,51 @@ async function rollout(manifest: string): Promise<void> {
   ];
   await command.run(readArguments(command, [...options, 'web', manifest]));
 }
+
+/** What `app pack` says of an archive of these bytes; nothing of it may have come into the volume. */
+async function packing(bytes: Uint8Array, name = 'app.tar.gz'): Promise<{ code: string; message: string }> {
+  const archive = join(folder, name);
+  await writeFile(archive, bytes);
+  const volume = join(folder, 'volume');
+  const command = appCommands.find((it) => it.name === 'app pack')!;
+  const failure = await command.run(readArguments(command, ['web', archive, '--out', volume])).then(
+    () => ({ code: 'done', message: '' }),
+    ({ code, message }) => ({ code, message }),
+  );
+  expect(existsSync(volume)).toBe(false);
+  return failure;
+}
+
+async function tarOf(entries: Record<string, Uint8Array | string>): Promise<Buffer> {
+  const archive = pack();
+  for (const [name, content] of Object.entries(entries)) archive.entry({ name }, Buffer.from(content));
+  archive.finalize();
+  return Buffer.concat((await Array.fromAsync(archive)) as Buffer[]);
+}
+
+test.each<[string, string, string, (bytes: Buffer) => Buffer]>([
+  ['gzip', 'app.tar.gz', 'gunzip -c FOLDER/app.tar.gz > app.tar', gzipSync],
+  ['gzip', 'app.tgz', 'gunzip -c FOLDER/app.tgz > app.tar', gzipSync],
+  ['zstd', 'app-1.2.tar.zst', 'unzstd -c FOLDER/app-1.2.tar.zst > app-1.2.tar', zstdCompressSync],
+])(
+  'an archive compressed with %s, %s, is called so, with the command that makes a plain one',
+  async (format, name, how, by) => {
+    const { code, message } = await packing(by(await tarOf({ 'manifest.json': '[]' })), name);
+    expect(code).toBe('ARCHIVE_COMPRESSED');
+    expect(message).toContain(`is compressed with ${format}`);
+    expect(message).toContain(`\`${how.replace('FOLDER', folder)}\``);
+  },
+);
+
+test('a compressed layer in a plain archive, which no node would take, is named', async () => {
+  const index = JSON.stringify([{ Config: 'config.json', Layers: ['a.tar', 'b.tar'] }]);
+  const layers = { 'a.tar': await tarOf({}), 'b.tar': gzipSync(randomBytes(2 * 1024 * 1024)) };
+  const { code, message } = await packing(
+    await tarOf({ ...layers, 'manifest.json': index, 'config.json': '{}' }),
+    'app.tar',
+  );
+  expect([code, message]).toEqual(['ARCHIVE_COMPRESSED', expect.stringContaining('layer 1 in ')]);
+});
 
 test('a rollout of the manifest in force is refused before anything is sent', async () => {
   await chain.pass(DELAY);

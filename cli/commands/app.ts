@@ -1,12 +1,13 @@
 /** `app …`: what an app's author and the network's owner do to get containers into the VMs. */
 import { createReadStream } from 'node:fs';
-import { copyFile, mkdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { copyFile, mkdir, open, readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { extract } from 'tar-stream';
 import { Type } from 'typebox';
 import type { Head } from '../../lib/chain/chain-client.ts';
 import { dropDrafts, fillDurably, writeDurably } from '../../lib/daemon/durable-file.ts';
 import { print } from '../../lib/daemon/terminal.ts';
+import { COMPRESSION_MAGIC_BYTES, compressionOf } from '../../lib/protocol/compression.ts';
 import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { ZERO_WORD } from '../../lib/protocol/hex.ts';
@@ -39,7 +40,12 @@ const pack: Command = {
   options: {
     port: { value: 'PORT', help: 'the port on which the container speaks HTTP' },
     env: { value: 'NAME=VALUE', help: 'an environment variable; may be given several times', multiple: true },
-    out: { value: 'DIR', help: 'the host volume of the VMs; may be given several times', multiple: true },
+    out: {
+      value: 'DIR',
+      help: 'the host volume of a VM; may be given several times',
+      multiple: true,
+      required: true,
+    },
   },
   async run(args) {
     const [app, archive] = args.positionals as [string, string];
@@ -59,9 +65,7 @@ const pack: Command = {
     };
     const bytes = formatManifest(manifest);
     const hash = toHex(manifestHash(bytes));
-    const volumes = args.list('out');
-    if (volumes.length === 0) throw new UsageError('give at least one --out DIR, the host volume of a VM');
-    for (const volume of volumes) await place(volume, archive, digest, bytes, hash);
+    for (const volume of args.list('out')) await place(volume, archive, digest, bytes, hash);
     print(`config   sha256:${digest}`);
     print(`manifest 0x${hash}`);
   },
@@ -84,9 +88,10 @@ async function place(
   writeDurably(join(manifests, `${hash}.json`), manifest);
 }
 
-/** The config digest of the one image in a docker archive: SHA-256 of the config blob itself, whatever it is called. */
+/** The config digest of the one image in a docker archive: SHA-256 of the config itself, whatever its name. */
 async function configDigest(archive: string): Promise<string> {
-  const small = await smallEntries(archive);
+  await requirePlain(archive);
+  const { small, starts } = await readEntries(archive);
   const index = small.get('manifest.json');
   if (index === undefined)
     throw new DstackError(
@@ -100,6 +105,14 @@ async function configDigest(archive: string): Promise<string> {
     `manifest.json of ${archive}`,
     SMALL,
   );
+  for (const [at, layer] of (images[0]?.Layers ?? []).entries()) {
+    const found = compressionOf(starts.get(layer) ?? Buffer.alloc(0));
+    if (found === undefined) continue;
+    throw new DstackError(
+      'ARCHIVE_COMPRESSED',
+      `layer ${at} in ${archive} is compressed with ${found.name}, and no node decompresses it: save the image with plain layers, by podman save, or skopeo copy --dest-decompress`,
+    );
+  }
   const name = images.length === 1 ? images[0]?.Config : undefined;
   const config = name === undefined ? undefined : small.get(name);
   if (config === undefined)
@@ -110,36 +123,67 @@ async function configDigest(archive: string): Promise<string> {
 const SMALL = 1024 * 1024;
 /** Of all small entries together: a real archive has a few kilobytes of them. */
 const SMALL_TOTAL = 64 * SMALL;
-const DockerIndexSchema = Type.Array(Type.Object({ Config: Type.String() }));
+const DockerIndexSchema = Type.Array(
+  Type.Object({ Config: Type.String(), Layers: Type.Optional(Type.Array(Type.String())) }),
+);
 
-/** The archive's JSON entries; layers are passed over. */
-async function smallEntries(archive: string): Promise<Map<string, Buffer>> {
-  const entries = new Map<string, Buffer>();
+/** @throws ARCHIVE_COMPRESSED */
+async function requirePlain(archive: string): Promise<void> {
+  const file = await open(archive);
+  const start = Buffer.alloc(COMPRESSION_MAGIC_BYTES);
+  const { bytesRead } = await file.read(start, 0, start.length, 0).finally(() => file.close());
+  const found = compressionOf(start.subarray(0, bytesRead));
+  if (found === undefined) return;
+  const plain = `${basename(archive).replace(/\.(tgz|txz|tbz2?|tzst)$|\.tar\.[a-z0-9]+$|\.[a-z0-9]+$/i, '')}.tar`;
+  throw new DstackError(
+    'ARCHIVE_COMPRESSED',
+    `${archive} is compressed with ${found.name}, and nodes take plain tar files only: make one with \`${found.decompress} -c ${archive} > ${plain}\`, and give that`,
+  );
+}
+
+interface Entries {
+  /** The JSON entries, by name; layers are skipped. */
+  readonly small: ReadonlyMap<string, Buffer>;
+  /** How each entry begins, for compressionOf. */
+  readonly starts: ReadonlyMap<string, Buffer>;
+}
+
+/** @throws ARCHIVE_MALFORMED */
+async function readEntries(archive: string): Promise<Entries> {
+  const small = new Map<string, Buffer>();
+  const starts = new Map<string, Buffer>();
   const file = createReadStream(archive);
   const tar = extract();
   file.on('error', (error) => tar.destroy(error));
   let total = 0;
   try {
     for await (const entry of file.pipe(tar)) {
-      const size = entry.header.size ?? 0;
-      if (size > SMALL) {
-        entry.resume();
-        continue;
-      }
-      total += size;
+      const { name, size = 0 } = entry.header;
+      const isSmall = size <= SMALL;
+      if (isSmall) total += size;
       if (total > SMALL_TOTAL) throw new Error(`its small entries are more than ${SMALL_TOTAL} bytes`);
       const chunks: Buffer[] = [];
-      for await (const chunk of entry) chunks.push(chunk as Buffer);
-      entries.set(entry.header.name, Buffer.concat(chunks));
+      for await (const chunk of entry) {
+        if (isSmall || chunks.length === 0) chunks.push(chunk as Buffer);
+      }
+      const content = Buffer.concat(chunks);
+      starts.set(name, content.subarray(0, COMPRESSION_MAGIC_BYTES));
+      if (isSmall) small.set(name, content);
     }
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     if (code !== undefined) throw cause;
-    throw new DstackError('ARCHIVE_MALFORMED', `${archive} is no docker archive: ${message}`, { cause });
+    throw new DstackError(
+      'ARCHIVE_MALFORMED',
+      `${archive} is not an archive of \`docker save\`: ${message}`,
+      {
+        cause,
+      },
+    );
   } finally {
     file.destroy();
   }
-  return entries;
+  return { small, starts };
 }
 
 function environmentVariable(text: string): [string, string] {
@@ -172,8 +216,8 @@ const rollout: Command = {
 };
 
 /**
- * The contract takes a manifest a second time: the one in force would become its own previous one, with nothing left to
- * go back to, and a pending one would wait its delay anew.
+ * The contract accepts the same manifest a second time: the one in force would become its own previous one, leaving nothing to roll
+ * back to, and a pending one would restart its delay.
  *
  * @throws ALREADY_ROLLED_OUT
  */
@@ -191,12 +235,12 @@ async function requireNew(
   if (isPending && shown.latest === manifestHash) {
     throw new DstackError(
       'ALREADY_ROLLED_OUT',
-      `${manifestHash} of ${name} is pending and takes effect at ${instant(shown.from)}; a repeated rollout would begin its delay anew`,
+      `${manifestHash} of ${name} is pending and takes effect at ${instant(shown.from)}; a repeated rollout would restart its delay`,
     );
   }
 }
 
-/** 32 bytes of hex as they are; a manifest file is checked first, as the nodes will. */
+/** 32 bytes of hex are taken as they are; a manifest file is checked first, as the nodes will check it. */
 async function hashOf(app: string, manifest: string): Promise<string> {
   if (/^(0x)?[0-9a-fA-F]{64}$/.test(manifest)) return to0x(fromHex(manifest, 32));
   const bytes = await readFile(manifest);
@@ -217,7 +261,7 @@ const rollback: Command = {
     const before = await appOf(owner, app, await owner.chain.head());
     await act(args, owner, {
       data: encodeRollback({ app }),
-      effect: [`${name} goes back from ${manifestText(before.latest)} to what was before it, at once`],
+      effect: [`${name} goes back from ${manifestText(before.latest)} to the manifest before it, at once`],
       async proof(at) {
         const shown = await appOf(owner, app, at);
         const isOther = shown.latest !== before.latest || shown.from !== before.from;

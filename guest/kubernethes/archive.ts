@@ -11,10 +11,11 @@ import type { FileHandle } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pack } from 'tar-stream';
 import { Type } from 'typebox';
+import { COMPRESSION_MAGIC_BYTES, compressionOf } from '../../lib/protocol/compression.ts';
 import { fromHex, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
-import { compressionOf, readExactly, readTar, type TarEntry } from './tar.ts';
+import { readExactly, readTar, type TarEntry } from './tar.ts';
 
 /** manifest.json and a config are small; more is an attack. Bytes. */
 const MAX_JSON = 1024 * 1024;
@@ -239,12 +240,12 @@ async function assertNotPacked(
   entry: TarEntry,
   position: number,
 ): Promise<void> {
-  const start = await readExactly(file, entry.offset, Math.min(8, entry.size), length);
+  const start = await readExactly(file, entry.offset, Math.min(COMPRESSION_MAGIC_BYTES, entry.size), length);
   const found = compressionOf(start);
   if (found === undefined) return;
   throw new DstackError(
     'ARCHIVE_COMPRESSED',
-    `layer ${position} of the archive is compressed with ${found[0]}, which is refused: save the image with uncompressed layers (skopeo copy --dest-decompress, or podman save)`,
+    `layer ${position} of the archive is compressed with ${found.name}, which is not decompressed here: save the image with uncompressed layers (skopeo copy --dest-decompress, or podman save)`,
   );
 }
 

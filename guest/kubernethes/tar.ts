@@ -5,7 +5,8 @@
  * are returned as ranges of the file, so nothing has to be read twice into memory.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { alignUp, toHex } from '../../lib/protocol/encoding.ts';
+import { COMPRESSION_MAGIC_BYTES, compressionOf } from '../../lib/protocol/compression.ts';
+import { alignUp } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 
 export type EntryKind = 'file' | 'directory' | 'symlink' | 'other';
@@ -31,15 +32,6 @@ interface Extended {
   target?: string;
   size?: number;
 }
-
-/** The first bytes of compressed files, and the program that decompresses each. */
-const COMPRESSIONS: readonly (readonly [name: string, magic: string, unpack: string])[] = [
-  ['gzip', '1f8b', 'gunzip'],
-  ['zstd', '28b52ffd', 'unzstd'],
-  ['xz', 'fd377a585a00', 'unxz'],
-  ['bzip2', '425a68', 'bunzip2'],
-  ['lz4', '04224d18', 'unlz4'],
-];
 
 /**
  * All entries in order.
@@ -97,21 +89,14 @@ export async function readExactly(
   return buffer;
 }
 
-/** A compressed archive is refused: its maker would decide how much of the guest's memory it fills. */
+/** A compressed archive is not decompressed here: its maker decides how large it becomes, and this memory is the guest's. */
 async function assertUncompressed(file: FileHandle, length: number): Promise<void> {
-  const found = compressionOf(await readExactly(file, 0, Math.min(8, length), length));
+  const found = compressionOf(await readExactly(file, 0, Math.min(COMPRESSION_MAGIC_BYTES, length), length));
   if (found === undefined) return;
-  const [name, , unpack] = found;
   throw new DstackError(
     'ARCHIVE_COMPRESSED',
-    `the archive is compressed with ${name}: decompress it (${unpack}), and replace it with the tar file`,
+    `the archive is compressed with ${found.name}: decompress it (${found.decompress}), and put the tar file in its place`,
   );
-}
-
-/** What the bytes were compressed with, if they were. */
-export function compressionOf(start: Uint8Array): (typeof COMPRESSIONS)[number] | undefined {
-  const hex = toHex(start.subarray(0, 8));
-  return COMPRESSIONS.find(([, magic]) => hex.startsWith(magic));
 }
 
 async function readExtended(
