@@ -12,9 +12,11 @@ import { type Address, parseAddress } from '../../lib/protocol/hex.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import * as contractOf from '../../lib/protocol/network-contract.ts';
 import { networkTopics } from '../../lib/protocol/network-contract.ts';
-import { answerHash, SEALED_BYTES } from '../../lib/protocol/sealing.ts';
+import { requestOf } from '../../lib/protocol/onboarding-messages.ts';
+import { answerHash, KEM_PUBLIC_KEY_BYTES, SEALED_BYTES } from '../../lib/protocol/sealing.ts';
 import { bootstrapDigest, onboardDigest, requestDigest, requestHash } from '../../lib/protocol/typed-data.ts';
 import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
+import { requestOver } from '../../test/support/guest.ts';
 import { type Lie, type LyingRpc, startLyingRpc } from '../../test/support/lying-rpc.ts';
 import { OWNER_KEY } from '../../test/support/network.ts';
 import { readRecords } from './archives.ts';
@@ -416,7 +418,7 @@ describe('what is pending', () => {
     expect(report.storage).toMatchObject({ under: "endpoints' word" });
   });
 
-  test("an answer that can't be posted any more: with its sealed secret found, somebody may have it", async () => {
+  test("an answer that can't be posted any more: with its sealed secret found, somebody may have it; to a request that never was, a node misbehaved", async () => {
     const folder = mkdtempSync(join(tmpdir(), 'dstack-audit-'));
     const { chainId } = await rpc.getNetwork();
     const domain = { chainId: Number(chainId), contract };
@@ -444,12 +446,25 @@ describe('what is pending', () => {
     const findings = async () => (await audited((_, reply) => reply, 'canonical', [folder])).about;
     const give = put(open!.requestHash, word('77'));
     put('ab'.repeat(32), word('78'));
-    expect((await findings())('ANSWER_NOT_POSTED')).toEqual([`request ${open!.requestHash}`]);
+    // A request of which the contract knows nothing: a record of it says from which block on it could have been registered.
+    const { number, hash } = (await rpc.getBlock('latest'))!;
+    const kem = new Uint8Array(KEM_PUBLIC_KEY_BYTES).fill(1);
+    const unregistered = requestOver(domain, { number, hash: fromHex(hash!) }, kem);
+    const neverAsked = toHex(requestOf(unregistered).hash);
+    writeFileSync(join(folder, `request-${neverAsked}.json`), JSON.stringify(unregistered));
+    put(neverAsked, word('77'));
+    const early = await findings();
+    expect(early('ANSWER_NOT_POSTED').toSorted()).toEqual(
+      [`request ${open!.requestHash}`, `request ${neverAsked}`].toSorted(),
+    );
+    expect(early('ANSWER_WITHOUT_REQUEST')).toEqual([]);
     give();
     // It may be posted yet.
     expect((await findings())('SECRET_WITHOUT_TRACE')).toEqual([]);
     await rpc.send('anvil_mine', ['0x1d0']);
-    expect((await findings())('SECRET_WITHOUT_TRACE')).toEqual([`request ${open!.requestHash}`]);
+    const late = await findings();
+    expect(late('SECRET_WITHOUT_TRACE')).toEqual([`request ${open!.requestHash}`]);
+    expect(late('ANSWER_WITHOUT_REQUEST')).toEqual([`request ${neverAsked}`]);
     rmSync(folder, { recursive: true, force: true });
   });
 
