@@ -62,7 +62,7 @@ describe('misuse is exit code 2, with the reason and without a stack trace', () 
     [['network', 'status', '--contract', ADDRESS, '--rpc', 'http://x'], '--chain-id is missing'],
     [
       ['network', 'status', '--contract', 'vitalik.eth', '--rpc', 'http://x', '--chain-id', '1'],
-      '--contract is 0x and 40 hex digits',
+      '--contract takes an address',
     ],
     [
       [
@@ -115,14 +115,14 @@ describe('misuse is exit code 2, with the reason and without a stack trace', () 
     ],
     [['network', 'status', 'extra', ...NOWHERE], '`network status` takes no arguments'],
     [['network', 'allow', 'config', ...NOWHERE, '--owner-key', key], 'takes measurement|config|platform'],
-    [['network', 'allow', 'color', 'red', ...NOWHERE, '--owner-key', key], 'color is none of measurement'],
-    [['network', 'config', '--contract', ADDRESS, '--chain-id', '1'], 'at least one --endpoint'],
+    [['network', 'allow', 'color', 'red', ...NOWHERE, '--owner-key', key], 'color is not one of measurement'],
+    [['network', 'config', '--contract', ADDRESS, '--chain-id', '1'], '--endpoint is missing'],
     [
       ['network', 'config', '--contract', ADDRESS, '--chain-id', '1e3', '--endpoint', 'https://x.test'],
       '--chain-id takes a whole number, not 1e3',
     ],
     [['app', 'pack', 'x'], 'takes NAME ARCHIVE'],
-    [['node', 'join', '--network', 'mainnet'], "--network takes the contract's address"],
+    [['node', 'join', '--network', 'mainnet'], '--network takes an address'],
     [['vm', 'run', '--role'], "'--role <value>' argument missing"],
   ])('%j', async (args, reason) => {
     const { code, stderr } = await dstack(args);

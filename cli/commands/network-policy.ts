@@ -30,7 +30,7 @@ import { instant } from '../instant.ts';
 import { act, type Deed, openOwner, ownerOptions } from '../owner/act.ts';
 import { type NetworkConnection, requireSameNetwork } from '../owner/connection.ts';
 
-/** What can be allowed and revoked: how it is named to the contract, and from when it is allowed by it (0: not). */
+/** What can be allowed and revoked: the calls that do it, and the view that says from when it is allowed (0: not at all). */
 const allowable = {
   measurement: {
     allow: (measurement: string) => encodeAllowMeasurement({ measurement }),
@@ -53,7 +53,7 @@ const allowable = {
 } as const;
 type Kind = keyof typeof allowable;
 
-/** What a revoked platform has for a date. */
+/** The date that the contract keeps for a revoked platform. */
 const REVOKED = 2n ** 64n - 1n;
 
 export const allow = changePolicy(
@@ -62,7 +62,7 @@ export const allow = changePolicy(
 );
 export const revoke = changePolicy(
   'revoke',
-  'lets it join no more, at once (those that joined keep the secret)',
+  'keeps new nodes with it out, at once (those that have joined keep the secret)',
 );
 
 function changePolicy(verb: 'allow' | 'revoke', summary: string): Command {
@@ -73,12 +73,12 @@ function changePolicy(verb: 'allow' | 'revoke', summary: string): Command {
     options: ownerOptions,
     async run(args) {
       const [kind, value] = args.positionals as [string, string];
-      if (!isKind(kind)) throw new UsageError(`${kind} is none of measurement, config, platform`);
+      if (!isKind(kind)) throw new UsageError(`${kind} is not one of measurement, config, platform`);
       if (kind === 'platform' && value === 'any') {
         const owner = await openOwner(args);
         return act(args, owner, await platformsDeed(verb, owner));
       }
-      // What is wrong with a file is said before anyone is asked anything.
+      // Finds what is wrong with a file before any endpoint is asked.
       const named = await policyValue(kind, value);
       const owner = await openOwner(args);
       named.requireOf(owner);
@@ -89,11 +89,11 @@ function changePolicy(verb: 'allow' | 'revoke', summary: string): Command {
 
 const isKind = (kind: string): kind is Kind => Object.hasOwn(allowable, kind);
 
-/** 32 bytes, 0x-prefixed, and what they stand for as far as a file says. */
+/** 32 bytes, 0x-prefixed, and what a file says about them. */
 interface Named {
   readonly value: string;
   readonly about: readonly string[];
-  /** @throws NETWORK_JSON_OTHER for what is made for another network */
+  /** @throws NETWORK_JSON_OTHER for a file that is made for another network */
   requireOf(network: { readonly chainId: number; readonly contract: Address }): void;
 }
 
@@ -143,7 +143,7 @@ function shownAs(verb: 'allow' | 'revoke', what: string, from: bigint): Awaited<
   return isAllowed === (verb === 'allow') ? { done: [text] } : { instead: text };
 }
 
-/** What the network's delay makes of something that loosens. */
+/** When a change that loosens the rules takes effect. */
 export async function fromWhen({ reader, chain }: NetworkConnection): Promise<string> {
   const head = await chain.head();
   const { delay, epoch } = await reader.network(head);
@@ -151,7 +151,7 @@ export async function fromWhen({ reader, chain }: NetworkConnection): Promise<st
   return delay === 0 ? 'at once: the network has no delay' : `after the network's delay of ${delay} s`;
 }
 
-/** 32 bytes of hex as they are; a file's by what it is: the image beside image.json is measured, network.json is hashed. */
+/** 32 bytes of hex are taken as they are; of a file, the value is computed: the image beside image.json is measured, network.json is hashed. */
 async function policyValue(kind: Kind, value: string): Promise<Named> {
   if (/^(0x)?[0-9a-fA-F]{64}$/.test(value)) {
     return { value: to0x(fromHex(value, 32)), about: [], requireOf: () => {} };
@@ -164,11 +164,11 @@ async function policyValue(kind: Kind, value: string): Promise<Named> {
   if (kind === 'measurement') return imageOf(value);
   throw new DstackError(
     'POLICY_VALUE',
-    `${value} holds no ${kind}: give 32 bytes of hex, as the host prints them`,
+    `a ${kind} is not read from a file (${value}): give 32 bytes of hex, as the host prints them`,
   );
 }
 
-/** Whoever runs a quorum of its endpoints is believed by every node that boots with it: so they are shown. */
+/** Every node that boots with it believes whoever runs a quorum of its endpoints, so these are shown. */
 function configOf(file: string): Named {
   const bytes = readFileSync(file);
   const config = parseNetworkConfig(bytes, 'sim');
@@ -178,19 +178,19 @@ function configOf(file: string): Named {
   return {
     value: to0x(configHash(bytes)),
     about: [
-      `such nodes believe ${quorum} of these ${endpoints.length}, at ${rule}; apps start from ${minimumNodes ?? 2} nodes on:`,
+      `such nodes believe ${quorum} of these ${endpoints.length}, at ${rule}; production apps wait for ${minimumNodes ?? 2} nodes:`,
       ...endpoints.map((url) => `  ${url}`),
     ],
     requireOf: (network) => requireSameNetwork(config, network, file),
   };
 }
 
-/** What image.json says of its measurement is only compared: the files beside it are measured. */
+/** The files beside image.json are measured; the measurement in it is only compared. */
 async function imageOf(file: string): Promise<Named> {
   if (basename(file) !== 'image.json') {
     throw new DstackError(
       'POLICY_VALUE',
-      `${file} is no image.json of an image: what it says can not be measured`,
+      `${file} is not the image.json of an image, so there is nothing to measure`,
     );
   }
   const image = await openImage(dirname(file));
@@ -205,7 +205,7 @@ async function imageOf(file: string): Promise<Named> {
   if (value !== said) {
     throw new DstackError(
       'MEASUREMENT_OTHER',
-      `${file} says measurement ${said}, but the files beside it measure ${value}: build the image again`,
+      `${file} says measurement ${said}, but the files beside it have ${value}: build the image again`,
     );
   }
   const { cpus, memoryMiB } = defaultShape;

@@ -32,7 +32,7 @@ const FOREVER = 2n ** 64n - 1n;
 const DAY = 86_400;
 const UNITS: Readonly<Record<string, number>> = { s: 1, h: 3_600, d: DAY };
 
-/** One part of the policy: what is in force, and what was set last with the time from which it is. */
+/** One part of the policy: the value in force, the value set last, and the time from which that is in force. */
 interface Part {
   readonly now: number;
   readonly latest: number;
@@ -46,7 +46,7 @@ interface TcbState {
   readonly fmspcs: readonly FmspcView[];
 }
 
-/** What can be set: how a value is written, which part it belongs to, and the call that sets it. */
+/** What can be set: how a value is read from the command line, the call that sets it, and how it is shown. */
 const parts = {
   minimum: {
     read: evaluationNumber,
@@ -85,7 +85,7 @@ type Change =
   | { readonly part: keyof typeof parts; readonly value: number; readonly data: string }
   | { readonly part: 'fmspc'; readonly value: string; readonly denied: boolean; readonly data: string };
 
-/** @throws UsageError for what is no part of the policy, or no value of it */
+/** @throws UsageError for an unknown part of the policy, or a bad value */
 function changeOf(kind: string, text: string): Change {
   if (kind === 'deny' || kind === 'allow') {
     const fmspc = /^(?:0x)?([0-9a-f]{12})$/i.exec(text)?.[1]?.toLowerCase();
@@ -98,7 +98,7 @@ function changeOf(kind: string, text: string): Change {
     };
   }
   if (!Object.hasOwn(parts, kind)) {
-    throw new UsageError(`${kind} is none of ${Object.keys(parts).join(', ')}, deny, allow`);
+    throw new UsageError(`${kind} is not one of ${Object.keys(parts).join(', ')}, deny, allow`);
   }
   const part = kind as keyof typeof parts;
   const value = parts[part].read(text);
@@ -114,7 +114,7 @@ async function deedOf(change: Change, owner: NetworkConnection): Promise<Deed> {
         ? change.denied
           ? 'platforms of this FMSPC are kept out, at once'
           : `platforms of this FMSPC are let in again, ${later}`
-        : `${change.part} ${parts[change.part].show(change.value)}: what is stricter holds at once, what is looser ${later}`,
+        : `${change.part} ${parts[change.part].show(change.value)}: ${later.startsWith('at once') ? later : `what is stricter takes effect at once, what is looser ${later}`}`,
     ],
     async proof(at) {
       const state = await readTcb(owner, at);
@@ -131,8 +131,8 @@ function isSo(change: Change, state: TcbState): boolean {
 }
 
 /**
- * The contract takes the same value a second time: one in force would cost gas for nothing, and a pending one would wait its
- * delay anew. Setting what is in force while another is pending does something: it cancels that.
+ * The contract accepts the same value a second time: setting the one in force would cost gas for nothing, and setting a pending one
+ * would restart its delay. Setting the one in force while another is pending is useful: it cancels the pending one.
  *
  * @throws DstackError `TCB_POLICY_UNCHANGED`
  */
@@ -145,7 +145,7 @@ function requireEffect(change: Change, state: TcbState): void {
     'TCB_POLICY_UNCHANGED',
     latest === now
       ? `${change.part} is ${shown} already`
-      : `${change.part} ${shown} is pending and takes effect at ${instant(from)}; set again, its delay would begin anew`,
+      : `${change.part} ${shown} is pending and takes effect at ${instant(from)}; setting it again would restart its delay`,
   );
 }
 
@@ -195,14 +195,14 @@ function evaluationNumber(text: string): number {
   return Number(text);
 }
 
-/** Names, with commas between them, in any order. */
+/** Names, separated by commas, in any order. */
 function acceptedStatuses(text: string): number {
   const statuses = text.split(',').map((word) => {
     const name = word.trim();
     if (name === 'Revoked') throw new UsageError('Revoked can never be accepted');
     const known = ACCEPTABLE_STATUSES.find((status) => status === name);
     if (known !== undefined) return known;
-    throw new UsageError(`${JSON.stringify(name)} is none of ${ACCEPTABLE_STATUSES.join(', ')}`);
+    throw new UsageError(`${JSON.stringify(name)} is not one of ${ACCEPTABLE_STATUSES.join(', ')}`);
   });
   if (!statuses.includes('UpToDate')) throw new UsageError('UpToDate has to be among the statuses');
   return statusMask(statuses);

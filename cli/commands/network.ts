@@ -1,10 +1,9 @@
-/** `network …`: what the owner does with the contract. */
+/** `network …`: the owner's commands. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { isAddress as hasRightChecksum } from 'ethers';
 import { parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
 import { print } from '../../lib/daemon/terminal.ts';
 import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
-import { type Address, isAddress, sameAddress, ZERO_WORD } from '../../lib/protocol/hex.ts';
+import { type Address, sameAddress, ZERO_WORD } from '../../lib/protocol/hex.ts';
 import { appName } from '../../lib/protocol/manifest.ts';
 import { configHash, type Flavour, flavours, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { decodeOwner, encodeBootstrap, encodeOwner } from '../../lib/protocol/network-contract.ts';
@@ -23,6 +22,7 @@ import {
   connectNetwork,
   contractOption,
   type NetworkConnection,
+  requireAddress,
 } from '../owner/connection.ts';
 import { deployNetwork } from '../owner/deploy.ts';
 import { verifyBootstrap } from '../verify-bootstrap.ts';
@@ -34,8 +34,15 @@ const deploy: Command = {
   summary: "deploys a new network's contract; prints its address",
   options: {
     ...deployOptions,
-    owner: { value: 'ADDRESS', help: 'the owner, if it is not the key that deploys (a multisig)' },
-    delay: { value: 'SECONDS', help: 'how long whatever loosens takes; 0 is legal', default: '172800' },
+    owner: {
+      value: 'ADDRESS',
+      help: 'the owner, if it is another account than the one that deploys (a multisig)',
+    },
+    delay: {
+      value: 'SECONDS',
+      help: 'how long changes that loosen the rules take; 0 is allowed',
+      default: '172800',
+    },
     'request-window': { value: 'BLOCKS', help: 'how long a request stays open', default: '256' },
   },
   async run(args) {
@@ -51,33 +58,37 @@ const deploy: Command = {
   },
 };
 
-/** Of the account that is to own the network. The checksum of mixed case is checked (EIP-55); names are not resolved. */
+/** The account that is to own the network. @throws USAGE */
 function ownerAddress(args: Arguments): Address | undefined {
   const text = args.optional('owner');
-  if (text === undefined) return undefined;
-  if (!isAddress(text) || !hasRightChecksum(text)) {
-    throw new UsageError(
-      `--owner takes an address, 0x and 40 hex digits with a right checksum, not ${text.slice(0, 100)}`,
-    );
-  }
-  return text;
+  return text === undefined ? undefined : requireAddress('owner', text);
 }
 
 const config: Command = {
   name: 'network config',
   summary: 'writes a network.json and prints its hash, which the contract must allow',
   options: {
-    contract: contractOption,
+    contract: {
+      value: 'ADDRESS',
+      help: "the network's contract, as network deploy printed it",
+      env: 'DSTACK_CONTRACT',
+      required: true,
+    },
     'chain-id': { value: 'NUMBER', help: "the chain's id", env: 'DSTACK_CHAIN_ID', required: true },
-    endpoint: { value: 'URL', help: 'an RPC endpoint as the VMs reach it; give several', multiple: true },
+    endpoint: {
+      value: 'URL',
+      help: 'an RPC endpoint as the VMs reach it; give several',
+      multiple: true,
+      required: true,
+    },
     quorum: { value: 'NUMBER', help: 'how many endpoints must agree; more than half of them' },
-    depth: { value: 'BLOCKS', help: "confirmations; without it the chain's `finalized` counts" },
+    depth: { value: 'BLOCKS', help: "confirmations; without it, nodes go by the chain's finalized block" },
     'minimum-nodes': { value: 'NUMBER', help: 'nodes before production apps start', default: '2' },
     out: { value: 'FILE', help: 'where to write it', default: 'network.json' },
   },
   async run(args) {
     const endpoints = args.list('endpoint');
-    if (endpoints.length === 0) throw new UsageError('give at least one --endpoint URL');
+    requireAddress('contract', args.text('contract'));
     const value = {
       version: 1,
       chainId: wholeNumber(args, 'chain-id'),
@@ -92,7 +103,7 @@ const config: Command = {
       minimumNodes: wholeNumber(args, 'minimum-nodes'),
     };
     const bytes = utf8(`${JSON.stringify(value, null, 2)}\n`);
-    // Plain http is judged by the image that boots with it; everything else must hold here already.
+    // Whether plain http is allowed is for the image that boots with it to say; everything else is checked here.
     parseNetworkConfig(bytes, 'sim');
     writeFileSync(args.text('out'), bytes);
     print(`config ${to0x(configHash(bytes))} (${args.text('out')})`);
@@ -105,14 +116,19 @@ const bootstrap: Command = {
   positionals: ['FILE'],
   options: {
     ...ownerOptions,
+    'owner-key': {
+      ...ownerOptions['owner-key'],
+      required: false,
+      help: `${ownerOptions['owner-key'].help}; not needed with --check-only`,
+    },
     flavour: {
       value: 'NAME',
-      help: 'of the image that made it: production, sim or dev',
+      help: 'the flavour of the image that made it: production, sim or dev',
       default: 'production',
     },
     collateral: {
       value: 'FILE',
-      help: 'a collateral.json to judge the quote by, in place of what came with the package',
+      help: 'a collateral.json to judge the quote by, instead of the collateral in the package',
     },
     'check-only': { help: 'verify, and sign nothing' },
   },

@@ -2,9 +2,10 @@
 import { readEnvironment, relaySettings, vmSettings } from '../../host/relay/settings.ts';
 import { startVm } from '../../host/vm/vm.ts';
 import { print } from '../../lib/daemon/terminal.ts';
-import { type Arguments, type Command, type Option, UsageError } from '../command.ts';
+import type { Arguments, Command, Option } from '../command.ts';
 import { joinNetwork } from '../join/join.ts';
 import { nodeStatus } from '../join/status.ts';
+import { requireAddress } from '../owner/connection.ts';
 import { untilStopped } from '../until-stopped.ts';
 import { envFileOption } from './relay.ts';
 
@@ -15,7 +16,7 @@ const networkOption: Option = {
 
 const join: Command = {
   name: 'node join',
-  summary: "brings this host's VM into a network that runs, and keeps it there: VM and relay in one",
+  summary: "brings this host's VM into a running network and keeps it there: VM and relay in one",
   options: {
     network: networkOption,
     'env-file': envFileOption,
@@ -48,7 +49,7 @@ const join: Command = {
 
 const status: Command = {
   name: 'node status',
-  summary: "says in a paragraph how this host's node stands, by its relay and the contract",
+  summary: "prints the state of this host's node in a paragraph, by its relay and the contract",
   options: { network: networkOption, 'env-file': envFileOption },
   async run(args) {
     print(await nodeStatus(relaySettings(settingsOf(args))));
@@ -58,9 +59,7 @@ const status: Command = {
 /** The settings, with the network that the command line names. */
 function settingsOf(args: Arguments): ReturnType<typeof readEnvironment> {
   const network = args.optional('network');
-  if (network !== undefined && !/^0x[0-9a-fA-F]{40}$/.test(network)) {
-    throw new UsageError(`--network takes the contract's address, 0x and 40 hex digits, not ${network}`);
-  }
+  if (network !== undefined) requireAddress('network', network);
   const environment = readEnvironment(args.optional('env-file'), process.env);
   return network === undefined ? environment : { ...environment, DSTACK_CONTRACT: network };
 }

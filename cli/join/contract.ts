@@ -1,6 +1,6 @@
 /**
- * What the contract says about a host that wants to join, as this host's endpoint tells it. The endpoint may lie: that
- * costs a start in vain, no more, since the nodes read the chain for themselves.
+ * What the contract says about a host that wants to join, as reported by this host's endpoint. A lie costs no more than a start in
+ * vain, since the nodes read the chain for themselves.
  */
 import { Network } from '../../host/relay/network.ts';
 import { Rpc } from '../../host/relay/rpc.ts';
@@ -39,16 +39,16 @@ export interface NodeClaims {
 /** Wei. */
 export interface Funds {
   readonly balance: bigint;
-  /** For `register` and `onboard` at the price of now, with the reserve that the relay insists on. */
+  /** For `register` and `onboard` at the current price, with the reserve that the relay insists on. */
   readonly needed: bigint;
 }
 
 /**
- * Gas of the dearest `register` and `onboard` (docs/gas.md: 54,629 and 48,084), and a quarter more, which the relay adds
- * to its estimates.
+ * Gas of the most expensive `register` and `onboard` (docs/gas.md: 54,629 and 48,096), plus a quarter, which the relay adds to its
+ * estimates.
  */
 const JOIN_GAS = 130_000n;
-/** What a revoked platform has for a date. */
+/** The date that the contract keeps for a revoked platform. */
 const NEVER = 2n ** 64n - 1n;
 
 export interface ContractOptions {
@@ -130,17 +130,23 @@ export class ContractView {
   }
 
   async funds(account: string): Promise<Funds> {
-    const { baseFee } = await this.#rpc.latest();
-    const tip = await this.#rpc.priorityFee().catch((error) => {
-      // Without the method, one gwei is what clients agree on.
-      if (codeOf(error) === 'RPC_REFUSED') return 1_000_000_000n;
-      throw error;
-    });
-    const price = 2n * (baseFee ?? 0n) + tip;
+    const price = await this.#price();
     const ceiling = BigInt(Math.round(this.#options.maxFeeGwei * 1e9));
     return {
       balance: await this.#rpc.balance(account),
       needed: JOIN_GAS * (price < ceiling ? price : ceiling),
     };
+  }
+
+  /** Wei a gas that a transaction would offer, before the ceiling: as host/relay/fees.ts reckons. */
+  async #price(): Promise<bigint> {
+    const { baseFee } = await this.#rpc.latest();
+    if (baseFee === undefined) return this.#rpc.gasPrice();
+    const tip = await this.#rpc.priorityFee().catch((error) => {
+      // Without the method, one gwei is what clients agree on.
+      if (codeOf(error) === 'RPC_REFUSED') return 1_000_000_000n;
+      throw error;
+    });
+    return 2n * baseFee + tip;
   }
 }

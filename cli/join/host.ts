@@ -1,4 +1,4 @@
-/** What this host brings: an image and what it measures, a platform, a key that pays. Nothing here asks anyone else. */
+/** What this host has: an image and its measurement, a platform, a key that pays. Nothing here asks anyone else. */
 import { readGasKey } from '../../host/relay/settings.ts';
 import { openImage, registersOf, type Shape } from '../../host/vm/image.ts';
 import { simulatedPlatformId } from '../../host/vm/quoting.ts';
@@ -59,6 +59,6 @@ function gasAddress(file: string): Address {
     return addressOf(fromHex(key, 32));
   } catch {
     // The cause would quote the key.
-    throw new DstackError('GAS_KEY', `${file} holds 32 bytes that are no secp256k1 private key`);
+    throw new DstackError('GAS_KEY', `${file} holds 32 bytes that are not a secp256k1 private key`);
   }
 }

@@ -16,8 +16,9 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { JsonRpcProvider } from 'ethers';
+import { JsonRpcProvider, Transaction } from 'ethers';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { networkInterface } from '../../contracts/interface.ts';
 import { type Relay, runRelay } from '../../host/relay/main.ts';
 import type { RelaySettings } from '../../host/relay/settings.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
@@ -26,7 +27,7 @@ import { parseAddress } from '../../lib/protocol/hex.ts';
 import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { dstackOk } from '../../test/support/cli.ts';
-import { type Lie, startLyingRpc } from '../../test/support/lying-rpc.ts';
+import { changeHeader, honest as honestRpc, type Lie, startLyingRpc } from '../../test/support/lying-rpc.ts';
 import { eventually, freePort } from '../../test/support/network.ts';
 import { startDaemonVm, writeTestImage } from '../../test/support/vm-process.ts';
 import { writeHints } from '../host-hints.ts';
@@ -230,12 +231,64 @@ async function bootstrapFirst(): Promise<void> {
   };
 }
 
-describe('an endpoint that lies', () => {
-  const answer =
-    (method: string, result: unknown): Lie =>
-    (asked, reply) =>
-      asked === method ? { result } : reply;
+const answer =
+  (method: string, result: unknown): Lie =>
+  (asked, reply) =>
+    asked === method ? { result } : reply;
 
+/** What the endpoint answers for a view of the contract, well formed. */
+const view =
+  (name: string, ...values: unknown[]): Lie =>
+  (method, reply, [call]) =>
+    method === 'eth_call' &&
+    (call as { data: string }).data.startsWith(networkInterface.getFunction(name)!.selector)
+      ? { result: networkInterface.encodeFunctionResult(name, values) }
+      : reply;
+
+const together =
+  (...all: Lie[]): Lie =>
+  async (method, reply, params) => {
+    for (const lie of all) {
+      const said = await lie(method, reply, params);
+      if (said !== reply) return said;
+    }
+    return reply;
+  };
+
+/** Prices far above anybody's ceiling. */
+const fees: Record<string, Lie> = {
+  'the base fee': changeHeader({ baseFeePerGas: '0xffffffffffffff' }),
+  'the tip': answer('eth_maxPriorityFeePerGas', '0xffffffffffffffff'),
+  'the gas price, on a chain without a base fee': together(
+    changeHeader({ baseFeePerGas: null }),
+    answer('eth_gasPrice', '0xffffffffffffffff'),
+  ),
+};
+
+const STRANGER = `0x${'5e'.repeat(20)}`;
+const bootstrappedView: Lie = view('network', [STRANGER, 1, true, 0, REQUEST_WINDOW, true]);
+const emptyView: Lie = view('network', [`0x${'00'.repeat(20)}`, 0, false, 0, REQUEST_WINDOW, false]);
+const allowedView: Lie = view('isAllowed', true, true, true);
+const refusedView: Lie = together(
+  view('isAllowed', false, false, false),
+  ...['measurement', 'config', 'platform'].map((kind) => view(`${kind}AllowedFrom`, 0n)),
+);
+
+/** A host behind an endpoint that lies, its network.json in place; everything that the endpoint was given to send. */
+async function deceived(lie: Lie, balance?: bigint) {
+  const liar = await startLyingRpc(anvil.url);
+  cleanups.push(async () => liar.stop());
+  const sent: Transaction[] = [];
+  liar.lie = (method, reply, params) => {
+    if (method === 'eth_sendRawTransaction') sent.push(Transaction.from(params[0] as string));
+    return lie(method, reply, params);
+  };
+  const settings = await host({ relay: { rpcUrl: liar.url }, ...(balance === undefined ? {} : { balance }) });
+  cpSync(networkJson, join(settings.vm.hostVolume, 'network.json'));
+  return { settings, sent, liar };
+}
+
+describe('an endpoint that lies', () => {
   test.each<[string, Lie, string | RegExp]>([
     ["about the chain's id", answer('eth_chainId', '0x1'), 'RPC_WRONG_CHAIN'],
     ['about the contract: none', answer('eth_call', '0x'), 'NETWORK_MISSING'],
@@ -243,22 +296,51 @@ describe('an endpoint that lies', () => {
     ['about balances', answer('eth_getBalance', '0x0'), /Send it/],
     ['in its error', () => ({ error: { code: -32000, message: 'no\u001b[2J' } }), /can't be read/],
     ['in everything', () => ({ result: '0x1' }), 'RPC_WRONG_CHAIN'],
+    ['about what is allowed: nothing', refusedView, /does not allow this image/],
+    [
+      'about the views, that all is well, and the balance',
+      together(bootstrappedView, allowedView, answer('eth_getBalance', '0x0')),
+      /Send it/,
+    ],
+    [
+      "about the views and the chain's id",
+      together(bootstrappedView, allowedView, answer('eth_chainId', '0x1')),
+      'RPC_WRONG_CHAIN',
+    ],
   ])('%s: nothing is powered on, and nothing signed', async (_, lie, expected) => {
-    const liar = await startLyingRpc(anvil.url);
-    cleanups.push(async () => liar.stop());
-    const sent: string[] = [];
-    liar.lie = (method, reply, params) => {
-      if (method === 'eth_sendRawTransaction') sent.push(method);
-      return lie(method, reply, params);
-    };
-    const settings = await host({ relay: { rpcUrl: liar.url } });
-    cpSync(networkJson, join(settings.vm.hostVolume, 'network.json'));
+    const { settings, sent } = await deceived(lie);
     const trying = attempt(settings, noVm);
     if (typeof expected === 'string') expect(await trying.outcome).toBe(expected);
     else {
       await trying.said(expected);
       expect(await trying.interrupt()).toBe('INTERRUPTED');
     }
+    expect(sent).toEqual([]);
+  });
+
+  test.each(Object.entries(fees))(
+    'about %s: it asks for no more than the ceiling is worth',
+    async (_, lie) => {
+      const { settings, sent } = await deceived(lie, 1n);
+      const trying = attempt(settings, noVm);
+      // 130,000 gas at 100 gwei.
+      await trying.said('joining may take 0.013 ETH');
+      expect(await trying.interrupt()).toBe('INTERRUPTED');
+      expect(sent).toEqual([]);
+    },
+  );
+
+  test('about the views, that all is well: a start in vain; the node reads for itself, and nothing is signed', async () => {
+    const { settings, sent } = await deceived(
+      together(bootstrappedView, allowedView, ...Object.values(fees)),
+    );
+    const trying = attempt(settings);
+    await trying.said('The VM runs under');
+    await trying.said('The node makes its request.');
+    // Long enough for a relay that polls each 100 ms to send what it had to send.
+    await rpc.send('anvil_mine', ['0x3']);
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    expect(await trying.interrupt()).toBe('INTERRUPTED');
     expect(sent).toEqual([]);
   });
 });
@@ -370,6 +452,60 @@ describe('joining', () => {
     await expect(fetch(`http://127.0.0.1:${settings.vm.ports.replicator}/v1/status`)).rejects.toThrow();
     await expect(nodeStatus(settings.relay)).rejects.toMatchObject({ code: 'RELAY_UNREACHABLE' });
   });
+
+  test.each<[string, Lie, RegExp]>([
+    ['the base fee', fees['the base fee']!, /register .*It waits: TX_FEE_CEILING/],
+    [
+      'the gas price',
+      fees['the gas price, on a chain without a base fee']!,
+      /register .*It waits: TX_FEE_CEILING/,
+    ],
+    ['what it takes', answer('eth_estimateGas', '0xffffffff'), /TX_GAS/],
+    [
+      'every one of these',
+      together(...Object.values(fees), answer('eth_estimateGas', '0xffffffff')),
+      /TX_GAS|TX_FEE_CEILING/,
+    ],
+  ])('an endpoint that lies about %s: nothing is signed, and why is said', async (_, lie, reason) => {
+    const { settings, sent, liar } = await deceived(lie);
+    const join_ = attempt(settings);
+    // A transaction that was given up is out of the status soon; the relay's log keeps why.
+    const log = join(settings.relay.stateDir, 'relay.log');
+    const told = () => join_.text() + (existsSync(log) ? readFileSync(log, 'utf8') : '');
+    await eventually(async () => reason.test(told()), `${reason} of the relay`);
+    expect(sent).toEqual([]);
+    liar.lie = honestRpc;
+    await join_.interrupt();
+  });
+
+  test('an endpoint that lies about the tip: what is paid stays below the ceiling, and goes where it should', async () => {
+    const relay = await first!.relay();
+    const { settings, sent } = await deceived(fees['the tip']!);
+    const join_ = attempt({ ...settings, relay: { ...settings.relay, gossipPeers: [relay.gossipUrl] } });
+    expect(await join_.outcome, join_.text()).toBe('done');
+    expect(sent.length).toBeGreaterThanOrEqual(2);
+    for (const { to, chainId, value, maxFeePerGas, gasLimit, data } of sent) {
+      expect([to?.toLowerCase(), chainId, value]).toEqual([contract.toLowerCase(), BigInt(CHAIN), 0n]);
+      expect(maxFeePerGas).toBeLessThanOrEqual(100_000_000_000n);
+      expect(gasLimit).toBeLessThan(200_000n);
+      expect(['register', 'onboard']).toContain(networkInterface.parseTransaction({ data })?.name);
+    }
+  });
+
+  test.each<[string, Lie, RegExp]>([
+    ['that the network has no secret', emptyView, /The network has no secret yet/],
+    ['that nothing is allowed', refusedView, /does not allow this image in this shape/],
+    ['both', together(emptyView, refusedView), /The network has no secret yet/],
+  ])(
+    'an endpoint that says %s: waited for, with the reason; nothing is powered on or signed',
+    async (_, lie, reason) => {
+      const { settings, sent } = await deceived(lie);
+      const join_ = attempt(settings, noVm);
+      await join_.said(reason);
+      expect(await join_.interrupt()).toBe('INTERRUPTED');
+      expect(sent).toEqual([]);
+    },
+  );
 
   test('no onboarder online, no peer reachable, a revocation, an expiry: each said; then one comes, and it stays', async () => {
     const peer = `http://127.0.0.1:${first!.relayOptions.gossipListen.port}`;

@@ -1,6 +1,6 @@
 /**
- * Brings one VM into a network that already runs, and keeps it there: `joinNetwork` is the whole story. VM and relay
- * share the process, so that what one waits for can be said with the reason that the other knows.
+ * Brings one VM into a running network and keeps it there: `joinNetwork` is the whole story. VM and relay share the process, so
+ * that what one waits for can be explained with what the other knows.
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,7 +25,7 @@ import {
   type RequestFacts,
 } from './reasons.ts';
 
-/** Of `startVm` what a join needs; a test puts daemons in its place. */
+/** What a join needs of `startVm`; tests pass one that starts daemons instead. */
 export type StartVm = (
   options: VmOptions,
 ) => Promise<Pick<Vm, 'platformId' | 'accelerator' | 'consoleLog' | 'exited' | 'stop'>>;
@@ -43,19 +43,19 @@ export interface JoinSettings {
 
 export interface JoinDependencies {
   readonly startVm: StartVm;
-  /** Aborted when the operator wants an end. */
+  /** Aborted when the operator stops the command. */
   readonly stop: AbortSignal;
   readonly print: (line: string) => void;
 }
 
-/** The chain is asked less often than the relay's own pace while nothing runs yet. */
+/** While nothing runs yet, the chain is asked this many times less often than the relay polls it. */
 const CHECK_FACTOR = 5;
-/** Permissions may be taken away while a request waits; they are read every so many rounds. */
+/** Permissions may be revoked while a request waits, so they are read again every this many rounds. */
 const PERMISSIONS_EVERY = 5;
 
 /**
- * Resolves after the node has joined: at once with `onceJoined`, else when the operator stops it. VM and relay are
- * stopped in every case before it settles.
+ * Resolves after the node has joined: at once with `onceJoined`, else when the operator stops it. It always stops VM and relay
+ * before it settles.
  * @throws INTERRUPTED when stopped before the node had joined; VM_ENDED, NODE_FAILED; NETWORK_MISSING, RPC_WRONG_CHAIN;
  *   the codes of hostFacts, findNetworkFile, runRelay and startVm
  */
@@ -86,7 +86,7 @@ export async function joinNetwork(settings: JoinSettings, dependencies: JoinDepe
     tell.say(
       `The relay runs: gossip ${relay.gossipUrl}, status ${relay.adminUrl}/v1/status, log ${logFile}.`,
     );
-    // Whether peers answer is not known yet; that there are none is.
+    // Whether peers answer is not known yet, but it is known if there are none.
     if (settings.relay.gossipPeers.length === 0) tell.waitFor(peerReasons(relay.status()));
     const node = new NodeProgress(relay, contract, identity);
     await withVm(settings, dependencies, tell, async (vmEnded) => {
@@ -114,7 +114,7 @@ function describe(host: HostFacts, { vm, relay }: JoinSettings, tell: Narrator):
   );
 }
 
-/** One look: what was waited for, or why there is more to wait for. */
+/** What one look found: what was waited for, or the reasons to wait on. */
 type Look<T> = { done: T } | { reasons: readonly Reason[] };
 
 async function networkFile(
@@ -146,7 +146,7 @@ async function readiness(contract: ContractView, identity: NodeClaims, host: Hos
   return reasons.length === 0 ? { done: true } : { reasons };
 }
 
-/** How the node stands, once VM and relay run. */
+/** The node's progress, once VM and relay run. */
 class NodeProgress {
   readonly #relay: Relay;
   readonly #contract: ContractView;
@@ -182,7 +182,7 @@ class NodeProgress {
   }
 }
 
-/** Runs `work` beside a VM, which is stopped whatever comes of it; `ended` rejects with VM_ENDED when it ends by itself. */
+/** Runs `work` beside a VM, which is stopped in any case; `ended` rejects with VM_ENDED when the VM ends by itself. */
 async function withVm(
   { vm: settings, createDisk }: JoinSettings,
   { startVm }: JoinDependencies,
@@ -200,7 +200,7 @@ async function withVm(
       { details: await consoleTail(vm, 10) },
     );
   });
-  // It is awaited wherever something waits; that nothing does at the moment is no error.
+  // Whatever waits awaits it too; while nothing waits, its rejection must not count as unhandled.
   ended.catch(() => {});
   try {
     await work(ended);
@@ -210,7 +210,7 @@ async function withVm(
   }
 }
 
-/** Waits by looking again and again, says why, and ends at the operator's wish. */
+/** Waits by polling, says why, and ends when the operator says so. */
 class Waiting {
   readonly #settings: RelaySettings;
   readonly #tell: Narrator;
@@ -223,8 +223,8 @@ class Waiting {
   }
 
   /**
-   * Until `look` is done. Before there is a VM, only an endpoint that fails is waited out; once one runs, so is every
-   * other trouble but its own failure, for ending it is dearer than waiting.
+   * Until `look` is done. Before there is a VM, only a failing endpoint is waited for; once one runs, so is every other trouble
+   * except the node's own failure, because ending the VM costs more than waiting.
    */
   async until<T>(look: () => Promise<Look<T>>, vmEnded?: Promise<never>): Promise<T> {
     for (;;) {

@@ -1,8 +1,8 @@
 /**
- * The network.json that the VM will measure. It can't be made up from host.env: its bytes hash to a config that the
- * owner allowed, endpoints as the VMs reach them included. So it is taken, from where the operator says, else from the
- * host volume, else from a gossip peer, which keeps it in its archive. A peer is not trusted: only bytes of the name's
- * hash, for this contract, and allowed by it, are taken.
+ * The network.json that the VM will measure. It can't be written from host.env: its bytes hash to a config that the owner allowed,
+ * including the endpoints as the VMs reach them. So it is taken from where the operator says, else from the host volume, else from
+ * a gossip peer, which keeps it in its archive. A peer is not trusted: its bytes must have the hash in the name, be for this contract
+ * and be allowed by it.
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -43,14 +43,14 @@ export interface NetworkFile {
   readonly bytes: Uint8Array;
   /** 0x-prefixed. */
   readonly config: string;
-  /** Where it is from, for people. */
+  /** Where it is from, to be shown. */
   readonly origin: string;
 }
 
 /**
  * The file, or why there is none yet.
- * @throws NETWORK_JSON_MISSING when there is nowhere to take it from, NETWORK_JSON_OTHER for another network's, NETWORK_CONFIG
- *   for what this image would refuse, NETWORK_JSON_AMBIGUOUS when peers have several, NETWORK_JSON_FETCH for a bad URL
+ * @throws NETWORK_JSON_MISSING when there is nowhere to take it from, NETWORK_JSON_OTHER for another network's file, NETWORK_CONFIG
+ *   for one that this image would refuse, NETWORK_JSON_AMBIGUOUS when peers have several, NETWORK_JSON_FETCH for a bad URL
  */
 export async function findNetworkFile(options: NetworkFileOptions): Promise<NetworkFile | Reason> {
   const { source, volume, peers } = options;
@@ -72,7 +72,7 @@ export async function findNetworkFile(options: NetworkFileOptions): Promise<Netw
   return fromPeers(options);
 }
 
-/** Puts it where the VM reads it: whole or not at all, and readable for the VM's daemons. */
+/** Puts it where the VM reads it: atomically, and readable for the VM's daemons. */
 export async function placeNetworkFile(volume: string, file: NetworkFile): Promise<string> {
   const path = join(volume, 'network.json');
   await mkdir(volume, { recursive: true });
@@ -121,7 +121,7 @@ async function fromPeers(options: NetworkFileOptions): Promise<NetworkFile | Rea
   return file;
 }
 
-/** What one peer has that this network allows now. What it lists beyond that is passed over. */
+/** What one peer has and the network allows now; the rest of its list is skipped. */
 async function ofPeer(peer: string, options: NetworkFileOptions): Promise<NetworkFile[]> {
   const listed = await download(`${peer}/v1/records?after=config-`, LIST_MAX_BYTES, 'NETWORK_JSON_FETCH');
   const { records } = parseJson(
@@ -146,7 +146,7 @@ async function ofPeer(peer: string, options: NetworkFileOptions): Promise<Networ
   return files;
 }
 
-/** A relay may keep configs of other networks, or ones that only another flavour takes: they are not for us. */
+/** A relay may keep configs of other networks, or ones for another flavour; these are skipped. */
 function ifAccepted(bytes: Uint8Array, origin: string, options: NetworkFileOptions): NetworkFile | undefined {
   try {
     return accepted(bytes, origin, options);

@@ -1,4 +1,4 @@
-/** Why a node is not in yet, in sentences that say who has to do what. Pure: everything they speak of is handed in. */
+/** Why a node has not joined yet, in sentences that say who has to do what. Pure functions of their arguments. */
 import { formatEther } from 'ethers';
 import type { RelayStatus } from '../../host/relay/main.ts';
 import { type PurposeKind, purposeOf } from '../../host/relay/purpose.ts';
@@ -8,7 +8,7 @@ import type { NodeStatus } from '../../lib/protocol/onboarding-messages.ts';
 import type { Funds, NodeClaims, Permission, Permissions } from './contract.ts';
 import type { Reason } from './narrator.ts';
 
-/** What stands in the way of a start, as far as chain and account can tell; empty when nothing does. */
+/** What prevents a start, as far as chain and account tell; empty when nothing does. */
 export function blockers(
   network: NetworkView,
   identity: NodeClaims,
@@ -74,7 +74,7 @@ export interface RequestFacts {
   readonly head: number;
 }
 
-/** What a started node waits for. `joined` and `failed` are for the caller; there is nothing to wait for in either. */
+/** What a running node waits for. `joined` and `failed` are the caller's business: nothing is waited for in either. */
 export function progress(status: RelayStatus, facts: RequestFacts | undefined): Reason[] {
   const { node } = status;
   if (node === undefined) {
@@ -142,7 +142,7 @@ function posting(status: RelayStatus, node: NodeStatus, what: PurposeKind, hash:
   };
 }
 
-/** Said only when it is a problem: a request that no relay sees can't be answered. */
+/** Mentioned only when it is a problem: a request that no relay sees can't be answered. */
 export function peerReasons({ peers }: Pick<RelayStatus, 'peers'>): Reason[] {
   if (peers.some(({ reachable }) => reachable)) return [];
   const text =
@@ -152,7 +152,7 @@ export function peerReasons({ peers }: Pick<RelayStatus, 'peers'>): Reason[] {
   return [{ kind: 'peers', text }];
 }
 
-/** What the relay says about handing the answer over; what it said of posting it is past. */
+/** What the relay says about handing over the answer; what it said about posting it no longer matters. */
 function opening({ waitingFor }: RelayStatus): string {
   return waitingFor === '' || waitingFor.startsWith('onboard of')
     ? ''
@@ -161,7 +161,7 @@ function opening({ waitingFor }: RelayStatus): string {
 
 const short = (hash: Hex): string => `0x${hash.slice(0, 8)}…`;
 
-/** Rounded up to six decimals: what is asked for must be enough. */
+/** Rounded up to six decimals, so that the amount asked for is enough. */
 export function ether(wei: bigint): string {
   const step = 10n ** 12n;
   return formatEther(((wei + step - 1n) / step) * step);

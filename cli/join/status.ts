@@ -1,4 +1,4 @@
-/** How this host's node stands, in a paragraph: what its relay says, beside what the contract says. */
+/** The state of this host's node in a paragraph: what its relay says, next to what the contract says. */
 import { type Static, Type } from 'typebox';
 import { httpJson } from '../../host/http-json.ts';
 import type { RelayStatus } from '../../host/relay/main.ts';
@@ -13,7 +13,7 @@ import { requestFacts } from './join.ts';
 import { ether, fundsReasons, notBootstrapped, peerReasons, progress } from './reasons.ts';
 
 const Text = Type.String({ maxLength: 4000 });
-/** `RelayStatus` as JSON carries it: what is undefined is absent. */
+/** `RelayStatus` as JSON: undefined fields are absent. */
 const StatusSchema = Type.Object({
   node: Type.Optional(NodeStatusSchema),
   waitingFor: Text,
@@ -56,7 +56,7 @@ export async function nodeStatus(settings: RelaySettings): Promise<string> {
     `${status.gasAddress} pays and has ${ether(funds.balance)} ETH.`,
     ...(joined ? [] : fundsReasons(funds, status.gasAddress).map(({ text }) => text)),
     ...peerSentences(status, facts?.request.state === 'open'),
-    `The relay has taken in the chain up to block ${status.block ?? 'none'} and works on ${status.requests.length} requests of other nodes.`,
+    `The relay has processed the chain up to block ${status.block ?? 'none'} and works on ${status.requests.length} requests of other nodes.`,
   ].join(' ');
 }
 

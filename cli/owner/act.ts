@@ -1,7 +1,7 @@
 /**
- * The owner's hand. The one place where a transaction of an owner is signed, always in this order: what it needs is taken from a
- * quorum, what will be signed is shown, the owner agrees, it is signed and handed to every endpoint, a quorum has its receipt, and
- * the contract's state is read back through the quorum and says that it is so. A receipt alone is nobody's proof.
+ * The only place where an owner's transaction is signed, always in this order: what it needs is read through a quorum, what will
+ * be signed is shown, the owner agrees, it is signed and handed to every endpoint, a quorum has its receipt, and the contract's
+ * state, read back through the quorum, shows the change. A receipt alone proves nothing.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readKeyFile } from '../../host/relay/settings.ts';
@@ -39,13 +39,13 @@ const signingOptions = {
 export const deployOptions = { ...chainOptions, ...signingOptions };
 export const ownerOptions = { ...chainOptions, contract: contractOption, ...signingOptions };
 
-/** One transaction of the owner. */
+/** One transaction of the owner's. */
 export interface Deed {
   readonly data: string;
-  /** What it does and from when, in lines, before it is done. */
+  /** What it will do and when that takes effect, line by line. */
   readonly effect: readonly string[];
   /**
-   * Whether the state at a block shows it done: lines that say what holds now and from when, or what it shows instead.
+   * Whether the state at a block shows that it is done: lines that say what is now in force and since when, or what the state shows instead.
    */
   proof(at: Head): Promise<{ readonly done: readonly string[] } | { readonly instead: string }>;
 }
@@ -55,8 +55,8 @@ export interface Owner extends NetworkConnection {
 }
 
 /**
- * The contract and who acts on it, once the account has no transaction under way: a command that was interrupted may have sent
- * one already, and what a check reads before that is mined is about to change.
+ * The contract and its owner's key, once the account has no transaction under way: an interrupted command may already have sent
+ * one, and whatever a check reads before that is mined is about to change.
  * @throws KEY_FILE, TRANSACTION_PENDING; the codes of connectNetwork
  */
 export async function openOwner(args: Arguments): Promise<Owner> {
@@ -66,7 +66,7 @@ export async function openOwner(args: Arguments): Promise<Owner> {
   return { ...connection, signer };
 }
 
-/** What is wrong on this machine is said before anyone is asked anything. @throws USAGE, KEY_FILE */
+/** Finds what is wrong on this machine before any endpoint is asked. @throws USAGE, KEY_FILE */
 export function signerOf(args: Arguments): Signer {
   feeCeiling(args);
   const chainId = chainIdOf(args);
@@ -76,11 +76,11 @@ export function signerOf(args: Arguments): Signer {
     return new Signer(key, chainId);
   } catch {
     // The cause may quote the key.
-    throw new DstackError('KEY_FILE', `${file} holds 32 bytes that are no secp256k1 private key`);
+    throw new DstackError('KEY_FILE', `${file} holds 32 bytes that are not a secp256k1 private key`);
   }
 }
 
-/** Carries out one deed on the contract, from showing it to reading it back. */
+/** Carries out one deed on the contract: shows it, signs and sends it, reads it back. */
 export async function act(args: Arguments, owner: Owner, deed: Deed): Promise<void> {
   const { contract, isOurCode, signer, chain } = owner;
   const { block } = await signAndSend(
@@ -103,7 +103,7 @@ export async function act(args: Arguments, owner: Owner, deed: Deed): Promise<vo
 }
 
 /**
- * Shows, asks, signs, sends and waits for the receipt that a quorum gives.
+ * Shows, asks, signs, sends, and waits until a quorum has the receipt.
  * @throws NOT_CONFIRMED before anything is signed; BALANCE_TOO_LOW, TX_GAS, TX_FEE_CEILING, CONTRACT_REFUSED, CHAIN_*;
  *   afterwards TRANSACTION_REFUSED, TRANSACTION_UNSEEN, TRANSACTION_FAILED
  */
@@ -127,7 +127,15 @@ export async function signAndSend(
   };
   if (balance < transaction.gas * transaction.fees.maxFee) throw tooPoor(from, `${balance} wei`);
 
-  print(...describeTransaction({ chainId, account: from, transaction, ...shown }));
+  print(
+    ...describeTransaction({
+      chainId,
+      firstBlock: endpoints.firstBlock,
+      account: from,
+      transaction,
+      ...shown,
+    }),
+  );
   await requireConsent(args);
   const { hash, raw } = signer.sign(transaction);
   await endpoints.send(raw);
@@ -140,9 +148,9 @@ export async function signAndSend(
   return { block: receipt.block, nonce: transaction.nonce };
 }
 
-/** Longer than blocks usually take to come; then its fee is too low, and waiting on is no use. */
+/** Much longer than blocks usually take: by then its fee is too low, and waiting longer is no use. */
 const SETTLE_MS = 120_000;
-/** Endpoints may be a few blocks behind each other. */
+/** Some endpoints may be a few blocks behind. */
 const READ_BACK_MS = 30_000;
 const PAUSE_MS = 500;
 
@@ -155,7 +163,7 @@ export async function settled({ endpoints }: ChainConnection, account: string): 
     if (performance.now() - begin > SETTLE_MS) {
       throw new DstackError(
         'TRANSACTION_PENDING',
-        `${account} has an earlier transaction (nonce ${mined}) that is not mined; see to it, then run this again`,
+        `${account} has an earlier transaction (nonce ${mined}) that is not mined: wait for it or replace it, then run this again`,
       );
     }
     if (!said) print(`an earlier transaction of ${account} is not mined yet; waiting`);
@@ -179,7 +187,7 @@ async function minedReceipt(endpoints: ChainConnection['endpoints'], hash: strin
 }
 
 /**
- * Looks until the state says that it is done.
+ * Looks until the state shows that it is done.
  * @throws NOT_READ_BACK
  */
 export async function until<Done extends object>(
@@ -192,7 +200,7 @@ export async function until<Done extends object>(
     if (performance.now() - begin > READ_BACK_MS) {
       throw new DstackError(
         'NOT_READ_BACK',
-        `a receipt says that it is done, but a quorum of endpoints shows ${seen.instead}: take it for not done`,
+        `a receipt says that it is done, but a quorum of endpoints shows ${seen.instead}: treat it as not done`,
       );
     }
     await sleep(PAUSE_MS);
@@ -223,5 +231,8 @@ function feeCeiling(args: Arguments): bigint {
 }
 
 function tooPoor(account: string, what: string): DstackError {
-  return new DstackError('BALANCE_TOO_LOW', `${account} has ${what}: it cannot pay for this transaction`);
+  return new DstackError(
+    'BALANCE_TOO_LOW',
+    `${account} has ${what}, which does not pay for this transaction: send ether to it`,
+  );
 }

@@ -3,8 +3,8 @@ import { networkImmutables, networkRuntimeBytecode } from '../../contracts/bindi
 import { fromHex } from '../../lib/protocol/encoding.ts';
 
 /**
- * True for our contract's runtime code. What the constructor fills in (the EIP-712 domain's cache and the request window) is left
- * out of the comparison: it is read through the views.
+ * True for our contract's runtime code. What the constructor fills in (the EIP-712 domain's cache and the request window) is not
+ * compared here: it is read through the views.
  * @param code 0x-hex
  */
 export function isOurCode(code: string): boolean {

@@ -1,5 +1,6 @@
-/** How an owner's command reaches the chain: which one it is, who is asked, and how many of them have to agree. */
+/** How an owner's command reaches the chain: which chain, which endpoints, and how many of them have to agree. */
 import { readFileSync } from 'node:fs';
+import { isAddress as hasRightChecksum } from 'ethers';
 import { type ChainClient, chainClient, type Head } from '../../lib/chain/chain-client.ts';
 import { type NetworkReader, networkReader } from '../../lib/chain/network-reader.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -14,17 +15,19 @@ import { Endpoints } from './endpoints.ts';
 export const chainOptions = {
   rpc: {
     value: 'URL',
-    help: 'JSON-RPC endpoint; give several, of which a majority has to agree',
+    help: 'JSON-RPC endpoint; give several, of which a majority has to agree. With --network-json they are not believed, only sent to',
     env: 'DSTACK_RPC_URL',
     multiple: true,
   },
   'chain-id': { value: 'NUMBER', help: "the chain's id; else that of network.json", env: 'DSTACK_CHAIN_ID' },
   'network-json': {
     value: 'FILE',
-    help: 'network.json: what is read, is read from its endpoints by its quorum',
+    help: 'network.json: everything is read from its endpoints, by its quorum',
     env: 'DSTACK_NETWORK_JSON',
   },
-  'trust-one-endpoint': { help: 'believe a single endpoint that is not on this machine: your own node, say' },
+  'trust-one-endpoint': {
+    help: 'believe a single endpoint that is not on this machine, such as your own node',
+  },
 } satisfies Record<string, Option>;
 
 export const contractOption: Option = {
@@ -38,7 +41,7 @@ export interface ChainConnection {
   readonly chainId: number;
   readonly endpoints: Endpoints;
   readonly chain: ChainClient;
-  /** `the word of …`, for people. */
+  /** Whose word it was, such as `2 of a.example, b.example, c.example`, to be shown. */
   readonly sources: string;
 }
 
@@ -103,11 +106,11 @@ export async function connectNetwork(args: Arguments): Promise<NetworkConnection
   };
 
   function noNetwork(cause: unknown): never {
-    // A contract without it reverts, which the reader can not tell from an endpoint that does not answer.
+    // A contract without it reverts, which the reader can't tell from an endpoint that does not answer.
     if (!/revert/i.test((cause as Error).message)) throw cause;
     throw new DstackError(
       'NETWORK_MISSING',
-      `what is at ${contract} is no network: it has no EIP-712 domain`,
+      `what is at ${contract} is not a network's contract: it has no EIP-712 domain`,
       {
         cause,
       },
@@ -115,13 +118,13 @@ export async function connectNetwork(args: Arguments): Promise<NetworkConnection
   }
 }
 
-/** What the contract's signatures are for, by its own word. */
+/** Checks what the contract itself says its signatures are for. @throws NETWORK_MISSING */
 export function requireDomain(answer: string, chainId: number, contract: Address): void {
   let domain: ReturnType<typeof decodeEip712Domain>;
   try {
     domain = decodeEip712Domain(answer);
   } catch (cause) {
-    throw new DstackError('NETWORK_MISSING', `what is at ${contract} is no network`, { cause });
+    throw new DstackError('NETWORK_MISSING', `what is at ${contract} is not a network's contract`, { cause });
   }
   const { name, version, verifyingContract } = domain;
   const isOurs =
@@ -132,11 +135,11 @@ export function requireDomain(answer: string, chainId: number, contract: Address
   if (isOurs) return;
   throw new DstackError(
     'NETWORK_MISSING',
-    `what is at ${contract} is no network of chain ${chainId}: it signs as ${name} ${version} of ${verifyingContract} on chain ${domain.chainId}`,
+    `what is at ${contract} is not a network's contract on chain ${chainId}: it signs as ${name} ${version} of ${verifyingContract} on chain ${domain.chainId}`,
   );
 }
 
-/** Whether network.json's text names this network. @throws NETWORK_JSON_OTHER */
+/** @throws NETWORK_JSON_OTHER when network.json names another network */
 export function requireSameNetwork(
   config: Pick<NetworkConfig, 'chainId' | 'contract'>,
   network: { readonly chainId: number; readonly contract: Address },
@@ -153,29 +156,35 @@ export function requireSameNetwork(
 
 function networkJsonOf(args: Arguments): NetworkConfig | undefined {
   const file = args.optional('network-json');
-  // Plain http is for the image that boots with it to refuse.
+  // Whether plain http is allowed is for the image that boots with it to say.
   return file === undefined ? undefined : parseNetworkConfig(readFileSync(file), 'sim');
+}
+
+/** The checksum of mixed case (EIP-55) is checked, which finds most mistyped digits; names are not resolved. @throws USAGE */
+export function requireAddress(option: string, text: string): Address {
+  if (isAddress(text) && hasRightChecksum(text)) return text;
+  throw new UsageError(
+    `--${option} takes an address, 0x and 40 hex digits with a right checksum, not ${text.slice(0, 100)}`,
+  );
 }
 
 /** Never by name: what an address stands for is not for an endpoint to say. */
 function contractOf(args: Arguments): Address {
   const config = networkJsonOf(args);
-  const contract = args.optional('contract') ?? config?.contract;
-  if (contract === undefined) {
+  const text = args.optional('contract') ?? config?.contract;
+  if (text === undefined) {
     throw new UsageError(
       '--contract is missing (or DSTACK_CONTRACT in the environment), and so is --network-json',
     );
   }
-  if (!isAddress(contract)) {
-    throw new UsageError(`--contract is 0x and 40 hex digits, not ${contract.slice(0, 100)}`);
-  }
+  const contract = requireAddress('contract', text);
   if (config !== undefined) {
     requireSameNetwork(config, { chainId: chainIdOf(args, config), contract }, args.text('network-json'));
   }
   return contract;
 }
 
-/** By what the owner says, never by what an endpoint does. @throws USAGE, NETWORK_CONFIG */
+/** The chain id that the owner gave, never one that an endpoint gave. @throws USAGE, NETWORK_CONFIG */
 export function chainIdOf(args: Arguments, file = networkJsonOf(args)): number {
   const text = args.optional('chain-id');
   if (text === undefined) {
@@ -188,7 +197,7 @@ export function chainIdOf(args: Arguments, file = networkJsonOf(args)): number {
   return Number(text);
 }
 
-/** Of the command line, else of the environment, where commas stand between several. */
+/** From the command line, else from the environment, where several are separated by commas. */
 function urlsOf(args: Arguments): readonly string[] {
   const given = args.list('rpc').length > 0 ? args.list('rpc') : (args.optional('rpc')?.split(',') ?? []);
   const urls = given.map((url) => url.trim());
@@ -206,7 +215,7 @@ function requireMoreThanOne(args: Arguments, urls: readonly string[], quorum: nu
   if (quorum > 1 || args.flag('trust-one-endpoint') || isOnThisMachine(only!)) return;
   throw new DstackError(
     'ONE_ENDPOINT',
-    `${new URL(only!).host} alone would be believed: give --network-json, or several --rpc of different companies, or a node on this machine (--trust-one-endpoint if the one is yours)`,
+    `${new URL(only!).host} alone would be believed: give --network-json, or several --rpc of different companies, or a node on this machine (or --trust-one-endpoint if it is your own)`,
   );
 }
 

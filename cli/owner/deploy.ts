@@ -1,4 +1,4 @@
-/** A new network's contract. Its address follows from sender and nonce: no receipt is asked where it is. */
+/** Deploys a new network's contract. Its address is computed from sender and nonce, never taken from a receipt. */
 import { getCreateAddress } from 'ethers';
 import { type DeployArgs, encodeDeploy } from '../../contracts/bindings.ts';
 import type { Signer } from '../../host/relay/signer.ts';
@@ -27,7 +27,7 @@ export async function deployNetwork(
 ): Promise<void> {
   const { chain, endpoints, chainId, sources } = connection;
   const effect = [
-    `a new network, which ${wanted.owner} owns; whatever loosens will take ${wanted.delay} s from its bootstrap on`,
+    `a new network, owned by ${wanted.owner}; from its bootstrap on, changes that loosen its rules take ${wanted.delay} s`,
   ];
   const transaction = { data: encodeDeploy(wanted) };
   const shown = { isOurCode: undefined, effect };

@@ -1,6 +1,6 @@
 /**
- * What is about to be signed, in words. It is taken from the bytes of the transaction themselves, so that nothing else can be
- * shown than what they say.
+ * What is about to be signed, in words. It is decoded from the transaction's own bytes, so that nothing can be shown but what they
+ * say.
  */
 import { AbiCoder, formatEther, formatUnits } from 'ethers';
 import { networkBytecode } from '../../contracts/bindings.ts';
@@ -10,10 +10,12 @@ import { fromHex, sha256, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { appName } from '../../lib/protocol/manifest.ts';
 import { statusesOf } from '../../lib/protocol/tcb-policy.ts';
-import { chainName } from './chains.ts';
+import { chainName, unknownChain } from './chains.ts';
 
 export interface Shown {
   readonly chainId: number;
+  /** The chain's block 0, as a quorum gives it: 0x-hex. */
+  readonly firstBlock: string;
   readonly account: string;
   readonly transaction: Unsigned;
   /** Whether the contract that is called has this release's code; undefined for a deployment. */
@@ -22,9 +24,10 @@ export interface Shown {
   readonly effect: readonly string[];
 }
 
-/** Lines. @throws UNKNOWN_CALL for what is no call of the contract's interface */
+/** Lines. @throws UNKNOWN_CALL for anything but a call of the contract's interface */
 export function describeTransaction({
   chainId,
+  firstBlock,
   account,
   transaction,
   isOurCode,
@@ -32,8 +35,10 @@ export function describeTransaction({
 }: Shown): readonly string[] {
   const { to, data = '0x', gas, fees, nonce } = transaction;
   const most = gas * fees.maxFee;
+  const unknown = unknownChain(chainId, firstBlock);
   const rows: [string, string][] = [
     ['chain', chainName(chainId)],
+    ...(unknown === undefined ? [] : [['', unknown] as [string, string]]),
     ['account', `${account}, nonce ${nonce}`],
     ...(to === undefined
       ? creation(data)
@@ -56,7 +61,7 @@ export function describeTransaction({
 /** Function and arguments. */
 function call(data: string): [string, string][] {
   const parsed = networkInterface.parseTransaction({ data });
-  // The arguments are encoded again, or bytes behind them would be signed unseen.
+  // The arguments are encoded again: otherwise bytes after them would be signed unseen.
   if (parsed === null || networkInterface.encodeFunctionData(parsed.fragment, parsed.args) !== data) {
     throw new DstackError('UNKNOWN_CALL', `not a call of a network's contract: ${data.slice(0, 74)}`);
   }

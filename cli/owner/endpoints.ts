@@ -1,9 +1,9 @@
 /**
- * What the owner has to know of the chain beside the contract's state, before and after something is signed: each of it is
- * taken from a quorum of endpoints. One that lies is outvoted, and where no quorum is left, nothing is signed.
+ * What the owner has to know of the chain besides the contract's state, before and after signing: all of it is taken from a quorum of
+ * endpoints. One that lies is outvoted; where no quorum is left, nothing is signed.
  *
- * Gas and fees are the exception, since endpoints may differ in them honestly: of those the middle is taken, and the
- * ceilings are the owner's own.
+ * Gas and fees are the exception, since honest endpoints may differ in them: the median is taken, and the ceilings are the owner's
+ * own.
  */
 import { Type } from 'typebox';
 import { type Fees, firstFees } from '../../host/relay/fees.ts';
@@ -24,11 +24,11 @@ export interface EndpointsOptions {
   readonly chainId: number;
   /** Zero address before there is one. */
   readonly contract: Address;
-  /** Whose word counts. */
+  /** The endpoints that are believed. */
   readonly urls: readonly string[];
-  /** How many of them have to say the same. */
+  /** How many of them have to agree. */
   readonly quorum: number;
-  /** Who is given the transaction, and asked what it may cost. */
+  /** The endpoints that are given the transaction, and asked what it may cost. */
   readonly sendTo: readonly string[];
 }
 
@@ -49,6 +49,7 @@ export class Endpoints {
   readonly #asked: readonly Endpoint[];
   readonly #sendTo: readonly Endpoint[];
   readonly #options: EndpointsOptions;
+  #firstBlock = 'unknown';
 
   private constructor(options: EndpointsOptions) {
     const all = new Map(
@@ -60,8 +61,8 @@ export class Endpoints {
   }
 
   /**
-   * Asks every endpoint which chain it serves: one that says another than the owner ends the command, even where a quorum
-   * would outvote it.
+   * Asks every endpoint which chain it serves: one that names another than the owner did ends the command, even if a quorum would
+   * outvote it.
    * @throws RPC_WRONG_CHAIN, CHAIN_OTHER_GENESIS, CHAIN_UNREACHABLE
    */
   static async open(options: EndpointsOptions): Promise<Endpoints> {
@@ -71,17 +72,23 @@ export class Endpoints {
       all.map(async ({ rpc, name }) => {
         const first = await rpc.blockHash(0).catch((error) => {
           if (codeOf(error) !== 'RPC_WRONG_CHAIN') return undefined;
-          throw error;
+          throw new DstackError('RPC_WRONG_CHAIN', `${name}: ${(error as Error).message}, and --chain-id`);
         });
-        // One that does not answer is no liar; whether enough do is seen by each question.
+        // Not answering is not lying; each question finds out whether enough of them answer.
         if (first !== undefined) requireFirstBlock(options.chainId, first, name);
       }),
     );
-    await endpoints.agree('the first block', ({ rpc }) => rpc.blockHash(0));
+    endpoints.#firstBlock =
+      (await endpoints.agree('the first block', ({ rpc }) => rpc.blockHash(0))) ?? 'unknown';
     return endpoints;
   }
 
-  /** Hosts, without what may be a key in a URL. */
+  /** The hash of block 0, as a quorum gives it. */
+  get firstBlock(): string {
+    return this.#firstBlock;
+  }
+
+  /** Host names: the rest of a URL may contain a key. */
   get names(): readonly string[] {
     return this.#asked.map(({ name }) => name);
   }
@@ -91,7 +98,7 @@ export class Endpoints {
     return this.agree(`the nonce of ${account}`, ({ rpc }) => rpc.nonce(account));
   }
 
-  /** Whether any endpoint knows a transaction of the account that is not mined. It can only make the owner wait. */
+  /** Whether the endpoints know a transaction of the account that is not mined yet. A lie can only make the owner wait. */
   async hasPending(account: string, mined: number): Promise<boolean> {
     const sent = await Promise.all(
       this.#sendTo.map(({ raw }) =>
@@ -112,7 +119,7 @@ export class Endpoints {
     );
   }
 
-  /** Undefined while a quorum has none, or not the same. */
+  /** Undefined until a quorum has the same one. */
   async receipt(hash: string): Promise<Receipt | undefined> {
     return await this.agree(
       `the receipt of ${hash}`,
@@ -138,7 +145,7 @@ export class Endpoints {
     if (gas <= MAX_GAS) return gas;
     throw new DstackError(
       'TX_GAS',
-      `this is estimated to take ${gas} gas, more than ${MAX_GAS}: the endpoints or the contract are wrong`,
+      `this is estimated to take ${gas} gas, more than ${MAX_GAS}: something is wrong with the endpoints or the contract`,
     );
   }
 
@@ -164,11 +171,11 @@ export class Endpoints {
     if (fees !== undefined) return fees;
     throw new DstackError(
       'TX_FEE_CEILING',
-      `gas costs too much to stay below ${ceiling} wei (--max-fee-gwei): wait, or raise it if you believe that`,
+      `gas costs more than the ceiling of ${ceiling} wei (--max-fee-gwei): wait, or raise the ceiling if you believe the price`,
     );
   }
 
-  /** Hands the transaction to every endpoint. @throws TRANSACTION_REFUSED when none takes it */
+  /** Hands the transaction to every endpoint. @throws TRANSACTION_REFUSED when none accepts it */
   async send(raw: string): Promise<void> {
     const failures: string[] = [];
     const taken = await Promise.all(
@@ -185,12 +192,12 @@ export class Endpoints {
     if (taken.includes(true)) return;
     throw new DstackError(
       'TRANSACTION_REFUSED',
-      `no endpoint took the transaction: ${failures.join('; ')}. It is signed, and may still be mined if one kept it`,
+      `no endpoint accepted the transaction: ${failures.join('; ')}. It is signed, and may still be mined if one of them kept it`,
     );
   }
 
   /**
-   * The answer that a quorum gave, compared by its text; a contract's refusal is an answer too.
+   * The answer that a quorum gave, compared as text; a refusal by the contract is an answer too.
    * @throws CONTRACT_REFUSED, CHAIN_DISAGREES, CHAIN_UNREACHABLE, RPC_WRONG_CHAIN
    */
   async agree<T>(what: string, ask: (endpoint: Endpoint) => Promise<T>): Promise<T> {
@@ -253,10 +260,10 @@ function refused(data: string): DstackError {
   const known = parseNetworkError(data);
   return known === undefined
     ? new DstackError('CONTRACT_REFUSED', `the contract refuses this: ${data.slice(0, 200)}`)
-    : new DstackError('CONTRACT_REFUSED', `${known.name}: ${describeNetworkError(known)}`);
+    : new DstackError('CONTRACT_REFUSED', describeNetworkError(known));
 }
 
-/** A URL may hold the owner's key to the endpoint: its host says enough. */
+/** A URL may contain the owner's key to the endpoint, so only its host is shown. */
 function without(url: string, name: string, error: unknown): string {
   return `${name}: ${(error as Error).message.replaceAll(url, name).slice(0, 300)}`;
 }
@@ -264,7 +271,7 @@ function without(url: string, name: string, error: unknown): string {
 const textOf = (value: unknown): string =>
   JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? String(part) : part)) ?? 'nothing';
 
-/** With an honest majority it lies between what honest ones said. */
+/** The median: with an honest majority it lies between values that honest endpoints gave. */
 function middle<T extends number | bigint>(values: readonly T[], which: 'lower' | 'upper'): T {
   const sorted = values.toSorted((a, b) => (a < b ? -1 : a > b ? 1 : 0));
   return sorted[which === 'lower' ? (sorted.length - 1) >> 1 : sorted.length >> 1]!;

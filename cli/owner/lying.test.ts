@@ -341,8 +341,16 @@ describe('a deployment', () => {
 });
 
 describe('what one endpoint says of the state', () => {
-  test('what one endpoint says of the nonce, against one other, is signed by nobody', async () => {
-    const urls = [await endpoint(lies.nonce!), await endpoint(honest)];
+  const refusing: Lie = (call, ask) =>
+    call.method === 'eth_estimateGas' ? lies.refusals!(call, ask) : ask();
+  test.each<[string, Lie]>([
+    // Lower than the chain's: what is signed with it is refused at once, by every endpoint.
+    ['nonce', answering({ eth_getTransactionCount: () => '0x0' })],
+    ['balance', answering({ eth_getBalance: () => '0x1' })],
+    ['code', lies.code!],
+    ['refusal', refusing],
+  ])('what one endpoint says of its %s, against one other, is no ground to sign', async (_, lie) => {
+    const urls = [await endpoint(lie), await endpoint(honest)];
     const outcome = await run(['network', 'revoke', 'measurement', LISTED], urls);
     expect([outcome.code, sent]).toEqual(['CHAIN_DISAGREES', []]);
   });
@@ -395,11 +403,51 @@ describe('before anything is asked', () => {
     expect([outcome.code, sent]).toEqual(['CHAIN_OTHER_GENESIS', []]);
   });
 
+  test('a rehearsal under the id of any public chain that is known here is refused, by every command that signs', async () => {
+    for (const id of [1, 10, 56, 97, 100, 137, 8453, 17000, 42161, 84532, 560048, 11155111, 11155420]) {
+      const renamed = await endpoint(answering({ eth_chainId: () => `0x${id.toString(16)}` }));
+      for (const [command] of id === 1 ? commands : commands.slice(0, 2)) {
+        const outcome = await run(command, [renamed], '--chain-id', String(id));
+        expect([id, command, outcome.code, sent]).toEqual([id, command, 'CHAIN_OTHER_GENESIS', []]);
+      }
+    }
+  });
+
+  test('under an id of which nothing is known here, the first block is shown before anything is signed', async () => {
+    const renamed = await endpoint(answering({ eth_chainId: () => '0x7e4' }));
+    const { hash } = await chain.rpc<{ hash: string }>('eth_getBlockByNumber', '0x0', false);
+    const outcome = await run(['network', 'deploy'], [renamed], '--chain-id', '2020');
+    expect(outcome.printed).toContain('a chain without a name here (chain id 2020)');
+    expect(outcome.printed).toContain(
+      `begins with block ${hash}; what is signed holds on every chain of this id`,
+    );
+  });
+
+  test('a mistyped address is refused by its checksum', async () => {
+    const typed = `${OWNER.slice(0, -1)}7`;
+    const deploy = await run(['network', 'deploy'], [await endpoint(honest)], '--owner', typed);
+    const revoke = await run(words, [await endpoint(honest)], '--contract', typed);
+    expect([deploy.code, revoke.code, sent]).toEqual(['USAGE', 'USAGE', []]);
+  });
+
   test('an address with no code, or with another contract, is sent nothing', async () => {
     for (const contract of [OWNER, `0x${'00'.repeat(19)}04`]) {
       const outcome = await run(words, [await endpoint(honest)], '--contract', contract);
       expect([outcome.code, sent]).toEqual(['NETWORK_MISSING', []]);
     }
+  });
+
+  test('a contract that answers as the network, from another address, is sent nothing', async () => {
+    // Passes every call on to the network and gives its answer back: all views are the true ones.
+    const passesOn = `0x366000600037600060003660006000${'73'}${network.address.slice(2)}5af13d600060003e156034573d6000f35b3d6000fd`;
+    const contract = `0x${'cc'.repeat(20)}`;
+    await chain.rpc('anvil_setCode', contract, passesOn);
+    expect(await chain.call(contract, encodeTcbPolicy())).toBe(
+      await chain.call(network.address, encodeTcbPolicy()),
+    );
+    const outcome = await run(words, [await endpoint(honest)], '--contract', contract);
+    expect([outcome.code, sent]).toEqual(['NETWORK_MISSING', []]);
+    expect(outcome.message.toLowerCase()).toContain(`it signs as dstack 1 of ${network.address}`);
   });
 
   test('without a yes nothing is signed, and what would be was shown', async () => {
@@ -427,6 +475,13 @@ describe('before anything is asked', () => {
     };
     writeFileSync(file, JSON.stringify(config));
     const send = [await endpoint(honest)];
+    // One that is only given the transaction is asked for its chain too.
+    const elsewhere = await endpoint(answering({ eth_chainId: () => '0x1' }));
+    for (const others of [[elsewhere], [send[0]!, elsewhere]]) {
+      sent = [];
+      const outcome = await run(words, others, '--network-json', file);
+      expect([outcome.code, sent]).toEqual(['RPC_WRONG_CHAIN', []]);
+    }
     expect((await run(words, send, '--network-json', file)).code).toBe('done');
     expect((await run(words, send, '--network-json', file, '--contract', OWNER)).code).toBe(
       'NETWORK_JSON_OTHER',

@@ -8,6 +8,22 @@ const ACT = 'cli/owner/act.ts';
 export const ownerRules: readonly Mutation[] = [
   one(
     'owner',
+    'the quorum over nonce, code, receipt and refusals',
+    [ENDPOINTS, 'if (best.length < quorum) {', 'if (best.length < 0) {'],
+    [LYING, 'what one endpoint says of its'],
+  ),
+  one(
+    'owner',
+    'asking each endpoint for its chain',
+    [
+      ENDPOINTS,
+      "if (codeOf(error) !== 'RPC_WRONG_CHAIN') return undefined;",
+      'if (codeOf(error) !== undefined) return undefined;',
+    ],
+    [LYING, 'network.json says which chain'],
+  ),
+  one(
+    'owner',
     'the first block of a public chain',
     ['cli/owner/chains.ts', 'expected === undefined || expected === found', 'expected !== found || true'],
     [LYING, 'a chain that calls itself Sepolia'],
@@ -18,7 +34,12 @@ export const ownerRules: readonly Mutation[] = [
     ['cli/owner/connection.ts', 'isOnThisMachine(only!)', 'only !== undefined'],
     [LYING, 'a single endpoint elsewhere'],
   ),
-
+  one(
+    'owner',
+    'the code and domain of what is called',
+    ['cli/owner/connection.ts', 'if (isOurs) return;', 'if (isOurs || name !== version) return;'],
+    [LYING, 'a contract that answers as the network'],
+  ),
   one(
     'owner',
     'the ceiling of the gas limit',
@@ -60,5 +81,21 @@ export const ownerRules: readonly Mutation[] = [
     "the admin port's look at the name it is asked for by",
     ['host/relay/server.ts', 'if (!isOwnName(request.headers.host, hostName)) {', "if (hostName === '') {"],
     ['host/relay/server.test.ts', 'the admin port answers to addresses'],
+  ),
+  one(
+    'owner',
+    "measuring the image's files",
+    ['cli/commands/network-policy.ts', 'to0x(measurementOf(await registersOf(image, defaultShape)))', 'said'],
+    ['cli/commands/network-policy.test.ts', 'the files beside image.json are measured'],
+  ),
+  one(
+    'owner',
+    "the owner's own clock beside the chain's",
+    [
+      'cli/verify-bootstrap.ts',
+      'if (Math.abs(now - newest) <= CLOCK_SKEW_SECONDS) return now;',
+      'if (now > 0) return newest;',
+    ],
+    ['cli/verify-bootstrap.test.ts', 'a chain clock that disagrees'],
   ),
 ];
