@@ -5,8 +5,8 @@ import { DstackError } from '../lib/protocol/errors.ts';
 import { type Arguments, UsageError } from './command.ts';
 
 /**
- * Asks the endpoint which chain it serves before anything else: ethers would go on asking a dead one for ever.
- * @throws UsageError for what is no http(s) URL, RPC_UNREACHABLE
+ * Asks the endpoint which chain it serves before anything else: ethers would keep asking a dead one for ever.
+ * @throws UsageError for anything but an http(s) URL; RPC_UNREACHABLE
  */
 export async function provider(args: Arguments): Promise<JsonRpcProvider> {
   const url = args.text('rpc');
@@ -15,7 +15,7 @@ export async function provider(args: Arguments): Promise<JsonRpcProvider> {
   }
   const body = { jsonrpc: '2.0', id: 1, method: 'eth_chainId', params: [] };
   const reply = await httpJson({ url, body, timeout: 15_000, maxBytes: 64 * 1024 }).catch((cause) => {
-    // A URL may hold the operator's key to the endpoint: its host says enough.
+    // A URL may contain the operator's key to the endpoint, so only its host is shown.
     throw unreachable((cause as Error).message.replaceAll(url, new URL(url).host), cause);
   });
   const chainId = (reply.value as { result?: unknown } | null)?.result;

@@ -1,9 +1,9 @@
-/** What a command of the CLI is, and how its arguments are read: one table, from which the help is printed too. */
+/** What a command of the CLI is, and how its arguments are read: one table, which is also the source of the help. */
 import { parseArgs } from 'node:util';
 import { DstackError } from '../lib/protocol/errors.ts';
 
 export interface Option {
-  /** What stands for the value in the help; absent for a switch. */
+  /** The placeholder for the value in the help; absent for a switch. */
   value?: string;
   help: string;
   /** The environment variable that gives it when the command line does not. */
@@ -107,7 +107,7 @@ function refuseFormer({ options }: Command, argv: readonly string[]): void {
   }
 }
 
-/** Of two contracts or chain ids the last would count, and the other be forgotten without a word. @throws USAGE */
+/** Of two contracts or chain ids the last would silently win. @throws USAGE */
 function refuseTwice(command: Command, tokens: readonly Token[]): void {
   const seen = new Set<string>();
   for (const { kind, name } of tokens) {

@@ -1,10 +1,10 @@
-/** Raw bytes over HTTP from someone who is not trusted: bounded in time and size, no redirects. */
+/** Downloads raw bytes over HTTP from an untrusted server: bounded in time and size, no redirects. */
 import { DstackError } from '../lib/protocol/errors.ts';
 
 const TIMEOUT_MS = 10_000;
 
 /**
- * The raw bytes: a parser in between would not give back what was hashed.
+ * Raw bytes, because a parser in between would not preserve what was hashed.
  * @param until ends it earlier than its own ten seconds
  * @throws an error with `code` for whatever goes wrong
  */

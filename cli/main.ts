@@ -37,7 +37,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const unknown = question !== undefined && !['help', '--help', '-h'].includes(question);
     const listed = group.length > 0 ? group : commands;
     print(...listed.map(({ name, summary }) => `npx dstack ${name.padEnd(20)} ${summary}`), '');
-    print('`npx dstack COMMAND --help` says more.');
+    print('`npx dstack COMMAND --help` explains a command.');
     if (unknown) printError('', `dstack: no command ${JSON.stringify(argv.slice(0, 2).join(' '))}`);
     return unknown ? 2 : 0;
   }
@@ -47,11 +47,11 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   await command.run(readArguments(command, rest));
-  // A command whose answer is no says so by the exit code, without an error.
+  // A command whose answer is no says so with its exit code, not with an error.
   return Number(process.exitCode ?? 0);
 }
 
-// What is thrown where nobody awaits it would be printed by Node as it is.
+// Node would print an error that nobody awaits unescaped.
 process.on('uncaughtException', (error) => {
   printFailure('dstack', error);
   process.exit(1);

@@ -1,6 +1,6 @@
 /**
- * What the owner's machine checks before the owner puts their name under a bootstrap: everything that the nodes will
- * later rely on. The package came through an untrusted host.
+ * What the owner's machine checks before the owner signs a bootstrap: everything that the nodes will later rely on. The package
+ * came through an untrusted host.
  */
 
 import { trustRootOf } from '../lib/attestation/certificates/trust-roots.ts';
@@ -17,12 +17,12 @@ import type { BootstrapPackage } from '../lib/protocol/onboarding-messages.ts';
 import { bootstrapStatement, requireSigner } from '../lib/protocol/signed-messages.ts';
 import type { Domain } from '../lib/protocol/typed-data.ts';
 
-/** Blocks come late, and clocks are not exact; collateral is judged with as much skew. Seconds. */
+/** Blocks are late and clocks inexact; collateral is judged with the same tolerance. Seconds. */
 const CLOCK_SKEW_SECONDS = 1_200;
 
 /**
- * Unix seconds by this machine's own clock. Endpoints say what the contract holds; what time it is they could only get wrong:
- * an old time would make revoked or replaced collateral current again.
+ * Unix seconds by this machine's own clock. Endpoints are asked for the contract's state, not for the time: with an old time they
+ * could make revoked or replaced collateral current again.
  * @throws CLOCK_DISAGREES when the chain's newest block is far from it: one of the two is wrong
  */
 function ownClock(newest: number): number {
@@ -35,7 +35,7 @@ function ownClock(newest: number): number {
 }
 
 /**
- * @param flavour whose trust root to judge by; the owner says it, the package does not
+ * @param flavour decides the trust root; the owner gives it, the package does not
  * @throws CLOCK_DISAGREES, BOOTSTRAP_OTHER_NETWORK, BOOTSTRAP_EPOCH, BOOTSTRAP_BLOCK, BOOTSTRAP_SIGNATURE, BOOTSTRAP_CLAIM,
  *   MEASUREMENT_NOT_ALLOWED, CONFIG_NOT_ALLOWED, PLATFORM_NOT_ALLOWED, or the quote verifier's codes
  */

@@ -200,9 +200,9 @@ needs (22,100) and \`onboard\` writes over it (5,000 with its read), reading the
 each). Signatures are in EIP-2098's compact form, which saves a word of calldata each. The network key, epoch, stage and delay
 share a slot that is never all zero, so bootstrap updates it and does not create it. The network's first onboard also
 closes bootstrap (2,900). An app's two manifests take turns, so a rollout from the third on creates nothing. The TCB policy
-costs a node that joins nothing: \`onboard\` does not look at it, the node that answers reads it before it signs. The compiler looks
-a function up one selector after the other, 22 gas each: the names of what concerns the TCB policy were chosen so that
-they sort behind \`register\`, \`onboard\` and \`rollout\`.
+costs a joining node nothing: \`onboard\` does not read it, the answering node does, before it signs. The compiled
+contract tries one function selector after another, 22 gas each: the TCB policy's functions have names that sort after
+\`register\`, \`onboard\` and \`rollout\`.
 `;
 }
 

@@ -146,7 +146,7 @@ describe('a source whose list', () => {
     ['is huge', (_, response) => response.end(' '.repeat(1024 * 1024)), /more than \d+ bytes/],
     ['never comes', () => {}, /no reply from/],
     ['comes slowly', (_, response) => void setInterval(() => response.write(' '), 100).unref(), /no reply/],
-    ['stands still', (_, response) => response.end('{"records":["a","a"]}'), /does not go on/],
+    ['stands still', (_, response) => response.end('{"records":["a","a"]}'), /does not continue/],
   ])('%s', async (_, spoil, fault) => {
     const { hostile } = await besideGood(await serve(spoil), { milliseconds: 1_000 });
     expect(hostile.faults.join()).toMatch(fault);

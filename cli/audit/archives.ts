@@ -3,9 +3,8 @@
  * trusted. A file counts by what it hashes to, never by its name or by who served it, so copies from several relays
  * can be thrown together: a spoiled one does not hide a good one.
  *
- * Each source is read by itself, within bounds of its own. What it does wrong is told of it and costs the others nothing:
- * the worst that a source can do is to make a verdict worse,
- * never better: a record that is no record is a failure where a missing one would be a gap.
+ * Each source is read separately, within its own limits. Its faults are reported as its own and cost the others nothing. A source
+ * can make a verdict worse, never better: a malformed record is a failure where a missing one would be a gap.
  */
 import { opendir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -29,12 +28,12 @@ import { download } from '../download.ts';
 
 /** What is taken from one source. */
 export interface SourceLimits {
-  /** Files, those that are of no use too. */
+  /** Files, including useless ones. */
   readonly records: number;
-  /** Of all its files together. */
+  /** Of all its files in total. */
   readonly bytes: number;
   readonly milliseconds: number;
-  /** Different files about one and the same thing. An honest relay has one or a few: each is judged, which takes time. */
+  /** Different files about the same subject. An honest relay has one or a few; each is judged, which takes time. */
   readonly versions: number;
 }
 const LIMITS: SourceLimits = {
@@ -43,11 +42,11 @@ const LIMITS: SourceLimits = {
   milliseconds: 600_000,
   versions: 16,
 };
-/** Larger files are passed over, bytes. */
+/** Larger files are skipped. Bytes. */
 const MAX_RECORD_BYTES = 2 * 1024 * 1024;
-/** Files that are asked of a relay at a time. */
+/** How many files are requested from a relay at the same time. */
 const AT_ONCE = 8;
-/** Faults of one source that are told; the others are counted. */
+/** How many faults of a source are reported; the others are counted. */
 const FAULTS_TOLD = 10;
 const ListSchema = Type.Object({ records: Type.Array(Type.String({ maxLength: 200 }), { maxItems: 1000 }) });
 const LIST_MAX_BYTES = 256 * 1024;
@@ -67,19 +66,19 @@ export interface Archives {
   readonly sources: readonly SourceReport[];
 }
 
-/** What became of one source. */
+/** What one source gave. */
 export interface SourceReport {
   readonly source: string;
-  /** Files that it gave, whatever they were worth, and their bytes. */
+  /** The files that it gave, useful or not, and their bytes. */
   readonly records: number;
   readonly bytes: number;
-  /** What is wrong with it, the first few in words. Someone else's words may be among them. */
+  /** The first few of its faults, in words, some of which may be somebody else's. */
   readonly faults: readonly string[];
   readonly faultCount: number;
 }
 
 /**
- * Reads all sources at the same time. Whatever one of them does is in its report: nothing is thrown for it.
+ * Reads all sources at the same time. Whatever one of them does wrong is in its report; it is never thrown.
  * @param sources folders, or a relay's base URL
  */
 export async function readRecords(
@@ -94,7 +93,7 @@ export async function readRecords(
   return { requests, answers, sealed, bootstraps, configs, sources: reports };
 }
 
-/** What all sources gave together: each file once, however many of them have it under however many names. */
+/** What all sources gave: each file once, however many sources have it under however many names. */
 class Kept {
   readonly requests = new Map<string, RequestMessage[]>();
   readonly answers = new Map<string, AnswerMessage[]>();
@@ -103,7 +102,7 @@ class Kept {
   readonly configs = new Map<string, Uint8Array>();
   readonly #hashes = new Set<string>();
 
-  /** @param admit asked whether one more about this subject is taken @throws AUDIT_RECORDS for what is no record */
+  /** @param admit asked whether one more about this subject is taken @throws AUDIT_RECORDS for anything but a record */
   add(kind: RecordKind, bytes: Uint8Array, admit: (subject: string) => void): void {
     const hash = `${kind} ${toHex(sha256(bytes))}`;
     if (this.#hashes.has(hash)) return;
@@ -141,7 +140,7 @@ class Kept {
 }
 
 type RecordKind = 'request' | 'answer' | 'sealed' | 'bootstrap' | 'config';
-/** By the beginning of its name; undefined for what no audit reads. */
+/** By the beginning of its name; undefined for files that an audit does not read. */
 const kindOf = (name: string): RecordKind | undefined =>
   /^(request|answer|sealed|bootstrap|config)-.*\.json$/s.exec(name)?.[1] as RecordKind | undefined;
 
@@ -168,7 +167,7 @@ class Source {
       if (/^https?:\/\//.test(this.#source)) await this.#readRelay(overdue);
       else await this.#readFolder(overdue);
     } catch (error) {
-      // It ends here; what it gave before counts by what it is.
+      // Reading ends here; what it gave before still counts.
       this.#fault(error as Error);
     }
   }
@@ -191,7 +190,7 @@ class Source {
       await this.#take(name, kind, async () => {
         const path = join(this.#source, name);
         const found = await stat(path);
-        if (!found.isFile()) throw new DstackError('AUDIT_RECORDS', 'it is no file');
+        if (!found.isFile()) throw new DstackError('AUDIT_RECORDS', 'it is not a regular file');
         if (found.size > MAX_RECORD_BYTES) {
           throw new DstackError('AUDIT_RECORDS', `it has ${found.size} bytes, more than ${MAX_RECORD_BYTES}`);
         }
@@ -220,12 +219,12 @@ class Source {
           }),
         );
       }
-      if (last <= after) throw new DstackError('AUDIT_RECORDS', `its list does not go on after ${after}`);
+      if (last <= after) throw new DstackError('AUDIT_RECORDS', `its list does not continue after ${after}`);
       after = last;
     }
   }
 
-  /** One file: whatever is wrong with it is its own fault. */
+  /** Takes one file; what is wrong with it concerns no other. */
   async #take(name: string, kind: RecordKind, read: () => Promise<Uint8Array>): Promise<void> {
     this.#records += 1;
     try {
@@ -253,7 +252,7 @@ class Source {
         : this.#records >= records
           ? `it has more than ${records} files`
           : undefined;
-    if (over !== undefined) throw new DstackError('AUDIT_RECORDS', `${over}: it is not read to its end`);
+    if (over !== undefined) throw new DstackError('AUDIT_RECORDS', `${over}: the rest was not read`);
   }
 
   #fault(error: Error, name?: string): void {
@@ -264,7 +263,7 @@ class Source {
   }
 }
 
-/** A report is shown around; whoever made the source's URL may have put a password into it. */
+/** Reports are passed on, and a source's URL may contain a password. */
 function withoutPassword(source: string): string {
   if (!URL.canParse(source)) return source;
   const url = new URL(source);

@@ -1,6 +1,6 @@
 /**
  * The network's life, replayed from its chain and its public files: who was let in, on what evidence, and who could hold
- * the secret today. `audit` reads like the report that it makes.
+ * the secret today. `audit` reads like the report that it produces.
  */
 import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
@@ -48,17 +48,17 @@ export interface Holder {
   readonly platform: string;
   readonly config: string | undefined;
   readonly proof: Proof;
-  /** How what let it in stands today. */
+  /** Whether what let it in is still allowed today. */
   readonly standing: Partial<Record<Kind, Standing>>;
 }
 
 /**
- * A request as it stands at the audited block. Open: it can be answered still. Expired: its window is over. None: it was
+ * The state of a request at the audited block. Open: it can still be answered. Expired: its window is over. None: it was
  * never registered.
  */
 export type RequestStanding = 'open' | 'expired' | 'answered' | 'none';
 
-/** Somebody asked, and no answer is on chain. */
+/** A request without an answer on chain. */
 export interface Unanswered {
   readonly requestHash: string;
   readonly node: Address;
@@ -74,7 +74,7 @@ export interface Unposted {
   readonly requestHash: string;
   readonly node: Address;
   readonly answerHash: string;
-  /** Answered: by another answer than this. */
+  /** `answered` means: by another answer than this one. */
   readonly standing: RequestStanding;
   /** Whether its request can't be answered on chain any more, whatever happens. */
   readonly final: boolean;
@@ -86,7 +86,7 @@ export interface AuditReport {
   readonly verdict: 'sound' | 'sound-with-warnings' | 'unproven' | 'failed';
   readonly chainId: number;
   readonly contract: Address;
-  /** The block that all of this is as of. Compare its hash with a source of your own: all endpoints together can hide what came later. */
+  /** The block as of which all of this is true. Compare its hash with a source of your own: all endpoints together can hide what came later. */
   readonly head: {
     readonly number: number;
     readonly hash: string;
@@ -96,17 +96,17 @@ export interface AuditReport {
     readonly age: number;
     /** Whether the auditor named the block. */
     readonly chosen: boolean;
-    /** How many endpoints said so; all that were asked. */
+    /** How many endpoints were asked; all of them agreed. */
     readonly endpoints: number;
   };
   /** Whether the contract's whole storage was proven, and is what the events add up to. */
   readonly storage: StateProof & { readonly explained: boolean };
   readonly owner: string;
-  /** Seconds that loosening takes now. */
+  /** How long loosening takes now, in seconds. */
   readonly delay: number;
   readonly epoch: number;
   readonly timeline: readonly { readonly block: number; readonly time: number; readonly text: string }[];
-  /** Everyone who was given the secret of the present epoch. */
+  /** Every node that was given the secret of the current epoch. */
   readonly holders: readonly Holder[];
   readonly unanswered: readonly Unanswered[];
   readonly unposted: readonly Unposted[];
@@ -166,14 +166,14 @@ class Auditor {
     const { number, timestamp, seenAt, age, chosen } = this.#input.head;
     const where = `block ${number}`;
     if (age < -CLOCK_SKEW_SECONDS) {
-      const message = `the block is of ${instant(timestamp)}, this machine's clock says ${instant(seenAt)}: how old the block is can't be said`;
+      const message = `the block is of ${instant(timestamp)}, this machine's clock says ${instant(seenAt)}: the block's age is unknown`;
       this.#find('gap', 'HEAD_AFTER_CLOCK', where, message);
     }
     if (chosen) {
       const message = `the auditor named this block, ${age} s old: nothing that came later is in this report`;
       this.#find('warning', 'HEAD_CHOSEN', where, message);
     } else if (age > OLD_HEAD_SECONDS) {
-      const message = `the newest block that the endpoints show is ${age} s old by this machine's clock: they hide what came later, or the chain stands still; audit the past with --at ${number}`;
+      const message = `the newest block that the endpoints show is ${age} s old by this machine's clock: they hide what came later, or the chain has stopped; to audit the past, give --at ${number}`;
       this.#find('failure', 'HEAD_OLD', where, message);
     }
   }
@@ -183,7 +183,7 @@ class Auditor {
     if (!deployment.genuine) this.#find('gap', 'CONTRACT_CODE_UNPROVEN', 'deployment', deployment.reason);
   }
 
-  /** What a source spoiled or kept back shows where it is missed; here it is said of whom to expect it. */
+  /** What a source spoiled or withheld shows where it is missing; this names the source. */
   judgeSources(): void {
     for (const { source, faults, faultCount } of this.#input.records.sources) {
       if (faultCount === 0) continue;
@@ -219,7 +219,7 @@ class Auditor {
     };
     const versions = this.#input.records.bootstraps.get(claim.quoteHash) ?? [];
     const proof = proveBootstrap(versions, claim, this.#circumstances(entry));
-    // A new secret: whoever held the last one does not hold this.
+    // A new secret: whoever held the last one does not hold this one.
     this.#holders = [];
     this.#hold({ ...claim, role: 'bootstrap', node: event.networkKey, proof }, entry, where);
     const block = await this.#input.reader.chain.block(Number(event.blockNumber));
@@ -242,7 +242,7 @@ class Auditor {
     const circumstances = this.#circumstances(entry);
     let proof = proveRequest(versions, requestHash, claim, circumstances);
     if (proof.is === 'refused' && request !== undefined) {
-      // Its onboarder judged it some blocks before its answer was posted, and what changed since did not bind it.
+      // Its onboarder judged it some blocks before its answer was posted; what changed in between did not bind it.
       const earlier = proveRequest(versions, requestHash, claim, {
         ...circumstances,
         time: request.time,
@@ -253,7 +253,7 @@ class Auditor {
           'warning',
           'POLICY_TIGHTENED_MEANWHILE',
           where,
-          `refused as of its onboarding (${proof.code}), accepted as of its request: the policy, or the collateral's time, ran out in between`,
+          `refused as of its onboarding (${proof.code}), accepted as of its request: the policy changed, or the collateral expired, in between`,
         );
         proof = earlier;
       }
@@ -308,7 +308,7 @@ class Auditor {
         'gap',
         'CONFIG_RECORD_MISSING',
         where,
-        `no record has network.json ${config}: whom its nodes believe about the chain is unknown`,
+        `no record has network.json ${config}: which endpoints its nodes believe is unknown`,
       );
       return;
     }
@@ -371,8 +371,8 @@ class Auditor {
   }
 
   /**
-   * What was set and is still to come, held against the contract's own word for it: the delay is there so that a loosening is
-   * seen before it holds, and an endpoint that hides one would take that away.
+   * Compares what is pending with what the contract itself says: the delay exists so that a loosening is seen before it takes effect,
+   * and an endpoint that hides one would defeat that.
    */
   async compareUpcoming(): Promise<void> {
     const { upcoming } = this.#input;
@@ -416,22 +416,22 @@ class Auditor {
   }
 
   /**
-   * The views answer for a value that one knows of. One that was allowed, or a request that was answered, behind everyone's
-   * back shows in the root of the storage alone.
+   * A view answers for a value that one knows. A value that was allowed secretly, or a request that was answered secretly, shows only in the
+   * root of the storage.
    */
   compareStorage(): void {
     const { stateProof } = this.#input;
     const where = `block ${this.#input.head.number}`;
     if (!stateProof.proven) {
-      const message = `no endpoint proves the contract's storage (eth_getProof), so that the events leave nothing out can't be said: give one that does with --rpc (${stateProof.reason})`;
+      const message = `no endpoint proves the contract's storage (eth_getProof), so it is unknown whether the events are complete: give an endpoint that does, with --rpc (${stateProof.reason})`;
       this.#find('gap', 'STORAGE_UNPROVEN', where, message);
     } else if (!this.#explained() && !stateProof.canonical) {
       const message =
-        "this chain keeps empty slots in its tries, as some that are made for development do: its storage's root can't be compared, and that the events leave nothing out can't be said";
+        "this chain keeps empty slots in its tries, as some development chains do: its storage root can't be compared, so it is unknown whether the events are complete";
       const severity = this.#input.flavour === 'production' ? 'gap' : 'warning';
       this.#find(severity, 'STORAGE_ROOT_NOT_CANONICAL', where, message);
     } else if (!this.#explained()) {
-      const message = `the contract's storage has root ${stateProof.storageRoot}, the events add up to ${this.#storage.root()}: something is set, allowed, pending or answered that they don't show`;
+      const message = `the contract's storage has root ${stateProof.storageRoot}, the events add up to ${this.#storage.root()}: something is set, allowed, pending or answered that the events don't show`;
       this.#find('failure', 'STORAGE_UNEXPLAINED', where, message);
     }
   }
@@ -447,16 +447,16 @@ class Auditor {
     this.#find('failure', 'HISTORY_INCOMPLETE', what, message);
   }
 
-  /** A request or answer that someone kept and that the contract has as answered, without an event to say so. */
+  /** A request or answer in a record that the contract shows as answered although no event says so. */
   async lookForHiddenOnboardings(): Promise<void> {
-    // With all of the storage explained there is none, whatever records are about.
+    // If the events explain all of the storage there is none, whatever the records say.
     if (this.#explained()) return;
     const { records, reader, head } = this.#input;
     const own = [...this.#replay.requests.keys()].map(bare);
     const recorded = new Set([...records.requests.keys(), ...records.answers.keys()]);
     const others = [...recorded].filter((hash) => !this.#replay.requests.has(`0x${hash}`));
     if (others.length > MOST_LOOKED_UP) {
-      const message = `records are about ${others.length} requests that the history does not have: ${MOST_LOOKED_UP} of them were looked up`;
+      const message = `there are records of ${others.length} requests that are not in the history: ${MOST_LOOKED_UP} of them were looked up`;
       this.#find('gap', 'RECORDS_TOO_MANY', 'records', message);
     }
     for (const hash of [...own, ...others.slice(0, MOST_LOOKED_UP)]) {
@@ -467,13 +467,13 @@ class Auditor {
           'failure',
           'HIDDEN_ONBOARDING',
           `request ${hash}`,
-          'the contract has it as answered, and no event says so: the endpoints hide one',
+          'the contract shows it as answered, and no event says so: the endpoints hide one',
         );
       }
     }
   }
 
-  /** Anyone can register; that nobody answered says that the network refused, or could not. */
+  /** Anyone can register; a request that nobody answered was refused, or nobody could answer it. */
   listUnanswered(): void {
     for (const [hash, request] of this.#replay.requests) {
       if (request.answered) continue;
@@ -492,9 +492,9 @@ class Auditor {
   }
 
   /**
-   * Answers that the network's key signed and that are not on chain. A node gives out the sealed secret only once the
-   * contract has the answer: with the bytes found nowhere it got out if the node that signed did not keep to that, with them
-   * found it did get out.
+   * Answers that the network's key signed and that are not on chain. A node gives out the sealed secret only once the contract has the
+   * answer. If the sealed bytes are found in a record, they did get out; if not, they got out only if the node that signed broke
+   * that rule.
    */
   listUnposted(): void {
     const { records, network, head } = this.#input;
@@ -527,13 +527,13 @@ class Auditor {
     const where = `request ${requestHash}`;
     const what = `the network's key signed an answer to ${node} that is not on chain (the request reads ${standing})`;
     if (final && sealedFound) {
-      const message = `${what} and can't come there any more, and a record has the sealed secret: whoever has the request's key could open it, without a trace on chain`;
+      const message = `${what} and can no longer get there, and a record has the sealed secret: whoever has the request's key could open it, without a trace on chain`;
       this.#find('failure', 'SECRET_WITHOUT_TRACE', where, message);
     } else if (final && standing === 'none') {
-      const message = `${what}: a node answered what was never asked on chain, and no node of this source does that`;
+      const message = `${what}: a node answered a request that was never made on chain, which no node built from this source does`;
       this.#find('failure', 'ANSWER_WITHOUT_REQUEST', where, message);
     } else {
-      const message = `${what}${final ? '' : ' yet'}: nobody has the secret by it as long as the node that signed gives out the sealed bytes only once they are recorded`;
+      const message = `${what}${final ? '' : ' yet'}: nobody got the secret by it if the node that signed gives out the sealed bytes only once they are recorded`;
       this.#find('warning', 'ANSWER_NOT_POSTED', where, message);
     }
   }
@@ -545,7 +545,7 @@ class Auditor {
     return isOver || request.epoch !== this.#replay.epoch ? 'expired' : 'open';
   }
 
-  /** What is true today and a reader must know. */
+  /** What is true today and a reader should know. */
   judgeToday(): void {
     const now = this.#input.head.timestamp;
     if (this.#replay.epoch === 0)
@@ -578,7 +578,7 @@ class Auditor {
           'warning',
           `HOLDER_${kind.toUpperCase()}_REVOKED`,
           `${role} node ${node}`,
-          `its ${kind} is ${found.is}${since}; it was given the secret before and the secret was not replaced since`,
+          `its ${kind} is ${found.is}${since}; it was given the secret before, and the secret has not been replaced since`,
         );
       }
     }
@@ -588,7 +588,7 @@ class Auditor {
         'warning',
         'NETWORK_OF_ONE',
         'today',
-        'one node was ever given the secret: if it dies, the secret is gone',
+        'only one node was ever given the secret: if it dies, the secret is lost',
       );
   }
 
@@ -655,7 +655,7 @@ class Auditor {
   }
 }
 
-/** One event for people. */
+/** One event in words. */
 function describe(event: NetworkEvent): string {
   const { name, ...fields } = event;
   const values = Object.entries(fields).map(([field, value]) => {
@@ -669,9 +669,9 @@ function describe(event: NetworkEvent): string {
 /** 2026-01-31 12:00:00Z */
 export const instant = (seconds: number): string =>
   new Date(seconds * 1000).toISOString().replace('T', ' ').replace('.000Z', 'Z');
-/** A block's hash can be asked for so long: a request over an older block can't be registered any more. Blocks. */
+/** How far back a contract can read block hashes: a request over an older block can no longer be registered. Blocks. */
 const BLOCK_HASHES = 256;
-/** Requests of which only records know that are looked up in the contract. */
+/** How many requests that only records know of are looked up in the contract. */
 const MOST_LOOKED_UP = 5_000;
 const bare = (hex: string): string => hex.replace(/^0x/, '').toLowerCase();
 const bytesOf = (hex: string): Uint8Array => new Uint8Array(Buffer.from(bare(hex), 'hex'));

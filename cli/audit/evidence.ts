@@ -38,7 +38,7 @@ export type Proof =
 
 export interface Circumstances {
   readonly network: Domain;
-  /** Whose trust root and RTMR3 events to judge by: the auditor says it, no record does. */
+  /** Decides the trust root and the RTMR3 events: the auditor gives it, no record does. */
   readonly flavour: Flavour;
   /** When it was judged, Unix seconds. */
   readonly time: number;
@@ -126,9 +126,9 @@ export interface SignedAnswer {
 }
 
 /**
- * The answers among these that one of the network's keys signed, each hash once. Anyone can write a record: what no key of
- * the network signed says nothing.
- * @param sealed bytes that were found for this request, by whomever
+ * The answers among these that one of the network's keys signed, each hash once. Anyone can write a record, so one that no key of the network
+ * signed means nothing.
+ * @param sealed bytes found for this request, whoever made them
  * @param networkKeys of all epochs, lower case
  */
 export function signedAnswers(

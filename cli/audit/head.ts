@@ -1,9 +1,9 @@
 /**
- * The block that an audit is made at. Each endpoint says how far the chain has come. The newest of what they say is
- * taken, and every other one has to get there: so an endpoint more can stop an audit, and never make it see less.
+ * The block at which an audit is made. Each endpoint says how far the chain has come; the newest claim is taken, and every other
+ * endpoint has to reach it. So an additional endpoint can stop an audit, but never make it see less.
  *
- * What all of them hide together, the newest blocks, can't be seen. It shows in the block's age, which the report states by
- * the auditor's own clock, and in its hash, which anyone can compare with a source of their own.
+ * If all of them hide the newest blocks, that can't be seen directly. It shows in the block's age, which the report gives by the
+ * auditor's own clock, and in its hash, which anyone can compare with a source of their own.
  */
 import { Type } from 'typebox';
 import { type ChainClient, chainClient, type Head } from '../../lib/chain/chain-client.ts';
@@ -12,11 +12,11 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import type { NetworkConfig } from '../../lib/protocol/network-config.ts';
 import { Word0x } from '../../lib/protocol/schema.ts';
 
-/** Heads further apart than this are not waited for: no honest endpoint that serves a chain lags so much. */
+/** Heads further apart than this are not waited for: no honest endpoint lags that much. */
 export const HEADS_APART = { seconds: 900, blocks: 4_000 } as const;
-/** A head older than this is no present: with it an audit is one of the past. Seconds. */
+/** With a head older than this, an audit is one of the past. Seconds. */
 export const OLD_HEAD_SECONDS = 3_600;
-/** As far as honest clocks differ, seconds. */
+/** How far honest clocks may differ. Seconds. */
 export const CLOCK_SKEW_SECONDS = 1_200;
 
 export interface AuditedHead extends Head {
@@ -24,7 +24,7 @@ export interface AuditedHead extends Head {
   readonly seenAt: number;
   /** That clock minus the block's time, seconds. */
   readonly age: number;
-  /** The auditor named the block: how old it is, is meant. */
+  /** The auditor named the block: its age is intended. */
   readonly chosen: boolean;
 }
 
@@ -36,7 +36,7 @@ export interface HeadOptions {
   readonly at?: number | undefined;
   /** How long endpoints that lag are waited for, milliseconds. */
   readonly waitMs: number;
-  /** Told whom it waits for. */
+  /** Called with the endpoints that are waited for. */
   readonly onWait?: (who: string) => void;
   /** The auditor's clock, Unix seconds. */
   readonly clock?: () => number;
@@ -98,7 +98,7 @@ async function reachedByAll(all: readonly RpcEndpoint[], options: HeadOptions): 
   const apart = (claim: typeof goal) =>
     new DstackError(
       'AUDIT_HEADS_APART',
-      `${hostOf(claim.rpc)} says that the newest ${tag} block is ${claim.number}, ${hostOf(goal.rpc)} says ${goal.number}: one of them lies or lags, try again or leave it out`,
+      `${hostOf(claim.rpc)} says that the newest ${tag} block is ${claim.number}, ${hostOf(goal.rpc)} says ${goal.number}: one of them lies or lags: try again, or leave it out`,
     );
   for (const claim of claims) {
     const [blocks, seconds] = [goal.number - claim.number, goal.timestamp - claim.timestamp];
@@ -116,5 +116,5 @@ async function reachedByAll(all: readonly RpcEndpoint[], options: HeadOptions): 
   return goal.number;
 }
 
-/** A URL may hold the key to its endpoint. */
+/** A URL may contain the key to its endpoint. */
 const hostOf = ({ url }: RpcEndpoint): string => new URL(url).host;

@@ -27,7 +27,7 @@ export interface Entry {
 
 export interface History {
   readonly entries: readonly Entry[];
-  /** What the contract was deployed with, as far as its creation shows it. */
+  /** What the contract was deployed with, as far as its creation transaction shows it. */
   readonly deployment: Deployment;
 }
 
@@ -57,7 +57,7 @@ const TransactionSchema = Type.Object({
 });
 type Log = Static<typeof LogSchema>;
 
-/** Blocks asked for at once: grown while the endpoints take it, halved when they refuse. */
+/** How many blocks are asked for at once: doubled while the endpoints accept it, halved when they refuse. */
 const FIRST_RANGE = 10_000;
 const LONGEST_RANGE = 100_000;
 const TIMEOUT_MS = 30_000;
@@ -70,7 +70,7 @@ export interface HistoryOptions {
   /** The first block to read; the deployment must not be before it. */
   readonly from: number;
   readonly head: Head;
-  /** Told the last block read so far. */
+  /** Called with the last block read so far. */
   readonly onProgress?: (block: number) => void;
 }
 

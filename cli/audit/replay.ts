@@ -8,7 +8,7 @@ import { type Address, addressKey, ZERO_ADDRESS, ZERO_WORD } from '../../lib/pro
 import type { Entry } from './history.ts';
 import { type TcbPolicy, TcbReplay } from './tcb-replay.ts';
 
-/** What a node was let in by. */
+/** The lists that let a node in. */
 export type Kind = 'measurement' | 'config' | 'platform';
 export const kinds: readonly Kind[] = ['measurement', 'config', 'platform'];
 
@@ -19,7 +19,7 @@ export type Standing =
   | { readonly is: 'revoked'; readonly at: number }
   | { readonly is: 'unlisted' };
 
-/** Something that the owner has set in motion and that has not taken effect. */
+/** A change by the owner that has not taken effect yet. */
 export interface Pending {
   readonly what: string;
   /** Unix seconds. */
@@ -72,7 +72,7 @@ export class Replay {
     platform: new Map(),
   };
 
-  /** Takes the next event. @throws HISTORY_BROKEN for one that the contract could not have emitted here */
+  /** Applies the next event. @throws HISTORY_BROKEN for one that the contract could not have emitted here */
   take({ event, block, time }: Entry): void {
     switch (event.name) {
       case 'OwnershipTransferred':
@@ -206,7 +206,7 @@ export class Replay {
     return time >= state.from ? state.manifest : state.previous;
   }
 
-  /** What the owner has loosened that is still to come. */
+  /** Loosenings by the owner that are still pending. */
   pendingAt(time: number): Pending[] {
     const lists = kinds.flatMap((kind) =>
       [...this.#allowedFrom[kind]].map(([value, from]) => ({ what: `${kind} ${value} is allowed`, from })),

@@ -40,7 +40,7 @@ export type StateProof =
       readonly proven: true;
       readonly storageRoot: string;
       readonly under: 'block hash' | "endpoints' word";
-      /** False for a chain whose tries provably are not as Ethereum's: then the root says nothing. */
+      /** False for a chain whose tries are provably not like Ethereum's: then the root means nothing. */
       readonly canonical: boolean;
     }
   | { readonly proven: false; readonly reason: string };
@@ -71,7 +71,7 @@ const FIELDS = [
   'parentBeaconBlockRoot',
   'requestsHash',
 ] as const;
-/** Those of them that are numbers: RLP has no zeros in front of one. */
+/** The fields that are numbers: RLP allows no leading zeros in them. */
 const NUMBERS: readonly string[] = [
   'difficulty',
   'number',
@@ -96,7 +96,7 @@ const ProofSchema = Type.Object({
 });
 
 /**
- * Asks for a proof and believes none: it leads from the block's state root to the account, or the next endpoint is asked.
+ * Asks for a proof and checks it: if it does not lead from the block's state root to the account, the next endpoint is asked.
  * So one endpoint that gives proofs is enough, whatever the others say.
  * @throws CHAIN_DISAGREES, RPC_* when the endpoints don't name one state root
  */
@@ -157,7 +157,7 @@ function minimal(hex: string): string {
   return `0x${digits.length % 2 === 0 ? digits : `0${digits}`}`;
 }
 
-/** What the contract's views say of what was set last, in force or still to come. */
+/** What the contract's views say was set last, whether in force or pending. */
 export interface Upcoming {
   readonly delay: NextDelayResult;
   readonly tcbPolicy: NextTcbPolicyResult;

@@ -54,10 +54,10 @@ export class StorageReplay {
   minimum = NEVER_SET;
   statuses = NEVER_SET;
   grace = NEVER_SET;
-  /** Until when each FMSPC that was ever denied is; in the order of the first time. */
+  /** Until when each FMSPC that was ever denied is denied; in the order of first denial. */
   readonly deniedUntil = new Map<string, bigint>();
 
-  /** Takes the next event; whether the contract could have emitted it, the `Replay` says. */
+  /** Applies the next event; `Replay` checks whether the contract could have emitted it. */
   take({ event, block, time }: Entry): void {
     switch (event.name) {
       case 'OwnershipTransferred':
@@ -277,7 +277,7 @@ const appWord = ({ from, latest, hasLatest, hasPrevious }: StoredApp): bigint =>
 
 const bit = (value: boolean): bigint => (value ? 1n : 0n);
 
-/** Slots that Ethereum's tries leave out as long as they hold nothing; the constructor writes a zero to the first of them. */
+/** Slots that Ethereum's tries leave out while they are empty; the constructor writes a zero to the first of them. */
 export const OFTEN_ZERO: readonly string[] = [
   '_pendingOwner',
   '_later',

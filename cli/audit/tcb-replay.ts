@@ -10,7 +10,7 @@ export type TcbPolicy = Pick<
   'statuses' | 'gracePeriodDays' | 'minimumTcbEvaluationDataNumber' | 'deniedFmspcs'
 >;
 
-/** One part: what is stricter than the value in force holds at once, all of it once the delay is over. */
+/** One part: whatever is stricter than the value in force takes effect at once, the rest once the delay is over. */
 class Part {
   readonly #stricter: (value: number, present: number) => number;
   #before = 0;
@@ -79,7 +79,7 @@ export class TcbReplay {
     const grace = this.#grace.at(time);
     const mask = this.#statuses.at(time);
     return {
-      // None at all before the deployment's own setting was seen, which an incomplete history may lack.
+      // None before the deployment's own setting was seen, which an incomplete history may lack.
       statuses: mask === 0 ? [] : [...statusesOf(mask)],
       minimumTcbEvaluationDataNumber: this.#minimum.at(time),
       deniedFmspcs: [...this.#deniedUntil]
@@ -89,7 +89,7 @@ export class TcbReplay {
     };
   }
 
-  /** What was set last, for people; the past too. */
+  /** What was set last, in words, including what is already in force. */
   changes(): { what: string; from: number }[] {
     const parts = [
       ['the minimum TCB evaluation number is', this.#minimum],

@@ -98,7 +98,7 @@ async function auditOf(args: Arguments, contract: Address, flavour: Flavour): Pr
   return audit({ network, flavour, history, records, reader, head, stateProof, upcoming });
 }
 
-/** A line now and then, only once it takes longer than a person likes to wait for nothing. */
+/** Prints a line now and then, once it takes longer than a few seconds. */
 function progressUpTo(last: number): (block: number) => void {
   let said = Date.now();
   return (block) => {
@@ -118,7 +118,7 @@ function asText(report: AuditReport): readonly string[] {
   return [
     `network  ${report.contract} on chain ${report.chainId}, as of block ${head.number} (${instant(head.timestamp)}), ${head.hash}`,
     `storage  ${storageOf(report.storage)}`,
-    `owner    ${report.owner}; whatever loosens takes ${report.delay} s`,
+    `owner    ${report.owner}; loosening takes ${report.delay} s`,
     '',
     'history',
     ...timeline.map(({ block, time, text }) => `  ${String(block).padStart(9)}  ${instant(time)}  ${text}`),
@@ -159,10 +159,9 @@ function asText(report: AuditReport): readonly string[] {
 function storageOf(storage: AuditReport['storage']): string {
   if (!storage.proven) return 'NOT PROVEN: the events may leave something out';
   const of = `proven under the ${storage.under}`;
-  if (!storage.explained && !storage.canonical)
-    return `${of}, in a trie that is not as Ethereum's: NOT COMPARED`;
+  if (!storage.explained && !storage.canonical) return `${of}, in a trie unlike Ethereum's: NOT COMPARED`;
   return storage.explained
-    ? `${of}, and wholly explained by the events`
+    ? `${of}, and fully explained by the events`
     : `${of}, and NOT what the events add up to`;
 }
 

@@ -116,7 +116,7 @@ function readTable(path: string): Uint8Array {
   if (found === undefined || !found.isFile() || found.size > MAX_ACPI_FILE_BYTES) {
     throw new DstackError(
       'TABLES_WITHOUT_BYTES',
-      `tables.json names ${path}, which is no file of at most ${MAX_ACPI_FILE_BYTES} bytes: a digest without bytes allows code that nobody saw`,
+      `tables.json names ${path}, which is not a file of at most ${MAX_ACPI_FILE_BYTES} bytes: a digest without bytes allows code that nobody saw`,
     );
   }
   return readFileSync(path);
@@ -166,7 +166,7 @@ function asJson(measured: TdxMeasurement) {
   };
 }
 
-/** The simulated platform has rules of its own; its images boot no kernel that a TDX firmware could start. */
+/** The simulated platform has its own rules; its images contain no kernel that a TDX firmware could start. */
 function printSimulated(registers: ImageRegisters, published: string, json: boolean): void {
   const measurement = to0x(measurementOf(registers));
   const entries = registerNames.map((name) => [name, toHex(registers[name])] as const);
@@ -185,11 +185,11 @@ function printSimulated(registers: ImageRegisters, published: string, json: bool
   }
   print(`measurement  ${measurement}`);
   print(
-    `on the simulated platform, whose rules are its own (lib/attestation/simulated/measurement.ts); image.json says ${published === measurement ? 'the same' : `${published}, for its default shape`}`,
+    `on the simulated platform, which has its own rules (lib/attestation/simulated/measurement.ts); image.json says ${published === measurement ? 'the same' : `${published}, for its default shape`}`,
   );
 }
 
-/** What a real TD logged next to what was computed; true when all is the same. */
+/** Compares what a real TD logged with what was computed; true when all is the same. */
 function compareWithLog(events: readonly BootEvent[], log: readonly FirmwareEvent[]): boolean {
   let same = true;
   for (const register of ['rtmr0', 'rtmr1', 'rtmr2'] as const) {

@@ -1,4 +1,4 @@
-/** `quote …`: what a quote says, and whether it is true. Offline, but for the one that gets collateral into a file. */
+/** `quote …`: what a quote says, and whether it is true. All offline, except the command that fetches collateral. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { inspectCollateral } from '../../host/collateral/inspect.ts';
 import { pcsSource } from '../../host/collateral/pcs.ts';
@@ -32,8 +32,8 @@ const verify: Command = {
   positionals: ['QUOTE'],
   options: {
     collateral: { value: 'FILE', help: 'collateral.json: TCB info, QE identity, CRLs and their issuers' },
-    at: { value: 'TIME', help: 'the instant to judge at: ISO 8601 or seconds since 1970; now when left out' },
-    root: { value: 'FILE', help: "the root certificate to trust, DER or PEM; Intel's when left out" },
+    at: { value: 'TIME', help: 'the instant to judge at: ISO 8601 or seconds since 1970; default: now' },
+    root: { value: 'FILE', help: "the root certificate to trust, DER or PEM; default: Intel's" },
     policy: { value: 'FILE', help: "policy.json (docs/attestation.md); without, only Intel's rules apply" },
     json: { help: 'prints one JSON object' },
   },
@@ -85,7 +85,7 @@ const collateral: Command = {
       help: "the CRL of Intel's root, if it is not where Intel or a PCCS has it",
       env: 'DSTACK_PCS_ROOT_CRL_URL',
     },
-    out: { value: 'FILE', help: 'where to write it; printed when left out' },
+    out: { value: 'FILE', help: 'where to write it; printed by default' },
   },
   async run(args) {
     const [file] = args.positionals as [string];
@@ -109,7 +109,7 @@ function urlOf(args: Arguments, name: string): string | undefined {
   return text;
 }
 
-/** Collateral is evidence too: what is wrong with it is a verdict, not a mistake in the call. */
+/** Collateral is evidence too: a fault in it is part of the verdict, not a usage error. */
 function judgeWith(args: Arguments, judge: (collateral: Collateral | undefined) => Judgement): Judgement {
   const file = args.optional('collateral');
   if (file === undefined) return judge(undefined);
@@ -161,7 +161,7 @@ function instant(text: string | undefined): Date {
   if (text === undefined) return new Date();
   const iso = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d))?$/;
   const time = /^\d{1,12}$/.test(text) ? Number(text) * 1000 : iso.test(text) ? Date.parse(text) : Number.NaN;
-  // Date.parse takes the 30th of February for the 2nd of March.
+  // Date.parse reads the 30th of February as the 2nd of March.
   const shifted = text.endsWith('Z') && new Date(time || 0).toISOString().slice(0, 10) !== text.slice(0, 10);
   if (Number.isNaN(new Date(time).getTime()) || shifted) {
     throw new UsageError(`--at takes 2026-01-31T12:00:00Z or seconds since 1970, not ${text}`);
@@ -169,7 +169,7 @@ function instant(text: string | undefined): Date {
   return new Date(time);
 }
 
-/** What the caller wrote themselves: a mistake in it is one of usage. */
+/** The caller wrote it, so a mistake in it is a usage error. */
 function ownInput<Value>(read: () => Value): Value {
   try {
     return read();
@@ -184,7 +184,7 @@ function readBytes(file: string, limit: number): Uint8Array {
   try {
     bytes = readFileSync(file);
   } catch (error) {
-    throw new UsageError(`can not read ${file}: ${(error as Error).message}`);
+    throw new UsageError(`can't read ${file}: ${(error as Error).message}`);
   }
   if (bytes.length > limit) throw new UsageError(`${file} has ${bytes.length} bytes, more than ${limit}`);
   return new Uint8Array(bytes);

@@ -16,7 +16,7 @@ const run: Command = {
     'env-file': envFileOption,
     role: {
       value: 'bootstrap|join',
-      help: 'what the node is to do while the network lets it',
+      help: 'what the node does if the network lets it',
       default: 'join',
     },
     'quote-version': {
@@ -26,7 +26,7 @@ const run: Command = {
     },
     simulate: {
       value: SIMULATED_CONDITIONS.join('|'),
-      help: 'what the simulated platform is like, to see a network refuse it',
+      help: 'the state of the simulated platform, to see a network refuse it',
       default: 'ordinary',
     },
     'create-disk': {
