@@ -152,6 +152,11 @@ describe('a hostile certificate is refused', () => {
     ],
     ['with a forged root after it', 'CERT_CHAIN', stranger.issue({ key: ours, ...dates }) + stranger.pem],
     ['without its intermediate', 'CERT_CHAIN', certificate(byMiddle)],
+    [
+      'that names another issuer than the one whose key signed it',
+      'CERT_CHAIN',
+      certificate({ ...byMiddle, issuer: 'Somebody else' }) + middle,
+    ],
     ['out of order', 'CERT_KEY', middle + certificate(byMiddle)],
     ['with a stray certificate after it', 'CERT_CHAIN', good + stranger.pem],
     ['self-signed', 'CERT_CHAIN', certificate({ key: ours, ...dates, issuer: 'A website' })],
