@@ -158,7 +158,7 @@ export const daemons: readonly Daemon[] = [
     starts: 'services',
     after: 'replicator',
     listens: [{ port: guestPorts.tls, from: 'outside' }],
-    keys: ['GET /v1/tls-key'],
+    keys: ['GET /v1/tls-key', 'POST /v1/site-evidence'],
   },
   {
     ...plain,

@@ -4,7 +4,9 @@
  * The guest is trusted by its network, not by this process: what it says is bounded and checked like anything else.
  */
 import type { Static, TSchema } from 'typebox';
+import type { PlatformKind } from '../lib/attestation/quote/platform-kind.ts';
 import { type Enclave, NotYet } from '../lib/framework/handler.ts';
+import { type CollateralMessage, PlatformKindSchema } from '../lib/protocol/collateral.ts';
 import { DstackError, Retryable } from '../lib/protocol/errors.ts';
 import {
   type BootstrapPackage,
@@ -18,7 +20,7 @@ import {
   RequestMessageSchema,
   type SealedMessage,
 } from '../lib/protocol/onboarding-messages.ts';
-import { check } from '../lib/protocol/schema.ts';
+import { check, Strict } from '../lib/protocol/schema.ts';
 import { httpJson } from './http-json.ts';
 
 /** Checking a quote and reading the chain by quorum takes a while. Milliseconds. */
@@ -107,6 +109,15 @@ export class NodeClient implements Enclave {
 
   bootstrapPackage(): Promise<BootstrapPackage> {
     return this.#checked(BootstrapPackageSchema, nodePaths.bootstrap);
+  }
+
+  /** Which collateral the evidence of the node's website is judged by. */
+  platformKind(): Promise<PlatformKind> {
+    return this.#checked(PlatformKindSchema, nodePaths.collateral);
+  }
+
+  async giveCollateral(collateral: CollateralMessage): Promise<void> {
+    await this.#checked(Strict({}), nodePaths.collateral, collateral);
   }
 
   async #checked<T extends TSchema>(schema: T, path: string, body?: unknown): Promise<Static<T>> {

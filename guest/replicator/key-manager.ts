@@ -1,7 +1,7 @@
 /** The holder of the network's secret, as the rest of a node sees it: it hands out derived keys, never the secret. */
 import type { Address } from '../../lib/protocol/hex.ts';
 import type { CompactSignature } from '../../lib/protocol/secp256k1.ts';
-import type { Onboard } from '../../lib/protocol/typed-data.ts';
+import type { Onboard, Site } from '../../lib/protocol/typed-data.ts';
 
 export interface KeyManager {
   /** The newest epoch whose secret is held. */
@@ -21,4 +21,6 @@ export interface KeyManager {
   /** Seals the secret for one request: the same bytes every time, on every node of the network. */
   sealFor(kemPublicKey: Uint8Array, requestHash: Uint8Array): Promise<Uint8Array>;
   signOnboard(onboard: Onboard): CompactSignature;
+  /** The network key's word for a website's TLS key. */
+  signSite(site: Site): CompactSignature;
 }

@@ -4,6 +4,7 @@ import type { Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { MESSAGE_MAX_BYTES, type NodeStatus, nodePaths } from '../../lib/protocol/onboarding-messages.ts';
 import { type NodeService, nodePort } from './node-port.ts';
@@ -25,6 +26,10 @@ beforeEach(async () => {
     onboard: unused,
     sealed: unused,
     bootstrapPackage: unused,
+    platformKind: unused,
+    takeCollateral: () => {
+      throw new Error('nothing may come this far');
+    },
   };
   logged = [];
   server = nodePort(service, {
@@ -315,4 +320,22 @@ test.each(['in its headers', 'in its body'])('a connection that ends %s costs no
   await pause(200);
   expect(requests).toBe(0);
   await stillServes();
+});
+
+test('collateral is taken as what it is, and nothing else is', async () => {
+  const taken: unknown[] = [];
+  service.takeCollateral = (collateral) => void taken.push(collateral);
+  const good = PUBLISHED_SIMULATED_COLLATERAL;
+  expect(await post(nodePaths.collateral, JSON.stringify(good))).toEqual({ status: 200 });
+  for (const bad of [
+    {},
+    { ...good, tcb_info: undefined },
+    { ...good, more: 1 },
+    { ...good, root_ca_crl: 'no hex' },
+    { ...good, tcb_info: 'x'.repeat(30_000) },
+  ]) {
+    const refusal = await post(nodePaths.collateral, JSON.stringify(bad));
+    expect(refusal).toMatchObject({ status: 422, code: 'MESSAGE_MALFORMED' });
+  }
+  expect(taken).toEqual([good]);
 });

@@ -3,8 +3,10 @@
  * gives out a key, and every body is hostile until it is checked (design: Trust, point 1).
  */
 import type { Server } from 'node:http';
+import type { PlatformKind } from '../../lib/attestation/quote/platform-kind.ts';
 import { HttpRefusal, jsonServer, type Refusal } from '../../lib/daemon/json-server.ts';
 import type { Log } from '../../lib/daemon/log.ts';
+import { type CollateralMessage, CollateralSchema } from '../../lib/protocol/collateral.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import {
   type AnswerMessage,
@@ -31,6 +33,9 @@ export interface NodeService {
   /** The secret, sealed to another node's request, once the contract shows its answer. */
   sealed(message: RequestMessage): Promise<SealedMessage>;
   bootstrapPackage(): Promise<BootstrapPackage>;
+  /** Which collateral the website's evidence is judged by. */
+  platformKind(): Promise<PlatformKind>;
+  takeCollateral(collateral: CollateralMessage): void;
 }
 
 /** Calls handled at once; further ones are told to come back. Each may cost a quote or a verification. */
@@ -52,6 +57,8 @@ export function nodePort(service: NodeService, log: Log<'warn'>): Server {
   }
   const asRequest = (body: unknown) => check(RequestMessageSchema, body, 'MESSAGE_MALFORMED', 'the request');
   const asAnswer = (body: unknown) => check(SealedMessageSchema, body, 'MESSAGE_MALFORMED', 'the answer');
+  const asCollateral = (body: unknown) =>
+    check(CollateralSchema, body, 'MESSAGE_MALFORMED', 'the collateral');
 
   const server = jsonServer({
     routes: {
@@ -61,6 +68,8 @@ export function nodePort(service: NodeService, log: Log<'warn'>): Server {
       [`POST ${nodePaths.answer}`]: (body) => bounded(() => service.answer(asAnswer(body))),
       [`POST ${nodePaths.onboard}`]: (body) => bounded(() => service.onboard(asRequest(body))),
       [`POST ${nodePaths.sealed}`]: (body) => bounded(() => service.sealed(asRequest(body))),
+      [`GET ${nodePaths.collateral}`]: () => bounded(() => service.platformKind()),
+      [`POST ${nodePaths.collateral}`]: (body) => service.takeCollateral(asCollateral(body)),
     },
     maxBodyBytes: MESSAGE_MAX_BYTES,
     // All callers are processes of the host, behind one address. This limits memory; the host can deny service anyway.
@@ -86,7 +95,11 @@ function refusalOf(error: unknown): Refusal {
   if (error instanceof HttpRefusal) {
     const { status, code, message } = error;
     return code === 'NO_ROUTE'
-      ? { status, code, message: 'the node port has status, request, answer, onboard, sealed, bootstrap' }
+      ? {
+          status,
+          code,
+          message: 'the node port has status, request, answer, onboard, sealed, bootstrap, collateral',
+        }
       : { status, code: 'MESSAGE_MALFORMED', message };
   }
   if (error instanceof DstackError)

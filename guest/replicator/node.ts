@@ -25,6 +25,7 @@ import { type Onboarder, onboarder } from './onboard.ts';
 import { type Monotonic, ownRequests } from './own-request.ts';
 import { newSecret, type SecretHolder, secretHolder } from './secret.ts';
 import type { Joined } from './siblings.ts';
+import { type SiteWitness, siteWitness } from './site-evidence.ts';
 
 export interface NodeOptions {
   identity: Identity;
@@ -51,7 +52,7 @@ type State =
   | { name: 'starting' }
   | { name: 'bootstrapping'; keys: SecretHolder; bootstrap: Bootstrap }
   | { name: 'requesting' }
-  | { name: 'joined'; keys: SecretHolder; onboarder: Onboarder }
+  | { name: 'joined'; keys: SecretHolder; onboarder: Onboarder; site: SiteWitness }
   | { name: 'failed' };
 
 export function createNode(options: NodeOptions): Node {
@@ -99,11 +100,13 @@ export function createNode(options: NodeOptions): Node {
 
   async function become(keys: SecretHolder, evidence: Evidence): Promise<void> {
     await attestor.joined();
-    state = { name: 'joined', keys, onboarder: onboarder(identity, reader, keys) };
+    const site = siteWitness(identity, reader, attestor, keys, options.monotonic);
+    state = { name: 'joined', keys, onboarder: onboarder(identity, reader, keys), site };
     epoch = keys.epoch;
     trouble = undefined;
     nowJoined({
       keys,
+      site,
       info: {
         ...identity.domain,
         networkKey: keys.networkKey,
@@ -241,13 +244,15 @@ export function createNode(options: NodeOptions): Node {
       ) as Promise<NodeStatus>;
       return joining;
     },
+    platformKind: async () => joinedOf(state).site.platformKind(),
+    takeCollateral: (collateral) => joinedOf(state).site.takeCollateral(collateral),
     async onboard(message) {
-      const answer = await onboarderOf(state).onboard(message);
+      const answer = await joinedOf(state).onboarder.onboard(message);
       log.info({ node: message.node, requestHash: answer.requestHash }, 'answered another node');
       return answer;
     },
     async sealed(message) {
-      const sealed = await onboarderOf(state).sealed(message);
+      const sealed = await joinedOf(state).onboarder.sealed(message);
       log.info({ node: message.node, requestHash: sealed.requestHash }, 'sealed the secret to another node');
       return sealed;
     },
@@ -261,12 +266,9 @@ export function createNode(options: NodeOptions): Node {
 }
 
 const isZero = (address: string): boolean => BigInt(address) === 0n;
-function onboarderOf(state: State): Onboarder {
+function joinedOf(state: State): State & { name: 'joined' } {
   if (state.name !== 'joined') {
-    throw new DstackError(
-      'NODE_STATE',
-      `this node is ${state.name}; only one that has joined can onboard others`,
-    );
+    throw new DstackError('NODE_STATE', `this node is ${state.name}; only one that has joined can do that`);
   }
-  return state.onboarder;
+  return state;
 }

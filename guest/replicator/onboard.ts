@@ -102,7 +102,8 @@ async function requireOpenOnChain(
   requireEpoch(onChain.epoch, message, keys);
 }
 
-function requireNetworkKey(network: NetworkView, keys: KeyManager): void {
+/** @throws KEY_SUPERSEDED when the contract has another key than this node */
+export function requireNetworkKey(network: NetworkView, keys: KeyManager): void {
   if (!sameAddress(network.networkKey, keys.networkKey)) {
     throw new DstackError(
       'KEY_SUPERSEDED',

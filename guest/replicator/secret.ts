@@ -10,6 +10,7 @@ import {
   bootstrapDigest,
   type Domain,
   onboardDigest,
+  siteDigest,
 } from '../../lib/protocol/typed-data.ts';
 import type { KeyManager } from './key-manager.ts';
 import type { Keyring } from './keyring.ts';
@@ -47,6 +48,7 @@ export function secretHolder(keys: Keyring, domain: Domain): SecretHolder {
     },
     sealFor: (kemPublicKey, requestHash) => keys.perEpoch('seal', kemPublicKey, requestHash),
     signOnboard: (onboard) => compact(signed(onboardDigest(domain, onboard))),
+    signSite: (site) => compact(signed(siteDigest(domain, site))),
     signBootstrap: (bootstrap) => compact(signed(bootstrapDigest(domain, bootstrap))),
     wipe() {
       wiped = true;

@@ -12,14 +12,22 @@ import { serveUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { check } from '../../lib/protocol/schema.ts';
-import { AppKeyRequest, AttestRequest, DiskKeyRequest, type InfoReply } from '../../lib/protocol/sockets.ts';
+import {
+  AppKeyRequest,
+  AttestRequest,
+  DiskKeyRequest,
+  type InfoReply,
+  SiteEvidenceRequest,
+} from '../../lib/protocol/sockets.ts';
 import { type Daemon, daemons, groupOfSocket } from '../daemons.ts';
 import type { KeyManager } from './key-manager.ts';
+import type { SiteWitness } from './site-evidence.ts';
 
 /** A node that has joined: its keys, and what others may know about it. */
 export interface Joined {
   keys: KeyManager;
   info: InfoReply;
+  site: SiteWitness;
   /** Whether the chain still moves: after an hour without a new block, nothing more is attested. @throws CHAIN_STALE */
   requireFresh(): void;
   /** The block and the time that this node has reached: its other reader must not start before them. */
@@ -54,6 +62,11 @@ function keyRoutes(joined: Promise<Joined>): Routes {
     'GET /v1/tls-key': async () => {
       const { keys } = await joined;
       return { epoch: keys.epoch, privateKey: toHex(keys.tlsKey()) };
+    },
+    'POST /v1/site-evidence': async (body) => {
+      const { nonce } = check(SiteEvidenceRequest, body, 'BAD_REQUEST', 'the request for evidence');
+      const { site } = await joined;
+      return site.evidence(nonce === undefined ? undefined : fromHex(nonce, 32));
     },
     'POST /v1/disk-key': async (body) => {
       const { diskId, epoch } = check(DiskKeyRequest, body, 'BAD_REQUEST', 'the request for a disk key');

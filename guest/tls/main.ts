@@ -8,8 +8,10 @@ import { readImageInfo } from '../../lib/daemon/image-info.ts';
 import { callUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import { SiteEvidenceSchema } from '../../lib/protocol/site-evidence.ts';
 import { sockets, TlsKeyReply, UpstreamReply } from '../../lib/protocol/sockets.ts';
 import { selfSigned } from './certificate.ts';
+import { evidenceHandler } from './evidence.ts';
 import { proxyServer } from './proxy.ts';
 
 const { values: flags } = parseArgs({
@@ -18,6 +20,8 @@ const { values: flags } = parseArgs({
 const log = pino({ name: 'tls' });
 const at = (path: string): string => join(flags.root, path);
 const FOR_EVER = 24 * 3600 * 1000;
+/** On TDX a quote takes seconds, and is tried again while the host is busy. Milliseconds. */
+const QUOTED_WITHIN = 95_000;
 
 // Held back by the replicator until the node has joined: before that there is no key, and nothing listens.
 const { epoch, privateKey } = await callUnix({
@@ -38,6 +42,18 @@ const credentials = selfSigned({
 const server = proxyServer({
   credentials,
   log,
+  node: evidenceHandler({
+    log,
+    ask: (nonce) =>
+      callUnix({
+        path: at(join('run/dstack', sockets.replicatorForTls)),
+        method: 'POST',
+        route: '/v1/site-evidence',
+        body: nonce === undefined ? {} : { nonce },
+        reply: SiteEvidenceSchema,
+        timeout: QUOTED_WITHIN,
+      }),
+  }),
   upstream: () =>
     callUnix({
       path: at(join('run/dstack', sockets.kubernethesForTls)),

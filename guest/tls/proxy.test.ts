@@ -43,6 +43,11 @@ beforeAll(async () => {
   proxy = proxyServer({
     credentials,
     upstream: () => upstream(),
+    node: async ({ method, target }) => ({
+      status: 200,
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ method, target }),
+    }),
     log: { warn: (_fields, msg) => logged.push(msg) },
     maxBodyBytes: 1_000_000,
     answerWithin: 400,
@@ -251,6 +256,14 @@ describe('proxy', () => {
       ),
     ).toBe(413);
     expect((await ask({ method: 'POST', body: Buffer.alloc(1_000_000) })).body.toString()).toBe('read');
+  });
+
+  test("the node's own folder is not the app's", async () => {
+    handle = (_req, res) => res.end('the app');
+    const path = '/.well-known/dstack/evidence.json?nonce=1';
+    expect(JSON.parse((await ask({ path })).body.toString())).toEqual({ method: 'GET', target: path });
+    expect((await ask({ method: 'HEAD', path })).body.toString()).toBe('');
+    expect((await ask({ path: '/.well-known/dstackx' })).body.toString()).toBe('the app');
   });
 
   test('never to an address of the node itself', async () => {

@@ -12,6 +12,7 @@ import type { Log } from '../../lib/daemon/log.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { UpstreamReply } from '../../lib/protocol/sockets.ts';
 import type { Credentials } from './certificate.ts';
+import { isNodePath, type NodeReply, type NodeRequest } from './evidence.ts';
 import { requestHeaders, responseHeaders } from './headers.ts';
 import { unavailable } from './unavailable.ts';
 
@@ -19,6 +20,8 @@ export interface ProxyOptions {
   credentials: Credentials;
   /** Asks kubernethes. @throws NOT_READY with the reason, SOCKET_… */
   upstream(): Promise<UpstreamReply>;
+  /** Answers what is the node's own to answer, in place of the app. */
+  node(request: NodeRequest): Promise<NodeReply>;
   log: Log<'warn'>;
   /** The largest request body, in bytes. */
   maxBodyBytes?: number;
@@ -127,6 +130,14 @@ export function proxyServer(options: ProxyOptions): Server {
       maxHeaderSize: HEADERS_MAX,
     },
     (incoming, response) => {
+      if (isNodePath(incoming.url!)) {
+        options
+          .node({ method: incoming.method!, target: incoming.url! })
+          .then(({ status, headers, body }) => {
+            response.writeHead(status, headers).end(body);
+          });
+        return;
+      }
       forward(incoming, response).catch((error: unknown) => {
         upstream.forget();
         const { status, reason } = explain(error);

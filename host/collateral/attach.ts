@@ -17,6 +17,8 @@ export interface CollateralDesk {
    * @param quote hex
    */
   forQuote(quote: string, brought?: readonly CollateralMessage[]): Promise<CollateralMessage | undefined>;
+  /** This host's own, for whoever judges quotes of such a platform; the best there is. */
+  forKind(kind: PlatformKind): Promise<CollateralMessage | undefined>;
 }
 
 export function collateralDesk(source: CollateralSource, now: () => number = Date.now): CollateralDesk {
@@ -28,6 +30,7 @@ export function collateralDesk(source: CollateralSource, now: () => number = Dat
     }
   };
   return {
+    forKind: (kind) => source.find(kind),
     async forQuote(quote, brought = []) {
       const kind = kindOf(quote);
       if (kind === undefined) return brought[0];

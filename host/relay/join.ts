@@ -50,6 +50,8 @@ export interface JoinOptions {
   transactions: Pick<Transactions, 'submit' | 'status'>;
   archive: Archive;
   log: Log;
+  /** At each look at a node that has joined; `isNew`: at the first of them. */
+  whileJoined(isNew: boolean): Promise<void>;
   /** Milliseconds between rounds while joining. */
   pollInterval: number;
 }
@@ -139,6 +141,7 @@ export class Join {
       case 'failed':
         return `the operator: the node failed${because(status)}`;
       case 'joined':
+        await this.#options.whileJoined(before !== 'joined');
         return '';
       case 'bootstrapping':
         return this.#bootstrap();

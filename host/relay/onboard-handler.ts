@@ -34,7 +34,7 @@ export interface OnboardHandlerOptions {
   node: Pick<NodeClient, 'status'>;
   messages: MessageLog;
   archive: Archive;
-  collateral: CollateralDesk;
+  collateral: Pick<CollateralDesk, 'forQuote'>;
   /** Whether a request (64 hex digits) is this host's own node's. */
   isOwn(requestHash: Hex): boolean;
   log: Log<'info'>;

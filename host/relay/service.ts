@@ -31,6 +31,7 @@ import { Network } from './network.ts';
 import { Rpc } from './rpc.ts';
 import { gossipServer } from './server.ts';
 import type { NetworkSettings } from './settings.ts';
+import { SiteCollateral } from './site-collateral.ts';
 import type { TransactionStatus, Transactions } from './transactions.ts';
 
 /** How one network stands: what `GET /v1/status` answers. */
@@ -106,6 +107,7 @@ export class NetworkService {
       log,
     };
     const { collateral } = options;
+    const site = new SiteCollateral({ node, collateral, log });
     this.#joining = new Join({
       ...shared,
       node: {
@@ -116,6 +118,7 @@ export class NetworkService {
       },
       gossip: this.#gossip,
       transactions,
+      whileJoined: (isNew) => site.bring(isNew),
       pollInterval,
     });
     const isOwn = (requestHash: Hex) => this.#joining.isOwn(requestHash);

@@ -80,14 +80,16 @@ export function verify(bytes: Uint8Array, expected: Expectations): AttestationRe
 /**
  * The same checks in the same order, where the policy and the reference values are somebody else's to say: what they allow
  * is asked once everything before it has passed.
+ * @param onStep told of each step that passed, so that a refusal can be shown together with what held before it
  * @throws AttestationError; and what the relying party throws
  */
 export async function verifyAsking(
   bytes: Uint8Array,
   expected: Omit<Expectations, 'depth' | 'policy' | 'measurement'>,
   relyingParty: RelyingParty,
+  onStep: (step: Step) => void = () => {},
 ): Promise<AttestationResult> {
-  const trace = new Trace();
+  const trace = new Trace(onStep);
   const running = checks(bytes, { ...expected, tee: 'td', policy: relyingParty, measurement: 'any' }, trace);
   let state = running.next();
   // Sequential: each answer decides whether there is a next question.

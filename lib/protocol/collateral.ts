@@ -3,7 +3,7 @@
  * exchange it (collateral.json). Here is only its shape and its size; whether any of it is true is for lib/attestation.
  */
 import { type Static, Type } from 'typebox';
-import { Strict } from './schema.ts';
+import { HexOf, Strict } from './schema.ts';
 
 /** PEM of two certificates: Intel's chains have 1,900 characters. */
 const Chain = Type.String({ minLength: 1, maxLength: 6_144 });
@@ -28,3 +28,10 @@ export const CollateralSchema = Strict({
   qe_identity_signature: Signature,
 });
 export type CollateralMessage = Static<typeof CollateralSchema>;
+
+/** Which platform collateral is of: Intel publishes by TEE, FMSPC and the authority that certified the platform. */
+export const PlatformKindSchema = Strict({
+  tee: Type.Union([Type.Literal('sgx'), Type.Literal('tdx')]),
+  fmspc: HexOf(6),
+  ca: Type.Union([Type.Literal('platform'), Type.Literal('processor')]),
+});

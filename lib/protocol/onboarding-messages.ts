@@ -139,6 +139,8 @@ export const nodePaths = {
   sealed: '/v1/sealed',
   /** GET -> BootstrapPackage */
   bootstrap: '/v1/bootstrap',
+  /** GET -> PlatformKind: what this node's platform is. POST Collateral -> {}: what its website's evidence is judged by */
+  collateral: '/v1/collateral',
 } as const;
 
 /** The typed data behind a request message, and its hash. */

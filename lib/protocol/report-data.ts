@@ -3,6 +3,7 @@
  * names the purpose, so a quote made for one purpose never passes for another.
  */
 import { fromHex, lengthPrefixed, sha512, uint64, utf8 } from './encoding.ts';
+import type { Address } from './hex.ts';
 import type { Domain } from './typed-data.ts';
 
 export interface RegisterReport extends Domain {
@@ -15,6 +16,17 @@ export interface RegisterReport extends Domain {
 
 export interface BootstrapReport extends Domain {
   networkKey: string;
+  config: Uint8Array;
+  epoch: number;
+  blockHash: Uint8Array;
+}
+
+export interface SiteReport extends Domain {
+  networkKey: Address;
+  /** SubjectPublicKeyInfo of the website's TLS key, DER. */
+  publicKey: Uint8Array;
+  /** 32 bytes. */
+  nonce: Uint8Array;
   config: Uint8Array;
   epoch: number;
   blockHash: Uint8Array;
@@ -44,6 +56,23 @@ export function bootstrapReportData(report: BootstrapReport): Uint8Array {
       uint64(report.chainId),
       fromHex(report.contract, 20),
       fromHex(report.networkKey, 20),
+      report.config,
+      uint64(report.epoch),
+      report.blockHash,
+    ]),
+  );
+}
+
+/** Report data of a quote that says: the node that took it ends the website's TLS with this key. */
+export function siteReportData(report: SiteReport): Uint8Array {
+  return sha512(
+    lengthPrefixed([
+      utf8('dstack/v1/site'),
+      uint64(report.chainId),
+      fromHex(report.contract, 20),
+      fromHex(report.networkKey, 20),
+      report.publicKey,
+      report.nonce,
       report.config,
       uint64(report.epoch),
       report.blockHash,

@@ -31,6 +31,12 @@ export const ATTEST_MAX_BYTES = 4096;
 export const TlsKeyReply = Strict({ epoch: Count, privateKey: HexOf(32) });
 export type TlsKeyReply = Static<typeof TlsKeyReply>;
 
+/**
+ * replicator/tls.sock: POST /v1/site-evidence -> SiteEvidence (site-evidence.ts). The nonce is all that is taken of the asker:
+ * without one, the evidence is over zeros.
+ */
+export const SiteEvidenceRequest = Strict({ nonce: Type.Optional(HexOf(32)) });
+
 /** replicator/disk.sock: POST /v1/disk-key. `epoch` is the one the disk was born in; absent for a new disk: the current one. */
 export const DiskKeyRequest = Strict({ diskId: HexOf(16), epoch: Type.Optional(Count) });
 export const DiskKeyReply = Strict({ epoch: Count, key: HexOf(32) });

@@ -54,6 +54,24 @@ export interface Attestation {
   data: Uint8Array;
 }
 
+/**
+ * What a node signs with the network key for whoever visits the website: this is the TLS key, of this epoch, shown by this
+ * quote, for this nonce. It is the network's word that the quote is of one of its nodes: a quote alone could come from an app.
+ */
+export interface Site {
+  /** SHA-256 of the TLS key's SubjectPublicKeyInfo. */
+  publicKeyHash: Uint8Array;
+  /** The asker's; zero where nobody asked. */
+  nonce: Uint8Array;
+  quoteHash: Uint8Array;
+  measurement: Uint8Array;
+  config: Uint8Array;
+  platform: Uint8Array;
+  blockNumber: number;
+  blockHash: Uint8Array;
+  epoch: number;
+}
+
 const typeHash = (type: string): Uint8Array => keccak256(utf8(type));
 
 const DOMAIN_TYPE = typeHash(
@@ -69,6 +87,9 @@ const BOOTSTRAP_TYPE = typeHash(
   'Bootstrap(address networkKey,bytes32 measurement,bytes32 config,bytes32 platform,bytes32 quoteHash,uint64 blockNumber,bytes32 blockHash,uint64 epoch)',
 );
 const ATTESTATION_TYPE = typeHash('Attestation(bytes32 app,string tag,bytes data)');
+const SITE_TYPE = typeHash(
+  'Site(bytes32 publicKeyHash,bytes32 nonce,bytes32 quoteHash,bytes32 measurement,bytes32 config,bytes32 platform,uint64 blockNumber,bytes32 blockHash,uint64 epoch)',
+);
 
 /** The EIP-712 struct hash of a request: the contract's `requestHash`. */
 export function requestHash(request: Request): Uint8Array {
@@ -130,6 +151,25 @@ export function attestationDigest(domain: Domain, attestation: Attestation): Uin
       word(attestation.app),
       keccak256(utf8(attestation.tag)),
       keccak256(attestation.data),
+    ),
+  );
+}
+
+/** The digest behind a website's evidence. The contract has no function that takes it: it is for people, off chain. */
+export function siteDigest(domain: Domain, site: Site): Uint8Array {
+  return digest(
+    domain,
+    keccak256(
+      SITE_TYPE,
+      word(site.publicKeyHash),
+      word(site.nonce),
+      word(site.quoteHash),
+      word(site.measurement),
+      word(site.config),
+      word(site.platform),
+      uint(site.blockNumber),
+      word(site.blockHash),
+      uint(site.epoch),
     ),
   );
 }

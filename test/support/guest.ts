@@ -6,8 +6,9 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Chain, CONFIG, MEASUREMENT, PLATFORM, TestNetwork } from '../../contracts/fixture.ts';
 import { parseQuote, quoteHash } from '../../lib/attestation/quote/quote.ts';
-import { createSimulatedPlatform } from '../../lib/attestation/simulated/platform.ts';
+import { createSimulatedPlatform, SIMULATED_FMSPC } from '../../lib/attestation/simulated/platform.ts';
 import { requireTd } from '../../lib/attestation/verify.ts';
+import { type CollateralMessage, CollateralSchema } from '../../lib/protocol/collateral.ts';
 import { fromHex, sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
@@ -152,6 +153,7 @@ export class TestGuest {
   state: NodeStatus['state'];
   url = '';
   secret: Uint8Array | undefined;
+  collateral: CollateralMessage | undefined;
   /** Set to have an onboard refused, or answered with something else. */
   onboards: (request: RequestMessage) => Promise<unknown>;
   readonly #network: TestNetwork;
@@ -209,6 +211,10 @@ export class TestGuest {
         return this.onboards(check(RequestMessageSchema, body, 'REQUEST_MALFORMED', 'the request'));
       case nodePaths.sealed:
         return this.#sealed(check(RequestMessageSchema, body, 'REQUEST_MALFORMED', 'the request'));
+      case nodePaths.collateral:
+        if (body === undefined) return { tee: 'tdx', fmspc: toHex(SIMULATED_FMSPC), ca: 'platform' };
+        this.collateral = check(CollateralSchema, body, 'MESSAGE_MALFORMED', 'the collateral');
+        return {};
       case nodePaths.bootstrap:
         return this.#bootstrapPackage();
       default:

@@ -70,7 +70,10 @@ const documented: Record<string, { mode: string; routes: string[] }> = {
     mode: '660 dstack-attestor-replicator',
     routes: ['GET /v1/status', 'POST /v1/joined', 'POST /v1/quote'],
   },
-  'replicator/tls.sock': { mode: '660 dstack-replicator-tls', routes: ['GET /v1/tls-key'] },
+  'replicator/tls.sock': {
+    mode: '660 dstack-replicator-tls',
+    routes: ['GET /v1/tls-key', 'POST /v1/site-evidence'],
+  },
   'replicator/disk.sock': { mode: '600 dstack-replicator', routes: ['POST /v1/disk-key'] },
   'replicator/agent.sock': {
     mode: '660 dstack-replicator-agent',

@@ -14,6 +14,8 @@ export const PATHS: readonly string[] = [
   '/v1/info',
   '/v1/bootstrap',
   '/v1/tls-key',
+  '/v1/site-evidence',
+  '/v1/collateral',
   '/v1/disk-key',
   '/v1/app-key',
   '/v1/attest',
