@@ -9,6 +9,7 @@ import { networkCommands } from './commands/network.ts';
 import { nodeCommands } from './commands/node.ts';
 import { quoteCommands } from './commands/quote.ts';
 import { relayCommands } from './commands/relay.ts';
+import { siteCommands } from './commands/site.ts';
 import { vmCommands } from './commands/vm.ts';
 
 const commands: readonly Command[] = [
@@ -17,6 +18,7 @@ const commands: readonly Command[] = [
   ...nodeCommands,
   ...quoteCommands,
   ...auditCommands,
+  ...siteCommands,
   ...relayCommands,
   ...vmCommands,
   ...imageCommands,

@@ -40,6 +40,7 @@ export const contractOption: Option = {
 export interface ChainConnection {
   readonly chainId: number;
   readonly endpoints: Endpoints;
+  readonly urls: readonly string[];
   readonly chain: ChainClient;
   /** Whose word it was, such as `2 of a.example, b.example, c.example`, to be shown. */
   readonly sources: string;
@@ -79,12 +80,15 @@ export async function connectChain(
     config: { chainId, endpoints: [...urls], quorum, confirmation: { depth: 0 } },
   });
   const sources = `${quorum} of ${endpoints.names.join(', ')}`;
-  return { chainId, endpoints, chain, sources };
+  return { chainId, endpoints, urls, chain, sources };
 }
 
-/** @throws as above; NETWORK_MISSING for an address without code, or with another contract than a network's */
-export async function connectNetwork(args: Arguments): Promise<NetworkConnection> {
-  const contract = contractOf(args);
+/**
+ * @param option which one gives the contract
+ * @throws as above; NETWORK_MISSING for an address without code, or with another contract than a network's
+ */
+export async function connectNetwork(args: Arguments, option = 'contract'): Promise<NetworkConnection> {
+  const contract = contractOf(args, option);
   const connection = await connectChain(args, contract);
   const { chainId, endpoints, chain } = connection;
   const code = await endpoints.code(contract);
@@ -169,15 +173,15 @@ export function requireAddress(option: string, text: string): Address {
 }
 
 /** Never by name: what an address stands for is not for an endpoint to say. */
-function contractOf(args: Arguments): Address {
+function contractOf(args: Arguments, option: string): Address {
   const config = networkJsonOf(args);
-  const text = args.optional('contract') ?? config?.contract;
+  const text = args.optional(option) ?? config?.contract;
   if (text === undefined) {
     throw new UsageError(
-      '--contract is missing (or DSTACK_CONTRACT in the environment), and so is --network-json',
+      `--${option} is missing (or DSTACK_CONTRACT in the environment), and so is --network-json`,
     );
   }
-  const contract = requireAddress('contract', text);
+  const contract = requireAddress(option, text);
   if (config !== undefined) {
     requireSameNetwork(config, { chainId: chainIdOf(args, config), contract }, args.text('network-json'));
   }
