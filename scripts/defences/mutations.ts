@@ -1,6 +1,6 @@
 /**
  * Every defence that `npm run defences` removes, in the order of the points; then the replicator's, the image's, the audit's,
- * the owner's and the relay's; and apart from these, what the contract's fuzz has to notice.
+ * the owner's, the relay's and the website's; and apart from these, what the contract's fuzz has to notice.
  */
 import type { Mutation } from './mutation.ts';
 import { auditRules } from './mutations/audit.ts';
@@ -15,6 +15,7 @@ import { onboarding } from './mutations/onboarding.ts';
 import { ownerRules } from './mutations/owner.ts';
 import { relayRules } from './mutations/relay.ts';
 import { replicatorRules } from './mutations/replicator.ts';
+import { siteRules } from './mutations/site.ts';
 
 const ofPoints: readonly Mutation[] = [
   ...keysAndStrings,
@@ -33,6 +34,7 @@ export const mutations: readonly Mutation[] = [
   ...auditRules,
   ...ownerRules,
   ...relayRules,
+  ...siteRules,
 ];
 
 export const allMutations: readonly Mutation[] = [...mutations, ...fuzzRules];

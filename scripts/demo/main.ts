@@ -150,6 +150,7 @@ async function stay(a: DemoHost, b: DemoHost, network: DemoNetwork): Promise<voi
     '  npx dstack network status',
     '  npx dstack app rollback greeting',
     `  npx dstack audit $DSTACK_CONTRACT --archive ${a.gossipUrl} --flavour sim`,
+    `  npx dstack site verify https://127.0.0.1:${a.tlsPort} --flavour sim`,
     '',
   );
   await interrupted;
