@@ -166,6 +166,31 @@ describe('allow and revoke', () => {
     expect(stdout).toContain('such nodes believe 2 of these 3, at the finalized block');
     for (const url of urls) expect(stdout).toContain(`  ${url}\n`);
   });
+
+  test('a config shows whose website its nodes will be, and who certifies it', async () => {
+    const root = `-----BEGIN CERTIFICATE-----\n${Buffer.from('a root').toString('base64')}\n-----END CERTIFICATE-----\n`;
+    const site = {
+      domains: ['www.one.example', 'two.example'],
+      acme: {
+        directory: 'https://authority.example/directory',
+        contact: ['mailto:someone@elsewhere.example'],
+        challenges: ['http-01'],
+      },
+      roots: [root],
+    };
+    await dstackOk(
+      ['network', 'config', '--endpoint', 'https://one.example', '--out', path('site.json')],
+      env,
+    );
+    const config = JSON.parse(readFileSync(path('site.json'), 'utf8')) as object;
+    writeFileSync(path('site.json'), JSON.stringify({ ...config, site }));
+    const { code, stdout } = await dstack(['network', 'allow', 'config', path('site.json')], env);
+    expect(code).toBe(0);
+    for (const part of [...site.domains, site.acme.directory, ...site.acme.contact]) {
+      expect(stdout).toContain(part);
+    }
+    expect(stdout).toContain(toHex(sha256(Buffer.from('a root'))));
+  });
 });
 
 describe('bootstrap', () => {
@@ -377,7 +402,12 @@ describe('apps', () => {
     refused(await dstack(['app', 'rollout', 'greeting', one], stranger()), 'OwnableUnauthorizedAccount');
     await dstackOk(['app', 'rollout', 'greeting', one], env);
     expect(await status()).toMatch(new RegExp(`^app greeting +${one}$`, 'm'));
-    await dstackOk(['app', 'rollout', 'greeting', fileOf(two)], env);
+    const shown = await dstackOk(['app', 'rollout', 'greeting', fileOf(two)], env);
+    const [container] = JSON.parse(readFileSync(fileOf(two), 'utf8')).containers;
+    expect(shown).toContain(`container ${container.name}: image ${container.image}`);
+    for (const [name, value] of Object.entries(container.env ?? {})) {
+      expect(shown).toContain(`env ${name}=${JSON.stringify(value)}`);
+    }
     expect(await status()).toMatch(new RegExp(`^app greeting +${two}$`, 'm'));
     refused(await dstack(['app', 'rollback', 'greeting'], stranger()), 'OwnableUnauthorizedAccount');
     await dstackOk(['app', 'rollback', 'greeting'], env);

@@ -13,6 +13,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { ZERO_WORD } from '../../lib/protocol/hex.ts';
 import {
   appId,
+  type Container,
   formatManifest,
   type Manifest,
   manifestHash,
@@ -199,12 +200,14 @@ const rollout: Command = {
   options: ownerOptions,
   async run(args) {
     const [app, manifest] = args.positionals as [string, string];
-    const wanted = { app: to0x(appId(app)), manifestHash: await hashOf(app, manifest) };
+    const id = to0x(appId(app));
+    const { hash, about } = await namedManifest(app, manifest);
+    const wanted = { app: id, manifestHash: hash };
     const owner = await openOwner(args);
     await requireNew(owner, app, wanted);
     await act(args, owner, {
       data: encodeRollout(wanted),
-      effect: [`every node runs this manifest of ${app}, ${await fromWhen(owner)}`],
+      effect: [`every node runs this manifest of ${app}, ${await fromWhen(owner)}`, ...about],
       async proof(at) {
         const shown = await appOf(owner, wanted.app, at);
         return shown.latest === wanted.manifestHash
@@ -240,13 +243,28 @@ async function requireNew(
   }
 }
 
-/** 32 bytes of hex are taken as they are; a manifest file is checked first, as the nodes will check it. */
-async function hashOf(app: string, manifest: string): Promise<string> {
-  if (/^(0x)?[0-9a-fA-F]{64}$/.test(manifest)) return to0x(fromHex(manifest, 32));
+/**
+ * 32 bytes of hex are taken as they are; a manifest file is checked first, as the nodes will check it, and everything in it is
+ * shown: it may be from somebody else.
+ */
+async function namedManifest(
+  app: string,
+  manifest: string,
+): Promise<{ readonly hash: string; readonly about: readonly string[] }> {
+  if (/^(0x)?[0-9a-fA-F]{64}$/.test(manifest)) return { hash: to0x(fromHex(manifest, 32)), about: [] };
   const bytes = await readFile(manifest);
   const parsed = parseManifest(bytes);
   if (parsed.app !== app) throw new UsageError(`${manifest} is a manifest of ${parsed.app}, not of ${app}`);
-  return to0x(manifestHash(bytes));
+  return { hash: to0x(manifestHash(bytes)), about: parsed.containers.flatMap(containerLines) };
+}
+
+/** Texts are quoted, so that none looks like a field of ours. */
+function containerLines({ name, image, env = {}, command, http }: Container): readonly string[] {
+  return [
+    `container ${name}: image ${image}${http === undefined ? '' : `, which answers HTTP on port ${http.port}`}`,
+    ...(command === undefined ? [] : [`  command ${JSON.stringify(command)}`]),
+    ...Object.entries(env).map(([variable, value]) => `  env ${variable}=${JSON.stringify(value)}`),
+  ];
 }
 
 const rollback: Command = {

@@ -3,10 +3,10 @@ import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { openImage, registersOf } from '../../host/vm/image.ts';
 import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
-import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
+import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
-import { configHash, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import { configHash, type NetworkConfig } from '../../lib/protocol/network-config.ts';
 import {
   decodeConfigAllowedFrom,
   decodeMeasurementAllowedFrom,
@@ -28,7 +28,7 @@ import {
 import { type Command, UsageError } from '../command.ts';
 import { instant } from '../instant.ts';
 import { act, type Deed, openOwner, ownerOptions } from '../owner/act.ts';
-import { type NetworkConnection, requireSameNetwork } from '../owner/connection.ts';
+import { type NetworkConnection, parseOwnersConfig, requireSameNetwork } from '../owner/connection.ts';
 
 /** What can be allowed and revoked: the calls that do it, and the view that says from when it is allowed (0: not at all). */
 const allowable = {
@@ -168,10 +168,10 @@ async function policyValue(kind: Kind, value: string): Promise<Named> {
   );
 }
 
-/** Every node that boots with it believes whoever runs a quorum of its endpoints, so these are shown. */
+/** Every node that boots with it believes whoever runs a quorum of its endpoints, and orders certificates as it says: all is shown. */
 function configOf(file: string): Named {
   const bytes = readFileSync(file);
-  const config = parseNetworkConfig(bytes, 'sim');
+  const config = parseOwnersConfig(bytes, file);
   const { endpoints, quorum, confirmation, minimumNodes } = config;
   const rule =
     'finalized' in confirmation ? 'the finalized block' : `${confirmation.depth} blocks below the newest`;
@@ -180,9 +180,31 @@ function configOf(file: string): Named {
     about: [
       `such nodes believe ${quorum} of these ${endpoints.length}, at ${rule}; production apps wait for ${minimumNodes ?? 2} nodes:`,
       ...endpoints.map((url) => `  ${url}`),
+      ...siteLines(config),
     ],
     requireOf: (network) => requireSameNetwork(config, network, file),
   };
+}
+
+/** Whose website the nodes will be, who certifies it, and which roots they trust besides their image's. */
+function siteLines({ site }: NetworkConfig): readonly string[] {
+  if (site === undefined) return [];
+  const { domains, acme, roots = [] } = site;
+  return [
+    `the website's names: ${domains.join(', ')}`,
+    ...(acme === undefined
+      ? []
+      : [
+          `certificates from ${acme.directory}, by ${acme.challenges.join(', ')}`,
+          ...(acme.contact ?? []).map((contact) => `  which may write to ${contact}`),
+        ]),
+    ...roots.map((pem) => `TRUSTED ROOT besides the image's own: SHA-256 ${toHex(rootFingerprint(pem))}`),
+  ];
+}
+
+/** SHA-256 of the certificate's DER, as `openssl x509 -fingerprint -sha256` has it. */
+function rootFingerprint(pem: string): Uint8Array {
+  return sha256(Buffer.from(pem.replace(/-----[A-Z ]+-----|\n/g, ''), 'base64'));
 }
 
 /** The files beside image.json are measured; the measurement in it is only compared. */

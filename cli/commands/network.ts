@@ -5,7 +5,7 @@ import { print } from '../../lib/daemon/terminal.ts';
 import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import { type Address, sameAddress, ZERO_WORD } from '../../lib/protocol/hex.ts';
 import { appName } from '../../lib/protocol/manifest.ts';
-import { configHash, type Flavour, flavours, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import { configHash, type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import { decodeOwner, encodeBootstrap, encodeOwner } from '../../lib/protocol/network-contract.ts';
 import {
   type BootstrapPackage,
@@ -22,6 +22,7 @@ import {
   connectNetwork,
   contractOption,
   type NetworkConnection,
+  parseOwnersConfig,
   requireAddress,
 } from '../owner/connection.ts';
 import { deployNetwork } from '../owner/deploy.ts';
@@ -104,7 +105,7 @@ const config: Command = {
     };
     const bytes = utf8(`${JSON.stringify(value, null, 2)}\n`);
     // Whether plain http is allowed is for the image that boots with it to say; everything else is checked here.
-    parseNetworkConfig(bytes, 'sim');
+    parseOwnersConfig(bytes, args.text('out'));
     writeFileSync(args.text('out'), bytes);
     print(`config ${to0x(configHash(bytes))} (${args.text('out')})`);
   },

@@ -161,7 +161,15 @@ export function requireSameNetwork(
 function networkJsonOf(args: Arguments): NetworkConfig | undefined {
   const file = args.optional('network-json');
   // Whether plain http is allowed is for the image that boots with it to say.
-  return file === undefined ? undefined : parseNetworkConfig(readFileSync(file), 'sim');
+  return file === undefined ? undefined : parseOwnersConfig(readFileSync(file), file);
+}
+
+/** A network.json that the owner reads by, writes or allows. @throws NETWORK_CONFIG, also when a server is in it twice */
+export function parseOwnersConfig(bytes: Uint8Array, file: string): NetworkConfig {
+  const config = parseNetworkConfig(bytes, 'sim');
+  const twice = sameEndpoint(config.endpoints);
+  if (twice === undefined) return config;
+  throw new DstackError('NETWORK_CONFIG', `${file}: ${twice}`);
 }
 
 /** The checksum of mixed case (EIP-55) is checked, which finds most mistyped digits; names are not resolved. @throws USAGE */
@@ -210,7 +218,28 @@ function urlsOf(args: Arguments): readonly string[] {
       throw new UsageError(`--rpc takes an http(s) URL, not ${JSON.stringify(url.slice(0, 100))}`);
     }
   }
-  return [...new Set(urls)];
+  const twice = sameEndpoint(urls);
+  if (twice === undefined) return urls;
+  throw new UsageError(`--rpc: ${twice}`);
+}
+
+/**
+ * Two of these URLs that lead to one server, as a message; undefined when there are none. It would have two votes. Different
+ * names of one server can't be told, so it is still the owner who chooses endpoints of different companies.
+ */
+export function sameEndpoint(urls: readonly string[]): string | undefined {
+  const servers = urls.map(serverOf);
+  const at = servers.findIndex((server, index) => servers.indexOf(server) !== index);
+  if (at < 0) return undefined;
+  return `${servers[at]} is given twice, under two spellings or paths, and would count as two endpoints: give each server once`;
+}
+
+/** Host and port: without scheme, user, path, upper case and a full name's last dot. */
+function serverOf(url: string): string {
+  const { hostname, port } = new URL(url);
+  const name = isOnThisMachine(url) ? 'localhost' : hostname.replace(/\.$/, '');
+  // The default ports of http and https are the same server's.
+  return port === '' || port === '80' || port === '443' ? name : `${name}:${port}`;
 }
 
 /** @throws ONE_ENDPOINT */

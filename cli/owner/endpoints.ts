@@ -78,8 +78,10 @@ export class Endpoints {
         if (first !== undefined) requireFirstBlock(options.chainId, first, name);
       }),
     );
-    endpoints.#firstBlock =
-      (await endpoints.agree('the first block', ({ rpc }) => rpc.blockHash(0))) ?? 'unknown';
+    const agreed = await endpoints.agree('the first block', ({ rpc }) => rpc.blockHash(0));
+    endpoints.#firstBlock = agreed ?? 'unknown';
+    // Again: one that failed above, or said that it has none, was not checked.
+    requireFirstBlock(options.chainId, endpoints.#firstBlock, endpoints.names.join(', '));
     return endpoints;
   }
 

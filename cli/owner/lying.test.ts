@@ -55,6 +55,16 @@ const answering = (methods: Record<string, (call: Call, reply: Reply) => unknown
   };
 };
 
+/** The first question of this kind, after the one for the chain, is not answered; all others are, in truth. */
+const failingOnce = (method: string): Lie => {
+  let failed = false;
+  return async (call, ask) => {
+    if (call.method !== method || failed) return ask();
+    failed = true;
+    return { error: { code: -32000, message: 'try again' } };
+  };
+};
+
 const header =
   (change: Record<string, string>) =>
   (_: Call, { result }: Reply) => ({ ...(result as object), ...change });
@@ -397,9 +407,73 @@ describe('before anything is asked', () => {
     expect((await run(words, [await endpoint(honest)])).code).toBe('done');
   });
 
+  test('one endpoint under two spellings is refused: it would be its own quorum', async () => {
+    const claims = answering({
+      eth_call: ({ params: [call] }, { result }) =>
+        (call as { data: string }).data.startsWith(networkInterface.getFunction('appOf')!.selector)
+          ? (result as string).replaceAll(TWO!.slice(2), THREE!.slice(2))
+          : result,
+    });
+    const liar = await endpoint(claims);
+    const other = await endpoint(honest);
+    const file = join(folder, 'twice.json');
+    for (const again of [
+      `${liar}/`,
+      `${liar}/v2?key=1`,
+      liar.replace('http:', 'HTTP:'),
+      liar.replace('127.0.0.1', 'localhost'),
+      liar.replace('http://', 'http://key@'),
+    ]) {
+      const outcome = await run(['app', 'rollout', 'web', THREE!], [liar, again, other]);
+      expect([again, outcome.code, sent]).toEqual([again, 'USAGE', []]);
+      if (again.includes('@') || again.startsWith('HTTP')) continue;
+      const config = {
+        version: 1,
+        chainId: 31337,
+        contract: network.address,
+        confirmation: { depth: 0 },
+        endpoints: [liar, again, other],
+        quorum: 2,
+      };
+      writeFileSync(file, JSON.stringify(config));
+      for (const command of [
+        ['app', 'rollout', 'web', THREE!],
+        ['network', 'allow', 'config', file],
+      ]) {
+        const by = command[0] === 'app' ? ['--network-json', file] : [];
+        const asked = command[0] === 'app' ? [] : [other];
+        const fromFile = await run(command, asked, ...by);
+        expect([again, command, fromFile.code, sent]).toEqual([again, command, 'NETWORK_CONFIG', []]);
+      }
+    }
+    // Default ports, upper case and the dot of a full name: found before anything is asked.
+    const spelt = [
+      'http://a.example',
+      'https://a.example',
+      'https://A.EXAMPLE:443/x',
+      'http://a.example.:80',
+    ];
+    for (const again of spelt.slice(1)) {
+      expect((await run(words, [spelt[0]!, again])).code).toBe('USAGE');
+    }
+  });
+
   test('a chain that calls itself Sepolia and begins otherwise is refused: its transactions would hold there', async () => {
     const renamed = answering({ eth_chainId: () => '0xaa36a7' });
     const outcome = await run(words, [await endpoint(renamed)], '--chain-id', '11155111');
+    expect([outcome.code, sent]).toEqual(['CHAIN_OTHER_GENESIS', []]);
+  });
+
+  test.each<[string, Lie]>([
+    [
+      'has none',
+      answering({ eth_getBlockByNumber: ({ params: [at] }, { result }) => (at === '0x0' ? null : result) }),
+    ],
+    ['fails at first', failingOnce('eth_getBlockByNumber')],
+  ])('a first block that the endpoint %s is no way round it: nothing is signed', async (_, lie) => {
+    const renamed: Lie = (call, ask) =>
+      call.method === 'eth_chainId' ? Promise.resolve({ result: '0xaa36a7' }) : lie(call, ask);
+    const outcome = await run(['network', 'deploy'], [await endpoint(renamed)], '--chain-id', '11155111');
     expect([outcome.code, sent]).toEqual(['CHAIN_OTHER_GENESIS', []]);
   });
 

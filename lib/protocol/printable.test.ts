@@ -32,6 +32,13 @@ test('every control, every newline and every character that draws nothing is wri
   expect(left.isWellFormed()).toBe(true);
 });
 
+test('what looks like a space and is none is written out; a space stays', () => {
+  for (const blank of everyCodePoint.filter((character) => /[\p{Zs}\u2800]/u.test(character))) {
+    const expected = blank === ' ' ? 'a b' : `a\\u${blank.charCodeAt(0).toString(16).padStart(4, '0')}b`;
+    expect(printable(`a${blank}b`)).toBe(expected);
+  }
+});
+
 test('JSON is the same JSON afterwards', () => {
   fc.assert(
     fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {

@@ -6,9 +6,12 @@
 
 /**
  * C0, DEL and C1 controls, format characters (bidirectional marks and embeddings, zero-width ones, tags), line and paragraph
- * separators, whatever else Unicode says to draw as nothing, and halves of surrogate pairs.
+ * separators, whatever else Unicode says to draw as nothing, and halves of surrogate pairs. Also all that looks like a space and is
+ * none (U+2800 is a Braille pattern without dots): a URL may hold no space, and with these it could fill the rest of a terminal's line
+ * and go on as a line that looks like one of ours.
  */
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
+const UNPRINTABLE =
+  /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000\p{Default_Ignorable_Code_Point}]/gu;
 
 const SHORT: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 

@@ -30,6 +30,22 @@ export const ownerRules: readonly Mutation[] = [
   ),
   one(
     'owner',
+    'the first block that a quorum agrees on',
+    [
+      ENDPOINTS,
+      "    requireFirstBlock(options.chainId, endpoints.#firstBlock, endpoints.names.join(', '));\n",
+      '',
+    ],
+    [LYING, 'a first block that the endpoint'],
+  ),
+  one(
+    'owner',
+    'the refusal of one endpoint under two spellings',
+    ['cli/owner/connection.ts', 'if (at < 0) return undefined;', 'if (at < urls.length) return undefined;'],
+    [LYING, 'one endpoint under two spellings'],
+  ),
+  one(
+    'owner',
     'the refusal of a single endpoint elsewhere',
     ['cli/owner/connection.ts', 'isOnThisMachine(only!)', 'only !== undefined'],
     [LYING, 'a single endpoint elsewhere'],
