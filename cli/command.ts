@@ -56,7 +56,7 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
     const config = { args: [...argv], options, allowPositionals: true, strict: true, tokens: true };
     parsed = parseArgs(config) as typeof parsed;
   } catch (error) {
-    throw new UsageError((error as Error).message);
+    throw new UsageError(plainly(command, error as Error & { code?: string }));
   }
   refuseTwice(command, parsed.tokens);
   const wanted = command.positionals ?? [];
@@ -69,9 +69,7 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
   const optional = (name: string): string | undefined => {
     const option = command.options[name]!;
     const given = parsed.values[name];
-    return (
-      (given as string | undefined) ?? (option.env ? process.env[option.env] : undefined) ?? option.default
-    );
+    return (given as string | undefined) ?? fromEnvironment(option.env) ?? option.default;
   };
   for (const [name, option] of Object.entries(command.options)) {
     if (option.required && optional(name) === undefined) {
@@ -91,6 +89,25 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
     flag: (name) => parsed.values[name] === true,
     positionals: parsed.positionals,
   };
+}
+
+/** An empty one is the mark of a script whose own variable is unset, and says nothing. @throws USAGE */
+function fromEnvironment(name: string | undefined): string | undefined {
+  const value = name === undefined ? undefined : process.env[name];
+  if (value === '') throw new UsageError(`${name} is set but empty: give it a value or unset it`);
+  return value;
+}
+
+/** What is wrong with the options, in one sentence: Node's own has line breaks and advises what does not help here. */
+function plainly({ name: command }: Command, { code, message }: Error & { code?: string }): string {
+  const name = /'(-.*?)[' ]/.exec(message)?.[1];
+  const help = `\`npx dstack ${command} --help\` lists the options`;
+  if (name === undefined) return message;
+  if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return `\`${command}\` has no option ${name}: ${help}`;
+  if (code !== 'ERR_PARSE_ARGS_INVALID_OPTION_VALUE') return message;
+  return message.includes('does not take')
+    ? `${name} takes no value: ${help}`
+    : `${name} needs a value after it: ${help}`;
 }
 
 interface Token {

@@ -51,7 +51,9 @@ describe('misuse is exit code 2, with the reason and without a stack trace', () 
     [['nonsense'], 'no command "nonsense"'],
     [['network'], 'no command "network"'],
     [['network', 'deployed'], 'no command "network deployed"'],
-    [['network', 'status', '--no-such', ...NOWHERE], "Unknown option '--no-such'"],
+    [['network', 'status', '--no-such', ...NOWHERE], '`network status` has no option --no-such: '],
+    [['network', 'status', ...NOWHERE, '--trust-one-endpoint=no'], '--trust-one-endpoint takes no value: '],
+    [['network', 'config', '--depth', '-1'], '--depth needs a value after it: '],
     [['network', 'status', ...NOWHERE, '--chain-id', '2'], '--chain-id is given twice'],
     [['network', 'status', ...NOWHERE, `--contract=${ADDRESS}`], '--contract is given twice'],
     [['nonsense', '--help'], 'no command "nonsense --help"'],
@@ -123,7 +125,7 @@ describe('misuse is exit code 2, with the reason and without a stack trace', () 
     ],
     [['app', 'pack', 'x'], 'takes NAME ARCHIVE'],
     [['node', 'join', '--network', 'mainnet'], '--network takes an address'],
-    [['vm', 'run', '--role'], "'--role <value>' argument missing"],
+    [['vm', 'run', '--role'], '--role needs a value after it: `npx dstack vm run --help`'],
   ])('%j', async (args, reason) => {
     const { code, stderr } = await dstack(args);
     expect(stderr).toContain(reason);
@@ -321,3 +323,32 @@ DSTACK_VM_PLATFORM_FILE=${join(scratch, 'platform.json')}
 DSTACK_GOSSIP_PEERS=http://127.0.0.1:9
 `;
 }
+
+test('a setting that is set but empty is refused by name, and never counts as absent', async () => {
+  for (const name of ['DSTACK_CHAIN_ID', 'DSTACK_RPC_URL', 'DSTACK_NETWORK_JSON', 'DSTACK_CONTRACT']) {
+    const given = { DSTACK_CHAIN_ID: '1', DSTACK_RPC_URL: 'http://127.0.0.1:9', DSTACK_CONTRACT: ADDRESS };
+    const { code, stderr } = await dstack(['network', 'status'], { ...given, [name]: '' });
+    expect([code, stderr]).toEqual([
+      2,
+      `dstack: USAGE: ${name} is set but empty: give it a value or unset it\n`,
+    ]);
+  }
+});
+
+test('a directory, or nothing, where a file belongs is named', async () => {
+  for (const [path, why] of [
+    [scratch, 'EISDIR'],
+    [join(scratch, 'none'), 'ENOENT'],
+  ] as const) {
+    const status = await dstack(['network', 'status', '--network-json', path]);
+    expect([status.code, status.stderr]).toEqual([
+      1,
+      `dstack: FILE: cannot read ${path} (--network-json): ${why}\n`,
+    ]);
+    const bootstrap = await dstack(['network', 'bootstrap', path, ...NOWHERE, '--check-only']);
+    expect([bootstrap.code, bootstrap.stderr]).toEqual([
+      1,
+      `dstack: FILE: cannot read ${path} (the bootstrap package): ${why}\n`,
+    ]);
+  }
+});

@@ -1,5 +1,5 @@
 /** `network …`: the owner's commands. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
 import { print } from '../../lib/daemon/terminal.ts';
 import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
@@ -23,6 +23,7 @@ import {
   contractOption,
   type NetworkConnection,
   parseOwnersConfig,
+  readGiven,
   requireAddress,
 } from '../owner/connection.ts';
 import { deployNetwork } from '../owner/deploy.ts';
@@ -149,12 +150,12 @@ const bootstrap: Command = {
 };
 
 function bootstrapPackage(args: Arguments): BootstrapPackage {
-  const text = readFileSync(args.positionals[0]!, 'utf8');
+  const text = readGiven('the bootstrap package', args.positionals[0]!).toString('utf8');
   const what = 'the bootstrap package';
   const given = parseJson(BootstrapPackageSchema, text, 'BOOTSTRAP_MALFORMED', what, MESSAGE_MAX_BYTES);
   const collateral = args.optional('collateral');
   if (collateral === undefined) return given;
-  return { ...given, collateral: parseCollateral(readFileSync(collateral, 'utf8')) };
+  return { ...given, collateral: parseCollateral(readGiven('--collateral', collateral).toString('utf8')) };
 }
 
 function bootstrapDeed(message: BootstrapPackage, { reader }: NetworkConnection): Deed {

@@ -161,7 +161,7 @@ export function requireSameNetwork(
 function networkJsonOf(args: Arguments): NetworkConfig | undefined {
   const file = args.optional('network-json');
   // Whether plain http is allowed is for the image that boots with it to say.
-  return file === undefined ? undefined : parseOwnersConfig(readFileSync(file), file);
+  return file === undefined ? undefined : parseOwnersConfig(readGiven('--network-json', file), file);
 }
 
 /** A network.json that the owner reads by, writes or allows. @throws NETWORK_CONFIG, also when a server is in it twice */
@@ -170,6 +170,16 @@ export function parseOwnersConfig(bytes: Uint8Array, file: string): NetworkConfi
   const twice = sameEndpoint(config.endpoints);
   if (twice === undefined) return config;
   throw new DstackError('NETWORK_CONFIG', `${file}: ${twice}`);
+}
+
+/** A file that the command line names. Node's own message does not name a directory that is given for one. @throws FILE */
+export function readGiven(what: string, file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new DstackError('FILE', `cannot read ${file} (${what}): ${code}`, { cause });
+  }
 }
 
 /** The checksum of mixed case (EIP-55) is checked, which finds most mistyped digits; names are not resolved. @throws USAGE */
