@@ -6,6 +6,7 @@ import { daemons } from '../daemons.ts';
 import { commandLine } from './command-line.ts';
 import { daemonFiles, unitName } from './daemon-files.ts';
 import { devPrograms, otherFiles, programs, units } from './guest-contents.ts';
+import { flavourFile } from './guest-root.ts';
 
 const rootfs = join(import.meta.dirname, 'rootfs');
 const unitFolder = join(rootfs, 'usr/lib/systemd/system');
@@ -31,6 +32,13 @@ describe('the image', () => {
     expect(
       all.filter((name) => /getty|rescue|debug-shell|emergency\.service|\.timer$|console/.test(name)),
     ).toEqual([]);
+  });
+
+  it('says its flavour in one file, without which the first process goes no further', () => {
+    const init = readFileSync(join(import.meta.dirname, 'initramfs/init'), 'utf8');
+    const reads = [...init.matchAll(/<\/root\/(usr\/lib\/dstack\/\S+)(.*)$/gm)];
+    expect(reads.map(([, path]) => path)).toEqual([flavourFile]);
+    expect(reads[0]![2]).toMatch(/ \|\| fail /);
   });
 
   it('locks every account', () => {

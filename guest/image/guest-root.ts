@@ -25,9 +25,12 @@ export interface GuestRootParts {
   readonly node: string;
   /** Files for /usr/lib/dstack, by name. */
   readonly bundles: ReadonlyMap<string, Uint8Array>;
-  /** Becomes /usr/lib/dstack/flavour.json. */
+  /** Becomes the file at `flavourFile`. */
   readonly image: ImageInfo;
 }
+
+/** Where an image says what it is. The initramfs reads it too. */
+export const flavourFile = 'usr/lib/dstack/flavour.json';
 
 const here = import.meta.dirname;
 const unitFolder = 'usr/lib/systemd/system';
@@ -48,7 +51,7 @@ export async function assembleGuestRoot(parts: GuestRootParts, target: string): 
   await symlink('/proc/self/mounts', join(target, 'etc/mtab'));
   await enableUnits(target, parts.image.flavour === 'dev');
   for (const [name, bytes] of parts.bundles) await writeFile(join(target, 'usr/lib/dstack', name), bytes);
-  await writeFile(join(target, 'usr/lib/dstack/flavour.json'), `${JSON.stringify(parts.image)}\n`);
+  await writeFile(join(target, flavourFile), `${JSON.stringify(parts.image)}\n`);
   await normaliseModes(target, target);
 }
 
