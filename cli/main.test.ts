@@ -149,7 +149,7 @@ describe('failure is exit code 1, with a code and without a stack trace', () => 
     [
       'no package',
       ['network', 'bootstrap', join(scratch, 'none'), ...NOWHERE, '--owner-key', key],
-      'FILE: ENOENT',
+      `FILE: cannot read ${join(scratch, 'none')} (the bootstrap package): ENOENT`,
     ],
     [
       'a quorum that is no majority',

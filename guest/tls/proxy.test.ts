@@ -312,3 +312,74 @@ describe('proxy', () => {
     expect(await raw(`GET / HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`)).toContain(' 431 ');
   });
 });
+
+describe('no request becomes another one', () => {
+  const seen: string[] = [];
+  const ports = new Set<number>();
+  beforeEach(() => {
+    seen.length = 0;
+    ports.clear();
+    handle = async (req, res) => {
+      ports.add(req.socket.remotePort!);
+      const body = await buffer(req);
+      seen.push(`${req.method} ${req.url} ${body.length}`);
+      res.end('ok');
+    };
+  });
+  const inner = 'GET /smuggled HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 1.1.1.1\r\n\r\n';
+
+  test.each(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'POST', 'PUT', 'PATCH'])(
+    '%s keeps the framing of its body, by length or in chunks',
+    async (method) => {
+      const chunked = `${inner.length.toString(16)}\r\n${inner}\r\n0\r\n\r\n`;
+      const end = 'Host: localhost\r\nConnection: close\r\n';
+      await raw(`${method} /a HTTP/1.1\r\n${end}Transfer-Encoding: chunked\r\n\r\n${chunked}`);
+      await raw(`${method} /b HTTP/1.1\r\n${end}Content-Length: ${inner.length}\r\n\r\n${inner}`);
+      await raw(`GET /c HTTP/1.1\r\n${end}\r\n`);
+      expect(seen).toEqual([`${method} /a ${inner.length}`, `${method} /b ${inner.length}`, 'GET /c 0']);
+    },
+  );
+
+  test('a connection to the app carries the requests of one visitor only, and one request', async () => {
+    for (let n = 0; n < 3; n += 1) await ask({ path: `/${n}` });
+    expect(ports.size).toBe(3);
+  });
+
+  test.each(['Content-Length: 5\r\n\r\nhello', 'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n'])(
+    'a WebSocket handshake has no body: %j',
+    async (rest) => {
+      const answer = await raw(
+        `GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${rest}`,
+      );
+      expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+      expect(open.size).toBe(0);
+    },
+  );
+
+  test('a coding that would be lost is refused', async () => {
+    const answer = await raw(
+      'POST /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n',
+    );
+    expect(answer).toMatch(/^HTTP\/1\.1 501 /);
+    expect(seen).toEqual([]);
+  });
+});
+
+test.each(['HTTP/1.1 099 Odd', 'HTTP/1.1 999 \u0001', 'HTTP/1.1 101 Unasked'])(
+  'an app that answers %j costs that request, and nothing else',
+  async (line) => {
+    const odd = createTcpServer((socket) => {
+      socket.on('error', () => {});
+      socket.once('data', () => socket.end(Buffer.from(`${line}\r\nContent-Length: 0\r\n\r\n`, 'latin1')));
+    });
+    await listen(odd);
+    upstream = async () => ({ app: 'greeting', host: '127.0.0.1', port: portOf(odd) });
+    const { status } = await ask();
+    expect(status).toBe(502);
+    odd.close();
+    upstream = async () => ({ app: 'greeting', host: '127.0.0.1', port: portOf(app) });
+    handle = (_req, res) => res.end('ok');
+    await new Promise((resolve) => setTimeout(resolve, 1_050));
+    expect((await ask()).status).toBe(200);
+  },
+);

@@ -65,22 +65,36 @@ export function proxyServer(options: ProxyOptions): Server {
     if (reason !== lastReason) log.warn({ status }, `not proxied: ${reason}`);
     lastReason = reason;
   };
-  const agent = new Agent({ keepAlive: true, maxSockets: 256, timeout: silence });
+  // A connection to the app carries one request: what an app reads wrongly of one visitor's can't become another's.
+  const agent = new Agent({ keepAlive: false, maxSockets: 256, timeout: silence });
 
   async function forward(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     if (Number(incoming.headers['content-length'] ?? 0) > maxBodyBytes) {
       return unavailable(response, 413, `a request has at most ${maxBodyBytes} bytes`);
     }
+    if (isCodedOtherwise(incoming))
+      return unavailable(response, 501, 'of transfer codings only chunked is known');
     const target = await upstream.ask();
-    const outgoing = request({ ...common(incoming, target), agent });
+    const { headers, ...rest } = common(incoming, target);
+    // Node frames the bodies of some methods by itself; of any, what came in chunks goes on in chunks.
+    const framing = hasChunks(incoming) ? ['Transfer-Encoding', 'chunked'] : [];
+    const outgoing = request({ ...rest, headers: [...headers, ...framing], agent });
     const late = setTimeout(() => outgoing.destroy(lateError(target)), answerWithin);
     response.on('close', () => outgoing.destroy());
     outgoing.on('response', (answer) => {
       clearTimeout(late);
       lastReason = '';
+      if (!isFinal(answer)) {
+        outgoing.destroy(malformedError(target, 'a status line that is no answer'));
+        return;
+      }
       response.writeHead(answer.statusCode!, answer.statusMessage, responseHeaders(answer.rawHeaders));
       pipeline(answer, response).catch(() => response.destroy());
     });
+    // Without a listener Node ends such a connection without a word.
+    outgoing.on('upgrade', () =>
+      outgoing.destroy(malformedError(target, 'a change of protocol that nobody asked for')),
+    );
     const failed = new Promise<void>((_, reject) => {
       outgoing.on('error', (cause) => {
         clearTimeout(late);
@@ -97,11 +111,17 @@ export function proxyServer(options: ProxyOptions): Server {
       socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
       return;
     }
+    // Its bytes would be taken for the WebSocket's first, or for a request of their own.
+    if (hasChunks(incoming) || Number(incoming.headers['content-length'] ?? 0) !== 0) {
+      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
+      return;
+    }
     const target = await upstream.ask();
     const { headers, ...rest } = common(incoming, target);
     const outgoing = request({
       ...rest,
       headers: [...headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket'],
+      agent: false,
     });
     socket.on('close', () => outgoing.destroy());
     outgoing.setTimeout(answerWithin, () => outgoing.destroy(lateError(target)));
@@ -162,6 +182,16 @@ export function proxyServer(options: ProxyOptions): Server {
   server.on('close', () => agent.destroy());
   return server;
 }
+
+const hasChunks = ({ headers }: IncomingMessage): boolean => headers['transfer-encoding'] !== undefined;
+
+/** A coding besides chunked would be lost on the way, since Transfer-Encoding is of one hop (RFC 9112, 6.1). */
+const isCodedOtherwise = (incoming: IncomingMessage): boolean =>
+  hasChunks(incoming) && incoming.headers['transfer-encoding']!.trim().toLowerCase() !== 'chunked';
+
+/** A status of RFC 9110, 15, that ends an exchange, with a reason phrase of RFC 9112, 4. */
+const isFinal = ({ statusCode = 0, statusMessage = '' }: IncomingMessage): boolean =>
+  statusCode >= 200 && statusCode <= 599 && /^[\t\x20-\x7e\x80-\xff]*$/.test(statusMessage);
 
 function common(incoming: IncomingMessage, target: UpstreamReply) {
   const address = incoming.socket.remoteAddress?.replace(/^::ffff:/, '') ?? 'unknown';
@@ -224,13 +254,14 @@ function lateError(target: UpstreamReply): DstackError {
   return new DstackError('UPSTREAM_LATE', `${target.app} took too long to answer`);
 }
 
+function malformedError(target: UpstreamReply, what: string): DstackError {
+  return new DstackError('UPSTREAM_MALFORMED', `${target.app} answers something that is not HTTP (${what})`);
+}
+
 function brokenError(target: UpstreamReply, cause: NodeJS.ErrnoException): DstackError {
   // Node's parser is strict, which is what keeps two readers of one answer in agreement; the app's author should know.
   if (cause.code?.startsWith('HPE_')) {
-    return new DstackError(
-      'UPSTREAM_MALFORMED',
-      `${target.app} answers something that is not HTTP (${cause.code})`,
-    );
+    return malformedError(target, cause.code);
   }
   return new DstackError('UPSTREAM_BROKEN', `${target.app} does not answer`, { cause });
 }

@@ -5,7 +5,11 @@ import type { ServerResponse } from 'node:http';
 const AGAIN = 5;
 
 /** Answers with a status and the reason, unless an answer has begun: then it is cut off, so that nobody takes it as whole. */
-export function unavailable(response: ServerResponse, status: 413 | 502 | 503 | 504, reason: string): void {
+export function unavailable(
+  response: ServerResponse,
+  status: 413 | 501 | 502 | 503 | 504,
+  reason: string,
+): void {
   if (response.headersSent) {
     response.destroy();
     return;
