@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
-import { publicKeyInfo, signingRequest } from './signing-request.ts';
+import { p256PublicKey } from '../protocol/site-evidence.ts';
+import { signingRequest } from './signing-request.ts';
 
 const key = new Uint8Array(32).fill(7);
 const openssl = (input: Uint8Array, ...args: string[]) =>
@@ -12,7 +13,7 @@ test('is a request that openssl verifies, for our key and these names', () => {
   const shown = openssl(request, 'req', '-inform', 'DER', '-verify', '-noout', '-text', '-pubkey');
   expect(shown).toContain(`DNS:${names[0]}, DNS:${names[1]}`);
   const base64 = /BEGIN PUBLIC KEY-----\n([^-]+)/.exec(shown)![1]!;
-  expect(new Uint8Array(Buffer.from(base64, 'base64'))).toEqual(publicKeyInfo(key));
+  expect(new Uint8Array(Buffer.from(base64, 'base64'))).toEqual(p256PublicKey(key));
   const broken = request.slice();
   broken[60]! ^= 1;
   expect(() => openssl(broken, 'req', '-inform', 'DER', '-verify', '-noout')).toThrow();

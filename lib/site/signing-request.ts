@@ -6,7 +6,7 @@ import { p256 } from '@noble/curves/nist.js';
 import { TAG } from '../attestation/bytes/der.ts';
 import { der, derBits, derInteger, derOid, derSequence, derText } from '../attestation/bytes/der-writer.ts';
 import { ECDSA_WITH_SHA256 } from '../attestation/certificates/certificate.ts';
-import { P256_SPKI_PREFIX } from '../attestation/certificates/p256.ts';
+import { p256PublicKey } from '../protocol/site-evidence.ts';
 
 const EXTENSION_REQUEST = '1.2.840.113549.1.9.14';
 const SUBJECT_ALT_NAME = '2.5.29.17';
@@ -25,14 +25,9 @@ export function signingRequest(privateKey: Uint8Array, names: readonly string[])
     derInteger(Uint8Array.of(0)),
     // No subject: authorities take the names from the extension, and a common name has 64 characters at most.
     derSequence(),
-    publicKeyInfo(privateKey),
+    p256PublicKey(privateKey),
     der(TAG.context0, attribute),
   );
   const signature = p256.sign(body, privateKey, { format: 'der', lowS: false });
   return derSequence(body, ECDSA_WITH_SHA256, derBits(signature));
-}
-
-/** SubjectPublicKeyInfo, DER, of a P-256 scalar of 32 bytes. */
-export function publicKeyInfo(privateKey: Uint8Array): Uint8Array {
-  return Uint8Array.from([...P256_SPKI_PREFIX, ...p256.getPublicKey(privateKey, false).subarray(1)]);
 }
