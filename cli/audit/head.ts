@@ -80,7 +80,7 @@ async function chainIdOf(all: readonly RpcEndpoint[]): Promise<number> {
   if (other > 0) {
     throw new DstackError(
       'CHAIN_DISAGREES',
-      `${hostOf(all[0]!)} serves chain ${ids[0]}, ${hostOf(all[other]!)} chain ${ids[other]}`,
+      `${all[0]!.name} serves chain ${ids[0]}, ${all[other]!.name} chain ${ids[other]}`,
     );
   }
   return ids[0]!;
@@ -98,7 +98,7 @@ async function reachedByAll(all: readonly RpcEndpoint[], options: HeadOptions): 
   const apart = (claim: typeof goal) =>
     new DstackError(
       'AUDIT_HEADS_APART',
-      `${hostOf(claim.rpc)} says that the newest ${tag} block is ${claim.number}, ${hostOf(goal.rpc)} says ${goal.number}: one of them lies or lags: try again, or leave it out`,
+      `${claim.rpc.name} says that the newest ${tag} block is ${claim.number}, ${goal.rpc.name} says ${goal.number}: one of them lies or lags: try again, or leave it out`,
     );
   for (const claim of claims) {
     const [blocks, seconds] = [goal.number - claim.number, goal.timestamp - claim.timestamp];
@@ -106,7 +106,7 @@ async function reachedByAll(all: readonly RpcEndpoint[], options: HeadOptions): 
   }
   const begin = performance.now();
   let behind = claims.filter(({ number }) => number < goal.number);
-  if (behind.length > 0) options.onWait?.(behind.map(({ rpc }) => hostOf(rpc)).join(', '));
+  if (behind.length > 0) options.onWait?.(behind.map(({ rpc }) => rpc.name).join(', '));
   while (behind.length > 0) {
     if (performance.now() - begin >= options.waitMs) throw apart(behind[0]!);
     await new Promise((resolve) => setTimeout(resolve, Math.min(POLL_MS, options.waitMs)));
@@ -117,4 +117,3 @@ async function reachedByAll(all: readonly RpcEndpoint[], options: HeadOptions): 
 }
 
 /** A URL may contain the key to its endpoint. */
-const hostOf = ({ url }: RpcEndpoint): string => new URL(url).host;

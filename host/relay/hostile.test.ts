@@ -233,6 +233,7 @@ test('the pause grows while the endpoint goes on limiting, up to a minute, and e
   const endpoint = paced(
     {
       url: 'x',
+      name: 'a.test',
       call: async () => {
         asked += 1;
         if (limits) throw new RpcRateLimited('no');
@@ -276,6 +277,7 @@ test.each([
   const asked = rpcEndpoint(url);
   const counting: RpcEndpoint = {
     url,
+    name: 'a.test',
     call: (...args) => {
       calls += 1;
       return asked.call(...args);

@@ -13,6 +13,7 @@ export function paced(endpoint: RpcEndpoint, now: () => number = Date.now): RpcE
   let said = '';
   return {
     url: endpoint.url,
+    name: endpoint.name,
     async call(schema, method, params) {
       const rest = until - now();
       if (rest > 0) {

@@ -84,6 +84,18 @@ test.each<[string, Lie]>([
   expect(await chain.call(coinbase, '0x', head)).toBe('0x');
 });
 
+test('of an endpoint of another chain its host is named, and not the key in its URL', async () => {
+  for (const proxy of proxies)
+    proxy.lie = (method, reply) => (method === 'eth_chainId' ? { result: '0x1' } : reply);
+  const endpoints = proxies.map(({ url }) => `${url}/v3/secret-key`);
+  const chain = chainClient({
+    config: { chainId: 31337, endpoints, quorum: 2, confirmation: { depth: 0 } },
+  });
+  const message = await chain.head().then(String, String);
+  expect(message).toContain('serves chain 1, not 31337');
+  expect(message).not.toContain('secret-key');
+});
+
 test('two that are silent are too many', async () => {
   proxies[0]!.lie = proxies[1]!.lie = () => undefined;
   await expect(client().head()).rejects.toMatchObject({ code: 'CHAIN_UNREACHABLE' });

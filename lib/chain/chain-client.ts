@@ -116,7 +116,7 @@ export function chainClient(options: ChainClientOptions): ChainClient {
     if (onChain.has(endpoint)) return;
     const id = await endpoint.call(Quantity, 'eth_chainId', []);
     if (Number(id) !== chainId) {
-      throw new DstackError('CHAIN_WRONG_ID', `${endpoint.url} serves chain ${Number(id)}, not ${chainId}`);
+      throw new DstackError('CHAIN_WRONG_ID', `${endpoint.name} serves chain ${Number(id)}, not ${chainId}`);
     }
     onChain.add(endpoint);
   }

@@ -54,6 +54,8 @@ export interface RpcOptions {
 
 export interface RpcEndpoint {
   readonly url: string;
+  /** What people are shown: the host alone. */
+  readonly name: string;
   /**
    * One call; its result is checked against `schema`.
    * @throws RpcRefusal, RpcRateLimited; Retryable RPC_UNREACHABLE (no reply in time), RPC_TOO_LARGE, RPC_STATUS,
@@ -128,6 +130,7 @@ export function rpcEndpoint(url: string, options: RpcOptions = {}): RpcEndpoint 
 
   return {
     url,
+    name,
     async call(schema, method, params) {
       try {
         const value = await exchange(method, params);
