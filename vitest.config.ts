@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -7,9 +8,11 @@ export default defineConfig({
         test: {
           name: 'processes',
           include: ['{contracts,guest,host,lib,cli,auditing,app-example,scripts,test}/**/*.test.ts'],
-          exclude: ['**/*.vm.test.ts'],
+          exclude: ['**/*.vm.test.ts', '**/node_modules/**'],
           testTimeout: 60_000,
           hookTimeout: 120_000,
+          // They mostly wait for processes of their own; by default a machine of two processors would run one file at a time.
+          maxWorkers: Math.max(2, availableParallelism() - 1),
         },
       },
       {
@@ -28,6 +31,18 @@ export default defineConfig({
           include: ['test/vm/{disk,power-cut}.vm.test.ts'],
           fileParallelism: false,
         },
+      },
+      {
+        // By hand, `npm run test:app`: an app that attacks its node while the website's visitors ask, and one with the ecosystem's client.
+        test: {
+          name: 'app',
+          include: ['test/vm/{hostile-app,agent-sdk}.vm.test.ts'],
+          fileParallelism: false,
+        },
+      },
+      {
+        // By hand, `npm run test:site`: certificates of a real authority, in some twenty minutes.
+        test: { name: 'site', include: ['test/vm/site.vm.test.ts'] },
       },
     ],
   },

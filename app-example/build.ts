@@ -78,6 +78,7 @@ export function buildGreeting(version: string, out: string, files: string): void
 function layFiles(root: string, files: string, version: string): void {
   cpSync(files, root, { recursive: true });
   mkdirSync(join(root, 'bin'));
+  mkdirSync(join(root, 'app/www'), { recursive: true });
   mkdirSync(join(root, 'mnt/encrypted_data'), { recursive: true });
   copyFileSync(BUSYBOX, join(root, 'bin/busybox'));
   for (const applet of APPLETS) symlinkSync('busybox', join(root, 'bin', applet));
@@ -87,7 +88,10 @@ function layFiles(root: string, files: string, version: string): void {
   // Modes must not depend on the umask of whoever cloned or built.
   chmodSync(root, 0o755);
   for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
-    const isProgram = entry.isDirectory() || /^(serve|busybox|.*\.cgi)$/.test(entry.name);
+    const isProgram =
+      entry.isDirectory() ||
+      entry.parentPath.endsWith('/bin') ||
+      /^(serve|busybox|ld-linux.*|.*\.cgi)$/.test(entry.name);
     if (!entry.isSymbolicLink()) chmodSync(join(entry.parentPath, entry.name), isProgram ? 0o755 : 0o644);
   }
 }

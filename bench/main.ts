@@ -4,12 +4,16 @@
  */
 
 import { printError } from '../lib/daemon/terminal.ts';
+import { benchArchives } from './archives.ts';
 import { benchAttestation } from './attestation.ts';
 import { benchBoot } from './boot.ts';
+import { benchTls } from './tls.ts';
 
 const benchmarks: Readonly<Record<string, () => Promise<void>>> = {
+  archives: benchArchives,
   attestation: benchAttestation,
   boot: benchBoot,
+  tls: benchTls,
 };
 
 const name = process.argv[2] ?? '';

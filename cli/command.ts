@@ -35,8 +35,18 @@ export interface Command {
 
 /** A mistake in how the command was called: exit code 2. */
 export class UsageError extends DstackError {
-  constructor(message: string) {
-    super('USAGE', message);
+  constructor(message: string, code = 'USAGE') {
+    super(code, message);
+  }
+}
+
+/** Runs a check of what was typed: what it refuses is a mistake in how the command was called, under the check's own code. */
+export function typed<T>(check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    if (error instanceof DstackError) throw new UsageError(error.message, error.code);
+    throw error;
   }
 }
 
@@ -59,6 +69,7 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
     throw new UsageError(plainly(command, error as Error & { code?: string }));
   }
   refuseTwice(command, parsed.tokens);
+  refuseEmpty(parsed.values);
   const wanted = command.positionals ?? [];
   if (parsed.positionals.length !== wanted.length) {
     throw new UsageError(
@@ -121,6 +132,13 @@ function refuseFormer({ options }: Command, argv: readonly string[]): void {
     if (argv.some((word) => word === `--${formerly}` || word.startsWith(`--${formerly}=`))) {
       throw new UsageError(`--${formerly} is called --${name} now`);
     }
+  }
+}
+
+/** Like an empty variable of the environment, it is the mark of a script whose own variable is unset. @throws USAGE */
+function refuseEmpty(values: Readonly<Record<string, unknown>>): void {
+  for (const [name, given] of Object.entries(values)) {
+    if ([given].flat().includes('')) throw new UsageError(`--${name} is given without a value: it is empty`);
   }
 }
 

@@ -34,8 +34,24 @@ const server = createServer((request, response) => {
   response.end(JSON.stringify({ ...body, code: HOSTILE, message: HOSTILE }));
 });
 
+/** A relay whose status has the right form, and the worst texts that fit into it. */
+const relay = createServer((_, response) => {
+  const trouble = {
+    code: 'APP_UNHEALTHY',
+    message: HOSTILE,
+    manifest: 'ab'.repeat(32),
+    attempts: 1,
+    nextTry: 2,
+    logs: { web: [HOSTILE, HOSTILE] },
+  };
+  const apps = { apps: [{ app: 'web', state: 'down', trouble }], more: 0, rollouts: [] };
+  const status = { waitingFor: '', gasAddress: ADDRESS, requests: [], transactions: [], peers: [], apps };
+  response.end(JSON.stringify(status));
+});
+
 beforeAll(async () => {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  for (const one of [server, relay])
+    await new Promise<void>((resolve) => one.listen(0, '127.0.0.1', resolve));
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   writeFileSync(place('owner.key'), 'ab'.repeat(32), { mode: 0o600 });
   for (const name of [NAME, `${NAME}.json`, `${NAME}.tar`]) writeFileSync(place(name), HOSTILE);
@@ -47,27 +63,30 @@ beforeAll(async () => {
     place('image-bad/image.json'),
     JSON.stringify({ version: 1, flavour: HOSTILE, [HOSTILE]: 1 }),
   );
-  writeFileSync(
-    place('host.env'),
+  const environment = (admin: string) =>
     Object.entries({
       DSTACK_RPC_URL: url,
       DSTACK_CHAIN_ID: '31337',
       DSTACK_CONTRACT: ADDRESS,
       DSTACK_GAS_KEY_FILE: place('owner.key'),
       DSTACK_STATE_DIR: place('state'),
-      DSTACK_ADMIN_LISTEN: new URL(url).host,
+      DSTACK_ADMIN_LISTEN: admin,
+      DSTACK_NODE_URL: url,
       DSTACK_VM_VOLUME_DIR: place('volume'),
       DSTACK_VM_IMAGE_DIR: place('image-bad'),
       DSTACK_VM_STATE_DIR: place('vm'),
       DSTACK_VM_PLATFORM_FILE: place('platform.json'),
     })
       .map((pair) => `${pair.join('=')}\n`)
-      .join(''),
-  );
+      .join('');
+  writeFileSync(place('host.env'), environment(new URL(url).host));
+  writeFileSync(place('relay.env'), environment(`127.0.0.1:${(relay.address() as AddressInfo).port}`));
 });
 afterAll(() => {
-  server.closeAllConnections();
-  server.close();
+  for (const one of [server, relay]) {
+    one.closeAllConnections();
+    one.close();
+  }
   rmSync(scratch, { recursive: true, force: true });
 });
 
@@ -100,6 +119,11 @@ test.each<[string, () => string[]]>([
   ['a quote that is not there', () => ['quote', 'show', place(`${NAME}none`)]],
   ['a time', () => ['quote', 'verify', place(NAME), '--at', HOSTILE]],
   ["a relay, to who asks for a node's status", () => ['node', 'status', '--env-file', place('host.env')]],
+  [
+    'an endpoint and a node, to who asks how apps stand',
+    () => ['app', 'status', '--env-file', place('host.env')],
+  ],
+  ['an app, to who reads its log', () => ['app', 'logs', 'web', '--env-file', place('relay.env')]],
   ['an image, to who joins', () => ['node', 'join', '--env-file', place('host.env')]],
   ["a settings file's name", () => ['relay', 'run', '--env-file', place(`${NAME}.json`)]],
   ['an endpoint and records, to who audits', () => ['audit', ADDRESS, '--rpc', url, '--archive', url]],
@@ -122,4 +146,5 @@ test.each<[string, () => string[]]>([
   const printed = stdout + stderr;
   expect(printed.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
   expect(printed).not.toMatch(/^\s*ACCEPT/m);
+  if (args()[1] === 'logs') expect(printed).toContain('web | \\u001b[2J');
 });

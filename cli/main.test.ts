@@ -39,6 +39,16 @@ test("a group's help lists that group's commands and succeeds", async () => {
   expect(stdout).not.toContain('npx dstack app rollout ');
 });
 
+test('a group within a group is one, and its commands are found', async () => {
+  const { code, stdout } = await dstack(['app', 'secret', '--help']);
+  expect(code).toBe(0);
+  expect(stdout).toContain('npx dstack app secret set ');
+  expect((await dstack(['app', 'secret', 'set', '--help'])).stdout).toMatch(
+    /^npx dstack app secret set NAME SECRET\n/,
+  );
+  expect(await dstack(['app', 'secret'])).toMatchObject({ code: 2 });
+});
+
 test("a command's help names its options, where they come from, and runs nothing", async () => {
   const { code, stdout } = await dstack(['network', 'deploy', '--help']);
   expect(code).toBe(0);
@@ -123,7 +133,7 @@ describe('misuse is exit code 2, with the reason and without a stack trace', () 
       ['network', 'config', '--contract', ADDRESS, '--chain-id', '1e3', '--endpoint', 'https://x.test'],
       '--chain-id takes a whole number, not 1e3',
     ],
-    [['app', 'pack', 'x'], 'takes NAME ARCHIVE'],
+    [['app', 'pack', 'x'], 'takes NAME ARCHIVE|COMPOSE.yml'],
     [['node', 'join', '--network', 'mainnet'], '--network takes an address'],
     [['vm', 'run', '--role'], '--role needs a value after it: `npx dstack vm run --help`'],
   ])('%j', async (args, reason) => {
@@ -145,7 +155,11 @@ describe('failure is exit code 1, with a code and without a stack trace', () => 
       'sets DSTACK_RPC, which does not exist',
     ],
     ['a dead endpoint', ['network', 'status', ...NOWHERE], 'CHAIN_UNREACHABLE'],
-    ['no archive', ['app', 'pack', 'x', join(scratch, 'none'), '--out', scratch], 'FILE: ENOENT'],
+    [
+      'no archive',
+      ['app', 'pack', 'x', join(scratch, 'none'), '--out', scratch],
+      `FILE: cannot read ${join(scratch, 'none')} (the archive): ENOENT`,
+    ],
     [
       'no package',
       ['network', 'bootstrap', join(scratch, 'none'), ...NOWHERE, '--owner-key', key],
@@ -302,6 +316,10 @@ test('network config writes exactly what it prints the hash of', async () => {
     'https://a.test',
     '--endpoint',
     'https://b.test',
+    '--superseded-grace',
+    '7200',
+    '--raw-quotes',
+    'greeting',
   ]);
   expect(code).toBe(0);
   const { configHash } = await import('../lib/protocol/network-config.ts');
@@ -312,7 +330,34 @@ test('network config writes exactly what it prints the hash of', async () => {
     confirmation: { finalized: true },
     quorum: 2,
     minimumNodes: 2,
+    supersededGrace: 7200,
+    rawQuotes: 'greeting',
   });
+  const wrong = await dstack([...args, '--endpoint', 'https://a.test', '--raw-quotes', 'No App']);
+  expect(wrong.code).toBe(1);
+  expect(wrong.stderr).toContain('/rawQuotes');
+});
+
+test('network config takes the website from a file, and refuses one that a node would refuse', async () => {
+  const [out, file] = [join(scratch, 'with-site.json'), join(scratch, 'site.json')];
+  const args = ['network', 'config', '--contract', ADDRESS, '--chain-id', '1', '--out', out, '--site', file];
+  const run = () => dstack([...args, '--endpoint', 'https://a.test']);
+  const site = {
+    domains: ['site.example'],
+    acme: { directory: 'https://acme.example/dir', challenges: ['http-01'], firstWithin: 30 },
+  };
+  writeFileSync(file, JSON.stringify(site));
+  expect((await run()).code).toBe(0);
+  expect(JSON.parse(readFileSync(out, 'utf8')).site).toEqual(site);
+
+  writeFileSync(file, JSON.stringify({ ...site, domains: ['*.site.example'] }));
+  expect(await run()).toMatchObject({ code: 2, stderr: expect.stringContaining('a domain in') });
+  writeFileSync(file, JSON.stringify({ ...site, domains: [] }));
+  expect(await run()).toMatchObject({ code: 1, stderr: expect.stringContaining('domains') });
+  writeFileSync(file, '{domains: 1}');
+  expect(await run()).toMatchObject({ code: 2, stderr: expect.stringContaining('--site takes a JSON file') });
+  rmSync(file);
+  expect(await run()).toMatchObject({ code: 1, stderr: expect.stringContaining('(--site)') });
 });
 
 function vmSettings(): string {

@@ -27,7 +27,7 @@ const commands: readonly Command[] = [
 async function main(argv: readonly string[]): Promise<number> {
   const words = argv
     .filter((word) => !word.startsWith('-'))
-    .slice(0, 2)
+    .slice(0, 3)
     .join(' ');
   const command = commands.find(
     ({ name }) => words === name || words.startsWith(`${name} `) || argv[0] === name,
@@ -35,7 +35,8 @@ async function main(argv: readonly string[]): Promise<number> {
   if (command === undefined) {
     // `network --help` asks about a group.
     const group = commands.filter(({ name }) => name.startsWith(`${argv[0]} `));
-    const question = argv.length === 2 && group.length > 0 ? argv[1]! : argv[0];
+    const before = argv.slice(0, -1).join(' ');
+    const question = commands.some(({ name }) => name.startsWith(`${before} `)) ? argv.at(-1) : argv[0];
     const unknown = question !== undefined && !['help', '--help', '-h'].includes(question);
     const listed = group.length > 0 ? group : commands;
     print(...listed.map(({ name, summary }) => `npx dstack ${name.padEnd(20)} ${summary}`), '');

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { pack as tarPack } from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Vm } from '../host/vm/vm.ts';
+import { imageOf, layerOf } from '../lib/archives/images.fixture.ts';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../lib/attestation/simulated/published.ts';
 import { sha256, toHex } from '../lib/protocol/encoding.ts';
 import { type BootstrapPackage, nodePaths } from '../lib/protocol/onboarding-messages.ts';
@@ -329,14 +330,16 @@ describe('bootstrap', () => {
 });
 
 describe('apps', () => {
-  const config = Buffer.from(JSON.stringify({ architecture: 'amd64', os: 'linux' }));
-  const index = JSON.stringify([{ Config: 'config.json', RepoTags: ['x:1'], Layers: [] }]);
+  const image = imageOf([layerOf('greeting')]);
+  const config = Buffer.from(image.config);
+  const layer = { 'layer.tar': image.layers[0]! };
+  const index = JSON.stringify([{ Config: 'config.json', RepoTags: ['x:1'], Layers: ['layer.tar'] }]);
   const pack = (archive: string, ...more: string[]) =>
     dstack(['app', 'pack', 'greeting', archive, '--out', path('out'), ...more]);
   const manifests: string[] = [];
 
   test('pack places archive and manifest under their hashes, the same each time', async () => {
-    const archive = await tar('good.tar', { 'manifest.json': index, 'config.json': config });
+    const archive = await tar('good.tar', { 'manifest.json': index, 'config.json': config, ...layer });
     for (const word of ['one', 'two', 'one']) {
       const { code, stdout } = await pack(archive, '--port', '8080', '--env', `WORD=${word}`);
       expect(code).toBe(0);
@@ -386,8 +389,8 @@ describe('apps', () => {
       ['app', 'pack', 'greeting', archive, '--port', '70000', ...out],
     ]) {
       const { code, stderr } = await dstack(args);
-      expect(stderr).toMatch(/^dstack: MANIFEST[A-Z_]*: /);
-      expect(code).toBe(1);
+      expect(stderr).toMatch(/^dstack: (APP_NAME|USAGE): /);
+      expect(code).toBe(2);
     }
     const variable = await dstack(['app', 'pack', 'greeting', archive, '--env', '=x', ...out]);
     expect([variable.code, variable.stderr]).toEqual([2, expect.stringContaining('NAME=VALUE')]);

@@ -17,10 +17,13 @@ export interface ServedSocket {
   readonly gid?: number;
 }
 
-/** A TCP port that a daemon listens on. `outside`: from the host and the world, by the network card; `apps`: from containers. */
+/**
+ * A TCP port that a daemon listens on. `outside`: from the host and the world, by the network card; `apps`: from containers; `inside`:
+ * on the loopback alone.
+ */
 export interface ListeningPort {
   readonly port: number;
-  readonly from: 'outside' | 'apps';
+  readonly from: 'outside' | 'apps' | 'inside';
 }
 
 export interface Daemon {
@@ -30,8 +33,13 @@ export interface Daemon {
   readonly does: string;
   /** Id of its own user and group, from 800 up; absent for a daemon that has to be root. */
   readonly id?: number;
-  /** `boot`: with the system; `services`: once the replicator is up, so that it does not take the processors from it. */
-  readonly starts: 'boot' | 'services';
+  /** A program of Debian's and its arguments, for a daemon that is not ours: it has no bundle. */
+  readonly runs?: string;
+  /**
+   * `boot`: with the system; `services`: once the replicator is up, so that it does not take the processors from it; `when`:
+   * once that path is there, after `services`.
+   */
+  readonly starts: 'boot' | 'services' | { readonly when: string };
   readonly after?: string;
   readonly serves: readonly ServedSocket[];
   readonly listens: readonly ListeningPort[];
@@ -89,6 +97,7 @@ export const daemons: readonly Daemon[] = [
     after: 'attestor',
     serves: [
       { path: sockets.replicatorForTls, asker: 'tls', gid: 811 },
+      { path: sockets.replicatorForAcme, asker: 'acme', gid: 818 },
       { path: sockets.replicatorForDisk, asker: 'disk' },
       { path: sockets.replicatorForAgent, asker: 'agent', gid: 812 },
       { path: sockets.replicatorForKubernethes, asker: 'kubernethes', gid: 813 },
@@ -116,15 +125,20 @@ export const daemons: readonly Daemon[] = [
     does: 'opens the encrypted data disk',
     starts: 'services',
     after: 'replicator',
-    serves: [{ path: sockets.diskStatus, asker: 'everyone' }],
+    serves: [
+      { path: sockets.diskStatus, asker: 'everyone' },
+      { path: sockets.diskFolders, asker: 'kubernethes', gid: 820 },
+    ],
     keys: ['POST /v1/disk-key'],
     programs: [
+      'usr/bin/chattr',
       'usr/sbin/blockdev',
       'usr/sbin/dmsetup',
       'usr/sbin/e2fsck',
       'usr/sbin/losetup',
       'usr/sbin/mke2fs',
       'usr/sbin/resize2fs',
+      'usr/sbin/setquota',
     ],
     files: ['usr/sbin/mkfs.ext4', 'etc/mke2fs.conf'],
     // It mounts /mnt/encrypted_data for everyone, so it lives in the system's own mount namespace.
@@ -147,8 +161,24 @@ export const daemons: readonly Daemon[] = [
     id: 801,
     starts: 'services',
     after: 'replicator',
+    serves: [{ path: sockets.agentForKubernethes, asker: 'kubernethes', gid: 822 }],
     listens: [{ port: guestPorts.agent, from: 'apps' }],
-    keys: ['POST /v1/app-key', 'POST /v1/attest', 'GET /v1/info'],
+    keys: [
+      'POST /v1/app-key',
+      'POST /v1/app-signature',
+      'POST /v1/app-quote',
+      'POST /v1/raw-quote',
+      'POST /v1/app-certificate',
+      'POST /v1/app-authority',
+      'POST /v1/attest',
+      'GET /v1/info',
+      'GET /v1/machine',
+      'GET /v1/status',
+    ],
+    service: {
+      // Containers have folders of it mounted: they have to be the same after it was started again.
+      RuntimeDirectoryPreserve: 'yes',
+    },
   },
   {
     ...plain,
@@ -157,8 +187,56 @@ export const daemons: readonly Daemon[] = [
     id: 802,
     starts: 'services',
     after: 'replicator',
-    listens: [{ port: guestPorts.tls, from: 'outside' }],
+    serves: [{ path: sockets.tlsForFront, asker: 'front', gid: 816 }],
     keys: ['GET /v1/tls-key', 'POST /v1/site-evidence'],
+  },
+  {
+    ...plain,
+    name: 'front',
+    does: 'HAProxy, which ends TLS and passes requests on to apps',
+    id: 804,
+    runs: '/usr/sbin/haproxy -db -f /etc/dstack/front/haproxy.cfg',
+    // The certificate that it starts with, written by tls.
+    starts: { when: '/run/dstack/tls/placeholder.pem' },
+    serves: [{ path: sockets.front, asker: 'tls', gid: 817 }],
+    listens: [
+      { port: guestPorts.tls, from: 'outside' },
+      { port: guestPorts.proxied, from: 'outside' },
+      { port: guestPorts.http, from: 'outside' },
+    ],
+    programs: ['usr/sbin/haproxy'],
+    service: {
+      // It reads what the whole world writes: all it has is its sockets, the apps' bridges (etc/dstack/firewall.nft) and memory.
+      RestrictAddressFamilies: 'AF_UNIX AF_INET',
+      InaccessiblePaths: '-/mnt/host_volume -/mnt/encrypted_data -/etc/shadow',
+      // One a connection (three behind the sorter), one to an app beside it, one a request under way, and some.
+      LimitNOFILE: '32768',
+      // The site's key is in this process's memory.
+      MemorySwapMax: '0',
+    },
+  },
+  {
+    ...plain,
+    name: 'acme',
+    does: 'orders and renews the certificate of the website',
+    id: 805,
+    // After all that the website needs without it: it takes most of a second of a processor.
+    starts: { when: '/run/dstack/tls/placeholder.pem' },
+    serves: [{ path: sockets.acmeForTls, asker: 'tls', gid: 819 }],
+    keys: ['GET /v1/acme-account-key', 'GET /v1/site-request', 'POST /v1/site-caa', 'GET /v1/status'],
+    // acme-client's older half, and the ways of its HTTP client that ours takes the place of (acme/transport.ts).
+    leftOut: ['node-forge', 'follow-redirects', 'form-data', 'proxy-from-env'],
+    service: {
+      StateDirectory: 'dstack/acme',
+      // Where network.json names no website it has nothing to do, and must not be started again for it.
+      RemainAfterExit: 'yes',
+      // What it remembers outlives the machine on the data disk, in a folder of its own.
+      ReadWritePaths: '-/mnt/encrypted_data',
+      StateDirectoryMode: '0700',
+      // The account's key is in this process's memory.
+      MemorySwapMax: '0',
+      InaccessiblePaths: '-/mnt/host_volume',
+    },
   },
   {
     ...plain,
@@ -170,14 +248,25 @@ export const daemons: readonly Daemon[] = [
     serves: [
       { path: sockets.kubernethesForAgent, asker: 'agent', gid: 814 },
       { path: sockets.kubernethesForTls, asker: 'tls', gid: 815 },
+      { path: sockets.kubernethesForReplicator, asker: 'replicator', gid: 821 },
     ],
-    keys: ['GET /v1/status'],
+    listens: [{ port: guestPorts.images, from: 'inside' }],
+    keys: ['GET /v1/status', 'POST /v1/open-secret'],
     programs: ['usr/bin/podman', 'usr/bin/conmon', 'usr/bin/crun', 'usr/lib/podman/netavark'],
     files: ['usr/share/containers/seccomp.json', 'usr/share/containers/containers.conf'],
     // dockerode loads these for a remote engine over SSH (ssh2), for BuildKit sessions (gRPC, protobuf) and for packing
     // a build context (tar-fs, dockerignore). This daemon speaks to a local socket and builds nothing.
     leftOut: ['ssh2', '@grpc/grpc-js', '@grpc/proto-loader', 'protobufjs', 'tar-fs', '@balena/dockerignore'],
-    service: { StateDirectory: 'dstack/kubernethes', StateDirectoryMode: '0700' },
+    service: {
+      StateDirectory: 'dstack/kubernethes',
+      // Secrets of apps pass through this process's memory.
+      MemorySwapMax: '0',
+      StateDirectoryMode: '0700',
+      // Of the data disk it knows paths only: the disk daemon makes the folders, podman mounts them.
+      InaccessiblePaths: '-/mnt/encrypted_data',
+      // A read that the host does not answer holds a thread: one app's must not hold up the others'.
+      Environment: 'NODE_ENV=production HOME=/ UV_THREADPOOL_SIZE=64',
+    },
   },
 ];
 

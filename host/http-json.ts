@@ -70,6 +70,61 @@ export async function httpBytes(options: HttpJsonOptions): Promise<HttpBytesRepl
   }
 }
 
+export interface HttpStreamOptions {
+  url: string;
+  headers?: Readonly<Record<string, string>>;
+  /** Milliseconds, for the whole exchange. */
+  timeout: number;
+  /** Milliseconds without a byte. */
+  stalledAfter: number;
+  signal?: AbortSignal;
+}
+
+export interface HttpStreamReply {
+  status: number;
+  headers: Headers;
+  /** To be read to its end, or returned from: the connection is held by it. Rejects with HTTP_UNREACHABLE. */
+  body: AsyncGenerator<Uint8Array, void, void>;
+}
+
+/**
+ * The beginning of a reply of any size, whose bytes come as they are read.
+ * @throws HTTP_UNREACHABLE (no reply in time, or a redirect)
+ */
+export async function httpStream(options: HttpStreamOptions): Promise<HttpStreamReply> {
+  const { url, headers = {}, timeout, stalledAfter } = options;
+  const stalled = new AbortController();
+  const signals = [AbortSignal.timeout(timeout), stalled.signal, ...(options.signal ? [options.signal] : [])];
+  const inTime = async <T>(wait: Promise<T>): Promise<T> => {
+    const timer = setTimeout(() => stalled.abort(new Error('nothing came any more')), stalledAfter);
+    try {
+      return await wait;
+    } catch (cause) {
+      throw new DstackError('HTTP_UNREACHABLE', `no reply from ${url}: ${reasonOf(cause)}`, { cause });
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+  // Bytes are counted and compared as they come: nothing may unpack them on the way.
+  const asked = { ...headers, 'accept-encoding': 'identity' };
+  const response = await inTime(
+    fetch(url, { redirect: 'error', signal: AbortSignal.any(signals), headers: asked }),
+  );
+  const reader = response.body?.getReader();
+  async function* body(): AsyncGenerator<Uint8Array, void, void> {
+    try {
+      for (;;) {
+        const piece = await inTime(reader?.read() ?? Promise.resolve({ done: true, value: undefined }));
+        if (piece.done) return;
+        yield piece.value;
+      }
+    } finally {
+      await reader?.cancel().catch(() => undefined);
+    }
+  }
+  return { status: response.status, headers: response.headers, body: body() };
+}
+
 async function boundedBytes(response: Response, maxBytes: number, url: string): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let size = 0;

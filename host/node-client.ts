@@ -6,6 +6,8 @@
 import type { Static, TSchema } from 'typebox';
 import type { PlatformKind } from '../lib/attestation/quote/platform-kind.ts';
 import { type Enclave, NotYet } from '../lib/framework/handler.ts';
+import { type SealingKeyMessage, SealingKeyMessageSchema } from '../lib/protocol/app-secrets.ts';
+import { APPS_STATUS_MAX_BYTES, type AppsStatus, AppsStatusSchema } from '../lib/protocol/app-status.ts';
 import { type CollateralMessage, PlatformKindSchema } from '../lib/protocol/collateral.ts';
 import { DstackError, Retryable } from '../lib/protocol/errors.ts';
 import {
@@ -65,13 +67,13 @@ export class NodeClient implements Enclave {
 
   /** @throws Retryable NODE_UNREACHABLE; a refusal keeps the node's own code and is Retryable when it may pass */
   async request(path: string, body?: unknown): Promise<unknown> {
-    const slow = path !== nodePaths.status && path !== nodePaths.bootstrap;
+    const slow = ![nodePaths.status, nodePaths.bootstrap, nodePaths.apps].some((fast) => fast === path);
     let reply: { status: number; value: unknown };
     try {
       reply = await httpJson({
         url: this.#url + path,
         timeout: slow ? SLOW_TIMEOUT : FAST_TIMEOUT,
-        maxBytes: MESSAGE_MAX_BYTES,
+        maxBytes: path === nodePaths.apps ? APPS_STATUS_MAX_BYTES : MESSAGE_MAX_BYTES,
         ...(body === undefined ? {} : { body }),
       });
     } catch (cause) {
@@ -105,6 +107,16 @@ export class NodeClient implements Enclave {
   /** Hands the node the secret that was sealed to its own request. */
   answer(message: SealedMessage): Promise<NodeStatus> {
     return this.#checked(NodeStatusSchema, nodePaths.answer, message);
+  }
+
+  /** How its apps stand. Texts in it may be an app's own. */
+  apps(): Promise<AppsStatus> {
+    return this.#checked(AppsStatusSchema, nodePaths.apps);
+  }
+
+  /** What secrets of an app are sealed to. Who seals checks the network key's signature. */
+  sealingKey(app: string): Promise<SealingKeyMessage> {
+    return this.#checked(SealingKeyMessageSchema, nodePaths.sealingKey, { app });
   }
 
   bootstrapPackage(): Promise<BootstrapPackage> {

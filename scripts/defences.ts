@@ -23,9 +23,9 @@ import { type Ran, Workspace } from './defences/workspace.ts';
 const root = join(import.meta.dirname, '..');
 const page = join(root, 'docs/defences.md');
 
-/** How the message of a failed assertion begins, of a wait in vain (but not for a daemon to start), or of a finding of the fuzz. */
+/** How the message of a failed assertion or property begins, of a wait in vain (but not for a daemon to start), or of a finding of the fuzz. */
 const ASSERTION =
-  /^(AssertionError: |Error: expected |Error: promise resolved |Error: waited \d+ ms in vain for |the fuzz noticed: )/;
+  /^(AssertionError: |Error: expected |Error: promise resolved |Error: Property failed after |Error: waited \d+ ms in vain for |the fuzz noticed: )/;
 const SET_UP = / to (start|serve|listen|ask)$/;
 
 const { values } = parseArgs({

@@ -20,6 +20,7 @@ const debianPackages = {
   'gpg-agent': 'makes their keys',
   iproute2: 'makes networks for tests',
   'ca-certificates': 'for package mirrors over https',
+  curl: "runs the documentation's lines in tests",
 };
 
 /** An environment in which `node` is the pinned Node 24. */
@@ -83,6 +84,11 @@ function isLockInstalled() {
     ([path, entry]) =>
       path === '' || entry.optional || entry.peer || present[path]?.integrity === entry.integrity,
   );
+}
+
+/** Unpacks the locked programs that tests run in place (HAProxy), or finds that they are current. */
+export function buildTools() {
+  run(join(root, 'build_vm.sh'), ['--tools']);
 }
 
 /** Builds the guest image of a flavour, or finds that it is current; returns the seconds it took. */

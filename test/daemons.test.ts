@@ -45,7 +45,7 @@ describe('a daemon that is added to the table', () => {
     expect(inGroup.map(({ name }) => name)).toEqual(['agent', 'dummy']);
     const groups = unitOf('agent').find((line) => line.startsWith('SupplementaryGroups='));
     expect(groups).toBe(
-      'SupplementaryGroups=dstack-replicator-agent dstack-kubernethes-agent dstack-dummy-agent',
+      'SupplementaryGroups=dstack-replicator-agent dstack-agent-kubernethes dstack-kubernethes-agent dstack-dummy-agent',
     );
   });
 
@@ -117,6 +117,9 @@ describe('the table', () => {
     const groups = groupsOf('kubernethes');
     expect(groups).not.toContain(groupOfSocket(sockets.replicatorForAgent));
     expect(groups).not.toContain(groupOfSocket(sockets.replicatorForTls));
-    expect(daemons.find(({ name }) => name === 'kubernethes')?.keys).toEqual(['GET /v1/status']);
+    expect(daemons.find(({ name }) => name === 'kubernethes')?.keys).toEqual([
+      'GET /v1/status',
+      'POST /v1/open-secret',
+    ]);
   });
 });

@@ -2,8 +2,9 @@
  * What a stranger finds out about a website: between real daemons over a real chain, by the command that strangers use. Every
  * no has its code. What is refused even though the network key signed it is in cli/site/judge.test.ts.
  */
+import type { ChildProcess } from 'node:child_process';
 import { X509Certificate as X509 } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -30,12 +31,15 @@ import {
   encodeRevokePlatform,
 } from '../lib/protocol/network-contract.ts';
 import { nodePaths } from '../lib/protocol/onboarding-messages.ts';
+import { Strict } from '../lib/protocol/schema.ts';
 import { newPrivateKey } from '../lib/protocol/secp256k1.ts';
-import { EVIDENCE_PATH, p256PublicKey, type SiteEvidence } from '../lib/protocol/site-evidence.ts';
-import { AttestReply, sockets, TlsKeyReply } from '../lib/protocol/sockets.ts';
+import { EVIDENCE_PATH, p256PublicKey, type SiteEvidence, sitePaths } from '../lib/protocol/site-evidence.ts';
+import { type AcmeSite, AttestReply, sockets, TlsKeyReply } from '../lib/protocol/sockets.ts';
+import { signingRequest } from '../lib/site/signing-request.ts';
 import { dstack } from './support/cli.ts';
 import { forgeBootstrap, secretOf } from './support/forge.ts';
 import { type Front, forgeSite, nonceIn, sceneOf, startFront } from './support/forge-site.ts';
+import { end, frontBelow, startHaproxy } from './support/front.ts';
 import {
   eventually,
   freePort,
@@ -55,19 +59,22 @@ let network: TestNetwork;
 let node: TestNode;
 let relay: RelayHost;
 let site: string;
+let haproxy: ChildProcess | undefined;
 let theTlsKey: Uint8Array;
 
 beforeAll(async () => {
   network = await startTestNetwork();
   node = await network.start({ role: 'bootstrap' });
   await network.allow(node);
-  const port = await freePort();
-  node.daemon('tls', ['--listen', `127.0.0.1:${port}`]);
-  site = `https://127.0.0.1:${port}`;
+  const front = await frontBelow(node.directory);
+  node.daemon('tls', []);
+  site = `https://127.0.0.1:${front.listen.port}`;
   await eventually(async () => (await node.status()).state === 'bootstrapping', 'a bootstrap package');
   await expect(get(EVIDENCE_PATH)).rejects.toThrow('ECONNREFUSED');
   await expect(node.get(nodePaths.collateral)).rejects.toMatchObject({ code: 'NODE_STATE' });
   await network.bootstrap(node);
+  await eventually(async () => existsSync(front.placeholder), 'what the front starts with');
+  haproxy = await startHaproxy(front);
   relay = await RelayHost.create({
     rpcUrl: network.anvil.url,
     domain: network.domain,
@@ -87,6 +94,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const front of fronts) await front.close();
+  if (haproxy !== undefined) await end(haproxy);
   await relay?.kill();
   await network?.stop();
   rmSync(scratch, { recursive: true, force: true });
@@ -489,5 +497,110 @@ describe('another network', () => {
         unknownEpochs: [1],
       });
     });
+  });
+});
+
+describe('site dns', () => {
+  const account = 'https://ca.example/acct/1';
+  const status: AcmeSite['status'] = {
+    state: 'current',
+    hostImpersonable: true,
+    account,
+    issuers: ['ca.example'],
+    methods: ['http-01'],
+  };
+  let said: AcmeSite['status'];
+  let own: Front;
+  beforeAll(async () => {
+    // The node's own evidence, by its own key; in acme's place the test. What the real one says is in site-caa.test.ts.
+    const csr = Buffer.from(signingRequest(theTlsKey, ['site.example'])).toString('base64');
+    const lines = csr.match(/.{1,64}/g)!.join('\n');
+    own = await front(async (target) => {
+      if (target === sitePaths.status) return { body: JSON.stringify(said) };
+      if (target === sitePaths.request)
+        return { body: `-----BEGIN CERTIFICATE REQUEST-----\n${lines}\n-----END CERTIFICATE REQUEST-----\n` };
+      return { body: JSON.stringify(await genuine(nonceIn(target))) };
+    }, theTlsKey);
+  });
+  const found = (hostImpersonable: boolean) =>
+    callUnix({
+      path: join(node.directory, 'run/dstack', sockets.replicatorForAcme),
+      method: 'POST',
+      route: '/v1/site-caa',
+      body: { hostImpersonable },
+      reply: Strict({}),
+    });
+  async function dns(domain: string, ...more: string[]) {
+    const { code, stdout, stderr } = await dstack([
+      'site',
+      'dns',
+      domain,
+      '--site',
+      own.url,
+      ...chainArgs(),
+      '--json',
+      ...more,
+    ]);
+    expect(stdout, stderr).not.toBe('');
+    return { exit: code, ...(JSON.parse(stdout) as { verdict: string; code: string; records: string[] }) };
+  }
+  const records = [
+    `site.example. IN CAA 0 issue "ca.example; accounturi=${account}; validationmethods=http-01"`,
+    'site.example. IN CAA 0 issuewild ";"',
+  ];
+
+  test('prints the records, and says that the node does not see them: exit code 1', async () => {
+    said = { ...status, caa: { code: 'CAA_MISSING', reason: 'a.example: there are none' } };
+    expect(await dns('site.example')).toMatchObject({
+      exit: 1,
+      verdict: 'reject',
+      code: 'CAA_MISSING',
+      records,
+    });
+    // The evidence counts, not what anybody could answer beside it.
+    said = { ...status, hostImpersonable: false };
+    expect(await dns('site.example')).toMatchObject({ exit: 1, code: 'CAA_UNKNOWN', records });
+  });
+
+  test('and once it does, with it signed in the evidence: exit code 0', async () => {
+    said = { ...status, hostImpersonable: false };
+    await found(false);
+    expect(await dns('site.example')).toMatchObject({ exit: 0, verdict: 'accept', code: null, records });
+    const { exit, stdout } = await dstack(['site', 'verify', site, ...chainArgs()]).then(
+      ({ code, stdout }) => ({
+        exit: code,
+        stdout,
+      }),
+    );
+    expect(exit).toBe(0);
+    expect(stdout).toMatch(/hostImpersonable +false/);
+    expect(stdout).toContain('DNS records that leave certificates');
+    await found(true);
+    expect((await verify(site)) as object).toMatchObject({ claims: { hostImpersonable: true } });
+  });
+
+  test('nothing for another name, without an account, or by the word of somebody else', async () => {
+    said = status;
+    expect(await dns('other.example')).toMatchObject({ exit: 1, code: 'SITE_NAME', records: [] });
+    said = { state: 'brought', hostImpersonable: true };
+    expect(await dns('site.example')).toMatchObject({ exit: 1, code: 'SITE_ACCOUNT', records: [] });
+    said = { ...status, issuers: [] };
+    expect(await dns('site.example')).toMatchObject({ exit: 1, code: 'CAA_POLICY', records: [] });
+    const host = await front(async (target) =>
+      target.includes('evidence')
+        ? { body: JSON.stringify(await genuine(nonceIn(target))) }
+        : { body: JSON.stringify({ ...status, account: 'https://ca.example/acct/of-the-host' }) },
+    );
+    const { code, stdout } = await dstack([
+      'site',
+      'dns',
+      'site.example',
+      '--site',
+      host.url,
+      ...chainArgs(),
+    ]);
+    expect(code).toBe(1);
+    expect(stdout).toContain('NO, SITE_TLS_ENDED');
+    expect(stdout).not.toContain('of-the-host');
   });
 });

@@ -6,7 +6,7 @@ import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
-import { configHash, type NetworkConfig } from '../../lib/protocol/network-config.ts';
+import { configHash, type NetworkConfig, SUPERSEDED_GRACE } from '../../lib/protocol/network-config.ts';
 import {
   decodeConfigAllowedFrom,
   decodeMeasurementAllowedFrom,
@@ -172,7 +172,7 @@ async function policyValue(kind: Kind, value: string): Promise<Named> {
 function configOf(file: string): Named {
   const bytes = readFileSync(file);
   const config = parseOwnersConfig(bytes, file);
-  const { endpoints, quorum, confirmation, minimumNodes } = config;
+  const { endpoints, quorum, confirmation, minimumNodes, supersededGrace = SUPERSEDED_GRACE } = config;
   const rule =
     'finalized' in confirmation ? 'the finalized block' : `${confirmation.depth} blocks below the newest`;
   return {
@@ -180,6 +180,12 @@ function configOf(file: string): Named {
     about: [
       `such nodes believe ${quorum} of these ${endpoints.length}, at ${rule}; production apps wait for ${minimumNodes ?? 2} nodes:`,
       ...endpoints.map((url) => `  ${url}`),
+      `a version of an app that was replaced ends ${supersededGrace} s later, and every app when the contract was not read for so long`,
+      ...(config.rawQuotes === undefined
+        ? []
+        : [
+            `the app ${config.rawQuotes} gets quotes over any report data: no quote alone proves another app's word`,
+          ]),
       ...siteLines(config),
     ],
     requireOf: (network) => requireSameNetwork(config, network, file),

@@ -27,6 +27,7 @@ import {
   requireAddress,
 } from '../owner/connection.ts';
 import { deployNetwork } from '../owner/deploy.ts';
+import { readSiteFile } from '../site/site-file.ts';
 import { verifyBootstrap } from '../verify-bootstrap.ts';
 import { allow, revoke } from './network-policy.ts';
 import { tcb, tcbStatus } from './network-tcb.ts';
@@ -86,6 +87,18 @@ const config: Command = {
     quorum: { value: 'NUMBER', help: 'how many endpoints must agree; more than half of them' },
     depth: { value: 'BLOCKS', help: "confirmations; without it, nodes go by the chain's finalized block" },
     'minimum-nodes': { value: 'NUMBER', help: 'nodes before production apps start', default: '2' },
+    'superseded-grace': {
+      value: 'SECONDS',
+      help: 'how long nodes still run a version that was replaced and whose successor does not come up; a day when left out',
+    },
+    site: {
+      value: 'FILE',
+      help: "the website's names and who certifies them, JSON as in docs/site-certificates.md; without it, self-signed",
+    },
+    'raw-quotes': {
+      value: 'APP',
+      help: 'the one app that gets quotes over any report data: docs/agent.md says what they cost the others',
+    },
     out: { value: 'FILE', help: 'where to write it', default: 'network.json' },
   },
   async run(args) {
@@ -103,6 +116,11 @@ const config: Command = {
           ? Math.floor(endpoints.length / 2) + 1
           : wholeNumber(args, 'quorum'),
       minimumNodes: wholeNumber(args, 'minimum-nodes'),
+      ...(args.optional('superseded-grace') !== undefined && {
+        supersededGrace: wholeNumber(args, 'superseded-grace'),
+      }),
+      ...(args.optional('raw-quotes') !== undefined && { rawQuotes: args.text('raw-quotes') }),
+      ...(args.optional('site') !== undefined && { site: siteIn(args.text('site')) }),
     };
     const bytes = utf8(`${JSON.stringify(value, null, 2)}\n`);
     // Whether plain http is allowed is for the image that boots with it to say; everything else is checked here.
@@ -111,6 +129,8 @@ const config: Command = {
     print(`config ${to0x(configHash(bytes))} (${args.text('out')})`);
   },
 };
+
+const siteIn = (file: string): unknown => readSiteFile(readGiven('--site', file).toString('utf8'), file);
 
 const bootstrap: Command = {
   name: 'network bootstrap',

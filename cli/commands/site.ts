@@ -1,60 +1,36 @@
 /** `site …`: what a stranger can find out about a website that says that a network serves it. docs/site.md. */
-import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { pcsSource } from '../../host/collateral/pcs.ts';
-import {
-  type Collateral,
-  MAX_COLLATERAL_CHARACTERS,
-  parseCollateral,
-} from '../../lib/attestation/collateral/collateral.ts';
-import { platformKindOf } from '../../lib/attestation/quote/platform-kind.ts';
-import { parseQuote } from '../../lib/attestation/quote/quote.ts';
-import type { Step } from '../../lib/attestation/trace.ts';
 import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
-import { fromHex, sha256, toHex } from '../../lib/protocol/encoding.ts';
+import { sha256, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
-import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
 import { type SiteEvidence, SiteEvidenceSchema } from '../../lib/protocol/site-evidence.ts';
 import { readHistory } from '../audit/history.ts';
-import { type Arguments, type Command, type Option, UsageError } from '../command.ts';
-import { chainOptions, connectNetwork, type NetworkConnection } from '../owner/connection.ts';
+import type { Arguments, Command } from '../command.ts';
+import { connectNetwork, type NetworkConnection } from '../owner/connection.ts';
+import { domainOf, flavourOf, siteOf, urlOf } from '../site/arguments.ts';
 import { type Logged, readCt } from '../site/ct.ts';
-import { type Visit, visit } from '../site/fetch.ts';
-import { judgeSite } from '../site/judge.ts';
 import { keptKey, keyOf, type SiteKey } from '../site/keys.ts';
-
-const common = {
-  network: {
-    value: 'ADDRESS',
-    help: "the network's contract; else that of network.json",
-    env: 'DSTACK_CONTRACT',
-  },
-  ...chainOptions,
-  flavour: {
-    value: 'NAME',
-    help: "of the network's images: production, sim or dev",
-    default: 'production',
-  },
-  collateral: {
-    value: 'FILE|URL',
-    help: 'judge by this collateral.json, or by what this PCS or PCCS has, in place of what the node brings',
-  },
-  wait: { value: 'SECONDS', help: 'how long a node that is busy is asked again', default: '30' },
-  json: { help: 'prints one JSON object' },
-} satisfies Record<string, Option>;
-
-/** Answers that say nothing about the site but that it could not be judged. */
-const UNKNOWN = /^(SITE_(UNREACHABLE|BUSY|NOT_READY)|CLOCK_DISAGREES|(CHAIN|RPC|PCS|HTTP)_\w+)$/;
+import { type Look, lookAt, lookOptions, wholeNumber } from '../site/look.ts';
+import { certCommand } from './site-cert.ts';
+import { dnsCommand } from './site-dns.ts';
 
 const PROVES = [
   "whoever holds the TLS key of this connection has the network's secret: the network key signed it, for this visit",
   'a machine with this measurement, configuration and platform, all allowed by the contract now, said so in a fresh quote',
 ];
+/** @param hostImpersonable as the node says */
+const proves = ({ hostImpersonable }: SiteEvidence): readonly string[] =>
+  hostImpersonable
+    ? PROVES
+    : [
+        ...PROVES,
+        "the node saw, by two resolvers, DNS records that leave certificates for the names in network.json to the network's own account",
+      ];
 const DOES_NOT_PROVE = [
-  "that your browser's connection is made with this key: compare its certificate, or use `site audit` to find others",
+  "that your browser's connection is made with this key: compare its certificate, or use `site audit` to find others; where hostImpersonable is true, the node's host could have a certificate of its own",
   'that no other machine has the key: all nodes share it, and one that was revoked keeps it until the network rotates its secret',
   'what the app does with what you send: that is in the manifest that the contract names',
   "anything against the contract's owner after the delay, a broken CPU, or your own endpoints lying together (docs/threat-model.md)",
@@ -65,7 +41,7 @@ const verify: Command = {
   summary: 'visits a website and says whether the network behind the contract ends its TLS; exits 1 when not',
   positionals: ['URL'],
   options: {
-    ...common,
+    ...lookOptions,
     out: { value: 'FILE', help: 'keeps the evidence, if it is accepted, for a later site audit' },
   },
   async run(args) {
@@ -83,55 +59,6 @@ const verify: Command = {
   },
 };
 
-interface Look {
-  readonly verdict: 'accept' | 'reject' | 'unknown';
-  readonly code: string | null;
-  readonly message: string;
-  readonly steps: readonly Step[];
-  /** Of the platform's TCB, by Intel's rules; null unless accepted. */
-  readonly status: string | null;
-  readonly visit: Visit | undefined;
-}
-
-/** One visit and its verdict; what is wrong with evidence is an answer, what is wrong with the call is thrown. */
-async function lookAt(
-  site: URL,
-  { chainId, contract, reader }: NetworkConnection,
-  flavour: Flavour,
-  args: Arguments,
-): Promise<Look> {
-  const steps: Step[] = [];
-  const waitMs = wholeNumber('wait', args.text('wait')) * 1000;
-  let seen: Visit | undefined;
-  try {
-    const fresh = await visit(site, () => new Uint8Array(randomBytes(32)), waitMs);
-    seen = fresh;
-    const { evidence, publicKey, nonce } = fresh;
-    const collateral = await givenCollateral(args, evidence);
-    const network = { chainId, contract };
-    const question = { evidence, network, reader, flavour, publicKey, nonce, collateral };
-    const status = await judgeSite(question, (step) => void steps.push(step));
-    const message = `the network ${contract} ends the TLS of ${site.host}`;
-    return { verdict: 'accept', code: null, message, steps, status, visit: seen };
-  } catch (error) {
-    if (!(error instanceof DstackError) || error instanceof UsageError) throw error;
-    const { code, message } = error;
-    const verdict = UNKNOWN.test(code) ? 'unknown' : 'reject';
-    return { verdict, code, message, steps, status: null, visit: seen };
-  }
-}
-
-async function givenCollateral(args: Arguments, evidence: SiteEvidence): Promise<Collateral | undefined> {
-  const given = args.optional('collateral');
-  if (given === undefined) return undefined;
-  if (/^https?:\/\//.test(given)) {
-    return pcsSource({ url: urlOf('collateral', given).href }).find(
-      platformKindOf(parseQuote(fromHex(evidence.quote))),
-    );
-  }
-  return parseCollateral(readFileSync(given, 'utf8').slice(0, MAX_COLLATERAL_CHARACTERS + 1));
-}
-
 function asJson(look: Look, site: URL, { chainId, contract, sources }: NetworkConnection): object {
   const { visit: seen, ...verdict } = look;
   return {
@@ -147,17 +74,30 @@ function asJson(look: Look, site: URL, { chainId, contract, sources }: NetworkCo
           browser: seen.browserRefuses ?? 'accepts the certificate',
           claims: claimsOf(seen.evidence),
         }),
-    ...(look.verdict === 'accept' ? { proves: PROVES, doesNotProve: DOES_NOT_PROVE } : {}),
+    ...(look.verdict === 'accept'
+      ? { proves: proves(look.visit!.evidence), doesNotProve: DOES_NOT_PROVE }
+      : {}),
   };
 }
 
-const claimsOf = ({ epoch, networkKey, measurement, config, platform, blockNumber }: SiteEvidence) => ({
+const claimsOf = ({
   epoch,
   networkKey,
   measurement,
   config,
   platform,
   blockNumber,
+  hostImpersonable,
+  rawQuotes,
+}: SiteEvidence) => ({
+  epoch,
+  networkKey,
+  measurement,
+  config,
+  platform,
+  blockNumber,
+  hostImpersonable,
+  ...(rawQuotes === undefined ? {} : { rawQuotes }),
 });
 
 function asText(look: Look, site: URL, { contract, sources }: NetworkConnection): readonly string[] {
@@ -176,7 +116,7 @@ function asText(look: Look, site: URL, { contract, sources }: NetworkConnection)
             : `  a browser warns of the certificate (${seen.browserRefuses})`,
         ]),
     ...(look.verdict === 'accept'
-      ? ['', 'proved', ...PROVES.map(item), 'not proved', ...DOES_NOT_PROVE.map(item)]
+      ? ['', 'proved', ...proves(seen!.evidence).map(item), 'not proved', ...DOES_NOT_PROVE.map(item)]
       : []),
     '',
     `verdict  ${look.verdict === 'accept' ? 'yes' : look.verdict === 'reject' ? 'NO' : 'not known'}${look.code === null ? '' : `, ${look.code}`}: ${look.message}`,
@@ -206,7 +146,7 @@ const audit: Command = {
       help: 'not after the deployment: where keys of old epochs are looked for',
       default: '0',
     },
-    ...common,
+    ...lookOptions,
     out: { value: 'FILE', help: 'keeps what the logs showed, with the certificates, as a file for --ct' },
   },
   async run(args) {
@@ -340,45 +280,11 @@ function auditText(report: AuditReport): readonly string[] {
   ];
 }
 
-function siteOf(text: string): URL {
-  const url = urlOf('URL', text);
-  const plain = url.username === '' && url.password === '' && url.protocol === 'https:';
-  if (!plain)
-    throw new UsageError(`a site is https://HOST[:PORT], not ${JSON.stringify(text.slice(0, 100))}`);
-  return new URL(url.origin);
-}
-
-function urlOf(what: string, text: string): URL {
-  if (!/^https?:\/\/[^\s]+$/.test(text) || !URL.canParse(text)) {
-    throw new UsageError(`${what} takes an http(s) URL, not ${JSON.stringify(text.slice(0, 100))}`);
-  }
-  return new URL(text);
-}
-
-function domainOf(text: string): string {
-  const label = '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?';
-  if (text.length <= 253 && new RegExp(`^${label}(\\.${label})+$`).test(text)) return text;
-  throw new UsageError(
-    `DOMAIN is a name in lower case, such as example.com, not ${JSON.stringify(text.slice(0, 100))}`,
-  );
-}
-
-function flavourOf(args: Arguments): Flavour {
-  const flavour = flavours.find((name) => name === args.text('flavour'));
-  if (flavour === undefined) throw new UsageError(`--flavour takes one of ${flavours.join(', ')}`);
-  return flavour;
-}
-
 function ctOf(args: Arguments): { text: string } | { url: string } {
   const given = args.text('ct');
   return /^https?:\/\//.test(given)
     ? { url: urlOf('--ct', given).href }
     : { text: readFileSync(given, 'utf8') };
-}
-
-function wholeNumber(name: string, text: string): number {
-  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`--${name} takes a whole number, not ${text}`);
-  return Number(text);
 }
 
 /** A line now and then, only once it takes longer than a person likes to wait for nothing. */
@@ -391,4 +297,4 @@ function progress(): (done: number, of: number) => void {
   };
 }
 
-export const siteCommands: readonly Command[] = [verify, audit];
+export const siteCommands: readonly Command[] = [verify, audit, certCommand, dnsCommand];

@@ -7,10 +7,13 @@ import { Rpc } from '../../host/relay/rpc.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, type Hex, ZERO_WORD } from '../../lib/protocol/hex.ts';
 import {
+  type AppView,
+  decodeApps,
   decodeConfigAllowedFrom,
   decodeIsAllowed,
   decodeMeasurementAllowedFrom,
   decodePlatformAllowedFrom,
+  encodeApps,
   encodeConfigAllowedFrom,
   encodeIsAllowed,
   encodeMeasurementAllowedFrom,
@@ -88,6 +91,11 @@ export class ContractView {
         { cause: error },
       );
     }
+  }
+
+  /** Every app that was ever rolled out. */
+  async apps(): Promise<readonly AppView[]> {
+    return decodeApps(await this.#rpc.call(encodeApps()));
   }
 
   /** @param hash 64 hex digits */

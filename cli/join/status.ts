@@ -3,6 +3,7 @@ import { type Static, Type } from 'typebox';
 import { httpJson } from '../../host/http-json.ts';
 import type { RelayStatus } from '../../host/relay/main.ts';
 import type { RelaySettings } from '../../host/relay/settings.ts';
+import { AppsStatusSchema } from '../../lib/protocol/app-status.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { sameAddress } from '../../lib/protocol/hex.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
@@ -39,6 +40,7 @@ const StatusSchema = Type.Object({
   ),
   peers: Type.Array(Type.Object({ peer: Text, reachable: Type.Boolean() })),
   warnings: Type.Optional(Type.Array(Text)),
+  apps: Type.Optional(AppsStatusSchema),
 });
 
 /** @throws RELAY_UNREACHABLE, RELAY_STATUS, NETWORK_MISSING, RPC_* */
@@ -60,7 +62,11 @@ export async function nodeStatus(settings: RelaySettings): Promise<string> {
   ].join(' ');
 }
 
-async function relayStatus({ adminListen: { host, port }, contract }: RelaySettings): Promise<RelayStatus> {
+/** @throws RELAY_UNREACHABLE, RELAY_STATUS */
+export async function relayStatus({
+  adminListen: { host, port },
+  contract,
+}: RelaySettings): Promise<RelayStatus> {
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}/v1/status?contract=${contract}`;
   const reply = await httpJson({ url, timeout: 10_000, maxBytes: 4 * 1024 * 1024 }).catch((cause) => {
     throw new DstackError(

@@ -80,6 +80,30 @@ export async function readCt(
   return { logged, shown: list.length, entries };
 }
 
+/** How many certificates are asked for until one fits. */
+const MAX_TRIED = 100;
+
+/**
+ * The newest certificate, PEM, that `fits`: by what the source says of its start, for the source decides what is shown anyway.
+ * @throws CT_SOURCE, CT_MALFORMED; CT_NONE when none fits
+ */
+export async function newestCertificate(
+  source: { readonly text: string } | { readonly url: string },
+  domain: string,
+  fits: (pem: string) => boolean,
+): Promise<string> {
+  const list = 'text' in source ? entriesIn(source.text) : await entriesFrom(source.url, domain);
+  const newest = list.toSorted((a, b) => (a.not_before < b.not_before ? 1 : -1)).slice(0, MAX_TRIED);
+  for (const entry of newest) {
+    const pem = entry.pem ?? ('url' in source ? await certificateFrom(source.url, entry.id) : undefined);
+    if (pem !== undefined && fits(pem)) return pem;
+  }
+  throw new DstackError(
+    'CT_NONE',
+    `of ${list.length} certificates that the source shows for ${domain}, none fits among the newest ${newest.length}`,
+  );
+}
+
 type Entry = ReturnType<typeof entriesIn>[number];
 
 function entriesIn(text: string) {
@@ -136,7 +160,7 @@ function loggedOf(entry: Entry, pem: string | undefined, domain: string): Logged
     if (serialOf(certificate.serialNumber) !== claimed.serial) {
       return { ...claimed, problem: `the certificate shown has another serial, ${certificate.serialNumber}` };
     }
-    if (certificate.checkHost(domain, { partialWildcards: false }) === undefined) return undefined;
+    if (!holdsFor(certificate, domain)) return undefined;
     return {
       id: entry.id,
       serial: claimed.serial,
@@ -148,6 +172,14 @@ function loggedOf(entry: Entry, pem: string | undefined, domain: string): Logged
   } catch {
     return { ...claimed, problem: 'its certificate can not be read' };
   }
+}
+
+/** Also by a name with the root's dot after it: no authority should write that, but Chromium takes it for the same. */
+function holdsFor(certificate: X509Certificate, domain: string): boolean {
+  if (certificate.checkHost(domain, { partialWildcards: false }) !== undefined) return true;
+  const absolute = [domain, domain.replace(/^[^.]+/, '*')].map((name) => `dns:${name}.`);
+  const names = (certificate.subjectAltName ?? '').split(', ').map((name) => name.toLowerCase());
+  return absolute.some((name) => names.includes(name));
 }
 
 const serialOf = (hex: string): string => hex.toLowerCase().replace(/^0+(?=.)/, '');

@@ -1,10 +1,12 @@
 /** A look at websites that do not mean well: nothing here may take long, take much, or lead anywhere else. */
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 import { afterEach, describe, expect, test } from 'vitest';
 import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { chainHex, parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { p256PublicKey, type SiteEvidence } from '../../lib/protocol/site-evidence.ts';
+import { newKey, TestAuthority } from '../../test/support/authority.ts';
 import { type Answer, type Front, nonceIn, startFront } from '../../test/support/forge-site.ts';
 import { visit } from './fetch.ts';
 
@@ -24,6 +26,7 @@ const evidence = (nonce: string): SiteEvidence => ({
   platform: word,
   blockNumber: 1,
   blockHash: word,
+  hostImpersonable: true,
   quote: parseHex('00'),
   quoteHash: word,
   signature: { r: chainHex(word), vs: chainHex(word) },
@@ -93,6 +96,37 @@ describe('refused', () => {
     await expect(look(() => new Promise(() => {}), 0, 500)).rejects.toMatchObject({
       code: 'SITE_UNREACHABLE',
     });
+  });
+
+  test.each<[string, string]>([
+    ['a body without a length', 'HTTP/1.1 200 OK\r\n\r\n'],
+    ['a head', 'HTTP/1.1 200 OK\r\n'],
+    ['one answer before the answer after the other', ''],
+  ])('%s that never ends says nothing about the site', async (what, start) => {
+    const own = newKey();
+    const piece = { 'a body without a length': ' ', 'a head': 'a: b\r\n' }[what] ?? 'HTTP/1.1 102 P\r\n\r\n';
+    const credentials = {
+      key: own.privateKey.export({ type: 'pkcs8', format: 'pem' }),
+      cert: new TestAuthority().issue({ key: own, names: ['localhost'] }),
+    };
+    const server = createTlsServer(credentials, (socket) => {
+      socket
+        .on('error', () => {})
+        .once('data', () => {
+          socket.write(start);
+          const timer = setInterval(() => socket.write(piece), 50);
+          socket.on('close', () => clearInterval(timer));
+        });
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as { port: number };
+    await expect(
+      visit(new URL(`https://127.0.0.1:${port}`), () => new Uint8Array(32), 0, 1_000),
+    ).rejects.toMatchObject({
+      code: 'SITE_UNREACHABLE',
+      message: expect.stringContaining('it took too long'),
+    });
+    await new Promise((resolve) => server.close(resolve));
   });
 
   test('a server that speaks no TLS, and a port where nobody is', async () => {

@@ -63,13 +63,16 @@ export async function visit(
 
 async function once(site: URL, nonce: Uint8Array, visitMs: number): Promise<Visit> {
   const url = new URL(`${EVIDENCE_PATH}?nonce=${toHex(nonce)}`, site);
-  const response = await get(url, AbortSignal.timeout(visitMs));
+  const signal = AbortSignal.timeout(visitMs);
+  const response = await get(url, signal);
   const socket = response.socket as TLSSocket;
   // Of the very connection that this answer comes by, before anything else is read of it.
   const publicKey = keyOf(socket, url);
   const browserRefuses = socket.authorized ? undefined : String(socket.authorizationError ?? 'unknown');
   requireEvidence(response, url);
   const text = await read(response, url);
+  // An answer without a length just ends when its time is up.
+  if (signal.aborted) throw unreachable(url, signal.reason as Error);
   const evidence = parseJson(SiteEvidenceSchema, text, 'SITE_MALFORMED', 'the evidence', MESSAGE_MAX_BYTES);
   return { evidence, publicKey, browserRefuses };
 }

@@ -131,6 +131,10 @@ test('whatever is changed afterwards, the signature is none', async () => {
     expect(await judged({ ...evidence, [name]: word }), name).toBe('SITE_SIGNATURE');
   }
   expect(await judged({ ...evidence, blockNumber: 99 })).toBe('SITE_SIGNATURE');
+  // Who is on the way would like it to say that nobody could be.
+  expect(await judged({ ...evidence, hostImpersonable: false })).toBe('SITE_SIGNATURE');
+  const quoted = forged({ signed: { hostImpersonable: false } });
+  expect(await judged(quoted)).toBe('REPORT_DATA_MISMATCH');
   const { r, vs } = evidence.signature;
   expect(await judged({ ...evidence, signature: { r: vs, vs: r } })).toBe('SITE_SIGNATURE');
   expect(await judged({ ...evidence, quote: forged({ image: 'another' }).quote })).toBe(

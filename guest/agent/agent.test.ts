@@ -1,21 +1,27 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { type IncomingMessage, request, type Server } from 'node:http';
-import { connect } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { buffer, text } from 'node:stream/consumers';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { serveUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
-import { codeOf } from '../../lib/protocol/errors.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
-import { appId } from '../../lib/protocol/manifest.ts';
+import { AGENT_API, appId } from '../../lib/protocol/manifest.ts';
+import type { ContainersReply } from '../../lib/protocol/sockets.ts';
 import { attestationDigest } from '../../lib/protocol/typed-data.ts';
+import { REMEMBERED } from '../bridges.ts';
 import { Callers } from './callers.ts';
 import { parseQuestion } from './guards.ts';
+import { listenAt } from './listen.ts';
+import { agentServer, sayings } from './server.ts';
+import type { Siblings } from './siblings.ts';
 
 const contract = `0x${'c0'.repeat(20)}`;
 const hash = 'aa'.repeat(32);
@@ -32,10 +38,19 @@ const info = {
 const keyOf = (app: string, tag: string): string => toHex(sha256(utf8(`${app}/${tag}`)));
 
 /** Two apps on loopback addresses; 127.0.0.9 belongs to none, 127.0.0.3 arrives on the wrong bridge. */
-const containers = [
-  { app: 'greeting', manifestHash: parseHex(hash), address: '127.0.0.2', gateway: '127.0.0.1' },
-  { app: 'other', manifestHash: parseHex(hash), address: '127.0.0.4', gateway: '127.0.0.1' },
-  { app: 'greeting', manifestHash: parseHex(hash), address: '127.0.0.3', gateway: '10.90.0.1' },
+const why = 'the network has run another manifest for longer than a day';
+const all = { manifestHash: parseHex(hash), container: 'web', gateway: '127.0.0.1', api: [...AGENT_API] };
+const manifests = [parseHex(hash)];
+const containers: ContainersReply['containers'] = [
+  { ...all, app: 'greeting', address: '127.0.0.2' },
+  { ...all, app: 'other', address: '127.0.0.4' },
+  { ...all, app: 'greeting', address: '127.0.0.3', gateway: '10.90.0.1' },
+  { ...all, app: 'greeting', address: '127.0.0.5', ended: { code: 'APP_SUPERSEDED', message: why } },
+  { ...all, app: 'greeting', address: '127.0.0.6', ended: { code: 'APP_CHAIN_STALE', message: why } },
+  { ...all, app: 'quiet', address: '127.0.0.11', api: [] },
+  { ...all, app: 'quiet', address: '127.0.0.12', api: ['key'] },
+  { ...all, app: 'quiet', address: '127.0.0.13', api: ['attest'] },
+  { ...all, app: 'quiet', address: '127.0.0.14', api: ['info'] },
 ];
 
 const root = mkdtempSync(join(tmpdir(), 'dstack-agent-'));
@@ -50,7 +65,7 @@ beforeAll(async () => {
     mkdirSync(join(run, folder), { recursive: true });
   const serve = async (socket: string, routes: Parameters<typeof serveUnix>[0]['routes']) =>
     servers.push(await serveUnix({ path: join(run, socket), routes }));
-  await serve('kubernethes/agent.sock', { 'GET /v1/containers': () => ({ containers }) });
+  await serve('kubernethes/agent.sock', { 'GET /v1/containers': () => ({ containers, manifests }) });
   await serve('disk/status.sock', {
     'GET /v1/status': () => ({ state: 'ready', diskId: 'ab'.repeat(16), seconds: 1 }),
   });
@@ -128,6 +143,24 @@ describe('the agent, as a process', () => {
     expect(asked).toEqual([{ app: 'greeting', tag: 'x' }]);
   });
 
+  test('a container gets what its manifest lets it ask for, whatever others of its app may', async () => {
+    asked.length = 0;
+    const paths = ['/info', '/getkey/x', '/attest/x/00', '/appdata/x/00'];
+    const answered = async (from: string) => {
+      const codes = await Promise.all(paths.map((path) => codeFrom(path, from)));
+      expect(codes.filter((code) => code !== 'answered' && code !== 'API_NOT_GRANTED')).toEqual([]);
+      return paths.filter((_, index) => codes[index] === 'answered');
+    };
+    expect(await answered('127.0.0.11')).toEqual([]);
+    expect(asked).toEqual([]);
+    expect(await answered('127.0.0.12')).toEqual(['/getkey/x']);
+    expect(await answered('127.0.0.13')).toEqual(['/attest/x/00', '/appdata/x/00']);
+    expect(await answered('127.0.0.14')).toEqual(['/info']);
+    const { status, body } = await ask('/getkey/x', '127.0.0.11');
+    expect(status).toBe(403);
+    expect(JSON.parse(body.toString()).message).toContain('its api needs "key"');
+  });
+
   test('attests: 65 raw bytes, over the digest that /appdata shows', async () => {
     const attested = await ask('/attest/my.tag/00ff');
     expect(attested.body).toHaveLength(65);
@@ -149,6 +182,19 @@ describe('the agent, as a process', () => {
       ...info,
       disk: { state: 'ready', diskId: 'ab'.repeat(16) },
     });
+  });
+
+  test.each([
+    ['127.0.0.5', 403, 'APP_SUPERSEDED'],
+    ['127.0.0.6', 503, 'APP_CHAIN_STALE'],
+  ])('an app that has ended gets no key, no quote and no attestation: %s', async (from, status, code) => {
+    asked.length = 0;
+    for (const path of ['/getkey/x', '/attest/x/00', '/appdata/x/00', '/info']) {
+      const reply = await ask(path, from);
+      expect(reply.status).toBe(status);
+      expect(JSON.parse(reply.body.toString())).toEqual({ code, message: why });
+    }
+    expect(asked).toEqual([]);
   });
 
   test('strangers, and addresses that arrive on a foreign bridge, get nothing', async () => {
@@ -226,16 +272,145 @@ test('a container that asks before kubernethes knows it waits a little', async (
   let calls = 0;
   const callers = new Callers(async () => {
     calls += 1;
-    return { containers: calls < 3 ? [] : [containers[0]!] };
+    return { containers: calls < 3 ? [] : [containers[0]!], manifests };
   });
-  expect((await callers.identify('127.0.0.2', '127.0.0.1')).app).toBe('greeting');
+  expect((await callers.identify({ remote: '127.0.0.2', local: '127.0.0.1' })).app).toBe('greeting');
 });
 
 test('an address that now belongs to another app is not answered for the old one for long', async () => {
   let app = 'greeting';
-  const callers = new Callers(async () => ({ containers: [{ ...containers[0]!, app }] }));
-  expect((await callers.identify('127.0.0.2', '127.0.0.1')).app).toBe('greeting');
+  const callers = new Callers(async () => ({ containers: [{ ...containers[0]!, app }], manifests }));
+  expect((await callers.identify({ remote: '127.0.0.2', local: '127.0.0.1' })).app).toBe('greeting');
   app = 'other';
   await new Promise((resolve) => setTimeout(resolve, 2100));
-  expect((await callers.identify('127.0.0.2', '127.0.0.1')).app).toBe('other');
+  expect((await callers.identify({ remote: '127.0.0.2', local: '127.0.0.1' })).app).toBe('other');
+});
+
+test('what kubernethes said long ago, or was slow to say, is nobody now', async () => {
+  vi.useFakeTimers({ toFake: ['performance', 'setTimeout'] });
+  try {
+    let answered = 0;
+    const callers = new Callers(async () => {
+      answered += 1;
+      // The first answer is on its way for longer than an address is remembered; there is no container after it.
+      if (answered > 1) return { containers: [], manifests };
+      await new Promise((resolve) => setTimeout(resolve, REMEMBERED));
+      return { containers: [containers[0]!], manifests };
+    });
+    const caller = callers
+      .identify({ remote: '127.0.0.2', local: '127.0.0.1' })
+      .then(({ app }) => app, codeOf);
+    await vi.advanceTimersByTimeAsync(REMEMBERED + 10_000);
+    expect(await caller).toBe('UNKNOWN_CALLER');
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+describe('an app that takes all that it gets', () => {
+  const here = { ...containers[0]!, gateway: '127.0.0.1' };
+  const mine = ['127.0.0.2', '127.0.0.3', '127.0.0.4'].map((address) => ({ ...here, address }));
+  const theirs = { ...here, app: 'other', address: '127.0.0.6', gateway: '127.0.0.5' };
+  const asking = new Map<string, number>();
+  let server: Server;
+  let at = 0;
+  const sockets: Socket[] = [];
+
+  beforeAll(async () => {
+    const hangs = new Promise<never>(() => {});
+    server = agentServer(
+      new Callers(async () => ({ containers: [...mine, theirs], manifests })),
+      {
+        ...({} as Siblings),
+        async appKey(app) {
+          asking.set(app, (asking.get(app) ?? 0) + 1);
+          return app === 'other' ? { key: parseHex(hash) } : hangs;
+        },
+        attest: () => hangs,
+        info: () => hangs,
+        disk: () => hangs,
+      },
+      { debug: () => {}, warn: () => {} },
+    );
+    const free = createServer().listen(0, '127.0.0.1');
+    await once(free, 'listening');
+    at = (free.address() as AddressInfo).port;
+    await new Promise((resolve) => free.close(resolve));
+    await listenAt(server, ['127.0.0.1', '127.0.0.5'], at);
+  });
+  afterEach(() => {
+    for (const socket of sockets.splice(0)) socket.destroy();
+  });
+  afterAll(() => server.close());
+
+  const open = (address: string): Socket => {
+    const socket = connect({ host: '127.0.0.1', port: at, localAddress: address });
+    socket.on('error', () => {}).resume();
+    sockets.push(socket);
+    return socket;
+  };
+  const REQUEST = 'GET /getkey/x HTTP/1.1\r\nHost: dstack-guest\r\n\r\n';
+  const theOther = async (): Promise<string> => {
+    const socket = connect({ host: '127.0.0.5', port: at, localAddress: theirs.address });
+    sockets.push(socket);
+    socket.write(REQUEST.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'));
+    return text(socket);
+  };
+
+  test('has 64 connections, of all its containers together, and the others are answered', async () => {
+    for (let one = 0; one < 600; one += 1) open(mine[one % mine.length]!.address);
+    await expect
+      .poll(() => sockets.filter(({ destroyed }) => !destroyed), { timeout: 4_000 })
+      .toHaveLength(64);
+    expect(await theOther()).toContain('200 OK');
+  });
+
+  test('has 64 requests under way, however many it sends on a connection', async () => {
+    asking.clear();
+    for (let one = 0; one < 20; one += 1) open(mine[one % mine.length]!.address).write(REQUEST.repeat(50));
+    await expect.poll(() => asking.get('greeting'), { timeout: 4_000 }).toBeGreaterThanOrEqual(64);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(asking.get('greeting')).toBe(64);
+    expect(await theOther()).toContain('200 OK');
+  });
+});
+
+test('an app that is refused for one thing and another, in turns, fills no log', async () => {
+  const warned: object[] = [];
+  const log = { debug: () => {}, warn: (fields: object) => void warned.push(fields) };
+  const never = () => Promise.reject(new DstackError('AWAY', 'away'));
+  const server = agentServer(
+    new Callers(async () => ({ containers: [], manifests: [] })),
+    { appKey: never, attest: never, info: never, disk: never } as unknown as Siblings,
+    log,
+  );
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const at = (server.address() as AddressInfo).port;
+  for (let i = 0; i < 20; i++)
+    for (const path of ['/nothing', '/getkey/%21'])
+      await new Promise<void>((resolve, reject) => {
+        const options = {
+          host: '127.0.0.1',
+          port: at,
+          path,
+          headers: { host: 'dstack-guest' },
+          agent: false,
+        };
+        request(options, (response) => response.resume().on('end', resolve))
+          .on('error', reject)
+          .end();
+      });
+  server.close();
+  expect(warned).toMatchObject([{ code: 'NO_ROUTE' }, { code: 'BAD_TAG' }]);
+});
+
+test('the same refusal is said again after a while, and not everything is remembered', () => {
+  let time = 0;
+  const isSaid = sayings(() => time);
+  expect([isSaid('a'), isSaid('b'), isSaid('a'), isSaid('b')]).toEqual([false, false, true, true]);
+  time = 60_000;
+  expect([isSaid('a'), isSaid('a')]).toEqual([false, true]);
+  for (let i = 0; i < 20_000; i++) isSaid(`${i}`);
+  expect(isSaid('a')).toBe(false);
 });

@@ -12,12 +12,14 @@ const FORWARDED =
   /^(forwarded|via|origin|x-real-ip|x-forwarded(-.*)?|x-original-.*|true-client-ip|cf-connecting-ip)$/;
 const TAG = /^[A-Za-z0-9._-]{1,64}$/;
 
-/** @throws METHOD, WRONG_HOST, FORWARDED_REQUEST */
-export function assertPlain(request: IncomingMessage): void {
-  if (request.method !== 'GET') throw new DstackError('METHOD', 'the agent answers GET only');
+/**
+ * @param host what the request must be for: of a socket's, which is a container's own, any
+ * @throws WRONG_HOST, FORWARDED_REQUEST
+ */
+export function assertPlain(request: IncomingMessage, host: string | 'any' = HOST): void {
   const names = request.rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase());
   const hosts = names.filter((name) => name === 'host').length;
-  if (hosts !== 1 || request.headers.host !== HOST || !request.url?.startsWith('/')) {
+  if (hosts !== 1 || (host !== 'any' && request.headers.host !== host) || !request.url?.startsWith('/')) {
     throw new DstackError('WRONG_HOST', `ask http://${HOST}/…, by that name and without a port`);
   }
   const mark = names.find((name) => FORWARDED.test(name));
@@ -47,7 +49,7 @@ export function parseQuestion(url: string): Question {
   }
   throw new DstackError(
     'NO_ROUTE',
-    'the agent has /getkey/<tag>, /attest/<tag>/<hex>, /appdata/<tag>/<hex> and /info',
+    'the agent has /getkey/<tag>, /attest/<tag>/<hex>, /appdata/<tag>/<hex>, /info, and what /openapi.json lists',
   );
 }
 

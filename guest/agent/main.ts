@@ -1,59 +1,65 @@
 /** The agent daemon. `--root DIR` puts /run below DIR, `--listen HOST:PORT` moves the server, for tests without a VM. */
-import { once } from 'node:events';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { pino } from 'pino';
-import type { TSchema } from 'typebox';
-import { callUnix } from '../../lib/daemon/unix-http.ts';
-import {
-  AppKeyReply,
-  AttestReply,
-  ContainersReply,
-  DiskStatusReply,
-  InfoReply,
-  sockets,
-} from '../../lib/protocol/sockets.ts';
+import { groupId } from '../../lib/daemon/groups.ts';
+import { serveUnix } from '../../lib/daemon/unix-http.ts';
+import { codeOf } from '../../lib/protocol/errors.ts';
+import { guestPorts } from '../../lib/protocol/ports.ts';
+import { check } from '../../lib/protocol/schema.ts';
+import { AppFolderRequest, sockets } from '../../lib/protocol/sockets.ts';
+import { BRIDGES, gatewayOf } from '../bridges.ts';
+import { groupOfSocket } from '../daemons.ts';
+import { AppSockets } from './app-sockets.ts';
 import { Callers } from './callers.ts';
+import { listenAt } from './listen.ts';
 import { agentServer } from './server.ts';
+import { siblingsAt } from './siblings.ts';
+
+/** How often it is looked which containers there are: those of before this daemon was started have no socket until then. Milliseconds. */
+const LOOK_EVERY = 2_000;
 
 const { values: flags } = parseArgs({
-  options: { root: { type: 'string', default: '/' }, listen: { type: 'string', default: '0.0.0.0:80' } },
+  options: { root: { type: 'string', default: '/' }, listen: { type: 'string' } },
 });
 const log = pino({ name: 'agent' });
-const [host, port] = flags.listen.split(':');
+const run = join(flags.root, 'run/dstack');
+// At the gateways and nowhere else: what comes by the card finds nobody, whatever lets it in. A gateway is listened on before its
+// bridge is there (the initramfs allows that), so that an app's first call is answered.
+const [hosts, port] =
+  flags.listen === undefined
+    ? [Array.from({ length: BRIDGES }, (_, index) => gatewayOf(index)), guestPorts.agent]
+    : [[flags.listen.split(':')[0]!], Number(flags.listen.split(':')[1])];
 
-/** Waits for a sibling that is still starting, but gives up before an app's own time-out would hide the reason. */
-const call = <T extends TSchema>(
-  socket: string,
-  method: 'GET' | 'POST',
-  route: string,
-  reply: T,
-  body?: unknown,
-) =>
-  callUnix({
-    path: join(flags.root, 'run/dstack', socket),
-    method,
-    route,
-    reply,
-    connectWithin: 10_000,
-    timeout: 20_000,
-    ...(body === undefined ? {} : { body }),
-  });
-
-const callers = new Callers(() =>
-  call(sockets.kubernethesForAgent, 'GET', '/v1/containers', ContainersReply),
+const siblings = siblingsAt(flags.root);
+const server = agentServer(new Callers(siblings.containers), siblings, log, (socket) =>
+  appSockets.ownerOf(socket),
 );
-const server = agentServer(
-  callers,
-  {
-    appKey: (app, tag) => call(sockets.replicatorForAgent, 'POST', '/v1/app-key', AppKeyReply, { app, tag }),
-    attest: (app, tag, data) =>
-      call(sockets.replicatorForAgent, 'POST', '/v1/attest', AttestReply, { app, tag, data }),
-    info: () => call(sockets.replicatorForAgent, 'GET', '/v1/info', InfoReply),
-    disk: () => call(sockets.diskStatus, 'GET', '/v1/status', DiskStatusReply),
-  },
-  log,
-);
-server.listen(Number(port), host);
-await once(server, 'listening');
+mkdirSync(join(run, 'agent'), { recursive: true });
+const appSockets = new AppSockets(join(run, 'agent/apps'), server, log);
+await listenAt(server, hosts, port);
 log.info({ address: server.address() }, 'listening');
+
+const group = groupOfSocket(sockets.agentForKubernethes);
+await serveUnix({
+  path: join(run, sockets.agentForKubernethes),
+  gid: group === undefined ? undefined : groupId(flags.root, group),
+  routes: {
+    'POST /v1/app-folder': async (body) => ({
+      folder: await appSockets.open(check(AppFolderRequest, body, 'BAD_REQUEST', 'the request for a folder')),
+    }),
+  },
+});
+
+for (let problem = ''; ; ) {
+  try {
+    await appSockets.follow(await siblings.containers());
+    problem = '';
+  } catch (error) {
+    if (problem !== codeOf(error))
+      log.warn({ code: codeOf(error) }, `sockets of apps not followed: ${(error as Error).message}`);
+    problem = codeOf(error);
+  }
+  await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY));
+}

@@ -1,26 +1,44 @@
-/** The agent's HTTP server: guards, then who asks, then the answer from the replicator for exactly that app. */
+/**
+ * The agent's HTTP server: guards, then who asks, then whether its manifest grants that, then the body, and the answer from the other
+ * daemons for exactly that app.
+ */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { TSchema } from 'typebox';
+import { readBytes } from '../../lib/daemon/http-body.ts';
 import type { Log } from '../../lib/daemon/log.ts';
 import { HTTP_CHECKS, limitConnections } from '../../lib/daemon/server-limits.ts';
+import { type Operation, operations } from '../../lib/protocol/agent-api.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
-import { appId } from '../../lib/protocol/manifest.ts';
-import type { AppKeyReply, AttestReply, DiskStatusReply, InfoReply } from '../../lib/protocol/sockets.ts';
+import { type AgentApi, appId } from '../../lib/protocol/manifest.ts';
+import { parseJson } from '../../lib/protocol/schema.ts';
+import { type AppFolderRequest, SIGN_MAX_BYTES } from '../../lib/protocol/sockets.ts';
 import { attestationDigest } from '../../lib/protocol/typed-data.ts';
-import type { Callers } from './callers.ts';
-import { assertPlain, parseQuestion } from './guards.ts';
-
-/** The node's other daemons, as the agent asks them. */
-export interface Siblings {
-  appKey(app: string, tag: string): Promise<AppKeyReply>;
-  attest(app: string, tag: string, data: string): Promise<AttestReply>;
-  info(): Promise<InfoReply>;
-  disk(): Promise<DiskStatusReply>;
-}
+import { answers } from './answers.ts';
+import type { Caller, Callers } from './callers.ts';
+import { ecosystemCalls } from './ecosystem.ts';
+import { assertPlain, parseQuestion, type Question } from './guards.ts';
+import { openApi } from './openapi.ts';
+import type { Siblings } from './siblings.ts';
+import { Turns } from './turns.ts';
 
 interface Answer {
   type: 'text/plain; charset=utf-8' | 'application/octet-stream' | 'application/json';
   body: Uint8Array | string;
+}
+
+/** Something that can be asked for. */
+interface Route {
+  /** How it is called in a refusal and in the log. */
+  readonly name: string;
+  readonly words: readonly AgentApi[] | 'any';
+  /** Whether it takes a processor's time: then one of an app's is done after the other. */
+  readonly costly: boolean;
+  readonly request?: TSchema;
+  answer(caller: Caller, asked: unknown, siblings: Siblings): Promise<Answer>;
+  /** How a refusal is told. */
+  refuse(code: string, message: string): Answer;
 }
 
 const statuses: Record<string, number> = {
@@ -29,76 +47,226 @@ const statuses: Record<string, number> = {
   WRONG_HOST: 421,
   FORWARDED_REQUEST: 403,
   UNKNOWN_CALLER: 403,
+  APP_SUPERSEDED: 403,
+  API_NOT_GRANTED: 403,
+  RAW_QUOTES_OFF: 403,
   BAD_TAG: 400,
   BAD_DATA: 400,
+  BAD_BODY: 400,
+  BAD_ALGORITHM: 400,
+  SIGN_DIGEST: 400,
+  CERTIFICATE_VALIDITY: 400,
+  CERTIFICATE_NAME: 400,
+  BODY_CUT: 400,
+  BODY_TOO_LARGE: 413,
+  BODY_TYPE: 415,
+  TOO_MANY_REQUESTS: 429,
+  EVENTS_CLOSED: 501,
 };
 
-/** The server, not yet listening. */
-export function agentServer(callers: Callers, siblings: Siblings, log: Log<'debug' | 'warn'>): Server {
+/** What all containers of one app may have at once, and all apps together: an app leaves room for the others, whatever it does. */
+const CONNECTIONS = { connections: 512, perSource: 64 };
+/** The largest body that is read: what is signed, in hex, with a public key and some words beside it. */
+const BODY_MAX_BYTES = 2 * SIGN_MAX_BYTES + 4096;
+
+/** The word of a manifest's `api` that lets a container ask. What `/attest` signs is told to whoever may have it signed. */
+const granting: Record<Question['kind'], AgentApi> = {
+  info: 'info',
+  getkey: 'key',
+  attest: 'attest',
+  appdata: 'attest',
+};
+
+/** Only ASCII: the ecosystem's client counts characters where the length is in bytes. */
+const json = (value: object): Answer => ({
+  type: 'application/json',
+  body: JSON.stringify(value).replace(
+    /[\u0080-\uffff]/g,
+    (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  ),
+});
+const refusal = (code: string, message: string): Answer => json({ code, message });
+
+const routes: ReadonlyMap<string, Route> = new Map([
+  ...Object.entries(operations as Record<string, Operation>).map(
+    ([name, { method, path, word, request }]): [string, Route] => [
+      `${method} ${path}`,
+      {
+        name: path,
+        words: word === 'any' ? 'any' : [word],
+        costly: true,
+        ...(method === 'POST' ? { request } : {}),
+        answer: async (caller, asked, siblings) =>
+          json(await answers[name as 'key'](caller, asked as never, siblings)),
+        refuse: refusal,
+      },
+    ],
+  ),
+  ...ecosystemCalls.map(({ path, words, request, answer }): [string, Route] => [
+    `POST ${path}`,
+    {
+      ...{ name: path, words, costly: true, request },
+      answer: async (caller, asked, siblings) => json(await answer(caller, asked as never, siblings)),
+      refuse: (code, message) =>
+        code === 'EVENTS_CLOSED'
+          ? { type: 'text/plain; charset=utf-8', body: `${code}: ${message}` }
+          : json({ error: `${code}: ${message}`, code }),
+    },
+  ]),
+  [
+    'GET /openapi.json',
+    {
+      ...{ name: '/openapi.json', words: 'any', costly: false },
+      answer: async () => json(openApi()),
+      refuse: refusal,
+    },
+  ],
+]);
+const methodsOf = (path: string): readonly string[] =>
+  ['GET', 'POST'].filter((method) => routes.has(`${method} ${path}`));
+
+/** The server, not yet listening. @param ownerOf whose socket a connection came by; undefined for one from a bridge */
+export function agentServer(
+  callers: Callers,
+  siblings: Siblings,
+  log: Log<'debug' | 'warn'>,
+  ownerOf: (socket: Socket) => AppFolderRequest | undefined = () => undefined,
+): Server {
   let count = 0;
-  // An app chooses how often it asks, so repeated identical refusals are logged only once.
-  let lastRefusal = '';
+  const turns = new Turns();
+  /** An app by the gateway of its bridge, at which all its containers arrive and nobody else. A socket counts by the same. */
+  const appOf = (socket: Socket): string => ownerOf(socket)?.gateway ?? socket.localAddress ?? '';
+  const isSaid = sayings(() => performance.now());
   const options = { ...HTTP_CHECKS, maxHeaderSize: 16 * 1024, keepAliveTimeout: 5_000 };
+
+  async function answer(request: IncomingMessage, route: Route): Promise<{ app: string; reply: Answer }> {
+    const { socket } = request;
+    const socketOf = ownerOf(socket);
+    const origin =
+      socketOf === undefined ? { remote: socket.remoteAddress, local: socket.localAddress } : { socketOf };
+    const caller = await callers.identify(origin);
+    assertGranted(caller, route);
+    const asked = route.request === undefined ? undefined : await bodyOf(request, route.request);
+    const answered = () => route.answer(caller, asked, siblings);
+    const reply = await (route.costly ? turns.inTurn(appOf(socket), answered) : answered());
+    return { app: caller.app, reply };
+  }
+
   const server = createServer(options, (request, response) => {
     count += 1;
     const id = `${count}`;
-    answer(request, callers, siblings).then(
+    let route: Route | undefined;
+    const answered = turns.atMost(appOf(request.socket), async () => {
+      assertPlain(request, ownerOf(request.socket) === undefined ? undefined : 'any');
+      route = routeOf(request);
+      return answer(request, route);
+    });
+    answered.then(
       ({ app, reply }) => {
-        log.debug({ request: id, app, path: pathKind(request) }, 'answered');
+        log.debug({ request: id, app, path: route?.name }, 'answered');
         send(response, 200, reply);
       },
       (error: unknown) => {
         const code = codeOf(error);
-        const from = request.socket.remoteAddress;
-        if (lastRefusal !== `${code} ${from}`)
+        const from = ownerOf(request.socket)?.app ?? request.socket.remoteAddress;
+        if (!isSaid(`${code} ${from}`))
           log.warn({ request: id, code, from }, `refused: ${(error as Error).message}`);
-        lastRefusal = `${code} ${from}`;
+        const message = error instanceof DstackError ? error.message : "see the node's log";
         // Ask again when a sibling is away or not ready yet, but not after a refusal.
-        send(response, statuses[code] ?? 503, {
-          type: 'application/json',
-          body: JSON.stringify({
-            code,
-            message: error instanceof DstackError ? error.message : "see the node's log",
-          }),
-        });
+        send(response, statuses[code] ?? 503, (route?.refuse ?? refusal)(code, message));
+        // What is left of the body is read and dropped: the answer would be lost if the connection were closed.
+        request.resume();
       },
     );
   });
-  // Whatever one app does, there is room left for the others.
-  limitConnections(server, { connections: 512, perSource: 64 });
+  limitConnections(server, { ...CONNECTIONS, sourceOf: appOf });
   return server;
 }
 
-async function answer(
-  request: IncomingMessage,
-  callers: Callers,
-  siblings: Siblings,
-): Promise<{ app: string; reply: Answer }> {
-  assertPlain(request);
-  const question = parseQuestion(request.url!);
-  const { app, manifestHash } = await callers.identify(
-    request.socket.remoteAddress,
-    request.socket.localAddress,
+/** An app chooses how often it asks, and what: the same refusal of the same container is said once in a while. Milliseconds. */
+const SAID_FOR = 60_000;
+/** How many are remembered; there are as many addresses, and a dozen codes. */
+const SAID = 10_000;
+
+/** Whether something was said lately; it counts as said from now on. Exported for its test. */
+export function sayings(now: () => number): (what: string) => boolean {
+  const said = new Map<string, number>();
+  return (what) => {
+    const before = said.get(what);
+    if (before !== undefined && now() - before < SAID_FOR) return true;
+    if (said.size >= SAID) said.clear();
+    said.set(what, now());
+    return false;
+  };
+}
+
+/** @throws METHOD, NO_ROUTE, BAD_TAG, BAD_DATA */
+function routeOf({ method = '', url = '' }: IncomingMessage): Route {
+  const found = routes.get(`${method} ${url}`);
+  if (found !== undefined) return found;
+  const [allowed = 'GET'] = methodsOf(url);
+  if (method !== 'GET' || allowed !== 'GET')
+    throw new DstackError('METHOD', `the agent answers ${allowed} there, not ${method.slice(0, 10)}`);
+  const question = parseQuestion(url);
+  return {
+    name: `/${question.kind}`,
+    words: [granting[question.kind]],
+    costly: question.kind === 'attest',
+    answer: (caller, _, siblings) => answerQuestion(question, caller, siblings),
+    refuse: refusal,
+  };
+}
+
+/** @throws API_NOT_GRANTED */
+function assertGranted({ app, api }: Caller, { name, words }: Route): void {
+  const missing = words === 'any' ? [] : words.filter((word) => !api.includes(word));
+  if (missing.length === 0 && api.length > 0) return;
+  const needs = missing.length === 0 ? 'a word' : `"${missing.join('", "')}"`;
+  throw new DstackError(
+    'API_NOT_GRANTED',
+    `the manifest of ${app} does not let this container ask for ${name}: its api needs ${needs}`,
   );
+}
+
+/** @throws BODY_TYPE, BODY_TOO_LARGE, BODY_CUT, BAD_BODY */
+async function bodyOf(request: IncomingMessage, schema: TSchema): Promise<unknown> {
+  // What a web page in an app's browser can send without asking has another type (Fetch, CORS-safelisted headers).
+  if (!/^application\/json *(;|$)/i.test(request.headers['content-type'] ?? ''))
+    throw new DstackError('BODY_TYPE', 'a body is JSON and comes as content-type application/json');
+  let bytes: Buffer;
+  try {
+    if (Number(request.headers['content-length'] ?? 0) > BODY_MAX_BYTES) throw tooLarge();
+    bytes = await readBytes(request.iterator({ destroyOnReturn: false }), BODY_MAX_BYTES);
+  } catch (cause) {
+    if (cause instanceof DstackError) throw cause;
+    throw new DstackError('BODY_CUT', 'the connection ended before the body did', { cause });
+  }
+  return parseJson(schema, bytes.toString('utf8'), 'BAD_BODY', 'the body', BODY_MAX_BYTES);
+}
+
+const tooLarge = () =>
+  new DstackError('BODY_TOO_LARGE', `a body of more than ${BODY_MAX_BYTES} bytes is not read`);
+
+async function answerQuestion(question: Question, caller: Caller, siblings: Siblings): Promise<Answer> {
+  const { app, manifestHash } = caller;
   switch (question.kind) {
     case 'getkey': {
       const { key } = await siblings.appKey(app, question.tag);
-      return { app, reply: { type: 'text/plain; charset=utf-8', body: key } };
+      return { type: 'text/plain; charset=utf-8', body: key };
     }
     case 'attest': {
       const { signature } = await siblings.attest(app, question.tag, toHex(question.data));
-      return { app, reply: { type: 'application/octet-stream', body: fromHex(signature) } };
+      return { type: 'application/octet-stream', body: fromHex(signature) };
     }
     case 'appdata': {
       const { chainId, contract } = await siblings.info();
       const attestation = { app: appId(app), tag: question.tag, data: question.data };
       const digest = attestationDigest({ chainId, contract }, attestation);
-      return { app, reply: { type: 'application/octet-stream', body: digest } };
+      return { type: 'application/octet-stream', body: digest };
     }
     case 'info': {
       const [info, disk] = await Promise.all([siblings.info(), siblings.disk()]);
-      const body = { app, manifestHash, ...info, disk: { state: disk.state, diskId: disk.diskId } };
-      return { app, reply: { type: 'application/json', body: JSON.stringify(body) } };
+      return json({ app, manifestHash, ...info, disk: { state: disk.state, diskId: disk.diskId } });
     }
   }
 }
@@ -112,6 +280,3 @@ function send(response: ServerResponse, status: number, { type, body }: Answer):
   });
   response.end(body);
 }
-
-/** The first part of the path: tags and data are the app's business. */
-const pathKind = (request: IncomingMessage): string => request.url?.split('/')[1] ?? '';

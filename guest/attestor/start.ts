@@ -8,7 +8,12 @@ import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { hasCode } from '../../lib/protocol/errors.ts';
 import { configHash, type Flavour, type ImageInfo } from '../../lib/protocol/network-config.ts';
 import { check } from '../../lib/protocol/schema.ts';
-import { type AttestorStatusReply, QuoteRequest, sockets } from '../../lib/protocol/sockets.ts';
+import {
+  type AttestorStatusReply,
+  type FirmwareLogReply,
+  QuoteRequest,
+  sockets,
+} from '../../lib/protocol/sockets.ts';
 import { takeBootFile } from './boot-files.ts';
 import { type AttestationDevice, attestationDevice } from './device.ts';
 import type { PlatformFiles } from './platform-files.ts';
@@ -70,6 +75,13 @@ function routes(image: ImageInfo, config: Uint8Array, device: AttestationDevice,
     'POST /v1/joined': async () => {
       await log.join();
       return {};
+    },
+    'GET /v1/firmware-log': async (): Promise<FirmwareLogReply> => {
+      const found = await device.firmwareLog();
+      const events = (found?.events ?? []).flatMap(({ register, type, digest }) =>
+        register === 'mrtd' || register === 'rtmr3' ? [] : [{ register, type, digest: toHex(digest) }],
+      );
+      return { events };
     },
     'GET /v1/status': async (): Promise<AttestorStatusReply> => ({
       device: device.kind,

@@ -14,6 +14,7 @@ import { bytesEqual, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
 import type { DiskStatusReply } from '../../lib/protocol/sockets.ts';
+import { AppFolders } from './app-folders.ts';
 import {
   AREA_OFFSET,
   decodeSuperblock,
@@ -42,13 +43,21 @@ import {
 /** The smallest disk that is formatted, in bytes: dm-integrity's journal alone takes some of it. */
 const MIN_DISK_BYTES = 32 * 1024 * 1024;
 
+/** What apps leave to the node itself, however much they write. */
+const RESERVED_PERCENT = '1';
+
+interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 export interface DiskOptions {
   serial: string;
   /** Where tmpfs copies go: this process's own runtime directory. */
   runDirectory: string;
   mountPoint: string;
-  /** Who owns `apps/` on the disk and makes the apps' folders in it; absent: root. */
-  appsOwner?: { uid: number; gid: number } | undefined;
+  /** Who keeps what it remembers of the website's certificate in `acme`. */
+  acmeOwner?: Owner | undefined;
   /** host.json's hint: a blank disk may be formatted. */
   mayCreate: boolean;
   /** The key of one disk, from the replicator; waits until the node has joined. */
@@ -56,14 +65,17 @@ export interface DiskOptions {
   report(status: DiskStatusReply): void;
 }
 
-/** Opens the disk; formats it first if the host asked for that and the disk is blank. Never throws: the status gives the reason. */
-export async function bringUpDisk(options: DiskOptions): Promise<void> {
+/**
+ * Opens the disk; formats it first if the host asked for that and the disk is blank. Never throws: the status gives the reason.
+ * @returns the folders of apps on it; undefined when it is not mounted
+ */
+export async function bringUpDisk(options: DiskOptions): Promise<AppFolders | undefined> {
   let diskId: Hex | undefined;
   try {
     const disk = system.findDisk(options.serial);
     if (disk === undefined) {
       options.report({ state: 'absent' });
-      return;
+      return undefined;
     }
     const start = await system.readAt(disk.path, 0, AREA_OFFSET);
     const format = isBlank(start) && options.mayCreate;
@@ -82,8 +94,9 @@ export async function bringUpDisk(options: DiskOptions): Promise<void> {
     };
     const superblock = format ? await formatDisk(disk, timed) : await openDisk(disk, start, timed);
     diskId = toHex(superblock.diskId);
-    await mount(options);
+    const folders = await mount(options);
     options.report({ state: 'ready', diskId, seconds: seconds() });
+    return folders;
   } catch (error) {
     const message = error instanceof Error ? error.message.slice(0, 500) : 'failed';
     options.report({
@@ -92,6 +105,7 @@ export async function bringUpDisk(options: DiskOptions): Promise<void> {
       message,
       ...(diskId === undefined ? {} : { diskId }),
     });
+    return undefined;
   }
 }
 
@@ -145,9 +159,13 @@ async function formatDisk(disk: Disk, options: DiskOptions): Promise<Superblock>
   await system.run('mkfs.ext4', [
     '-q',
     '-m',
-    '0',
+    RESERVED_PERCENT,
+    '-I',
+    '256',
+    '-O',
+    'quota,project',
     '-E',
-    'lazy_itable_init=1,lazy_journal_init=1,nodiscard',
+    'quotatype=prjquota,lazy_itable_init=1,lazy_journal_init=1,nodiscard',
     pathOf(names.data),
   ]);
 
@@ -185,17 +203,20 @@ async function deactivate(): Promise<void> {
   await system.removeDevice(names.sealed);
 }
 
-async function mount({ mountPoint, appsOwner }: DiskOptions): Promise<void> {
-  await system.run('mount', [
-    '-t',
-    'ext4',
-    '-o',
-    'nosuid,nodev,errors=remount-ro',
-    pathOf(names.data),
-    mountPoint,
-  ]);
-  // Accessible to its owner only. An app still sees its own folder, because that is a mount.
-  const apps = join(mountPoint, 'apps');
-  await mkdir(apps, { recursive: true, mode: 0o700 });
-  if (appsOwner !== undefined) await chown(apps, appsOwner.uid, appsOwner.gid);
+async function mount({ mountPoint, acmeOwner }: DiskOptions): Promise<AppFolders> {
+  const device = pathOf(names.data);
+  const limited = await system.hasProjectQuotas(device);
+  const flags = ['nosuid', 'nodev', 'errors=remount-ro'];
+  if (limited) flags.push('prjquota');
+  if (acmeOwner !== undefined) flags.push(`resuid=${acmeOwner.uid}`);
+  await system.run('mount', ['-t', 'ext4', '-o', flags.join(','), device, mountPoint]);
+  await ownFolder(join(mountPoint, 'acme'), acmeOwner);
+  const folders = new AppFolders(mountPoint, limited);
+  await folders.prepare();
+  return folders;
+}
+
+async function ownFolder(folder: string, owner: Owner | undefined): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  if (owner !== undefined) await chown(folder, owner.uid, owner.gid);
 }

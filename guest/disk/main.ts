@@ -5,16 +5,22 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pino from 'pino';
+import { groupId } from '../../lib/daemon/groups.ts';
 import { callUnix, serveUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseHostHints } from '../../lib/protocol/network-config.ts';
-import { DiskKeyReply, type DiskStatusReply, sockets } from '../../lib/protocol/sockets.ts';
+import { check } from '../../lib/protocol/schema.ts';
+import { DiskKeyReply, type DiskStatusReply, FolderRequest, sockets } from '../../lib/protocol/sockets.ts';
+import { groupOfSocket } from '../daemons.ts';
+import type { AppFolders } from './app-folders.ts';
 import { bringUpDisk } from './disk.ts';
 
 const run = '/run/dstack';
 const log = pino({ name: 'disk' });
 let status: DiskStatusReply = { state: 'opening' };
 let shownDone = 0;
+let folders: AppFolders | undefined;
 
 function report(next: DiskStatusReply): void {
   const sameStage = next.state === 'formatting' && status.state === 'formatting';
@@ -31,12 +37,23 @@ await serveUnix({
   mode: 0o666,
   routes: { 'GET /v1/status': () => status },
 });
+const kubernethes = groupOfSocket(sockets.diskFolders);
+await serveUnix({
+  path: join(run, sockets.diskFolders),
+  gid: kubernethes === undefined ? undefined : groupId('/', kubernethes),
+  routes: {
+    'POST /v1/folder': (body) => {
+      if (folders === undefined) throw new DstackError('NOT_READY', `the data disk is ${status.state}`);
+      return folders.folder(check(FolderRequest, body, 'BAD_REQUEST', 'the request for a folder'));
+    },
+  },
+});
 
-await bringUpDisk({
+folders = await bringUpDisk({
   serial: 'dstack-data',
   runDirectory: join(run, 'disk'),
   mountPoint: '/mnt/encrypted_data',
-  appsOwner: userOf('dstack-kubernethes'),
+  acmeOwner: userOf('dstack-acme'),
   mayCreate: parseHostHints(readFileSync(join(run, 'host.json'))).disk === 'create',
   async keyOf(diskId, epoch) {
     const reply = await callUnix({

@@ -48,6 +48,21 @@ export async function removeDevice(name: string): Promise<void> {
   await run('dmsetup', ['remove', '--noudevrules', '--noudevsync', '--retry', name]);
 }
 
+/** Of ext4's superblock: https://www.kernel.org/doc/html/latest/filesystems/ext4/globals.html */
+const EXT4 = { at: 1024, bytes: 1024, readOnlyFeatures: 0x64, quota: 0x100, project: 0x2000 } as const;
+
+/**
+ * Whether the ext4 file system on a device counts what each project has. It must have been made so.
+ * @throws DISK_COMMAND when that cannot be read
+ */
+export async function hasProjectQuotas(device: string): Promise<boolean> {
+  const superblock = await readAt(device, EXT4.at, EXT4.bytes).catch((cause: Error) => {
+    throw new DstackError('DISK_COMMAND', `the file system of the data disk is unreadable: ${cause.message}`);
+  });
+  const features = new DataView(superblock.buffer).getUint32(EXT4.readOnlyFeatures, true);
+  return (features & EXT4.quota) !== 0 && (features & EXT4.project) !== 0;
+}
+
 /** A loop device over a file on tmpfs. */
 export async function attachLoop(file: string): Promise<string> {
   return run('losetup', ['--find', '--show', file]);

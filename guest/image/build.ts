@@ -56,7 +56,7 @@ const repository = resolve(import.meta.dirname, '../..');
 
 /** Builds an image into `options.output`; steps whose input has not changed since the last build come from the cache. */
 export async function buildImage(options: BuildOptions): Promise<ImageManifest> {
-  const lock = parseLock(readFileSync(join(import.meta.dirname, 'packages.lock'), 'utf8'));
+  const lock = readLock();
   const step = stepsOf(options.progress);
 
   await step('packages', () =>
@@ -118,6 +118,18 @@ async function ensureToolRoot(lock: readonly LockedPackage[], cache: string): Pr
   if (await isCurrent(defaultToolRoot(), hash)) return;
   await mkdir(join(defaultToolRoot(), '..'), { recursive: true });
   await unpackRoot(packagesOf(lock, 'tools'), join(cache, 'debs'), defaultToolRoot(), hash);
+}
+
+const readLock = (): LockedPackage[] =>
+  parseLock(readFileSync(join(import.meta.dirname, 'packages.lock'), 'utf8'));
+
+/** The tool root alone: what tests run without an image. */
+async function buildTools(cache: string): Promise<void> {
+  const lock = readLock();
+  await downloadPackages(packagesOf(lock, 'tools'), join(cache, 'debs'), findMirrors, (message) =>
+    print(message),
+  );
+  await ensureToolRoot(lock, cache);
 }
 
 async function ensureFirmwareRoot(lock: readonly LockedPackage[], cache: string): Promise<string> {
@@ -233,8 +245,11 @@ async function main(): Promise<void> {
       flavour: { type: 'string', default: 'sim' },
       dev: { type: 'boolean', default: false },
       output: { type: 'string' },
+      tools: { type: 'boolean', default: false },
     },
   });
+  const cache = join(repository, '.cache');
+  if (values.tools) return buildTools(cache);
   const flavour = flavours.find((known) => known === (values.dev ? 'dev' : values.flavour));
   if (flavour === undefined) {
     throw new DstackError('USAGE', `--flavour is one of ${flavours.join(', ')}, not "${values.flavour}"`);
@@ -243,7 +258,7 @@ async function main(): Promise<void> {
   const manifest = await buildImage({
     flavour,
     output,
-    cache: join(repository, '.cache'),
+    cache,
     progress: (message) => print(message),
   });
   print('', `${output} (${flavour})`);

@@ -15,6 +15,9 @@ export function commandLine(flavour: Flavour, root: RootImage): string {
     // The crypto self-tests take a second under emulation.
     'cryptomgr.notests',
     'audit=0',
+    // Under emulation on a busy machine the test of the timer's interrupt comes to nothing, and the kernel would panic. On KVM and
+    // on TDX it is left out anyway.
+    'no_timer_check',
     'random.trust_cpu=on',
     `dstack.roothash=${root.rootHash}`,
     `dstack.salt=${root.salt}`,

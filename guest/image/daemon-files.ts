@@ -36,12 +36,18 @@ export function daemonFiles(daemons: readonly Daemon[]): Map<string, string> {
     ['etc/shadow', shadow(users)],
     ['etc/group', group(daemons)],
     ...daemons.map((daemon) => [`${UNITS}/${unitName(daemon)}`, unitFile(daemon, daemons)] as const),
+    ...daemons.filter(waits).map((daemon) => [`${UNITS}/${pathName(daemon)}`, pathFile(daemon)] as const),
     [`${UNITS}/dstack-services.target`, servicesTarget(daemons)],
   ]);
 }
 
 /** `dstack-agent.service` */
 export const unitName = (daemon: Pick<Daemon, 'name'>): string => `dstack-${daemon.name}.service`;
+
+/** A daemon that starts once a path is there: `dstack-front.path` looks for it. */
+type Waiting = Daemon & { readonly starts: { readonly when: string } };
+const waits = (daemon: Daemon): daemon is Waiting => typeof daemon.starts === 'object';
+const pathName = (daemon: Pick<Daemon, 'name'>): string => `dstack-${daemon.name}.path`;
 
 type Unprivileged = Daemon & { readonly id: number };
 const isUnprivileged = (daemon: Daemon): daemon is Unprivileged => daemon.id !== undefined;
@@ -67,12 +73,29 @@ function group(daemons: readonly Daemon[]): string {
 }
 
 function servicesTarget(daemons: readonly Daemon[]): string {
-  const wanted = daemons.filter(({ starts }) => starts === 'services').map(unitName);
+  const wanted = [
+    ...daemons.filter(({ starts }) => starts === 'services').map(unitName),
+    ...daemons.filter(waits).map(pathName),
+  ];
   return text([
     '[Unit]',
     'Description=What waits for the secret',
     'DefaultDependencies=no',
     `Wants=${[...wanted, 'podman.socket'].join(' ')}`,
+  ]);
+}
+
+function pathFile(daemon: Waiting): string {
+  return text([
+    '[Unit]',
+    `Description=${daemon.name} waits for what it starts with`,
+    'DefaultDependencies=no',
+    'Conflicts=shutdown.target',
+    'Before=shutdown.target',
+    '',
+    '[Path]',
+    `PathExists=${daemon.starts.when}`,
+    `Unit=${unitName(daemon)}`,
   ]);
 }
 
@@ -91,8 +114,12 @@ function unitFile(daemon: Daemon, daemons: readonly Daemon[]): string {
   };
   const service: Settings = {
     Type: 'exec',
-    ExecStart: `/usr/bin/node /usr/lib/dstack/${daemon.name}.mjs`,
-    Environment: 'NODE_ENV=production HOME=/',
+    ...(daemon.runs === undefined
+      ? {
+          ExecStart: `/usr/bin/node /usr/lib/dstack/${daemon.name}.mjs`,
+          Environment: 'NODE_ENV=production HOME=/',
+        }
+      : { ExecStart: daemon.runs }),
     ...accountSettings(daemon, daemons),
     ...(daemon.serves.length > 0 && {
       RuntimeDirectory: `dstack/${daemon.name}`,

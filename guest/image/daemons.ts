@@ -14,7 +14,7 @@ const repository = resolve(import.meta.dirname, '../..');
  * @throws DstackError DAEMON_MISSING for a daemon without a main.ts.
  */
 export async function bundleDaemons(
-  table: readonly Pick<Daemon, 'name' | 'leftOut'>[] = daemons,
+  table: readonly Pick<Daemon, 'name' | 'leftOut'>[] = daemons.filter(({ runs }) => runs === undefined),
   folder = join(repository, 'guest'),
 ): Promise<Map<string, Uint8Array>> {
   const bundles = new Map<string, Uint8Array>();

@@ -94,6 +94,23 @@ describe('the image', () => {
     expect(read('etc/dstack/firewall.nft')).toMatch(/hook forward [^}]*policy drop/);
   });
 
+  it('lets the front reach apps and nothing else', () => {
+    const id = daemons.find(({ name }) => name === 'front')!.id;
+    const filter = read('etc/dstack/firewall.nft');
+    expect(filter).toMatch(new RegExp(`oifname != "dstack\\*" oifname != "podman\\*" meta skuid ${id} drop`));
+    // Of the others, kubernethes alone may look whether an app is up.
+    const kubernethes = daemons.find(({ name }) => name === 'kubernethes')!.id;
+    for (const bridge of ['dstack', 'podman']) {
+      expect(filter).toContain(`oifname "${bridge}*" meta skuid != { ${kubernethes}, ${id} } drop`);
+    }
+    const unit = unitOf('front');
+    expect(setting(unit, 'InaccessiblePaths')).toEqual([
+      '-/mnt/host_volume -/mnt/encrypted_data -/etc/shadow',
+    ]);
+    expect(setting(unit, 'RestrictAddressFamilies')).toEqual(['AF_UNIX AF_INET']);
+    expect(setting(unit, 'CapabilityBoundingSet')).toEqual(['CAP_NET_BIND_SERVICE']);
+  });
+
   it('measures its root hash, and asks for verbose output in the dev flavour only', () => {
     const root = { rootHash: 'ab'.repeat(32), salt: '00'.repeat(32), blocks: 12 };
     for (const flavour of ['production', 'sim', 'dev'] as const) {

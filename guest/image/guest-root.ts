@@ -5,6 +5,7 @@ import { dirname, join, relative } from 'node:path';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { ImageInfo } from '../../lib/protocol/network-config.ts';
 import { daemons } from '../daemons.ts';
+import { frontFiles, imageFront } from '../tls/front-config.ts';
 import { daemonFiles, unitName } from './daemon-files.ts';
 import { libraryClosure } from './elf.ts';
 import {
@@ -46,6 +47,10 @@ export async function assembleGuestRoot(parts: GuestRootParts, target: string): 
     await cp(join(here, overlay), target, { recursive: true, verbatimSymlinks: true, force: true });
   }
   for (const [path, text] of daemonFiles(daemons)) await writeFile(join(target, path), text);
+  await mkdir(join(target, imageFront.folder), { recursive: true });
+  for (const [name, text] of frontFiles(imageFront)) {
+    await writeFile(join(target, imageFront.folder, name), text);
+  }
   // Absolute links are made here, since in the source tree they would point out of it.
   await symlink('/run/systemd/resolve/stub-resolv.conf', join(target, 'etc/resolv.conf'));
   await symlink('/proc/self/mounts', join(target, 'etc/mtab'));

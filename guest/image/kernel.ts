@@ -30,6 +30,7 @@ export const rootModules: readonly string[] = [
   'dm-integrity',
   'loop',
   'ext4',
+  'quota_v2',
   'crc32c-cryptoapi',
   'xts',
   'gcm',
@@ -55,6 +56,7 @@ export const rootModules: readonly string[] = [
   'nft_fib_ipv6',
   'nft_reject_inet',
   'nft_limit',
+  'nft_connlimit',
   'nft_log',
 ];
 

@@ -17,6 +17,7 @@ import {
   firmwarePackages,
   guestPackages,
   kernelMetapackage,
+  laterTools,
   type RootName,
   suites,
   toolPackages,
@@ -155,6 +156,7 @@ async function isolatedApt(
     [
       ['*', firmwarePackages.suite, -1],
       [firmwarePackages.names.join(' '), firmwarePackages.suite, 990],
+      [laterTools.names.join(' '), laterTools.suite, 990],
       [pinned, kernelMetapackage.suite, 990],
     ]
       .map(

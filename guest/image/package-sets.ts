@@ -17,8 +17,11 @@ export const suites = [
   { suite: 'forky', archive: 'debian' },
 ] as const;
 
-/** Unpacked only: the firmware of TDs. Debian 13 has none; nothing else is taken from the later suite. */
+/** Unpacked only: the firmware of TDs. Debian 13 has none. Of the later suite only it and `laterTools` are taken. */
 export const firmwarePackages = { names: ['ovmf-inteltdx'], suite: 'forky' } as const;
+
+/** Of `toolPackages`, those that are taken from the later suite, without what they depend on there. */
+export const laterTools = { names: ['pebble'], suite: 'forky' } as const;
 
 /** Installed with their maintainer scripts by mmdebstrap: what runs inside the VM. Essential packages come on top. */
 export const guestPackages: readonly string[] = [
@@ -31,9 +34,11 @@ export const guestPackages: readonly string[] = [
   'ca-certificates',
   'dmsetup',
   'e2fsprogs',
+  'quota',
   'podman',
   'netavark',
   'crun',
+  'haproxy',
 ];
 
 /** Unpacked only, into the initramfs and the root's module folder. The kernel's own packages are found by lock.ts. */
@@ -54,4 +59,10 @@ export const toolPackages: readonly string[] = [
   'kmod',
   'buildah',
   'netavark',
+  // The website's front, for tests without a VM; its peer and the load for both, for `npm run bench -- tls`.
+  'haproxy',
+  'nginx',
+  'nghttp2-client',
+  // A certificate authority for tests; Debian 13's has no dns-persist-01 and no profiles.
+  'pebble',
 ];

@@ -22,7 +22,7 @@ const encodeNetwork = (onboarded: boolean): string =>
 const HEAD = {
   number: 5,
   hash: parseHex(word('1')),
-  timestamp: 0,
+  timestamp: 9,
   proven: { by: 'quorum', agreeing: 1, of: 1 },
 } as const;
 
@@ -41,6 +41,23 @@ function readerOf(apps: string, onboarded: boolean, calls: unknown[] = []) {
   };
   return networkReader(chain, '0xc0');
 }
+
+test('what was rolled out and is not in force yet is pending', async () => {
+  const app = (name: string, now: string, latest: string) => [id(name), word(now), word(latest), 7n];
+  const list = [app('same', 'a', 'a'), app('next', 'a', 'b'), app('new', '0', 'c'), app('gone', '0', '0')];
+  const state = await readState(readerOf(network.encodeFunctionResult('apps', [list]), true));
+  expect([...state.pending]).toEqual([
+    ['next', 'b'.repeat(64)],
+    ['new', 'c'.repeat(64)],
+  ]);
+  expect([...state.apps.keys()]).toEqual(['same', 'next']);
+  // Of one with a pending manifest, the contract's time is that one's. No time lies beyond the block that was read.
+  expect([...state.since]).toEqual([
+    ['same', 7],
+    ['gone', 7],
+  ]);
+  expect(state.at).toBe(9);
+});
 
 test('keeps the order, leaves out withdrawn apps and foreign names', async () => {
   const apps = encodeApps([

@@ -1,88 +1,119 @@
 /**
- * Files of the host volume. The host may change or replace them at any moment, so a file is copied into the guest through one
- * open descriptor, and only the copy is used.
+ * Files of the host volume. The host may change or replace them at any moment, so every byte is judged where it is used, and none
+ * is read twice: a manifest or a secret's envelope is read whole, and an archive's bytes are hashed on their way to the container engine (archive.ts).
  */
 import { constants } from 'node:fs';
-import { type FileHandle, open, readFile, rm } from 'node:fs/promises';
+import { type FileHandle, open, readFile, statfs } from 'node:fs/promises';
+import type { ByteSource } from '../../lib/archives/tar.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 
 /** The beginning of its error codes: `MANIFEST` gives MANIFEST_MISSING, MANIFEST_NOT_REGULAR, MANIFEST_TOO_LARGE. */
-type Kind = 'MANIFEST' | 'ARCHIVE';
+type Kind = Small | 'ARCHIVE';
+type Small = 'MANIFEST' | 'SECRET';
 
-const CHUNK = 1024 * 1024;
+/** What a load leaves to all else, in bytes. */
+const SPARE = 64 * 1024 * 1024;
+/** How long the host may take for one read of an archive, in milliseconds. */
+const STALLED_AFTER = 60_000;
 
-/** A small file's bytes. @throws MANIFEST_MISSING, MANIFEST_NOT_REGULAR, MANIFEST_TOO_LARGE, MANIFEST_UNREADABLE */
-export async function readHostFile(path: string, maxBytes: number): Promise<Uint8Array> {
-  const source = await openRegular(path, 'MANIFEST', maxBytes);
+/** A small file's bytes. @throws of its kind, as in MANIFEST_MISSING: …_MISSING, …_NOT_REGULAR, …_TOO_LARGE, …_UNREADABLE */
+export async function readHostFile(path: string, kind: Small, maxBytes: number): Promise<Uint8Array> {
+  const source = await openRegular(path, kind, maxBytes);
   try {
     const buffer = Buffer.alloc(maxBytes + 1);
     let size = 0;
     while (size <= maxBytes) {
       const { bytesRead } = await source.file
         .read(buffer, size, buffer.length - size, size)
-        .catch(unreadable('MANIFEST', path));
+        .catch(unreadable(kind, path));
       if (bytesRead === 0) return new Uint8Array(buffer.subarray(0, size));
       size += bytesRead;
     }
-    throw tooLarge('MANIFEST', path, maxBytes);
+    throw tooLarge(kind, path, maxBytes);
   } finally {
     await source.file.close();
   }
 }
 
-/** A copy in the guest; `dispose` deletes it. */
-export interface Copy {
-  file: FileHandle;
+/** An archive of the host, open. */
+export interface HostArchive extends ByteSource {
+  /** Bytes, as the host said when it was opened; none beyond them are read. */
   size: number;
-  dispose(): Promise<void>;
+  close(): Promise<void>;
 }
 
 /**
- * Copies a file of the host into `target` (on the guest's tmpfs), up to `maxBytes`.
- * @throws ARCHIVE_MISSING, ARCHIVE_NOT_REGULAR, ARCHIVE_TOO_LARGE, ARCHIVE_UNREADABLE
+ * Opens an archive of up to `maxBytes`. Its reads reject with ARCHIVE_UNREADABLE and ARCHIVE_STALLED.
+ * @throws ARCHIVE_MISSING, ARCHIVE_NOT_REGULAR, ARCHIVE_TOO_LARGE, ARCHIVE_UNREADABLE, ARCHIVE_STALLED
  */
-export async function copyHostFile(path: string, target: string, maxBytes: number): Promise<Copy> {
-  const source = await openRegular(path, 'ARCHIVE', maxBytes);
-  await rm(target, { force: true });
-  const file = await open(target, 'wx+', 0o600).catch(async (error: unknown) => {
-    await source.file.close();
-    throw error;
-  });
-  const dispose = async () => {
-    await file.close();
-    await rm(target, { force: true });
+export async function openHostArchive(path: string, maxBytes: number): Promise<HostArchive> {
+  if (stalled.has(path)) throw stalledError(path);
+  const { file, size } = await notStalled(openRegular(path, 'ARCHIVE', maxBytes), path);
+  return {
+    size,
+    read(buffer, offset, length, position) {
+      const within = Math.max(0, Math.min(length, size - position));
+      const read = file.read(buffer, offset, within, position).catch(unreadable('ARCHIVE', path));
+      return notStalled(read, path);
+    },
+    async close() {
+      // Of a file whose read has not ended, this does not end either.
+      const closed = file.close();
+      if (!stalled.has(path)) await closed;
+      else closed.catch(() => {});
+    },
   };
+}
+
+/**
+ * A read of the host's, if it comes in time. It cannot be called off: it goes on, and so holds one of the process's few threads for files;
+ * so the file is not read again until it has ended.
+ * @throws ARCHIVE_STALLED
+ */
+export async function notStalled<T>(read: Promise<T>, path: string, after = STALLED_AFTER): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    stalled.add(path);
+    const ended = () => stalled.delete(path);
+    read.then(ended, ended);
+    reject(stalledError(path));
+  }, after);
   try {
-    const buffer = Buffer.alloc(CHUNK);
-    let size = 0;
-    for (;;) {
-      const { bytesRead } = await source.file.read(buffer, 0, CHUNK, size).catch(unreadable('ARCHIVE', path));
-      if (bytesRead === 0) return { file, size, dispose };
-      size += bytesRead;
-      if (size > maxBytes) throw tooLarge('ARCHIVE', path, maxBytes);
-      await file.writeFile(buffer.subarray(0, bytesRead));
-    }
-  } catch (error) {
-    await dispose();
-    throw error;
+    return await Promise.race([read, promise]);
   } finally {
-    await source.file.close();
+    clearTimeout(timer);
   }
 }
 
+/** Files of which a read has not ended. */
+const stalled = new Set<string>();
+
+function stalledError(path: string): DstackError {
+  return new DstackError(
+    'ARCHIVE_STALLED',
+    `the host does not deliver ${path}: it has begun, and does not go on`,
+  );
+}
+
 /**
- * How many bytes may be copied now: the copy and the unpacked image are both in memory.
+ * How many bytes may be written to the engine's storage now: it is in memory, in a file system with a limit of its own.
  * @param meminfo path of /proc/meminfo
+ * @param storage a folder of that file system
+ * @param promised bytes of loads that are under way
  */
-export async function copyBudget(meminfo: string, limit: number): Promise<number> {
+export async function loadBudget(meminfo: string, storage: string, promised = 0): Promise<number> {
   const kib = /^MemAvailable:\s+(\d+) kB$/m.exec(await readFile(meminfo, 'utf8'))?.[1];
   if (kib === undefined) return 0;
-  const spare = 64 * 1024 * 1024;
-  return Math.max(0, Math.min(limit, Math.floor((Number(kib) * 1024 - spare) / 2)));
+  const { bavail, bsize } = await statfs(storage);
+  return Math.max(0, Math.min(Number(kib) * 1024, bavail * bsize) - SPARE - promised);
 }
 
 /** NOFOLLOW refuses a link, NONBLOCK keeps a FIFO from blocking, and fstat checks what was really opened. */
-async function openRegular(path: string, kind: Kind, maxBytes: number): Promise<{ file: FileHandle }> {
+async function openRegular(
+  path: string,
+  kind: Kind,
+  maxBytes: number,
+): Promise<{ file: FileHandle; size: number }> {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   const file = await open(path, flags).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') {
@@ -103,7 +134,7 @@ async function openRegular(path: string, kind: Kind, maxBytes: number): Promise<
     await file.close();
     throw refusal;
   }
-  return { file };
+  return { file, size: stat.size };
 }
 
 function notRegular(kind: Kind, path: string): DstackError {

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,26 +18,45 @@ afterAll(() => {
   rmSync(root, { recursive: true });
 });
 
-const ask = (socket: string, route: string): Promise<unknown> =>
+const ask = (socket: string, route: string, body?: object): Promise<unknown> =>
   callUnix({
     path: join(root, 'run/dstack/kubernethes', socket),
-    method: 'GET',
+    method: body === undefined ? 'GET' : 'POST',
     route,
+    body,
     reply: Type.Unknown(),
     connectWithin: 20_000,
   }).catch((error: Error) => error.message);
 
 test('the daemon answers its siblings at once, but touches nothing before the node has joined', async () => {
-  mkdirSync(join(root, 'run/dstack/replicator'), { recursive: true });
+  for (const folder of ['run/dstack/replicator', 'usr/lib/dstack'])
+    mkdirSync(join(root, folder), { recursive: true });
+  const image = { version: 1, flavour: 'sim', builtAt: 1_800_000_000 };
+  writeFileSync(join(root, 'usr/lib/dstack/flavour.json'), JSON.stringify(image));
+  const network = {
+    version: 1,
+    chainId: 1,
+    contract: `0x${'12'.repeat(20)}`,
+    confirmation: { depth: 0 },
+    endpoints: ['http://127.0.0.1:9'],
+    quorum: 1,
+  };
+  writeFileSync(join(root, 'run/dstack/network.json'), JSON.stringify(network));
   daemon = spawn(process.execPath, [join(import.meta.dirname, 'main.ts'), '--root', root]);
   const log: string[] = [];
   createInterface(daemon.stdout!).on('line', (line) => log.push(line));
 
-  expect(await ask('agent.sock', '/v1/containers')).toEqual({ containers: [] });
-  expect(await ask('tls.sock', '/v1/upstream')).toBe('the contract has not been read yet');
+  expect(await ask('agent.sock', '/v1/containers')).toEqual({ containers: [], manifests: [] });
+  expect(await ask('tls.sock', '/v1/upstream', {})).toEqual({
+    turn: expect.stringMatching(/^[0-9a-f]{16}-1$/),
+    website: { reason: 'the contract has not been read yet' },
+    sites: [],
+  });
   // Each socket has its own purpose and no other.
   expect(await ask('tls.sock', '/v1/containers')).toContain('nothing here answers');
   expect(await ask('agent.sock', '/v1/upstream')).toContain('nothing here answers');
+  expect(await ask('replicator.sock', '/v1/apps')).toEqual({ now: 0, apps: [], more: 0, rollouts: [] });
+  expect(await ask('replicator.sock', '/v1/containers')).toContain('nothing here answers');
   expect(log).toEqual([]);
 
   let asked = 0;

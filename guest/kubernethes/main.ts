@@ -1,24 +1,51 @@
 /** The kubernethes daemon. `--root DIR` puts /run, /mnt, /var and /usr below DIR, for tests without a VM. */
-import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { pino } from 'pino';
 import { chainClient, type Reached } from '../../lib/chain/chain-client.ts';
-import { networkReader } from '../../lib/chain/network-reader.ts';
+import { type NetworkReader, networkReader } from '../../lib/chain/network-reader.ts';
 import { groupId } from '../../lib/daemon/groups.ts';
 import { readImageInfo } from '../../lib/daemon/image-info.ts';
 import { callUnix, serveUnix } from '../../lib/daemon/unix-http.ts';
+import { fromHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
-import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
-import { DiskStatusReply, JoinedReply, sockets } from '../../lib/protocol/sockets.ts';
+import { formatManifest } from '../../lib/protocol/manifest.ts';
+import {
+  type NetworkConfig,
+  parseNetworkConfig,
+  SUPERSEDED_GRACE,
+} from '../../lib/protocol/network-config.ts';
+import { guestPorts } from '../../lib/protocol/ports.ts';
+import { check } from '../../lib/protocol/schema.ts';
+import {
+  AppFolderReply,
+  JoinedReply,
+  ManifestRequest,
+  OpenSecretReply,
+  sockets,
+  UpstreamRequest,
+} from '../../lib/protocol/sockets.ts';
 import { groupOfSocket } from '../daemons.ts';
 import { readState, wanted } from './apps-reader.ts';
 import { fetcher } from './deployment.ts';
-import { podman } from './podman.ts';
+import { FrontTurns } from './front-turns.ts';
+import { handover } from './handover.ts';
+import { type Kept, keptIn } from './kept.ts';
+import { bridgeNumbers, podman } from './podman.ts';
+import { probe } from './probe.ts';
+import { secretsIn } from './secrets.ts';
+import { storage } from './storage.ts';
 import { Supervisor } from './supervisor.ts';
 
 const POLL = 2_000;
+/** What the system, its daemons and the loading of images take of the machine's memory. */
+const FOR_DAEMONS_MIB = 512;
+/** Milliseconds: on an emulated processor a KEM takes its time. */
+const OPENED_WITHIN = 60_000;
+/** For an agent that is being started again. Milliseconds. */
+const AGENT_WITHIN = 30_000;
 const WAIT_FOR_SIBLING = 24 * 3600 * 1000;
 
 const { values: flags } = parseArgs({ options: { root: { type: 'string', default: '/' } } });
@@ -26,40 +53,104 @@ const log = pino({ name: 'kubernethes' });
 const at = (path: string): string => join(flags.root, path);
 const pause = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 
+/** Known once the node has joined, and nothing runs before. */
+let followed: { readonly network: NetworkConfig; readonly reader: NetworkReader } | undefined;
+
 await main();
 
 async function main(): Promise<void> {
-  const engine = podman(at('run/podman/podman.sock'));
   const scratch = at('var/lib/dstack/kubernethes');
-  const places = { hostVolume: at('mnt/host_volume'), scratch, meminfo: '/proc/meminfo' };
+  const bridges = bridgeNumbers(() => performance.now());
+  // An earlier run of this daemon may have given bridges back just before.
+  if (existsSync(join(scratch, 'serving'))) bridges.rest();
+  const engine = podman(at('run/podman/podman.sock'), undefined, bridges);
+  const places = {
+    hostVolume: at('mnt/host_volume'),
+    storage: at('var'),
+    meminfo: '/proc/meminfo',
+  };
+  mkdirSync(scratch, { recursive: true });
+  const kept = keptIn(scratch);
+  const turns = new FrontTurns();
   const supervisor = new Supervisor({
     engine,
-    fetcher: fetcher(engine, places),
-    dataFolder,
-    accepts,
+    fetcher: fetcher(engine, places, kept, handover(guestPorts.images)),
+    kept,
+    storageOf: storage({
+      diskStatus: at(join('run/dstack', sockets.diskStatus)),
+      diskFolders: at(join('run/dstack', sockets.diskFolders)),
+      hostVolume: at('mnt/host_volume'),
+    }),
+    secrets: secretsIn({
+      engine,
+      hostVolume: places.hostVolume,
+      folder: join(scratch, 'secrets'),
+      open: openSecret,
+    }),
+    async agentFolderOf(request) {
+      const { folder } = await callUnix({
+        path: at(join('run/dstack', sockets.agentForKubernethes)),
+        method: 'POST',
+        route: '/v1/app-folder',
+        body: request,
+        reply: AppFolderReply,
+        connectWithin: AGENT_WITHIN,
+        timeout: 2 * AGENT_WITHIN,
+      });
+      return folder;
+    },
+    probe: (at, plan) => probe(engine, at, plan),
+    ownName: () => followed?.network.site?.domains[0],
+    memoryMiB: Math.floor(totalmem() / 1024 ** 2) - FOR_DAEMONS_MIB,
     log,
     now: () => performance.now(),
+    chainNow: () => followed?.reader.chain.reached().now ?? 0,
+    supersededGrace: () => followed?.network.supersededGrace ?? SUPERSEDED_GRACE,
     pause,
+    frontMark: () => turns.mark(),
   });
-  mkdirSync(scratch, { recursive: true });
-  await serve(supervisor);
+  await serve(supervisor, turns, kept);
   const { epoch, reached } = await joined();
   log.info({ epoch }, 'the node has joined; reading the contract');
-  await untilDone('remove what an earlier run left', () => engine.clear());
-  await run(supervisor, reached);
+  followed = follow(reached);
+  await untilDone('take over what an earlier run left', () => supervisor.adopt(reached.timestamp));
+  await run(supervisor, followed);
 }
 
-async function serve(supervisor: Supervisor): Promise<void> {
+async function serve(supervisor: Supervisor, turns: FrontTurns, kept: Kept): Promise<void> {
   mkdirSync(at('run/dstack/kubernethes'), { recursive: true });
   await serveUnix({
     path: at(join('run/dstack', sockets.kubernethesForAgent)),
     gid: socketGid(sockets.kubernethesForAgent),
-    routes: { 'GET /v1/containers': () => ({ containers: supervisor.containers() }) },
+    routes: {
+      'GET /v1/containers': () => ({
+        containers: supervisor.containers(),
+        manifests: supervisor.manifests(),
+      }),
+      'POST /v1/manifest': (body) => {
+        const { manifestHash } = check(ManifestRequest, body, 'BAD_REQUEST', 'the request for a manifest');
+        const manifest = kept.manifest(manifestHash);
+        if (manifest === undefined)
+          throw new DstackError('MANIFEST_MISSING', 'no container of this manifest runs here');
+        return { text: new TextDecoder().decode(formatManifest(manifest)) };
+      },
+    },
   });
   await serveUnix({
     path: at(join('run/dstack', sockets.kubernethesForTls)),
     gid: socketGid(sockets.kubernethesForTls),
-    routes: { 'GET /v1/upstream': () => supervisor.upstream() },
+    routes: {
+      'POST /v1/upstream': (body) => {
+        const { done } = check(UpstreamRequest, body, 'UPSTREAM_REQUEST', 'what the front has done');
+        if (done !== undefined) turns.done(done);
+        return { turn: turns.next(), ...supervisor.upstream() };
+      },
+    },
+  });
+  await serveUnix({
+    path: at(join('run/dstack', sockets.kubernethesForReplicator)),
+    gid: socketGid(sockets.kubernethesForReplicator),
+    routes: { 'GET /v1/apps': () => supervisor.status() },
   });
 }
 
@@ -79,69 +170,56 @@ function joined(): Promise<JoinedReply> {
   });
 }
 
+/** By the replicator, which alone has the key. */
+async function openSecret(app: string, name: string, envelope: Uint8Array): Promise<Uint8Array> {
+  const { value } = await callUnix({
+    path: at(join('run/dstack', sockets.replicatorForKubernethes)),
+    method: 'POST',
+    route: '/v1/open-secret',
+    // Bytes that are no text become others, which open no more.
+    body: { app, name, envelope: Buffer.from(envelope).toString('utf8') },
+    reply: OpenSecretReply,
+    timeout: OPENED_WITHIN,
+  });
+  return fromHex(value);
+}
+
+/** @param from the block that the node has reached: this daemon may have been restarted, and must not accept an earlier state */
+function follow(from: Reached): { network: NetworkConfig; reader: NetworkReader } {
+  const image = readImageInfo(flags.root);
+  const network = parseNetworkConfig(readFileSync(at('run/dstack/network.json')), image.flavour);
+  const chain = chainClient({ config: network, builtAt: image.builtAt, from });
+  return { network, reader: networkReader(chain, network.contract) };
+}
+
 /**
  * Reads the contract and follows it, for ever. While the chain cannot be read, or is stale, what runs keeps running and nothing
  * else is started: the owner may have replaced what was read last. Nothing starts before the network has its minimum of nodes:
  * what an app stores in a network of one would be lost with that node.
- *
- * @param from the block that the node has reached: this daemon may have been restarted, and must not accept an earlier state
  */
-async function run(supervisor: Supervisor, from: Reached): Promise<void> {
-  const image = readImageInfo(flags.root);
-  const network = parseNetworkConfig(readFileSync(at('run/dstack/network.json')), image.flavour);
-  const reader = networkReader(
-    chainClient({ config: network, builtAt: image.builtAt, from }),
-    network.contract,
-  );
-  const read = async () => wanted(await readState(reader), network.minimumNodes);
+async function run(
+  supervisor: Supervisor,
+  { network, reader }: { network: NetworkConfig; reader: NetworkReader },
+): Promise<void> {
+  const read = () => readState(reader);
+  const readAgain = async () => wanted(await read(), network.minimumNodes);
   let problem = '';
   for (;;) {
     try {
-      const desired = await read();
+      const state = await read();
+      supervisor.contractRead(state.at);
+      const desired = wanted(state, network.minimumNodes);
       problem = '';
-      await supervisor.step(desired, read);
+      void supervisor.step(desired, readAgain, state.pending, state.since);
     } catch (error) {
       supervisor.hold(`the contract says nothing to start yet (${codeOf(error)})`);
       if (problem !== codeOf(error))
         log.warn({ code: codeOf(error) }, `apps not followed: ${(error as Error).message}`);
       problem = codeOf(error);
-      await supervisor.keep();
+      void supervisor.keep(error);
     }
     await pause(POLL);
   }
-}
-
-/** The app's own folder. Only its containers see it, whatever user they run as. */
-async function dataFolder(app: string): Promise<string | undefined> {
-  const status = await callUnix({
-    path: at(join('run/dstack', sockets.diskStatus)),
-    method: 'GET',
-    route: '/v1/status',
-    reply: DiskStatusReply,
-    timeout: 5_000,
-  });
-  if (status.state === 'absent') return undefined;
-  if (status.state !== 'ready') {
-    const why = status.code === undefined ? status.state : `${status.state} (${status.code})`;
-    throw new DstackError('DISK_NOT_READY', `the data disk is ${why}; the app waits for it`);
-  }
-  const folder = at(join('mnt/encrypted_data/apps', app));
-  mkdirSync(folder, { recursive: true });
-  chmodSync(folder, 0o777);
-  return folder;
-}
-
-function accepts(address: string, port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: address, port, timeout: 2_000 });
-    const end = (up: boolean) => {
-      socket.destroy();
-      resolve(up);
-    };
-    socket.once('connect', () => end(true));
-    socket.once('error', () => end(false));
-    socket.once('timeout', () => end(false));
-  });
 }
 
 async function untilDone(what: string, action: () => Promise<void>): Promise<void> {

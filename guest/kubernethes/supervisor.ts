@@ -1,82 +1,50 @@
 /**
- * The state machine: for each app, what the contract wants, what runs, and what was refused.
- *
- * One `step` runs at a time and owns all state; readers (`containers`, `upstream`) only look. A refusal never takes down
- * what is serving: the old containers are stopped only when everything that the new ones need is in the engine, and they
- * are restarted if the new ones do not come up.
+ * All apps of the node: each is followed by itself (app.ts), so that none waits for another. What they share is here: the engine's
+ * images, the machine's memory, and who answers for the website.
  */
-import type { Log } from '../../lib/daemon/log.ts';
+import { type AppsStatus, appsStatusLimits } from '../../lib/protocol/app-status.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
-import type { Container, Manifest } from '../../lib/protocol/manifest.ts';
-import type { ContainersReply, UpstreamReply } from '../../lib/protocol/sockets.ts';
+import { domainsOf, type Manifest, plansOf } from '../../lib/protocol/manifest.ts';
+import { APP_DOMAINS, type ContainersReply, type Upstreams } from '../../lib/protocol/sockets.ts';
+import { App, type AppOptions } from './app.ts';
 import type { Desired } from './apps-reader.ts';
-import type { Fetcher } from './deployment.ts';
-import type { AppNetwork, Engine, Running } from './engine.ts';
+import { type Holder, holdersOf } from './domains.ts';
+import { History } from './history.ts';
+import { unrecorded } from './kept.ts';
+import { boundedLogs, shownMessage } from './shown.ts';
 
-export interface SupervisorOptions {
-  engine: Engine;
-  fetcher: Fetcher;
-  /** The app's folder on the data disk; undefined without one. @throws DISK_… while it is not usable */
-  dataFolder(app: string): Promise<string | undefined>;
-  /** Whether something accepts connections there. */
-  accepts(address: string, port: number): Promise<boolean>;
-  log: Log;
-  /** A monotonic clock, in milliseconds. */
-  now(): number;
-  pause(milliseconds: number): Promise<void>;
-  /** How long new containers may take to come up, and how long one without a port must stay up. Milliseconds. */
-  upWithin?: number;
-  staysUp?: number;
+export interface SupervisorOptions
+  extends Omit<AppOptions, keyof typeof TIMES>,
+    Partial<Pick<AppOptions, keyof typeof TIMES>> {
+  /** What containers of version 2 may have together. */
+  readonly memoryMiB: number;
+  /** The network's own name, the first that network.json has: no app names it. */
+  ownName?(): string | undefined;
 }
 
-/** `address` is empty until it was started. */
-interface Instance extends Running {
-  container: Container;
-}
-
-/** Containers of one manifest. */
-interface Deployment {
-  hash: Hex;
-  manifest: Manifest;
-  network: AppNetwork;
-  instances: Instance[];
-}
-
-/** Something that did not work, and when it is tried again. */
-interface Setback {
-  hash: Hex;
-  code: string;
-  message: string;
-  attempts: number;
-  notBefore: number;
-}
-
-interface App {
-  serving?: Deployment;
-  /** New containers that are not up yet; the agent knows them already. */
-  starting?: Deployment;
-  /** True while the old containers are down and the new ones not up. */
-  switching: boolean;
-  refusal?: Setback;
-  crash?: Setback;
-  /** Containers that must be removed before anything else of this app is started. */
-  litter: string[];
-}
-
-const FIRST_PAUSE = 2_000;
-const LONGEST_PAUSE = 60_000;
-const POLL = 250;
+/** Milliseconds: AppOptions. */
+const TIMES = { staysUp: 3_000, frontWithin: 30_000, drain: 5_000, lull: 1_000 };
+/** How exactly a new start of this daemon knows when the contract was read. Seconds. */
+const KEPT_EVERY = 60;
 
 export class Supervisor {
-  readonly #options: Required<SupervisorOptions>;
+  readonly #options: AppOptions & SupervisorOptions;
   /** In the contract's order. */
   #apps = new Map<string, App>();
   #hasChainState = false;
+  #readAt: number | undefined;
+  /** It was said that the time could not be kept, and it has not been kept since. */
+  #isReadAtUnkept = false;
+  #problem: AppsStatus['problem'];
+  readonly #history = new History();
   #held = 'the contract has not been read yet';
+  /** Whose each domain is, as it was found last. */
+  #holders: ReadonlyMap<string, Holder> = new Map();
+  #saidOfDomains = '';
 
   constructor(options: SupervisorOptions) {
-    this.#options = { upWithin: 120_000, staysUp: 3_000, ...options };
+    this.#options = { ...TIMES, ...options };
   }
 
   /** Says why no app is started yet; the first `step` ends it. */
@@ -85,237 +53,248 @@ export class Supervisor {
   }
 
   /**
-   * Moves every app towards what the contract wants. One app's trouble never stops another; nothing is thrown.
+   * Takes over what an earlier run of this daemon left, and removes what belongs to no app. From when the contract was read last
+   * by that run, what is taken over may be overdue already.
    *
-   * @param desired as the contract was just read
-   * @param readAgain reads it again: called before starting anything that took time to fetch. May throw
+   * @param at the newest block's time that this machine has reached, Unix seconds
+   * @throws ENGINE_…, APP_RECORD
    */
-  async step(desired: Desired, readAgain: () => Promise<Desired>): Promise<void> {
-    this.#hasChainState = true;
-    for (const [name, app] of this.#apps) if (!desired.has(name)) await this.#withdraw(name, app);
-    const ordered = [...desired.keys()].map(
-      (name) => [name, this.#apps.get(name) ?? { switching: false, litter: [] }] as const,
-    );
-    const leaving = [...this.#apps].filter(([name]) => !desired.has(name));
-    this.#apps = new Map([...ordered, ...leaving]);
-    for (const [name, hash] of desired) await this.#advance(name, this.#apps.get(name)!, hash, readAgain);
+  async adopt(at: number): Promise<void> {
+    const { engine, kept } = this.#options;
+    this.#readAt = Math.min(at, kept.readAt() ?? at);
+    const found = await engine.list();
+    for (const name of new Set(found.map(({ app }) => app))) {
+      await this.#app(name).adopt(found.filter(({ app }) => app === name));
+    }
+    await engine.removeNetworksExcept(new Set(this.#apps.keys()));
   }
 
-  /** While the contract cannot be read: restarts what stopped by itself, and changes nothing else. */
-  async keep(): Promise<void> {
-    for (const [name, app] of this.#apps) await this.#revive(name, app);
+  /**
+   * Moves every app towards what the contract wants. Nothing is thrown, and nothing has to be waited for: the promise resolves when
+   * no app has anything under way.
+   *
+   * @param desired as the contract was just read
+   * @param readAgain reads it again: called before starting anything. May throw
+   * @param pending manifests that take effect later
+   * @param since since when those of `desired` are in force, as far as the contract says it; Unix seconds
+   */
+  async step(
+    desired: Desired,
+    readAgain: () => Promise<Desired>,
+    pending: Desired = new Map(),
+    since: ReadonlyMap<string, number> = new Map(),
+  ): Promise<void> {
+    this.#problem = undefined;
+    this.#hasChainState = true;
+    const names = [...new Set([...desired.keys(), ...pending.keys()])];
+    const leaving = [...this.#apps].filter(([name, app]) => !names.includes(name) && !app.gone);
+    this.#apps = new Map([...names.map((name) => [name, this.#app(name)] as const), ...leaving]);
+    for (const [name, app] of this.#apps) {
+      const wish = { wanted: desired.get(name), pending: pending.get(name), since: since.get(name) };
+      app.follow(wish, readAgain);
+    }
+    this.#sayLost();
+    await this.#settled();
+  }
+
+  /** The contract was read, at a block of this time (Unix seconds). */
+  contractRead(at: number): void {
+    const { kept, log } = this.#options;
+    this.#readAt = Math.max(at, this.#readAt ?? at);
+    if (this.#readAt - (kept.readAt() ?? 0) < KEPT_EVERY) return;
+    try {
+      kept.rememberReadAt(this.#readAt);
+      this.#isReadAtUnkept = false;
+    } catch (cause) {
+      // A new start would count from an earlier time, and so end apps rather too early than too late.
+      const error = unrecorded('when the contract was read', cause);
+      if (!this.#isReadAtUnkept) log.warn({ code: error.code }, `${error.message}; it is tried again`);
+      this.#isReadAtUnkept = true;
+    }
+  }
+
+  /** While the contract cannot be read: restarts what stopped by itself, ends what is overdue, and changes nothing else. */
+  async keep(why: unknown): Promise<void> {
+    const code = codeOf(why);
+    this.#problem = { code, message: shownMessage(code, (why as Error).message) };
+    for (const app of this.#apps.values()) app.keep();
+    await this.#settled();
   }
 
   /** Every container that runs for an app, and the address it calls from. */
   containers(): ContainersReply['containers'] {
-    return [...this.#apps].flatMap(([app, { serving, starting }]) =>
-      [serving, starting].flatMap((deployment) =>
-        (deployment?.instances ?? [])
-          .filter(({ address }) => address !== '')
-          .map(({ address }) => ({
-            app,
-            manifestHash: deployment!.hash,
-            address,
-            gateway: deployment!.network.gateway,
-          })),
-      ),
-    );
+    return [...this.#apps.values()].flatMap((app) => app.containers());
   }
 
-  /** Where requests from outside go: to the first app, in the contract's order, that has a port. @throws NOT_READY */
-  upstream(): UpstreamReply {
-    for (const [app, { serving, switching }] of this.#apps) {
-      const front = serving?.instances.find((instance) => instance.container.http !== undefined);
-      if (front !== undefined && !switching)
-        return { app, host: front.address, port: front.container.http!.port };
+  /** Hashes of the manifests whose containers run, or may be started. */
+  manifests(): Hex[] {
+    const all = [...this.#apps.values()].flatMap((app) => app.manifests().map(({ hash }) => hash));
+    return [...new Set(all)];
+  }
+
+  /** Where requests from outside go. */
+  upstream(): Upstreams {
+    return {
+      website: this.#website(),
+      sites: [...this.#domains()].map(([domain, holder]) => ({ domain, ...this.#site(domain, holder) })),
+    };
+  }
+
+  /** The first app, in the contract's order, that can answer. */
+  #website(): Upstreams['website'] {
+    for (const [app, one] of this.#apps) {
+      const found = one.leads();
+      if (found !== undefined) return { upstream: { app, ...found } };
+      if (one.waits()) return { reason: one.whyNotReady(), waits: true };
     }
-    throw new DstackError('NOT_READY', this.#whyNotReady());
+    return { reason: this.#whyNotReady() };
+  }
+
+  #site(domain: string, { app, unless }: Holder): Upstreams['website'] {
+    if (unless !== undefined)
+      return { reason: `${app} waits for the manifest of ${unless}, which may name ${domain} too` };
+    // After a restart the contract's order is not known yet.
+    const names = this.#claims().filter(({ serving = [] }) => serving.includes(domain));
+    if (!this.#hasChainState && names.length > 1) return { reason: this.#held };
+    const one = this.#apps.get(app)!;
+    const found = one.leads(domain);
+    if (found !== undefined) return { upstream: { app, ...found } };
+    return { reason: one.whyNotReady(domain), ...(one.waits(domain) && { waits: true as const }) };
+  }
+
+  #domains(): ReadonlyMap<string, Holder> {
+    this.#holders = holdersOf(this.#claims(), this.#holders);
+    return this.#holders;
+  }
+
+  #claims(): ReturnType<App['claims']>[] {
+    const ownName = this.#options.ownName?.();
+    const others = (domains: readonly string[] | undefined) =>
+      domains?.filter((domain) => domain !== ownName);
+    return [...this.#apps.values()].map((app) => {
+      const { name, inForce, serving } = app.claims();
+      return { name, inForce: others(inForce), serving: others(serving) };
+    });
+  }
+
+  /** By what is in force; an app that runs already is not stopped for it. */
+  #assertDomains(name: string, manifest: Manifest): void {
+    const holders = this.#domains();
+    for (const domain of domainsOf(manifest)) {
+      if (domain === this.#options.ownName?.()) {
+        throw new DstackError(
+          'APP_DOMAIN_NETWORK',
+          `${domain} is the network's own name: its website is the app whose http is {"port": …}`,
+        );
+      }
+      const app = holders.get(domain)?.app;
+      if (app === undefined)
+        throw new DstackError(
+          'APP_DOMAINS_FULL',
+          `the apps before ${name} name ${APP_DOMAINS} domains already, and ${domain} has no room`,
+        );
+      if (app !== name)
+        throw new DstackError(
+          'APP_DOMAIN_TAKEN',
+          `${name} wants ${domain}, which is of ${app}, an app before it in the contract`,
+        );
+    }
+  }
+
+  /** Once for each that is new. */
+  #sayLost(): void {
+    const holders = this.#domains();
+    const lost = this.#claims().flatMap(({ name, serving = [] }) =>
+      serving.filter((domain) => holders.get(domain)?.app !== name).map((domain) => ({ name, domain })),
+    );
+    const said = JSON.stringify(lost);
+    if (said !== this.#saidOfDomains)
+      for (const { name, domain } of lost)
+        this.#options.log.warn(
+          { app: name, code: 'APP_DOMAIN_TAKEN' },
+          `${name} runs on without ${domain}, which is of ${holders.get(domain)?.app ?? 'nobody'} now`,
+        );
+    this.#saidOfDomains = said;
+  }
+
+  /** What may be known outside of the VM. */
+  status(): AppsStatus {
+    const all = [...this.#apps.values()].filter(({ gone }) => !gone);
+    let room: number = appsStatusLimits.allLogBytes;
+    const apps = all.slice(0, appsStatusLimits.apps).map((app) => {
+      const { status, logs } = app.status();
+      if (status.trouble === undefined) return status;
+      const bounded = boundedLogs(logs, room);
+      room -= bounded.bytes;
+      return { ...status, trouble: { ...status.trouble, logs: bounded.logs } };
+    });
+    return {
+      now: this.#options.chainNow(),
+      ...(this.#readAt !== undefined && { readAt: this.#readAt }),
+      ...(this.#problem !== undefined && { problem: this.#problem }),
+      apps,
+      more: all.length - apps.length,
+      rollouts: this.#history.list(),
+    };
   }
 
   #whyNotReady(): string {
     if (!this.#hasChainState) return this.#held;
     if (this.#apps.size === 0) return 'the contract names no app';
-    const reasons = [...this.#apps].map(([name, app]) => {
-      if (app.refusal !== undefined && app.serving === undefined) return `${name}: ${app.refusal.code}`;
-      if (app.serving === undefined) return `${name} is starting`;
-      return app.switching ? `${name} is being replaced` : `${name} has no http port`;
+    return [...this.#apps.values()]
+      .map((app) => app.whyNotReady())
+      .join('; ')
+      .slice(0, 400);
+  }
+
+  #app(name: string): App {
+    const known = this.#apps.get(name);
+    if (known !== undefined) return known;
+    const app = new App(name, this.#options, {
+      assertDomains: (of, manifest) => this.#assertDomains(of, manifest),
+      assertRoom: (of, manifest) => this.#assertRoom(of, manifest),
+      tidy: () => this.#tidy(),
+      readAt: () => this.#readAt,
+      tell: (rollout) => this.#history.add({ ...rollout, at: this.#options.chainNow() }),
     });
-    return reasons.join('; ').slice(0, 400);
+    this.#apps.set(name, app);
+    return app;
   }
 
-  async #advance(name: string, app: App, hash: Hex, readAgain: () => Promise<Desired>): Promise<void> {
-    const { log, now } = this.#options;
-    const isNew = app.serving?.hash !== hash;
-    if (!isNew) delete app.refusal;
-    const isDue = app.refusal?.hash !== hash || app.refusal.notBefore <= now();
-    if (!isNew || !isDue) return this.#revive(name, app);
-    try {
-      await this.#deploy(name, app, hash, readAgain);
-      delete app.refusal;
-      log.info({ app: name, manifest: hash }, 'app deployed');
-      await this.#prune();
-    } catch (error) {
-      app.refusal = this.#setback(app.refusal, hash, error);
-      const { code, attempts } = app.refusal;
-      log.warn(
-        { app: name, manifest: hash, code, attempts, old: app.serving?.hash },
-        `app not deployed: ${(error as Error).message}`,
-      );
-    }
+  async #settled(): Promise<void> {
+    await Promise.all([...this.#apps.values()].map((app) => app.settled()));
   }
 
-  /** @throws what fetching, starting and `readAgain` throw, and MANIFEST_SUPERSEDED; the old one then serves as before */
-  async #deploy(name: string, app: App, hash: Hex, readAgain: () => Promise<Desired>): Promise<void> {
-    const { engine, fetcher, dataFolder } = this.#options;
-    const manifest = await fetcher.manifest(name, hash);
-    for (const image of new Set(manifest.containers.map(imageOf))) await fetcher.image(image);
-    const data = await dataFolder(name);
-    const network = await engine.ensureNetwork(name);
-    // The host delivers the files as slowly as it likes; the owner may have replaced this manifest meanwhile, for a reason.
-    if ((await readAgain()).get(name) !== hash) {
-      throw new DstackError('MANIFEST_SUPERSEDED', `the contract no longer names manifest ${hash}`);
-    }
-    const old = app.serving;
-    app.switching = true;
-    app.starting = { hash, manifest, network, instances: [] };
-    try {
-      // One at a time: two versions must never write to the app's data at once.
-      await this.#sweep(app);
-      for (const instance of old?.instances ?? []) await engine.stop(instance.id);
-      await this.#start(name, app.starting, data);
-      app.serving = app.starting;
-      delete app.crash;
-    } catch (error) {
-      app.litter.push(...app.starting.instances.map(({ id }) => id));
-      await this.#quietly(() => this.#restart(name, app));
-      throw error;
-    } finally {
-      delete app.starting;
-      app.switching = false;
-    }
-    app.litter.push(...(old?.instances ?? []).map(({ id }) => id));
-    await this.#quietly(() => this.#sweep(app));
-  }
-
-  /** Fills `deployment.instances` and resolves when all are up. @throws ENGINE_…, APP_NOT_UP */
-  async #start(app: string, deployment: Deployment, data: string | undefined): Promise<void> {
-    for (const container of deployment.manifest.containers) {
-      const id = await this.#options.engine.create({
-        name: `dstack_${app}_${container.name}_${deployment.hash.slice(0, 16)}`,
-        app,
-        image: imageOf(container),
-        container,
-        network: deployment.network,
-        ...(data === undefined ? {} : { data }),
-      });
-      const instance: Instance = { id, address: '', container };
-      deployment.instances.push(instance);
-      Object.assign(instance, await this.#options.engine.start(id));
-    }
-    for (const instance of deployment.instances) await this.#untilUp(instance);
-  }
-
-  async #untilUp({ id, address, container }: Instance): Promise<void> {
-    const { engine, accepts, now, pause, upWithin, staysUp } = this.#options;
-    const started = now();
-    for (;;) {
-      if (!(await engine.isRunning(id))) {
-        throw new DstackError('APP_NOT_UP', `container ${container.name} stopped right after its start`);
-      }
-      const lasted = now() - started;
-      if (container.http === undefined ? lasted >= staysUp : await accepts(address, container.http.port))
-        return;
-      if (lasted > upWithin) {
-        const port = container.http?.port;
-        throw new DstackError(
-          'APP_NOT_UP',
-          `container ${container.name} does not listen on its port ${port}`,
-        );
-      }
-      await pause(POLL);
-    }
-  }
-
-  /** Starts containers again that stopped by themselves. */
-  async #revive(name: string, app: App): Promise<void> {
-    const { engine, log, now } = this.#options;
-    for (const instance of app.serving?.instances ?? []) {
-      try {
-        await this.#sweep(app);
-        if (await engine.isRunning(instance.id)) continue;
-        if (app.crash !== undefined && app.crash.notBefore > now()) continue;
-        const stopped = new DstackError('APP_STOPPED', `container ${instance.container.name} stopped`);
-        app.crash = this.#setback(app.crash, app.serving!.hash, stopped);
-        log.warn(
-          { app: name, container: instance.container.name, attempts: app.crash.attempts },
-          'container stopped; starting it',
-        );
-        Object.assign(instance, await engine.start(instance.id));
-      } catch (error) {
-        log.warn({ app: name, code: codeOf(error) }, `container not started: ${(error as Error).message}`);
-      }
-    }
-  }
-
-  /** Goes back to the old containers. `#revive` starts those that do not start now. */
-  async #restart(name: string, app: App): Promise<void> {
-    await this.#sweep(app);
-    if (app.serving === undefined) return;
-    for (const instance of app.serving.instances) {
-      Object.assign(instance, await this.#options.engine.start(instance.id));
-    }
-    this.#options.log.warn(
-      { app: name, manifest: app.serving.hash },
-      'the old containers were started again',
+  /**
+   * What version 2 gives its containers is theirs, so all of it has to fit; the old ones of the same app count too, since both run for
+   * a while. Containers of version 1 never had a promise.
+   */
+  #assertRoom(name: string, manifest: Manifest): void {
+    const running = [...this.#apps.values()].flatMap((app) => app.running());
+    const promised = running.reduce((sum, one) => sum + memoryOf(one), 0);
+    const wanted = memoryOf(manifest);
+    const { memoryMiB } = this.#options;
+    if (wanted === 0 || promised + wanted <= memoryMiB) return;
+    throw new DstackError(
+      'APP_NO_ROOM',
+      `${name} wants ${wanted} MiB of memory; of ${memoryMiB} MiB for apps, ${promised} are given away`,
     );
   }
 
-  /** Removes what must not run any more. @throws ENGINE_…, with what is left still in `litter` */
-  async #sweep(app: App): Promise<void> {
-    while (app.litter.length > 0) {
-      await this.#options.engine.remove(app.litter[0]!);
-      app.litter.shift();
-    }
-  }
-
-  async #withdraw(name: string, app: App): Promise<void> {
-    const { engine, log } = this.#options;
-    try {
-      await this.#sweep(app);
-      for (const instance of app.serving?.instances ?? []) await engine.remove(instance.id);
-      await engine.removeNetwork(name);
-      this.#apps.delete(name);
-      log.info({ app: name }, 'app withdrawn');
-      await this.#prune();
-    } catch (error) {
-      // Still in #apps, so the next step tries again.
-      log.warn({ app: name, code: codeOf(error) }, `app not withdrawn yet: ${(error as Error).message}`);
-    }
-  }
-
-  /** Images are in memory, so only those in use are kept. */
-  async #prune(): Promise<void> {
-    const kept = [...this.#apps.values()].flatMap(
-      (app) => app.serving?.manifest.containers.map(imageOf) ?? [],
+  /** Images are in memory, so only those in use, about to be, or to go back to are kept. */
+  async #tidy(): Promise<void> {
+    const { engine, kept, secrets } = this.#options;
+    const manifests = () => [...this.#apps.values()].flatMap((app) => app.manifests());
+    await engine.pruneImages((digest) =>
+      manifests().some(({ manifest }) => plansOf(manifest).some(({ image }) => image === digest)),
     );
-    await this.#quietly(() => this.#options.engine.pruneImages(new Set(kept)));
-  }
-
-  #setback(before: Setback | undefined, hash: Hex, error: unknown): Setback {
-    const attempts = before?.hash === hash ? before.attempts + 1 : 1;
-    const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** Math.min(attempts - 1, 10));
-    const message = (error as Error).message;
-    return { hash, code: codeOf(error), message, attempts, notBefore: this.#options.now() + pause };
-  }
-
-  /** For clean-up whose failure must not hide or undo what happened before. */
-  async #quietly(action: () => Promise<unknown>): Promise<void> {
-    try {
-      await action();
-    } catch (error) {
-      this.#options.log.warn({ code: codeOf(error) }, `clean-up: ${(error as Error).message}`);
-    }
+    const hashes = new Set(manifests().map(({ hash }) => hash));
+    kept.prune(hashes);
+    secrets.prune(hashes);
   }
 }
 
-const imageOf = (container: Container): string => container.image.slice('sha256:'.length);
+function memoryOf(manifest: Manifest): number {
+  if (manifest.version === 1) return 0;
+  return plansOf(manifest).reduce((sum, { memoryMiB }) => sum + memoryMiB, 0);
+}

@@ -3,7 +3,7 @@
 import { callUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { Strict } from '../../lib/protocol/schema.ts';
-import { AttestorStatusReply, QuoteReply } from '../../lib/protocol/sockets.ts';
+import { AttestorStatusReply, FirmwareLogReply, QuoteReply } from '../../lib/protocol/sockets.ts';
 import type { Attestor } from './attestor.ts';
 
 export function attestorClient(path: string): Attestor {
@@ -21,6 +21,16 @@ export function attestorClient(path: string): Attestor {
         timeout: 90_000,
       });
       return fromHex(reply.quote);
+    },
+    async firmwareLog() {
+      const { events } = await callUnix({
+        path,
+        method: 'GET',
+        route: '/v1/firmware-log',
+        reply: FirmwareLogReply,
+        timeout: 90_000,
+      });
+      return events;
     },
     async joined() {
       await callUnix({

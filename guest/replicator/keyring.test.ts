@@ -92,7 +92,10 @@ test('the types refuse the same', () => {
 test("the design's table: what outlives a rotation is pinned, what speaks for the network is not", () => {
   const ruled = (rule: string) =>
     Object.entries(keyPurposes).flatMap(([name, is]) => (is === rule ? [name] : []));
-  expect(ruled('pinned').sort()).toEqual(['app', 'disk', 'kv', 'signer']);
+  expect(ruled('pinned').sort()).toEqual([
+    ...['app', 'app-ca', 'app-identity', 'app-secrets'],
+    ...['disk', 'kv', 'signer'],
+  ]);
   expect(ruled('per-epoch').sort()).toEqual(['acme-account', 'network-key', 'seal', 'tls']);
 });
 

@@ -7,7 +7,11 @@
  */
 import { DstackError } from '../../lib/protocol/errors.ts';
 import {
+  acmeAccountKey,
+  appAuthorityKey,
+  appIdentityKey,
   appKey,
+  appSecretsKey,
   diskKey,
   type KeyPurpose,
   keyPurposes,
@@ -17,7 +21,17 @@ import {
 import { seal } from '../../lib/protocol/sealing.ts';
 
 /** How the keys of each purpose are derived. All functions take the secret and its epoch first. */
-const derivations = { 'network-key': networkKey, tls: tlsKey, seal, disk: diskKey, app: appKey } as const;
+const derivations = {
+  'network-key': networkKey,
+  tls: tlsKey,
+  'acme-account': acmeAccountKey,
+  seal,
+  disk: diskKey,
+  app: appKey,
+  'app-secrets': appSecretsKey,
+  'app-identity': appIdentityKey,
+  'app-ca': appAuthorityKey,
+} as const;
 
 type Derivations = typeof derivations;
 type Ruled<Rule> = {

@@ -10,6 +10,8 @@ import { parseArgs } from 'node:util';
 import pino from 'pino';
 import { chainClient } from '../../lib/chain/chain-client.ts';
 import { networkReader } from '../../lib/chain/network-reader.ts';
+import { callUnix } from '../../lib/daemon/unix-http.ts';
+import { AppsStatusSchema } from '../../lib/protocol/app-status.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { guestPorts } from '../../lib/protocol/ports.ts';
 import { sockets } from '../../lib/protocol/sockets.ts';
@@ -63,7 +65,15 @@ if (identity.image.flavour !== 'production') {
 }
 
 await serveSiblings(runDirectory, node.joined, values.root);
-const port = nodePort(node, log);
+const apps = () =>
+  callUnix({
+    path: join(runDirectory, sockets.kubernethesForReplicator),
+    method: 'GET',
+    route: '/v1/apps',
+    reply: AppsStatusSchema,
+    timeout: 5_000,
+  });
+const port = nodePort(node, apps, log);
 const [host, number] = splitListen(values.listen);
 port.listen(number, host);
 await once(port, 'listening');

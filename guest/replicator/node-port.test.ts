@@ -5,14 +5,17 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
+import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { MESSAGE_MAX_BYTES, type NodeStatus, nodePaths } from '../../lib/protocol/onboarding-messages.ts';
 import { type NodeService, nodePort } from './node-port.ts';
 
 const STATUS = { state: 'joined' } as unknown as NodeStatus;
+const APPS: AppsStatus = { apps: [], more: 0, rollouts: [] };
 const unused = () => Promise.reject(new Error('a secret in a message'));
 
 let service: NodeService;
+let apps: () => Promise<AppsStatus>;
 let server: Server;
 let port: number;
 let logged: { fields: Record<string, unknown>; message: string }[];
@@ -26,13 +29,15 @@ beforeEach(async () => {
     onboard: unused,
     sealed: unused,
     bootstrapPackage: unused,
+    sealingKey: unused,
     platformKind: unused,
     takeCollateral: () => {
       throw new Error('nothing may come this far');
     },
   };
   logged = [];
-  server = nodePort(service, {
+  apps = async () => APPS;
+  server = nodePort(service, () => apps(), {
     warn: (fields, message) => void logged.push({ fields: fields as Record<string, unknown>, message }),
   });
   server.listen(0, '127.0.0.1');
@@ -322,6 +327,13 @@ test.each(['in its headers', 'in its body'])('a connection that ends %s costs no
   await stillServes();
 });
 
+test('how apps stand is told as kubernethes says it, and its refusal keeps its code', async () => {
+  expect(await call(nodePaths.apps)).toEqual({ status: 200, ...APPS });
+  apps = () => Promise.reject(new DstackError('SOCKET_UNREACHABLE', 'kubernethes is not up yet'));
+  expect(await call(nodePaths.apps)).toMatchObject({ status: 422, code: 'SOCKET_UNREACHABLE' });
+  expect(await post(nodePaths.apps, '{}')).toMatchObject({ status: 404 });
+});
+
 test('collateral is taken as what it is, and nothing else is', async () => {
   const taken: unknown[] = [];
   service.takeCollateral = (collateral) => void taken.push(collateral);
@@ -338,4 +350,17 @@ test('collateral is taken as what it is, and nothing else is', async () => {
     expect(refusal).toMatchObject({ status: 422, code: 'MESSAGE_MALFORMED' });
   }
   expect(taken).toEqual([good]);
+});
+
+test("an app's sealing key is asked for by the app's name, and by nothing else", async () => {
+  const asked: string[] = [];
+  service.sealingKey = async (app) => {
+    asked.push(app);
+    return {} as never;
+  };
+  const ask = (body: object) => post(nodePaths.sealingKey, JSON.stringify(body));
+  expect(await ask({ app: 'shop' })).toEqual({ status: 200 });
+  for (const bad of [{}, { app: '../x' }, { app: 'shop', tag: 'x' }, { app: 7 }])
+    expect(await ask(bad)).toMatchObject({ status: 422, code: 'MESSAGE_MALFORMED' });
+  expect(asked).toEqual(['shop']);
 });

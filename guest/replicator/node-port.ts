@@ -1,11 +1,13 @@
 /**
- * The only port that the host may dial: it can ask for the node's status, for its request, and for an onboarding. No route
- * gives out a key, and every body is hostile until it is checked (design: Trust, point 1).
+ * The only port that the host may dial: it can ask for the node's status, for its request, for an onboarding, and for the public
+ * key of an app's secrets. No route gives out any other key, and every body is hostile until it is checked (design: Trust, point 1).
  */
 import type { Server } from 'node:http';
 import type { PlatformKind } from '../../lib/attestation/quote/platform-kind.ts';
 import { HttpRefusal, jsonServer, type Refusal } from '../../lib/daemon/json-server.ts';
 import type { Log } from '../../lib/daemon/log.ts';
+import { type SealingKeyMessage, SealingKeyRequestSchema } from '../../lib/protocol/app-secrets.ts';
+import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { type CollateralMessage, CollateralSchema } from '../../lib/protocol/collateral.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import {
@@ -33,6 +35,8 @@ export interface NodeService {
   /** The secret, sealed to another node's request, once the contract shows its answer. */
   sealed(message: RequestMessage): Promise<SealedMessage>;
   bootstrapPackage(): Promise<BootstrapPackage>;
+  /** What secrets of an app are sealed to. */
+  sealingKey(app: string): Promise<SealingKeyMessage>;
   /** Which collateral the website's evidence is judged by. */
   platformKind(): Promise<PlatformKind>;
   takeCollateral(collateral: CollateralMessage): void;
@@ -41,8 +45,11 @@ export interface NodeService {
 /** Calls handled at once; further ones are told to come back. Each may cost a quote or a verification. */
 const MAX_AT_ONCE = 4;
 
-/** The server, not yet listening. */
-export function nodePort(service: NodeService, log: Log<'warn'>): Server {
+/**
+ * The server, not yet listening.
+ * @param apps how the node's apps stand, as kubernethes says it
+ */
+export function nodePort(service: NodeService, apps: () => Promise<AppsStatus>, log: Log<'warn'>): Server {
   let atWork = 0;
 
   async function bounded<T>(work: () => Promise<T>): Promise<T> {
@@ -57,17 +64,21 @@ export function nodePort(service: NodeService, log: Log<'warn'>): Server {
   }
   const asRequest = (body: unknown) => check(RequestMessageSchema, body, 'MESSAGE_MALFORMED', 'the request');
   const asAnswer = (body: unknown) => check(SealedMessageSchema, body, 'MESSAGE_MALFORMED', 'the answer');
+  const asApp = (body: unknown) =>
+    check(SealingKeyRequestSchema, body, 'MESSAGE_MALFORMED', "the request for an app's sealing key").app;
   const asCollateral = (body: unknown) =>
     check(CollateralSchema, body, 'MESSAGE_MALFORMED', 'the collateral');
 
   const server = jsonServer({
     routes: {
       [`GET ${nodePaths.status}`]: () => service.status(),
+      [`GET ${nodePaths.apps}`]: () => bounded(apps),
       [`GET ${nodePaths.bootstrap}`]: () => bounded(() => service.bootstrapPackage()),
       [`POST ${nodePaths.request}`]: () => bounded(() => service.request()),
       [`POST ${nodePaths.answer}`]: (body) => bounded(() => service.answer(asAnswer(body))),
       [`POST ${nodePaths.onboard}`]: (body) => bounded(() => service.onboard(asRequest(body))),
       [`POST ${nodePaths.sealed}`]: (body) => bounded(() => service.sealed(asRequest(body))),
+      [`POST ${nodePaths.sealingKey}`]: (body) => bounded(() => service.sealingKey(asApp(body))),
       [`GET ${nodePaths.collateral}`]: () => bounded(() => service.platformKind()),
       [`POST ${nodePaths.collateral}`]: (body) => service.takeCollateral(asCollateral(body)),
     },
@@ -98,7 +109,8 @@ function refusalOf(error: unknown): Refusal {
       ? {
           status,
           code,
-          message: 'the node port has status, request, answer, onboard, sealed, bootstrap, collateral',
+          message:
+            'the node port has status, apps, request, answer, onboard, sealed, bootstrap, sealing-key, collateral',
         }
       : { status, code: 'MESSAGE_MALFORMED', message };
   }

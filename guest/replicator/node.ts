@@ -16,6 +16,7 @@ import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { sameAddress } from '../../lib/protocol/hex.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import type { NodeStatus, SealedMessage } from '../../lib/protocol/onboarding-messages.ts';
+import { appQuotes } from './app-quotes.ts';
 import type { Attestor } from './attestor.ts';
 import { type Bootstrap, bootstrap } from './bootstrap.ts';
 import type { Identity } from './identity.ts';
@@ -26,6 +27,7 @@ import { type Monotonic, ownRequests } from './own-request.ts';
 import { newSecret, type SecretHolder, secretHolder } from './secret.ts';
 import type { Joined } from './siblings.ts';
 import { type SiteWitness, siteWitness } from './site-evidence.ts';
+import { siteRequest } from './site-request.ts';
 
 export interface NodeOptions {
   identity: Identity;
@@ -107,6 +109,8 @@ export function createNode(options: NodeOptions): Node {
     nowJoined({
       keys,
       site,
+      quotes: appQuotes(identity, attestor),
+      siteRequest: () => siteRequest(identity.network.site, keys),
       info: {
         ...identity.domain,
         networkKey: keys.networkKey,
@@ -116,7 +120,7 @@ export function createNode(options: NodeOptions): Node {
         platform: toHex(evidence.platform),
         flavour: identity.image.flavour,
       },
-      requireFresh: () => void reader.chain.now(),
+      requireFresh: () => reader.chain.now(),
       reached: () => reader.chain.reached(),
     });
     log.info({ epoch: keys.epoch, networkKey: keys.networkKey }, 'joined');
@@ -255,6 +259,10 @@ export function createNode(options: NodeOptions): Node {
       const sealed = await joinedOf(state).onboarder.sealed(message);
       log.info({ node: message.node, requestHash: sealed.requestHash }, 'sealed the secret to another node');
       return sealed;
+    },
+    async sealingKey(app) {
+      const { publicKey, signature } = await joinedOf(state).keys.sealingKey(app);
+      return { type: 'sealing-key', ...identity.domain, app, publicKey: toHex(publicKey), signature };
     },
     async bootstrapPackage() {
       if (state.name !== 'bootstrapping') {

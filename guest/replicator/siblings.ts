@@ -9,17 +9,29 @@ import type { Reached } from '../../lib/chain/chain-client.ts';
 import { groupId } from '../../lib/daemon/groups.ts';
 import type { Routes } from '../../lib/daemon/json-server.ts';
 import { serveUnix } from '../../lib/daemon/unix-http.ts';
-import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import { publicKeyOfApp } from '../../lib/protocol/app-keys.ts';
+import { fromHex, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import {
+  AppAuthorityRequest,
+  AppCertificateRequest,
   AppKeyRequest,
+  AppQuoteRequest,
+  AppSignatureRequest,
   AttestRequest,
   DiskKeyRequest,
+  ENVELOPE_MAX_BYTES,
   type InfoReply,
+  OpenSecretRequest,
+  RawQuoteRequest,
+  SiteCaaRequest,
   SiteEvidenceRequest,
+  type SiteRequestReply,
 } from '../../lib/protocol/sockets.ts';
 import { type Daemon, daemons, groupOfSocket } from '../daemons.ts';
+import { appCertificate, authorityCertificate, certificateData } from './app-certificate.ts';
+import type { AppQuotes } from './app-quotes.ts';
 import type { KeyManager } from './key-manager.ts';
 import type { SiteWitness } from './site-evidence.ts';
 
@@ -28,8 +40,11 @@ export interface Joined {
   keys: KeyManager;
   info: InfoReply;
   site: SiteWitness;
-  /** Whether the chain still moves: after an hour without a new block, nothing more is attested. @throws CHAIN_STALE */
-  requireFresh(): void;
+  quotes: AppQuotes;
+  /** What an authority signs, for the names of network.json and no others. @throws NO_SITE when it has none */
+  siteRequest(): SiteRequestReply;
+  /** The time by the chain's clock, Unix seconds: after an hour without a new block, nothing more is attested. @throws CHAIN_STALE */
+  requireFresh(): number;
   /** The block and the time that this node has reached: its other reader must not start before them. */
   reached(): Reached;
 }
@@ -51,6 +66,8 @@ export async function serveSiblings(
         path: join(runDirectory, path),
         routes: routesOf(asker, table, routes),
         gid: group === undefined ? undefined : groupId(root, group),
+        // The largest is an envelope, as a string within JSON.
+        maxBodyBytes: 2 * ENVELOPE_MAX_BYTES,
       });
     }),
   );
@@ -68,6 +85,17 @@ function keyRoutes(joined: Promise<Joined>): Routes {
       const { site } = await joined;
       return site.evidence(nonce === undefined ? undefined : fromHex(nonce, 32));
     },
+    'GET /v1/acme-account-key': async () => {
+      const { keys } = await joined;
+      return { epoch: keys.epoch, privateKey: toHex(keys.acmeAccountKey()) };
+    },
+    'POST /v1/site-caa': async (body) => {
+      const { hostImpersonable } = check(SiteCaaRequest, body, 'BAD_REQUEST', 'what was found in the DNS');
+      const { site } = await joined;
+      site.takeCaa(hostImpersonable);
+    },
+    // Nobody who asks has a say in the names.
+    'GET /v1/site-request': async () => (await joined).siteRequest(),
     'POST /v1/disk-key': async (body) => {
       const { diskId, epoch } = check(DiskKeyRequest, body, 'BAD_REQUEST', 'the request for a disk key');
       const { keys } = await joined;
@@ -75,10 +103,56 @@ function keyRoutes(joined: Promise<Joined>): Routes {
       return { epoch: born, key: toHex(keys.diskKey(fromHex(diskId), born)) };
     },
     'POST /v1/app-key': async (body) => {
-      const { app, tag } = check(AppKeyRequest, body, 'BAD_REQUEST', 'the request for an app key');
+      const asked = check(AppKeyRequest, body, 'BAD_REQUEST', 'the request for an app key');
+      const { app, tag, type = 'raw', purpose = '' } = asked;
       const { keys } = await joined;
-      return { key: toHex(keys.appKey(app, tag)) };
+      const key = keys.appKey(app, tag, type);
+      if (type === 'raw' || type === 'p256') return { key: toHex(key) };
+      const publicKey = publicKeyOfApp(type, key);
+      const chain = keys.keyChain(app, purpose, publicKey).map(toHex);
+      return { key: toHex(key), publicKey: toHex(publicKey), chain };
     },
+    'POST /v1/open-secret': async (body) => {
+      const { app, name, envelope } = check(OpenSecretRequest, body, 'BAD_REQUEST', 'the secret to open');
+      const { keys } = await joined;
+      return { value: toHex(await keys.openSecret(app, name, utf8(envelope))) };
+    },
+    'POST /v1/app-signature': async (body) => {
+      const asked = check(AppSignatureRequest, body, 'BAD_REQUEST', 'the request for a signature');
+      const { app, tag, purpose, algorithm, data } = asked;
+      const { keys } = await joined;
+      const { signature, publicKey } = keys.signAs(app, tag, algorithm, fromHex(data));
+      const chain = keys.keyChain(app, purpose, publicKey).map(toHex);
+      return { signature: toHex(signature), publicKey: toHex(publicKey), chain };
+    },
+    'POST /v1/app-quote': async (body) => {
+      const asked = check(AppQuoteRequest, body, 'BAD_REQUEST', 'the request for a quote');
+      const { quotes, requireFresh } = await joined;
+      requireFresh();
+      return quotes.quote(asked.app, fromHex(asked.manifestHash), fromHex(asked.data));
+    },
+    'POST /v1/raw-quote': async (body) => {
+      const { app, reportData } = check(RawQuoteRequest, body, 'BAD_REQUEST', 'the request for a raw quote');
+      const { quotes, requireFresh } = await joined;
+      requireFresh();
+      return quotes.raw(app, fromHex(reportData));
+    },
+    'POST /v1/app-certificate': async (body) => {
+      const asked = check(AppCertificateRequest, body, 'BAD_REQUEST', 'the request for a certificate');
+      const { keys, quotes, requireFresh } = await joined;
+      const now = requireFresh();
+      const publicKey = fromHex(asked.publicKey);
+      const quote = asked.quoted
+        ? await quotes.quote(asked.app, fromHex(asked.manifestHash), certificateData(publicKey))
+        : undefined;
+      const certificate = appCertificate(keys, asked, publicKey, quote && fromHex(quote.quote), now);
+      return { chain: [certificate, authorityCertificate(keys, asked.app)].map(toHex) };
+    },
+    'POST /v1/app-authority': async (body) => {
+      const { app } = check(AppAuthorityRequest, body, 'BAD_REQUEST', "the request for an app's authority");
+      return { certificate: toHex(authorityCertificate((await joined).keys, app)) };
+    },
+    'GET /v1/machine': async () => (await joined).quotes.machine(),
     'POST /v1/attest': async (body) => {
       const { app, tag, data } = check(AttestRequest, body, 'BAD_REQUEST', 'the request for an attestation');
       const { keys, requireFresh } = await joined;

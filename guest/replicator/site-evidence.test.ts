@@ -30,6 +30,7 @@ const identity = {
   image: { version: 1, flavour: 'sim', builtAt: 0 },
   config,
   domain,
+  network: {},
   trustRoot: SIMULATED_ROOT,
 } as unknown as Identity;
 const secret = () => sha256(utf8('the secret'));
@@ -74,6 +75,7 @@ const attestor: Attestor = {
     return platform.signQuote({ registers: { ...registers, rtmr3: replay(log) }, reportData });
   },
   joined: async () => {},
+  firmwareLog: async () => [],
 };
 const witness = () => siteWitness(identity, reader, attestor, keys, () => clock);
 
@@ -94,6 +96,16 @@ test("it names the node's own key, network and block; the quote carries it, and 
   const { r, vs } = evidence.signature;
   expect(recover(siteDigest(domain, siteOf(evidence)), fromHex(r), fromHex(vs))).toBe(keys.networkKey);
   expect(JSON.stringify(evidence)).not.toContain(toHex(tlsKey(secret(), 3)));
+});
+
+test('that an app gets quotes over any report data is in it, and in its quote', async () => {
+  const network = { ...identity.network, rawQuotes: 'greeting' };
+  const open = siteWitness({ ...identity, network }, reader, attestor, keys, () => clock);
+  const evidence = check(SiteEvidenceSchema, await open.evidence(nonce), 'TEST', 'evidence');
+  expect(evidence.rawQuotes).toBe('greeting');
+  expect(toHex(world.quoted.at(-1)!)).toBe(toHex(reportDataOfSite(domain, evidence)));
+  const { rawQuotes: _, ...silent } = evidence;
+  expect(toHex(world.quoted.at(-1)!)).not.toBe(toHex(reportDataOfSite(domain, silent)));
 });
 
 test("nobody's nonce is zeros", async () => {
@@ -146,4 +158,22 @@ test('collateral: the kind of platform is told, and what was brought last is add
   const newer = { ...PUBLISHED_SIMULATED_COLLATERAL, tcb_info: '{}' };
   asked.takeCollateral(newer);
   expect((await asked.evidence(nonce)).collateral).toEqual(newer);
+});
+
+test('that no host could have a certificate is said for five minutes after it was found, and not a moment longer', async () => {
+  const asked = witness();
+  expect((await asked.evidence(nonce)).hostImpersonable).toBe(true);
+  asked.takeCaa(false);
+  const free = await asked.evidence(nonce);
+  expect(free.hostImpersonable).toBe(false);
+  const { r, vs } = free.signature;
+  expect(recover(siteDigest(domain, siteOf(free)), fromHex(r), fromHex(vs))).toBe(keys.networkKey);
+  expect(world.quoted.at(-1)).toEqual(reportDataOfSite(domain, free));
+  clock = 299_999;
+  expect((await asked.evidence(nonce)).hostImpersonable).toBe(false);
+  clock = 300_000;
+  expect((await asked.evidence(nonce)).hostImpersonable).toBe(true);
+  asked.takeCaa(false);
+  asked.takeCaa(true);
+  expect((await asked.evidence(nonce)).hostImpersonable).toBe(true);
 });

@@ -1,7 +1,7 @@
 /**
  * What a node that has joined says of the website that it serves: its TLS key, in a quote and under the network key's
- * signature (lib/protocol/site-evidence.ts). Everything in it but the nonce is this process's own knowledge: whoever asks
- * has no say in which key, network or block it names.
+ * signature (lib/protocol/site-evidence.ts). Everything in it but the nonce is this process's own knowledge, or acme's about
+ * the DNS: whoever asks has no say in which key, network or block it names.
  */
 import { type Collateral, collateralOf } from '../../lib/attestation/collateral/collateral.ts';
 import { type PlatformKind, platformKindOf } from '../../lib/attestation/quote/platform-kind.ts';
@@ -36,10 +36,14 @@ export interface SiteWitness {
   platformKind(): Promise<PlatformKind>;
   /** Takes the place of what was brought before. Its form was checked; whoever judges by it checks the rest. */
   takeCollateral(collateral: CollateralMessage): void;
+  /** What the node's daemon found in the DNS: it counts for five minutes, and then evidence says again that it is not known. */
+  takeCaa(hostImpersonable: boolean): void;
 }
 
 /** How long a look at the contract lasts: strangers must not decide how often this node's endpoints are asked. */
 const LOOK_FOR_MS = 10_000;
+/** How long it counts that no host could have a certificate, unless it is said again. Milliseconds. */
+const CAA_FOR_MS = 300_000;
 
 export function siteWitness(
   identity: Identity,
@@ -48,10 +52,12 @@ export function siteWitness(
   keys: KeyManager,
   monotonic: () => number = () => performance.now(),
 ): SiteWitness {
+  const { rawQuotes } = identity.network;
   const rtmr3 = replay(expectedJoinedLog(identity.image.flavour, identity.config));
   let looked: { head: Head; at: number } | undefined;
   let collateral: Collateral | undefined;
   let kind: PlatformKind | undefined;
+  let caaUntil = Number.NEGATIVE_INFINITY;
 
   /** A block at which the contract has this node's key. */
   async function look(): Promise<Head> {
@@ -82,6 +88,8 @@ export function siteWitness(
         config: toHex(identity.config),
         blockNumber: head.number,
         blockHash: toHex(fromHex(head.hash, 32)),
+        hostImpersonable: monotonic() >= caaUntil,
+        ...(rawQuotes === undefined ? {} : { rawQuotes }),
       };
       const reportData = reportDataOfSite(domain, said);
       const quote = await attestor.quote(reportData);
@@ -118,6 +126,9 @@ export function siteWitness(
     },
     takeCollateral(brought) {
       collateral = collateralOf(brought);
+    },
+    takeCaa(hostImpersonable) {
+      caaUntil = hostImpersonable ? Number.NEGATIVE_INFINITY : monotonic() + CAA_FOR_MS;
     },
   };
 }

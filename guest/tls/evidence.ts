@@ -1,5 +1,5 @@
 /**
- * What the node itself answers under `/.well-known/dstack/`, in place of the app: evidence of the website's key.
+ * What the node answers at `/.well-known/dstack/evidence.json`: evidence of the website's key.
  *
  * A function from a request to a reply, whatever serves HTTP around it. It owns the limit and the cache: a quote costs the
  * machine up to seconds, and whoever asks is a stranger, so fresh evidence is made one at a time and at most once a second; who
@@ -7,20 +7,8 @@
  */
 import type { Log } from '../../lib/daemon/log.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
-import { EVIDENCE_PATH, NODE_FOLDER, type SiteEvidence } from '../../lib/protocol/site-evidence.ts';
-
-export interface NodeRequest {
-  method: string;
-  /** The request target as it came: origin-form or absolute-form (RFC 9112, section 3.2). */
-  target: string;
-}
-
-export interface NodeReply {
-  status: number;
-  headers: Readonly<Record<string, string>>;
-  /** JSON; not to be sent for HEAD. */
-  body: string;
-}
+import type { SiteEvidence } from '../../lib/protocol/site-evidence.ts';
+import { type NodeHandler, type NodeReply, type NodeRequest, refusal, reply } from './node-reply.ts';
 
 export interface EvidenceOptions {
   /** Asks the replicator. @param nonce 64 hex digits */
@@ -35,10 +23,7 @@ const ONE_EACH_MS = 1_000;
 /** How long the evidence without a nonce is given again. Milliseconds. */
 const KEPT_FOR_MS = 600_000;
 
-/** Whether the node answers this itself. Nothing under the folder is ever an app's. */
-export const isNodePath = (target: string): boolean => pathOf(target).startsWith(NODE_FOLDER);
-
-export function evidenceHandler(options: EvidenceOptions): (request: NodeRequest) => Promise<NodeReply> {
+export function evidenceHandler(options: EvidenceOptions): NodeHandler {
   const { ask, log, monotonic = () => performance.now() } = options;
   let lastNonceAt = Number.NEGATIVE_INFINITY;
   let lastTryAt = Number.NEGATIVE_INFINITY;
@@ -76,9 +61,6 @@ export function evidenceHandler(options: EvidenceOptions): (request: NodeRequest
   }
 
   async function answer({ method, target }: NodeRequest): Promise<NodeReply> {
-    if (pathOf(target) !== EVIDENCE_PATH) {
-      return refusal(404, 'NO_ROUTE', `a node answers ${EVIDENCE_PATH} here`);
-    }
     if (method !== 'GET' && method !== 'HEAD') {
       return refusal(405, 'METHOD', 'evidence is read with GET', { allow: 'GET, HEAD' });
     }
@@ -125,33 +107,4 @@ function nonceOf(target: string): string | undefined {
     throw new DstackError('NONCE', 'the query is nonce= and 64 lower-case hex digits, or there is none');
   }
   return match[1];
-}
-
-/** As a cache or a router would read it; an app sees whatever this does not claim. */
-function pathOf(target: string): string {
-  return target.replace(/^https?:\/\/[^/?#]*/i, '').split(/[?#]/, 1)[0]!;
-}
-
-function refusal(
-  status: number,
-  code: string,
-  message: string,
-  headers: Readonly<Record<string, string>> = {},
-): NodeReply {
-  return reply(status, { code, message }, headers);
-}
-
-function reply(status: number, value: object, headers: Readonly<Record<string, string>> = {}): NodeReply {
-  return {
-    status,
-    headers: {
-      'content-type': 'application/json',
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-      // It is for everybody, and says nothing about who asks.
-      'access-control-allow-origin': '*',
-      ...headers,
-    },
-    body: JSON.stringify(value),
-  };
 }

@@ -37,7 +37,7 @@ const admit = (
   message: Message,
   held = NOTHING,
   flavour: Admission['flavour'] = 'sim',
-) => kinds.of(message).admit(message, { network, held, flavour });
+) => kinds.of(message).admit(message, { network, held, flavour, certificate: undefined });
 
 /** A host that holds these answers. */
 const holding = (answers: readonly AnswerMessage[], isKept: boolean): Admission['held'] => ({

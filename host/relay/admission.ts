@@ -16,6 +16,7 @@ import type {
 } from '../../lib/protocol/onboarding-messages.ts';
 import { requireSigner } from '../../lib/protocol/signed-messages.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
+import type { CertificateRule } from '../../lib/site/certificate-rule.ts';
 import type { MessageLog } from '../gossip/message-log.ts';
 import type { Network } from './network.ts';
 
@@ -26,6 +27,8 @@ export interface Admission {
   held: Pick<MessageLog, 'about' | 'isKept'>;
   /** Of this host's own node; undefined while it is not known. */
   flavour: Flavour | undefined;
+  /** What its website's certificate must be; undefined while it has not said. */
+  certificate: CertificateRule | undefined;
 }
 
 /** The network and the newest block's number. */

@@ -2,7 +2,13 @@
 import type { Message, MessageKind } from '../gossip/message-kind.ts';
 import type { Admission } from './admission.ts';
 import { answerKind } from './kinds/answer.ts';
+import { certificateKind } from './kinds/certificate.ts';
 import { requestKind } from './kinds/request.ts';
 import { sealedKind } from './kinds/sealed.ts';
 
-export const relayKinds: readonly MessageKind<Message, Admission>[] = [requestKind, answerKind, sealedKind];
+export const relayKinds: readonly MessageKind<Message, Admission>[] = [
+  requestKind,
+  answerKind,
+  sealedKind,
+  certificateKind,
+];

@@ -1,14 +1,24 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { imageOf, layerOf, tar } from '../../lib/archives/images.fixture.ts';
 import { openStore } from '../../lib/framework/store.ts';
 import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { networkTopics } from '../../lib/protocol/network-contract.ts';
+import { appId, formatManifest, manifestHash } from '../../lib/protocol/manifest.ts';
+import { encodeRollout, networkTopics } from '../../lib/protocol/network-contract.ts';
 import { onboardCall, registerCall } from '../../lib/protocol/onboarding-calls.ts';
 import { nodePaths, type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
@@ -64,6 +74,7 @@ async function hostFor(
     contract: network.address,
     gasKeyFile,
     nodeUrl: guest.url,
+    siteUrl: 'https://127.0.0.1:1',
     gossipListen: { host: '127.0.0.1', port: 0 },
     gossipPeers: peers,
     adminListen: { host: '127.0.0.1', port: 0 },
@@ -96,6 +107,7 @@ function spawnRelay(host: RelaySettings): { said: string[]; kill(): Promise<void
         DSTACK_CHAIN_ID: String(host.chainId),
         DSTACK_CONTRACT: host.contract,
         DSTACK_NODE_URL: host.nodeUrl,
+        DSTACK_SITE_URL: host.siteUrl,
         DSTACK_STATE_DIR: host.stateDir,
         DSTACK_GOSSIP_LISTEN: '127.0.0.1:0',
         DSTACK_ADMIN_LISTEN: '127.0.0.1:0',
@@ -199,6 +211,37 @@ test('two relays bring a second node into the network, with one transaction for 
   expect((await fetch(`${second.adminUrl}/healthz`)).status).toBe(200);
   // The operator's routes are not on the peers' listener.
   expect((await fetch(`${second.gossipUrl}/v1/status`)).status).toBe(404);
+});
+
+test("what the owner rolled out gets from one host's volume to another's, by their relays", async () => {
+  const network = await bootstrappedNetwork(chain, 50);
+  const { digest, items } = imageOf([layerOf('a layer')]);
+  const image = `sha256:${digest}`;
+  const manifest = formatManifest({ version: 1, app: 'greeting', containers: [{ name: 'web', image }] });
+  const files = {
+    [`manifests/${toHex(manifestHash(manifest))}.json`]: manifest,
+    [`archives/${digest}.tar`]: await tar(items),
+  };
+  const [from, to] = [join(scratch, 'volume-from'), join(scratch, 'volume-to')];
+  for (const [name, bytes] of Object.entries(files)) {
+    mkdirSync(dirname(join(from, name)), { recursive: true });
+    writeFileSync(join(from, name), bytes);
+  }
+  const [old, fresh] = [await guestOf(network, 'joined'), await guestOf(network, 'requesting')];
+  const first = await start({
+    ...(await hostFor(network, old)),
+    appFiles: { volume: from, fetch: false },
+  });
+  await start({
+    ...(await hostFor(network, fresh, [first.gossipUrl])),
+    appFiles: { volume: to, fetch: true },
+  });
+  const app = to0x(appId('greeting'));
+  await network.asOwner(encodeRollout({ app, manifestHash: to0x(manifestHash(manifest)) }));
+  const has = () => Object.keys(files).every((name) => existsSync(join(to, name)));
+  await until('there', has, () => readdirSync(scratch));
+  for (const [name, bytes] of Object.entries(files))
+    expect(readFileSync(join(to, name)).equals(Buffer.from(bytes))).toBe(true);
 });
 
 test('a relay that is killed between register and onboard goes on where it was, and a late one gets the backlog', async () => {

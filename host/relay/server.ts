@@ -1,5 +1,5 @@
 /**
- * What the relay serves: to other relays (gossip, the archive), and to its operator (health, metrics, status, the archive).
+ * What the relay serves: to other relays (gossip, the archive, files of apps), and to its operator (health, metrics, status, the archive).
  * Two listeners, so that opening the first to the world does not open the second.
  */
 
@@ -12,12 +12,18 @@ import {
   limitConnections,
   sourceOf,
 } from '../../lib/daemon/server-limits.ts';
+import { SealingKeyRequestSchema } from '../../lib/protocol/app-secrets.ts';
 import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey } from '../../lib/protocol/hex.ts';
+import { nodePaths } from '../../lib/protocol/onboarding-messages.ts';
+import { check } from '../../lib/protocol/schema.ts';
 import type { Gossip } from '../gossip/gossip.ts';
 import { RateLimit } from '../gossip/rate-limit.ts';
+import type { AppFiles } from './app-files.ts';
+import { appRoutes } from './app-routes.ts';
 import type { Archive } from './archive.ts';
 import type { Metrics } from './metrics.ts';
+import type { SealingKeys } from './sealing-keys.ts';
 
 /** Anyone may connect. A peer polls on one connection and pushes on another; several peers may share an address. */
 const PEERS: ConnectionLimits = { connections: 512, perSource: 16 };
@@ -28,6 +34,8 @@ const OPERATORS: ConnectionLimits = { connections: 128, perSource: 64 };
 export function gossipServer(
   gossip: Pick<Gossip, 'routes'>,
   archive: Archive,
+  files: AppFiles | undefined,
+  sealingKeys: SealingKeys,
   log: Log<'warn'>,
 ): FastifyInstance {
   const app = server(log, PEERS);
@@ -39,6 +47,10 @@ export function gossipServer(
   });
   gossip.routes(app);
   archiveRoutes(app, archive);
+  if (files !== undefined) appRoutes(app, files);
+  app.post(nodePaths.sealingKey, (request) =>
+    sealingKeys.of(check(SealingKeyRequestSchema, request.body, 'MESSAGE_MALFORMED', 'the request').app),
+  );
   return app;
 }
 

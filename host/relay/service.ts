@@ -10,27 +10,35 @@ import type { RpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import { shown } from '../../lib/chain/rpc-errors.ts';
 import { EventLoop } from '../../lib/framework/event-loop.ts';
 import type { Store } from '../../lib/framework/store.ts';
+import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey, type Hex } from '../../lib/protocol/hex.ts';
-import { parseNetworkConfig } from '../../lib/protocol/network-config.ts';
+import { type NetworkConfig, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import { type CollateralDesk, withCollateral } from '../collateral/attach.ts';
 import { carriersOf } from '../gossip/carriers.ts';
 import { Gossip } from '../gossip/gossip.ts';
 import { isOfKind } from '../gossip/message-kind.ts';
 import { NodeClient } from '../node-client.ts';
+import { SiteClient } from '../site-client.ts';
 import { type Admission, checkNetwork } from './admission.ts';
+import { AppCourier } from './app-courier.ts';
+import { AppFiles } from './app-files.ts';
+import { AppsWatch } from './apps-watch.ts';
 import { type Archive, archiveIn } from './archive.ts';
 import { relayHandlers } from './handlers.ts';
 import { Join, type JoinStatus } from './join.ts';
 import { answerKind } from './kinds/answer.ts';
+import { certificateKind } from './kinds/certificate.ts';
 import { requestKind } from './kinds/request.ts';
 import { relayKinds } from './kinds.ts';
 import type { Metrics } from './metrics.ts';
 import { Network } from './network.ts';
 import { Rpc } from './rpc.ts';
+import { SealingKeys } from './sealing-keys.ts';
 import { gossipServer } from './server.ts';
 import type { NetworkSettings } from './settings.ts';
+import { SiteCertificateCourier } from './site-certificate.ts';
 import { SiteCollateral } from './site-collateral.ts';
 import type { TransactionStatus, Transactions } from './transactions.ts';
 
@@ -45,6 +53,8 @@ export interface RelayStatus extends JoinStatus {
   /** Of this network. */
   transactions: TransactionStatus[];
   peers: { peer: string; reachable: boolean }[];
+  /** How the node's apps stand; undefined while it does not say it. */
+  apps?: AppsStatus | undefined;
   /** What the operator should see to before it stops anything. */
   warnings?: string[];
 }
@@ -72,8 +82,10 @@ export class NetworkService {
   readonly #gossip: Gossip<Admission>;
   readonly #network: Network;
   readonly #joining: Join;
+  readonly #apps: AppsWatch;
   readonly #loop: EventLoop;
   readonly #peerSide: FastifyInstance;
+  readonly #courier: AppCourier | undefined;
   readonly #startedAt = Date.now();
 
   constructor(options: ServiceOptions) {
@@ -92,6 +104,7 @@ export class NetworkService {
         network: this.#network,
         held: this.#gossip.messages,
         flavour: this.#joining.status().node?.flavour,
+        certificate: certificates.rule(),
       }),
       carriers: carriersOf(settings, { store, log }),
       log,
@@ -108,6 +121,17 @@ export class NetworkService {
     };
     const { collateral } = options;
     const site = new SiteCollateral({ node, collateral, log });
+    const certificates = new SiteCertificateCourier({
+      client: new SiteClient(settings.siteUrl),
+      gossip: this.#gossip,
+      messages,
+      store,
+      domain: this.#network.domain,
+      extraRoots: () => this.#networkConfig()?.site?.roots ?? [],
+      metrics,
+      log,
+    });
+    this.#apps = new AppsWatch({ node, metrics, log });
     this.#joining = new Join({
       ...shared,
       node: {
@@ -118,7 +142,11 @@ export class NetworkService {
       },
       gossip: this.#gossip,
       transactions,
-      whileJoined: (isNew) => site.bring(isNew),
+      whileJoined: async (isNew) => {
+        await this.#apps.look();
+        await site.bring(isNew);
+        await certificates.bring(isNew);
+      },
       pollInterval,
     });
     const isOwn = (requestHash: Hex) => this.#joining.isOwn(requestHash);
@@ -149,11 +177,18 @@ export class NetworkService {
       // Only answered requests are archived, and whether this one will be is not known yet. An audit has no use for sealed
       // bytes: the fewer copies of them remain, the better.
       if (isOfKind(answerKind, message) && messages.isKept(subject)) this.archive.keep(message);
+      if (isOfKind(certificateKind, message)) certificates.arrived();
       metrics.count('dstack_relay_gossip_messages_total', 'New gossip messages.', { type: message.type });
       this.#loop.wake(subject);
       this.#joining.wake();
     }, this.#gossip.last);
-    this.#peerSide = gossipServer(this.#gossip, this.archive, log);
+    const { appFiles } = settings;
+    const files = appFiles === undefined ? undefined : new AppFiles(appFiles.volume);
+    this.#peerSide = gossipServer(this.#gossip, this.archive, files, new SealingKeys(node), log);
+    if (files !== undefined && appFiles?.fetch === true) {
+      const call = (data: string) => rpc.call(data);
+      this.#courier = new AppCourier({ files, peers: settings.gossipPeers, call, metrics, log });
+    }
   }
 
   /** Starts serving peers; resolves with the base URL for them. */
@@ -168,11 +203,12 @@ export class NetworkService {
     for (const subject of this.#gossip.messages.subjects(requestKind)) this.#loop.wake(subject);
     this.#loop.start();
     this.#joining.start();
+    this.#courier?.start();
   }
 
   /** Resolves when nothing of it is running; the store stays open. */
   async stop(): Promise<void> {
-    await Promise.all([this.#joining.stop(), this.#loop.stop()]);
+    await Promise.all([this.#joining.stop(), this.#loop.stop(), this.#courier?.stop()]);
     await this.#gossip.close();
     await this.#peerSide.close();
   }
@@ -188,6 +224,7 @@ export class NetworkService {
       requests: this.#loop.open(),
       transactions: transactions.open().filter(({ purpose }) => isOf(purpose, contract)),
       peers: this.#gossip.peers(),
+      apps: this.#joining.status().node?.state === 'joined' ? this.#apps.status() : undefined,
       warnings: [warning, ...this.#troubles()].filter((text) => text !== undefined),
     };
   }
@@ -224,6 +261,7 @@ export class NetworkService {
     gauge('dstack_relay_requests_parked', 'Registered requests with no copy in the gossip to try.', parked);
     const joined = this.#joining.status().node?.state === 'joined';
     gauge('dstack_relay_node_joined', '1 when the own node has joined.', joined ? 1 : 0);
+    this.#apps.measure();
     const age = (Date.now() - (this.#loop.polledAt() ?? this.#startedAt)) / 1000;
     gauge('dstack_relay_chain_age_seconds', 'Since the chain was last read to its end.', age);
     for (const { peer, reachable } of this.#gossip.peers()) {
@@ -232,17 +270,25 @@ export class NetworkService {
     }
   }
 
-  /** Joining hosts get it from here. One that is not this network's is for the VM to refuse; here it is just not served. */
+  /** Joining hosts get it from here. */
   #keepNetworkJson(): void {
+    this.#networkConfig((bytes) => this.archive.keepConfig(bytes));
+  }
+
+  /** This host's network.json, where it has one. One that is not this network's is for the VM to refuse; here it is just not used. */
+  #networkConfig(keep: (bytes: Buffer) => void = () => {}): NetworkConfig | undefined {
     const { networkJson } = this.#options.settings;
-    if (networkJson === undefined || !existsSync(networkJson)) return;
+    if (networkJson === undefined || !existsSync(networkJson)) return undefined;
     try {
       const bytes = readFileSync(networkJson);
-      checkNetwork(this.#network.domain, parseNetworkConfig(bytes, 'sim'));
-      this.archive.keepConfig(bytes);
+      const config = parseNetworkConfig(bytes, 'sim');
+      checkNetwork(this.#network.domain, config);
+      keep(bytes);
+      return config;
     } catch (error) {
       const message = `network.json is not served: ${(error as Error).message}`;
       this.#options.log.warn({ code: codeOf(error), networkJson }, message);
+      return undefined;
     }
   }
 }

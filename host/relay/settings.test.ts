@@ -18,7 +18,12 @@ const settings = (code: string) => expect.objectContaining({ code });
 
 test('the example is a complete file, and says every default as it is', () => {
   const example = readEnvironment(EXAMPLE, {});
-  const { gasKeyFile, rpcUrl, chainId, contract, stateDir, networkJson, ...rest } = relaySettings(example);
+  const { gasKeyFile, rpcUrl, chainId, contract, stateDir, networkJson, appFiles, ...rest } =
+    relaySettings(example);
+  expect(appFiles).toEqual({ volume: '.state/volume', fetch: true });
+  const without = (use: string) => relaySettings({ ...example, DSTACK_APP_FILES: use }).appFiles;
+  expect([without('serve')?.fetch, without('none')]).toEqual([false, undefined]);
+  expect(() => without('all')).toThrowError(/DSTACK_APP_FILES/);
   expect({ gasKeyFile, rpcUrl, chainId, stateDir, networkJson }).toEqual({
     gasKeyFile: 'gas.key',
     rpcUrl: 'http://127.0.0.1:8545',
@@ -33,7 +38,7 @@ test('the example is a complete file, and says every default as it is', () => {
     hostVolume: '.state/volume',
     stateFolder: '.state/vm',
     platformStateFile: '.state/platform.json',
-    ports: { tls: 8443, replicator: 7600 },
+    ports: { tls: 8443, http: 8080, replicator: 7600 },
   });
 });
 
@@ -163,6 +168,9 @@ test("further networks come from files of their own; chain and gas settings that
   expect(refusing([four('DSTACK_STATE_DIR=./.state')])).toThrowError(settings('SETTINGS'));
   expect(refusing([four('DSTACK_NODE_URL=http://127.0.0.1:7600')])).toThrowError(/DSTACK_NODE_URL/);
   expect(refusing([four('DSTACK_GOSSIP_LISTEN=127.0.0.1:7610')])).toThrowError(/DSTACK_GOSSIP_LISTEN/);
+  expect(refusing([four('DSTACK_VM_VOLUME_DIR=./volume')], { DSTACK_VM_VOLUME_DIR: 'volume' })).toThrowError(
+    /DSTACK_VM_VOLUME_DIR/,
+  );
   expect(refusing([four(`DSTACK_CONTRACT=${NEEDED.DSTACK_CONTRACT}`)])).toThrowError(/DSTACK_CONTRACT/);
   expect(refusing([four('DSTACK_CONTRACT=')])).toThrowError(/four.env: DSTACK_CONTRACT is not set/);
   expect(refusing([four(`DSTACK_FURTHER_NETWORKS=${two}`)])).toThrowError(/in one file/);

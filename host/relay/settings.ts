@@ -3,7 +3,7 @@
  * environment. Misspelt names in the file are refused, not ignored.
  */
 import { readFileSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { type Static, type TSchema, Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -28,6 +28,7 @@ function setting<T extends TSchema>(
 }
 
 const Url = Type.String({ pattern: '^https?://[^\\s]+$', maxLength: 500 });
+const SiteUrl = Type.String({ pattern: '^https://[^\\s/?#@]+$', maxLength: 300 });
 const Path = Type.String({ minLength: 1, maxLength: 4096 });
 const Port = Type.Integer({ minimum: 1, maximum: 65535 });
 const Listen = Strict({
@@ -42,6 +43,8 @@ const Level = Type.Union([
   Type.Literal('error'),
   Type.Literal('silent'),
 ]);
+
+const AppFileUse = Type.Union([Type.Literal('share'), Type.Literal('serve'), Type.Literal('none')]);
 
 /** Intel's Provisioning Certification Service. */
 const INTEL_PCS = 'https://api.trustedservices.intel.com';
@@ -58,6 +61,7 @@ const settings = {
   DSTACK_FEE_BUMP_SECONDS: setting(Whole(1, 3600), number, '45'),
   DSTACK_LOW_BALANCE_ETH: setting(Type.Number({ minimum: 0, maximum: 1000 }), number, '0.01'),
   DSTACK_NODE_URL: setting(Url, withoutSlash, `http://127.0.0.1:${guestPorts.replicator}`),
+  DSTACK_SITE_URL: setting(SiteUrl, withoutSlash),
   DSTACK_STATE_DIR: setting(Path, text),
   DSTACK_GOSSIP_LISTEN: setting(Listen, listen, '127.0.0.1:7610'),
   DSTACK_GOSSIP_PEERS: setting(Type.Array(Url, { maxItems: 64, uniqueItems: true }), list, ' '),
@@ -67,6 +71,7 @@ const settings = {
   DSTACK_PCS_UPDATE: setting(Type.Union([Type.Literal('standard'), Type.Literal('early')]), text, 'standard'),
   DSTACK_COLLATERAL_DIR: setting(Path, text),
   DSTACK_FURTHER_NETWORKS: setting(Type.Array(Path, { maxItems: 32, uniqueItems: true }), list, ' '),
+  DSTACK_APP_FILES: setting(AppFileUse, text, 'share'),
   DSTACK_LOG_LEVEL: setting(Level, text, 'info'),
   DSTACK_VM_IMAGE_DIR: setting(Path, text),
   DSTACK_VM_VOLUME_DIR: setting(Path, text),
@@ -76,6 +81,8 @@ const settings = {
   DSTACK_VM_MEMORY_MIB: setting(Whole(512, 1024 * 1024), number),
   DSTACK_VM_NODE_PORT: setting(Port, number, String(guestPorts.replicator)),
   DSTACK_VM_TLS_PORT: setting(Port, number, '8443'),
+  DSTACK_VM_HTTP_PORT: setting(Port, number, '8080'),
+  DSTACK_VM_VISITORS_LISTEN: setting(Listen, listen),
   DSTACK_VM_DATA_DISK: setting(Path, text),
   DSTACK_VM_DATA_DISK_MIB: setting(Whole(64, 64 * 1024 * 1024), number),
 } as const;
@@ -99,9 +106,16 @@ export interface NetworkSettings {
   lowBalanceEth: number;
   /** The node port of the guest, as this host reaches it. */
   nodeUrl: string;
+  /** The guest's website, as this host reaches it. */
+  siteUrl: string;
   stateDir: string;
   /** This host's network.json, which the relay serves from its archive once it is there; absent without a VM volume. */
   networkJson?: string;
+  /**
+   * The host's volume, if its files of apps are given to other relays; `fetch`: and what a rollout needs is taken from them.
+   * Absent: neither.
+   */
+  appFiles?: { volume: string; fetch: boolean };
   gossipListen: ValueOf<'DSTACK_GOSSIP_LISTEN'>;
   gossipPeers: string[];
 }
@@ -124,7 +138,9 @@ export interface VmSettings {
   platformStateFile: string;
   /** Absent: the image's default shape. */
   shape?: { cpus: number; memoryMiB: number };
-  ports: { tls: number; replicator: number };
+  ports: { tls: number; http: number; replicator: number };
+  /** Where visitors come to, to be passed on with their addresses; absent: nowhere. */
+  visitors?: ValueOf<'DSTACK_VM_VISITORS_LISTEN'>;
   dataDisk?: { path: string; createMiB?: number };
 }
 
@@ -159,13 +175,23 @@ function networkSettings(environment: Environment): NetworkSettings {
     feeBumpSeconds: take(environment, 'DSTACK_FEE_BUMP_SECONDS'),
     lowBalanceEth: take(environment, 'DSTACK_LOW_BALANCE_ETH'),
     nodeUrl: take(environment, 'DSTACK_NODE_URL'),
+    siteUrl: isSet(environment, 'DSTACK_SITE_URL')
+      ? take(environment, 'DSTACK_SITE_URL')
+      : `https://127.0.0.1:${take(environment, 'DSTACK_VM_TLS_PORT')}`,
     stateDir: take(environment, 'DSTACK_STATE_DIR'),
     ...(isSet(environment, 'DSTACK_VM_VOLUME_DIR') && {
       networkJson: join(take(environment, 'DSTACK_VM_VOLUME_DIR'), 'network.json'),
+      ...appFilesOf(environment),
     }),
     gossipListen: take(environment, 'DSTACK_GOSSIP_LISTEN'),
     gossipPeers: take(environment, 'DSTACK_GOSSIP_PEERS'),
   };
+}
+
+function appFilesOf(environment: Environment): Pick<NetworkSettings, 'appFiles'> {
+  const use = take(environment, 'DSTACK_APP_FILES');
+  if (use === 'none') return {};
+  return { appFiles: { volume: take(environment, 'DSTACK_VM_VOLUME_DIR'), fetch: use === 'share' } };
 }
 
 function collateralSettings(environment: Environment): CollateralSettings {
@@ -219,6 +245,8 @@ function requireDistinct(networks: readonly NetworkSettings[]): void {
     DSTACK_CONTRACT: ({ chainId, contract }) => `${addressKey(contract)} on chain ${chainId}`,
     DSTACK_STATE_DIR: ({ stateDir }) => resolve(stateDir),
     DSTACK_NODE_URL: ({ nodeUrl }) => nodeUrl,
+    // Its network.json is of one network, and each removes the drafts of files that its own contract does not name.
+    DSTACK_VM_VOLUME_DIR: ({ networkJson }) => networkJson && resolve(dirname(networkJson)),
     DSTACK_GOSSIP_LISTEN: ({ gossipListen: { host, port } }) => (port === 0 ? undefined : `${host}:${port}`),
   };
   for (const [name, ownOf] of Object.entries(own)) {
@@ -243,8 +271,12 @@ export function vmSettings(environment: Environment): VmSettings {
     platformStateFile: take(environment, 'DSTACK_VM_PLATFORM_FILE'),
     ports: {
       tls: take(environment, 'DSTACK_VM_TLS_PORT'),
+      http: take(environment, 'DSTACK_VM_HTTP_PORT'),
       replicator: take(environment, 'DSTACK_VM_NODE_PORT'),
     },
+    ...(isSet(environment, 'DSTACK_VM_VISITORS_LISTEN') && {
+      visitors: take(environment, 'DSTACK_VM_VISITORS_LISTEN'),
+    }),
     ...(shaped && {
       shape: {
         cpus: take(environment, 'DSTACK_VM_CPUS'),

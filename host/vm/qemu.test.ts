@@ -50,6 +50,12 @@ describe("QEMU's command line", () => {
     expect(valuesOf(args, '-m')).toEqual(['2048M']);
   });
 
+  it('keeps a guest that breaks out of the emulator from starting anything', () => {
+    expect(valuesOf(qemuArguments(options), '-sandbox')).toEqual([
+      'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny',
+    ]);
+  });
+
   it('never reboots: a reboot would keep the registers', () => {
     expect(qemuArguments(options)).toContain('-no-reboot');
   });

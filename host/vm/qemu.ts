@@ -51,6 +51,8 @@ export function qemuArguments(options: QemuOptions): string[] {
     );
   }
   return [
+    // What a guest makes of the emulator starts no program and gets no right that it had not (seccomp).
+    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     ...['-name', 'dstack', '-nodefaults', '-no-user-config', '-display', 'none'],
     // A reboot would keep the registers of the simulated platform: here a reboot is the end of the machine.
     '-no-reboot',

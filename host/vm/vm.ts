@@ -15,6 +15,7 @@ import type { SimulatedSetting } from '../../lib/attestation/simulated/condition
 import { qemuDataArguments, toolCommand } from '../../lib/daemon/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { guestPorts } from '../../lib/protocol/ports.ts';
+import { forwardVisitors } from './forwarder.ts';
 import { type Image, measuredBoot, openImage, type Shape } from './image.ts';
 import { type Probe, probeAccelerator } from './probe.ts';
 import { type Accelerator, type PortForward, type QuoteGenerationSocket, qemuArguments } from './qemu.ts';
@@ -36,7 +37,12 @@ export interface VmOptions {
   /** image.json's default shape when absent. Another shape has another measurement. */
   readonly shape?: Shape;
   /** Ports on 127.0.0.1; a free one is taken for each that is absent. */
-  readonly ports?: { readonly tls?: number; readonly replicator?: number };
+  readonly ports?: { readonly tls?: number; readonly http?: number; readonly replicator?: number };
+  /**
+   * An address of this host at which visitors of the website are taken and passed on with their own addresses (forwarder.ts); absent:
+   * visitors come by `ports.tls`, and to the guest they all look alike.
+   */
+  readonly visitors?: { readonly host: string; readonly port: number };
   /** The data disk; with `createMiB` a sparse one of that size is made if there is none. Default: no disk. */
   readonly dataDisk?: { readonly path: string; readonly createMiB?: number };
   /** Found by `probeAccelerator` when absent. A production image runs on TDX only, and only a production image does. */
@@ -54,7 +60,7 @@ export interface Vm {
   readonly pid: number;
   readonly accelerator: Accelerator;
   /** Ports on 127.0.0.1. */
-  readonly ports: { readonly tls: number; readonly replicator: number };
+  readonly ports: { readonly tls: number; readonly http: number; readonly replicator: number };
   /** What the VM's serial console prints, appended as it comes. */
   readonly consoleLog: string;
   /** The dev flavour's root shell: a Unix socket. */
@@ -99,12 +105,22 @@ export async function startVm(options: VmOptions): Promise<Vm> {
   log(`${probe.accelerator}: ${probe.why}`);
   const ports = {
     tls: options.ports?.tls ?? (await freePort()),
+    http: options.ports?.http ?? (await freePort()),
     replicator: options.ports?.replicator ?? (await freePort()),
   };
+  const proxied = options.visitors && (await freePort());
   const forwards: PortForward[] = [
     { host: ports.tls, guest: guestPorts.tls },
+    { host: ports.http, guest: guestPorts.http },
+    ...(proxied === undefined ? [] : [{ host: proxied, guest: guestPorts.proxied }]),
     { host: ports.replicator, guest: guestPorts.replicator },
   ];
+
+  const forwarder = options.visitors && (await forwardVisitors(options.visitors, proxied!));
+  if (forwarder !== undefined) {
+    const { address, port } = forwarder.address;
+    log(`visitors of the website are taken at ${address}, port ${port}`);
+  }
 
   // Before QEMU, which connects to it; and a new one for each QEMU, as a reset zeroes a machine's registers.
   const platform =
@@ -133,7 +149,10 @@ export async function startVm(options: VmOptions): Promise<Vm> {
       ...(dev && { shellSocket }),
     }),
   );
-  const exited = ended(qemu).finally(() => platform?.close());
+  const exited = ended(qemu).finally(() => {
+    forwarder?.close();
+    return platform?.close();
+  });
   await started(qemu, qmpSocket, exited);
   const kill = () => {
     qemu.kill('SIGKILL');

@@ -103,7 +103,9 @@ test.each([
 
 /** Servers that are bounded in another way, and how. */
 const EXCEPT: Readonly<Record<string, string>> = {
-  'guest/tls/proxy.ts': 'the website: its own bounds',
+  'guest/agent/app-sockets.ts':
+    "hands each connection to the agent's server, whose bounds count it by the app",
+  'guest/agent/listen.ts': "hands each connection to the agent's server, whose bounds count it",
   'host/vm/quoting.ts': 'a unix socket of mode 0600, for one QEMU',
   'host/vm/vm.ts': 'looks for a free port, serves nothing',
 };

@@ -14,6 +14,8 @@ export interface ConnectionLimits {
   perSource: number;
   /** Milliseconds from the connection to its first byte. */
   firstByteWithin?: number;
+  /** Who a connection counts towards; without it, the remote address. */
+  sourceOf?: (socket: Socket) => string;
 }
 
 /** Milliseconds. Every message is small, so a request that takes longer does so on purpose. */
@@ -27,6 +29,7 @@ export const HTTP_CHECKS = { connectionsCheckingInterval: 1_000 } as const;
 /** Limits a server; call it before the server listens. A node:http server must have been made with `HTTP_CHECKS`. */
 export function limitConnections(server: Server, limits: ConnectionLimits): void {
   const { connections, perSource, firstByteWithin = FIRST_BYTE_WITHIN } = limits;
+  const sourceFor = limits.sourceOf ?? (({ remoteAddress }) => sourceOf(remoteAddress));
   if (isHttp(server)) {
     server.headersTimeout = HEADERS_WITHIN;
     server.requestTimeout = REQUEST_WITHIN;
@@ -52,7 +55,7 @@ export function limitConnections(server: Server, limits: ConnectionLimits): void
 
   // Runs before Node's own listener, which would read from the socket.
   server.prependListener('connection', (socket: Socket) => {
-    const source = sourceOf(socket.remoteAddress);
+    const source = sourceFor(socket);
     const has = bySource.get(source)?.size ?? 0;
     if (has >= perSource || (count >= connections && !makeRoom(has))) {
       socket.destroy();

@@ -31,6 +31,15 @@ export async function serveUnix(options: UnixServerOptions): Promise<Server> {
     limits: { connections: MAX_CONNECTIONS, perSource: MAX_CONNECTIONS },
     refusalOf,
   });
+  await listenUnix(server, options);
+  return server;
+}
+
+/** Has `server` listen on a unix socket that its owner, and the group of `gid`, may connect to; resolves when it does. */
+export async function listenUnix(
+  server: Server,
+  options: Pick<UnixServerOptions, 'path' | 'gid' | 'mode'>,
+): Promise<void> {
   rmSync(options.path, { force: true });
   // The umask keeps the socket closed to others between its creation and the chmod.
   const umask = process.umask(0o177);
@@ -44,7 +53,6 @@ export async function serveUnix(options: UnixServerOptions): Promise<Server> {
   }
   if (options.gid !== undefined) chownSync(options.path, -1, options.gid);
   chmodSync(options.path, options.mode ?? (options.gid === undefined ? 0o600 : 0o660));
-  return server;
 }
 
 /** The text of an unforeseen error may contain anything, so it stays in the daemon. */

@@ -2,7 +2,16 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import vectors from '../../testdata/protocol/keys.json' with { type: 'json' };
 import { fromHex, toHex } from './encoding.ts';
-import { acmeAccountKey, appKey, deriveKey, diskKey, networkKey, tlsKey } from './keys.ts';
+import {
+  acmeAccountKey,
+  appKey,
+  deriveKey,
+  diskKey,
+  type KeyPurpose,
+  keyPurposes,
+  networkKey,
+  tlsKey,
+} from './keys.ts';
 
 test.each(vectors.vectors)('every derivation matches its vector (epoch $epoch)', (vector) => {
   const secret = fromHex(vector.secret);
@@ -28,9 +37,7 @@ test('app and tag cannot be shifted into each other', () => {
 test('purposes and epochs separate keys', () => {
   const secret = new Uint8Array(32).fill(1);
   const all = [1, 2].flatMap((epoch) =>
-    (['network-key', 'tls', 'disk', 'signer', 'kv', 'app', 'acme-account', 'seal'] as const).map((purpose) =>
-      toHex(deriveKey(secret, epoch, purpose)),
-    ),
+    (Object.keys(keyPurposes) as KeyPurpose[]).map((purpose) => toHex(deriveKey(secret, epoch, purpose))),
   );
   expect(new Set(all).size).toBe(all.length);
 });

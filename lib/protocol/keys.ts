@@ -3,7 +3,8 @@
  *
  * `HKDF-SHA256(secret, salt = "dstack/v1", info = list of purpose, epoch, …)` (RFC 5869); the list is length-prefixed
  * (encoding.ts). A *pinned* purpose keeps the epoch in which its use was born, because what it protects outlives a
- * rotation; a *per-epoch* purpose always follows the current one. Vectors: testdata/protocol/keys.json, sealing.json.
+ * rotation; a *per-epoch* purpose always follows the current one. Vectors: testdata/protocol/keys.json, app-keys.json, sealing.json,
+ * app-secrets.json.
  */
 import { hkdfSync } from 'node:crypto';
 import { lengthPrefixed, sha256, toHex, uint64, utf8 } from './encoding.ts';
@@ -21,6 +22,9 @@ export const keyPurposes = {
   signer: 'pinned',
   kv: 'pinned',
   app: 'pinned',
+  'app-secrets': 'pinned',
+  'app-identity': 'pinned',
+  'app-ca': 'pinned',
 } as const;
 
 export type KeyPurpose = keyof typeof keyPurposes;
@@ -78,9 +82,44 @@ export function sealingRandomness(
   return deriveKey(secret, epoch, 'seal', [requestHash, sha256(kemPublicKey)], 64);
 }
 
-/** A key that only `app` can reach; `tag` is the app's own name for it. */
-export function appKey(secret: Uint8Array, epoch: number, app: string, tag: string): Uint8Array {
-  return deriveKey(secret, epoch, 'app', [utf8(app), utf8(tag)]);
+/** What an app's key is for: 32 bytes for anything, or the private key of a signature scheme. */
+export const APP_KEY_TYPES = ['raw', 'secp256k1', 'ed25519', 'p256'] as const;
+export type AppKeyType = (typeof APP_KEY_TYPES)[number];
+
+/**
+ * A key that only `app` can reach; `tag` is the app's own name for it. The same tag with another type is another key: no bytes are ever
+ * the key of two schemes. Scalars are big-endian; an Ed25519 key is the seed (RFC 8032, section 5.1.5).
+ */
+export function appKey(
+  secret: Uint8Array,
+  epoch: number,
+  app: string,
+  tag: string,
+  type: AppKeyType = 'raw',
+): Uint8Array {
+  const path = [utf8(app), utf8(tag)];
+  if (type === 'raw') return deriveKey(secret, epoch, 'app', path);
+  const typed = [...path, utf8(type)];
+  if (type === 'ed25519') return deriveKey(secret, epoch, 'app', typed);
+  return scalar(deriveKey(secret, epoch, 'app', typed, 48), type === 'p256' ? P256_ORDER : SECP256K1_ORDER);
+}
+
+/**
+ * The secp256k1 key that vouches for an app's keys (app-keys.ts). The app itself never has it: it signs nothing but that a key
+ * is the app's.
+ */
+export function appIdentityKey(secret: Uint8Array, epoch: number, app: string): Uint8Array {
+  return scalar(deriveKey(secret, epoch, 'app-identity', [utf8(app)], 48), SECP256K1_ORDER);
+}
+
+/** The P-256 key that certifies an app's TLS keys. The app itself never has it. */
+export function appAuthorityKey(secret: Uint8Array, epoch: number, app: string): Uint8Array {
+  return scalar(deriveKey(secret, epoch, 'app-ca', [utf8(app)], 48), P256_ORDER);
+}
+
+/** The X-Wing decapsulation key (32 bytes) to which the owner seals an app's secrets: app-secrets.ts. */
+export function appSecretsKey(secret: Uint8Array, epoch: number, app: string): Uint8Array {
+  return deriveKey(secret, epoch, 'app-secrets', [utf8(app)]);
 }
 
 /**

@@ -5,11 +5,14 @@ import { codeOf } from './errors.ts';
 import {
   appId,
   appName,
+  domainsOf,
   formatManifest,
   MANIFEST_MAX_BYTES,
   type Manifest,
   manifestHash,
   parseManifest,
+  plansOf,
+  secretsOf,
 } from './manifest.ts';
 
 const image = `sha256:${'ab'.repeat(32)}`;
@@ -67,7 +70,8 @@ describe('manifest', () => {
       { ...greeting, containers: [{ name: 'a', image: `sha256:${'AB'.repeat(32)}` }] },
     ],
     ['no container', { ...greeting, containers: [] }],
-    ['another version', { ...greeting, version: 2 }],
+    ['no version', { ...greeting, version: undefined }],
+    ['a version that is no number', { ...greeting, version: '1' }],
     ['a path as app', { ...greeting, app: '../x' }],
     ['an app that ends in a hyphen', { ...greeting, app: 'x-' }],
     ['an app of 32 letters', { ...greeting, app: 'x'.repeat(32) }],
@@ -83,6 +87,12 @@ describe('manifest', () => {
     expect(refusal(JSON.stringify(value))).toBe('MANIFEST_MALFORMED');
   });
 
+  test('a version of a later release is called so', () => {
+    expect(refusal(text({ ...greeting, version: 1 }).replace('"version":1', '"version":3'))).toBe(
+      'MANIFEST_VERSION',
+    );
+  });
+
   test('refuses what no container engine could run', () => {
     const twice = {
       ...greeting,
@@ -94,6 +104,11 @@ describe('manifest', () => {
     expect(refusal(JSON.stringify(twice).replace(/^\{"version":1,(.*)\}$/, '{$1,"version":1}'))).toBe(
       'MANIFEST_CONTAINERS',
     );
+    for (const name of ['dstack-guest', 'localhost']) {
+      expect(refusal(`{"app":"x","containers":[{"image":"${image}","name":"${name}"}],"version":1}`)).toBe(
+        'MANIFEST_CONTAINERS',
+      );
+    }
     const fronts = ['a', 'b'].map((name) => ({ http: { port: 80 }, image, name }));
     expect(refusal(`{"app":"x","containers":${JSON.stringify(fronts)},"version":1}`)).toBe(
       'MANIFEST_CONTAINERS',
@@ -129,6 +144,289 @@ describe('manifest', () => {
   });
 });
 
+describe('manifest version 2', () => {
+  const full = {
+    name: 'web',
+    image,
+    command: ['/serve'],
+    memoryMiB: 64,
+    pids: 32,
+    cpuPercent: 50,
+    user: '1000:1000',
+    tmpfs: { '/run/app': 8 },
+    shmMiB: 4,
+    data: 'ro' as const,
+    hostVolume: 'ro' as const,
+    egress: 'internet' as const,
+    stopSeconds: 10,
+    health: { exec: ['/check'], intervalSeconds: 10 },
+    update: 'beside' as const,
+    restart: 'on-failure' as const,
+    logs: 'public' as const,
+  };
+  const of = (container: object) => ({ version: 2, app: 'greeting', containers: [container] });
+
+  test('has a canonical form, which says each limit', () => {
+    const bytes = formatManifest(of(full) as Manifest);
+    expect(parseManifest(bytes)).toEqual(of(full));
+    expect(new TextDecoder().decode(bytes)).toBe(
+      `{"app":"greeting","containers":[{"command":["/serve"],"cpuPercent":50,"data":"ro","egress":"internet","health":{"exec":["/check"],"intervalSeconds":10},"hostVolume":"ro","image":"${image}","logs":"public","memoryMiB":64,"name":"web","pids":32,"restart":"on-failure","shmMiB":4,"stopSeconds":10,"tmpfs":{"/run/app":8},"update":"beside","user":"1000:1000"}],"version":2}`,
+    );
+  });
+
+  test('what is left out has a meaning; a version-1 container writes to the disk, one of version 2 has to ask', () => {
+    const defaults = {
+      env: {},
+      memoryMiB: 512,
+      pids: 256,
+      tmpfs: { '/tmp': 64 },
+      shmMiB: 64,
+      volumes: {},
+      hostVolume: 'none',
+      secrets: [],
+      stopSeconds: 3,
+      update: 'replace',
+      restart: 'always',
+      logs: 'private',
+      http: [],
+    };
+    const plan = { ...defaults, name: 'web', image: 'ab'.repeat(32) };
+    expect(plansOf(of({ name: 'web', image }) as Manifest)).toEqual([
+      { ...plan, data: 'none', egress: 'none', api: [] },
+    ]);
+    expect(plansOf({ version: 1, app: 'x', containers: [{ name: 'web', image }] })).toEqual([
+      { ...plan, data: 'rw', egress: 'internet', api: ['info', 'key', 'attest'] },
+    ]);
+    const health = {
+      exec: ['/check'],
+      intervalSeconds: 10,
+      timeoutSeconds: 5,
+      retries: 3,
+      startSeconds: 120,
+    };
+    expect(plansOf(of(full) as Manifest)).toEqual([
+      { ...defaults, ...full, health, api: [], image: 'ab'.repeat(32) },
+    ]);
+  });
+
+  test('version 2 may ask to sign and to quote; version 1 asks for what there was when it was', () => {
+    const api = ['quote', 'sign', 'info'];
+    expect(
+      plansOf(parseManifest(formatManifest(of({ name: 'web', image, api }) as Manifest)))[0]!.api,
+    ).toEqual(['info', 'sign', 'quote']);
+    expect(plansOf({ version: 1, app: 'x', containers: [{ name: 'web', image }] })[0]!.api).toEqual([
+      'info',
+      'key',
+      'attest',
+    ]);
+  });
+
+  test('websites of an app, each by its domain; and the form of version 1', () => {
+    const http = [
+      { domain: 'shop.example', port: 80, protocol: 'http1' as const },
+      { domain: 'xn--bcher-kva.example', port: 81, protocol: 'h2c' as const },
+      { domain: 'a-1.b--c.shop.example', port: 80, protocol: 'http1' as const },
+      { domain: `${'abc.'.repeat(62)}defgh`, port: 80, protocol: 'http1' as const },
+    ];
+    const manifest = parseManifest(formatManifest(of({ ...full, http, api: ['attest', 'key'] }) as Manifest));
+    expect(plansOf(manifest)[0]).toMatchObject({ http, api: ['key', 'attest'] });
+    expect(domainsOf(manifest)).toEqual(http.map(({ domain }) => domain));
+    const website = parseManifest(formatManifest(of({ ...full, http: { port: 80 } }) as Manifest));
+    expect(plansOf(website)[0]!.http).toEqual([{ domain: undefined, port: 80, protocol: 'http1' }]);
+    expect(domainsOf(website)).toEqual([]);
+  });
+
+  /** Canonical, though formatManifest would refuse it. */
+  const named = (...domains: string[]): string => {
+    const http = JSON.stringify(domains.map((domain) => ({ domain, port: 80, protocol: 'http1' })));
+    return `{"app":"a","containers":[{"http":${http},"image":"${image}","name":"a"}],"version":2}`;
+  };
+
+  test.each([['xn--a.example'], ['ab--c.example'], ['xn--bcher-kva9.example']])(
+    'refuses the domain %s, which no browser asks for',
+    (domain) => {
+      expect(refusal(named('fine.example'))).toBe('accepted');
+      expect(refusal(named('fine.example', domain))).toBe('MANIFEST_DOMAIN');
+    },
+  );
+
+  test('refuses a domain twice, also in two containers', () => {
+    expect(refusal(named('a.example', 'b.example', 'a.example'))).toBe('MANIFEST_DOMAIN');
+    const [one, two] = ['a', 'b'].map(
+      (name) =>
+        `{"http":[{"domain":"a.example","port":80,"protocol":"http1"}],"image":"${image}","name":"${name}"}`,
+    );
+    expect(refusal(`{"app":"a","containers":[${one},${two}],"version":2}`)).toBe('MANIFEST_DOMAIN');
+  });
+
+  test.each(['secrets', 'keys', 'toString'])(
+    'refuses to let a container ask for %s, by that name',
+    (word) => {
+      const text = `{"app":"a","containers":[{"api":["key","${word}"],"image":"${image}","name":"a"}],"version":2}`;
+      const code = word === 'toString' ? 'MANIFEST_MALFORMED' : 'MANIFEST_API';
+      expect(refusal(text)).toBe(code);
+      if (code === 'MANIFEST_API') expect(() => parseManifest(utf8(text))).toThrow(`wants ${word} of`);
+    },
+  );
+
+  test('an unknown field is refused by its name', () => {
+    expect(() => parseManifest(utf8(JSON.stringify(of({ ...full, configs: [] }))))).toThrow(/configs/);
+  });
+
+  test.each([
+    // Not enforced, so it must not look as if it were.
+    ['privileged', true],
+    ['privileges', 'none'],
+    ['egress', 'host'],
+    ['egress', ['10.0.0.0/8']],
+    ['volumes', [{ path: '/data', mib: 5 }]],
+    ['volumes', { '/': 5 }],
+    ['volumes', { '/data': 0 }],
+    ['volumes', { '/data:z': 5 }],
+    ['hostVolume', 'rw'],
+    ['hostVolume', '/etc'],
+    ['secrets', [{ name: 'TOKEN', sealed: '00' }]],
+    ['api', 'key'],
+    ['api', ['Key']],
+    ['api', ['key', 'key']],
+    ['http', []],
+    ['http', [{ port: 80 }]],
+    ['http', [{ domain: 'a.example', port: 80 }]],
+    ['http', [{ domain: 'a.example', port: 80, protocol: 'h2' }]],
+    ['http', { domain: 'a.example', port: 80, protocol: 'http1' }],
+    ...[
+      '',
+      'localhost',
+      'a.example.',
+      '.example',
+      'a..example',
+      'A.example',
+      'ä.example',
+      '*.example',
+      '-a.example',
+      'a-.example',
+      'a_b.example',
+      'a.example:80',
+      'a.example/b',
+      '127.0.0.1',
+      '1.2.3',
+      'a.example\n',
+      `${'a'.repeat(64)}.example`,
+      `${'abc.'.repeat(63)}de`,
+    ].map((domain): [string, unknown] => ['http', [{ domain, port: 80, protocol: 'http1' }]]),
+    ['memoryMiB', 0],
+    ['memoryMiB', 64.5],
+    ['memoryMiB', '64'],
+    ['pids', 0],
+    ['cpuPercent', -1],
+    ['user', 'root'],
+    ['user', '0:0:0'],
+    ['user', '007'],
+    ['data', 'rwx'],
+    ['stopSeconds', 3600],
+    ['update', 'rolling'],
+    ['restart', 'unless-stopped'],
+    ['logs', 'everyone'],
+    ['health', { http: 'healthz' }],
+    ['health', { http: '/a b' }],
+    ['health', { http: '/\r\nHost: x' }],
+    ['health', { exec: [] }],
+    ['health', { exec: 'check' }],
+    ['health', { exec: ['/check'], startSeconds: 3600 }],
+    ['health', { exec: ['/check'], retries: 0 }],
+    ['health', { tcp: 80 }],
+    ['tmpfs', { tmp: 1 }],
+    ['tmpfs', { '/': 1 }],
+    ['tmpfs', { '/a:exec': 1 }],
+    ['tmpfs', { '/a,size=9g': 1 }],
+    ['tmpfs', { '/tmp/': 1 }],
+    ['tmpfs', { '/tmp': '1g' }],
+  ])('refuses %s: %j, and names it', (field, value) => {
+    const bytes = utf8(JSON.stringify(of({ ...full, [field]: value })));
+    expect(refusal(bytes)).toBe('MANIFEST_MALFORMED');
+    expect(() => parseManifest(bytes)).toThrow(/containers\/0/);
+  });
+
+  test('version 1 has none of its fields', () => {
+    expect(refusal(JSON.stringify({ ...of(full), version: 1 }))).toBe('MANIFEST_MALFORMED');
+    expect(refusal(JSON.stringify({ ...of({ name: 'a', image }), http: [] }))).toBe('MANIFEST_MALFORMED');
+  });
+
+  test.each([
+    ['/proc'],
+    ['/proc/sys'],
+    ['/sys'],
+    ['/dev/shm'],
+    ['/etc'],
+    ['/mnt'],
+    ['/mnt/encrypted_data'],
+    ['/mnt/encrypted_data/x'],
+    ['/a/../proc'],
+    ['/a/.'],
+    ['/mnt/host_volume'],
+    ['/var/run/dstack'],
+    ['/run/dstack'],
+    ['/run/dstack/x'],
+  ])('refuses a tmpfs over %s, and a volume', (path) => {
+    expect(refusal(text2({ [path]: 1 }))).toBe('MANIFEST_PATH');
+    expect(refusal(text2({}, { [path]: 1 }))).toBe('MANIFEST_PATH');
+  });
+
+  test('refuses two of one that writes to the disk', () => {
+    const bytes = (data: string) =>
+      `{"app":"a","containers":[{"data":"${data}","image":"${image}","name":"a","update":"beside"}],"version":2}`;
+    expect(refusal(bytes('rw'))).toBe('MANIFEST_UPDATE');
+    expect(refusal(bytes('ro'))).toBe('accepted');
+    const volume = bytes('ro').replace(/}],/, ',"volumes":{"/db":5}}],');
+    expect(refusal(volume)).toBe('MANIFEST_UPDATE');
+    expect(refusal(volume.replace('beside', 'replace'))).toBe('accepted');
+  });
+
+  test.each([
+    ['{}', ''],
+    ['{"exec":["/check"],"http":"/"}', '"http":{"port":80},'],
+    ['{"http":"/"}', ''],
+    ['{"http":"/"}', '"http":[{"domain":"a.example","port":80,"protocol":"h2c"}],'],
+  ])('refuses the health %s %s', (health, http) => {
+    const bytes = `{"app":"a","containers":[{"health":${health},${http}"image":"${image}","name":"a"}],"version":2}`;
+    expect(refusal(bytes)).toBe('MANIFEST_HEALTH');
+  });
+
+  test("takes a tmpfs around the agent's socket, which is mounted into it", () => {
+    for (const path of ['/run', '/var/run', '/run/dstack2'])
+      expect(refusal(text2({ [path]: 1 }))).toBe('accepted');
+  });
+
+  test('refuses a tmpfs within another', () => {
+    expect(refusal(text2({ '/a': 1, '/a/b': 1 }))).toBe('MANIFEST_PATH');
+    expect(refusal(text2({ '/a': 1, '/ab': 1 }))).toBe('accepted');
+  });
+
+  test('refuses a volume within a tmpfs, around one, or in its place', () => {
+    expect(refusal(text2({ '/a': 1 }, { '/a/b': 1 }))).toBe('MANIFEST_PATH');
+    expect(refusal(text2({ '/a/b': 1 }, { '/a': 1 }))).toBe('MANIFEST_PATH');
+    expect(refusal(text2({ '/a': 1 }, { '/a': 1 }))).toBe('MANIFEST_PATH');
+    expect(refusal(text2({ '/a': 1 }, { '/b': 1 }))).toBe('accepted');
+  });
+
+  /** Canonical, though formatManifest would refuse it. */
+  const text2 = (tmpfs: object, volumes: object = {}): string =>
+    `{"app":"a","containers":[{"image":"${image}","name":"a","tmpfs":${JSON.stringify(tmpfs)},"volumes":${JSON.stringify(volumes)}}],"version":2}`;
+
+  test('arbitrary fields never get through', () => {
+    const known = new Set(['name', 'image', 'env', 'command', 'http', 'volumes', ...Object.keys(full)]);
+    const field = fc.string({ minLength: 1 }).filter((name) => !known.has(name) && name !== '__proto__');
+    fc.assert(
+      fc.property(
+        field,
+        fc.jsonValue(),
+        (name, value) =>
+          refusal(JSON.stringify(of({ name: 'a', image, [name]: value }))) === 'MANIFEST_MALFORMED',
+      ),
+    );
+  });
+});
+
 describe('app id', () => {
   test('is the name padded with zeros', () => {
     expect(toHex(appId('greeting'))).toBe(`6772656574696e67${'00'.repeat(24)}`);
@@ -146,5 +444,97 @@ describe('app id', () => {
     for (const bytes of [id, new Uint8Array(32), new Uint8Array(32).fill(97), appId('a').slice(0, 31)]) {
       expect(() => appName(bytes)).toThrowError(expect.objectContaining({ code: 'APP_NAME' }));
     }
+  });
+});
+
+describe('secrets', () => {
+  const [one, two] = ['12'.repeat(32), '34'.repeat(32)];
+  const withSecrets = (secrets: unknown, ...wanted: unknown[]): string =>
+    refusal(
+      `{"app":"x","containers":${JSON.stringify(
+        wanted.map((names, at) => ({ image, name: `c${at}`, secrets: names })),
+      )},"secrets":${JSON.stringify(secrets)},"version":2}`,
+    );
+  const db = { envelope: one, name: 'db' };
+  const token = { envelope: two, name: 'token.v2' };
+
+  test('of the app, each by the hash of its envelope; a container has those that it names', () => {
+    const manifest: Manifest = {
+      version: 2,
+      app: 'x',
+      secrets: [db, token] as never,
+      containers: [
+        { name: 'web', image, secrets: ['token.v2', 'db'] },
+        { name: 'job', image, secrets: ['db'] },
+        { name: 'rest', image },
+      ],
+    };
+    const parsed = parseManifest(formatManifest(manifest));
+    expect(plansOf(parsed).map(({ secrets }) => secrets)).toEqual([[db, token], [db], []]);
+    expect(secretsOf(parsed)).toEqual([db, token]);
+    expect(secretsOf(greeting)).toEqual([]);
+    expect(plansOf(greeting)[0]?.secrets).toEqual([]);
+  });
+
+  test.each<[string, string, unknown, unknown[]]>([
+    ['one that is not there', 'MANIFEST_SECRETS', [db], [['db', 'other']]],
+    ['any, where there are none', 'MANIFEST_SECRETS', [], [['db']]],
+    ['the same twice', 'MANIFEST_SECRETS', [db], [['db', 'db']]],
+    ['a name twice', 'MANIFEST_SECRETS', [db, { ...token, name: 'db' }], [['db']]],
+    ['an envelope twice', 'MANIFEST_SECRETS', [db, { ...token, envelope: one }], [['db', 'token.v2']]],
+    ['one that nobody gets', 'MANIFEST_SECRETS', [db, token], [['db'], []]],
+    ['a name that is a path', 'MANIFEST_MALFORMED', [{ ...db, name: 'a/b' }], [['a/b']]],
+    ['a hidden name', 'MANIFEST_MALFORMED', [{ ...db, name: '.db' }], [['.db']]],
+    ['a name that is none', 'MANIFEST_MALFORMED', [db], [['']]],
+    ['half a hash', 'MANIFEST_MALFORMED', [{ ...db, envelope: 'ab' }], [['db']]],
+    ['a prefix', 'MANIFEST_MALFORMED', [{ ...db, envelope: `sha256:${one}` }], [['db']]],
+    ['a value', 'MANIFEST_MALFORMED', [{ ...db, value: 'x' }], [['db']]],
+    ['a map', 'MANIFEST_MALFORMED', { db: one }, [['db']]],
+    [
+      'more than 64',
+      'MANIFEST_MALFORMED',
+      Array.from({ length: 65 }, (_, at) => ({
+        envelope: at.toString(16).padStart(64, '0'),
+        name: `s${at}`,
+      })),
+      [[]],
+    ],
+  ])('%s is refused: %s', (_, code, secrets, wanted) => {
+    expect(withSecrets(secrets, ...wanted)).toBe(code);
+  });
+
+  test('version 1 has none', () => {
+    expect(
+      refusal(`{"app":"x","containers":[{"image":"${image}","name":"a"}],"secrets":[],"version":1}`),
+    ).toBe('MANIFEST_MALFORMED');
+    expect(
+      refusal(`{"app":"x","containers":[{"image":"${image}","name":"a","secrets":[]}],"version":1}`),
+    ).toBe('MANIFEST_MALFORMED');
+  });
+
+  test.each<[string, object, string]>([
+    ['a tmpfs in their place', { tmpfs: { '/run/secrets': 1 } }, 'MANIFEST_PATH'],
+    ['a tmpfs among them', { tmpfs: { '/run/secrets/db': 1 } }, 'MANIFEST_PATH'],
+    ['a tmpfs around them, as every container has', { tmpfs: { '/run': 1 } }, 'accepted'],
+    ['a volume in their place', { volumes: { '/run/secrets': 1 } }, 'MANIFEST_PATH'],
+    ['a volume around them', { volumes: { '/run': 1 } }, 'MANIFEST_PATH'],
+  ])('beside secrets, %s: %j', (_, fields, code) => {
+    const of = (secrets: object) => {
+      const container = { name: 'a', image, ...fields, ...secrets };
+      try {
+        formatManifest({
+          version: 2,
+          app: 'x',
+          containers: [container],
+          ...('secrets' in secrets && { secrets: [db] as never }),
+        });
+        return 'accepted';
+      } catch (error) {
+        return codeOf(error);
+      }
+    };
+    expect(of({ secrets: ['db'] })).toBe(code);
+    // Without secrets it is a place like any other.
+    expect(of({})).toBe('accepted');
   });
 });

@@ -105,3 +105,19 @@ test('host.json is a closed set of hints', () => {
     expect.objectContaining({ code: 'HOST_HINTS' }),
   );
 });
+
+test('resolvers of the website are two at least, of different servers, over https', () => {
+  const two = ['https://a.example/dns-query', 'https://b.example/dns-query'];
+  expect(parseNetworkConfig(withSite({ resolvers: two }), 'sim').site?.resolvers).toEqual(two);
+  for (const bad of [
+    ['https://a.example/dns-query'],
+    ['https://a.example/dns-query', 'https://A.example/other'],
+    ['https://a.example/', 'https://a.example:443/x'],
+    ['https://a.example/', 'http://b.example/'],
+    ['https://a.example/', 'https://user@b.example/'],
+    ['https://a.example/', 'https://[b'],
+  ])
+    expect(() => parseNetworkConfig(withSite({ resolvers: bad }), 'sim'), bad.join()).toThrowError(
+      expect.objectContaining({ code: 'NETWORK_CONFIG' }),
+    );
+});

@@ -8,13 +8,14 @@
 import { type Static, Type } from 'typebox';
 import { sha256 } from './encoding.ts';
 import { DstackError } from './errors.ts';
-import { Address0x, Count, parseJson, Strict } from './schema.ts';
+import { Address0x, AppName, Count, parseJson, Strict } from './schema.ts';
 
 /** A host name as the DNS and certificates have it, in lower case (RFC 1123, section 2.1); of two labels at least. */
 export const DomainName = Type.String({
   pattern: '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$',
   minLength: 3,
   maxLength: 253,
+  description: 'a domain in lower case, of two labels or more, without scheme, port and final dot',
 });
 const HttpsUrl = Type.String({ minLength: 10, maxLength: 300, pattern: '^https://[^\\s@]+$' });
 
@@ -35,10 +36,24 @@ export const SiteConfigSchema = Strict({
           uniqueItems: true,
         }),
       ),
-      /** How the guest may show the authority that the names are its own, in this order. */
-      challenges: Type.Array(Type.Literal('http-01'), { minItems: 1, maxItems: 1 }),
+      /** The names by which CAA records mean the authority; left out: those that its directory says (`caaIdentities`). */
+      issuers: Type.Optional(Type.Array(DomainName, { minItems: 1, maxItems: 8, uniqueItems: true })),
+      /** How the guest may show the authority that the names are its own: the first of these that it offers. */
+      challenges: Type.Array(
+        Type.Union([Type.Literal('http-01'), Type.Literal('tls-alpn-01'), Type.Literal('dns-persist-01')]),
+        { minItems: 1, maxItems: 3, uniqueItems: true },
+      ),
+      /** One of the authority's kinds of certificates, where it has several (draft-ietf-acme-profiles). */
+      profile: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9._-]{1,64}$', maxLength: 64 })),
+      /** Seconds within which the nodes of a network without a certificate spread their first orders; 600 by default. */
+      firstWithin: Type.Optional(Type.Integer({ minimum: 0, maximum: 86_400 })),
     }),
   ),
+  /**
+   * Resolvers that speak DNS over HTTPS (RFC 8484), of different operators: by them the guest sees what the DNS says of who may
+   * certify the names. Left out: that is never known.
+   */
+  resolvers: Type.Optional(Type.Array(HttpsUrl, { minItems: 2, maxItems: 8, uniqueItems: true })),
   /** Roots that count besides the image's own, PEM, for an authority of a test: sim and dev only. */
   roots: Type.Optional(
     Type.Array(
@@ -74,6 +89,16 @@ export const NetworkConfigSchema = Strict({
    * one, and no more: a count would cost every onboarding another 2,900 gas.
    */
   minimumNodes: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 })),
+  /**
+   * Seconds, by the chain's clock, for which a node still runs an app whose manifest is no longer the one in force, because the new
+   * one does not come up; or any app while the contract cannot be read. A day when left out. A confirmed block may be an hour old.
+   */
+  supersededGrace: Type.Optional(Type.Integer({ minimum: 7200, maximum: 30 * 86_400 })),
+  /**
+   * The one app that gets quotes over any 64 bytes. With such a quote it can say what no other quote of the network may be believed for
+   * any more, of any app: so a website's evidence carries it. Left out: no app does.
+   */
+  rawQuotes: Type.Optional(AppName),
   /** Left out: the website has the network's self-signed certificate alone. */
   site: Type.Optional(SiteConfigSchema),
 });
@@ -85,6 +110,9 @@ export const HostHintsSchema = Strict({
   disk: Type.Optional(Type.Literal('create')),
 });
 export type HostHints = Static<typeof HostHintsSchema>;
+
+/** What `supersededGrace` is when it is left out, in seconds. */
+export const SUPERSEDED_GRACE = 86_400;
 
 /** The largest network.json or host.json that is read, in bytes. */
 export const CONFIG_MAX_BYTES = 64 * 1024;
@@ -105,6 +133,10 @@ export function parseNetworkConfig(bytes: Uint8Array, flavour: Flavour): Network
       'NETWORK_CONFIG',
       `a production image reads the chain over https only, not ${plain}`,
     );
+  }
+  const resolvers = (config.site?.resolvers ?? []).map((url) => (URL.canParse(url) ? new URL(url).host : ''));
+  if (resolvers.includes('') || new Set(resolvers).size < resolvers.length) {
+    throw new DstackError('NETWORK_CONFIG', 'site.resolvers are URLs of different servers');
   }
   if (flavour === 'production' && config.site?.roots !== undefined) {
     throw new DstackError(

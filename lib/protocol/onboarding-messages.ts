@@ -92,6 +92,19 @@ export const BootstrapPackageSchema = Strict({
 });
 export type BootstrapPackage = Static<typeof BootstrapPackageSchema>;
 
+/**
+ * The website's certificate, for nodes that have not heard of it. Nobody signs the message, and nobody has to: a public authority
+ * signed what is in it, for the network's key.
+ */
+export const CertificateMessageSchema = Strict({
+  type: Type.Literal('certificate'),
+  chainId: Count,
+  contract: Address0x,
+  /** PEM, the site's own first. */
+  chain: Type.String({ maxLength: 16 * 1024, pattern: '^[ -~\\n\\r]*$' }),
+});
+export type CertificateMessage = Static<typeof CertificateMessageSchema>;
+
 /** The largest message of any kind, in bytes of JSON: a request with collateral, which has 15 to 25 thousand now. */
 export const MESSAGE_MAX_BYTES = 128 * 1024;
 
@@ -137,8 +150,12 @@ export const nodePaths = {
   onboard: '/v1/onboard',
   /** POST RequestMessage -> SealedMessage: another node's request, once the contract shows its answer */
   sealed: '/v1/sealed',
+  /** GET -> AppsStatus (app-status.ts) */
+  apps: '/v1/apps',
   /** GET -> BootstrapPackage */
   bootstrap: '/v1/bootstrap',
+  /** POST SealingKeyRequest -> SealingKeyMessage (app-secrets.ts); relays pass it on */
+  sealingKey: '/v1/sealing-key',
   /** GET -> PlatformKind: what this node's platform is. POST Collateral -> {}: what its website's evidence is judged by */
   collateral: '/v1/collateral',
 } as const;

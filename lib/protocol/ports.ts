@@ -2,8 +2,14 @@
 export const guestPorts = {
   /** The website, for the world. */
   tls: 443,
+  /** The website too, where each connection begins with a header of the PROXY protocol that says where it comes from. */
+  proxied: 8443,
+  /** Without TLS, for the world: what certificate authorities ask, and where the website is. The host's port 80 leads here. */
+  http: 8080,
   /** The replicator's, for this node's relay. */
   replicator: 7600,
   /** The agent API, on each app's own bridge only. */
   agent: 80,
+  /** Images, for the guest's own container engine: on the loopback only. */
+  images: 7650,
 } as const;

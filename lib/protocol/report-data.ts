@@ -30,6 +30,9 @@ export interface SiteReport extends Domain {
   config: Uint8Array;
   epoch: number;
   blockHash: Uint8Array;
+  hostImpersonable: boolean;
+  /** The app that gets quotes over any report data, where there is one. */
+  rawQuotes?: string | undefined;
 }
 
 /** Report data of a quote that asks for the secret. */
@@ -76,6 +79,8 @@ export function siteReportData(report: SiteReport): Uint8Array {
       report.config,
       uint64(report.epoch),
       report.blockHash,
+      Uint8Array.of(report.hostImpersonable ? 1 : 0),
+      ...(report.rawQuotes === undefined ? [] : [utf8(report.rawQuotes)]),
     ]),
   );
 }

@@ -5,6 +5,12 @@ import { DstackError } from './errors.ts';
 import type { Address, Hex } from './hex.ts';
 import { parseUniqueJson } from './json.ts';
 
+/** In the one spelling that all programs read alike: no octet beyond 255, no zero before one, which some take for octal. */
+export const IPv4 = Type.String({
+  pattern: '^((25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)(\\.(?!$)|$)){4}$',
+  maxLength: 15,
+});
+
 /** Lower-case hex of exactly `bytes` bytes, without 0x. */
 export const HexOf = (bytes: number) =>
   Type.Unsafe<Hex>(
@@ -31,6 +37,24 @@ export const Word0x = Type.Unsafe<Hex>(Type.String({ pattern: '^0x[0-9a-f]{64}$'
 /** A 0x-prefixed 20-byte address, any case. */
 export const Address0x = Type.Unsafe<Address>(Type.String({ pattern: '^0x[0-9a-fA-F]{40}$', maxLength: 42 }));
 
+/** An app's name as it stands in manifests, addresses and key paths. */
+export const APP_NAME = '^[a-z0-9]([a-z0-9-]{0,29}[a-z0-9])?$';
+export const AppName = Type.String({
+  pattern: APP_NAME,
+  maxLength: 31,
+  description: 'up to 31 lower-case letters, digits and hyphens, without a hyphen at its ends',
+});
+
+/** The name of a secret: the file that its containers see. As Docker has them. */
+export const SecretName = Type.String({
+  pattern: '^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$',
+  maxLength: 64,
+});
+
+/** One of these words. */
+export const OneOf = <const T extends string>(words: readonly T[]) =>
+  Type.Unsafe<T>(Type.Union(words.map((word) => Type.Literal(word))));
+
 /** A non-negative integer that JavaScript holds exactly. */
 export const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 
@@ -47,12 +71,51 @@ export const Strict = <T extends Record<string, TSchema>>(properties: T) =>
  */
 export function check<T extends TSchema>(schema: T, value: unknown, code: string, what: string): Static<T> {
   if (Value.Check(schema, value)) return value as Static<T>;
-  const first = [...Value.Errors(schema, value)][0];
+  const first = telling([...Value.Errors(schema, value)]);
   const where = first?.instancePath ? `field ${first.instancePath}` : 'the value';
-  throw new DstackError(
-    code,
-    `${what} is malformed: ${where} ${first?.message ?? 'does not fit its schema'}`,
+  const why = first === undefined ? 'does not fit its schema' : inWords(schema, first);
+  throw new DstackError(code, `${what} is malformed: ${where} ${why}`);
+}
+
+interface Misfit {
+  readonly keyword: string;
+  readonly schemaPath: string;
+  readonly instancePath: string;
+  readonly params: object;
+  readonly message: string;
+}
+
+/**
+ * The misfit to be told: the first one. Where several forms are allowed each has its own, of which the one that was meant is most likely
+ * the one that fits down to the deepest field; and where all of them are constants, what they are is in `params`.
+ */
+function telling(misfits: readonly Misfit[]): Misfit | undefined {
+  const [first] = misfits;
+  const [forms] = first?.schemaPath.match(/^.*?\/anyOf(?=\/)/) ?? [];
+  if (first === undefined || forms === undefined) return first;
+  const all = misfits.filter(({ schemaPath }) => schemaPath.startsWith(`${forms}/`));
+  if (all.every(({ keyword, instancePath }) => keyword === 'const' && instancePath === first.instancePath)) {
+    const allowed = all.map(({ params }) => `${(params as { allowedValue?: unknown }).allowedValue}`);
+    return { ...first, params: { allowed } };
+  }
+  const depth = ({ instancePath }: Misfit): number => instancePath.split('/').length;
+  return all.reduce((deepest, one) => (depth(one) > depth(deepest) ? one : deepest));
+}
+
+/** Without regular expressions where the schema says in words what fits, and without the validator's own terms. */
+function inWords(schema: TSchema, { keyword, schemaPath, params, message }: Misfit): string {
+  const { allowed } = params as { allowed?: readonly string[] };
+  if (allowed !== undefined) return `must be ${allowed.join(' or ')}`;
+  // What fits no name of an object with names of its own.
+  if (keyword === 'boolean') return 'has a name that is not allowed there';
+  const at = schemaPath.split('/').slice(1);
+  const part = at.reduce<unknown>(
+    (node, step) => (node as Record<string, unknown> | undefined)?.[step],
+    schema,
   );
+  const { description } = (part ?? {}) as { description?: unknown };
+  const isOfText = keyword === 'pattern' || keyword === 'minLength' || keyword === 'maxLength';
+  return isOfText && typeof description === 'string' ? `must be ${description}` : message;
 }
 
 /** Parses JSON text of bounded size, in which no object has a key twice, then checks it. @throws an error with `code` */

@@ -27,7 +27,7 @@ import { sealingRandomness } from './keys.ts';
 
 export const KEM_PUBLIC_KEY_BYTES = 1216;
 export const SEALED_BYTES = 1168;
-const ENCAPSULATION_BYTES = 1120;
+export const ENCAPSULATION_BYTES = 1120;
 
 const suite = () => new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
 

@@ -31,6 +31,11 @@ export function addressOf(privateKey: Uint8Array): Address {
   return addressOfPublicKey(secp256k1.getPublicKey(privateKey, false));
 }
 
+/** The public key of a private key, compressed: 33 bytes (SEC 1, section 2.3.3). */
+export function publicKeyOf(privateKey: Uint8Array): Uint8Array {
+  return secp256k1.getPublicKey(privateKey, true);
+}
+
 /** Signs a 32-byte digest; low s, deterministic (RFC 6979). */
 export function sign(digest: Uint8Array, privateKey: Uint8Array): Signature {
   const bytes = secp256k1.sign(digest, privateKey, { prehash: false, lowS: true, format: 'recovered' });
@@ -61,6 +66,50 @@ export function recover(digest: Uint8Array, r: Uint8Array, vs: Uint8Array): Addr
   } catch (cause) {
     if (cause instanceof DstackError) throw cause;
     throw new DstackError('SIGNATURE_INVALID', 'the signature is not one over secp256k1', { cause });
+  }
+}
+
+/** r ‖ s ‖ recovery id (0 or 1), 65 bytes: the form of the ecosystem's signature chains. */
+export function recoverable({ r, s, v }: Signature): Uint8Array {
+  return Uint8Array.from([...r, ...s, v - 27]);
+}
+
+/**
+ * The compressed public key behind such a signature.
+ * @throws SIGNATURE_INVALID for another length, a high s, an r or s out of range, or a point that does not exist
+ */
+export function recoverPublicKey(digest: Uint8Array, signature: Uint8Array): Uint8Array {
+  const recovery = signature[64];
+  if (digest.length !== 32 || signature.length !== 65 || (recovery !== 0 && recovery !== 1))
+    throw new DstackError('SIGNATURE_INVALID', 'a digest has 32 bytes, a signature r ‖ s ‖ 0 or 1');
+  try {
+    const parsed = secp256k1.Signature.fromBytes(
+      Uint8Array.from([recovery, ...signature.subarray(0, 64)]),
+      'recovered',
+    );
+    if (!parsed.hasHighS()) return parsed.recoverPublicKey(digest).toBytes(true);
+  } catch (cause) {
+    throw new DstackError('SIGNATURE_INVALID', 'the signature is not one over secp256k1', { cause });
+  }
+  throw new DstackError('SIGNATURE_INVALID', 'the signature has a high s');
+}
+
+/** Whether `signature`, r ‖ s with a low s, is one over this digest. `publicKey` in 33 or 65 bytes. Never throws. */
+export function verifyCompact(digest: Uint8Array, signature: Uint8Array, publicKey: Uint8Array): boolean {
+  if (signature.length !== 64 || (publicKey.length !== 33 && publicKey.length !== 65)) return false;
+  try {
+    return secp256k1.verify(signature, digest, publicKey, { prehash: false, lowS: true, format: 'compact' });
+  } catch {
+    return false;
+  }
+}
+
+/** The EIP-55 address of a public key in 33 or 65 bytes. @throws SIGNATURE_INVALID for what is none */
+export function addressOfKey(publicKey: Uint8Array): Address {
+  try {
+    return addressOfPublicKey(secp256k1.Point.fromBytes(publicKey).toBytes(false));
+  } catch (cause) {
+    throw new DstackError('SIGNATURE_INVALID', 'not a public key of secp256k1', { cause });
   }
 }
 

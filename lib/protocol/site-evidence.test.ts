@@ -43,13 +43,14 @@ test('any value of the typed data hashes as ethers hashes it', () => {
     blockNumber: 123_456_789,
     blockHash: word(),
     epoch: 7,
+    hostImpersonable: true,
   };
   const words = Object.entries(value).map(([name, part]) => ({
     name,
-    type: typeof part === 'number' ? 'uint64' : 'bytes32',
+    type: { number: 'uint64', boolean: 'bool' }[typeof part as string] ?? 'bytes32',
   }));
   const shown = Object.fromEntries(
-    Object.entries(value).map(([name, part]) => [name, typeof part === 'number' ? part : to0x(part)]),
+    Object.entries(value).map(([name, part]) => [name, part instanceof Uint8Array ? to0x(part) : part]),
   );
   const domain = { chainId: 1, contract: parseAddress(`0x${'ab'.repeat(20)}`) };
   const theirs = { name: 'Dstack', version: '1', chainId: 1, verifyingContract: domain.contract };
@@ -66,6 +67,7 @@ describe('each field is in what is quoted, and in what is signed', () => {
     nonce: other,
     config: other,
     blockHash: other,
+    hostImpersonable: false,
   };
 
   test.each(Object.entries(changed))('%s', (name, value) => {
@@ -73,6 +75,11 @@ describe('each field is in what is quoted, and in what is signed', () => {
     // Of the network key it is the signature itself that tells.
     if (name === 'networkKey') return;
     expect(toHex(digestOfSite(domain, { ...claims, ...first!, [name]: value }))).not.toBe(first!.digest);
+  });
+
+  test('rawQuotes: in what is quoted, and so in the hash that is signed', () => {
+    const named = (rawQuotes: string) => toHex(reportDataOfSite(domain, { ...first!, rawQuotes }));
+    expect(new Set([first!.reportData, named('greeting'), named('other')]).size).toBe(3);
   });
 
   test.each([
@@ -122,6 +129,7 @@ test('no other purpose has its report data or its digest, whatever an app choose
     blockNumber: 1,
     blockHash,
     epoch,
+    hostImpersonable: true,
   };
   const signed = [
     siteDigest(domain, typed),

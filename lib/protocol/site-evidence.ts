@@ -11,12 +11,21 @@ import { type Static, Type } from 'typebox';
 import { CollateralSchema } from './collateral.ts';
 import { fromHex, sha256 } from './encoding.ts';
 import { siteReportData } from './report-data.ts';
-import { Address0x, Compact, Count, HexOf, HexUpTo, Strict } from './schema.ts';
+import { Address0x, AppName, Compact, Count, HexOf, HexUpTo, Strict } from './schema.ts';
 import type { Domain, Site } from './typed-data.ts';
 
 /** Where a node serves it; `?nonce=` and 64 hex digits for fresh evidence. Nothing under the folder is ever an app's. */
 export const NODE_FOLDER = '/.well-known/dstack/';
 export const EVIDENCE_PATH = `${NODE_FOLDER}evidence.json`;
+/** What else a node answers there: docs/site-certificates.md. */
+export const sitePaths = {
+  /** GET -> the request that an authority signs (PKCS #10), PEM */
+  request: `${NODE_FOLDER}csr`,
+  /** GET -> the chain in force, PEM. POST a chain, PEM -> `{taken: true}`, or why not */
+  certificate: `${NODE_FOLDER}certificate`,
+  /** GET -> AcmeStatus: how the certificate stands */
+  status: `${NODE_FOLDER}site.json`,
+} as const;
 
 /** The nonce of evidence that nobody's nonce was given for. */
 export const NO_NONCE = new Uint8Array(32);
@@ -43,6 +52,13 @@ export const SiteEvidenceSchema = Strict({
   /** The newest block that the node had accepted: the evidence is no older. */
   blockNumber: Count,
   blockHash: HexOf(32),
+  /**
+   * Whether who is on the way to the website, its node's host first of all, could have a certificate for one of the names in
+   * network.json: true unless the node has seen the DNS forbid it (docs/site-certificates.md).
+   */
+  hostImpersonable: Type.Boolean(),
+  /** The app that network.json gives quotes over any report data, if it does: what a quote alone shows may be that app's word. */
+  rawQuotes: Type.Optional(AppName),
   quote: HexUpTo(QUOTE_MAX_BYTES),
   quoteHash: HexOf(32),
   /** By the network key, over the EIP-712 digest of `Site`. */
@@ -55,7 +71,7 @@ export type SiteEvidence = Static<typeof SiteEvidenceSchema>;
 /** What is said, before it is quoted and signed. */
 export type SiteStatement = Pick<
   SiteEvidence,
-  'networkKey' | 'epoch' | 'publicKey' | 'nonce' | 'config' | 'blockHash'
+  'networkKey' | 'epoch' | 'publicKey' | 'nonce' | 'config' | 'blockHash' | 'hostImpersonable' | 'rawQuotes'
 >;
 
 /** SubjectPublicKeyInfo, DER, of a P-256 private scalar of 32 bytes. */
@@ -75,6 +91,8 @@ export function reportDataOfSite(domain: Domain, said: SiteStatement): Uint8Arra
     config: fromHex(said.config, 32),
     epoch: said.epoch,
     blockHash: fromHex(said.blockHash, 32),
+    hostImpersonable: said.hostImpersonable,
+    rawQuotes: said.rawQuotes,
   });
 }
 
@@ -90,5 +108,6 @@ export function siteOf(said: Omit<SiteEvidence, 'signature' | 'collateral' | 'qu
     blockNumber: said.blockNumber,
     blockHash: fromHex(said.blockHash, 32),
     epoch: said.epoch,
+    hostImpersonable: said.hostImpersonable,
   };
 }

@@ -11,6 +11,7 @@ import {
   onboardDigest,
   requestDigest,
   requestHash,
+  sealingKeyDigest,
 } from './typed-data.ts';
 
 // ethers is the independent implementation of EIP-712 that ours is held against.
@@ -86,6 +87,14 @@ test('bootstrap', () => {
     ),
   };
   expect(to0x(bootstrapDigest(domain, value))).toBe(TypedDataEncoder.hash(ethersDomain, types, shown(value)));
+});
+
+test('sealing key', () => {
+  const value = { app: word(), publicKeyHash: word() };
+  const types = { SealingKey: field('bytes32 app,bytes32 publicKeyHash') };
+  expect(to0x(sealingKeyDigest(domain, value))).toBe(
+    TypedDataEncoder.hash(ethersDomain, types, shown(value)),
+  );
 });
 
 test('attestation, signed and recovered by ethers', () => {

@@ -70,6 +70,16 @@ export interface Site {
   blockNumber: number;
   blockHash: Uint8Array;
   epoch: number;
+  /** Whether the node's host could have a certificate for one of the website's names (site-evidence.ts). */
+  hostImpersonable: boolean;
+}
+
+/** What the network key signs for whoever seals secrets to an app (app-secrets.ts). */
+export interface SealingKey {
+  /** The app's 32-byte id. */
+  app: Uint8Array;
+  /** SHA-256 of the X-Wing public key. */
+  publicKeyHash: Uint8Array;
 }
 
 const typeHash = (type: string): Uint8Array => keccak256(utf8(type));
@@ -88,8 +98,10 @@ const BOOTSTRAP_TYPE = typeHash(
 );
 const ATTESTATION_TYPE = typeHash('Attestation(bytes32 app,string tag,bytes data)');
 const SITE_TYPE = typeHash(
-  'Site(bytes32 publicKeyHash,bytes32 nonce,bytes32 quoteHash,bytes32 measurement,bytes32 config,bytes32 platform,uint64 blockNumber,bytes32 blockHash,uint64 epoch)',
+  'Site(bytes32 publicKeyHash,bytes32 nonce,bytes32 quoteHash,bytes32 measurement,bytes32 config,bytes32 platform,uint64 blockNumber,bytes32 blockHash,uint64 epoch,bool hostImpersonable)',
 );
+
+const SEALING_KEY_TYPE = typeHash('SealingKey(bytes32 app,bytes32 publicKeyHash)');
 
 /** The EIP-712 struct hash of a request: the contract's `requestHash`. */
 export function requestHash(request: Request): Uint8Array {
@@ -170,8 +182,14 @@ export function siteDigest(domain: Domain, site: Site): Uint8Array {
       uint(site.blockNumber),
       word(site.blockHash),
       uint(site.epoch),
+      uint(site.hostImpersonable ? 1 : 0),
     ),
   );
+}
+
+/** The digest behind the key that an app's secrets are sealed to. The contract has no function that takes it. */
+export function sealingKeyDigest(domain: Domain, { app, publicKeyHash }: SealingKey): Uint8Array {
+  return digest(domain, keccak256(SEALING_KEY_TYPE, word(app), word(publicKeyHash)));
 }
 
 function digest(domain: Domain, structHash: Uint8Array): Uint8Array {

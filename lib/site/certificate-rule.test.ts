@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { p256 } from '@noble/curves/nist.js';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -13,13 +14,14 @@ import {
   keyUsage,
   newKey,
   notAuthority,
-  pem,
   purposes,
   SERVER_AUTH,
   spkiOf,
   TestAuthority,
 } from '../../test/support/authority.ts';
-import { derOid, derSequence } from '../attestation/bytes/der-writer.ts';
+import { readChildren, readDer, TAG } from '../attestation/bytes/der.ts';
+import { derBits, derInteger, derOid, derSequence } from '../attestation/bytes/der-writer.ts';
+import { encodePem } from '../attestation/bytes/pem.ts';
 import { codeOf } from '../protocol/errors.ts';
 import { CERTIFICATE_MAX_BYTES, judgeCertificate, parseRoots, stillFits } from './certificate-rule.ts';
 import { isSignedByKey } from './web-certificate.ts';
@@ -57,9 +59,7 @@ describe('a certificate of ours is taken', () => {
     expect(taken.chain).toBe(good);
     expect(taken.names).toEqual(['site.example']);
     expect([taken.notBefore, taken.notAfter]).toEqual([dates.from, dates.to]);
-    expect(new X509Certificate(taken.chain).fingerprint256.replaceAll(':', '').toLowerCase()).toBe(
-      taken.fingerprint,
-    );
+    expect(new X509Certificate(taken.chain).subjectAltName).toBe('DNS:site.example');
   });
 
   test('straight from the root, with CR LF and room between', () => {
@@ -67,9 +67,22 @@ describe('a certificate of ours is taken', () => {
     expect(judgeCertificate(chain, rule).chain).not.toContain('\r');
   });
 
-  test('with a cross-signed certificate above the one that a trusted root issued', () => {
+  test('and served without what stands above the certificate that a trusted root issued: anybody could have made that', () => {
+    // With the root's name and key, signed by nobody; its end would be the end of the chain, its size that of each handshake.
+    const forged = { subject: 'Root', key: root.key, from: NOW - DAY, to: NOW + 60 };
+    const bulk = extension('1.3.6.1.4.1.99999.1', false, new Uint8Array(9_000));
+    const cross = stranger.issue({ ...forged, extensions: [...authorityExtensions(), bulk] });
+    const taken = judgeCertificate(good + cross, rule);
+    expect(taken.chain).toBe(good);
+    expect(stillFits(taken, { ...rule, now: NOW + 61 })).toBe(true);
+    const ended = stranger.issue({ ...forged, to: NOW - 1, extensions: authorityExtensions() });
+    expect(judgeCertificate(good + ended, rule).chain).toBe(good);
+  });
+
+  test('with a cross-signed certificate by which another trusted root issued it, too', () => {
     const cross = stranger.issue({ subject: 'Root', key: root.key, extensions: authorityExtensions() });
-    expect(judgeCertificate(good + cross, rule).chain).toBe(good + cross);
+    const roots = parseRoots(root.pem + stranger.pem);
+    expect(judgeCertificate(good + cross, { ...rule, roots }).chain).toBe(good + cross);
   });
 
   test('for a wildcard, which stands for one label', () => {
@@ -234,23 +247,29 @@ describe('a hostile certificate is refused', () => {
       }) + middle,
     ],
     ['with an extension twice', 'CERT_MALFORMED', certificate({ ...byMiddle, more: [names] }) + middle],
+    [
+      'with a serial number longer than any may be',
+      'CERT_MALFORMED',
+      certificate({ ...byMiddle, serial: 2n ** 200n }) + middle,
+    ],
+    ['from before there were times', 'CERT_MALFORMED', certificate({ ...byMiddle, from: -1 }) + middle],
     ['by SHA-1', 'CERT_CHAIN', certificate({ ...byMiddle, algorithm: ecdsaWithSha1 }) + middle],
     [
       'with another algorithm inside than outside',
       'CERT_MALFORMED',
-      pem(twisted(certificate(byMiddle))) + middle,
+      encodePem(twisted(certificate(byMiddle))) + middle,
     ],
-    ['by no signature that fits', 'CERT_CHAIN', pem(flipped(certificate(byMiddle), -1)) + middle],
+    ['by no signature that fits', 'CERT_CHAIN', encodePem(flipped(certificate(byMiddle), -1)) + middle],
     ['empty', 'CERT_MALFORMED', ''],
     ['garbage', 'CERT_MALFORMED', 'garbage'],
-    ['garbage in PEM', 'CERT_MALFORMED', pem(Buffer.from('garbage'))],
+    ['garbage in PEM', 'CERT_MALFORMED', encodePem(Buffer.from('garbage'))],
     ['with garbage around it', 'CERT_MALFORMED', `${good}set ssl cert\n`],
     [
       'with garbage after its DER',
       'CERT_MALFORMED',
-      pem(Buffer.concat([bytesOf(good), Buffer.of(0)])) + middle,
+      encodePem(Buffer.concat([bytesOf(good), Buffer.of(0)])) + middle,
     ],
-    ['cut short', 'CERT_MALFORMED', pem(bytesOf(good).subarray(0, -1)) + middle],
+    ['cut short', 'CERT_MALFORMED', encodePem(bytesOf(good).subarray(0, -1)) + middle],
     ['of six certificates', 'CERT_MALFORMED', certificate(byMiddle) + middle.repeat(5)],
     ['of 10 MB', 'CERT_MALFORMED', good + '\n'.repeat(10_000_000)],
     ['of a byte too many', 'CERT_MALFORMED', good.padEnd(CERTIFICATE_MAX_BYTES + 1, '\n')],
@@ -269,7 +288,7 @@ describe('a hostile certificate is refused', () => {
       fc.property(fc.integer({ min: 0, max: bytes.length * 8 - 1 }), (bit) => {
         const changed = Buffer.from(bytes);
         changed[bit >> 3]! ^= 1 << (bit & 7);
-        expect(codeFor(pem(changed) + middle)).toMatch(/^CERT_/);
+        expect(codeFor(encodePem(changed) + middle)).toMatch(/^CERT_/);
       }),
       { numRuns: 300 },
     );
@@ -309,6 +328,17 @@ describe('the one in use', () => {
     expect(outcomes[0]).toBe(outcomes[1]);
   });
 
+  test('does not give way to itself with its signature written the other way, which anybody can do', () => {
+    // s and n - s verify alike (SEC 1, section 4.1.4).
+    const twin = encodePem(withOtherS(bytesOf(good))) + middle;
+    expect(codeFor(twin)).toBe('taken');
+    expect(against(twin)).toBe('CERT_OLDER');
+    const other = judgeCertificate(twin, rule);
+    expect(() => judgeCertificate(good, rule, other)).toThrowError(
+      expect.objectContaining({ code: 'CERT_OLDER' }),
+    );
+  });
+
   test('gives way to any that fits once it does not: names were added, or its time is up', () => {
     const names = ['site.example', 'www.site.example'];
     const older = later({ from: dates.from - 1, names });
@@ -331,6 +361,16 @@ test('of Debian’s bundle hardly a root is left out', () => {
 
 function bytesOf(chain: string): Buffer {
   return new X509Certificate(chain).raw;
+}
+
+/** The certificate with the other one of the two values that its ECDSA signature may have. */
+function withOtherS(der: Buffer): Uint8Array {
+  const [tbs, algorithm, bits] = readChildren(readDer(new Uint8Array(der), TAG.sequence));
+  const [r, s] = readChildren(readDer(bits!.content.subarray(1), TAG.sequence));
+  const value = BigInt(`0x${Buffer.from(s!.content).toString('hex')}`);
+  const other = (p256.Point.Fn.ORDER - value).toString(16).padStart(64, '0');
+  const signature = derSequence(r!.raw, derInteger(new Uint8Array(Buffer.from(other, 'hex'))));
+  return derSequence(tbs!.raw, algorithm!.raw, derBits(signature));
 }
 
 function flipped(chain: string, at: number): Buffer {

@@ -6,15 +6,19 @@
  * host sets the machine's), and newer than the one in use. Path validation is RFC 5280, section 6.1, less what websites have
  * no use for: constraints on names and policies that bind are refused, not worked out.
  */
+import { encodePem } from '../attestation/bytes/pem.ts';
 import { AttestationError } from '../attestation/errors.ts';
 import { bytesEqual, sha256, toHex } from '../protocol/encoding.ts';
 import { codeOf, DstackError } from '../protocol/errors.ts';
+import type { Hex } from '../protocol/hex.ts';
 import { isSignedByKey, parseWebCertificate, type WebCertificate } from './web-certificate.ts';
 
 /** The most that is looked at, in bytes of PEM. */
 export const CERTIFICATE_MAX_BYTES = 16 * 1024;
 /** Certificates in one chain: a site's, and a few above it. */
 const MAX_CHAIN = 5;
+/** Of a certificate, bytes. */
+const MAX_SERIAL = 20;
 /** The chain's clock may be behind the authority's by a block's way to finality. Seconds. */
 const CLOCK_BEHIND = 3600;
 
@@ -34,8 +38,8 @@ export interface CertificateRule {
 export interface SiteCertificate {
   /** PEM, in one form: the site's certificate, and its issuers without the root. */
   readonly chain: string;
-  /** SHA-256 of the site's certificate, hex. */
-  readonly fingerprint: string;
+  /** SHA-256 of what the authority signed of the site's certificate: anybody can write an ECDSA signature in another way. */
+  readonly fingerprint: Hex;
   /** Hex. */
   readonly serial: string;
   readonly names: readonly string[];
@@ -54,14 +58,18 @@ export function judgeCertificate(
   rule: CertificateRule,
   present?: SiteCertificate,
 ): SiteCertificate {
-  const chain = parseChain(pem);
-  const [leaf] = chain;
+  const given = parseChain(pem);
+  const [leaf] = given;
+  requireForm(leaf);
   requireKey(leaf, rule.publicKey);
   requireNames(leaf, rule.names);
   requireServer(leaf);
-  requireTrusted(chain, rule.roots, rule.now);
+  const chain = trustedPart(given, rule.roots, rule.now);
   requireDates(chain, rule.now);
   const candidate = describe(chain);
+  // Lines of 64 characters make it longer.
+  if (candidate.chain.length > CERTIFICATE_MAX_BYTES)
+    throw malformed(`a chain has at most ${CERTIFICATE_MAX_BYTES} bytes`);
   if (present !== undefined) requireNewer(candidate, present, rule);
   return candidate;
 }
@@ -106,6 +114,15 @@ function parseChain(pem: string): Chain {
   }
 }
 
+/** RFC 5280, sections 4.1.2.2 and 4.1.2.5: what a status and a memory have room for. */
+function requireForm({ serial, notBefore }: WebCertificate): void {
+  // One byte more than the number has, for its sign.
+  if (serial.length > MAX_SERIAL + 1 || notBefore < 0)
+    throw malformed(
+      `a serial number has at most ${MAX_SERIAL} bytes, and no certificate is from before 1970`,
+    );
+}
+
 function requireKey(leaf: WebCertificate, publicKey: Uint8Array): void {
   if (!bytesEqual(leaf.publicKey, publicKey))
     throw new DstackError('CERT_KEY', 'the certificate is for another key than the network’s');
@@ -131,24 +148,26 @@ function requireServer({ isAuthority, usage, forServers }: WebCertificate): void
 }
 
 /**
- * Each certificate is issued by the next, and one of them by a root that is trusted. What comes above that one must fit too: it
- * is served, for clients that know another root.
+ * The chain up to the last one that a trusted root issued, each issued by the next. What stands above that, anybody could have made,
+ * with any size and any end; a cross-signed one is served if the image trusts who signed it.
  */
-function requireTrusted(chain: Chain, roots: readonly WebCertificate[], now: number): void {
+function trustedPart(given: Chain, roots: readonly WebCertificate[], now: number): Chain {
   const usable = roots.filter(({ notBefore, notAfter }) => notBefore <= now && now <= notAfter);
-  const trusted = chain.some((certificate, below) =>
-    usable.some((root) => bytesEqual(root.raw, certificate.raw) || isIssued(certificate, root, below)),
-  );
-  const broken = chain.findIndex(
-    (certificate, index) => index + 1 < chain.length && !isIssued(certificate, chain[index + 1]!, index),
+  const broken = given.findIndex(
+    (certificate, index) => index + 1 < given.length && !isIssued(certificate, given[index + 1]!, index),
   );
   if (broken >= 0)
     throw new DstackError(
       'CERT_CHAIN',
       `certificate ${broken + 1} of the chain is not issued by the next, or that may issue none`,
     );
-  if (!trusted)
+  const last = given.findLastIndex((certificate, below) =>
+    usable.some((root) => bytesEqual(root.raw, certificate.raw) || isIssued(certificate, root, below)),
+  );
+  if (last < 0)
     throw new DstackError('CERT_CHAIN', 'the chain does not end in a root that this image trusts');
+  const [leaf, ...above] = given;
+  return [leaf, ...above.slice(0, last)];
 }
 
 /** @param below how many authorities stand between the issuer and the site's certificate */
@@ -204,21 +223,13 @@ function describe(chain: Chain): SiteCertificate {
     (certificate, index) => index === 0 || !bytesEqual(certificate.issuer, certificate.subject),
   );
   return {
-    chain: served.map(({ raw }) => toPem(raw)).join(''),
-    fingerprint: toHex(sha256(leaf.raw)),
+    chain: served.map(({ raw }) => encodePem(raw)).join(''),
+    fingerprint: toHex(sha256(leaf.tbs)),
     serial: toHex(leaf.serial),
     names: leaf.dnsNames,
     notBefore: leaf.notBefore,
     notAfter: leaf.notAfter,
   };
-}
-
-function toPem(der: Uint8Array): string {
-  const lines =
-    Buffer.from(der)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? [];
-  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
 }
 
 const malformed = (message: string): DstackError => new DstackError('CERT_MALFORMED', message);

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { p256PublicKey } from '../protocol/site-evidence.ts';
-import { signingRequest } from './signing-request.ts';
+import { readSigningRequest, signingRequest } from './signing-request.ts';
 
 const key = new Uint8Array(32).fill(7);
 const openssl = (input: Uint8Array, ...args: string[]) =>
@@ -28,4 +28,22 @@ test('is the same on every node, and another one for other names or another key'
   ].map((bytes) => Buffer.from(bytes).toString('hex'));
   expect(new Set(requests).size).toBe(3);
   expect(requests[0]).toBe(requests[1]);
+});
+
+test('key and names can be read from it, and from nothing else', () => {
+  const names = ['a.example', 'b.example'];
+  const request = signingRequest(key, names);
+  expect(readSigningRequest(request)).toEqual({ publicKey: p256PublicKey(key), names });
+  // openssl's own has a subject, and no names.
+  const other = execFileSync(
+    'openssl',
+    'req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=a -outform DER'.split(
+      ' ',
+    ),
+    { stdio: 'pipe' },
+  );
+  for (const bytes of [new Uint8Array(), request.slice(0, -1), other, Buffer.from('-----BEGIN')])
+    expect(() => readSigningRequest(new Uint8Array(bytes))).toThrow(
+      expect.objectContaining({ code: 'CSR_MALFORMED' }),
+    );
 });

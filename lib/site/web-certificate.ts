@@ -6,20 +6,20 @@
  */
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import {
-  type DerValue,
   expectTag,
-  readBoolean,
   readChildren,
   readDer,
   readOid,
-  readSmallInteger,
   readTime,
   readWholeBits,
   TAG,
 } from '../attestation/bytes/der.ts';
-import { readExtensions } from '../attestation/certificates/certificate.ts';
+import {
+  readBasicConstraints,
+  readCertificateFields,
+  readExtensions,
+} from '../attestation/certificates/certificate.ts';
 import { AttestationError } from '../attestation/errors.ts';
-import { bytesEqual } from '../protocol/encoding.ts';
 
 const OID = {
   keyUsage: '2.5.29.15',
@@ -30,7 +30,7 @@ const OID = {
   extendedKeyUsage: '2.5.29.37',
 } as const;
 /** Those that may be critical: what they say is checked, or (policies) no policy is asked for. */
-const UNDERSTOOD = [
+export const UNDERSTOOD = [
   OID.keyUsage,
   OID.subjectAltName,
   OID.basicConstraints,
@@ -87,33 +87,23 @@ export interface WebCertificate {
 
 /** @throws AttestationError DER_ENCODING or CERTIFICATE_FORMAT */
 export function parseWebCertificate(der: Uint8Array): WebCertificate {
-  const [tbs, algorithm, signature, ...more] = readChildren(readDer(der, TAG.sequence));
-  const fields = readChildren(expectTag(tbs, TAG.sequence));
-  // Exactly these: the unique identifiers of version 2 must not be used (RFC 5280, section 4.1.2.8).
-  const [version, serial, innerAlgorithm, issuer, validity, subject, publicKey, extensionsField] = fields;
-  if (more.length > 0 || fields.length !== 8)
-    throw format(`expected 8 signed fields, found ${fields.length}`);
-  const [number] = readChildren(expectTag(version, TAG.context0));
-  if (readSmallInteger(number) !== 2) throw format('the version is not 3');
-  if (!bytesEqual(expectTag(innerAlgorithm, TAG.sequence).raw, expectTag(algorithm, TAG.sequence).raw))
-    throw format('the two signature algorithms differ');
+  const { tbs, signature, algorithm, serial, issuer, validity, subject, publicKey, extensionsList } =
+    readCertificateFields(der, format);
   const [notBefore, notAfter, ...times] = readChildren(expectTag(validity, TAG.sequence));
   if (times.length > 0) throw format('the validity has more than two times');
-  const [list, ...lists] = readChildren(expectTag(extensionsField, TAG.context3));
-  if (lists.length > 0) throw format('there is more than one list of extensions');
-  const extensions = readExtensions(list, UNDERSTOOD, format);
+  const extensions = readExtensions(extensionsList, UNDERSTOOD, format);
   return {
     raw: der,
-    tbs: expectTag(tbs, TAG.sequence).raw,
+    tbs: tbs.raw,
     serial: expectTag(serial, TAG.integer).content,
     issuer: expectTag(issuer, TAG.sequence).raw,
     subject: expectTag(subject, TAG.sequence).raw,
     notBefore: readTime(notBefore) / 1000,
     notAfter: readTime(notAfter) / 1000,
     publicKey: expectTag(publicKey, TAG.sequence).raw,
-    algorithm: algorithmOf(algorithm),
+    algorithm: ALGORITHMS.get(Buffer.from(algorithm.content).toString('hex')),
     signature: readWholeBits(signature),
-    ...basicConstraints(extensions.get(OID.basicConstraints)),
+    ...readBasicConstraints(extensions.get(OID.basicConstraints), format),
     usage: keyUsage(extensions.get(OID.keyUsage)),
     forServers: purposes(extensions.get(OID.extendedKeyUsage)),
     constrainsNames: extensions.has(OID.nameConstraints),
@@ -142,20 +132,6 @@ function isDecent({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject, kind: 
   return kind === 'ec'
     ? CURVES.includes(namedCurve)
     : modulusLength >= MIN_RSA_BITS && modulusLength <= MAX_RSA_BITS;
-}
-
-function algorithmOf(value: DerValue | undefined): WebCertificate['algorithm'] {
-  return ALGORITHMS.get(Buffer.from(expectTag(value, TAG.sequence).content).toString('hex'));
-}
-
-function basicConstraints(extension: Uint8Array | undefined) {
-  if (extension === undefined) return { isAuthority: false, pathLength: undefined };
-  const [flag, length, ...more] = readChildren(readDer(extension, TAG.sequence));
-  const isAuthority = flag !== undefined && readBoolean(flag);
-  // DER leaves out a FALSE, and a path length says nothing of who is no authority.
-  if (more.length > 0 || (flag !== undefined && !isAuthority))
-    throw format('the basic constraints are malformed');
-  return { isAuthority, pathLength: length === undefined ? undefined : readSmallInteger(length) };
 }
 
 /** RFC 5280, section 4.2.1.3: bit 0 digitalSignature, bit 5 keyCertSign. */

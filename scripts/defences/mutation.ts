@@ -13,9 +13,21 @@ export interface Edit {
 /**
  * A point under "Trust" in docs/threat-model.md, 1 to 13; one of the replicator's cases in test/trust/README.md; the image: its
  * network, and what it is made from; the audit; the owner's commands; the relay; what a stranger may believe of a
- * website; or what the contract's fuzz has to notice.
+ * website; the website's front; how apps end and what is told of them; what an app
+ * gets of its agent; or what the contract's fuzz has to notice.
  */
-export type Point = number | 'replicator' | 'image' | 'audit' | 'owner' | 'relay' | 'site' | 'fuzz';
+export type Point =
+  | number
+  | 'replicator'
+  | 'image'
+  | 'audit'
+  | 'owner'
+  | 'relay'
+  | 'site'
+  | 'front'
+  | 'apps'
+  | 'agent'
+  | 'fuzz';
 
 export interface Mutation {
   readonly point: Point;

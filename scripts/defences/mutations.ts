@@ -1,11 +1,15 @@
 /**
  * Every defence that `npm run defences` removes, in the order of the points; then the replicator's, the image's, the audit's,
- * the owner's, the relay's and the website's; and apart from these, what the contract's fuzz has to notice.
+ * the owner's, the relay's, the website's, its front's, the apps' and the agent's; and apart from these, what the contract's fuzz has to notice.
  */
 import type { Mutation } from './mutation.ts';
+import { agentRules } from './mutations/agent.ts';
+import { appNetworkRules } from './mutations/app-network.ts';
+import { appRules } from './mutations/apps.ts';
 import { auditRules } from './mutations/audit.ts';
 import { contractRules } from './mutations/contract.ts';
 import { evidence } from './mutations/evidence.ts';
+import { frontRules } from './mutations/front.ts';
 import { fuzzRules } from './mutations/fuzz.ts';
 import { gossipRules } from './mutations/gossip.ts';
 import { imageRules } from './mutations/image.ts';
@@ -15,7 +19,9 @@ import { onboarding } from './mutations/onboarding.ts';
 import { ownerRules } from './mutations/owner.ts';
 import { relayRules } from './mutations/relay.ts';
 import { replicatorRules } from './mutations/replicator.ts';
+import { secretRules } from './mutations/secrets.ts';
 import { siteRules } from './mutations/site.ts';
+import { sitesRules } from './mutations/sites.ts';
 
 const ofPoints: readonly Mutation[] = [
   ...keysAndStrings,
@@ -31,10 +37,16 @@ export const mutations: readonly Mutation[] = [
   ...ofPoints,
   ...replicatorRules,
   ...imageRules,
+  ...appNetworkRules,
   ...auditRules,
   ...ownerRules,
   ...relayRules,
   ...siteRules,
+  ...frontRules,
+  ...sitesRules,
+  ...appRules,
+  ...secretRules,
+  ...agentRules,
 ];
 
 export const allMutations: readonly Mutation[] = [...mutations, ...fuzzRules];

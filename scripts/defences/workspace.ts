@@ -46,7 +46,8 @@ export class Workspace {
       cpSync(join(root, file), join(copy, file), { verbatimSymlinks: true });
     }
     // What was installed and built is linked, since it is only read.
-    for (const made of ['node_modules', '.cache']) {
+    for (const made of ['node_modules', '.cache', 'build/tool-root']) {
+      mkdirSync(dirname(join(copy, made)), { recursive: true });
       if (existsSync(join(root, made))) symlinkSync(join(root, made), join(copy, made));
     }
   }

@@ -8,7 +8,7 @@ import { say, seconds, waitFor } from './steps.ts';
 
 export const DISK_MIB = 256;
 /** Generous, for a slow machine under emulation: anything that takes longer is a failure. */
-const PATIENCE_SECONDS = 300;
+const PATIENCE_SECONDS = 600;
 
 export interface DemoNetwork {
   folder: string;
@@ -27,8 +27,14 @@ export interface HostOptions {
   disk: boolean;
   /** Version of the simulated platform's quotes, when the VM is booted by `vm run`; 4 by default. */
   quoteVersion?: 4 | 5;
+  /** What its relay does with files of apps: by default nothing, so that a step which takes one away finds it gone. */
+  appFiles?: 'share' | 'serve' | 'none';
+  /** The flavour of the image; `sim` by default. */
+  flavour?: 'sim' | 'dev';
   /** Size of the data disk; formatting takes time in proportion. */
   diskMiB?: number;
+  /** A command that starts `vm run` in its own place, such as `unshare`. */
+  under?: readonly string[];
 }
 
 export class DemoHost {
@@ -39,8 +45,9 @@ export class DemoHost {
   gossipUrl = '';
   adminUrl = '';
   platform = '';
-  tlsPort = 0;
-  #nodePort = 0;
+  readonly tlsPort = nextPort();
+  readonly httpPort = nextPort();
+  readonly #nodePort = nextPort();
   #consoleLog = '';
   #poweredOnAt = 0;
   #vm: Daemon | undefined;
@@ -65,11 +72,11 @@ export class DemoHost {
 
   /** Boots the VM. Resolves when QEMU is running. */
   async powerOn(role: 'bootstrap' | 'join', { createDisk = false } = {}): Promise<void> {
-    this.#takePorts();
     const version = String(this.#options.quoteVersion ?? 4);
     const args = ['vm', 'run', '--role', role, '--quote-version', version];
-    if (createDisk) args.push('--create-disk');
-    this.#vm = startDstack(`vm-${this.name}`, this.#options.network.folder, args, this.#vmEnvironment());
+    const { network, disk, under } = this.#options;
+    if (createDisk && disk) args.push('--create-disk');
+    this.#vm = startDstack(`vm-${this.name}`, network.folder, args, this.#vmEnvironment(), under);
     const line = await this.#vm.line('VM runs', 60);
     // The time at which QEMU was running: choosing the accelerator comes before power-on.
     this.#poweredOnAt = performance.now() - (Date.now() - Number(line.time));
@@ -98,7 +105,6 @@ export class DemoHost {
    */
   async join({ createDisk = false } = {}): Promise<void> {
     const { network } = this.#options;
-    this.#takePorts();
     this.#relayPorts ??= [nextPort(), nextPort()];
     const [gossip, admin] = this.#relayPorts.map((port) => `127.0.0.1:${port}`) as [string, string];
     this.gossipUrl = `http://${gossip}`;
@@ -160,6 +166,15 @@ export class DemoHost {
 
   get nodeUrl(): string {
     return `http://127.0.0.1:${this.#nodePort}`;
+  }
+
+  /** The settings by which an operator's commands find this host's relay and node. */
+  operator(): Record<string, string> {
+    return {
+      ...this.#relayEnvironment(),
+      DSTACK_NODE_URL: this.nodeUrl,
+      DSTACK_ADMIN_LISTEN: new URL(this.adminUrl).host,
+    };
   }
 
   /** What the node port says of the node. */
@@ -229,14 +244,10 @@ export class DemoHost {
     return last === undefined ? '' : `(relay: ${String(last.msg)})`;
   }
 
-  #takePorts(): void {
-    this.tlsPort ||= nextPort();
-    this.#nodePort ||= nextPort();
-  }
-
   #relayEnvironment(): Record<string, string> {
-    const { network, peers } = this.#options;
+    const { network, peers, appFiles = 'none' } = this.#options;
     return {
+      DSTACK_APP_FILES: appFiles,
       DSTACK_RPC_URL: network.rpcUrl,
       DSTACK_CHAIN_ID: String(network.chainId),
       DSTACK_CONTRACT: network.contract,
@@ -247,19 +258,21 @@ export class DemoHost {
       DSTACK_GOSSIP_LISTEN: '127.0.0.1:0',
       DSTACK_ADMIN_LISTEN: '127.0.0.1:0',
       DSTACK_GOSSIP_PEERS: peers.join(','),
+      DSTACK_SITE_URL: `https://127.0.0.1:${this.tlsPort}`,
       // The relay gives its network.json to whoever wants to join.
       DSTACK_VM_VOLUME_DIR: this.volume,
     };
   }
 
   #vmEnvironment(): Record<string, string> {
-    const { network, memoryMiB, disk, diskMiB = DISK_MIB } = this.#options;
+    const { network, memoryMiB, disk, diskMiB = DISK_MIB, flavour = 'sim' } = this.#options;
     return {
-      DSTACK_VM_IMAGE_DIR: join(repository, 'build/image-sim'),
+      DSTACK_VM_IMAGE_DIR: join(repository, `build/image-${flavour}`),
       DSTACK_VM_VOLUME_DIR: this.volume,
       DSTACK_VM_STATE_DIR: join(this.folder, 'vm'),
       DSTACK_VM_PLATFORM_FILE: join(network.folder, 'platform'),
       DSTACK_VM_TLS_PORT: String(this.tlsPort),
+      DSTACK_VM_HTTP_PORT: String(this.httpPort),
       DSTACK_VM_NODE_PORT: String(this.#nodePort),
       ...(memoryMiB === undefined ? {} : { DSTACK_VM_CPUS: '2', DSTACK_VM_MEMORY_MIB: String(memoryMiB) }),
       ...(disk ? { DSTACK_VM_DATA_DISK: this.disk, DSTACK_VM_DATA_DISK_MIB: String(diskMiB) } : {}),

@@ -2,9 +2,10 @@
  * The demo: a chain, two hosts with a VM and a relay each, an app, a rollout. `--once` also shows what must be refused and
  * what must survive a reboot, shuts everything down, and ends with a JSON line of timings. `main` tells the story.
  */
-import { readdirSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { print, printError, printFailure, printJson } from '../../lib/daemon/terminal.ts';
+import { type DemoAuthority, SITE_NAME, startAuthority } from './authority.ts';
 import { DemoHost, type DemoNetwork } from './host.ts';
 import {
   asOwner,
@@ -19,11 +20,13 @@ import {
 } from './network.ts';
 import { dstack, repository, stopAll } from './processes.ts';
 import { scanForPlaintext } from './scan.ts';
+import { visit } from './site.ts';
 import { ensure, say, seconds, step, waitFor } from './steps.ts';
 
 const once = process.argv.includes('--once');
 const folder = join(repository, '.state/demo');
 const summary: Record<string, unknown> = {};
+let authority: DemoAuthority | undefined;
 
 async function main(): Promise<void> {
   summary.imageSeconds = Number(process.env.DSTACK_DEMO_IMAGE_SECONDS ?? Number.NaN);
@@ -33,15 +36,18 @@ async function main(): Promise<void> {
   const versions = await step('build the greeting app, versions 1 and 2', buildApps);
   summary.appMiB = mebibytes(versions[0]!);
   const network = await step("start a chain and deploy the network's contract", () => deployNetwork(folder));
+  authority = await step('start a certificate authority (pebble)', () => startAuthority(network));
   const a = new DemoHost({ name: 'a', network, gasKey: relayKeys[0], peers: [], disk: true });
   const manifests = await step('write network.json, allow it and the image, roll out version 1', () =>
-    prepareNetwork(network, a, versions),
+    prepareNetwork(network, a, versions, { site: authority!.siteFile }),
   );
 
   const joinedA = await step('node A: boots, makes the secret, is bootstrapped by the owner', () =>
     bootstrapFirst(network, a),
   );
   summary.a = { joined: joinedA, page: (await a.page('1')).taken, diskFormat: a.diskSeconds() };
+
+  await step('the authority asks A for a proof, and certifies the website', () => certified(a, summary));
 
   const b = new DemoHost({ name: 'b', network, gasKey: relayKeys[1], peers: [a.gossipUrl], disk: true });
   const joined = await step('node B: boots, asks on chain, is onboarded by A', () =>
@@ -50,6 +56,7 @@ async function main(): Promise<void> {
   summary.b = { joined, page: (await b.page('1')).taken, diskFormat: b.diskSeconds() };
 
   await step('compare the two', () => compare(a, b));
+  await step('the relays bring the certificate to B: its visitors notice no other node', () => certified(b));
   if (once) {
     await step('a third VM with another measurement is refused', () => refuseThird(network, a));
     await step('reboot B: it finds what its container wrote, its host does not', () => rebootSecond(b));
@@ -61,11 +68,39 @@ async function main(): Promise<void> {
     summary.rolloutSeconds = seconds(begin);
   });
 
+  await step('visit the website as a stranger, who knows nothing but the contract', () =>
+    verifySite(network, a),
+  );
   await step("audit the network's life from the chain and what the relays serve", () =>
     auditLife(network, a, b),
   );
 
   if (!once) await stay(a, b, network);
+}
+
+/** Leads the website's name to this node, and waits until a visitor who trusts the authority's root comes in. */
+async function certified(host: DemoHost, noted: Record<string, unknown> = {}): Promise<void> {
+  const { road, rootFile } = authority!;
+  road.leadTo(host);
+  const begin = performance.now();
+  const { serial } = await waitFor(
+    `a visitor to find https://${SITE_NAME}:${road.tls.port}/ certified`,
+    () => visit(road.tls.port, SITE_NAME, readFileSync(rootFile, 'utf8')).catch(() => undefined),
+    300,
+    () => '',
+    () => host.alive(),
+  );
+  noted.certificateSeconds = seconds(begin);
+  say(`certificate ${serial} is for ${SITE_NAME}, by a root of the authority's`);
+}
+
+/** Exits with 1 unless the connection's key is the network's, by evidence made for this visit. */
+async function verifySite(network: DemoNetwork, host: DemoHost): Promise<void> {
+  const chain = ['--rpc', network.rpcUrl, '--chain-id', String(network.chainId)];
+  const url = `https://127.0.0.1:${host.tlsPort}`;
+  const flags = ['--network', network.contract, ...chain, '--flavour', 'sim', '--json'];
+  const { verdict } = JSON.parse(await dstack({}, 'site', 'verify', url, ...flags)) as { verdict: string };
+  ensure(verdict === 'accept', "the network behind the contract ends the website's TLS");
 }
 
 /** What anyone with an endpoint and access to a relay can do; exits with 1 unless all evidence holds. */
@@ -140,7 +175,10 @@ async function stay(a: DemoHost, b: DemoHost, network: DemoNetwork): Promise<voi
     '',
     'The network runs. Press Ctrl-C to end it.',
     '',
-    `  node A     https://127.0.0.1:${a.tlsPort}/      (the certificate is self-signed: the browser will ask)`,
+    `  website    https://${SITE_NAME}:${authority!.road.tls.port}/      (its certificate is of the demo's own authority: the browser will ask,`,
+    `             until you import ${authority!.rootFile} as an authority)`,
+    `             curl --cacert ${authority!.rootFile} https://${SITE_NAME}:${authority!.road.tls.port}/`,
+    `  node A     https://127.0.0.1:${a.tlsPort}/`,
     `  node B     https://127.0.0.1:${b.tlsPort}/`,
     `  contract   ${network.contract} on ${network.rpcUrl}`,
     `  logs       ${folder}/*.log, ${folder}/{a,b}/vm/console.log`,
@@ -185,6 +223,7 @@ try {
   failure = error;
 }
 say('tearing down');
+await authority?.stop();
 await stopAll();
 if (failure !== undefined) {
   printFailure('demo', failure);

@@ -94,12 +94,38 @@ export async function deployNetwork(folder: string, chainId = 31337): Promise<De
   return { folder, rpcUrl, chainId, contract };
 }
 
-/** @returns the manifest hash of each version */
+export interface NetworkOptions {
+  /** A file. */
+  readonly site?: string | undefined;
+  readonly rawQuotes?: string;
+  readonly flavour?: 'sim' | 'dev';
+}
+
+/**
+ * @param site the website's part of network.json; without it, its certificate is self-signed
+ * @returns the manifest hash of each version
+ */
 export async function prepareNetwork(
   network: DemoNetwork,
   a: DemoHost,
   archives: readonly string[],
+  options: NetworkOptions = {},
 ): Promise<string[]> {
+  await allowConfig(network, a, options);
+  const built = join(repository, `build/image-${options.flavour ?? 'sim'}/image.json`);
+  await asOwner(network, 'network', 'allow', 'measurement', built);
+  const manifests: string[] = [];
+  for (const archive of archives) manifests.push(await packApp(network, a, archive));
+  if (manifests.length > 0) await asOwner(network, 'app', 'rollout', 'greeting', manifests[0]!);
+  return manifests;
+}
+
+/** Writes a network.json, which the owner allows, into the network's folder and the host's volume. */
+export async function allowConfig(
+  network: DemoNetwork,
+  host: DemoHost,
+  { site, rawQuotes }: Pick<NetworkOptions, 'site' | 'rawQuotes'> = {},
+): Promise<void> {
   const networkJson = join(network.folder, 'network.json');
   const env = owner(network);
   // The host's address in QEMU's user network, as the guest sees it.
@@ -116,25 +142,42 @@ export async function prepareNetwork(
     '1',
     '--out',
     networkJson,
+    ...(site === undefined ? [] : ['--site', site]),
+    ...(rawQuotes === undefined ? [] : ['--raw-quotes', rawQuotes]),
   );
-  shareFile(networkJson, a.volume);
+  shareFile(networkJson, host.volume);
   await asOwner(network, 'network', 'allow', 'config', networkJson);
-  await asOwner(network, 'network', 'allow', 'measurement', join(image, 'image.json'));
-  const manifests: string[] = [];
-  for (const archive of archives) manifests.push(await packApp(network, a, archive));
-  await asOwner(network, 'app', 'rollout', 'greeting', manifests[0]!);
-  return manifests;
 }
 
-/** Puts an archive of the app and its manifest into the host's volume. @returns the manifest's hash */
-export async function packApp(network: DemoNetwork, host: DemoHost, archive: string): Promise<string> {
-  const options = ['--port', '8080', '--out', host.volume];
-  const packed = await dstack(owner(network), 'app', 'pack', 'greeting', archive, ...options);
+/** Puts an archive of the app and its manifest, with these fields, into the host's volume. @returns the manifest's hash */
+export async function packApp(
+  network: DemoNetwork,
+  host: DemoHost,
+  archive: string,
+  ...fields: readonly string[]
+): Promise<string> {
+  const options = ['--port', '8080', ...fields.flatMap((field) => ['--set', field])];
+  return packAs('greeting', network, host, archive, ...options);
+}
+
+/** The same of any app, with these options of `app pack`. */
+export async function packAs(
+  app: string,
+  network: DemoNetwork,
+  host: DemoHost,
+  archive: string,
+  ...options: readonly string[]
+): Promise<string> {
+  const packed = await dstack(owner(network), 'app', 'pack', app, archive, ...options, '--out', host.volume);
   return /^manifest (0x[0-9a-f]{64})$/m.exec(packed)![1]!;
 }
 
 /** @returns seconds from power-on to joined */
-export async function bootstrapFirst(network: DemoNetwork, a: DemoHost): Promise<number> {
+export async function bootstrapFirst(
+  network: DemoNetwork,
+  a: DemoHost,
+  flavour: 'sim' | 'dev' = 'sim',
+): Promise<number> {
   await a.powerOn('bootstrap', { createDisk: true });
   await asOwner(network, 'network', 'allow', 'platform', a.platform);
   await a.startRelay();
@@ -148,14 +191,15 @@ export async function bootstrapFirst(network: DemoNetwork, a: DemoHost): Promise
     () => a.waitingFor(),
     () => a.alive(),
   );
-  const output = await asOwner(network, 'network', 'bootstrap', join(a.archive, file), '--flavour', 'sim');
+  const output = await asOwner(network, 'network', 'bootstrap', join(a.archive, file), '--flavour', flavour);
   for (const line of output.trim().split('\n')) say(`    ${line}`);
   return a.joined();
 }
 
 /** The apps' files, from one host to another. */
 export function shareApps(from: DemoHost, to: DemoHost): void {
-  for (const folderName of ['manifests', 'archives']) {
+  for (const folderName of ['manifests', 'archives', 'secrets']) {
+    if (!existsSync(join(from.volume, folderName))) continue;
     for (const name of readdirSync(join(from.volume, folderName)))
       shareFile(join(from.volume, folderName, name), join(to.volume, folderName));
   }

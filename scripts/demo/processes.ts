@@ -76,13 +76,15 @@ export async function stopAll(): Promise<void> {
   for (const daemon of [...running].reverse()) await daemon.stop();
 }
 
+/** @param under a command that starts it in its own place, such as `unshare` */
 export function startDstack(
   name: string,
   folder: string,
   args: readonly string[],
   env: Record<string, string>,
+  under: readonly string[] = [],
 ): Daemon {
-  return startDaemon(name, folder, [...cli, ...args], env);
+  return startDaemon(name, folder, [...under, ...cli, ...args], env);
 }
 
 /** One `npx dstack` command, as its user would run it; returns what it printed. */

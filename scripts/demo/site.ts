@@ -20,8 +20,7 @@ export function fetchPage(port: number): Promise<Page | undefined> {
       (response) => {
         const socket = response.socket as TLSSocket;
         const certificate = new X509Certificate(socket.getPeerCertificate(true).raw);
-        const spki = certificate.publicKey.export({ type: 'spki', format: 'der' });
-        const tlsKey = createHash('sha256').update(spki).digest('hex');
+        const tlsKey = spkiHash(certificate);
         let html = '';
         response.setEncoding('utf8');
         response.on('data', (chunk: string) => {
@@ -40,6 +39,44 @@ export function fetchPage(port: number): Promise<Page | undefined> {
     request.on('timeout', () => request.destroy());
     request.on('error', () => resolve(undefined));
   });
+}
+
+export interface Shown {
+  /** Hex, of the certificate. */
+  serial: string;
+  /** SHA-256 of the SubjectPublicKeyInfo. */
+  tlsKey: string;
+  status: number;
+}
+
+/**
+ * A visit as a browser makes it: by name, and only if the certificate is for that name and ends in this root.
+ * @param root PEM
+ * @throws Error as Node says it, such as DEPTH_ZERO_SELF_SIGNED_CERT
+ */
+export function visit(port: number, name: string, root: string, path = '/'): Promise<Shown> {
+  return new Promise((resolve, reject) => {
+    const options = { host: '127.0.0.1', port, path, servername: name, ca: root, agent: false };
+    const request = get({ ...options, headers: { host: name }, timeout: 30_000 }, (response) => {
+      const certificate = (response.socket as TLSSocket).getPeerX509Certificate()!;
+      response.on('error', reject);
+      response.on('end', () =>
+        resolve({
+          serial: certificate.serialNumber,
+          tlsKey: spkiHash(certificate),
+          status: response.statusCode ?? 0,
+        }),
+      );
+      response.resume();
+    });
+    request.on('timeout', () => request.destroy(new Error('the visit timed out')));
+    request.on('error', reject);
+  });
+}
+
+function spkiHash({ publicKey }: X509Certificate): string {
+  const spki = publicKey.export({ type: 'spki', format: 'der' });
+  return createHash('sha256').update(spki).digest('hex');
 }
 
 /** What the website answers to this path. @throws Error when the answer is not a 200 */

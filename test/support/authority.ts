@@ -1,5 +1,6 @@
 /** Certificates of any form, made and signed here: what an authority issues, and what none should. */
 import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import { isIPv4 } from 'node:net';
 import { TAG } from '../../lib/attestation/bytes/der.ts';
 import {
   der,
@@ -10,6 +11,7 @@ import {
   derSequence,
   derText,
 } from '../../lib/attestation/bytes/der-writer.ts';
+import { encodePem } from '../../lib/attestation/bytes/pem.ts';
 
 export interface KeyPair {
   publicKey: KeyObject;
@@ -30,7 +32,7 @@ export interface CertificateForm {
   /** Unix seconds. */
   from?: number;
   to?: number;
-  serial?: number;
+  serial?: number | bigint;
   /** Extensions in place of the usual ones, DER. */
   extensions?: readonly Uint8Array[];
   more?: readonly Uint8Array[];
@@ -62,7 +64,12 @@ export const purposes = (...oids: string[]): Uint8Array =>
   extension('2.5.29.37', false, derSequence(...oids.map(derOid)));
 export const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
 export const dnsNames = (...names: string[]): Uint8Array =>
-  extension('2.5.29.17', false, derSequence(...names.map((name) => derText(0x82, name))));
+  extension('2.5.29.17', false, derSequence(...names.map(generalName)));
+
+/** RFC 5280, section 4.2.1.6: a dNSName, or the four bytes of an IPv4 address. */
+function generalName(name: string): Uint8Array {
+  return isIPv4(name) ? der(0x87, Uint8Array.from(name.split('.').map(Number))) : derText(0x82, name);
+}
 
 export const authorityExtensions = (pathLength?: number): Uint8Array[] => [
   basicConstraints(pathLength),
@@ -89,15 +96,7 @@ export function certificate(form: CertificateForm & { key: KeyPair }): string {
     der(TAG.context3, derSequence(...(form.extensions ?? usual), ...(form.more ?? []))),
   );
   const signature = sign(hash, tbs, (form.issuerKey ?? form.key).privateKey);
-  return pem(derSequence(tbs, identifier, derBits(new Uint8Array(signature))));
-}
-
-export function pem(bytes: Uint8Array): string {
-  const lines =
-    Buffer.from(bytes)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? [];
-  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
+  return encodePem(derSequence(tbs, identifier, derBits(new Uint8Array(signature))));
 }
 
 /** A root that signs itself, and what it issues. */

@@ -31,7 +31,12 @@ function agreed(args: readonly string[]): readonly string[] {
 }
 
 /** Starts a command; an owner's agrees to what it is shown, unless `ask`. Of the environment it gets `env` and PATH only, so that a developer's own settings can't matter. */
-export function startDstack(args: readonly string[], env: Record<string, string> = {}, ask = false): Running {
+export function startDstack(
+  args: readonly string[],
+  env: Record<string, string> = {},
+  ask = false,
+  input?: string,
+): Running {
   const child = spawn(
     node24, // As cli/dstack.mjs does: without the -- Node takes an --env-file for its own.
     [
@@ -42,9 +47,12 @@ export function startDstack(args: readonly string[], env: Record<string, string>
     ],
     {
       env: { PATH: process.env.PATH ?? '', NODE_COMPILE_CACHE: compileCache, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
     },
   );
+  // A command that ends before it has read it breaks the pipe.
+  child.stdin.on('error', () => {});
+  child.stdin.end(input);
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk: Buffer) => {
@@ -60,14 +68,22 @@ export function startDstack(args: readonly string[], env: Record<string, string>
   return { child, text: () => stdout + stderr, ended };
 }
 
-/** Runs a command to its end. */
-export function dstack(args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
-  return startDstack(args, env).ended;
+/** Runs a command to its end. @param input what it can read from standard input */
+export function dstack(
+  args: readonly string[],
+  env: Record<string, string> = {},
+  input?: string,
+): Promise<Outcome> {
+  return startDstack(args, env, false, input).ended;
 }
 
 /** Runs a command that must succeed; what it printed to stdout. */
-export async function dstackOk(args: readonly string[], env: Record<string, string> = {}): Promise<string> {
-  const outcome = await dstack(args, env);
+export async function dstackOk(
+  args: readonly string[],
+  env: Record<string, string> = {},
+  input?: string,
+): Promise<string> {
+  const outcome = await dstack(args, env, input);
   if (outcome.code !== 0) {
     throw new Error(
       `dstack ${args.join(' ')} ended with ${outcome.code}: ${outcome.stderr}${outcome.stdout}`,

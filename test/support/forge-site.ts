@@ -79,6 +79,7 @@ export function forgeSite(
     config: toHex(config),
     blockNumber: block.number,
     blockHash: toHex(fromHex(block.hash)),
+    hostImpersonable: true,
     ...lies.said,
   };
   const registers = registersOf(lies.image);

@@ -3,13 +3,14 @@
  * app behind a bridge in another, and in a third the host, which answers DHCP and owns any address it likes. Needs root
  * and the unpacked Debian of an image build.
  *
- *     app 10.90.0.2 ── dstack0 10.90.0.1 [guest] eth0 ── host0 10.0.2.2 [host]
+ *     app 10.90.0.128 ── dstack0 10.90.0.1 [guest] eth0 ── host0 10.0.2.2 [host]
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { hardwareAddressOf, RESOLVER } from '../../guest/bridges.ts';
 import { daemons } from '../../guest/daemons.ts';
 import { daemonFiles } from '../../guest/image/daemon-files.ts';
 import type { Lease } from './dhcp-server.ts';
@@ -26,15 +27,15 @@ export const missing =
       ? "needs the image's Debian: ./build_vm.sh"
       : undefined;
 
-export const APP = '10.90.0.2';
+export const APP = '10.90.0.128';
 export const BRIDGE = '10.90.0.1';
 export const HOST = '10.0.2.2';
 /** An address elsewhere: the host answers for it, as any router could. */
-export const WORLD = '192.0.2.7';
+export const WORLD = '9.9.9.7';
 /** The port on which everybody says who they are, over TCP and UDP. */
 export const PORT = 8080;
 
-type Place = 'guest' | 'host' | 'app';
+type Place = 'guest' | 'host' | 'app' | 'sibling';
 
 /** A route, as `ip -json route` says it. */
 export interface Route {
@@ -72,7 +73,7 @@ udp.on('error', () => {}).bind(port, address, () => console.log('listening'));
 /** What answers at each address, or why nothing does: a JSON list. */
 const ASK = `
 const [patience, questions] = process.argv.slice(1).map((word) => JSON.parse(word));
-const ask = ({ kind, address, port, from }) => new Promise((end) => {
+const ask = ({ kind, address, port, from, fromPort = 0 }) => new Promise((end) => {
   setTimeout(end, patience, 'silence');
   if (kind === 'tcp') {
     require('node:net').connect({ host: address, port, ...(from && { localAddress: from }) })
@@ -80,7 +81,7 @@ const ask = ({ kind, address, port, from }) => new Promise((end) => {
   } else {
     const udp = require('node:dgram').createSocket('udp4');
     udp.on('message', (said) => end(String(said))).on('error', ({ code }) => end(code));
-    udp.bind(0, from, () => udp.send('who?', port, address, (error) => error && end(error.code)));
+    udp.bind(fromPort, from, () => udp.send('who?', port, address, (error) => error && end(error.code)));
   }
 });
 Promise.all(questions.map(ask)).then((said) => { console.log(JSON.stringify(said)); process.exit(); });
@@ -91,6 +92,8 @@ export interface Question {
   readonly address: string;
   readonly port?: number;
   readonly from?: string;
+  /** Of UDP. */
+  readonly fromPort?: number;
 }
 
 /** How long to wait for an answer that should come, and for one that should not. Short, because everything is local. Milliseconds. */
@@ -104,7 +107,7 @@ export class GuestNetwork {
 
   constructor() {
     const id = `${process.pid}-${Math.trunc(performance.now())}`;
-    this.#names = { guest: `dg${id}`, host: `dh${id}`, app: `da${id}` };
+    this.#names = { guest: `dg${id}`, host: `dh${id}`, app: `da${id}`, sibling: `ds${id}` };
     for (const name of Object.values(this.#names)) ip('netns', 'add', name);
     const { guest, host, app } = this.#names;
     ip('-n', guest, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'host0', 'netns', host);
@@ -119,6 +122,11 @@ export class GuestNetwork {
     }
     this.run('host', 'sh', '-c', 'for f in /proc/sys/net/ipv4/conf/*/proxy_arp; do echo 1 >$f; done');
     this.run('host', 'sh', '-c', 'for f in /proc/sys/net/ipv4/conf/*/accept_local; do echo 1 >$f; done');
+  }
+
+  /** Of its network namespace, for a process of the test's. */
+  name(place: Place): string {
+    return this.#names[place];
   }
 
   /** What the initramfs does to the kernel's network settings, and the unit of the packet filter. */
@@ -136,10 +144,13 @@ export class GuestNetwork {
     ip('-n', guest, 'address', 'add', `${BRIDGE}/24`, 'dev', 'dstack0');
     ip('-n', guest, 'link', 'set', 'toapp', 'master', 'dstack0');
     for (const link of ['dstack0', 'toapp']) ip('-n', guest, 'link', 'set', link, 'up');
+    ip('-n', guest, 'address', 'add', `${RESOLVER}/32`, 'dev', 'lo');
+    ip('-n', app, 'link', 'set', 'eth0', 'address', hardwareAddressOf(128));
     ip('-n', app, 'address', 'add', `${APP}/24`, 'dev', 'eth0');
     ip('-n', app, 'link', 'set', 'eth0', 'up');
     ip('-n', app, 'route', 'add', 'default', 'via', BRIDGE);
     this.run('guest', 'sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward');
+    this.run('guest', 'sh', '-c', 'echo 2 >/proc/sys/net/ipv4/conf/dstack0/rp_filter');
     this.nft(
       'guest',
       `table inet netavark {
@@ -149,6 +160,16 @@ export class GuestNetwork {
         }
       }`,
     );
+  }
+
+  /** Another container of the same app, on the same bridge. */
+  startSibling(number: number): void {
+    const { guest, sibling } = this.#names;
+    ip('-n', guest, 'link', 'add', 'tosibling', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', sibling);
+    ip('-n', guest, 'link', 'set', 'tosibling', 'master', 'dstack0', 'up');
+    ip('-n', sibling, 'link', 'set', 'eth0', 'address', hardwareAddressOf(number), 'up');
+    ip('-n', sibling, 'address', 'add', `10.90.0.${number}/24`, 'dev', 'eth0');
+    ip('-n', sibling, 'route', 'add', 'default', 'via', BRIDGE);
   }
 
   async startNetworkd(leases: readonly Lease[]): Promise<void> {
@@ -230,6 +251,24 @@ export class GuestNetwork {
   /** Those that passed the first chain of the guest's filter, since the first call. */
   seenByGuest(): number {
     return this.#seen('guest', 'eth0', 'mangle');
+  }
+
+  /** Packets from this address that passed the first chain of the guest's filter on the app's bridge, since the first call. */
+  cameFrom(address: string): number {
+    const table = `inet from${address.replaceAll('.', '_')}`;
+    if (!this.nft('guest', 'list tables').includes(table)) {
+      this.nft(
+        'guest',
+        `table ${table} {
+          counter came {}
+          chain arriving {
+            type filter hook prerouting priority mangle;
+            iifname "dstack0" ip saddr ${address} counter name came
+          }
+        }`,
+      );
+    }
+    return Number(/packets (\d+)/.exec(this.nft('guest', `list counter ${table} came`))![1]);
   }
 
   /** The image's own nft, with rules as text. */

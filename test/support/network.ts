@@ -11,6 +11,12 @@ import { join } from 'node:path';
 import { JsonRpcProvider, NonceManager, Wallet } from 'ethers';
 import { encodeDeploy } from '../../contracts/bindings.ts';
 import { type QuotingService, startQuotingService } from '../../host/vm/quoting.ts';
+import {
+  encodeFirmwareLog,
+  type FirmwareEvent,
+  firmwareEvent,
+  replayFirmwareLog,
+} from '../../lib/attestation/registers/firmware-log.ts';
 import { type ImageRegisters, measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import type { SimulatedSetting } from '../../lib/attestation/simulated/conditions.ts';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
@@ -67,7 +73,7 @@ export interface TestNode {
   /** What all daemons printed. */
   log(): string;
   /** Starts another of the guest's daemons on the same files; it ends with the node. */
-  daemon(name: 'agent' | 'tls', args: string[]): ChildProcess;
+  daemon(name: 'agent' | 'tls' | 'kubernethes', args: string[]): ChildProcess;
   status(): Promise<NodeStatus>;
   /**
    * What a relay asks of its node. As a relay does, both add collateral to what the node says of itself: to its request
@@ -212,9 +218,17 @@ export async function startTestNetwork(
 
 /** What an image of that name measures as. */
 export function registersOf(image = 'the image'): ImageRegisters {
-  const digest = (word: string) => sha384(utf8(`${image} ${word}`));
-  return { mrtd: digest('mrtd'), rtmr0: digest('0'), rtmr1: digest('1'), rtmr2: digest('2') };
+  return { mrtd: sha384(utf8(`${image} mrtd`)), ...replayFirmwareLog(firmwareEventsOf(image)) };
 }
+
+/** Of something that was loaded. */
+const EV_IPL = 13;
+
+/** What its firmware measures: two events in the first register, one in each of the others. */
+const firmwareEventsOf = (image: string): FirmwareEvent[] =>
+  (['rtmr0', 'rtmr0', 'rtmr1', 'rtmr2'] as const).map((register, index) =>
+    firmwareEvent(register, EV_IPL, sha384(utf8(`${image} ${index}`)), 'measured'),
+  );
 
 /** Boots one node: its files where the image and the host would put them, its simulated platform, its two daemons. */
 async function startNode(directory: string, setting: NodeSetting, networkJson: string): Promise<TestNode> {
@@ -235,6 +249,7 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
   const quoting = await startQuotingService({
     socketPath: quoteSocket,
     registers,
+    firmwareLog: encodeFirmwareLog(firmwareEventsOf(setting.image ?? 'the image')),
     platformStateFile: join(directory, '../platform'),
     simulated: setting.simulated,
   });

@@ -15,6 +15,8 @@ export interface RelayHostOptions {
   rpcUrl: string;
   domain: { chainId: number; contract: Address };
   nodeUrl: string;
+  /** Left out: its node has no website. */
+  siteUrl?: string;
   /** Created, with a new gas key if there is none in it. */
   stateDir: string;
   peers?: readonly string[];
@@ -67,13 +69,14 @@ export class RelayHost {
 
   /** Starts the process and does not wait for it. @param how further arguments of Node itself, and environment */
   start(how: { execArgv?: readonly string[]; env?: Readonly<Record<string, string>> } = {}): ChildProcess {
-    const { rpcUrl, domain, nodeUrl, stateDir, peers = [], settings = {} } = this.#options;
+    const { rpcUrl, domain, nodeUrl, siteUrl, stateDir, peers = [], settings = {} } = this.#options;
     const child = spawn(node24, [...(how.execArgv ?? []), MAIN, '--key-file', join(stateDir, 'gas.key')], {
       env: {
         DSTACK_RPC_URL: rpcUrl,
         DSTACK_CHAIN_ID: String(domain.chainId),
         DSTACK_CONTRACT: domain.contract,
         DSTACK_NODE_URL: nodeUrl,
+        DSTACK_SITE_URL: siteUrl ?? 'https://127.0.0.1:1',
         DSTACK_STATE_DIR: stateDir,
         DSTACK_GOSSIP_LISTEN: new URL(this.gossipUrl).host,
         DSTACK_GOSSIP_PEERS: peers.join(','),

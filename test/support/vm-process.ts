@@ -78,6 +78,7 @@ export async function startDaemonVm(options: VmOptions): Promise<Vm> {
   });
   const ports = {
     tls: options.ports?.tls ?? (await freePort()),
+    http: options.ports?.http ?? (await freePort()),
     replicator: options.ports?.replicator ?? (await freePort()),
   };
 

@@ -141,6 +141,7 @@ async function joinedNode(
     attestor: {
       quote: async (reportData) => platform.signQuote({ registers, reportData }),
       joined: async () => {},
+      firmwareLog: async () => [],
     },
     log: { info() {}, warn() {} },
     pollEvery: 50,

@@ -36,6 +36,7 @@ vi.mock('../../guest/disk/system.ts', async (original) => {
       new DataView(superblock.buffer).setBigUint64(16, 60_000n, true);
       await actual.writeAt(join(folder, 'integrity-superblock'), 0, superblock);
     },
+    hasProjectQuotas: async () => true,
     removeDevice: async () => {},
     writeZeros: async () => {},
   };

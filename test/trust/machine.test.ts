@@ -2,13 +2,9 @@
  * Points 2, 8, 9 and 10 by the code that decides, without a VM: strings from outside, what the image is made of, container
  * archives, and keys on their way to the kernel. In the VM they are seen by test/vm/network.vm.test.ts.
  */
-import { createHash } from 'node:crypto';
 import { chmodSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
-import { pack } from 'tar-stream';
 import { afterAll, expect, test } from 'vitest';
 import { parseQuestion } from '../../guest/agent/guards.ts';
 import { daemons } from '../../guest/daemons.ts';
@@ -19,14 +15,17 @@ import { programs, units } from '../../guest/image/guest-contents.ts';
 import { desiredOf } from '../../guest/kubernethes/apps-reader.ts';
 import { fetcher } from '../../guest/kubernethes/deployment.ts';
 import type { Engine } from '../../guest/kubernethes/engine.ts';
+import { handover } from '../../guest/kubernethes/handover.ts';
+import { keptIn } from '../../guest/kubernethes/kept.ts';
 import { containerRequest } from '../../guest/kubernethes/podman.ts';
 import { keyring } from '../../guest/replicator/keyring.ts';
 import { newSecret, secretHolder } from '../../guest/replicator/secret.ts';
+import { hash, layerOf, pull, tar } from '../../lib/archives/images.fixture.ts';
 import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import { simulatedRegisters } from '../../lib/attestation/simulated/measurement.ts';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
-import { parseAddress } from '../../lib/protocol/hex.ts';
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import {
   appKey,
   deriveKey,
@@ -36,7 +35,7 @@ import {
   networkKey,
   tlsKey,
 } from '../../lib/protocol/keys.ts';
-import { appId } from '../../lib/protocol/manifest.ts';
+import { appId, plansOf } from '../../lib/protocol/manifest.ts';
 import { parseHostHints, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { decodeApps } from '../../lib/protocol/network-contract.ts';
 import { check } from '../../lib/protocol/schema.ts';
@@ -98,9 +97,10 @@ test.each(hostile)('2: %j is refused at every boundary that takes a string', asy
     expect(await outcome(() => parseQuestion(`/getkey/${bad}`))).toMatch(/^(BAD_TAG|NO_ROUTE)$/);
   }
   expect(await outcome(() => check(DiskKeyRequest, { diskId: bad }, 'BAD_REQUEST', 'x'))).toBe('BAD_REQUEST');
-  const places = { hostVolume: scratch, scratch, meminfo: '/proc/meminfo' };
-  const files = fetcher({ hasImage: async () => false } as unknown as Engine, places);
-  expect(await outcome(() => files.image(bad))).toBe('ENCODING_HEX');
+  const places = { hostVolume: scratch, storage: scratch, meminfo: '/proc/meminfo' };
+  const engine = { hasImage: async () => false } as unknown as Engine;
+  const files = fetcher(engine, places, keptIn(join(scratch, 'kept')), handover(0));
+  expect(await outcome(() => files.image(bad, []))).toBe('ENCODING_HEX');
   expect(await outcome(() => files.manifest('greeting', bad))).toBe('ENCODING_HEX');
 });
 
@@ -142,6 +142,12 @@ test('2: no file of the product uses a shell or evaluates text', () => {
       return forbidden.filter((pattern) => pattern.test(source)).map((pattern) => `${file}: ${pattern}`);
     });
   expect(found).toEqual([]);
+});
+
+test('2: no link of the host volume is followed, by a mount neither: it would lead into the VM', () => {
+  expect(overlay('../initramfs/init')).toMatch(
+    /mount -t 9p -o \S*\bro,nosuid,nodev,noexec,nosymfollow host_volume \/root\/mnt\/host_volume/,
+  );
 });
 
 // ------------------------------------------------------------------------------------------------ 8
@@ -218,61 +224,62 @@ test('8: the root is read-only, each block checked against a hash that is measur
 
 // ------------------------------------------------------------------------------------------------ 9
 
-const hashOf = (bytes: string): string => createHash('sha256').update(bytes).digest('hex');
-
-/** A docker-archive of one layer. `digest` and `tag` are what it claims to be. */
-async function archiveOf(layer: string, claim: { layerHash?: string; tag?: string } = {}) {
+/** A docker-archive of one layer with this content. `digest` and `tag` are what it claims to be. */
+async function archiveOf(content: string, claim: { layerHash?: string; tag?: string } = {}) {
   const config = JSON.stringify({
     architecture: 'amd64',
     os: 'linux',
-    rootfs: { type: 'layers', diff_ids: [`sha256:${claim.layerHash ?? hashOf(layer)}`] },
+    rootfs: { type: 'layers', diff_ids: [`sha256:${claim.layerHash ?? hash(layerOf(content))}`] },
   });
-  const tar = pack();
-  tar.entry({ name: 'config.json' }, config);
-  tar.entry({ name: 'layer.tar' }, layer);
-  tar.entry(
-    { name: 'manifest.json' },
-    JSON.stringify([{ Config: 'config.json', RepoTags: [claim.tag ?? 'greeting:1'], Layers: ['layer.tar'] }]),
-  );
-  tar.finalize();
-  return { digest: hashOf(config), bytes: await buffer(tar) };
+  const index = [{ Config: 'config.json', RepoTags: [claim.tag ?? 'greeting:1'], Layers: ['layer.tar'] }];
+  const bytes = await tar([
+    ['config.json', config],
+    ['layer.tar', layerOf(content)],
+    ['manifest.json', JSON.stringify(index)],
+  ]);
+  return { digest: hash(config), bytes };
 }
+
+const offering = handover(0);
+afterAll(() => offering.close());
 
 /** The deployment with an engine that stores what it is given, under its true digest. */
 function deployment(honest = true) {
   const loaded: string[] = [];
   const held = new Set<string>();
   const engine = {
+    assertReadable: async () => {},
+    imageVolumes: async () => [],
     hasImage: async (digest: string) => held.has(digest),
-    loadImage: async (archive: Readable) => {
-      const text = (await buffer(archive)).toString('latin1');
-      loaded.push(text);
-      const digest = /"Config":"([0-9a-f]{64})\.json"/.exec(text)?.[1];
-      if (honest && digest !== undefined) held.add(digest);
+    pullImage: async (reference: string) => {
+      const { digest, config, layers } = await pull(reference);
+      loaded.push(`${reference} ${config} ${layers.map(String)}`);
+      if (honest) held.add(digest);
     },
   };
   const hostVolume = mkdtempSync(join(scratch, 'host-'));
   mkdirSync(join(hostVolume, 'archives'));
-  const places = { hostVolume, scratch: mkdtempSync(join(scratch, 'guest-')), meminfo: '/proc/meminfo' };
+  const places = { hostVolume, storage: scratch, meminfo: '/proc/meminfo' };
   const put = (digest: string, bytes: Uint8Array) =>
     writeFileSync(join(hostVolume, 'archives', `${digest}.tar`), bytes);
-  return { loaded, put, files: fetcher(engine as unknown as Engine, places) };
+  const files = fetcher(engine as unknown as Engine, places, keptIn(join(scratch, 'kept')), offering);
+  return { loaded, put, files };
 }
 
 test('9: an archive under the right name and tag, with another image in it, never reaches the engine', async () => {
   const { loaded, put, files } = deployment();
   const [good, evil] = [await archiveOf('good'), await archiveOf('evil')];
   put(good.digest, evil.bytes);
-  expect(await outcome(() => files.image(good.digest))).toBe('ARCHIVE_DIGEST_MISMATCH');
+  expect(await outcome(() => files.image(good.digest, []))).toBe('ARCHIVE_DIGEST_MISMATCH');
   // The right config, so the right digest, over another layer.
-  const spoiled = await archiveOf('evil', { layerHash: hashOf('good') });
+  const spoiled = await archiveOf('evil', { layerHash: hash(layerOf('good')) });
   expect(spoiled.digest).toBe(good.digest);
   put(good.digest, spoiled.bytes);
-  expect(await outcome(() => files.image(good.digest))).toBe('ARCHIVE_LAYER_MISMATCH');
+  expect(await outcome(() => files.image(good.digest, []))).toBe('ARCHIVE_LAYER_MISMATCH');
   expect(loaded).toEqual([]);
 
   put(good.digest, good.bytes);
-  expect(await outcome(() => files.image(good.digest))).toBe('accepted');
+  expect(await outcome(() => files.image(good.digest, []))).toBe('accepted');
   expect(loaded).toHaveLength(1);
   // Nor does the tag that the archive gave itself.
   expect(loaded[0]).not.toContain('greeting:1');
@@ -282,17 +289,22 @@ test('9: an engine that says it took an image must have that very digest', async
   const { put, files } = deployment(false);
   const good = await archiveOf('good');
   put(good.digest, good.bytes);
-  expect(await outcome(() => files.image(good.digest))).toBe('ARCHIVE_NOT_LOADED');
+  expect(await outcome(() => files.image(good.digest, []))).toBe('ARCHIVE_NOT_LOADED');
 });
 
 test("9: a container is made from an image's digest, never from a name", () => {
+  const containers = [{ name: 'web', image: `sha256:${'cd'.repeat(32)}` }];
   const spec = {
     name: 'web',
     app: 'greeting',
+    manifest: parseHex('ef'.repeat(32)),
     image: 'ab'.repeat(32),
-    // Not the name that the manifest's container has for it: the id that was checked.
-    container: { name: 'web', image: `sha256:${'cd'.repeat(32)}` },
+    // Not what the manifest's container has for it: the id that was checked.
+    container: plansOf({ version: 1, app: 'greeting', containers })[0]!,
     network: { name: 'dstack-greeting', gateway: '10.90.0.1' },
+    storage: { volumes: {} },
+    number: 128,
+    siblings: {},
   };
   expect(containerRequest(spec)).toMatchObject({ Image: `sha256:${'ab'.repeat(32)}` });
 });

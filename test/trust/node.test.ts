@@ -4,7 +4,7 @@
  */
 
 import { X509Certificate } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -36,6 +36,7 @@ import {
   ppidOf,
   secretOf,
 } from '../support/forge.ts';
+import { end, frontBelow, startHaproxy } from '../support/front.ts';
 import {
   eventually,
   freePort,
@@ -99,9 +100,11 @@ const agent = once(async () => {
   const { network, node } = await joined();
   const caller = (app: string, address: string, gateway: string) => ({
     app,
+    container: 'web',
     manifestHash: '00'.repeat(32),
     address,
     gateway,
+    api: ['info', 'key', 'attest'],
   });
   const containers = [
     caller('greeting', '127.0.0.2', '127.0.0.1'),
@@ -111,7 +114,10 @@ const agent = once(async () => {
   ];
   const path = join(node.directory, 'run/dstack', sockets.kubernethesForAgent);
   mkdirSync(join(path, '..'), { recursive: true });
-  const kubernethes = await serveUnix({ path, routes: { 'GET /v1/containers': () => ({ containers }) } });
+  const kubernethes = await serveUnix({
+    path,
+    routes: { 'GET /v1/containers': () => ({ containers, manifests: [] }) },
+  });
   cleanups.push(() => kubernethes.close());
   const port = await freePort();
   node.daemon('agent', ['--listen', `127.0.0.1:${port}`]);
@@ -493,10 +499,13 @@ const website = once(async () => {
   for (const name of ['tls.key', 'server.key', 'key.pem']) {
     writeFileSync(join(node.directory, 'mnt/host_volume', name), HOSTS_KEY);
   }
-  const tlsPort = await freePort();
-  node.daemon('tls', ['--listen', `127.0.0.1:${tlsPort}`]);
+  const description = await frontBelow(node.directory);
+  const driver = node.daemon('tls', []);
+  await eventually(async () => existsSync(description.placeholder), 'what the front starts with');
+  const haproxy = await startHaproxy(description);
+  cleanups.push(() => end(haproxy));
   await eventually(async () => /"name":"tls".*listening/.test(node.log()), 'TLS to listen');
-  return { node, tlsPort };
+  return { node, description, driver, haproxy, tlsPort: description.listen.port };
 });
 
 const certificateAt = (port: number): Promise<X509Certificate> =>
@@ -514,7 +523,7 @@ const pointOf = (certificate: X509Certificate): string => {
 };
 
 test("12: the certificate is of the network's own key, whatever lies on the host's volume, and ends", async () => {
-  const { node, tlsPort } = await website();
+  const { node, description, driver, haproxy, tlsPort } = await website();
   const certificate = await certificateAt(tlsPort);
   expect(pointOf(certificate)).toBe(toHex(p256.getPublicKey(tlsKey(SECRET, 1), false)));
   expect(pointOf(certificate)).not.toBe(toHex(p256.getPublicKey(HOSTS_KEY, false)));
@@ -522,15 +531,16 @@ test("12: the certificate is of the network's own key, whatever lies on the host
   const { builtAt } = JSON.parse(readFileSync(join(node.directory, 'usr/lib/dstack/flavour.json'), 'utf8'));
   expect(Date.parse(certificate.validTo) / 1000).toBe(builtAt + 10 * 365 * 24 * 3600);
 
-  // The same bytes from another process of the same image: a client that pinned the certificate never notices a new machine.
-  const port = await freePort();
-  node.daemon('tls', ['--listen', `127.0.0.1:${port}`]);
-  let again: X509Certificate | undefined;
-  await eventually(async () => {
-    again = await certificateAt(port);
-    return true;
-  }, 'the second one to listen');
-  expect(again?.fingerprint256).toBe(certificate.fingerprint256);
+  // The same bytes from other processes of the same image: a client that pinned the certificate never notices a new machine.
+  await Promise.all([end(driver), end(haproxy)]);
+  const listened = () => node.log().match(/"name":"tls".*listening/g)?.length ?? 0;
+  const before = listened();
+  node.daemon('tls', []);
+  const other = await startHaproxy(description);
+  cleanups.push(() => end(other));
+  await eventually(async () => listened() > before, 'the second one to listen');
+  const again = await certificateAt(tlsPort);
+  expect(again.fingerprint256).toBe(certificate.fingerprint256);
 });
 
 /** `value` with the byte at `offset` changed. */

@@ -328,6 +328,7 @@ describe("a node on a clock of the test's own", () => {
           return quote;
         },
         joined: async () => {},
+        firmwareLog: async () => [],
       },
       log: { info() {}, warn() {} },
       pollEvery: 20,

@@ -68,7 +68,7 @@ test('an old state of the whole disk is not noticed', () => {
 const documented: Record<string, { mode: string; routes: string[] }> = {
   'attestor/attestor.sock': {
     mode: '660 dstack-attestor-replicator',
-    routes: ['GET /v1/status', 'POST /v1/joined', 'POST /v1/quote'],
+    routes: ['GET /v1/firmware-log', 'GET /v1/status', 'POST /v1/joined', 'POST /v1/quote'],
   },
   'replicator/tls.sock': {
     mode: '660 dstack-replicator-tls',
@@ -77,11 +77,27 @@ const documented: Record<string, { mode: string; routes: string[] }> = {
   'replicator/disk.sock': { mode: '600 dstack-replicator', routes: ['POST /v1/disk-key'] },
   'replicator/agent.sock': {
     mode: '660 dstack-replicator-agent',
-    routes: ['GET /v1/info', 'POST /v1/app-key', 'POST /v1/attest'],
+    routes: [
+      'GET /v1/info',
+      'GET /v1/machine',
+      'GET /v1/status',
+      'POST /v1/app-authority',
+      'POST /v1/app-certificate',
+      'POST /v1/app-key',
+      'POST /v1/app-quote',
+      'POST /v1/app-signature',
+      'POST /v1/attest',
+      'POST /v1/raw-quote',
+    ],
   },
   'replicator/kubernethes.sock': { mode: '660 dstack-replicator-kubernethes', routes: ['GET /v1/status'] },
-  'kubernethes/agent.sock': { mode: '660 dstack-kubernethes-agent', routes: ['GET /v1/containers'] },
-  'kubernethes/tls.sock': { mode: '660 dstack-kubernethes-tls', routes: ['GET /v1/upstream'] },
+  'kubernethes/agent.sock': {
+    mode: '660 dstack-kubernethes-agent',
+    routes: ['GET /v1/containers', 'POST /v1/manifest'],
+  },
+  'agent/kubernethes.sock': { mode: '660 dstack-agent-kubernethes', routes: ['POST /v1/app-folder'] },
+  'kubernethes/tls.sock': { mode: '660 dstack-kubernethes-tls', routes: ['POST /v1/upstream'] },
+  'disk/folders.sock': { mode: '660 dstack-disk-kubernethes', routes: ['POST /v1/folder'] },
   'disk/status.sock': { mode: '666 root', routes: ['GET /v1/status'] },
 };
 
@@ -101,9 +117,9 @@ test('no daemon listens anywhere, or answers anything, beyond what is documented
     ours.map(([path, { mode, routes }]) => [path, { mode, routes: [...routes].sort() }]),
   );
   expect(sorted).toEqual(Object.fromEntries(expected));
-  // The replicator's port and the agent's; the website's comes with its key, after joining. The packet filter lets the world
-  // reach 443 and 7600 alone.
-  expect(ports.filter((port) => port.startsWith('tcp'))).toEqual(['tcp 7600', 'tcp 80']);
+  // The replicator's port, and the agent's at the bridges' gateways alone; the website's comes with its key, after joining. The packet filter lets the world
+  // reach 443, 8080, 8443 and 7600 alone.
+  expect(ports.filter((port) => port.startsWith('tcp'))).toEqual(['tcp *:7600', 'tcp 10.90.*.1:80']);
   const others = Object.keys(sockets).filter((path) => !path.startsWith('/run/dstack/'));
   expect(others.filter((path) => !/^\/run\/(systemd\/|podman\/podman\.sock$)/.test(path))).toEqual([]);
 });

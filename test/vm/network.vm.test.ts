@@ -3,7 +3,8 @@
  * emulation, so everything shares them, in the order written. The demo's own parts drive it: what is tested is what a user
  * runs. The second node comes in as a stranger would: by `npx dstack node join` and a host.env.
  */
-import { createECDH, createHash } from 'node:crypto';
+import { createECDH, createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import {
   copyFileSync,
   readdirSync,
@@ -14,10 +15,15 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { connect as connectHttp2 } from 'node:http2';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import type { TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { AuditReport } from '../../cli/audit/audit.ts';
 import { addressOf } from '../../lib/protocol/secp256k1.ts';
+import { sitePaths } from '../../lib/protocol/site-evidence.ts';
+import { type DemoAuthority, SITE_NAME, startAuthority } from '../../scripts/demo/authority.ts';
 import { DemoHost, type DemoNetwork } from '../../scripts/demo/host.ts';
 import {
   asOwner,
@@ -27,20 +33,26 @@ import {
   deployNetwork,
   image,
   owner,
-  packApp,
+  packAs,
   prepareNetwork,
   relayKeys,
   shareApps,
 } from '../../scripts/demo/network.ts';
 import { dstack, jsonLines, repository, stopAll } from '../../scripts/demo/processes.ts';
-import { ask, fetchPage } from '../../scripts/demo/site.ts';
+import { ask, fetchPage, visit } from '../../scripts/demo/site.ts';
 import { say, seconds, waitFor } from '../../scripts/demo/steps.ts';
+import { TestAuthority } from '../support/authority.ts';
+import { appNetwork } from './app-network.ts';
+import { setSecret } from './app-secret.ts';
+import { appSites } from './app-sites.ts';
 import { patternsOf } from './host-view/encodings.ts';
 import { capturePackets, conversations } from './host-view/packets.ts';
 import { descendants, isQemu } from './host-view/processes.ts';
 import { filesUnder, type HostView, scanFiles, scanHost } from './host-view/scan.ts';
 import { type Findings, Search } from './host-view/search.ts';
 import { derivedSecrets, takeSecret } from './host-view/spy.ts';
+import { refusesHostileChains } from './hostile-certificates.ts';
+import { rolloutsUnderLoad } from './rollout-under-load.ts';
 
 const CHAIN = 11_155_112;
 /** Small: formatting is most of what a first boot costs. */
@@ -52,7 +64,12 @@ const DISK_MIB = 64;
 const PUBLIC_KEYS = [`a private key in DER (pkcs1) in ${join(image, 'vmlinuz')}`];
 const folder = join(repository, '.state/test');
 const packets = join(folder, 'b.pcap');
+/** Of a certificate, seconds: a third of it is left for the renewal, however slow the machine is. */
+const LIFETIME = 360;
 let network: DemoNetwork;
+let authority: DemoAuthority;
+/** Visitors of the website by its name, who trust the authority alone. */
+let visitors: Visitors;
 let a: DemoHost;
 let b: DemoHost;
 let archives: string[];
@@ -63,16 +80,23 @@ beforeAll(async () => {
   network = await deployNetwork(folder, CHAIN);
   const shared = { network, disk: true, diskMiB: DISK_MIB };
   a = new DemoHost({ ...shared, name: 'a', gasKey: relayKeys[0], peers: [] });
-  manifests = await prepareNetwork(network, a, archives);
+  authority = await startAuthority(network, { lifetime: LIFETIME });
+  manifests = await prepareNetwork(network, a, archives, { site: authority.siteFile });
+  authority.road.leadTo(a);
   await bootstrapFirst(network, a);
   b = new DemoHost({ ...shared, name: 'b', gasKey: relayKeys[1], peers: [a.gossipUrl], quoteVersion: 5 });
   shareApps(a, b);
   await b.join({ createDisk: true });
   await capturePackets(join(b.folder, 'vm/qmp.sock'), packets);
   await b.joined();
-}, 900_000);
+  visitors = new Visitors();
+}, 1_800_000);
 
-afterAll(stopAll, 60_000);
+afterAll(async () => {
+  visitors?.leave();
+  await authority?.stop();
+  await stopAll();
+}, 60_000);
 
 const agentInfo = async (host: DemoHost) => (await host.page('1')).page;
 
@@ -85,6 +109,35 @@ describe('two VMs', () => {
     expect(pageA.note).toContain('was here first');
     expect(pageB.note).toContain('was here first');
     expect(pageB.note).not.toBe(pageA.note);
+  });
+
+  test('serve it through a front that speaks HTTP/2, and whose node answers on its own paths', async () => {
+    for (const { tlsPort } of [a, b]) {
+      // A name that is nobody's gets the network's own certificate too.
+      const session = connectHttp2(`https://127.0.0.1:${tlsPort}`, {
+        rejectUnauthorized: false,
+        servername: 'nobody.example',
+        ecdhCurve: 'X25519MLKEM768',
+      });
+      const get = async (path: string) => {
+        const stream = session.request({ ':path': path });
+        const [headers] = (await once(stream, 'response')) as [Record<string, unknown>];
+        return { status: headers[':status'], body: await text(stream) };
+      };
+      expect(await get('/')).toMatchObject({
+        status: 200,
+        body: expect.stringContaining('Hello from version 1'),
+      });
+      expect(await get('/.well-known/dstack/nothing')).toMatchObject({
+        status: 404,
+        body: expect.stringContaining('NO_ROUTE'),
+      });
+      const socket = session.socket as TLSSocket;
+      expect(socket.alpnProtocol).toBe('h2');
+      const spki = socket.getPeerX509Certificate()!.publicKey.export({ type: 'spki', format: 'der' });
+      expect(createHash('sha256').update(spki).digest('hex')).toBe((await fetchPage(tlsPort))?.tlsKey);
+      session.close();
+    }
   });
 
   test('have the network key that the contract has', async () => {
@@ -107,6 +160,15 @@ describe('two VMs', () => {
       'bootstrap: verified',
       'onboarded: verified',
     ]);
+  });
+
+  test('end the TLS of their website themselves, as a stranger finds out', async () => {
+    const chain = ['--rpc', network.rpcUrl, '--chain-id', String(CHAIN)];
+    const flags = ['--network', network.contract, ...chain, '--flavour', 'sim', '--json'];
+    for (const { tlsPort } of [a, b]) {
+      const said = await dstack({}, 'site', 'verify', `https://127.0.0.1:${tlsPort}`, ...flags);
+      expect(JSON.parse(said)).toMatchObject({ verdict: 'accept', code: null });
+    }
   });
 
   test('offer the host two ports, and no key on either', async () => {
@@ -139,6 +201,51 @@ describe('two VMs', () => {
   });
 });
 
+describe('a certificate of an authority', () => {
+  let firstChain: string;
+
+  // What comes after looks at all that this host runs, and the authority is not of it.
+  afterAll(() => authority.stop());
+
+  test('is ordered by the first node, and renewed before its end: no visitor is ever turned away', {
+    timeout: 900_000,
+  }, async () => {
+    await waitFor('a visitor to come in', async () => visitors.serials.size > 0 || undefined, 200);
+    visitors.failed.length = 0;
+    firstChain = await ask(a.tlsPort, sitePaths.certificate);
+    await waitFor(
+      'the renewal',
+      async () => visitors.serials.size >= 2 || undefined,
+      LIFETIME,
+      () => visitors.says(),
+    );
+    say(visitors.says());
+    expect(visitors.failed).toEqual([]);
+    expect(visitors.keys).toEqual(new Set([(await fetchPage(b.tlsPort))?.tlsKey]));
+  });
+
+  test('comes to the other node by the relays, which serves the same name with the same key', {
+    timeout: 600_000,
+  }, async () => {
+    authority.road.leadTo(b);
+    const last = [...visitors.serials].at(-1);
+    await waitFor(
+      'B to show it',
+      async () => (await visitors.look())?.serial === last || undefined,
+      200,
+      () => visitors.says(),
+    );
+    visitors.leave();
+    authority.road.leadTo(a);
+  });
+
+  test('is not what a hostile host brings: that changes nothing, and is refused by its code', async () => {
+    const shown = await visitors.look();
+    await refusesHostileChains(b.tlsPort, SITE_NAME, firstChain, new TestAuthority(), false);
+    expect((await visitors.look())?.serial).toBe(shown?.serial);
+  });
+});
+
 describe('a rollout whose archive the host spoiled', () => {
   const target = () => join(b.volume, 'archives', `${digest(archives[1]!)}.tar`);
   let since = 0;
@@ -148,7 +255,7 @@ describe('a rollout whose archive the host spoiled', () => {
     since = b.console().length;
     await asOwner(network, 'app', 'rollout', 'greeting', manifests[1]!);
     await refusal('ARCHIVE_MISSING');
-  }, 120_000);
+  }, 300_000);
 
   /** Waits for this refusal on B's console, after the last one. */
   async function refusal(code: string): Promise<void> {
@@ -183,7 +290,7 @@ describe('a rollout whose archive the host spoiled', () => {
     ],
   ])(
     '%s: refused by its code, the old container still serves',
-    { timeout: 180_000 },
+    { timeout: 400_000 },
     async (_, code, spoil) => {
       rmSync(target(), { force: true });
       since = b.console().length;
@@ -193,7 +300,7 @@ describe('a rollout whose archive the host spoiled', () => {
     },
   );
 
-  test('put right, it is taken up by itself; a rollback is too', { timeout: 300_000 }, async () => {
+  test('put right, it is taken up by itself; a rollback is too', { timeout: 1_200_000 }, async () => {
     rmSync(target(), { force: true });
     copyFileSync(archives[1]!, target());
     await Promise.all([a.page('2'), b.page('2')]);
@@ -203,9 +310,40 @@ describe('a rollout whose archive the host spoiled', () => {
   });
 });
 
+describe('a new version beside the old one', () => {
+  test('no visitor notices a rollout, one that fails, nor going back', { timeout: 600_000 }, async () => {
+    await rolloutsUnderLoad(network, a, archives);
+    // B follows the same contract; the files that the test took from A are put back.
+    shareApps(b, a);
+  });
+});
+
+describe('apps with domains of their own', () => {
+  test('two answer beside the website, each at its own; a third that wants one of theirs is refused', {
+    timeout: 600_000,
+  }, async () => {
+    await appSites(network, a, archives);
+  });
+});
+
+describe('an app that tries to get everywhere', () => {
+  test('gets to its agent and its own containers, and the other app serves', {
+    timeout: 600_000,
+  }, async () => {
+    await appNetwork(network, a, '1');
+  });
+});
+
 describe('an app that tells all it knows', () => {
   const tags = ['greeting', 'witness', 'Tag.with_all-sorts-0'];
-  let told: { keys: Record<string, string>; file: string; info: { disk: { diskId: string } } };
+  let told: {
+    keys: Record<string, string>;
+    secret: string;
+    file: string;
+    info: { disk: { diskId: string } };
+  };
+  /** What its owner has sealed to it. */
+  const secret = randomBytes(32).toString('hex');
   let search: Search;
   let view: HostView;
   let found: Findings;
@@ -220,22 +358,24 @@ describe('an app that tells all it knows', () => {
       '--files',
       join(import.meta.dirname, 'witness'),
     );
-    const manifest = await packApp(network, a, archive);
+    const envelope = await setSecret(network, a, 'greeting', 'witness', secret);
+    const options = ['--port', '8080', '--secret', `witness=${envelope}`, '--api', 'info', '--api', 'key'];
+    const manifest = await packAs('greeting', network, a, archive, ...options, '--set', 'data=rw');
     shareApps(a, b);
     await asOwner(network, 'app', 'rollout', 'greeting', manifest);
     await Promise.all([a.page('3'), b.page('3')]);
     told = JSON.parse(await ask(b.tlsPort, '/cgi-bin/tell.cgi'));
-  }, 300_000);
+  }, 900_000);
 
   test("has the keys that the network's secret gives, which a forged sim quote gets", {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
-    const secret = await takeSecret(network, image, a.nodeUrl, relayKeys[2]);
+    const networks = await takeSecret(network, image, a.nodeUrl, relayKeys[2]);
     const diskIds = [
       told.info.disk.diskId,
       JSON.parse(await ask(a.tlsPort, '/cgi-bin/tell.cgi')).info.disk.diskId,
     ];
-    const secrets = derivedSecrets(secret, diskIds, [{ app: 'greeting', tags }]);
+    const secrets = derivedSecrets(networks, diskIds, [{ app: 'greeting', tags }]);
     // Not finding the keys means something only because these are the right ones.
     const keyOf = (name: string) => Buffer.from(secrets.find((one) => one.name === name)!.bytes);
     for (const tag of tags)
@@ -246,12 +386,18 @@ describe('an app that tells all it knows', () => {
       patternsOf([
         ...secrets,
         ...[...notes, told.file].map((text) => ({ name: 'what an app wrote', bytes: Buffer.from(text) })),
+        { name: "an app's secret", bytes: Buffer.from(secret) },
       ]),
     );
   });
 
+  test('has the secret that its owner sealed, on both nodes', async () => {
+    expect(told.secret === secret).toBe(true);
+    expect(JSON.parse(await ask(a.tlsPort, '/cgi-bin/tell.cgi')).secret === secret).toBe(true);
+  });
+
   test('is the only one that tells: nothing that the host can see holds any of it', {
-    timeout: 180_000,
+    timeout: 600_000,
   }, async () => {
     const began = performance.now();
     view = await scanHost(search, [folder, image]);
@@ -292,7 +438,7 @@ describe('an app that tells all it knows', () => {
     }
     // QEMU itself listens for what it forwards and for QMP; it has no other way in.
     const ofQemu = view.listeners.filter(({ owner }) => isQemu(owner));
-    expect(ofQemu.map(({ kind }) => kind).sort()).toEqual(['tcp', 'tcp', 'tcp', 'tcp', 'unix', 'unix']);
+    expect(ofQemu.map(({ kind }) => kind).sort()).toEqual([...Array<string>(6).fill('tcp'), 'unix', 'unix']);
     // Everything that was probed did answer: the ports in HTTP, the website over TLS, QMP in JSON, the simulated platform with its files.
     for (const { kind, at: where } of view.listeners) {
       expect(found.seen.get(`what ${kind} ${where} says`), where).toBeGreaterThan(50);
@@ -316,16 +462,18 @@ describe('an app that tells all it knows', () => {
     ).toBe(true);
   });
 
-  test('fills its disk: the app gets ENOSPC, the node and its page go on', { timeout: 180_000 }, async () => {
+  test('fills its disk: the app gets an error, the node and its page go on', {
+    timeout: 400_000,
+  }, async () => {
     const said = await ask(b.tlsPort, '/cgi-bin/fill.cgi');
-    expect(said).toContain('No space left on device');
+    expect(said).toMatch(/Disk quota exceeded|No space left on device/);
     expect(said).not.toContain('it never ended');
     expect((await fetchPage(b.tlsPort))?.version).toBe('3');
     expect((await b.status()).state).toBe('joined');
     expect(JSON.parse(await ask(b.tlsPort, '/cgi-bin/tell.cgi')).file === told.file).toBe(true);
   });
 
-  test('loses no acknowledged write when the power is cut under load', { timeout: 400_000 }, async () => {
+  test('loses no acknowledged write when the power is cut under load', { timeout: 900_000 }, async () => {
     await ask(b.tlsPort, '/cgi-bin/load.cgi');
     const acknowledged = await waitFor(
       "some hundred records to be on B's disk",
@@ -349,6 +497,7 @@ describe('an app that tells all it knows', () => {
     const after = JSON.parse(await ask(b.tlsPort, '/cgi-bin/tell.cgi'));
     expect(after.info.disk).toEqual({ state: 'ready', diskId: told.info.disk.diskId });
     expect(after.file === told.file).toBe(true);
+    expect(after.secret === secret).toBe(true);
     expect(b.console()).not.toContain('"formatting"');
     const records = (await ask(b.tlsPort, '/cgi-bin/journal.cgi')).split('\n');
     const wanted = Array.from({ length: acknowledged }, (_, n) => `record ${n + 1} ${'0'.repeat(300)}`);
@@ -368,6 +517,46 @@ describe('an app that tells all it knows', () => {
     expect(recorded(b, 'request-')).toEqual(expect.arrayContaining([4, 5]));
   });
 });
+
+/** Visitors of the website by its name, one after the other, until they are told to leave. */
+class Visitors {
+  readonly serials = new Set<string>();
+  readonly keys = new Set<string>();
+  readonly failed: string[] = [];
+  #visits = 0;
+  #here = true;
+
+  constructor() {
+    void this.#come();
+  }
+
+  look() {
+    return visit(authority.road.tls.port, SITE_NAME, readFileSync(authority.rootFile, 'utf8'));
+  }
+
+  leave(): void {
+    this.#here = false;
+  }
+
+  says(): string {
+    return `${this.#visits} visits, ${this.failed.length} failed, ${this.serials.size} certificates`;
+  }
+
+  async #come(): Promise<void> {
+    while (this.#here) {
+      this.#visits += 1;
+      try {
+        const { serial, tlsKey, status } = await this.look();
+        if (status !== 200) this.failed.push(`HTTP ${status}`);
+        this.serials.add(serial);
+        this.keys.add(tlsKey);
+      } catch (error) {
+        this.failed.push((error as Error).message);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+    }
+  }
+}
 
 /** The config digest by which an archive is named, from the manifest beside it. */
 function digest(archive: string): string {

@@ -63,7 +63,6 @@ export async function up({ network = 'ours', mayCreate = false }: Bring = {}): P
     runDirectory,
     mountPoint,
     mayCreate,
-    appsOwner: { uid: 0, gid: 0 },
     // A key for each disk and network, as in the real hierarchy.
     keyOf: async (diskId) => ({
       epoch: 1,

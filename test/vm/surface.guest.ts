@@ -28,12 +28,12 @@ const table = (name: string): string[][] =>
       .map((line) => line.trim().split(/\s+/)),
   );
 
-/** Ports that are bound, by protocol (proc_net_tcp(5)): listening TCP, unconnected UDP. */
+/** Ports that are bound, by protocol (proc_net_tcp(5)): listening TCP, with its address; unconnected UDP. */
 const ports = [
   ...['tcp', 'tcp6'].flatMap((name) =>
     table(name)
       .filter((row) => row[3] === '0A')
-      .map((row) => `tcp ${portOf(row)}`),
+      .map((row) => `tcp ${addressOf(row)}:${portOf(row)}`),
   ),
   ...['udp', 'udp6'].flatMap((name) =>
     table(name)
@@ -82,6 +82,15 @@ function statusOf(socketPath: string, method: string, path: string): Promise<num
     asked.on('error', () => resolve(0));
     asked.end(method === 'POST' ? '{}' : undefined);
   });
+}
+
+/** `*` for all addresses, and one word for all gateways of apps' bridges. */
+function addressOf(row: readonly string[]): string {
+  const digits = row[1]!.split(':')[0]!;
+  if (/^0+$/.test(digits)) return '*';
+  // An IPv4 address is one number, in this machine's order of bytes.
+  const address = [...Buffer.from(digits, 'hex')].reverse().join('.');
+  return address.replace(/^10\.90\.\d+\.1$/, '10.90.*.1');
 }
 
 function portOf(row: readonly string[]): number {

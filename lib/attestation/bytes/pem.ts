@@ -45,9 +45,12 @@ export function decodePem(block: string, chain: ChainName): Uint8Array {
 }
 
 /** One certificate as PEM with 64 columns and a final newline. */
-export function encodePem(der: Uint8Array): string {
+export const encodePem = (der: Uint8Array): string => encodePemBlock('CERTIFICATE', der);
+
+/** The same with another label, such as `CERTIFICATE REQUEST` (RFC 7468, section 7). */
+export function encodePemBlock(label: string, der: Uint8Array): string {
   const lines = toBase64(der).match(/.{1,64}/g) ?? [];
-  return `${BEGIN}${lines.join('\n')}\n${END}`;
+  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`;
 }
 
 function toBase64(der: Uint8Array): string {

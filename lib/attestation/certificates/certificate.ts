@@ -57,22 +57,17 @@ export interface Certificate {
 
 /** @throws AttestationError DER_ENCODING or CERTIFICATE_FORMAT */
 export function parseCertificate(der: Uint8Array): Certificate {
-  const [tbs, algorithm, signature, ...more] = readChildren(readDer(der, TAG.sequence));
-  const fields = readChildren(expectTag(tbs, TAG.sequence));
-  // Exactly these: the optional unique identifiers of version 2 are in no PCK chain.
-  const [version, serial, innerAlgorithm, issuer, validity, subject, publicKey, extensionsField] = fields;
-  if (more.length > 0 || fields.length !== 8)
-    throw format(`expected 8 signed fields, found ${fields.length}`);
-  requireVersion3(version);
+  const { tbs, signature, algorithm, serial, issuer, validity, subject, publicKey, extensionsList } =
+    readCertificateFields(der, format);
   requireEcdsa(algorithm);
-  requireEcdsa(innerAlgorithm);
   const [notBefore, notAfter] = readChildren(expectTag(validity, TAG.sequence));
-  const extensions = parseExtensions(extensionsField);
+  // RFC 5280, section 4.2: an unknown critical extension is refused, and so is a repeated one.
+  const extensions = readExtensions(extensionsList, [OID.keyUsage, OID.basicConstraints], format);
   const usage = keyUsage(extensions.get(OID.keyUsage));
-  const constraints = basicConstraints(extensions.get(OID.basicConstraints));
+  const constraints = readBasicConstraints(extensions.get(OID.basicConstraints), format);
   return {
     raw: der,
-    tbs: expectTag(tbs, TAG.sequence).raw,
+    tbs: tbs.raw,
     serial: readSerial(serial),
     issuer: expectTag(issuer, TAG.sequence).raw,
     subject: expectTag(subject, TAG.sequence).raw,
@@ -94,9 +89,37 @@ export function isSignedBy(certificate: Certificate, issuer: Certificate): boole
   return issuer.publicKey.verify(certificate.tbs, certificate.signature, 'der');
 }
 
-function requireVersion3(version: DerValue | undefined): void {
+/** Makes the error of the profile that refuses a certificate. */
+type Refusal = (message: string) => AttestationError;
+
+/**
+ * The fields of any version 3 certificate, not yet read: what every profile of RFC 5280 has in common. Both copies of the
+ * signature algorithm are the same.
+ */
+export function readCertificateFields(der: Uint8Array, refused: Refusal) {
+  const [tbs, algorithm, signature, ...more] = readChildren(readDer(der, TAG.sequence));
+  const fields = readChildren(expectTag(tbs, TAG.sequence));
+  // Exactly these: the unique identifiers of version 2 must not be used (RFC 5280, section 4.1.2.8).
+  const [version, serial, innerAlgorithm, issuer, validity, subject, publicKey, extensionsField] = fields;
+  if (more.length > 0 || fields.length !== 8)
+    throw refused(`expected 8 signed fields, found ${fields.length}`);
   const [number] = readChildren(expectTag(version, TAG.context0));
-  if (readSmallInteger(number) !== 2) throw format('the version is not 3');
+  if (readSmallInteger(number) !== 2) throw refused('the version is not 3');
+  if (!bytesEqual(expectTag(innerAlgorithm, TAG.sequence).raw, expectTag(algorithm, TAG.sequence).raw))
+    throw refused('the two signature algorithms differ');
+  const [extensionsList, ...lists] = readChildren(expectTag(extensionsField, TAG.context3));
+  if (lists.length > 0) throw refused('there is more than one list of extensions');
+  return {
+    tbs: expectTag(tbs, TAG.sequence),
+    algorithm: expectTag(algorithm, TAG.sequence),
+    signature,
+    serial,
+    issuer,
+    validity,
+    subject,
+    publicKey,
+    extensionsList,
+  };
 }
 
 /** @throws AttestationError CERTIFICATE_FORMAT */
@@ -128,13 +151,6 @@ function commonName(name: DerValue): string {
   return only;
 }
 
-/** RFC 5280, section 4.2: an unknown critical extension is refused, and so is a repeated one. */
-function parseExtensions(field: DerValue | undefined): Map<string, Uint8Array> {
-  const [list, ...more] = readChildren(expectTag(field, TAG.context3));
-  if (more.length > 0) throw format('more than one list of extensions');
-  return readExtensions(list, [OID.keyUsage, OID.basicConstraints], format);
-}
-
 /**
  * A list of Extension values: content by OID.
  * @param known those that may be critical
@@ -143,7 +159,7 @@ function parseExtensions(field: DerValue | undefined): Map<string, Uint8Array> {
 export function readExtensions(
   list: DerValue | undefined,
   known: readonly string[],
-  refused: (message: string) => AttestationError,
+  refused: Refusal,
 ): Map<string, Uint8Array> {
   const extensions = new Map<string, Uint8Array>();
   for (const extension of readChildren(expectTag(list, TAG.sequence))) {
@@ -158,17 +174,18 @@ export function readExtensions(
   return extensions;
 }
 
-function basicConstraints(extension: Uint8Array | undefined) {
+/** RFC 5280, section 4.2.1.9. Without the extension: no authority. */
+export function readBasicConstraints(
+  extension: Uint8Array | undefined,
+  refused: Refusal,
+): { isAuthority: boolean; pathLength: number | undefined } {
   if (extension === undefined) return { isAuthority: false, pathLength: undefined };
   const [flag, length, ...more] = readChildren(readDer(extension, TAG.sequence));
-  const authority = flag !== undefined && readBoolean(flag);
+  const isAuthority = flag !== undefined && readBoolean(flag);
   // DER leaves out a FALSE; a path length below a non-authority says nothing that could be meant.
-  if (more.length > 0 || (flag !== undefined && !authority))
-    throw format('the basic constraints are malformed');
-  return {
-    isAuthority: authority,
-    pathLength: length === undefined ? undefined : readSmallInteger(length),
-  };
+  if (more.length > 0 || (flag !== undefined && !isAuthority))
+    throw refused('the basic constraints are malformed');
+  return { isAuthority, pathLength: length === undefined ? undefined : readSmallInteger(length) };
 }
 
 /** The first byte of the key usage bits; none when the extension is missing. */

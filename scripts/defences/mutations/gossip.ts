@@ -105,7 +105,7 @@ export const gossipRules: readonly Mutation[] = [
     [
       HANDLER,
       '      keep(requestHash);\n      if (messages',
-      '      keep(requestHash);\n      archive(requestHash);\n      if (messages',
+      '      keep(requestHash);\n      await keepJudged(requestHash);\n      if (messages',
     ],
     ['host/relay/onboard-handler.test.ts', '^of a request that nobody answered'],
   ),

@@ -59,7 +59,7 @@ export const imageRules: readonly Mutation[] = [
   one(
     'image',
     'the filter on what the node itself says to apps',
-    [FILTER, '    oifname "dstack*" meta skuid != { 802, 803 } drop\n', ''],
+    [FILTER, '    oifname "dstack*" meta skuid != { 803, 804 } drop\n', ''],
     [lease, 'only who proxies to apps'],
   ),
   one(

@@ -12,19 +12,31 @@ export const keysAndStrings: readonly Mutation[] = [
   one(
     1,
     "the caller's address",
-    ['guest/agent/callers.ts', 'address === remote && gateway === local', 'gateway === local'],
+    [
+      'guest/agent/callers.ts',
+      'address === origin.remote && gateway === origin.local',
+      'gateway === origin.local',
+    ],
     [node, '^1: the host is not an app'],
   ),
   one(
     1,
     'the bridge that the caller arrives on',
-    ['guest/agent/callers.ts', 'address === remote && gateway === local', 'address === remote'],
+    [
+      'guest/agent/callers.ts',
+      'address === origin.remote && gateway === origin.local',
+      'address === origin.remote',
+    ],
     [node, '^1: the host is not an app'],
   ),
   one(
     1,
     'the refusal of forwarded requests',
-    ['guest/agent/server.ts', '  assertPlain(request);\n', ''],
+    [
+      'guest/agent/server.ts',
+      "      assertPlain(request, ownerOf(request.socket) === undefined ? undefined : 'any');\n",
+      '',
+    ],
     [node, '^1: a visitor'],
   ),
   one(

@@ -48,13 +48,13 @@ export const machineRules: readonly Mutation[] = [
   one(
     9,
     "the image's digest",
-    ['guest/kubernethes/archive.ts', '  assertConfigDigest(config, digest);\n', ''],
+    ['lib/archives/archive.ts', '  assertConfigDigest(config, digest);\n', ''],
     [machine, '^9: an archive'],
   ),
   one(
     9,
     "the layers' digests",
-    ['guest/kubernethes/archive.ts', '    if (actual !== digest) {', "    if (actual === '') {"],
+    ['lib/archives/archive.ts', '  if (actual !== digest) {', "  if (actual === '') {"],
     [machine, '^9: an archive'],
   ),
   one(

@@ -2,6 +2,8 @@
 import { type Mutation, one } from '../mutation.ts';
 
 const LOOP = 'lib/framework/event-loop.ts';
+const COURIER = 'host/relay/app-courier.ts';
+const COURIER_TEST = 'host/relay/app-courier.test.ts';
 const LOOP_TEST = 'lib/framework/event-loop.test.ts';
 
 export const relayRules: readonly Mutation[] = [
@@ -48,5 +50,79 @@ export const relayRules: readonly Mutation[] = [
     'that nobody but the payer sends a transaction again',
     ['lib/chain/json-rpc.ts', 'isStale && !once', 'isStale'],
     ['lib/chain/json-rpc.test.ts', '^a transaction is not'],
+  ),
+  one(
+    'relay',
+    "the check of a peer's files before they are put there",
+    [COURIER, '      await check(draft, hash);\n', ''],
+    [COURIER_TEST, 'a peer that sends another layer'],
+  ),
+  one(
+    'relay',
+    'that a peer which sent something else is left alone',
+    [
+      COURIER,
+      'if (error instanceof Lie) this.#left.set(peer, performance.now() + this.#bounds.leftFor);',
+      '',
+    ],
+    [COURIER_TEST, 'a peer that sends another layer'],
+  ),
+  one(
+    'relay',
+    'the least that has to come of a file in a while',
+    [COURIER, 'if (size - before < LEAST)', 'if (size < before)'],
+    [COURIER_TEST, 'a peer that gives a byte now and then'],
+  ),
+  one(
+    'relay',
+    "the most of a peer's file",
+    [COURIER, 'if (whole > maxBytes)', 'if (whole < 0)'],
+    [COURIER_TEST, 'a peer that sends 2 GiB'],
+  ),
+  one(
+    'relay',
+    "that of the operator's files none but drafts are removed",
+    ['host/relay/app-files.ts', '|| !entry.isFile()) return [];', ') return [];'],
+    [COURIER_TEST, 'a draft that nothing would go on with'],
+  ),
+  one(
+    'relay',
+    'that a draft is kept while a manifest is missing that may need it',
+    [COURIER, 'if (manifests.length === hashes.length) {', 'if (hashes.length >= 0) {'],
+    [COURIER_TEST, 'while a manifest is missing'],
+  ),
+  one(
+    'relay',
+    'how many files one source is sent at once',
+    [
+      'host/relay/app-routes.ts',
+      'if (has >= limits.perSource || all >= limits.sending)',
+      'if (all >= limits.sending)',
+    ],
+    [COURIER_TEST, 'one source gets so many files at once'],
+  ),
+  one(
+    'relay',
+    "the hash of a layer of a peer's",
+    ['lib/archives/archive.ts', '  if (actual !== digest) {', "  if (actual === '') {"],
+    [COURIER_TEST, 'a peer that sends another layer'],
+  ),
+  one(
+    'relay',
+    'that no peer is left for an image that no node runs',
+    [COURIER, '        if (!(error instanceof ImageRefused)) throw error;\n', '        throw error;\n'],
+    [COURIER_TEST, 'is the fault of no peer'],
+  ),
+  one(
+    'relay',
+    'that a peer which failed is asked after the others',
+    [COURIER, '.sort((a, b) => failedAt(a) - failedAt(b))', ''],
+    [COURIER_TEST, 'a peer that takes its time holds up one file'],
+  ),
+  one(
+    'relay',
+    'that a peer without a file takes away nothing that another gave of it',
+    [COURIER, 'const has = await draftOf(draft);', 'await begins();\n    const has = await draftOf(draft);'],
+    [COURIER_TEST, 'a peer that does not have a file takes away nothing'],
   ),
 ];

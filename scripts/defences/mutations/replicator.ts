@@ -67,8 +67,24 @@ export const replicatorRules: readonly Mutation[] = [
   one(
     'replicator',
     'that a manifest is read anew before it is started',
-    ['guest/kubernethes/supervisor.ts', '(await readAgain()).get(name) !== hash', 'hash === undefined'],
+    ['guest/kubernethes/app.ts', '(await this.#readAgain()).get(this.name) !== hash', 'hash === undefined'],
     ['guest/kubernethes/supervisor.test.ts', 'files that took their time'],
+  ),
+  one(
+    'replicator',
+    "that two versions never write to an app's disk at once",
+    [
+      'guest/kubernethes/app.ts',
+      "finished !== true && (plan.data === 'rw' || names.has(plan.name)),",
+      "finished !== true && plan.data === 'none',",
+    ],
+    ['guest/kubernethes/supervisor.test.ts', 'old down before new up'],
+  ),
+  one(
+    'replicator',
+    'that a new version is healthy before the front leaves the old one',
+    ['guest/kubernethes/app.ts', 'if (wrong === undefined && (isProbed', 'if (wrong !== null && (isProbed'],
+    ['guest/kubernethes/supervisor.test.ts', 'one that does not become healthy changes nothing'],
   ),
   one(
     'replicator',

@@ -5,7 +5,9 @@ const JUDGE = 'cli/site/judge.ts';
 const FETCH = 'cli/site/fetch.ts';
 const TLS = 'guest/tls/evidence.ts';
 const REPLICATOR = 'guest/replicator/site-evidence.ts';
+const PATHS = 'guest/tls/certificate-paths.ts';
 const judge = 'cli/site/judge.test.ts';
+const paths = 'guest/tls/certificate-paths.test.ts';
 const tls = 'guest/tls/evidence.test.ts';
 const replicator = 'guest/replicator/site-evidence.test.ts';
 
@@ -153,5 +155,73 @@ export const siteRules: readonly Mutation[] = [
     'the nonce in what is quoted',
     ['lib/protocol/report-data.ts', '      report.nonce,\n', ''],
     ['lib/protocol/site-evidence.test.ts', 'key, report data and digest match'],
+  ),
+  one(
+    'site',
+    "certificates for the name with the root's dot",
+    ['cli/site/ct.ts', 'return absolute.some((name) => names.includes(name));', 'return false;'],
+    ['cli/site/ct.test.ts', 'one for .* is$'],
+  ),
+  one(
+    'site',
+    'the account in CAA records',
+    ['lib/site/caa.ts', 'if (uris.length !== 1 || uris[0] !== account)', 'if (uris.length !== 1)'],
+    ['lib/site/caa.test.ts', "leaves another way: the host's account"],
+  ),
+  one(
+    'site',
+    'that a record for wildcards counts too',
+    ['lib/site/caa.ts', "tag === 'issue' || tag === 'issuewild')", "tag === 'issue')"],
+    ['lib/site/caa.test.ts', 'leaves another way: another one for wildcards'],
+  ),
+  one(
+    'site',
+    'the methods in CAA records',
+    [
+      'lib/site/caa.ts',
+      'if (lists.length !== 1 || named.some((method) => !methods.includes(method)))',
+      'if (false)',
+    ],
+    ['lib/site/caa.test.ts', 'leaves another way: a method that is not used'],
+  ),
+  one(
+    'site',
+    'that what the DNS showed is forgotten',
+    [REPLICATOR, 'monotonic() + CAA_FOR_MS', 'Number.POSITIVE_INFINITY'],
+    [replicator, 'that no host could have a certificate'],
+  ),
+  one(
+    'site',
+    'what is quoted of the DNS',
+    ['lib/protocol/report-data.ts', '      Uint8Array.of(report.hostImpersonable ? 1 : 0),\n', ''],
+    ['lib/protocol/site-evidence.test.ts', 'key, report data and digest match'],
+  ),
+  one(
+    'site',
+    "the relay's rule for certificates",
+    [
+      'host/relay/kinds/certificate.ts',
+      'judgeCertificate(message.chain, rule, newestCertificate(held, rule))',
+      'message',
+    ],
+    ['host/relay/kinds/certificate.test.ts', 'a stranger can have nothing kept'],
+  ),
+  one(
+    'site',
+    'the bound on a certificate that is brought',
+    [PATHS, 'read(CERTIFICATE_MAX_BYTES)', 'read(Number.MAX_SAFE_INTEGER)'],
+    [paths, 'has at most 16 KiB'],
+  ),
+  one(
+    'site',
+    'how many certificates strangers may have judged',
+    [PATHS, 'if (atWork || left < 1)', 'if (atWork)'],
+    [paths, 'waits for its turn'],
+  ),
+  one(
+    'site',
+    "the key of a connection that counts for the owner's DNS",
+    ['host/site-client.ts', '      this.#requireKey(response);\n', ''],
+    ['test/site-cert.test.ts', 'a client that was given the key'],
   ),
 ];

@@ -32,6 +32,7 @@ export const PATHS: readonly string[] = [
   '/v1/debug',
   '/v1/test',
   '/v1/containers',
+  '/v1/folder',
   '/v1/upstream',
   '/v1/records',
   '/secret',

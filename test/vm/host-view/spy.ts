@@ -12,7 +12,15 @@ import { NodeClient } from '../../../host/node-client.ts';
 import { openImage, registersOf } from '../../../host/vm/image.ts';
 import { fromHex } from '../../../lib/protocol/encoding.ts';
 import { parseAddress } from '../../../lib/protocol/hex.ts';
-import { appKey, deriveKey, diskKey, networkKey, tlsKey } from '../../../lib/protocol/keys.ts';
+import {
+  appAuthorityKey,
+  appIdentityKey,
+  appKey,
+  deriveKey,
+  diskKey,
+  networkKey,
+  tlsKey,
+} from '../../../lib/protocol/keys.ts';
 import { onboardCall, registerCall } from '../../../lib/protocol/onboarding-calls.ts';
 import {
   AnswerMessageSchema,
@@ -119,5 +127,9 @@ export function derivedSecrets(
     ...apps.flatMap(({ app, tags }) =>
       tags.map((tag) => ({ name: `${app}'s key ${tag}`, bytes: appKey(secret, EPOCH, app, tag) })),
     ),
+    ...apps.flatMap(({ app }) => [
+      { name: `${app}'s identity key`, bytes: appIdentityKey(secret, EPOCH, app) },
+      { name: `${app}'s authority`, bytes: appAuthorityKey(secret, EPOCH, app) },
+    ]),
   ];
 }

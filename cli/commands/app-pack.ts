@@ -1,0 +1,250 @@
+/** `app pack`: from an archive, or a Compose file and its archives, to the files that nodes look for. */
+import { access, constants, copyFile, mkdir } from 'node:fs/promises';
+import { join, resolve, sep } from 'node:path';
+import { dropDrafts, fillDurably, writeDurably } from '../../lib/daemon/durable-file.ts';
+import { print } from '../../lib/daemon/terminal.ts';
+import { toHex } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import {
+  type AppSecret,
+  appId,
+  formatManifest,
+  type Manifest,
+  type ManifestV2,
+  manifestHash,
+} from '../../lib/protocol/manifest.ts';
+import { configDigest } from '../app/archive.ts';
+import { manifestOfCompose } from '../app/compose.ts';
+import { type PackedSecret, secretsFrom } from '../app/envelopes.ts';
+import { type Arguments, type Command, typed, UsageError } from '../command.ts';
+import { readGiven } from '../owner/connection.ts';
+
+export const pack: Command = {
+  name: 'app pack',
+  summary: "puts `docker save` archives and their manifest where VMs find them; prints the manifest's hash",
+  positionals: ['NAME', 'ARCHIVE|COMPOSE.yml'],
+  options: {
+    port: { value: 'PORT', help: 'the port on which the container speaks HTTP' },
+    domain: {
+      value: 'DOMAIN',
+      help: "a website of the app's own at that port, in place of the network's; may be given several times",
+      multiple: true,
+    },
+    h2c: { help: 'with --domain: the container speaks HTTP/2 without TLS there' },
+    api: {
+      value: 'WORD',
+      help: 'what the container may ask of its node: info, key or attest; may be given several times',
+      multiple: true,
+    },
+    secret: {
+      value: 'SECRET=FILE',
+      help: 'a secret, and its envelope as `app secret set` wrote it; may be given several times',
+      multiple: true,
+    },
+    env: { value: 'NAME=VALUE', help: 'an environment variable; may be given several times', multiple: true },
+    set: {
+      value: 'FIELD=VALUE',
+      help: 'a field of a container of manifest version 2, such as memoryMiB=256; may be given several times',
+      multiple: true,
+    },
+    archive: {
+      value: 'SERVICE=FILE',
+      help: "with a Compose file: the archive of a service's image; may be given several times",
+      multiple: true,
+    },
+    out: {
+      value: 'DIR',
+      help: 'the host volume of a VM; may be given several times',
+      multiple: true,
+      required: true,
+    },
+  },
+  async run(args) {
+    const [app, source] = args.positionals as [string, string];
+    typed(() => appId(app));
+    const secrets = secretsFrom(app, envelopeFiles(args));
+    const { bytes, archives } = await (/\.ya?ml$/i.test(source)
+      ? fromCompose(args, app, source, secrets)
+      : fromArchive(args, app, source, secrets));
+    const hash = toHex(manifestHash(bytes));
+    const volumes = args.list('out');
+    // All of them, so that one that cannot be written to leaves nothing in another.
+    const folders = ['archives', 'manifests', ...(secrets.length > 0 ? ['secrets'] : [])];
+    for (const volume of volumes) await prepare(volume, folders);
+    for (const volume of volumes) await place(volume, { archives, secrets, manifest: bytes, hash });
+    for (const digest of archives.keys()) print(`config   sha256:${digest}`);
+    print(`manifest 0x${hash}`);
+  },
+};
+
+interface Packed {
+  /** Of the manifest. */
+  readonly bytes: Uint8Array;
+  /** File by config digest. */
+  readonly archives: ReadonlyMap<string, string>;
+}
+
+/** Version 1 where it says all: its hash is the same as that of earlier releases, and nodes of theirs run it. */
+async function fromArchive(
+  args: Arguments,
+  app: string,
+  archive: string,
+  secrets: readonly AppSecret[],
+): Promise<Packed> {
+  if (args.list('archive').length > 0)
+    throw new UsageError(`--archive is for a Compose file (.yml or .yaml), and ${archive} is none`);
+  const env = eachOnce(
+    'env',
+    args.list('env').map((text) => assignment(text, 'env', 'NAME')),
+  );
+  const port = portOf(args);
+  const digest = await configDigest(archive);
+  const container = {
+    name: app,
+    image: `sha256:${digest}`,
+    ...(Object.keys(env).length === 0 ? {} : { env }),
+    ...(port === undefined ? {} : { http: { port } }),
+  };
+  const api = args.list('api');
+  const options = {
+    ...ownSites(args),
+    ...(api.length > 0 && { api }),
+    ...(secrets.length > 0 && { secrets: secrets.map(({ name }) => name) }),
+  };
+  const set = eachOnce('set', args.list('set').map(field));
+  for (const name of Object.keys(set)) {
+    if (name === 'image') throw new UsageError(`--set image is not for a single archive: it is ${archive}`);
+    if (name in options || (name !== 'name' && name in container))
+      throw new UsageError(`--set ${name} and another option both give ${name}`);
+  }
+  const fields = { ...options, ...set };
+  const manifest: Manifest =
+    Object.keys(fields).length === 0
+      ? { version: 1, app, containers: [container] }
+      : { version: 2, app, containers: [{ ...container, ...fields }], ...declared(secrets) };
+  const bytes = typed(() => formatManifest(manifest));
+  return { bytes, archives: new Map([[digest, archive]]) };
+}
+
+/** A manifest's own list. */
+const declared = (secrets: readonly AppSecret[]): Pick<ManifestV2, 'secrets'> =>
+  secrets.length === 0 ? {} : { secrets: secrets.map(({ name, envelope }) => ({ name, envelope })) };
+
+function envelopeFiles(args: Arguments): ReadonlyMap<string, string> {
+  const files = new Map<string, string>();
+  for (const text of args.list('secret')) {
+    const [name, file] = assignment(text, 'secret', 'SECRET', 'FILE');
+    if (files.has(name)) throw new UsageError(`--secret is given twice for ${name}`);
+    files.set(name, file);
+  }
+  return files;
+}
+
+/** Of one container, all at its one port. */
+function ownSites(args: Arguments): Partial<ManifestV2['containers'][number]> {
+  const domains = args.list('domain');
+  if (domains.length === 0) {
+    if (args.flag('h2c')) throw new UsageError('--h2c is for the domains that --domain gives');
+    return {};
+  }
+  const port = portOf(args);
+  if (port === undefined) throw new UsageError('--domain needs --port, at which the container answers');
+  const protocol = args.flag('h2c') ? 'h2c' : 'http1';
+  return { http: domains.map((domain) => ({ domain, port, protocol })) };
+}
+
+async function fromCompose(
+  args: Arguments,
+  app: string,
+  file: string,
+  secrets: readonly AppSecret[],
+): Promise<Packed> {
+  for (const option of ['port', 'domain', 'h2c', 'api', 'env', 'set']) {
+    if (args.optional(option) !== undefined)
+      throw new UsageError(`--${option} is for a single archive: with a Compose file, write it there`);
+  }
+  const images = new Map<string, string>();
+  const archives = new Map<string, string>();
+  for (const text of args.list('archive')) {
+    const [service, archive] = assignment(text, 'archive', 'SERVICE', 'FILE');
+    if (images.has(service)) throw new UsageError(`--archive is given twice for ${service}`);
+    const digest = await configDigest(archive);
+    images.set(service, digest);
+    archives.set(digest, archive);
+  }
+  const text = readGiven('the Compose file', file).toString('utf8');
+  const named = new Set(secrets.map(({ name }) => name));
+  const manifest = { ...manifestOfCompose(app, text, images, named), ...declared(secrets) };
+  return { bytes: formatManifest(manifest), archives };
+}
+
+/** The folders that files are put into. @throws FILE */
+async function prepare(volume: string, folders: readonly string[]): Promise<void> {
+  try {
+    // Step by step: Node's own `recursive` never ends where a folder cannot be made in one that is there, as in /proc.
+    const steps = resolve(volume).split(sep);
+    for (const at of steps.keys()) await makeFolder(steps.slice(0, at + 1).join(sep) || sep);
+    for (const folder of folders.map((name) => join(volume, name))) {
+      await makeFolder(folder);
+      await access(folder, constants.W_OK);
+      dropDrafts(folder);
+    }
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new DstackError('FILE', `cannot write to ${volume} (--out): ${code}`, { cause });
+  }
+}
+
+async function makeFolder(path: string): Promise<void> {
+  await mkdir(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
+}
+
+/** Each file appears under its name only when it is whole: a VM may be reading the volume. */
+async function place(
+  volume: string,
+  files: {
+    readonly archives: ReadonlyMap<string, string>;
+    readonly secrets: readonly PackedSecret[];
+    readonly manifest: Uint8Array;
+    readonly hash: string;
+  },
+): Promise<void> {
+  for (const [digest, archive] of files.archives)
+    await fillDurably(join(volume, 'archives', `${digest}.tar`), (draft) => copyFile(archive, draft));
+  for (const { envelope, bytes } of files.secrets)
+    writeDurably(join(volume, 'secrets', `${envelope}.json`), bytes);
+  writeDurably(join(volume, 'manifests', `${files.hash}.json`), files.manifest);
+}
+
+function portOf(args: Arguments): number | undefined {
+  const port = args.optional('port');
+  if (port === undefined) return undefined;
+  if (/^[1-9]\d{0,4}$/.test(port) && Number(port) <= 65_535) return Number(port);
+  throw new UsageError(`--port takes one port of the container, 1 to 65535, not ${port}`);
+}
+
+/** Of two values for one name the last would silently win. @throws USAGE */
+function eachOnce<T>(option: string, entries: readonly [string, T][]): Record<string, T> {
+  const names = entries.map(([name]) => name);
+  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  if (twice !== undefined) throw new UsageError(`--${option} gives ${twice} twice`);
+  return Object.fromEntries(entries);
+}
+
+/** A value that is JSON is taken as JSON (256, {"/run":16}), any other as text. */
+function field(text: string): [string, unknown] {
+  const [name, value] = assignment(text, 'set', 'FIELD');
+  try {
+    return [name, JSON.parse(value)];
+  } catch {
+    return [name, value];
+  }
+}
+
+function assignment(text: string, option: string, left: string, right = 'VALUE'): [string, string] {
+  const at = text.indexOf('=');
+  if (at < 1) throw new UsageError(`--${option} takes ${left}=${right}, not ${text}`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}

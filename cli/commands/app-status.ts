@@ -1,0 +1,83 @@
+/** `app status` and `app logs`: how rollouts go on this host's node. */
+import { NodeClient } from '../../host/node-client.ts';
+import { type RelaySettings, readEnvironment, relaySettings } from '../../host/relay/settings.ts';
+import { print, printError } from '../../lib/daemon/terminal.ts';
+import type { AppsStatus } from '../../lib/protocol/app-status.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { appId } from '../../lib/protocol/manifest.ts';
+import { statusLines } from '../app/status.ts';
+import { type Arguments, type Command, typed } from '../command.ts';
+import { ContractView } from '../join/contract.ts';
+import { relayStatus } from '../join/status.ts';
+import { envFileOption } from './relay.ts';
+
+const settingsOf = (args: Arguments): RelaySettings =>
+  relaySettings(readEnvironment(args.optional('env-file'), process.env));
+
+export const status: Command = {
+  name: 'app status',
+  summary: "what the chain, this host's node and its relay say of each app, and where they differ",
+  options: {
+    'env-file': envFileOption,
+    app: { value: 'NAME', help: 'this app only' },
+  },
+  async run(args) {
+    const only = args.optional('app');
+    if (only !== undefined) typed(() => appId(only));
+    const settings = settingsOf(args);
+    const contract = new ContractView(settings);
+    const { head } = await contract.network();
+    const chain = await contract.apps();
+    const node = await orNothing('the node', new NodeClient(settings.nodeUrl).apps());
+    const relay = await orNothing(
+      'the relay',
+      relayStatus(settings).then(({ apps }) => apps),
+    );
+    print(`chain ${settings.chainId} at block ${head}, contract ${settings.contract}`);
+    print(...statusLines({ chain, node, relay }, only));
+  },
+};
+
+export const logs: Command = {
+  name: 'app logs',
+  summary:
+    'the last lines of an app that did not come up, ended or was not well, where its manifest makes them public',
+  positionals: ['NAME'],
+  options: { 'env-file': envFileOption },
+  async run(args) {
+    const [app] = args.positionals as [string];
+    typed(() => appId(app));
+    const { apps } = await relayStatus(settingsOf(args));
+    if (apps === undefined)
+      throw new DstackError(
+        'NODE_APPS',
+        'the relay does not know how the apps of its node stand: see its log',
+      );
+    const found = apps.apps.find((one) => one.app === app);
+    if (found === undefined) throw new DstackError('NO_APP', `the node has no app ${app}`);
+    const written = Object.entries(found.trouble?.logs ?? {});
+    if (written.length === 0) {
+      const why =
+        found.trouble === undefined
+          ? 'nothing is wrong with it'
+          : 'no container with public logs is concerned';
+      throw new DstackError('NO_LOGS', `there are no lines of ${app}: ${why}`);
+    }
+    const { code, message } = found.trouble!;
+    print(`${app}: ${code}: ${message}`);
+    for (const [container, lines] of written) print(...lines.map((line) => `${container} | ${line}`));
+  },
+};
+
+/** One of them may be down: then the others' word is all the more of use. */
+async function orNothing(
+  who: string,
+  asked: Promise<AppsStatus | undefined>,
+): Promise<AppsStatus | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    printError(`${who} cannot be asked: ${codeOf(error)}: ${(error as Error).message}`);
+    return undefined;
+  }
+}

@@ -1,0 +1,93 @@
+/** What the front should be, from what this node's other daemons say. Pure. */
+import type { SiteConfig } from '../../lib/protocol/network-config.ts';
+import type { AcmeSite, Upstreams } from '../../lib/protocol/sockets.ts';
+import type { Credentials } from './certificate.ts';
+import { type FrontState, keyOf } from './front.ts';
+
+export interface Told {
+  /** The site's own key, and the certificate that is its own word. */
+  readonly credentials: Credentials;
+  /** Of network.json. */
+  readonly site: SiteConfig | undefined;
+  /** Where requests go; absent while nobody has said it. */
+  readonly upstream?: Upstreams | undefined;
+  /** What acme said last. */
+  readonly acme?: AcmeSite | undefined;
+}
+
+/** With an authority's chain, if acme has one that can be shown. */
+export function frontState(told: Told): FrontState {
+  const { site, upstream, acme } = told;
+  const sorting = site?.acme?.challenges.includes('tls-alpn-01') ?? false;
+  return {
+    certificate: certificateOf(told),
+    certificates: [],
+    sorting,
+    challenges: sorting
+      ? (acme?.alpn ?? []).map(({ domain, certificate, key }) => ({ domain, chain: certificate, key }))
+      : [],
+    ...(acme?.thumbprint !== undefined && { thumbprint: acme.thumbprint }),
+    sites: sitesOf(site?.domains ?? [], upstream),
+  };
+}
+
+const NONE: Upstreams = { website: {}, sites: [] };
+
+/** The network's website first. A name of network.json that an app has is that app's. */
+function sitesOf(own: readonly string[], { website, sites }: Upstreams = NONE): FrontState['sites'] {
+  const domains = own.filter((name) => !sites.some(({ domain }) => domain === name));
+  return [
+    { domains, ...led(website) },
+    ...sites.map(({ domain, ...one }) => ({ domains: [domain], ...led(one) })),
+  ];
+}
+
+function led({
+  upstream,
+  waits,
+}: Upstreams['website']): Pick<FrontState['sites'][number], 'upstream' | 'waits'> {
+  if (upstream === undefined) return waits ? { waits } : {};
+  return { upstream: { ...upstream, protocol: upstream.protocol === 'h2c' ? 'h2c' : 'http/1.1' } };
+}
+
+/** While kubernethes is away: nobody is led anywhere, and no domain becomes the website's. */
+export const ledNowhere = ({ sites }: Upstreams): Upstreams => ({
+  website: { reason: STARTING },
+  sites: sites.map(({ domain }) => ({ domain, reason: STARTING })),
+});
+
+const STARTING = 'the node is still starting';
+
+/** Why there is nothing to show at a name. */
+export function reasonAt(host: string, { website, sites }: Upstreams = NONE): string {
+  const name = host.toLowerCase().replace(/:\d*$/, '');
+  const site = sites.find(({ domain }) => domain === name) ?? website;
+  return site.reason ?? STARTING;
+}
+
+/** All reasons, for the log; empty when everybody is led somewhere. */
+export const reasonsOf = ({ website, sites }: Upstreams = ledNowhere(NONE)): string =>
+  [website.reason, ...sites.map(({ domain, reason }) => reason && `${domain}: ${reason}`)]
+    .filter((reason) => reason !== undefined)
+    .join('; ');
+
+/**
+ * The self-signed certificate is provisional: a driver or an acme daemon that starts again, and has not heard of the authority's yet,
+ * takes nothing back.
+ */
+export function certificateOf({ credentials, acme }: Told): FrontState['certificate'] {
+  const key = credentials.key.export({ type: 'pkcs8', format: 'pem' }).toString();
+  return isOurs(acme?.chain, credentials)
+    ? { chain: acme!.chain!, key }
+    : { chain: credentials.certificate, key, provisional: true };
+}
+
+/** Whether a chain is for the site's own key. All else about it is acme's to judge. */
+export function isOurs(chain: string | undefined, { certificate }: Credentials): chain is string {
+  if (chain === undefined) return false;
+  try {
+    return keyOf(chain) === keyOf(certificate);
+  } catch {
+    return false;
+  }
+}

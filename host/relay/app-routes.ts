@@ -1,0 +1,92 @@
+/**
+ * What a relay gives to others of its apps' files: `GET /v1/manifests/<hash>`, `GET /v1/archives/<image digest>` and
+ * `GET /v1/secrets/<envelope's hash>`, also from a byte on (RFC 9110, sections 13.1.5 and 14), so that a reader who was cut off goes on
+ * where it was. HEAD says how long one is.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { sourceOf } from '../../lib/daemon/server-limits.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { APP_FILE_KINDS, type AppFiles, type OpenAppFile } from './app-files.ts';
+
+export interface AppRouteLimits {
+  /** Files that are being sent: in all, and to one source. */
+  sending: number;
+  perSource: number;
+  /** Milliseconds that one may take to be taken: what is left is to be asked for anew. */
+  within: number;
+}
+
+const LIMITS: AppRouteLimits = { sending: 32, perSource: 2, within: 900_000 };
+
+export function appRoutes(app: FastifyInstance, files: AppFiles, limits = LIMITS): void {
+  const sending = new Map<string, number>();
+  const take = (source: string): void => {
+    const has = sending.get(source) ?? 0;
+    const all = sending.values().reduce((sum, count) => sum + count, 0);
+    if (has >= limits.perSource || all >= limits.sending)
+      throw new DstackError('GOSSIP_RATE', 'too many files are being sent; try again later');
+    sending.set(source, has + 1);
+  };
+  const giveBack = (source: string): void => {
+    const left = sending.get(source)! - 1;
+    if (left === 0) sending.delete(source);
+    else sending.set(source, left);
+  };
+
+  for (const kind of APP_FILE_KINDS) {
+    const find = async (request: FastifyRequest): Promise<OpenAppFile> => {
+      const { hash } = request.params as { hash: string };
+      const found = /^[0-9a-f]{64}$/.test(hash) ? await files.open(kind, hash) : undefined;
+      if (found === undefined)
+        throw new DstackError('NO_RECORD', `this relay has no ${kind}/${hash.slice(0, 64)}`);
+      return found;
+    };
+    const describe = (reply: FastifyReply, tag: string, length: number) =>
+      reply.header('etag', `"${tag}"`).header('content-length', length).type('application/octet-stream');
+
+    // Before the other: the one that fastify makes from it reads the whole file, and throws it away.
+    app.head(`/v1/${kind}/:hash`, async (request, reply) => {
+      const { file, size, tag } = await find(request);
+      await file.close();
+      return describe(reply, tag, size).send();
+    });
+
+    app.get(`/v1/${kind}/:hash`, async (request, reply) => {
+      const source = sourceOf(request.ip);
+      take(source);
+      let isOver = false;
+      const over = () => {
+        if (!isOver) giveBack(source);
+        isOver = true;
+      };
+      try {
+        const { file, size, tag } = await find(request);
+        const from = startOf(request.headers, `"${tag}"`);
+        if (from !== undefined && from >= size) {
+          await file.close();
+          over();
+          return reply.status(416).header('content-range', `bytes */${size}`).send();
+        }
+        const stream = file.createReadStream({ start: from ?? 0, end: Math.max(0, size - 1) });
+        const timer = setTimeout(() => request.raw.socket.destroy(), limits.within);
+        stream.once('close', () => {
+          clearTimeout(timer);
+          over();
+        });
+        describe(reply.status(from === undefined ? 200 : 206), tag, size - (from ?? 0));
+        if (from !== undefined) reply.header('content-range', `bytes ${from}-${size - 1}/${size}`);
+        return reply.send(stream);
+      } catch (error) {
+        over();
+        throw error;
+      }
+    });
+  }
+}
+
+/** From which byte on; undefined for all of it: another file than the reader has the beginning of, or another range than this. */
+function startOf(headers: Readonly<Record<string, unknown>>, etag: string): number | undefined {
+  const digits = /^bytes=(\d{1,15})-$/.exec(String(headers.range ?? ''))?.[1];
+  const isSame = headers['if-range'] === undefined || headers['if-range'] === etag;
+  return digits === undefined || !isSame ? undefined : Number(digits);
+}

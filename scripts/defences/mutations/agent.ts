@@ -1,0 +1,181 @@
+/** What an app gets of its node: keys, signatures and quotes that are its own, by its bridge or its socket, and no more than its manifest grants. */
+import { type Mutation, one } from '../mutation.ts';
+
+const API = 'guest/agent/agent-api.test.ts';
+const SERVER = 'guest/agent/server.ts';
+const CALLERS = 'guest/agent/callers.ts';
+const SOCKETS = 'guest/agent/app-sockets.ts';
+const KEYS = ['lib/protocol/app-keys.ts', 'lib/protocol/app-keys.test.ts'] as const;
+const ROUTES = 'guest/replicator/app-routes.test.ts';
+const QUOTES = 'guest/replicator/app-quotes.ts';
+
+export const agentRules: readonly Mutation[] = [
+  one(
+    'agent',
+    "the app of a container's socket",
+    [CALLERS, 'app === socketOf.app &&', ''],
+    [API, 'is who asks'],
+  ),
+  one(
+    'agent',
+    "the container of a container's socket",
+    [CALLERS, 'container === socketOf.container', "container !== ''"],
+    [API, 'each container of an app'],
+  ),
+  one(
+    'agent',
+    "the manifest of a container's socket",
+    [CALLERS, 'manifestHash === socketOf.manifestHash', "manifestHash !== ''"],
+    [API, 'each container of an app'],
+  ),
+  one(
+    'agent',
+    "the closed folder of all apps' sockets",
+    [SOCKETS, '    chmodSync(root, 0o700);\n', ''],
+    [API, 'is for the container alone'],
+  ),
+  one(
+    'agent',
+    'that an agent puts its socket into the folder that is there',
+    [SOCKETS, '      if (api.length > 0) await this.open(', '      if (api.length > 9) await this.open('],
+    [API, 'is in the same folder after the agent was started again'],
+  ),
+  one(
+    'agent',
+    "counting an app's sockets with its bridge",
+    [SERVER, "ownerOf(socket)?.gateway ?? socket.localAddress ?? ''", "socket.localAddress ?? 'a socket'"],
+    [API, 'has 64 connections over its bridge and its socket together'],
+  ),
+  one(
+    'agent',
+    'one costly thing at a time for an app',
+    [SERVER, 'route.costly ? turns.inTurn(appOf(socket), answered) : answered()', 'answered()'],
+    [API, 'what costs a processor'],
+  ),
+  one(
+    'agent',
+    'the type of content of a body',
+    [
+      SERVER,
+      "if (!/^application\\/json *(;|$)/i.test(request.headers['content-type'] ?? ''))",
+      'if (!request)',
+    ],
+    [API, 'sends more than may be signed'],
+  ),
+  one(
+    'agent',
+    'the bound of a body without a length',
+    [SERVER, 'request.iterator({ destroyOnReturn: false }), BODY_MAX_BYTES)', 'request, 2 ** 30)'],
+    [API, 'sends more than may be signed'],
+  ),
+  one(
+    'agent',
+    'the word for quotes, where a certificate carries one',
+    ['guest/agent/ecosystem.ts', "quoted && !api.includes('quote')", "quoted && !api.includes('key')"],
+    [API, 'a certificate with a quote needs'],
+  ),
+  one(
+    'agent',
+    'that emitEvent is no success to the client',
+    [SERVER, "code === 'EVENTS_CLOSED'", "code === ''"],
+    [API, 'emitEvent has an answer that is no JSON'],
+  ),
+  one(
+    'agent',
+    'answers in ASCII',
+    [SERVER, '/[\\u0080-\\uffff]/g', '/[\\uffff]/g'],
+    [API, 'every operation answers in its own form'],
+  ),
+  one(
+    'agent',
+    'what version 1 of a manifest may ask for, when a word is added',
+    [
+      'lib/protocol/manifest.ts',
+      "['rw', 'internet', FIRST_API] as const",
+      "['rw', 'internet', AGENT_API] as const",
+    ],
+    ['lib/protocol/manifest.test.ts', 'version 2 may ask to sign and to quote'],
+  ),
+  one(
+    'agent',
+    "the place of the agent's socket",
+    ['lib/protocol/manifest.ts', 'COVERED.some((other) => isWithin(path, other)) ||', ''],
+    ['lib/protocol/manifest.test.ts', 'refuses a tmpfs over /var/run/dstack'],
+  ),
+  one(
+    'agent',
+    "that a container only reads the agent's folder",
+    ['guest/kubernethes/podman.ts', `:\${AGENT_PATH}:ro,`, `:\${AGENT_PATH}:rw,`],
+    ['guest/kubernethes/podman.test.ts', "the agent's folder is mounted to read"],
+  ),
+  one(
+    'agent',
+    'a key of its own for each type',
+    ['lib/protocol/keys.ts', 'const typed = [...path, utf8(type)];', 'const typed = path;'],
+    [KEYS[1], 'one tag has a key for each type'],
+  ),
+  one(
+    'agent',
+    'chain and contract in what the network key says of an app',
+    [KEYS[0], 'uint64(chainId), fromHex(contract, 20), appId(app)', 'appId(app)'],
+    [KEYS[1], 'a chain leads to the network key'],
+  ),
+  one(
+    'agent',
+    'the purpose in what vouches for a key',
+    [KEYS[0], `keccak256(utf8(\`\${purpose}:`, `keccak256(utf8(\`:`],
+    [KEYS[1], 'a chain leads to the network key'],
+  ),
+  one(
+    'agent',
+    'that the network key signs no word of an app',
+    [
+      'guest/replicator/secret.ts',
+      'recoverable(sign(purposeLinkDigest(purpose, publicKey), identity))',
+      'recoverable(signed(purposeLinkDigest(purpose, publicKey)))',
+    ],
+    [ROUTES, 'keys and their chains are those of the vectors'],
+  ),
+  one(
+    'agent',
+    "the app's statement in its quotes",
+    [
+      QUOTES,
+      'over(appReportData(app, manifestHash, data))',
+      'over(data.length === 64 ? data : appReportData(app, manifestHash, data))',
+    ],
+    [ROUTES, "an app's quote is over its own statement"],
+  ),
+  one(
+    'agent',
+    'that raw quotes are for one app',
+    [QUOTES, 'if (app !== rawQuotes) {', 'if (app === undefined) {'],
+    [ROUTES, 'report data of its own choice'],
+  ),
+  one(
+    'agent',
+    'that events lead to the register that they are shown for',
+    [QUOTES, 'if (!bytesEqual(value, body[', 'if (bytesEqual(zeroRegister(), body['],
+    [ROUTES, 'the events lead to the registers'],
+  ),
+  one(
+    'agent',
+    'that no quote is given while the chain stands still',
+    [
+      'guest/replicator/siblings.ts',
+      '      requireFresh();\n      return quotes.quote(',
+      '      requireFresh.name;\n      return quotes.quote(',
+    ],
+    [ROUTES, 'nothing is quoted or certified'],
+  ),
+  one(
+    'agent',
+    'raw quotes in the evidence of a website',
+    [
+      'lib/protocol/report-data.ts',
+      '      ...(report.rawQuotes === undefined ? [] : [utf8(report.rawQuotes)]),\n',
+      '',
+    ],
+    ['lib/protocol/site-evidence.test.ts', 'rawQuotes: in what is quoted'],
+  ),
+];

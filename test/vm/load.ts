@@ -1,0 +1,81 @@
+/** Visitors who ask a website the same thing all the time, on new connections and on kept ones, and what became of it. */
+import { Agent, get } from 'node:https';
+import type { TLSSocket } from 'node:tls';
+
+interface Answer {
+  /** Milliseconds since the load began, when it was asked, and how long it took. */
+  readonly at: number;
+  readonly took: number;
+  readonly connection: 'new' | 'kept';
+  /** Of the certificate that the connection began with, hex; empty where none was shown. */
+  readonly serial: string;
+  /** The body of a 200; what went wrong, otherwise. */
+  readonly said: string;
+  readonly failed: boolean;
+}
+
+export interface Load {
+  readonly answers: readonly Answer[];
+  /** Asks nothing more, and resolves when the last one was answered. */
+  stop(): Promise<readonly Answer[]>;
+}
+
+/**
+ * @param perSecond requests, every second of which is on a kept connection
+ * @param trust by whom the website is certified for that name, PEM; without it any certificate will do
+ */
+export function constantLoad(
+  port: number,
+  path: string,
+  perSecond: number,
+  trust?: { readonly name: string; readonly root: string },
+): Load {
+  const by = trust === undefined ? { rejectUnauthorized: false } : { servername: trust.name, ca: trust.root };
+  const answers: Answer[] = [];
+  const open = new Set<Promise<void>>();
+  const kept = new Agent({ keepAlive: true, maxSockets: 4, ...by });
+  const began = performance.now();
+  let count = 0;
+  const timer = setInterval(() => {
+    const connection = count++ % 2 === 0 ? 'new' : 'kept';
+    const one = asked(port, path, connection === 'kept' ? kept : false).then((said) => {
+      open.delete(one);
+      answers.push({ ...said, connection });
+    });
+    open.add(one);
+  }, 1000 / perSecond);
+
+  function asked(port: number, path: string, agent: Agent | false): Promise<Omit<Answer, 'connection'>> {
+    const at = performance.now() - began;
+    return new Promise((resolve) => {
+      let serial = '';
+      const end = (said: string, failed: boolean) =>
+        resolve({ at, took: performance.now() - began - at, said, failed, serial });
+      const options = { host: '127.0.0.1', port, path, ...by, timeout: 60_000, agent };
+      const request = get(options, (response) => {
+        serial = (response.socket as TLSSocket).getPeerX509Certificate()?.serialNumber ?? '';
+        let body = '';
+        response.setEncoding('utf8');
+        response.on('data', (text: string) => {
+          body += text.slice(0, 1000 - body.length);
+        });
+        response.on('end', () =>
+          response.statusCode === 200 ? end(body.trim(), false) : end(`HTTP ${response.statusCode}`, true),
+        );
+        response.on('error', (error) => end(error.message, true));
+      });
+      request.on('timeout', () => request.destroy(new Error('no answer in 60 s')));
+      request.on('error', (error) => end(error.message, true));
+    });
+  }
+
+  return {
+    answers,
+    async stop() {
+      clearInterval(timer);
+      await Promise.all(open);
+      kept.destroy();
+      return answers;
+    },
+  };
+}
