@@ -4,6 +4,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { TSchema } from 'typebox';
 import { readBytes } from '../../lib/daemon/http-body.ts';
 import type { Log } from '../../lib/daemon/log.ts';
@@ -16,10 +17,11 @@ import { parseJson } from '../../lib/protocol/schema.ts';
 import { type AppFolderRequest, SIGN_MAX_BYTES } from '../../lib/protocol/sockets.ts';
 import { attestationDigest } from '../../lib/protocol/typed-data.ts';
 import { answers } from './answers.ts';
-import type { Caller, Callers } from './callers.ts';
+import type { Caller, Callers, Origin } from './callers.ts';
 import { ecosystemCalls } from './ecosystem.ts';
 import { assertPlain, parseQuestion, type Question } from './guards.ts';
 import { openApi } from './openapi.ts';
+import { PacedSocket } from './paced-socket.ts';
 import type { Siblings } from './siblings.ts';
 import { Turns } from './turns.ts';
 
@@ -33,8 +35,6 @@ interface Route {
   /** How it is called in a refusal and in the log. */
   readonly name: string;
   readonly words: readonly AgentApi[] | 'any';
-  /** Whether it takes a processor's time: then one of an app's is done after the other. */
-  readonly costly: boolean;
   readonly request?: TSchema;
   answer(caller: Caller, asked: unknown, siblings: Siblings): Promise<Answer>;
   /** How a refusal is told. */
@@ -69,6 +69,9 @@ const CONNECTIONS = { connections: 512, perSource: 64 };
 /** The largest body that is read: what is signed, in hex, with a public key and some words beside it. */
 const BODY_MAX_BYTES = 2 * SIGN_MAX_BYTES + 4096;
 
+/** How long a container may take to read an answer. Milliseconds. */
+const TAKEN_WITHIN = 10_000;
+
 /** The word of a manifest's `api` that lets a container ask. What `/attest` signs is told to whoever may have it signed. */
 const granting: Record<Question['kind'], AgentApi> = {
   info: 'info',
@@ -94,7 +97,6 @@ const routes: ReadonlyMap<string, Route> = new Map([
       {
         name: path,
         words: word === 'any' ? 'any' : [word],
-        costly: true,
         ...(method === 'POST' ? { request } : {}),
         answer: async (caller, asked, siblings) =>
           json(await answers[name as 'key'](caller, asked as never, siblings)),
@@ -105,7 +107,7 @@ const routes: ReadonlyMap<string, Route> = new Map([
   ...ecosystemCalls.map(({ path, words, request, answer }): [string, Route] => [
     `POST ${path}`,
     {
-      ...{ name: path, words, costly: true, request },
+      ...{ name: path, words, request },
       answer: async (caller, asked, siblings) => json(await answer(caller, asked as never, siblings)),
       refuse: (code, message) =>
         code === 'EVENTS_CLOSED'
@@ -116,7 +118,7 @@ const routes: ReadonlyMap<string, Route> = new Map([
   [
     'GET /openapi.json',
     {
-      ...{ name: '/openapi.json', words: 'any', costly: false },
+      ...{ name: '/openapi.json', words: 'any' as const },
       answer: async () => json(openApi()),
       refuse: refusal,
     },
@@ -133,55 +135,93 @@ export function agentServer(
   ownerOf: (socket: Socket) => AppFolderRequest | undefined = () => undefined,
 ): Server {
   let count = 0;
-  const turns = new Turns();
+  const doing = new Turns();
+  /** Beside what is done: bytes are taken also while an app waits for an answer. */
+  const reading = new Turns();
   /** An app by the gateway of its bridge, at which all its containers arrive and nobody else. A socket counts by the same. */
   const appOf = (socket: Socket): string => ownerOf(socket)?.gateway ?? socket.localAddress ?? '';
   const isSaid = sayings(() => performance.now());
   const options = { ...HTTP_CHECKS, maxHeaderSize: 16 * 1024, keepAliveTimeout: 5_000 };
 
-  async function answer(request: IncomingMessage, route: Route): Promise<{ app: string; reply: Answer }> {
-    const { socket } = request;
-    const socketOf = ownerOf(socket);
-    const origin =
-      socketOf === undefined ? { remote: socket.remoteAddress, local: socket.localAddress } : { socketOf };
+  async function answer(
+    request: IncomingMessage,
+    { app, origin }: PacedSocket,
+    route: Route,
+  ): Promise<{ app: string; reply: Answer }> {
     const caller = await callers.identify(origin);
     assertGranted(caller, route);
-    const asked = route.request === undefined ? undefined : await bodyOf(request, route.request);
-    const answered = () => route.answer(caller, asked, siblings);
-    const reply = await (route.costly ? turns.inTurn(appOf(socket), answered) : answered());
-    return { app: caller.app, reply };
+    const text = route.request === undefined ? undefined : await bodyOf(request);
+    return doing.inTurn(app, async () => {
+      if (request.socket.destroyed) throw new DstackError('CALLER_GONE', 'nobody waits for the answer');
+      const asked = text === undefined ? undefined : parseBody(route.request!, text);
+      return { app: caller.app, reply: await route.answer(caller, asked, siblings) };
+    });
   }
 
   const server = createServer(options, (request, response) => {
+    const socket = pacedOf(request);
+    // Whoever sends the next request before the answer has as many requests under way as it has bytes.
+    if (socket.isAsking) {
+      socket.destroy();
+      return;
+    }
+    socket.isAsking = true;
+    const closed = new Promise<void>((resolve) => response.once('close', resolve));
+    void closed.then(() => {
+      socket.isAsking = false;
+    });
     count += 1;
     const id = `${count}`;
     let route: Route | undefined;
-    const answered = turns.atMost(appOf(request.socket), async () => {
-      assertPlain(request, ownerOf(request.socket) === undefined ? undefined : 'any');
-      route = routeOf(request);
-      return answer(request, route);
-    });
-    answered.then(
-      ({ app, reply }) => {
-        log.debug({ request: id, app, path: route?.name }, 'answered');
-        send(response, 200, reply);
-      },
-      (error: unknown) => {
-        const code = codeOf(error);
-        const from = ownerOf(request.socket)?.app ?? request.socket.remoteAddress;
-        if (!isSaid(`${code} ${from}`))
-          log.warn({ request: id, code, from }, `refused: ${(error as Error).message}`);
-        const message = error instanceof DstackError ? error.message : "see the node's log";
-        // Ask again when a sibling is away or not ready yet, but not after a refusal.
-        send(response, statuses[code] ?? 503, (route?.refuse ?? refusal)(code, message));
-        // What is left of the body is read and dropped: the answer would be lost if the connection were closed.
-        request.resume();
-      },
-    );
+    const { origin } = socket;
+    const isOwn = 'socketOf' in origin;
+
+    const refuse = (error: unknown): void => {
+      const code = codeOf(error);
+      const from = isOwn ? origin.socketOf.app : origin.remote;
+      if (!isSaid(`${code} ${from}`))
+        log.warn({ request: id, code, from }, `refused: ${(error as Error).message}`);
+      const message = error instanceof DstackError ? error.message : "see the node's log";
+      // Ask again when a sibling is away or not ready yet, but not after a refusal.
+      send(response, statuses[code] ?? 503, (route?.refuse ?? refusal)(code, message));
+      // What is left of the body is read and dropped: the answer would be lost if the connection were closed.
+      request.resume();
+    };
+
+    doing
+      .atMost(socket.app, async () => {
+        try {
+          assertPlain(request, isOwn ? 'any' : undefined);
+          route = routeOf(request);
+          const { app, reply } = await answer(request, socket, route);
+          log.debug({ request: id, app, path: route.name }, 'answered');
+          send(response, 200, reply);
+        } catch (error) {
+          refuse(error);
+        }
+        // An answer that is not taken counts: it is in this daemon's memory.
+        await closed;
+      })
+      .catch(refuse);
+  });
+
+  // In Node's own place, which would read without end.
+  const [serve] = server.listeners('connection') as [(this: Server, stream: Duplex) => void];
+  server.removeAllListeners('connection');
+  server.on('connection', (socket: Socket) => {
+    if (socket.destroyed) return;
+    const app = appOf(socket);
+    const inTurn = (action: () => void) => reading.inTurn(app, action);
+    serve.call(server, new PacedSocket(socket, { app, origin: originOf(socket, ownerOf(socket)) }, inTurn));
   });
   limitConnections(server, { ...CONNECTIONS, sourceOf: appOf });
   return server;
 }
+
+const pacedOf = ({ socket }: IncomingMessage): PacedSocket => socket as Duplex as PacedSocket;
+
+const originOf = ({ remoteAddress, localAddress }: Socket, socketOf: AppFolderRequest | undefined): Origin =>
+  socketOf === undefined ? { remote: remoteAddress, local: localAddress } : { socketOf };
 
 /** An app chooses how often it asks, and what: the same refusal of the same container is said once in a while. Milliseconds. */
 const SAID_FOR = 60_000;
@@ -211,7 +251,6 @@ function routeOf({ method = '', url = '' }: IncomingMessage): Route {
   return {
     name: `/${question.kind}`,
     words: [granting[question.kind]],
-    costly: question.kind === 'attest',
     answer: (caller, _, siblings) => answerQuestion(question, caller, siblings),
     refuse: refusal,
   };
@@ -228,21 +267,24 @@ function assertGranted({ app, api }: Caller, { name, words }: Route): void {
   );
 }
 
-/** @throws BODY_TYPE, BODY_TOO_LARGE, BODY_CUT, BAD_BODY */
-async function bodyOf(request: IncomingMessage, schema: TSchema): Promise<unknown> {
+/** @throws BODY_TYPE, BODY_TOO_LARGE, BODY_CUT */
+async function bodyOf(request: IncomingMessage): Promise<string> {
   // What a web page in an app's browser can send without asking has another type (Fetch, CORS-safelisted headers).
   if (!/^application\/json *(;|$)/i.test(request.headers['content-type'] ?? ''))
     throw new DstackError('BODY_TYPE', 'a body is JSON and comes as content-type application/json');
-  let bytes: Buffer;
   try {
     if (Number(request.headers['content-length'] ?? 0) > BODY_MAX_BYTES) throw tooLarge();
-    bytes = await readBytes(request.iterator({ destroyOnReturn: false }), BODY_MAX_BYTES);
+    const bytes = await readBytes(request.iterator({ destroyOnReturn: false }), BODY_MAX_BYTES);
+    return bytes.toString('utf8');
   } catch (cause) {
     if (cause instanceof DstackError) throw cause;
     throw new DstackError('BODY_CUT', 'the connection ended before the body did', { cause });
   }
-  return parseJson(schema, bytes.toString('utf8'), 'BAD_BODY', 'the body', BODY_MAX_BYTES);
 }
+
+/** @throws BAD_BODY */
+const parseBody = (schema: TSchema, text: string): unknown =>
+  parseJson(schema, text, 'BAD_BODY', 'the body', BODY_MAX_BYTES);
 
 const tooLarge = () =>
   new DstackError('BODY_TOO_LARGE', `a body of more than ${BODY_MAX_BYTES} bytes is not read`);
@@ -272,6 +314,8 @@ async function answerQuestion(question: Question, caller: Caller, siblings: Sibl
 }
 
 function send(response: ServerResponse, status: number, { type, body }: Answer): void {
+  const timer = setTimeout(() => response.socket?.destroy(), TAKEN_WITHIN);
+  response.once('close', () => clearTimeout(timer));
   response.writeHead(status, {
     'content-type': type,
     'content-length': Buffer.byteLength(body),

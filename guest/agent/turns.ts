@@ -1,16 +1,18 @@
 /**
- * How much of an app's is done at once. A connection can bring many requests, and each asks the node's other daemons: what is over the limit
- * is refused. What takes a processor's time, signatures and quotes, is done for one app one after the other, so that an app that asks
- * for many delays its own, and those of another by one.
+ * How much of an app's is done at once: one thing after the other, with a rest in between that is as long as the thing took, so that an app
+ * that asks for much delays its own requests, and those of another by one. What waits is bounded: beyond that a request is refused.
  */
 import { DstackError } from '../../lib/protocol/errors.ts';
 
-/** Requests of one app that are being answered. */
+/** Requests of one app that wait, are being answered, or whose answer is not taken yet. */
 const REQUESTS = 64;
+/** How long an app rests, by how long what was done for it took; and at most, milliseconds. */
+const REST = 2;
+const LONGEST_REST = 1_000;
 
 export class Turns {
   readonly #doing = new Map<string, number>();
-  readonly #last = new Map<string, Promise<unknown>>();
+  readonly #last = new Map<string, Promise<void>>();
 
   /** Does something for one app unless as much is being done for it already. @throws TOO_MANY_REQUESTS */
   async atMost<T>(app: string, action: () => Promise<T>): Promise<T> {
@@ -30,18 +32,24 @@ export class Turns {
     }
   }
 
-  /** Does something for one app once all that was begun for it this way before is done. */
-  async inTurn<T>(app: string, action: () => Promise<T>): Promise<T> {
+  /** Does something for one app once all that was begun for it this way before is done, and the app has rested. */
+  async inTurn<T>(app: string, action: () => T | Promise<T>): Promise<T> {
     const before = this.#last.get(app);
-    const mine = (async () => {
-      await before?.catch(() => {});
-      return action();
-    })();
+    const { promise: mine, resolve: over } = Promise.withResolvers<void>();
     this.#last.set(app, mine);
+    await before;
+    const began = performance.now();
     try {
-      return await mine;
+      return await action();
     } finally {
-      if (this.#last.get(app) === mine) this.#last.delete(app);
+      const rest = Math.min(REST * (performance.now() - began), LONGEST_REST);
+      const end = () => {
+        if (this.#last.get(app) === mine) this.#last.delete(app);
+        over();
+      };
+      // What others have sent meanwhile is read before, also where the rest is shorter than a timer can tell.
+      if (rest < 1) setImmediate(end);
+      else setTimeout(end, rest);
     }
   }
 }
