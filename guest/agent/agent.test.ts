@@ -365,13 +365,17 @@ describe('an app that takes all that it gets', () => {
     expect(await theOther()).toContain('200 OK');
   });
 
-  test('has 64 requests under way, however many it sends on a connection', async () => {
-    asking.clear();
-    for (let one = 0; one < 20; one += 1) open(mine[one % mine.length]!.address).write(REQUEST.repeat(50));
-    await expect.poll(() => asking.get('greeting'), { timeout: 4_000 }).toBeGreaterThanOrEqual(64);
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    expect(asking.get('greeting')).toBe(64);
+  test('has so many bytes waiting that nobody else would be heard, and the others are answered', async () => {
+    // A byte of a body in each chunk: Node by itself would take as much of it as there is before anybody else has a turn.
+    const head = 'POST /v1/key HTTP/1.1\r\nHost: dstack-guest\r\nTransfer-Encoding: chunked\r\n\r\n';
+    const chunks = Buffer.from(`${head}${'1\r\n \r\n'.repeat(400_000)}`);
+    for (let one = 0; one < 60; one += 1) open(mine[one % mine.length]!.address).write(chunks);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const began = performance.now();
     expect(await theOther()).toContain('200 OK');
+    const took = performance.now() - began;
+    for (const socket of sockets) socket.destroy();
+    expect(took).toBeLessThan(1_500);
   });
 });
 

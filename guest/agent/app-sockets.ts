@@ -63,26 +63,35 @@ export class AppSockets {
       opening.catch(() => this.#opened.delete(id));
     }
     const opened = await opening;
+    // It was removed meanwhile.
+    if (this.#opened.get(id) !== opening) return this.open(of);
     opened.neededAt = this.#now();
     // The same manifest may come back on another bridge.
     opened.of = of;
     return join(this.#root, id);
   }
 
-  /** Opens what containers that run need, and removes what none has needed for a while. */
+  /**
+   * Opens what containers that run need, and removes what none has needed for a while. One that can't be opened holds up no other.
+   * @throws what opening the first such one throws
+   */
   async follow({ containers, manifests }: ContainersReply): Promise<void> {
+    const problems: unknown[] = [];
     for (const { app, manifestHash, container, gateway, api } of containers)
-      if (api.length > 0) await this.open({ app, manifestHash, container, gateway });
+      if (api.length > 0)
+        await this.open({ app, manifestHash, container, gateway }).catch((error) => problems.push(error));
     if (this.#now() - this.#startedAt >= KEPT) this.#removeStrangers();
     const needed = new Set<string>(manifests);
     for (const [id, opening] of this.#opened) {
-      const opened = await opening;
+      const opened = await opening.catch(() => undefined);
+      if (opened === undefined) continue;
       if (needed.has(opened.of.manifestHash)) opened.neededAt = this.#now();
       if (this.#now() - opened.neededAt < KEPT) continue;
       this.#opened.delete(id);
       opened.listener.close();
       rmSync(join(this.#root, id), { recursive: true, force: true });
     }
+    if (problems.length > 0) throw problems[0];
   }
 
   /** Removes folders of an earlier agent that nobody has asked for. */

@@ -69,9 +69,6 @@ const CONNECTIONS = { connections: 512, perSource: 64 };
 /** The largest body that is read: what is signed, in hex, with a public key and some words beside it. */
 const BODY_MAX_BYTES = 2 * SIGN_MAX_BYTES + 4096;
 
-/** How long a container may take to read an answer. Milliseconds. */
-const TAKEN_WITHIN = 10_000;
-
 /** The word of a manifest's `api` that lets a container ask. What `/attest` signs is told to whoever may have it signed. */
 const granting: Record<Question['kind'], AgentApi> = {
   info: 'info',
@@ -166,8 +163,7 @@ export function agentServer(
       return;
     }
     socket.isAsking = true;
-    const closed = new Promise<void>((resolve) => response.once('close', resolve));
-    void closed.then(() => {
+    response.once('close', () => {
       socket.isAsking = false;
     });
     count += 1;
@@ -176,33 +172,28 @@ export function agentServer(
     const { origin } = socket;
     const isOwn = 'socketOf' in origin;
 
-    const refuse = (error: unknown): void => {
-      const code = codeOf(error);
-      const from = isOwn ? origin.socketOf.app : origin.remote;
-      if (!isSaid(`${code} ${from}`))
-        log.warn({ request: id, code, from }, `refused: ${(error as Error).message}`);
-      const message = error instanceof DstackError ? error.message : "see the node's log";
-      // Ask again when a sibling is away or not ready yet, but not after a refusal.
-      send(response, statuses[code] ?? 503, (route?.refuse ?? refusal)(code, message));
-      // What is left of the body is read and dropped: the answer would be lost if the connection were closed.
-      request.resume();
-    };
-
-    doing
-      .atMost(socket.app, async () => {
-        try {
-          assertPlain(request, isOwn ? 'any' : undefined);
-          route = routeOf(request);
-          const { app, reply } = await answer(request, socket, route);
-          log.debug({ request: id, app, path: route.name }, 'answered');
-          send(response, 200, reply);
-        } catch (error) {
-          refuse(error);
-        }
-        // An answer that is not taken counts: it is in this daemon's memory.
-        await closed;
-      })
-      .catch(refuse);
+    const answered = doing.atMost(socket.app, async () => {
+      assertPlain(request, isOwn ? 'any' : undefined);
+      route = routeOf(request);
+      return answer(request, socket, route);
+    });
+    answered.then(
+      ({ app, reply }) => {
+        log.debug({ request: id, app, path: route?.name }, 'answered');
+        send(response, 200, reply);
+      },
+      (error: unknown) => {
+        const code = codeOf(error);
+        const from = isOwn ? origin.socketOf.app : origin.remote;
+        if (!isSaid(`${code} ${from}`))
+          log.warn({ request: id, code, from }, `refused: ${(error as Error).message}`);
+        const message = error instanceof DstackError ? error.message : "see the node's log";
+        // Ask again when a sibling is away or not ready yet, but not after a refusal.
+        send(response, statuses[code] ?? 503, (route?.refuse ?? refusal)(code, message));
+        // What is left of the body is read and dropped: the answer would be lost if the connection were closed.
+        request.resume();
+      },
+    );
   });
 
   // In Node's own place, which would read without end.
@@ -314,13 +305,12 @@ async function answerQuestion(question: Question, caller: Caller, siblings: Sibl
 }
 
 function send(response: ServerResponse, status: number, { type, body }: Answer): void {
-  const timer = setTimeout(() => response.socket?.destroy(), TAKEN_WITHIN);
-  response.once('close', () => clearTimeout(timer));
   response.writeHead(status, {
     'content-type': type,
     'content-length': Buffer.byteLength(body),
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
+    ...(status === 429 && { 'retry-after': '1' }),
   });
   response.end(body);
 }

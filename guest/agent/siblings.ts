@@ -1,6 +1,7 @@
 /** The node's other daemons, as the agent asks them: always for one app, which the agent has identified. */
 import { join } from 'node:path';
 import type { TSchema } from 'typebox';
+import { remembered } from '../../lib/daemon/remembered.ts';
 import { callUnix } from '../../lib/daemon/unix-http.ts';
 import type { SigningAlgorithm } from '../../lib/protocol/app-keys.ts';
 import type { AppKeyType } from '../../lib/protocol/keys.ts';
@@ -45,6 +46,8 @@ const CONNECT_WITHIN = 10_000;
 const WITHIN = 20_000;
 /** On TDX a quote takes seconds, and others' may be before it. */
 const QUOTE_WITHIN = 90_000;
+/** Manifests that are remembered, up to 64 KiB each. */
+const MANIFESTS = 64;
 
 /** @param root prefix of every path */
 export function siblingsAt(root: string): Siblings {
@@ -66,10 +69,14 @@ export function siblingsAt(root: string): Siblings {
     });
   const replicator = <T extends TSchema>(route: string, reply: T, body?: unknown, timeout?: number) =>
     call(sockets.replicatorForAgent, route, reply, body, timeout);
+  // A node that has joined is the same until it ends.
+  const machine = remembered(1, (route: string) => replicator(route, MachineReply, undefined, QUOTE_WITHIN));
   return {
     containers: () => call(sockets.kubernethesForAgent, '/v1/containers', ContainersReply),
-    manifest: (manifestHash) =>
+    // To make it kubernethes looks at all of it again.
+    manifest: remembered(MANIFESTS, (manifestHash: string) =>
       call(sockets.kubernethesForAgent, '/v1/manifest', ManifestReply, { manifestHash }),
+    ),
     appKey: (app, tag, type, purpose) => replicator('/v1/app-key', AppKeyReply, { app, tag, type, purpose }),
     sign: (app, asked) => replicator('/v1/app-signature', AppSignatureReply, { app, ...asked }),
     attest: (app, tag, data) => replicator('/v1/attest', AttestReply, { app, tag, data }),
@@ -80,7 +87,7 @@ export function siblingsAt(root: string): Siblings {
     certificate: (asked) => replicator('/v1/app-certificate', AppCertificateReply, asked, QUOTE_WITHIN),
     authority: (app) => replicator('/v1/app-authority', AppAuthorityReply, { app }),
     info: () => replicator('/v1/info', InfoReply),
-    machine: () => replicator('/v1/machine', MachineReply, undefined, QUOTE_WITHIN),
+    machine: () => machine('/v1/machine'),
     status: () => replicator('/v1/status', JoinedReply),
     disk: () => call(sockets.diskStatus, '/v1/status', DiskStatusReply),
   };

@@ -1,13 +1,13 @@
 /**
- * How much of an app's is done at once: one thing after the other, with a rest in between that is as long as the thing took, so that an app
- * that asks for much delays its own requests, and those of another by one. What waits is bounded: beyond that a request is refused.
+ * How much of an app's is done at once: one thing after the other, and after each a rest, by how long it took, so that an app that
+ * asks for much has a fifth of the time and delays others by one thing. What waits is bounded: beyond that a request is refused.
  */
 import { DstackError } from '../../lib/protocol/errors.ts';
 
-/** Requests of one app that wait, are being answered, or whose answer is not taken yet. */
+/** Requests of one app that wait or are being answered, also those whose connection is gone. */
 const REQUESTS = 64;
-/** How long an app rests, by how long what was done for it took; and at most, milliseconds. */
-const REST = 2;
+/** How many times as long as something took the app rests after it; and at most, milliseconds: a quote takes others no time. */
+const REST = 4;
 const LONGEST_REST = 1_000;
 
 export class Turns {

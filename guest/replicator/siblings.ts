@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { Reached } from '../../lib/chain/chain-client.ts';
 import { groupId } from '../../lib/daemon/groups.ts';
 import type { Routes } from '../../lib/daemon/json-server.ts';
+import { remembered } from '../../lib/daemon/remembered.ts';
 import { serveUnix } from '../../lib/daemon/unix-http.ts';
 import { publicKeyOfApp } from '../../lib/protocol/app-keys.ts';
 import { fromHex, toHex, utf8 } from '../../lib/protocol/encoding.ts';
@@ -73,8 +74,14 @@ export async function serveSiblings(
   );
 }
 
+/** Apps whose authority's certificate is remembered: it is the same each time, and takes longer to make than one by it. */
+const AUTHORITIES = 256;
+
 /** Every route by which a key, or a signature made with one, leaves this process. */
 function keyRoutes(joined: Promise<Joined>): Routes {
+  const authorityOf = remembered(AUTHORITIES, async (app: string) =>
+    authorityCertificate((await joined).keys, app),
+  );
   return {
     'GET /v1/tls-key': async () => {
       const { keys } = await joined;
@@ -146,11 +153,11 @@ function keyRoutes(joined: Promise<Joined>): Routes {
         ? await quotes.quote(asked.app, fromHex(asked.manifestHash), certificateData(publicKey))
         : undefined;
       const certificate = appCertificate(keys, asked, publicKey, quote && fromHex(quote.quote), now);
-      return { chain: [certificate, authorityCertificate(keys, asked.app)].map(toHex) };
+      return { chain: [certificate, await authorityOf(asked.app)].map(toHex) };
     },
     'POST /v1/app-authority': async (body) => {
       const { app } = check(AppAuthorityRequest, body, 'BAD_REQUEST', "the request for an app's authority");
-      return { certificate: toHex(authorityCertificate((await joined).keys, app)) };
+      return { certificate: toHex(await authorityOf(app)) };
     },
     'GET /v1/machine': async () => (await joined).quotes.machine(),
     'POST /v1/attest': async (body) => {

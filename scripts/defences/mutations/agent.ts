@@ -2,6 +2,7 @@
 import { type Mutation, one } from '../mutation.ts';
 
 const API = 'guest/agent/agent-api.test.ts';
+const TURNS = 'guest/agent/turns.test.ts';
 const SERVER = 'guest/agent/server.ts';
 const CALLERS = 'guest/agent/callers.ts';
 const SOCKETS = 'guest/agent/app-sockets.ts';
@@ -48,9 +49,51 @@ export const agentRules: readonly Mutation[] = [
   ),
   one(
     'agent',
-    'one costly thing at a time for an app',
-    [SERVER, 'route.costly ? turns.inTurn(appOf(socket), answered) : answered()', 'answered()'],
+    'one thing at a time for an app',
+    [SERVER, 'return doing.inTurn(app, async () => {', 'return Promise.resolve().then(async () => {'],
     [API, 'what costs a processor'],
+  ),
+  one(
+    'agent',
+    "an app's rest after what was done for it",
+    ['guest/agent/turns.ts', 'Math.min(REST * (performance.now() - began), LONGEST_REST)', '1'],
+    [TURNS, 'an app has a fifth of the time'],
+  ),
+  one(
+    'agent',
+    'a bound of what a connection gives in a turn',
+    ['guest/agent/paced-socket.ts', 'const SLICE = 2 * 1024;', 'const SLICE = 2 ** 30;'],
+    [TURNS, 'a connection gives two kilobytes in a turn'],
+  ),
+  one(
+    'agent',
+    "turns of an app's connections",
+    [SERVER, 'reading.inTurn(app, action);', 'Promise.resolve().then(action);'],
+    ['guest/agent/agent.test.ts', 'has so many bytes waiting'],
+  ),
+  one(
+    'agent',
+    'one request at a time of a connection',
+    [SERVER, '    if (socket.isAsking) {', '    if (socket.destroyed) {'],
+    [API, 'sends the next requests before it is answered'],
+  ),
+  one(
+    'agent',
+    'that nothing is done for who does not wait for it',
+    [SERVER, 'if (request.socket.destroyed) throw', 'if (request.socket.closed === undefined) throw'],
+    [API, 'has 64 requests under way, also those'],
+  ),
+  one(
+    'agent',
+    'a bound of the requests that an app has under way',
+    ['guest/agent/turns.ts', 'const REQUESTS = 64;', 'const REQUESTS = 640;'],
+    [API, 'has 64 requests under way, also those'],
+  ),
+  one(
+    'agent',
+    "that a container's socket is opened whatever is with another's",
+    [SOCKETS, '.catch((error) => problems.push(error))', ''],
+    [API, 'that can not be opened keeps no other from it'],
   ),
   one(
     'agent',

@@ -98,12 +98,6 @@ export const appNetworkRules: readonly Mutation[] = [
   ),
   one(
     'image',
-    "the bound of an app's requests under way",
-    ['guest/agent/turns.ts', 'if (busy >= REQUESTS)', 'if (busy < 0)'],
-    [agent, 'has 64 requests under way'],
-  ),
-  one(
-    'image',
     'the room for neighbours, which all containers share',
     ['guest/image/initramfs/init', 'set -- 8192 32768 65536', 'set -- 128 512 1024'],
     ['test/app-egress.test.ts', 'asks for all addresses of its bridge'],
