@@ -38,7 +38,7 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     'that an agent puts its socket into the folder that is there',
-    [SOCKETS, '      if (api.length > 0) await this.open(', '      if (api.length > 9) await this.open('],
+    [SOCKETS, '      if (api.length > 0)\n', '      if (api.length > 9)\n'],
     [API, 'is in the same folder after the agent was started again'],
   ),
   one(

@@ -32,11 +32,7 @@ export const keysAndStrings: readonly Mutation[] = [
   one(
     1,
     'the refusal of forwarded requests',
-    [
-      'guest/agent/server.ts',
-      "      assertPlain(request, ownerOf(request.socket) === undefined ? undefined : 'any');\n",
-      '',
-    ],
+    ['guest/agent/server.ts', "      assertPlain(request, isOwn ? 'any' : undefined);\n", ''],
     [node, '^1: a visitor'],
   ),
   one(
