@@ -216,6 +216,22 @@ describe('secrets', () => {
     expect(manifest.secrets).toBeUndefined();
   });
 
+  test.each([
+    '{source: db}',
+    '{source: db, target: db}',
+    '{source: db, target: /run/secrets/db, mode: 0400}',
+    '{source: db, mode: 0o400, gid: "0"}',
+    '{source: db, mode: "0400", uid: "1000", gid: 0}',
+    '{source: db, uid: 1000, mode: 256}',
+  ])('%s is what a container has anyway', (long) => {
+    const text = file(both, `user: "1000:7"\n    secrets: [${long}, api_key]`);
+    const manifest = manifestOfCompose('shop', text, images, new Set(['db', 'api_key']));
+    expect(manifest.containers[0]?.secrets).toEqual(['db', 'api_key']);
+    expect(refused(text.replace('"1000:7"', '"100:1000"'), 'db', 'api_key')).toMatch(
+      long.includes('uid') ? /^COMPOSE_UNSUPPORTED: services\.web\.secrets\[0\]\.uid / : /^accepted$/,
+    );
+  });
+
   test('each needs an envelope, and the refusal says how to make it', () => {
     expect(refused(file(both), 'api_key')).toMatch(
       /^COMPOSE_UNSUPPORTED: secrets\.db .*npx dstack app secret set shop db --file \.\/db\.txt .*--secret db=FILE$/,
@@ -230,11 +246,23 @@ describe('secrets', () => {
     ['  db: {external: true, name: other}', 'secrets: [db]', 'secrets.db'],
     ['  db: {external: true, file: x}', 'secrets: [db]', 'secrets.db'],
     ['  db: {}', 'secrets: [db]', 'secrets.db'],
-    ['  db: {external: true}', 'secrets: [{source: db, target: x}]', 'services.web.secrets'],
+    ['  db: {external: true}', 'secrets: [{source: db, target: x}]', 'services.web.secrets[0].target'],
+    ['  db: {external: true}', 'secrets: [{source: db, target: /etc/db}]', 'services.web.secrets[0].target'],
+    ['  db: {external: true}', 'secrets: [db, {target: db}]', 'services.web.secrets[1].source'],
+    ['  db: {external: true}', 'secrets: [{source: db, mode: 0440}]', 'services.web.secrets[0].mode'],
+    // Nine bits in decimal are others.
+    ['  db: {external: true}', 'secrets: [{source: db, mode: 400}]', 'services.web.secrets[0].mode'],
+    ['  db: {external: true}', 'secrets: [{source: db, uid: "1000"}]', 'services.web.secrets[0].uid'],
+    ['  db: {external: true}', 'secrets: [{source: db, gid: "1000"}]', 'services.web.secrets[0].gid'],
+    [
+      '  db: {external: true}',
+      'secrets: [{source: db, constructor: x}]',
+      'services.web.secrets[0].constructor',
+    ],
     ['  db: {external: true}', 'secrets: db', 'services.web.secrets'],
   ])('%s with %s is not supported', (secrets, services, at) => {
     expect(refused(file(secrets, services), 'db')).toMatch(
-      new RegExp(`^COMPOSE_UNSUPPORTED: ${at.replaceAll('.', '\\.')} is not supported: `),
+      new RegExp(`^COMPOSE_UNSUPPORTED: ${at.replace(/[.[\]]/g, '\\$&')} is not supported: `),
     );
   });
 });

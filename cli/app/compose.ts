@@ -82,7 +82,7 @@ function container(name: string, service: unknown, packed: string | undefined): 
     if (read === undefined) {
       throw unsupported(`${at}.${key}`, `of a service only image, ${Object.keys(settingsOf).join(', ')} are`);
     }
-    const fields = read(value, `${at}.${key}`);
+    const fields = read(value, `${at}.${key}`, settings);
     if (fields.http !== undefined && found.http !== undefined)
       throw unsupported(
         `${at}.${key}`,
@@ -112,7 +112,8 @@ function imageOf(image: unknown, packed: string | undefined, at: string): string
   return named ?? `sha256:${packed}`;
 }
 
-type Setting = (value: unknown, at: string) => Partial<Container>;
+/** @param service all settings, for what depends on another one */
+type Setting = (value: unknown, at: string, service: Fields) => Partial<Container>;
 
 /** Each setting of a service and what it becomes. The manifest's schema checks the ranges. */
 const settingsOf: Readonly<Record<string, Setting>> = {
@@ -141,7 +142,7 @@ const settingsOf: Readonly<Record<string, Setting>> = {
     if (value !== true) throw unsupported(at, 'a container never writes to its image: use tmpfs or volumes');
     return {};
   },
-  secrets: (value, at) => ({ secrets: secretNames(value, at) }),
+  secrets: (value, at, { user }) => ({ secrets: secretNames(value, at, user) }),
   restart: (value, at) => {
     if (value === 'always' || value === 'unless-stopped') return {};
     if (value === 'on-failure' || value === 'no') return { restart: value };
@@ -239,12 +240,35 @@ function words(value: unknown, at: string): string[] {
   );
 }
 
-function secretNames(value: unknown, at: string): string[] {
-  if (Array.isArray(value) && value.every(isText)) return value;
-  throw unsupported(
-    at,
-    "it is a list of names: each secret is at /run/secrets/NAME, for the container's user to read (mode 0400)",
-  );
+function secretNames(value: unknown, at: string, user: unknown): string[] {
+  if (!Array.isArray(value)) throw unsupported(at, 'it is a list');
+  return value.map((item, index) => (isText(item) ? item : secretName(item, `${at}[${index}]`, user)));
+}
+
+/** The long form. What it asks for is what every container has anyway; anything else would have no effect. */
+function secretName(value: unknown, at: string, user: unknown): string {
+  const { source, ...asked } = fieldsOf(value, at);
+  if (!isText(source)) throw unsupported(`${at}.source`, 'it is the name of a secret of the file');
+  const [uid] = /^\d{1,5}(?=:|$)/.exec(`${user}`) ?? [];
+  const given: Readonly<Record<string, readonly [values: readonly unknown[], why: string]>> = {
+    target: [
+      [source, `/run/secrets/${source}`],
+      `the file is /run/secrets/${source}; seal the value by the name that its file is to have`,
+    ],
+    uid: [
+      uid === undefined ? [] : [uid, Number(uid)],
+      "the file is the container's user's: give the service that user, in digits",
+    ],
+    gid: [['0', 0], "the file's group is 0, which has no right to it"],
+    mode: [['0400', '0o400', 0o400], 'it is 0400'],
+  };
+  for (const [key, wanted] of Object.entries(asked)) {
+    const [values, why] = Object.hasOwn(given, key)
+      ? given[key]!
+      : [[], `of a secret only source, ${Object.keys(given).join(', ')} are`];
+    if (!values.includes(wanted)) throw unsupported(`${at}.${key}`, why);
+  }
+  return source;
 }
 
 function environment(value: unknown, at: string): Record<string, string> {
