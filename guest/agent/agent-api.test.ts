@@ -502,6 +502,28 @@ describe('an adversary', () => {
     expect(asked).toEqual([{ what: 'key', app: 'greeting' }]);
   });
 
+  test('waits for its turn until it is none of the apps any more, and gets nothing', async () => {
+    isHolding = true;
+    const first = ask('greeting', 'GET', '/getkey/x');
+    await expect.poll(() => held.length, { timeout: 4_000 }).toBe(1);
+    const waiting = [
+      ask('greeting', 'GET', '/getkey/y'),
+      ask('greeting', 'POST', '/v1/key', examples['/v1/key'], { by: 'socket' }),
+    ];
+    // They have been let in, and what is known of containers is asked for anew after two seconds.
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    Object.assign(mine, { ended });
+    isHolding = false;
+    held.pop()!.go();
+    await first;
+    for (const reply of await Promise.all(waiting)) expect(codeOf(reply)).toBe('APP_SUPERSEDED');
+    expect(asked).toEqual([{ what: 'key', app: 'greeting' }]);
+    delete (mine as { ended?: unknown }).ended;
+    await expect
+      .poll(async () => codeOf(await ask('greeting', 'GET', '/v1/status')), { timeout: 5_000 })
+      .toBe('answered');
+  });
+
   test('what costs a processor is done one after the other for an app, and at once for another', async () => {
     isHolding = true;
     const body = { tag: 'x', algorithm: 'ed25519', data: '00' };

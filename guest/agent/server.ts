@@ -145,11 +145,13 @@ export function agentServer(
     { app, origin }: PacedSocket,
     route: Route,
   ): Promise<{ app: string; reply: Answer }> {
-    const caller = await callers.identify(origin);
-    assertGranted(caller, route);
+    const before = await callers.identify(origin);
+    assertGranted(before, route);
     const text = route.request === undefined ? undefined : await bodyOf(request);
     return doing.inTurn(app, async () => {
       if (request.socket.destroyed) throw new DstackError('CALLER_GONE', 'nobody waits for the answer');
+      // While it waited its time may have ended.
+      const caller = await callers.identify(origin);
       const asked = text === undefined ? undefined : parseBody(route.request!, text);
       return { app: caller.app, reply: await route.answer(caller, asked, siblings) };
     });

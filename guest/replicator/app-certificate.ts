@@ -37,7 +37,19 @@ const HOUR = 3600;
 
 /** What a quote within a certificate is over, as data of the app: it is for this key and nothing else. */
 export const certificateData = (publicKey: Uint8Array): Uint8Array =>
-  Uint8Array.from([...utf8('dstack/v1/app-certificate:'), ...publicKey]);
+  Uint8Array.from([...utf8(`${RESERVED}app-certificate:`), ...publicKey]);
+
+/** How data of quotes begins that the node makes for an app: no app has data of its own quoted that does. */
+const RESERVED = 'dstack/v1/';
+
+/** @throws BAD_DATA */
+export function requireUnreserved(data: Uint8Array): void {
+  if (Buffer.from(data.subarray(0, RESERVED.length)).toString('latin1') !== RESERVED) return;
+  throw new DstackError(
+    'BAD_DATA',
+    `data that begins with ${RESERVED} is quoted for the node's own statements about an app alone`,
+  );
+}
 
 /** The certificate of an app's authority, DER. @throws as `KeyManager.appKey` */
 export function authorityCertificate(keys: KeyManager, app: string): Uint8Array {

@@ -167,6 +167,18 @@ test("an app's quote is over its own statement, whatever its data is: never over
   }
 });
 
+test("an app has nothing quoted that is the node's to say of it: that a certificate carries a key", async () => {
+  const publicKey = new Uint8Array(
+    generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'der', type: 'spki' }),
+  );
+  for (const bytes of [certificateData(publicKey), utf8('dstack/v1/'), utf8('dstack/v1/another:')]) {
+    const asked = ask('/v1/app-quote', AppQuoteReply, { app, manifestHash, data: toHex(bytes) });
+    await expect(asked).rejects.toMatchObject({ code: 'BAD_DATA' });
+  }
+  for (const text of ['dstack/v2/', 'dstack/v1', ' dstack/v1/'])
+    await ask('/v1/app-quote', AppQuoteReply, { app, manifestHash, data: toHex(utf8(text)) });
+});
+
 test('report data of its own choice is for the one app that network.json names', async () => {
   quoted.length = 0;
   const reportData = '77'.repeat(64);

@@ -31,7 +31,12 @@ import {
   type SiteRequestReply,
 } from '../../lib/protocol/sockets.ts';
 import { type Daemon, daemons, groupOfSocket } from '../daemons.ts';
-import { appCertificate, authorityCertificate, certificateData } from './app-certificate.ts';
+import {
+  appCertificate,
+  authorityCertificate,
+  certificateData,
+  requireUnreserved,
+} from './app-certificate.ts';
 import type { AppQuotes } from './app-quotes.ts';
 import type { KeyManager } from './key-manager.ts';
 import type { SiteWitness } from './site-evidence.ts';
@@ -136,7 +141,9 @@ function keyRoutes(joined: Promise<Joined>): Routes {
       const asked = check(AppQuoteRequest, body, 'BAD_REQUEST', 'the request for a quote');
       const { quotes, requireFresh } = await joined;
       requireFresh();
-      return quotes.quote(asked.app, fromHex(asked.manifestHash), fromHex(asked.data));
+      const data = fromHex(asked.data);
+      requireUnreserved(data);
+      return quotes.quote(asked.app, fromHex(asked.manifestHash), data);
     },
     'POST /v1/raw-quote': async (body) => {
       const { app, reportData } = check(RawQuoteRequest, body, 'BAD_REQUEST', 'the request for a raw quote');

@@ -85,6 +85,18 @@ export const agentRules: readonly Mutation[] = [
   ),
   one(
     'agent',
+    'that who waits is looked at again when its turn comes',
+    [SERVER, '      const caller = await callers.identify(origin);\n', '      const caller = before;\n'],
+    [API, 'waits for its turn until it is none'],
+  ),
+  one(
+    'agent',
+    "that no app's own data is quoted as the node's word about it",
+    ['guest/replicator/siblings.ts', '      requireUnreserved(data);\n', ''],
+    [ROUTES, 'an app has nothing quoted that is'],
+  ),
+  one(
+    'agent',
     'a bound of the requests that an app has under way',
     ['guest/agent/turns.ts', 'const REQUESTS = 64;', 'const REQUESTS = 640;'],
     [API, 'has 64 requests under way, also those'],
