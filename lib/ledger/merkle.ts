@@ -23,7 +23,7 @@ export function sha256Of(bytes: Uint8Array): Uint8Array {
 }
 
 /** MTH({}): the root of the tree without leaves. */
-export const EMPTY_ROOT: Uint8Array = sha256Of(new Uint8Array());
+export const EMPTY_ROOT: Uint8Array = new Uint8Array(sha256Of(new Uint8Array()));
 
 /** SHA-256(0x00 ‖ entry). */
 export function leafHash(entry: Uint8Array): Uint8Array {
