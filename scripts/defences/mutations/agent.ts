@@ -218,8 +218,8 @@ export const agentRules: readonly Mutation[] = [
     'that no quote is given while the chain stands still',
     [
       'guest/replicator/siblings.ts',
-      '      requireFresh();\n      return quotes.quote(',
-      '      requireFresh.name;\n      return quotes.quote(',
+      '      requireFresh();\n      const data = ',
+      '      requireFresh.name;\n      const data = ',
     ],
     [ROUTES, 'nothing is quoted or certified'],
   ),
