@@ -55,6 +55,7 @@ let asked: { what: string; app: string }[] = [];
 /** Costly calls that have been asked for and not been answered yet. */
 const held: { app: string; go: () => void }[] = [];
 let isHolding = false;
+let manifestText = '{"env":"grüß dich"}';
 
 const answer = async <T>(what: string, app: string, reply: T): Promise<T> => {
   asked.push({ what, app });
@@ -63,7 +64,7 @@ const answer = async <T>(what: string, app: string, reply: T): Promise<T> => {
 };
 const siblings: Siblings = {
   containers: async () => ({ containers, manifests: [hash] }),
-  manifest: async () => ({ text: '{"env":"grüß dich"}' }),
+  manifest: async () => ({ text: manifestText }),
   appKey: (app, _tag, type) =>
     answer('key', app, {
       key: parseHex(vector.raw),
@@ -574,6 +575,25 @@ describe('an adversary', () => {
     expect(asked).toEqual([]);
   }, 30_000);
 });
+
+test('an answer that is not taken is not kept for long, nor is the connection', async () => {
+  const before = manifestText;
+  // Of the size that a manifest may have, and more than the kernel holds for a connection.
+  manifestText = `{"env":"${'ü'.repeat(60_000)}"}`;
+  const { gateway, address } = containers[0]!;
+  const path = join(await folderOf('greeting'), 'dstack.sock');
+  const [taken, left] = [connect({ host: gateway, port, localAddress: address }), connect({ path })];
+  opened.push(taken, left);
+  for (const socket of [taken, left])
+    socket.write(
+      'POST /Info HTTP/1.1\r\nHost: dstack-guest\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}',
+    );
+  expect((await text(taken)).endsWith('}')).toBe(true);
+  await new Promise((resolve) => setTimeout(resolve, 11_000));
+  // What the kernel had is there, and then no more.
+  expect((await text(left)).endsWith('}')).toBe(false);
+  manifestText = before;
+}, 30_000);
 
 describe('the OpenAPI document', () => {
   const file = join(import.meta.dirname, '../../docs/agent.openapi.json');

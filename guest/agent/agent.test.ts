@@ -277,6 +277,17 @@ test('a container that asks before kubernethes knows it waits a little', async (
   expect((await callers.identify({ remote: '127.0.0.2', local: '127.0.0.1' })).app).toBe('greeting');
 });
 
+test('one that is looked at again is not waited for', async () => {
+  let calls = 0;
+  const callers = new Callers(async () => {
+    calls += 1;
+    return { containers: [], manifests };
+  });
+  const origin = { remote: '127.0.0.2', local: '127.0.0.1' };
+  expect(await callers.identify(origin, 0).catch(codeOf)).toBe('UNKNOWN_CALLER');
+  expect(calls).toBe(1);
+});
+
 test('an address that now belongs to another app is not answered for the old one for long', async () => {
   let app = 'greeting';
   const callers = new Callers(async () => ({ containers: [{ ...containers[0]!, app }], manifests }));

@@ -36,17 +36,18 @@ export class Callers {
    * The app behind a connection. A container may ask before kubernethes has seen it start, so an unknown one waits a little.
    * No answer of kubernethes' counts for longer than an address is nobody's after its container is gone.
    *
+   * @param within how long to wait for one that is not known, milliseconds
    * @throws UNKNOWN_CALLER, APP_SUPERSEDED, APP_CHAIN_STALE, and what asking kubernethes throws
    */
-  async identify(origin: Origin): Promise<Caller> {
-    const deadline = performance.now() + WAIT;
+  async identify(origin: Origin, within = WAIT): Promise<Caller> {
+    const deadline = performance.now() + within;
     if (performance.now() - this.#askedAt > FRESH) await this.#refresh();
     for (;;) {
       const known = performance.now() - this.#askedAt < REMEMBERED ? this.#known : [];
       const found = known.find((one) => isFrom(one, origin));
       if (found?.ended !== undefined) throw new DstackError(found.ended.code, found.ended.message);
       if (found !== undefined) return found;
-      if (performance.now() > deadline) {
+      if (performance.now() >= deadline) {
         throw new DstackError(
           'UNKNOWN_CALLER',
           `no app runs ${'socketOf' in origin ? 'behind this socket' : `at ${origin.remote}`}; only apps of this node get an answer`,

@@ -69,6 +69,9 @@ const CONNECTIONS = { connections: 512, perSource: 64 };
 /** The largest body that is read: what is signed, in hex, with a public key and some words beside it. */
 const BODY_MAX_BYTES = 2 * SIGN_MAX_BYTES + 4096;
 
+/** How long it may take to read an answer. Milliseconds. */
+const TAKEN_WITHIN = 10_000;
+
 /** The word of a manifest's `api` that lets a container ask. What `/attest` signs is told to whoever may have it signed. */
 const granting: Record<Question['kind'], AgentApi> = {
   info: 'info',
@@ -150,8 +153,8 @@ export function agentServer(
     const text = route.request === undefined ? undefined : await bodyOf(request);
     return doing.inTurn(app, async () => {
       if (request.socket.destroyed) throw new DstackError('CALLER_GONE', 'nobody waits for the answer');
-      // While it waited its time may have ended.
-      const caller = await callers.identify(origin);
+      // While it waited its time may have ended. Others of its app wait behind it, and not for one that is gone.
+      const caller = await callers.identify(origin, 0);
       const asked = text === undefined ? undefined : parseBody(route.request!, text);
       return { app: caller.app, reply: await route.answer(caller, asked, siblings) };
     });
@@ -307,6 +310,9 @@ async function answerQuestion(question: Question, caller: Caller, siblings: Sibl
 }
 
 function send(response: ServerResponse, status: number, { type, body }: Answer): void {
+  // A container that is gone takes none, and its connections would count towards its app until TCP gives them up.
+  const timer = setTimeout(() => response.destroy(), TAKEN_WITHIN);
+  response.once('close', () => clearTimeout(timer));
   response.writeHead(status, {
     'content-type': type,
     'content-length': Buffer.byteLength(body),

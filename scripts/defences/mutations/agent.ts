@@ -86,8 +86,14 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     'that who waits is looked at again when its turn comes',
-    [SERVER, '      const caller = await callers.identify(origin);\n', '      const caller = before;\n'],
+    [SERVER, '      const caller = await callers.identify(origin, 0);\n', '      const caller = before;\n'],
     [API, 'waits for its turn until it is none'],
+  ),
+  one(
+    'agent',
+    'that an answer is taken, or the connection closed',
+    [SERVER, 'setTimeout(() => response.destroy(), TAKEN_WITHIN)', 'setTimeout(() => {}, TAKEN_WITHIN)'],
+    [API, 'an answer that is not taken'],
   ),
   one(
     'agent',
