@@ -4,12 +4,14 @@
  */
 
 import { printError } from '../lib/daemon/terminal.ts';
+import { benchAgent } from './agent.ts';
 import { benchArchives } from './archives.ts';
 import { benchAttestation } from './attestation.ts';
 import { benchBoot } from './boot.ts';
 import { benchTls } from './tls.ts';
 
 const benchmarks: Readonly<Record<string, () => Promise<void>>> = {
+  agent: benchAgent,
   archives: benchArchives,
   attestation: benchAttestation,
   boot: benchBoot,
