@@ -57,7 +57,7 @@ const allowed: Record<string, readonly string[]> = {
   // The demo's authority is the tests'.
   scripts: [...lib, 'cli', 'host/site-client.ts', 'test/support/pebble.ts'],
   // The boot benchmark makes an image as the build does, and starts VMs as the demo does; that of TLS starts the front as tests do;
-  // that of archives runs a part of kubernethes in a VM as tests do.
+  // that of archives runs a part of kubernethes in a VM as tests do; that of the agent runs it beside a node as tests do.
   bench: [
     ...lib,
     'cli',
@@ -66,7 +66,9 @@ const allowed: Record<string, readonly string[]> = {
     'guest/kubernethes',
     'host',
     'scripts',
+    'test/support/agent.ts',
     'test/support/front.ts',
+    'test/support/network.ts',
     'test/vm/dev-vm.ts',
   ],
 };
