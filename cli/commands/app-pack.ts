@@ -73,7 +73,7 @@ export const pack: Command = {
     for (const volume of volumes) await prepare(volume, folders);
     for (const volume of volumes) await place(volume, { archives, secrets, manifest: bytes, hash });
     for (const digest of archives.keys()) print(`config   sha256:${digest}`);
-    print(`manifest 0x${hash}`);
+    print(`manifest 0x${hash}`, ...volumes.map((volume) => `file     ${manifestFile(volume, hash)}`));
   },
 };
 
@@ -215,8 +215,10 @@ async function place(
     await fillDurably(join(volume, 'archives', `${digest}.tar`), (draft) => copyFile(archive, draft));
   for (const { envelope, bytes } of files.secrets)
     writeDurably(join(volume, 'secrets', `${envelope}.json`), bytes);
-  writeDurably(join(volume, 'manifests', `${files.hash}.json`), files.manifest);
+  writeDurably(manifestFile(volume, files.hash), files.manifest);
 }
+
+const manifestFile = (volume: string, hash: string): string => join(volume, 'manifests', `${hash}.json`);
 
 function portOf(args: Arguments): number | undefined {
   const port = args.optional('port');

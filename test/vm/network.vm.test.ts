@@ -43,6 +43,7 @@ import { ask, fetchPage, visit } from '../../scripts/demo/site.ts';
 import { say, seconds, waitFor } from '../../scripts/demo/steps.ts';
 import { TestAuthority } from '../support/authority.ts';
 import { appNetwork } from './app-network.ts';
+import { appPages } from './app-pages.ts';
 import { setSecret } from './app-secret.ts';
 import { appSites } from './app-sites.ts';
 import { patternsOf } from './host-view/encodings.ts';
@@ -323,6 +324,12 @@ describe('apps with domains of their own', () => {
     timeout: 600_000,
   }, async () => {
     await appSites(network, a, archives);
+  });
+});
+
+describe("the pages for an app's author", () => {
+  test('every command of theirs, with containers that serve', { timeout: 900_000 }, async () => {
+    await appPages(network, a);
   });
 });
 
