@@ -25,7 +25,7 @@ const BUSYBOX = join(root, '.cache/kernel-root/usr/bin/busybox');
 const APPLETS = ['sh', 'cat', 'cut', 'echo', 'httpd', 'printf', 'sed', 'sha256sum', 'sleep', 'wget'];
 
 /** For one block, milliseconds. */
-const PATIENCE = 300_000;
+const PATIENCE = 600_000;
 
 export type Needs = 'docker' | 'buildah' | 'node' | 'container' | undefined;
 
