@@ -33,10 +33,11 @@ export default defineConfig({
         },
       },
       {
-        // By hand, `npm run test:app`: an app that attacks its node while the website's visitors ask, and one with the ecosystem's client.
+        // By hand, `npm run test:app`: an app that attacks its node while the website's visitors ask, one with the ecosystem's client, and rollouts that are
+        // killed at each step.
         test: {
           name: 'app',
-          include: ['test/vm/{hostile-app,agent-sdk}.vm.test.ts'],
+          include: ['test/vm/{hostile-app,agent-sdk,killed-rollout}.vm.test.ts'],
           fileParallelism: false,
         },
       },

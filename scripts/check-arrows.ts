@@ -1,7 +1,7 @@
 /**
  * The arrows of the layout as a lint rule: which folder may import which.
  *
- * `lib/protocol ← lib/archives | lib/attestation ← lib/site | lib/chain | lib/daemon ← lib/framework ← guest | host ← cli`; guest and host never import
+ * `lib/protocol ← lib/archives | lib/ledger | lib/attestation ← lib/site | lib/chain | lib/daemon ← lib/framework ← guest | host ← cli`; guest and host never import
  * each other. A guest daemon imports no other daemon; of the host's services only the relay imports others. Exits 1 and
  * names every import that points the wrong way.
  */
@@ -12,6 +12,7 @@ import { print, printError } from '../lib/daemon/terminal.ts';
 const lib = [
   'lib/protocol',
   'lib/archives',
+  'lib/ledger',
   'lib/attestation',
   'lib/site',
   'lib/daemon',
@@ -23,6 +24,7 @@ const lib = [
 const allowed: Record<string, readonly string[]> = {
   'lib/protocol': [],
   'lib/archives': ['lib/protocol'],
+  'lib/ledger': ['lib/protocol'],
   'lib/attestation': ['lib/protocol'],
   'lib/site': ['lib/protocol', 'lib/attestation'],
   'lib/daemon': ['lib/protocol'],

@@ -81,6 +81,8 @@ export interface Engine {
    * @throws IMAGE_FILES
    */
   assertReadable(digest: string): Promise<void>;
+  /** Removes what an `assertReadable` left that was killed: it would keep its image from being pruned. */
+  removeLooks(): Promise<void>;
   /** @param reference of an offer (handover.ts) */
   pullImage(reference: string): Promise<void>;
   /** Removes all images but those that `keep` says yes to, which is asked right before each. */

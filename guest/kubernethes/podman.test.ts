@@ -330,6 +330,16 @@ describe('over the socket of a podman that is not one', () => {
     expect(await engine().ensureNetwork('other')).toEqual({ name: 'dstack-other', gateway: '10.90.0.1' });
   });
 
+  test('removes what a look at an image left that was killed, and no other container', async () => {
+    replies['GET /containers/json'] = [200, [{ Id: ID, State: 'created', Created: 7, Labels: {} }]];
+    await engine().removeLooks();
+    expect(asked.map(({ call }) => call)).toEqual([
+      'GET /containers/json?all=true&filters={"label":["dstack.look"]}',
+      `POST /containers/${ID}/kill?signal=KILL`,
+      expect.stringMatching(new RegExp(`^DELETE /containers/${ID}`)),
+    ]);
+  });
+
   test('lists what an earlier run made, by its labels', async () => {
     const labels = {
       'dstack.app': 'greeting',

@@ -26,6 +26,8 @@ const LABEL = 'dstack.app';
 const MANIFEST_LABEL = 'dstack.manifest';
 const CONTAINER_LABEL = 'dstack.container';
 const NUMBER_LABEL = 'dstack.number';
+/** Of a container that is there to look at an image, and is no app's. */
+const LOOK_LABEL = 'dstack.look';
 /** Generous, because loading and starting are slow under emulation. */
 const BOUNDS: Bounds = { bytes: 4 * 1024 * 1024, milliseconds: 300_000 };
 
@@ -245,6 +247,7 @@ export function podman(
       const body = {
         image: `sha256:${digest}`,
         name,
+        labels: { [LOOK_LABEL]: digest },
         image_volume_mode: 'ignore',
         netns: { nsmode: 'none' },
         entrypoint: ['none'],
@@ -265,6 +268,14 @@ export function podman(
       } finally {
         await remove(id);
       }
+    },
+
+    async removeLooks() {
+      const looks = { all: true, filters: { label: [LOOK_LABEL] } };
+      const all = await listing.call('list its containers', ContainersSchema, (docker) =>
+        docker.listContainers(looks),
+      );
+      for (const { Id: id } of all) await remove(id);
     },
 
     async pullImage(reference) {

@@ -57,6 +57,7 @@ class MemoryEngine implements Engine {
   async imageUser() {
     return '';
   }
+  async removeLooks() {}
   async pullImage(_reference: string) {}
   async pruneImages(keep: (digest: string) => boolean) {
     for (const image of this.images) if (!keep(image)) this.images.delete(image);

@@ -62,6 +62,7 @@ export class Supervisor {
   async adopt(at: number): Promise<void> {
     const { engine, kept } = this.#options;
     this.#readAt = Math.min(at, kept.readAt() ?? at);
+    await engine.removeLooks();
     const found = await engine.list();
     for (const name of new Set(found.map(({ app }) => app))) {
       await this.#app(name).adopt(found.filter(({ app }) => app === name));

@@ -82,6 +82,16 @@ export function sealingRandomness(
   return deriveKey(secret, epoch, 'seal', [requestHash, sha256(kemPublicKey)], 64);
 }
 
+/** The Ed25519 seed of the store's ledger, which signs its heads. A log keeps its key: it is pinned. */
+export function ledgerKey(secret: Uint8Array, epoch: number): Uint8Array {
+  return deriveKey(secret, epoch, 'kv', [utf8('ledger-key')]);
+}
+
+/** The key of the salts of the ledger's leaves (lib/ledger/salt.ts): 32 bytes. */
+export function ledgerSaltKey(secret: Uint8Array, epoch: number): Uint8Array {
+  return deriveKey(secret, epoch, 'kv', [utf8('ledger-salt')]);
+}
+
 /** What an app's key is for: 32 bytes for anything, or the private key of a signature scheme. */
 export const APP_KEY_TYPES = ['raw', 'secp256k1', 'ed25519', 'p256'] as const;
 export type AppKeyType = (typeof APP_KEY_TYPES)[number];

@@ -35,6 +35,15 @@ export interface SiteReport extends Domain {
   rawQuotes?: string | undefined;
 }
 
+export interface LedgerReport extends Domain {
+  networkKey: Address;
+  /** Ed25519, 32 bytes. */
+  publicKey: Uint8Array;
+  config: Uint8Array;
+  epoch: number;
+  blockHash: Uint8Array;
+}
+
 /** Report data of a quote that asks for the secret. */
 export function registerReportData(report: RegisterReport): Uint8Array {
   return sha512(
@@ -81,6 +90,22 @@ export function siteReportData(report: SiteReport): Uint8Array {
       report.blockHash,
       Uint8Array.of(report.hostImpersonable ? 1 : 0),
       ...(report.rawQuotes === undefined ? [] : [utf8(report.rawQuotes)]),
+    ]),
+  );
+}
+
+/** Report data of a quote that says: the node that took it signs the store's ledger with this key. */
+export function ledgerReportData(report: LedgerReport): Uint8Array {
+  return sha512(
+    lengthPrefixed([
+      utf8('dstack/v1/ledger'),
+      uint64(report.chainId),
+      fromHex(report.contract, 20),
+      fromHex(report.networkKey, 20),
+      report.publicKey,
+      report.config,
+      uint64(report.epoch),
+      report.blockHash,
     ]),
   );
 }

@@ -82,6 +82,15 @@ export interface SealingKey {
   publicKeyHash: Uint8Array;
 }
 
+/** What a node signs with the network key for whoever reads the store's ledger: its heads are signed by this key. */
+export interface Ledger {
+  /** Ed25519, 32 bytes. */
+  publicKey: Uint8Array;
+  /** Of the quote that shows the key too; zero without one. */
+  quoteHash: Uint8Array;
+  epoch: number;
+}
+
 const typeHash = (type: string): Uint8Array => keccak256(utf8(type));
 
 const DOMAIN_TYPE = typeHash(
@@ -102,6 +111,7 @@ const SITE_TYPE = typeHash(
 );
 
 const SEALING_KEY_TYPE = typeHash('SealingKey(bytes32 app,bytes32 publicKeyHash)');
+const LEDGER_TYPE = typeHash('Ledger(bytes32 publicKey,bytes32 quoteHash,uint64 epoch)');
 
 /** The EIP-712 struct hash of a request: the contract's `requestHash`. */
 export function requestHash(request: Request): Uint8Array {
@@ -190,6 +200,11 @@ export function siteDigest(domain: Domain, site: Site): Uint8Array {
 /** The digest behind the key that an app's secrets are sealed to. The contract has no function that takes it. */
 export function sealingKeyDigest(domain: Domain, { app, publicKeyHash }: SealingKey): Uint8Array {
   return digest(domain, keccak256(SEALING_KEY_TYPE, word(app), word(publicKeyHash)));
+}
+
+/** The digest behind the key of the store's ledger. The contract has no function that takes it. */
+export function ledgerDigest(domain: Domain, { publicKey, quoteHash, epoch }: Ledger): Uint8Array {
+  return digest(domain, keccak256(LEDGER_TYPE, word(publicKey), word(quoteHash), uint(epoch)));
 }
 
 function digest(domain: Domain, structHash: Uint8Array): Uint8Array {

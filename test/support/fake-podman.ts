@@ -41,16 +41,19 @@ export async function startFakePodman(path: string): Promise<FakePodman> {
     if (route.endsWith('/archive')) return [404, { message: 'no such file' }];
     const [, id = '', verb] = /^\/containers\/([^/]+)(?:\/(\w+))?$/.exec(route) ?? [];
     const container = containers.get(id);
-    if (route === '/containers/json')
+    if (route === '/containers/json') {
+      const { label } = JSON.parse(url.searchParams.get('filters') ?? '{"label":[]}') as { label: string[] };
+      const found = [...containers].filter(([, { Labels }]) => label.every((one) => one in Labels));
       return [
         200,
-        [...containers].map(([Id, { Labels, running }]) => ({
+        found.map(([Id, { Labels, running }]) => ({
           Id,
           Labels,
           State: running ? 'running' : 'exited',
           Created: 1,
         })),
       ];
+    }
     if (route === '/containers/create') {
       const made = (next++).toString(16).padStart(64, '0');
       containers.set(made, { ...(JSON.parse(body) as Created), running: false });

@@ -6,9 +6,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { daemons } from '../../guest/daemons.ts';
+import { daemons, groupOfSocket } from '../../guest/daemons.ts';
 import { daemonFiles } from '../../guest/image/daemon-files.ts';
 import type { Vm } from '../../host/vm/vm.ts';
+import { sockets } from '../../lib/protocol/sockets.ts';
 import { casesOf, guestPrograms, inShell, startDevVm } from './dev-vm.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'dstack-disk-'));
@@ -64,62 +65,51 @@ test('an old state of the whole disk is not noticed', () => {
   expect(cases.get('an old state of the disk put back')).toMatchObject({ state: 'ready', whole: true });
 });
 
-/** lib/protocol/sockets.ts, and the attestor's own `joined`, which only the replicator's group reaches. */
-const documented: Record<string, { mode: string; routes: string[] }> = {
-  'attestor/attestor.sock': {
-    mode: '660 dstack-attestor-replicator',
-    routes: ['GET /v1/firmware-log', 'GET /v1/status', 'POST /v1/joined', 'POST /v1/quote'],
-  },
-  'replicator/tls.sock': {
-    mode: '660 dstack-replicator-tls',
-    routes: ['GET /v1/tls-key', 'POST /v1/site-evidence'],
-  },
-  'replicator/disk.sock': { mode: '600 dstack-replicator', routes: ['POST /v1/disk-key'] },
-  'replicator/agent.sock': {
-    mode: '660 dstack-replicator-agent',
-    routes: [
-      'GET /v1/info',
-      'GET /v1/machine',
-      'GET /v1/status',
-      'POST /v1/app-authority',
-      'POST /v1/app-certificate',
-      'POST /v1/app-key',
-      'POST /v1/app-quote',
-      'POST /v1/app-signature',
-      'POST /v1/attest',
-      'POST /v1/raw-quote',
-    ],
-  },
-  'replicator/kubernethes.sock': { mode: '660 dstack-replicator-kubernethes', routes: ['GET /v1/status'] },
-  'kubernethes/agent.sock': {
-    mode: '660 dstack-kubernethes-agent',
-    routes: ['GET /v1/containers', 'POST /v1/manifest'],
-  },
-  'agent/kubernethes.sock': { mode: '660 dstack-agent-kubernethes', routes: ['POST /v1/app-folder'] },
-  'kubernethes/tls.sock': { mode: '660 dstack-kubernethes-tls', routes: ['POST /v1/upstream'] },
-  'disk/folders.sock': { mode: '660 dstack-disk-kubernethes', routes: ['POST /v1/folder'] },
-  'disk/status.sock': { mode: '666 root', routes: ['GET /v1/status'] },
+/** What the sockets answer besides the replicator's, whose routes guest/daemons.ts names for each asker. */
+const routesOf: Record<string, string[]> = {
+  [sockets.attestor]: ['GET /v1/firmware-log', 'GET /v1/status', 'POST /v1/joined', 'POST /v1/quote'],
+  [sockets.kubernethesForAgent]: ['GET /v1/containers', 'POST /v1/manifest'],
+  [sockets.kubernethesForTls]: ['POST /v1/upstream'],
+  [sockets.kubernethesForReplicator]: ['GET /v1/apps'],
+  [sockets.agentForKubernethes]: ['POST /v1/app-folder'],
+  [sockets.diskStatus]: ['GET /v1/status'],
+  [sockets.diskFolders]: ['POST /v1/folder'],
 };
+/** Those of the website are there once its key is, which a node that has not joined lacks. */
+const afterJoining: readonly string[] = [sockets.tlsForFront, sockets.acmeForTls, sockets.front];
 
-test('no daemon listens anywhere, or answers anything, beyond what is documented', () => {
+/** The sockets of a node that has not joined: who may connect, by the table of daemons, and what each answers. */
+function documented(): Record<string, { mode: string; routes: string[] }> {
   const groups = daemonFiles(daemons).get('etc/group')!;
   const gidOf = (name: string) => new RegExp(`^${name}:x:(\\d+):`, 'm').exec(groups)![1];
-  const { ports, sockets } = cases.get('surface') as {
+  const modeOf = (server: string, path: string, asker: string) => {
+    if (asker === 'everyone') return '666 0';
+    const group = groupOfSocket(path);
+    return group === undefined ? `600 ${gidOf(`dstack-${server}`)}` : `660 ${gidOf(group)}`;
+  };
+  const served = daemons.flatMap(({ name, serves }) =>
+    serves
+      .filter(({ path }) => !afterJoining.includes(path))
+      .map(({ path, asker }) => {
+        const keys = daemons.find((daemon) => daemon.name === asker)?.keys ?? [];
+        const routes = name === 'replicator' ? [...keys].sort() : routesOf[path]!;
+        return [`/run/dstack/${path}`, { mode: modeOf(name, path, asker), routes }] as const;
+      }),
+  );
+  return Object.fromEntries(served);
+}
+
+test('no daemon listens anywhere, or answers anything, beyond what is documented', () => {
+  const { ports, sockets: found } = cases.get('surface') as {
     ports: string[];
     sockets: Record<string, { mode: string; routes: string[] }>;
   };
-  const ours = Object.entries(sockets).filter(([path]) => path.startsWith('/run/dstack/'));
-  const expected = Object.entries(documented).map(([path, { mode, routes }]) => {
-    const [bits, group] = mode.split(' ') as [string, string];
-    return [`/run/dstack/${path}`, { mode: `${bits} ${gidOf(group)}`, routes }] as const;
-  });
-  const sorted = Object.fromEntries(
-    ours.map(([path, { mode, routes }]) => [path, { mode, routes: [...routes].sort() }]),
-  );
-  expect(sorted).toEqual(Object.fromEntries(expected));
+  const ours = Object.entries(found).filter(([path]) => path.startsWith('/run/dstack/'));
+  const sorted = ours.map(([path, { mode, routes }]) => [path, { mode, routes: [...routes].sort() }]);
+  expect(Object.fromEntries(sorted)).toEqual(documented());
   // The replicator's port, and the agent's at the bridges' gateways alone; the website's comes with its key, after joining. The packet filter lets the world
   // reach 443, 8080, 8443 and 7600 alone.
   expect(ports.filter((port) => port.startsWith('tcp'))).toEqual(['tcp *:7600', 'tcp 10.90.*.1:80']);
-  const others = Object.keys(sockets).filter((path) => !path.startsWith('/run/dstack/'));
+  const others = Object.keys(found).filter((path) => !path.startsWith('/run/dstack/'));
   expect(others.filter((path) => !/^\/run\/(systemd\/|podman\/podman\.sock$)/.test(path))).toEqual([]);
 });
