@@ -412,7 +412,10 @@ describe('apps', () => {
       expect(shown).toContain(`env ${name}=${JSON.stringify(value)}`);
     }
     expect(await status()).toMatch(new RegExp(`^app greeting +${two}$`, 'm'));
-    refused(await dstack(['app', 'rollback', 'greeting'], stranger()), 'the key of another account: see --owner-key');
+    refused(
+      await dstack(['app', 'rollback', 'greeting'], stranger()),
+      'the key of another account: see --owner-key',
+    );
     await dstackOk(['app', 'rollback', 'greeting'], env);
     expect(await status()).toMatch(new RegExp(`^app greeting +${one}$`, 'm'));
     refused(await dstack(['app', 'rollback', 'greeting'], env), 'NoPreviousManifest');
