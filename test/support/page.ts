@@ -72,19 +72,15 @@ export function reader(folder: string, programs: Readonly<Record<string, string>
   return {
     folder,
     async run({ script, shows }, env) {
-      const child = spawn('bash', ['-euo', 'pipefail', '-c', script], {
+      // What is printed on either, in the order in which a reader sees it.
+      const child = spawn('bash', ['-euo', 'pipefail', '-c', `exec 2>&1\n${script}`], {
         cwd: folder,
         env: { PATH: `${bin}:${process.env.PATH}`, ...env },
-        stdio: ['ignore', 'pipe', 'pipe'],
+        stdio: ['ignore', 'pipe', 'inherit'],
         // A page waits for as long as it takes.
         timeout: PATIENCE,
       });
-      const [printed, complained] = await Promise.all([
-        text(child.stdout),
-        text(child.stderr),
-        once(child, 'close'),
-      ]);
-      const said = `${printed}\n${complained}`;
+      const [said] = await Promise.all([text(child.stdout), once(child, 'close')]);
       if (child.exitCode !== 0) throw new Error(`exit code ${child.exitCode} of\n${script}\n${said}`);
       if (shows !== undefined && !shown(said, shows))
         throw new Error(`${said}\nis not\n${shows}\nof\n${script}`);

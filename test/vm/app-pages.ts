@@ -2,7 +2,7 @@
  * docs/first-app.md and docs/compose-app.md from their first command to their last, but for those in a container, which has no shell: what
  * these print is on the pages that the container serves. For a test that has a node at hand; by itself it boots one:
  *
- *     node test/vm/app-pages.ts
+ *     node test/vm/app-pages.ts [PAGE …]
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,7 +19,9 @@ import { repository, stopAll } from '../../scripts/demo/processes.ts';
 import { say, seconds } from '../../scripts/demo/steps.ts';
 import { blocksOf, reader } from '../support/page.ts';
 
-export async function appPages(network: DemoNetwork, host: DemoHost): Promise<void> {
+const PAGES = ['docs/first-app.md', 'docs/compose-app.md'];
+
+export async function appPages(network: DemoNetwork, host: DemoHost, pages = PAGES): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'dstack-pages-'));
   const here = reader(folder);
   const env = {
@@ -28,7 +30,7 @@ export async function appPages(network: DemoNetwork, host: DemoHost): Promise<vo
     ...{ HOST_ENV: host.operatorFile(), SITE_PORT: String(host.tlsPort) },
   };
   try {
-    for (const page of ['docs/first-app.md', 'docs/compose-app.md']) {
+    for (const page of pages) {
       const began = performance.now();
       for (const block of blocksOf(page)) {
         if (block.needs !== 'docker' && block.needs !== 'container') await here.run(block, env);
@@ -51,7 +53,8 @@ if (import.meta.main) {
     });
     await prepareNetwork(network, a, []);
     await bootstrapFirst(network, a);
-    await appPages(network, a);
+    const pages = process.argv.slice(2);
+    await appPages(network, a, pages.length > 0 ? pages : undefined);
   } catch (error) {
     process.exitCode = 1;
     say((error as Error).message);

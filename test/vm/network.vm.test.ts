@@ -328,7 +328,7 @@ describe('apps with domains of their own', () => {
 });
 
 describe("the pages for an app's author", () => {
-  test('every command of theirs, with containers that serve', { timeout: 900_000 }, async () => {
+  test('every command of theirs, with containers that serve', { timeout: 1_800_000 }, async () => {
     await appPages(network, a);
   });
 });
