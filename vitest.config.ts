@@ -34,10 +34,10 @@ export default defineConfig({
       },
       {
         // By hand, `npm run test:app`: an app that attacks its node while the website's visitors ask, one with the ecosystem's client, and rollouts that are
-        // killed at each step.
+        // killed at each step, and the pages for an app's author.
         test: {
           name: 'app',
-          include: ['test/vm/{hostile-app,agent-sdk,killed-rollout}.vm.test.ts'],
+          include: ['test/vm/{hostile-app,agent-sdk,killed-rollout,app-pages}.vm.test.ts'],
           fileParallelism: false,
         },
       },

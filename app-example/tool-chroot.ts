@@ -13,13 +13,19 @@ export type Buildah = (...args: string[]) => string;
 
 /** @param work a directory that buildah sees as /work */
 export function withBuildah<T>(work: string, use: (buildah: Buildah) => T): T {
-  const root = mkdtempSync(join(tmpdir(), 'dstack-buildah-'));
+  const root = layBuildahRoot();
   try {
-    lay(root);
-    return use((...args) => inChroot(root, work, args));
+    return use((...args) => inBuildahRoot(root, work, args));
   } finally {
     rmSync(root, { recursive: true, force: true });
   }
+}
+
+/** A root for `inBuildahRoot`, which keeps its images; for the caller to remove. */
+export function layBuildahRoot(): string {
+  const root = mkdtempSync(join(tmpdir(), 'dstack-buildah-'));
+  lay(root);
+  return root;
 }
 
 function lay(root: string): void {
@@ -52,19 +58,21 @@ function lay(root: string): void {
 }
 
 /**
- * The mounts live in a namespace of their own, and are taken away before it ends too: where this machine is itself a
- * chroot, its root is no mount point and can't be made private. Paths are arguments, never script text.
+ * One command, in the folder `work`. The mounts live in a namespace of their own, and are taken away before it ends too: where this
+ * machine is itself a chroot, its root is no mount point and can't be made private. Buildah needs its own to be one before it unpacks
+ * a layer. Paths are arguments, never script text.
  */
-function inChroot(root: string, work: string, args: readonly string[]): string {
+export function inBuildahRoot(root: string, work: string, args: readonly string[]): string {
   const script = `set -eu
     root=$1 tools=$2 work=$3; shift 3
     if mountpoint -q /; then mount --make-rprivate /; fi
-    trap 'for at in work dev proc usr; do umount -l "$root/$at" 2>/dev/null || true; done' EXIT
+    trap 'for at in work dev proc usr .; do umount -l "$root/$at" 2>/dev/null || true; done' EXIT
+    mount --bind "$root" "$root"
     mount --bind "$tools/usr" "$root/usr"
     mount -t proc proc "$root/proc"
     mount --bind /dev "$root/dev"
     mount --bind "$work" "$root/work"
-    chroot "$root" /usr/bin/buildah --storage-driver vfs --root /var/tmp/storage --runroot /run/storage "$@"`;
+    unshare --root="$root" --wd=/work /usr/bin/buildah --storage-driver vfs --root /var/tmp/storage --runroot /run/storage "$@"`;
   return execFileSync(
     'unshare',
     [

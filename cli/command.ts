@@ -73,7 +73,7 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
   const wanted = command.positionals ?? [];
   if (parsed.positionals.length !== wanted.length) {
     throw new UsageError(
-      `\`${command.name}\` takes ${wanted.length === 0 ? 'no arguments' : wanted.join(' ')}`,
+      `\`${command.name}\` takes ${wanted.length === 0 ? 'no arguments' : wanted.join(' ')}: \`npx dstack ${command.name} --help\` explains it`,
     );
   }
 

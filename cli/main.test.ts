@@ -58,7 +58,8 @@ test("a command's help names its options, where they come from, and runs nothing
 
 describe('misuse is exit code 2, with the reason and without a stack trace', () => {
   test.each<[string[], string]>([
-    [['nonsense'], 'no command "nonsense"'],
+    [['nonsense'], 'USAGE: no command "nonsense"'],
+    [['app', 'secret', 'get', 'web', 'token'], 'USAGE: no command "app secret get"'],
     [['network'], 'no command "network"'],
     [['network', 'deployed'], 'no command "network deployed"'],
     [['network', 'status', '--no-such', ...NOWHERE], '`network status` has no option --no-such: '],

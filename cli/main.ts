@@ -33,15 +33,19 @@ async function main(argv: readonly string[]): Promise<number> {
     ({ name }) => words === name || words.startsWith(`${name} `) || argv[0] === name,
   );
   if (command === undefined) {
-    // `network --help` asks about a group.
-    const group = commands.filter(({ name }) => name.startsWith(`${argv[0]} `));
+    // `network --help` asks about a group, `app secret` about one in it.
+    const groupOf = (words: readonly string[]) =>
+      commands.filter(({ name }) => name.startsWith(`${words.join(' ')} `));
+    const depth = [2, 1].find((count) => argv.length >= count && groupOf(argv.slice(0, count)).length > 0);
+    const group = depth === undefined ? [] : groupOf(argv.slice(0, depth));
     const before = argv.slice(0, -1).join(' ');
     const question = commands.some(({ name }) => name.startsWith(`${before} `)) ? argv.at(-1) : argv[0];
     const unknown = question !== undefined && !['help', '--help', '-h'].includes(question);
     const listed = group.length > 0 ? group : commands;
     print(...listed.map(({ name, summary }) => `npx dstack ${name.padEnd(20)} ${summary}`), '');
     print('`npx dstack COMMAND --help` explains a command.');
-    if (unknown) printError('', `dstack: no command ${JSON.stringify(argv.slice(0, 2).join(' '))}`);
+    const asked = argv.slice(0, (depth ?? 1) + 1).join(' ');
+    if (unknown) printError('', `dstack: USAGE: no command ${JSON.stringify(asked)}`);
     return unknown ? 2 : 0;
   }
   const rest = argv.slice(command.name.split(' ').length);

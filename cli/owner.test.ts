@@ -412,7 +412,10 @@ describe('apps', () => {
       expect(shown).toContain(`env ${name}=${JSON.stringify(value)}`);
     }
     expect(await status()).toMatch(new RegExp(`^app greeting +${two}$`, 'm'));
-    refused(await dstack(['app', 'rollback', 'greeting'], stranger()), 'OwnableUnauthorizedAccount');
+    refused(
+      await dstack(['app', 'rollback', 'greeting'], stranger()),
+      'the key of another account: see --owner-key',
+    );
     await dstackOk(['app', 'rollback', 'greeting'], env);
     expect(await status()).toMatch(new RegExp(`^app greeting +${one}$`, 'm'));
     refused(await dstack(['app', 'rollback', 'greeting'], env), 'NoPreviousManifest');
@@ -420,6 +423,15 @@ describe('apps', () => {
     await dstackOk(['app', 'withdraw', 'greeting'], env);
     expect(await status()).toMatch(/^app greeting +none$/m);
     refused(await dstack(['app', 'withdraw', 'greeting'], env), 'NoManifest');
+  });
+
+  test('what is asked of an app that nobody knows is answered, and not by an empty line', async () => {
+    const nobody = 'http://127.0.0.1:9';
+    const host = { ...env, DSTACK_GAS_KEY_FILE: path('owner.key'), DSTACK_STATE_DIR: path('relay') };
+    const args = { ...host, DSTACK_NODE_URL: nobody, DSTACK_ADMIN_LISTEN: '127.0.0.1:9' };
+    refused(await dstack(['app', 'status', '--app', 'nosuch'], args), 'dstack: NO_APP: neither the contract');
+    const known = await dstack(['app', 'status', '--app', 'greeting'], args);
+    expect([known.code, known.stdout]).toEqual([0, expect.stringContaining('no manifest in force')]);
   });
 
   test('a manifest file of another app, or one that was touched, is not rolled out', async () => {

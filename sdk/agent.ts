@@ -82,7 +82,7 @@ export interface Agent {
   status(): Promise<Status>;
 }
 
-/** What the agent refused. `code` is stable; with a status from 500 on, ask again later. */
+/** What the agent refused; `NOT_JSON`: what answered is not the agent. `code` is stable; with a status from 500 on, ask again later. */
 export class AgentRefusal extends Error {
   readonly code: string;
   readonly status: number;
@@ -120,9 +120,19 @@ export function agent(options: { socket?: string; url?: string; timeout?: number
         .on('error', reject)
         .end(body);
     });
-    const reply = JSON.parse(text) as { code?: string; message?: string };
+    const reply = parsed(text, path, status);
     if (status !== 200) throw new AgentRefusal(reply.code ?? 'UNKNOWN', reply.message ?? text, status);
     return reply as T;
+  }
+
+  /** What is no JSON is of somebody else, or of a server that never looked at the request. */
+  function parsed(text: string, path: string, status: number): { code?: string; message?: string } {
+    try {
+      return JSON.parse(text);
+    } catch {
+      const message = `${socket ?? url} answered ${path} with status ${status} and no JSON: is it the agent?`;
+      throw new AgentRefusal('NOT_JSON', message, status);
+    }
   }
 
   return {

@@ -1,6 +1,8 @@
 /** docs/agent.md and sdk/, against the real agent and replicator: each line of curl is run, and all ways lead to the same keys. */
 import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -205,6 +207,21 @@ describe('sdk/', () => {
     expect(refused).toMatchObject({ code: 'API_NOT_GRANTED', status: 403 });
     const byName = client({ url: `http://127.0.0.1:${agent.port}` });
     await expect(byName.info()).rejects.toMatchObject({ code: 'WRONG_HOST', status: 421 });
+  });
+
+  test('an answer that is no JSON is said to be none, with the place that gave it', async () => {
+    const other = createServer((_, response) => response.writeHead(431).end('no'));
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    const url = `http://127.0.0.1:${(other.address() as AddressInfo).port}`;
+    try {
+      const refused = await client({ url })
+        .info()
+        .catch((error: unknown) => error);
+      expect(refused).toBeInstanceOf(AgentRefusal);
+      expect(refused).toMatchObject({ code: 'NOT_JSON', status: 431, message: expect.stringContaining(url) });
+    } finally {
+      other.close();
+    }
   });
 
   test('the example runs, as an app that may sign', async () => {

@@ -1,4 +1,4 @@
-/** What `app pack` reads of an archive of `docker save`: the digest that names its image, or why no node would take it. */
+/** What `app pack` reads of an archive of `docker save`: the digest that names its image and the file that nodes take, or why none would. */
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
@@ -9,12 +9,20 @@ import { COMPRESSION_MAGIC_BYTES, compressionOf } from '../../lib/protocol/compr
 import { sha256, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
+import { canDecompress, withPlainLayers } from './plain-layers.ts';
+
+export interface PlainArchive {
+  /** SHA-256 of the config of its one image, whatever the config's name: 64 hex digits. */
+  readonly digest: string;
+  /** The archive itself, or one with the same image in plain layers. */
+  readonly file: string;
+}
 
 /**
- * The config digest of the one image in a docker archive: SHA-256 of the config itself, whatever its name. 64 hex digits.
- * @throws ARCHIVE_MALFORMED, ARCHIVE_COMPRESSED, ARCHIVE_PLATFORM and what else nodes refuse it for; FILE
+ * @param scratch makes a folder for what has to be written, which the caller removes
+ * @throws ARCHIVE_MALFORMED, ARCHIVE_COMPRESSED, ARCHIVE_PLATFORM, ARCHIVE_TOO_LARGE and what else nodes refuse it for; FILE
  */
-export async function configDigest(archive: string): Promise<string> {
+export async function plainArchive(archive: string, scratch: () => Promise<string>): Promise<PlainArchive> {
   await requireFile(archive);
   await requirePlain(archive);
   const { small, starts } = await readEntries(archive);
@@ -31,12 +39,13 @@ export async function configDigest(archive: string): Promise<string> {
     `manifest.json of ${archive}`,
     SMALL,
   );
-  for (const [at, layer] of (images[0]?.Layers ?? []).entries()) {
-    const found = compressionOf(starts.get(layer) ?? Buffer.alloc(0));
-    if (found === undefined) continue;
+  const layers = images[0]?.Layers ?? [];
+  const compressed = layers.map((layer) => compressionOf(starts.get(layer) ?? Buffer.alloc(0))?.name);
+  for (const [at, compression] of compressed.entries()) {
+    if (compression === undefined || canDecompress(compression)) continue;
     throw new DstackError(
       'ARCHIVE_COMPRESSED',
-      `layer ${at} in ${archive} is compressed with ${found.name}, and no node decompresses it: save the image with plain layers, by podman save, or skopeo copy --dest-decompress`,
+      `layer ${at} in ${archive} is compressed with ${compression}, which is not decompressed here: save the image with plain layers, by podman save, or skopeo copy --dest-decompress`,
     );
   }
   const name = images.length === 1 ? images[0]?.Config : undefined;
@@ -45,8 +54,12 @@ export async function configDigest(archive: string): Promise<string> {
     throw new DstackError('ARCHIVE_MALFORMED', `${archive} does not hold exactly one image with its config`);
   requirePlatform(archive, config);
   const digest = toHex(sha256(config));
-  await requireImage(archive, digest);
-  return digest;
+  const isPlain = compressed.every((compression) => compression === undefined);
+  const parts: [string, string | undefined][] = layers.map((layer, at) => [layer, compressed[at]]);
+  const kept = new Map([...parts, ['manifest.json', undefined], [name!, undefined]] as typeof parts);
+  const file = isPlain ? archive : await withPlainLayers(archive, kept, await scratch());
+  await requireImage(archive, file, digest);
+  return { digest, file };
 }
 
 /** A node would say it too, once the rollout is signed and paid for. @throws ARCHIVE_PLATFORM, ARCHIVE_MALFORMED */
@@ -62,8 +75,8 @@ function requirePlatform(archive: string, config: Buffer): void {
 }
 
 /** What nodes check before they read the layers, by the same code. @throws ARCHIVE_… */
-async function requireImage(archive: string, digest: string): Promise<void> {
-  const file = await open(archive);
+async function requireImage(archive: string, plain: string, digest: string): Promise<void> {
+  const file = await open(plain);
   try {
     await findImage(file, (await file.stat()).size, digest);
   } catch (error) {

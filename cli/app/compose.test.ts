@@ -288,3 +288,18 @@ test.each([
   expect(refusal(text)).toMatch(/^COMPOSE_MALFORMED: /);
   expect(refusal(text)).toContain(why);
 });
+
+test.each([
+  ['build: .', '--archive SERVICE=FILE'],
+  ['depends_on: [db]', 'leave it out'],
+  ['env_file: .env', 'environment'],
+  ['networks: [back]', "service's name"],
+  ['deploy: {}', 'mem_limit'],
+  ['entrypoint: [/x]', 'Dockerfile'],
+  ['privileged: true', 'leave it out'],
+])('%s, which most files have, is refused with what stands in its place', (setting, what) => {
+  const text = `services:\n  web:\n    image: sha256:${'ab'.repeat(32)}\n    ${setting}\n`;
+  const refused = () => manifestOfCompose('shop', text, new Map());
+  expect(refused).toThrow(`services.web.${setting.split(':')[0]} is not supported`);
+  expect(refused).toThrow(what);
+});

@@ -80,7 +80,8 @@ function container(name: string, service: unknown, packed: string | undefined): 
   for (const [key, value] of Object.entries(settings)) {
     const read = Object.hasOwn(settingsOf, key) ? settingsOf[key] : undefined;
     if (read === undefined) {
-      throw unsupported(`${at}.${key}`, `of a service only image, ${Object.keys(settingsOf).join(', ')} are`);
+      const known = `of a service only image, ${Object.keys(settingsOf).join(', ')} are`;
+      throw unsupported(`${at}.${key}`, Object.hasOwn(insteadOf, key) ? insteadOf[key]! : known);
     }
     const fields = read(value, `${at}.${key}`, settings);
     if (fields.http !== undefined && found.http !== undefined)
@@ -148,6 +149,37 @@ const settingsOf: Readonly<Record<string, Setting>> = {
     if (value === 'on-failure' || value === 'no') return { restart: value };
     throw unsupported(at, 'it is always, unless-stopped, on-failure or no; how often is not counted');
   },
+};
+
+const NEIGHBOURS =
+  "containers of an app reach each other by their service's name, at every port: leave it out";
+const NO_POWERS = 'no container has more powers than the others: leave it out';
+const LIMITS = 'limits are mem_limit, cpus and pids_limit';
+
+/** What to do about those of Compose's settings that most files have. docs/compose-app.md says the same at more length. */
+const insteadOf: Readonly<Record<string, string>> = {
+  build: 'build and save the image yourself, and give its archive by --archive SERVICE=FILE',
+  cap_add: NO_POWERS,
+  configs: 'put the files into the image, or make them secrets',
+  container_name: NEIGHBOURS,
+  depends_on:
+    'all containers start at once: leave it out, and have the container try again until the other is there',
+  deploy: LIMITS,
+  devices: NO_POWERS,
+  entrypoint: "it is the image's: set it in the Dockerfile, or give the words by command",
+  env_file:
+    'no file is read here: write the variables into environment, and what nobody may read into secrets',
+  expose: NEIGHBOURS,
+  hostname: NEIGHBOURS,
+  links: NEIGHBOURS,
+  logging: 'x-dstack-logs: public lets the node show the last lines to everybody; others nobody sees',
+  memswap_limit: LIMITS,
+  network_mode: NEIGHBOURS,
+  networks: NEIGHBOURS,
+  platform: 'nodes run linux/amd64: leave it out',
+  privileged: NO_POWERS,
+  pull_policy: 'nodes pull nothing: leave it out',
+  working_dir: "it is the image's: set it in the Dockerfile",
 };
 
 const healthOf: Readonly<Record<string, (value: unknown, at: string) => NonNullable<Container['health']>>> = {

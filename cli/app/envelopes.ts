@@ -1,5 +1,5 @@
 /** Envelopes of secrets as files: those that `app pack` puts into a manifest, and what lies in a host's volume. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type Envelope, parseEnvelope, requirePlace } from '../../lib/protocol/app-secrets.ts';
 import { sha256, toHex } from '../../lib/protocol/encoding.ts';
@@ -48,8 +48,11 @@ function requireNamed(file: string, hash: Hex): void {
   );
 }
 
-/** What is known of an app's secrets in a host's volume, a line each. */
+/** What is known of an app's secrets in a host's volume, a line each. @throws FILE */
 export function secretLines(app: string, volume: string): readonly string[] {
+  // One that is not there would look like one without secrets.
+  if (!statSync(volume, { throwIfNoEntry: false })?.isDirectory())
+    throw new DstackError('FILE', `there is no folder ${volume} (--volume)`);
   const manifests = manifestsIn(volume, app);
   const envelopes = envelopesIn(volume, app);
   const named = manifests.flatMap(({ hash, manifest }) =>

@@ -1,21 +1,24 @@
 /** `app pack`: from an archive, or a Compose file and its archives, to the files that nodes look for. */
-import { access, constants, copyFile, mkdir } from 'node:fs/promises';
-import { join, resolve, sep } from 'node:path';
-import { dropDrafts, fillDurably, writeDurably } from '../../lib/daemon/durable-file.ts';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fillDurably, writeDurably } from '../../lib/daemon/durable-file.ts';
 import { print } from '../../lib/daemon/terminal.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
-import { DstackError } from '../../lib/protocol/errors.ts';
 import {
+  AGENT_API,
   type AppSecret,
   appId,
+  ContainerV2Schema,
   formatManifest,
   type Manifest,
   type ManifestV2,
   manifestHash,
 } from '../../lib/protocol/manifest.ts';
-import { configDigest } from '../app/archive.ts';
+import { plainArchive } from '../app/archive.ts';
 import { manifestOfCompose } from '../app/compose.ts';
 import { type PackedSecret, secretsFrom } from '../app/envelopes.ts';
+import { prepareVolumes } from '../app/volume.ts';
 import { type Arguments, type Command, typed, UsageError } from '../command.ts';
 import { readGiven } from '../owner/connection.ts';
 
@@ -33,7 +36,7 @@ export const pack: Command = {
     h2c: { help: 'with --domain: the container speaks HTTP/2 without TLS there' },
     api: {
       value: 'WORD',
-      help: 'what the container may ask of its node: info, key or attest; may be given several times',
+      help: `what the container may ask of its node: ${AGENT_API.join(', ')}; may be given several times`,
       multiple: true,
     },
     secret: {
@@ -63,19 +66,38 @@ export const pack: Command = {
     const [app, source] = args.positionals as [string, string];
     typed(() => appId(app));
     const secrets = secretsFrom(app, envelopeFiles(args));
-    const { bytes, archives } = await (/\.ya?ml$/i.test(source)
-      ? fromCompose(args, app, source, secrets)
-      : fromArchive(args, app, source, secrets));
-    const hash = toHex(manifestHash(bytes));
-    const volumes = args.list('out');
-    // All of them, so that one that cannot be written to leaves nothing in another.
-    const folders = ['archives', 'manifests', ...(secrets.length > 0 ? ['secrets'] : [])];
-    for (const volume of volumes) await prepare(volume, folders);
-    for (const volume of volumes) await place(volume, { archives, secrets, manifest: bytes, hash });
-    for (const digest of archives.keys()) print(`config   sha256:${digest}`);
-    print(`manifest 0x${hash}`);
+    const scratch = new Scratch();
+    try {
+      const { bytes, archives } = await (/\.ya?ml$/i.test(source)
+        ? fromCompose(args, app, source, secrets, scratch)
+        : fromArchive(args, app, source, secrets, scratch));
+      const hash = toHex(manifestHash(bytes));
+      const volumes = args.list('out');
+      const folders = ['archives', 'manifests', ...(secrets.length > 0 ? ['secrets'] : [])];
+      await prepareVolumes(volumes, folders);
+      for (const volume of volumes) await place(volume, { archives, secrets, manifest: bytes, hash });
+      for (const digest of archives.keys()) print(`config   sha256:${digest}`);
+      print(`manifest 0x${hash}`, ...volumes.map((volume) => `file     ${manifestFile(volume, hash)}`));
+    } finally {
+      await scratch.remove();
+    }
   },
 };
+
+/** Folders for archives that have to be made, gone afterwards. */
+class Scratch {
+  readonly #folders: string[] = [];
+
+  readonly folder = async (): Promise<string> => {
+    const made = await mkdtemp(join(tmpdir(), 'dstack-pack-'));
+    this.#folders.push(made);
+    return made;
+  };
+
+  async remove(): Promise<void> {
+    for (const folder of this.#folders) await rm(folder, { recursive: true, force: true });
+  }
+}
 
 interface Packed {
   /** Of the manifest. */
@@ -90,6 +112,7 @@ async function fromArchive(
   app: string,
   archive: string,
   secrets: readonly AppSecret[],
+  scratch: Scratch,
 ): Promise<Packed> {
   if (args.list('archive').length > 0)
     throw new UsageError(`--archive is for a Compose file (.yml or .yaml), and ${archive} is none`);
@@ -98,7 +121,7 @@ async function fromArchive(
     args.list('env').map((text) => assignment(text, 'env', 'NAME')),
   );
   const port = portOf(args);
-  const digest = await configDigest(archive);
+  const { digest, file } = await plainArchive(archive, scratch.folder);
   const container = {
     name: app,
     image: `sha256:${digest}`,
@@ -123,7 +146,7 @@ async function fromArchive(
       ? { version: 1, app, containers: [container] }
       : { version: 2, app, containers: [{ ...container, ...fields }], ...declared(secrets) };
   const bytes = typed(() => formatManifest(manifest));
-  return { bytes, archives: new Map([[digest, archive]]) };
+  return { bytes, archives: new Map([[digest, file]]) };
 }
 
 /** A manifest's own list. */
@@ -158,6 +181,7 @@ async function fromCompose(
   app: string,
   file: string,
   secrets: readonly AppSecret[],
+  scratch: Scratch,
 ): Promise<Packed> {
   for (const option of ['port', 'domain', 'h2c', 'api', 'env', 'set']) {
     if (args.optional(option) !== undefined)
@@ -168,37 +192,14 @@ async function fromCompose(
   for (const text of args.list('archive')) {
     const [service, archive] = assignment(text, 'archive', 'SERVICE', 'FILE');
     if (images.has(service)) throw new UsageError(`--archive is given twice for ${service}`);
-    const digest = await configDigest(archive);
+    const { digest, file: plain } = await plainArchive(archive, scratch.folder);
     images.set(service, digest);
-    archives.set(digest, archive);
+    archives.set(digest, plain);
   }
   const text = readGiven('the Compose file', file).toString('utf8');
   const named = new Set(secrets.map(({ name }) => name));
   const manifest = { ...manifestOfCompose(app, text, images, named), ...declared(secrets) };
   return { bytes: formatManifest(manifest), archives };
-}
-
-/** The folders that files are put into. @throws FILE */
-async function prepare(volume: string, folders: readonly string[]): Promise<void> {
-  try {
-    // Step by step: Node's own `recursive` never ends where a folder cannot be made in one that is there, as in /proc.
-    const steps = resolve(volume).split(sep);
-    for (const at of steps.keys()) await makeFolder(steps.slice(0, at + 1).join(sep) || sep);
-    for (const folder of folders.map((name) => join(volume, name))) {
-      await makeFolder(folder);
-      await access(folder, constants.W_OK);
-      dropDrafts(folder);
-    }
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new DstackError('FILE', `cannot write to ${volume} (--out): ${code}`, { cause });
-  }
-}
-
-async function makeFolder(path: string): Promise<void> {
-  await mkdir(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST') throw error;
-  });
 }
 
 /** Each file appears under its name only when it is whole: a VM may be reading the volume. */
@@ -215,8 +216,10 @@ async function place(
     await fillDurably(join(volume, 'archives', `${digest}.tar`), (draft) => copyFile(archive, draft));
   for (const { envelope, bytes } of files.secrets)
     writeDurably(join(volume, 'secrets', `${envelope}.json`), bytes);
-  writeDurably(join(volume, 'manifests', `${files.hash}.json`), files.manifest);
+  writeDurably(manifestFile(volume, files.hash), files.manifest);
 }
+
+const manifestFile = (volume: string, hash: string): string => join(volume, 'manifests', `${hash}.json`);
 
 function portOf(args: Arguments): number | undefined {
   const port = args.optional('port');
@@ -233,13 +236,25 @@ function eachOnce<T>(option: string, entries: readonly [string, T][]): Record<st
   return Object.fromEntries(entries);
 }
 
-/** A value that is JSON is taken as JSON (256, {"/run":16}), any other as text. */
+/**
+ * A value that is JSON is taken as JSON (256, {"/run":16}), any other as text; where the field is a text, all are (1000).
+ * @throws USAGE for a field that no container has, and for a text where the field is a list or a mapping
+ */
 function field(text: string): [string, unknown] {
   const [name, value] = assignment(text, 'set', 'FIELD');
+  const fields: Readonly<Record<string, object>> = ContainerV2Schema.properties;
+  if (!Object.hasOwn(fields, name)) {
+    const known = Object.keys(fields).filter((one) => one !== 'image');
+    throw new UsageError(`--set has no field ${name}: a container has ${known.join(', ')}`);
+  }
+  const { type } = fields[name] as { readonly type?: string };
+  if (type === 'string') return [name, value];
   try {
     return [name, JSON.parse(value)];
   } catch {
-    return [name, value];
+    const form = { array: '["…"]', object: '{"…": …}' }[type ?? ''];
+    if (form === undefined) return [name, value];
+    throw new UsageError(`--set ${name} takes JSON, such as --set '${name}=${form}', not ${value}`);
   }
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -21,7 +21,7 @@ import { encodeBootstrap } from '../../lib/protocol/network-contract.ts';
 import { compact, sign } from '../../lib/protocol/secp256k1.ts';
 import { SECRET_MAX_BYTES } from '../../lib/protocol/sockets.ts';
 import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
-import { readArguments } from '../command.ts';
+import { readArguments, UsageError } from '../command.ts';
 import { appCommands } from './app.ts';
 
 const SECRET = sha256(utf8("the network's secret"));
@@ -151,8 +151,48 @@ describe('app secret set', () => {
     for (const name of ['../x', '.db', 'a b', ''])
       expect(await refusal(setting(name, PASSWORD)), name).toBe('SECRET_NAME');
     expect(await refusal(setting('db', PASSWORD, '../x'))).toBe('APP_NAME');
-    expect(await refusal(setting('db', ''))).toBe('USAGE');
+    // The second is what `echo $UNSET` writes.
+    for (const nothing of ['', '\n', '\r\n', ' \t\n'])
+      expect(await refusal(setting('db', nothing)), JSON.stringify(nothing)).toBe('USAGE');
     expect(await refusal(setting('db', 'x'.repeat(SECRET_MAX_BYTES + 1)))).toBe('SECRET_TOO_LARGE');
+  });
+
+  test('of a file without an end no more is read than could be sealed', async () => {
+    const places = ['--relay', url, '--file', '/dev/zero', '--out', volume()];
+    const chainOf = ['--rpc', anvil.url, '--chain-id', '31337', '--contract', network.address];
+    expect(await refusal(run('app secret set', 'shop', 'db', ...chainOf, ...places))).toBe(
+      'SECRET_TOO_LARGE',
+    );
+  });
+
+  test.each([
+    ['a file', () => join(folder, 'value')],
+    ['where nothing can be made', () => '/proc/nothing'],
+  ])('a volume that is %s is refused, and the one beside it gets nothing', async (_, place) => {
+    const file = join(folder, 'value');
+    await writeFile(file, PASSWORD);
+    const places = ['--relay', url, '--file', file, '--out', volume(), '--out', place()];
+    const chainOf = ['--rpc', anvil.url, '--chain-id', '31337', '--contract', network.address];
+    const failure = await run('app secret set', 'shop', 'db', ...chainOf, ...places).catch((error) => error);
+    expect(failure).toMatchObject({
+      code: 'FILE',
+      message: expect.stringContaining(`to ${place()} (--out)`),
+    });
+    expect(readdirSync(join(volume(), 'secrets'))).toEqual([]);
+  });
+
+  test('what is mistyped is a mistake in how it was called, in words', async () => {
+    const failure = await setting('my token', PASSWORD).catch((error) => error);
+    expect(failure).toBeInstanceOf(UsageError);
+    expect(failure).toMatchObject({
+      code: 'SECRET_NAME',
+      message: expect.stringContaining('up to 64 letters'),
+    });
+    for (const wrong of [
+      () => setting('db', PASSWORD, 'Shop'),
+      () => run('app secret list', 'Shop', '--volume', folder),
+    ])
+      expect(await wrong().catch((error) => error)).toBeInstanceOf(UsageError);
   });
 
   test('a network without a key yet can open nothing', async () => {
@@ -244,6 +284,8 @@ describe('app pack with secrets', () => {
   });
 
   test('app secret list says which are there, which a manifest names, and which are missing', async () => {
+    expect(await refusal(run('app secret list', 'shop', '--volume', volume()))).toBe('FILE');
+    mkdirSync(volume());
     expect(await run('app secret list', 'shop', '--volume', volume())).toBe('no secrets of shop here\n');
     const [old, db, token] = [await set('db', 'old'), await set('db', 'new'), await set('token', 'x')];
     await set('db', 'theirs', 'other');

@@ -1,9 +1,9 @@
 /** `app secret set` and `app secret list`: what an owner seals to an app, and where it lies. docs/apps.md has the whole way. */
-import { mkdirSync } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
-import { buffer } from 'node:stream/consumers';
+import type { Readable } from 'node:stream';
 import { httpJson } from '../../host/http-json.ts';
-import { dropDrafts, writeDurably } from '../../lib/daemon/durable-file.ts';
+import { writeDurably } from '../../lib/daemon/durable-file.ts';
 import { print } from '../../lib/daemon/terminal.ts';
 import {
   requireSealingKey,
@@ -19,15 +19,10 @@ import { ErrorReplySchema, nodePaths } from '../../lib/protocol/onboarding-messa
 import { check, SecretName } from '../../lib/protocol/schema.ts';
 import { SECRET_MAX_BYTES } from '../../lib/protocol/sockets.ts';
 import { secretLines } from '../app/envelopes.ts';
-import { type Arguments, type Command, UsageError } from '../command.ts';
+import { prepareVolumes } from '../app/volume.ts';
+import { type Arguments, type Command, typed, UsageError } from '../command.ts';
 import { chainName } from '../owner/chains.ts';
-import {
-  chainOptions,
-  connectNetwork,
-  contractOption,
-  type NetworkConnection,
-  readGiven,
-} from '../owner/connection.ts';
+import { chainOptions, connectNetwork, contractOption, type NetworkConnection } from '../owner/connection.ts';
 
 /** A relay may wait for its node, and the node computes. Milliseconds. */
 const ASKED_WITHIN = 60_000;
@@ -55,8 +50,10 @@ const set: Command = {
   },
   async run(args) {
     const [app, name] = args.positionals as [string, string];
-    appId(app);
-    check(SecretName, name, 'SECRET_NAME', `the name of a secret, ${JSON.stringify(name.slice(0, 80))},`);
+    typed(() => {
+      appId(app);
+      check(SecretName, name, 'SECRET_NAME', `the name of a secret, ${JSON.stringify(name.slice(0, 80))},`);
+    });
     const relay = relayOf(args);
     const value = await givenValue(args);
     try {
@@ -65,6 +62,7 @@ const set: Command = {
       const networkKey = await networkKeyOf(network);
       const said = await askSealingKey(relay, app);
       const publicKey = requireSealingKey(said, { chainId, contract, app, networkKey });
+      await prepareVolumes(args.list('out'), ['secrets']);
       print(
         `secret    ${name} of ${app}, ${describeValue(value)}`,
         `for       contract ${contract} on ${chainName(chainId)}, read by ${network.sources}`,
@@ -116,14 +114,35 @@ async function givenValue(args: Arguments): Promise<Buffer> {
   const file = args.optional('file');
   if (file === undefined && process.stdin.isTTY)
     throw new UsageError('the value comes from --file FILE or standard input: what is typed would be shown');
-  const value = file === undefined ? await buffer(process.stdin) : readGiven('the value', file);
-  if (value.length === 0)
-    throw new UsageError('the value is empty: is what should have written it at fault?');
-  if (value.length <= SECRET_MAX_BYTES) return value;
-  throw new DstackError(
-    'SECRET_TOO_LARGE',
-    `a secret has at most ${SECRET_MAX_BYTES} bytes, this one has ${value.length}`,
-  );
+  const value = await bounded(file === undefined ? process.stdin : createReadStream(file), file);
+  // A line break alone is what `echo $UNSET` writes.
+  if (/^[ \t\r\n]*$/.test(value.toString('latin1')))
+    throw new UsageError(
+      `the value is ${value.length === 0 ? 'empty' : 'white space only'}: is what should have written it at fault?`,
+    );
+  return value;
+}
+
+/** Whatever is given, such as a disk or a pipe that never ends, no more of it is read than could be sealed. */
+async function bounded(source: Readable, file: string | undefined): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of source) {
+      chunks.push(chunk as Buffer);
+      size += (chunk as Buffer).length;
+      if (size > SECRET_MAX_BYTES)
+        throw new DstackError(
+          'SECRET_TOO_LARGE',
+          `a secret has at most ${SECRET_MAX_BYTES} bytes, this one has more`,
+        );
+    }
+  } catch (cause) {
+    if (cause instanceof DstackError) throw cause;
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new DstackError('FILE', `cannot read ${file ?? 'standard input'} (the value): ${code}`, { cause });
+  }
+  return Buffer.concat(chunks);
 }
 
 /** Most often a line break was not meant: `echo` writes one. */
@@ -131,10 +150,7 @@ const describeValue = (value: Buffer): string =>
   `${value.length} bytes${value.at(-1) === 0x0a ? ', the last of them a line break' : ''}`;
 
 function write(volume: string, hash: string, envelope: Uint8Array): string {
-  const folder = join(volume, 'secrets');
-  mkdirSync(folder, { recursive: true });
-  dropDrafts(folder);
-  const file = join(folder, `${hash}.json`);
+  const file = join(volume, 'secrets', `${hash}.json`);
   writeDurably(file, envelope);
   return file;
 }
@@ -146,7 +162,7 @@ const list: Command = {
   options: { volume: { value: 'DIR', help: 'the host volume of a VM', required: true } },
   async run(args) {
     const [app] = args.positionals as [string];
-    appId(app);
+    typed(() => appId(app));
     const lines = secretLines(app, args.text('volume'));
     print(...(lines.length === 0 ? [`no secrets of ${app} here`] : lines));
   },

@@ -33,8 +33,14 @@ export const status: Command = {
       'the relay',
       relayStatus(settings).then(({ apps }) => apps),
     );
+    const lines = statusLines({ chain, node, relay }, only);
     print(`chain ${settings.chainId} at block ${head}, contract ${settings.contract}`);
-    print(...statusLines({ chain, node, relay }, only));
+    if (lines.length > 0) return print(...lines);
+    if (only === undefined) return print('no apps');
+    throw new DstackError(
+      'NO_APP',
+      `neither the contract nor this host's node and relay know an app ${only}`,
+    );
   },
 };
 

@@ -262,8 +262,14 @@ function refused(data: string): DstackError {
   const known = parseNetworkError(data);
   return known === undefined
     ? new DstackError('CONTRACT_REFUSED', `the contract refuses this: ${data.slice(0, 200)}`)
-    : new DstackError('CONTRACT_REFUSED', describeNetworkError(known));
+    : new DstackError('CONTRACT_REFUSED', `${describeNetworkError(known)}${NOT_THE_OWNER[known.name] ?? ''}`);
 }
+
+/** This error is of a library, whose source says nothing to the owner. */
+const NOT_THE_OWNER: Readonly<Record<string, string>> = {
+  OwnableUnauthorizedAccount:
+    ': the contract does only what its owner signs, and this is the key of another account: see --owner-key',
+};
 
 /** A URL may contain the owner's key to the endpoint, so only its host is shown. */
 function without(url: string, name: string, error: unknown): string {

@@ -433,6 +433,9 @@ describe('an adversary', () => {
     expect(codeOf(await ask('greeting', 'POST', '/v1/info', {}))).toBe('METHOD');
     expect(codeOf(await ask('greeting', 'POST', '/getkey/x', {}))).toBe('METHOD');
     expect(codeOf(await ask('greeting', 'DELETE', '/GetKey'))).toBe('METHOD');
+    // Of what is nowhere nobody is told to try it by another method.
+    for (const path of ['/v1/keys', '/v1/key/', '/GETKEY', '/prpc/tappd.DeriveKey'])
+      expect(codeOf(await ask('greeting', 'POST', path, {})), path).toBe('NO_ROUTE');
     for (const path of ['/v1/app-key', '/v1/key/', '/v1/key?tag=a', '/v1/../GetKey', '/constructor'])
       expect(codeOf(await ask('greeting', 'GET', path))).toBe('NO_ROUTE');
     expect(asked).toEqual([]);

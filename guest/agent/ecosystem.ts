@@ -44,7 +44,12 @@ export interface EcosystemCall {
 
 /** Fields that are not known are let by: clients of other releases send more. */
 const Asked = <T extends Record<string, TSchema>>(properties: T) => Type.Object(properties);
-const Bytes = (most: number) => Type.String({ pattern: '^([0-9a-fA-F]{2})*$', maxLength: 2 * most });
+const Bytes = (most: number) =>
+  Type.String({
+    pattern: '^([0-9a-fA-F]{2})*$',
+    maxLength: 2 * most,
+    description: `up to ${most} bytes of hex, without 0x`,
+  });
 const Flag = Type.Optional(Type.Boolean());
 const Names = Type.Optional(AppCertificateRequest.properties.altNames);
 const Seconds = Type.Optional(Type.Integer({ minimum: 0, maximum: 253_402_300_799 }));

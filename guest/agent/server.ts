@@ -240,10 +240,14 @@ export function sayings(now: () => number): (what: string) => boolean {
 function routeOf({ method = '', url = '' }: IncomingMessage): Route {
   const found = routes.get(`${method} ${url}`);
   if (found !== undefined) return found;
-  const [allowed = 'GET'] = methodsOf(url);
-  if (method !== 'GET' || allowed !== 'GET')
-    throw new DstackError('METHOD', `the agent answers ${allowed} there, not ${method.slice(0, 10)}`);
-  const question = parseQuestion(url);
+  const [allowed] = methodsOf(url);
+  // What is nowhere is said to be nowhere, by whatever method.
+  const question = allowed === undefined ? parseQuestion(url) : undefined;
+  if (question === undefined || method !== 'GET')
+    throw new DstackError(
+      'METHOD',
+      `the agent answers ${allowed ?? 'GET'} there, not ${method.slice(0, 10)}`,
+    );
   return {
     name: `/${question.kind}`,
     words: [granting[question.kind]],
@@ -267,7 +271,10 @@ function assertGranted({ app, api }: Caller, { name, words }: Route): void {
 async function bodyOf(request: IncomingMessage): Promise<string> {
   // What a web page in an app's browser can send without asking has another type (Fetch, CORS-safelisted headers).
   if (!/^application\/json *(;|$)/i.test(request.headers['content-type'] ?? ''))
-    throw new DstackError('BODY_TYPE', 'a body is JSON and comes as content-type application/json');
+    throw new DstackError(
+      'BODY_TYPE',
+      'a body is JSON and comes as content-type application/json: curl says so with --json',
+    );
   try {
     if (Number(request.headers['content-length'] ?? 0) > BODY_MAX_BYTES) throw tooLarge();
     const bytes = await readBytes(request.iterator({ destroyOnReturn: false }), BODY_MAX_BYTES);

@@ -17,7 +17,7 @@ export const HexOf = (bytes: number) =>
     Type.String({
       pattern: `^[0-9a-f]{${bytes * 2}}$`,
       maxLength: bytes * 2,
-      description: `${bytes} bytes of hex`,
+      description: `${bytes} bytes of hex, in lower case and without 0x`,
     }),
   );
 
@@ -27,7 +27,7 @@ export const HexUpTo = (bytes: number) =>
     Type.String({
       pattern: '^([0-9a-f]{2})*$',
       maxLength: bytes * 2,
-      description: `up to ${bytes} bytes of hex`,
+      description: `up to ${bytes} bytes of hex, in lower case and without 0x`,
     }),
   );
 
@@ -49,6 +49,8 @@ export const AppName = Type.String({
 export const SecretName = Type.String({
   pattern: '^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$',
   maxLength: 64,
+  description:
+    'up to 64 letters, digits, dots, underscores and hyphens, the first and last a letter or digit',
 });
 
 /** One of these words. */

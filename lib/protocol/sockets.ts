@@ -38,7 +38,11 @@ export const SECRET_MAX_BYTES = 30 * 1024;
 /** The most bytes of a secret's envelope (app-secrets.ts). */
 export const ENVELOPE_MAX_BYTES = 64 * 1024;
 /** An app's own name for a key, and what it says a key is for: printable ASCII. */
-export const KeyTag = Type.String({ pattern: '^[ -~]*$', maxLength: 256 });
+export const KeyTag = Type.String({
+  pattern: '^[ -~]*$',
+  maxLength: 256,
+  description: 'up to 256 printable ASCII characters',
+});
 /** The most bytes that an app may have attested or quoted at once. */
 export const ATTEST_MAX_BYTES = 4096;
 /** The most bytes that an app may have signed at once. */

@@ -115,13 +115,7 @@ export class DemoHost {
       DSTACK_GOSSIP_LISTEN: gossip,
       DSTACK_ADMIN_LISTEN: admin,
     };
-    const hostEnv = join(this.folder, 'host.env');
-    writeFileSync(
-      hostEnv,
-      Object.entries(settings)
-        .map(([name, value]) => `${name}=${value}\n`)
-        .join(''),
-    );
+    const hostEnv = this.#writeHostEnv(settings);
     const args = ['node', 'join', '--network', network.contract, '--env-file', hostEnv];
     const name = `join-${this.name}`;
     const command = startDstack(
@@ -175,6 +169,18 @@ export class DemoHost {
       DSTACK_NODE_URL: this.nodeUrl,
       DSTACK_ADMIN_LISTEN: new URL(this.adminUrl).host,
     };
+  }
+
+  /** The same as a file, for `--env-file`. @returns its path */
+  operatorFile(): string {
+    return this.#writeHostEnv(this.operator());
+  }
+
+  #writeHostEnv(settings: Readonly<Record<string, string>>): string {
+    const hostEnv = join(this.folder, 'host.env');
+    const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
+    writeFileSync(hostEnv, lines.join(''));
+    return hostEnv;
   }
 
   /** What the node port says of the node. */
