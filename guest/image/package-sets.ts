@@ -39,6 +39,7 @@ export const guestPackages: readonly string[] = [
   'netavark',
   'crun',
   'haproxy',
+  'etcd-server',
 ];
 
 /** Unpacked only, into the initramfs and the root's module folder. The kernel's own packages are found by lock.ts. */
@@ -63,6 +64,9 @@ export const toolPackages: readonly string[] = [
   'haproxy',
   'nginx',
   'nghttp2-client',
+  // The store's engine, for `npx dstack kv start --dev` and tests without a VM, and the client that people know.
+  'etcd-server',
+  'etcd-client',
   // A certificate authority for tests; Debian 13's has no dns-persist-01 and no profiles.
   'pebble',
 ];

@@ -1,0 +1,216 @@
+/**
+ * A client of etcd's API: gRPC's unary calls (github.com/grpc/grpc, PROTOCOL-HTTP2.md) over node:http2, to one of several members at a
+ * time.
+ *
+ * A call is made once. One that failed may have taken place, unless etcd itself refused it: whoever writes has to read again.
+ */
+import { readFileSync } from 'node:fs';
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+  type SecureClientSessionOptions,
+} from 'node:http2';
+import { connect as connectSocket } from 'node:net';
+import {
+  create,
+  type DescMessage,
+  type DescMethodBiDiStreaming,
+  type DescMethodUnary,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from '@bufbuild/protobuf';
+import { DstackError } from '../protocol/errors.ts';
+import { RpcError, status, statusOf } from './errors.ts';
+
+/** What is asked is small, and so are the answers. */
+const MAX_ANSWER = 4 * 1024 * 1024;
+/** A member that does not answer in that time is left for the next one. Milliseconds; a leader's election takes one second. */
+const ATTEMPT_MS = 900;
+
+export interface EtcdAccess {
+  /** `unix:///path`, `http://host:port` or `https://host:port`. */
+  readonly endpoints: readonly string[];
+  /** PEM. */
+  readonly tls?: { readonly ca: string; readonly certificate?: string; readonly key?: string };
+}
+
+/** The certificates in files. @throws the file system's error */
+export function tlsFromFiles(files: { ca: string; certificate?: string; key?: string }): EtcdAccess['tls'] {
+  const { ca, certificate, key } = files;
+  return {
+    ca: readFileSync(ca, 'utf8'),
+    ...(certificate !== undefined && { certificate: readFileSync(certificate, 'utf8') }),
+    ...(key !== undefined && { key: readFileSync(key, 'utf8') }),
+  };
+}
+
+interface Method<I extends DescMessage, O extends DescMessage> {
+  readonly name: string;
+  readonly parent: { readonly typeName: string };
+  readonly input: I;
+  readonly output: O;
+}
+
+export class EtcdClient {
+  readonly #access: EtcdAccess;
+  #at = 0;
+  #session: ClientHttp2Session | undefined;
+  #closed = false;
+
+  /** Connects when it is first needed. @throws ETCD_ENDPOINT */
+  constructor(access: EtcdAccess) {
+    if (access.endpoints.length === 0)
+      throw new DstackError('ETCD_ENDPOINT', 'no endpoint of the store is named');
+    for (const endpoint of access.endpoints) {
+      if (/^(unix:\/\/\/|https?:\/\/)[^/\s]+/.test(endpoint)) continue;
+      throw new DstackError(
+        'ETCD_ENDPOINT',
+        `${endpoint} is not unix:///path, http://host:port or https://host:port`,
+      );
+    }
+    this.#access = access;
+  }
+
+  /**
+   * One call, or of a stream of answers the first one.
+   * @throws RpcError with etcd's own text; `unavailable` and `deadlineExceeded` say nothing about whether it took place
+   */
+  async call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O> | DescMethodBiDiStreaming<I, O>,
+    request: MessageInitShape<I>,
+    signal?: AbortSignal,
+  ): Promise<MessageShape<O>> {
+    const { parent, name, input, output }: Method<I, O> = method;
+    const session = this.#connected();
+    try {
+      const message = toBinary(input, create(input, request) as MessageShape<I>);
+      const once = method.methodKind !== 'unary';
+      const answer = await exchange(session, `/${parent.typeName}/${name}`, message, once, signal);
+      return fromBinary(output, answer);
+    } catch (error) {
+      if (isAway(error) && this.#session === session) this.#leave(session);
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#session?.destroy();
+  }
+
+  /** The next call goes to the next member. */
+  #leave(session: ClientHttp2Session): void {
+    session.destroy();
+    this.#session = undefined;
+    this.#at = (this.#at + 1) % this.#access.endpoints.length;
+  }
+
+  #connected(): ClientHttp2Session {
+    if (this.#closed) throw new RpcError(status.cancelled, 'the client is closed');
+    if (this.#session !== undefined && !this.#session.destroyed && !this.#session.closed)
+      return this.#session;
+    const session = open(this.#access.endpoints[this.#at]!, this.#access.tls);
+    // Each call in flight ends with its own error.
+    session.on('error', () => {});
+    session.once('goaway', () => session.close());
+    this.#session = session;
+    return session;
+  }
+}
+
+function open(endpoint: string, tls: EtcdAccess['tls']): ClientHttp2Session {
+  if (endpoint.startsWith('unix://')) {
+    return connect('http://localhost', {
+      createConnection: () => connectSocket(endpoint.slice('unix://'.length)),
+    });
+  }
+  const options: SecureClientSessionOptions = {};
+  if (tls !== undefined) {
+    options.ca = tls.ca;
+    if (tls.certificate !== undefined) options.cert = tls.certificate;
+    if (tls.key !== undefined) options.key = tls.key;
+  }
+  return connect(endpoint, options);
+}
+
+function isAway(error: unknown): boolean {
+  return (
+    error instanceof RpcError &&
+    (error.status === status.unavailable || error.status === status.deadlineExceeded)
+  );
+}
+
+/** @param once one answer of a stream is enough */
+function exchange(
+  session: ClientHttp2Session,
+  path: string,
+  message: Uint8Array,
+  once: boolean,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array> {
+  if (signal?.aborted)
+    return Promise.reject(new RpcError(status.cancelled, 'the time for an answer is over'));
+  return new Promise((resolve, reject) => {
+    const stream: ClientHttp2Stream = session.request(
+      { ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' },
+      { endStream: false },
+    );
+    const chunks: Buffer[] = [];
+    let size = 0;
+    let trailers: IncomingHttpHeaders = {};
+    const finish = (act: () => void): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', cancel);
+      if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL);
+      act();
+    };
+    const fail = (code: (typeof status)[keyof typeof status], text: string, cause?: unknown) =>
+      finish(() => reject(new RpcError(code, text, cause)));
+    const timer = setTimeout(() => fail(status.deadlineExceeded, 'the store does not answer'), ATTEMPT_MS);
+    const cancel = (): void => fail(status.cancelled, 'the time for an answer is over');
+    signal?.addEventListener('abort', cancel, { once: true });
+    stream.on('response', (headers) => {
+      trailers = headers;
+    });
+    stream.on('trailers', (headers) => {
+      trailers = headers;
+    });
+    stream.on('data', (chunk: Buffer) => {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size > MAX_ANSWER) return fail(status.resourceExhausted, 'the answer of the store is too large');
+      if (once && isWhole(chunks, size)) finish(() => resolve(unframed(chunks)));
+    });
+    stream.on('error', (cause) => fail(status.unavailable, 'the store cannot be reached', cause));
+    stream.on('end', () => {
+      const code = trailers['grpc-status'];
+      if (code === undefined) return fail(status.unavailable, 'the store ended the call without an answer');
+      const text = decodeURIComponent(String(trailers['grpc-message'] ?? ''));
+      if (code !== '0') return fail(statusOf(Number(code)), text);
+      if (!isWhole(chunks, size)) return fail(status.internal, 'the answer of the store is not one message');
+      finish(() => resolve(unframed(chunks)));
+    });
+    stream.on('close', () => fail(status.unavailable, 'the connection to the store ended'));
+    const frame = Buffer.alloc(5 + message.length);
+    frame.writeUInt32BE(message.length, 1);
+    frame.set(message, 5);
+    if (once) stream.write(frame);
+    else stream.end(frame);
+  });
+}
+
+/** Whether all of one message is there: a byte for compression, which is never asked for, and its length before it. */
+function isWhole(chunks: readonly Buffer[], size: number): boolean {
+  if (size < 5) return false;
+  const head = Buffer.concat(chunks.slice(0, 5));
+  return head.length >= 5 && head[0] === 0 && size === 5 + head.readUInt32BE(1);
+}
+
+function unframed(chunks: readonly Buffer[]): Uint8Array {
+  return new Uint8Array(Buffer.concat(chunks).subarray(5));
+}
