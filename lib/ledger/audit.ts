@@ -21,10 +21,10 @@ import type { NoteKey } from './note.ts';
 import {
   CHECKPOINT_PATH,
   hashAt,
-  hashInTile,
   parseBundle,
   TILE_WIDTH,
   type Tile,
+  TileHashes,
   tileOf,
   tilePath,
   tileWith,
@@ -137,9 +137,9 @@ export async function nodeHashes(
   nodes: readonly Node[],
 ): Promise<(node: Node) => Uint8Array> {
   const tiles = new Map(nodes.map((node) => [tilePath(tileWith(node, size)), tileWith(node, size)]));
-  const bytes = new Map<string, Uint8Array>();
-  for (const [path, tile] of tiles) bytes.set(path, await fetchTile(fetch, tile));
-  return (node) => hashInTile(node, bytes.get(tilePath(tileWith(node, size)))!);
+  const hashes = new Map<string, TileHashes>();
+  for (const [path, tile] of tiles) hashes.set(path, new TileHashes(await fetchTile(fetch, tile)));
+  return (node) => hashes.get(tilePath(tileWith(node, size)))!.of(node);
 }
 
 async function fetchTile(fetch: Fetch, tile: Tile): Promise<Uint8Array> {

@@ -2,14 +2,15 @@
  * Signed heads of the ledger: C2SP tlog-checkpoints. The text is the log's origin, the number of leaves and the root, and one
  * extension line with the chain's time when the head was signed:
  *
- *     dstack/kv/<chain id>/<contract>
+ *     dstack/kv/<chain id>/<contract>/<log>
  *     20852163
  *     CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
  *     time 1764421380
  *
- * The origin names the network, so that no head of one is taken for another's. A head is in the ledger's history; its time is
+ * The origin names the network and the log, which is one node's, so that no head of one is taken for another's. A head is in the ledger's history; its time is
  * not: two replicas sign the same tree at different times.
  */
+import { toHex } from '../protocol/encoding.ts';
 import { DstackError } from '../protocol/errors.ts';
 import { type Address, addressKey } from '../protocol/hex.ts';
 import type { Domain } from '../protocol/typed-data.ts';
@@ -25,9 +26,12 @@ export interface Checkpoint {
   readonly time?: number;
 }
 
-/** The log's origin, and the name of the key that signs its heads. */
-export function originOf({ chainId, contract }: { chainId: Domain['chainId']; contract: Address }): string {
-  return `dstack/kv/${chainId}/${addressKey(contract)}`;
+/** The log's origin, and the name of the key that signs its heads. @param log the id of the disk that it lies on */
+export function originOf(
+  { chainId, contract }: { chainId: Domain['chainId']; contract: Address },
+  log: Uint8Array,
+): string {
+  return `dstack/kv/${chainId}/${addressKey(contract)}/${toHex(log)}`;
 }
 
 export function checkpointText({ origin, size, root, time }: Checkpoint): string {

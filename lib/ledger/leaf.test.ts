@@ -134,6 +134,15 @@ describe('what is readable', () => {
     for (const word of ['hidden', 'secret']) expect(Buffer.from(entry).includes(word)).toBe(false);
   });
 
+  test('is what the entry commits to: another record, or another value, is refused', () => {
+    const { entry } = buildLeaf(5n, [put('o/public/a', 'shown')], open('o/public/'), salts);
+    for (const word of ['o/public/a', 'shown']) {
+      const forged = Buffer.from(entry);
+      forged[forged.lastIndexOf(word)]! ^= 1;
+      expect(() => parseLeaf(forged), word).toThrowError(refusal('LEAF_INVALID'));
+    }
+  });
+
   test('an empty value is readable as such', () => {
     const [event] = parseLeaf(buildLeaf(5n, [put('o/p', '')], open('o/'), salts).entry).readable;
     expect(event!.value).toHaveLength(0);

@@ -13,9 +13,10 @@ import { SaltKey } from './salt.ts';
 import { bundled, TILE_WIDTH, tileOf, tilePath } from './tiles.ts';
 
 export const secret = new Uint8Array(32).fill(7);
-export const origin = originOf({ chainId: 31337, contract: parseAddress(`0x${'Ab'.repeat(20)}`) });
-export const signer: NoteSigner = noteSigner(origin, ledgerKey(secret, 1));
-export const salts = new SaltKey(ledgerSaltKey(secret, 1));
+export const logId = new Uint8Array(16).fill(3);
+export const origin = originOf({ chainId: 31337, contract: parseAddress(`0x${'Ab'.repeat(20)}`) }, logId);
+export const signer: NoteSigner = noteSigner(origin, ledgerKey(secret, 1, logId));
+export const salts = new SaltKey(ledgerSaltKey(secret, 1, logId));
 
 export const put = (key: string, value: string, more: Partial<LedgerEvent> = {}): LedgerEvent => ({
   type: 'put',

@@ -42,24 +42,22 @@ export function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
   return sha256Of(bytes);
 }
 
+/** Told of each perfect subtree when it is complete, leaves first. */
+export type OnNode = (node: Node, hash: Uint8Array) => void;
+
 /** A tree that grows, of which only the right edge is in memory: some 20 hashes at a million leaves. */
 export class Edge {
   #size = 0;
   /** By level; absent where the size has a zero digit. */
   readonly #roots: (Uint8Array | undefined)[] = [];
-  readonly #onNode: (node: Node, hash: Uint8Array) => void;
+  readonly #onNode: OnNode;
 
-  /** @param onNode told of each perfect subtree when it is complete, leaves first */
-  constructor(onNode: (node: Node, hash: Uint8Array) => void = () => {}) {
+  constructor(onNode: OnNode = () => {}) {
     this.#onNode = onNode;
   }
 
   /** The edge of a tree that is already there: `roots` are the hashes of `edgeOf(size)`. */
-  static at(
-    size: number,
-    roots: readonly Uint8Array[],
-    onNode?: (node: Node, hash: Uint8Array) => void,
-  ): Edge {
+  static at(size: number, roots: readonly Uint8Array[], onNode?: OnNode): Edge {
     const edge = new Edge(onNode);
     edge.#size = size;
     edgeOf(size).forEach(({ level }, at) => {

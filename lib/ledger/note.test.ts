@@ -75,18 +75,21 @@ test('what is no note is refused', () => {
   expect(() => noteSigner('a name', new Uint8Array(32))).toThrowError(refusal('NOTE_NAME'));
 });
 
-test('a head names its network, and is taken for no other', () => {
+test('a head names its network and its log, and is taken for no other', () => {
   const head = { origin, size: 20_852_163, root: EMPTY_ROOT, time: 1_764_421_380 };
   const note = signCheckpoint(head, [signer]);
   expect(checkpointText(head).split('\n')).toEqual([
-    `dstack/kv/31337/0x${'ab'.repeat(20)}`,
+    `dstack/kv/31337/0x${'ab'.repeat(20)}/${'03'.repeat(16)}`,
     '20852163',
     '47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=',
     'time 1764421380',
     '',
   ]);
   expect(openCheckpoint(note, origin, [signer])).toEqual(head);
-  const elsewhere = originOf({ chainId: 1, contract: parseAddress(`0x${'ab'.repeat(20)}`) });
+  const elsewhere = originOf(
+    { chainId: 1, contract: parseAddress(`0x${'ab'.repeat(20)}`) },
+    new Uint8Array(16),
+  );
   expect(() => openCheckpoint(note, elsewhere, [signer])).toThrowError(refusal('CHECKPOINT_ORIGIN'));
 });
 

@@ -17,7 +17,7 @@ export const NOTHING_PUBLIC: LeafPolicy = { publicPrefixes: [], leases: false };
 
 /** Under kv's own prefix, which no client can name. */
 export const POLICY_KEY: Uint8Array = utf8('k/ledger/policy');
-const POLICY_MAX_BYTES = 16_384;
+export const POLICY_MAX_BYTES = 16_384;
 
 const PolicySchema = Strict({
   publicPrefixes: Type.Array(HexUpTo(128), { maxItems: 64 }),

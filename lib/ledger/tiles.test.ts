@@ -4,10 +4,10 @@ import { toHex } from '../protocol/encoding.ts';
 import { MemoryLog, put } from './log.fixture.ts';
 import {
   bundled,
-  hashInTile,
   hasTile,
   parseBundle,
   parseTilePath,
+  TileHashes,
   tileOf,
   tilePath,
   tileWith,
@@ -75,12 +75,12 @@ test('every perfect subtree is found in its tile', () => {
   for (let level = 0; 2 ** level <= log.size; level += 1) {
     for (let index = 0; (index + 1) * 2 ** level <= log.size; index += 37) {
       const node = { level, index };
-      const hash = hashInTile(node, files.get(tilePath(tileWith(node, log.size)))!);
+      const hash = new TileHashes(files.get(tilePath(tileWith(node, log.size)))!).of(node);
       expect(toHex(hash)).toBe(toHex(log.hashOf(node)));
     }
   }
   const [tile] = [files.get('tile/0/002.p/88')!];
-  expect(() => hashInTile({ level: 3, index: 75 }, tile)).toThrowError(
+  expect(() => new TileHashes(tile).of({ level: 3, index: 75 })).toThrowError(
     expect.objectContaining({ code: 'TILE_SHORT' }),
   );
 });

@@ -80,17 +80,37 @@ export function tileWith(node: Node, size: number): Tile {
   return tile;
 }
 
-/** The hash of a perfect subtree, from the bytes of its tile. @throws TILE_SHORT */
-export function hashInTile(node: Node, bytes: Uint8Array): Uint8Array {
-  const { from, count } = placeOf(node);
-  if (bytes.length < (from + count) * HASH_BYTES) {
-    throw new DstackError('TILE_SHORT', `a tile of ${bytes.length} bytes has no hash ${from + count - 1}`);
+/** A tile with the hashes between its own and the next level's, which are made when they are first asked for. */
+export class TileHashes {
+  /** Row k: the roots over 2^k neighbours, as many as are complete. */
+  readonly #rows: Uint8Array[];
+
+  constructor(bytes: Uint8Array) {
+    this.#rows = [bytes];
   }
-  let row = Array.from({ length: count }, (_, at) => hashAt(bytes, from + at));
-  while (row.length > 1) {
-    row = Array.from({ length: row.length / 2 }, (_, at) => nodeHash(row[2 * at]!, row[2 * at + 1]!));
+
+  /** The hash of a perfect subtree that is in this tile (`tileWith`). @throws TILE_SHORT */
+  of(node: Node): Uint8Array {
+    const { from, count } = placeOf(node);
+    const tile = this.#rows[0]!;
+    if (tile.length < (from + count) * HASH_BYTES) {
+      throw new DstackError('TILE_SHORT', `a tile of ${tile.length} bytes has no hash ${from + count - 1}`);
+    }
+    return hashAt(this.#row(Math.log2(count)), from / count);
   }
-  return row[0]!;
+
+  #row(level: number): Uint8Array {
+    const known = this.#rows[level];
+    if (known !== undefined) return known;
+    const below = this.#row(level - 1);
+    const length = Math.floor(below.length / (2 * HASH_BYTES));
+    const row = Buffer.allocUnsafe(length * HASH_BYTES);
+    for (let at = 0; at < length; at += 1) {
+      row.set(nodeHash(hashAt(below, 2 * at), hashAt(below, 2 * at + 1)), at * HASH_BYTES);
+    }
+    this.#rows[level] = row;
+    return row;
+  }
 }
 
 export function hashAt(tile: Uint8Array, at: number): Uint8Array {

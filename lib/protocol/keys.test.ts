@@ -22,8 +22,8 @@ test.each(vectors.vectors)('every derivation matches its vector (epoch $epoch)',
   expect(toHex(acmeAccountKey(secret, vector.epoch))).toBe(vector.acmeAccount);
   expect(toHex(diskKey(secret, vector.epoch, fromHex(vector.diskId)))).toBe(vector.disk);
   expect(toHex(appKey(secret, vector.epoch, vector.app, vector.tag))).toBe(vector.appKey);
-  expect(toHex(ledgerKey(secret, vector.epoch))).toBe(vector.ledgerKey);
-  expect(toHex(ledgerSaltKey(secret, vector.epoch))).toBe(vector.ledgerSaltKey);
+  expect(toHex(ledgerKey(secret, vector.epoch, fromHex(vector.diskId)))).toBe(vector.ledgerKey);
+  expect(toHex(ledgerSaltKey(secret, vector.epoch, fromHex(vector.diskId)))).toBe(vector.ledgerSaltKey);
 });
 
 test('app and tag cannot be shifted into each other', () => {

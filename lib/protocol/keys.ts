@@ -82,14 +82,26 @@ export function sealingRandomness(
   return deriveKey(secret, epoch, 'seal', [requestHash, sha256(kemPublicKey)], 64);
 }
 
-/** The Ed25519 seed of the store's ledger, which signs its heads. A log keeps its key: it is pinned. */
-export function ledgerKey(secret: Uint8Array, epoch: number): Uint8Array {
-  return deriveKey(secret, epoch, 'kv', [utf8('ledger-key')]);
+/**
+ * The Ed25519 seed of one log, which signs its heads. Every node has a store and a log of its own, so its key is bound to the random id of
+ * the disk that it lies on: with one key for all, the logs of two nodes would look like a fork.
+ */
+export function ledgerKey(secret: Uint8Array, epoch: number, log: Uint8Array): Uint8Array {
+  return deriveKey(secret, epoch, 'kv', [utf8('ledger-key'), log]);
 }
 
 /** The key of the salts of the ledger's leaves (lib/ledger/salt.ts): 32 bytes. */
-export function ledgerSaltKey(secret: Uint8Array, epoch: number): Uint8Array {
-  return deriveKey(secret, epoch, 'kv', [utf8('ledger-salt')]);
+export function ledgerSaltKey(secret: Uint8Array, epoch: number, log: Uint8Array): Uint8Array {
+  return deriveKey(secret, epoch, 'kv', [utf8('ledger-salt'), log]);
+}
+
+/** Both keys of one log. */
+export function ledgerKeys(
+  secret: Uint8Array,
+  epoch: number,
+  log: Uint8Array,
+): { seed: Uint8Array; saltKey: Uint8Array } {
+  return { seed: ledgerKey(secret, epoch, log), saltKey: ledgerSaltKey(secret, epoch, log) };
 }
 
 /** What an app's key is for: 32 bytes for anything, or the private key of a signature scheme. */

@@ -8,7 +8,7 @@ import { DstackError } from './errors.ts';
 import { type Address, sameAddress } from './hex.ts';
 import { ledgerReportData } from './report-data.ts';
 import { Address0x, Compact, Count, HexOf, HexUpTo, parseJson, Strict } from './schema.ts';
-import { compact, sign } from './secp256k1.ts';
+import { compact, type Signature } from './secp256k1.ts';
 import { signerOf } from './signed-messages.ts';
 import { type Domain, ledgerDigest } from './typed-data.ts';
 
@@ -24,6 +24,8 @@ export const LedgerEvidenceSchema = Strict({
   contract: Address0x,
   networkKey: Address0x,
   epoch: Count,
+  /** The id of the log, by which its origin ends: of the disk that it lies on. */
+  log: HexOf(16),
   /** Ed25519 (RFC 8032). */
   publicKey: HexOf(32),
   /** What a quote over the key adds; absent where there is no hardware to take one. */
@@ -36,8 +38,12 @@ export type LedgerEvidence = Static<typeof LedgerEvidenceSchema>;
 /** What is said, before it is signed. */
 export type LedgerStatement = Omit<LedgerEvidence, 'signature' | 'type' | 'version'>;
 
-export function signLedgerEvidence(said: LedgerStatement, networkPrivateKey: Uint8Array): LedgerEvidence {
-  const signature = compact(sign(digestOf(said), networkPrivateKey));
+/** @param signedByNetwork a signature by the network key, over a digest */
+export function signLedgerEvidence(
+  said: LedgerStatement,
+  signedByNetwork: (digest: Uint8Array) => Signature,
+): LedgerEvidence {
+  const signature = compact(signedByNetwork(digestOf(said)));
   return { type: 'ledger', version: 1, ...said, signature };
 }
 
@@ -75,11 +81,12 @@ export function reportDataOfLedger(
   config: Uint8Array,
   blockHash: Uint8Array,
 ): Uint8Array {
-  const { chainId, contract, networkKey, epoch } = said;
+  const { chainId, contract, networkKey, epoch, log } = said;
   return ledgerReportData({
     chainId,
     contract,
     networkKey,
+    log: fromHex(log, 16),
     publicKey: fromHex(said.publicKey, 32),
     config,
     epoch,
@@ -87,7 +94,10 @@ export function reportDataOfLedger(
   });
 }
 
-function digestOf({ chainId, contract, publicKey, quoted, epoch }: LedgerStatement): Uint8Array {
+function digestOf({ chainId, contract, log, publicKey, quoted, epoch }: LedgerStatement): Uint8Array {
   const quoteHash = quoted === undefined ? NO_QUOTE : sha256(fromHex(quoted.quote));
-  return ledgerDigest({ chainId, contract }, { publicKey: fromHex(publicKey, 32), quoteHash, epoch });
+  return ledgerDigest(
+    { chainId, contract },
+    { log: fromHex(log, 16), publicKey: fromHex(publicKey, 32), quoteHash, epoch },
+  );
 }

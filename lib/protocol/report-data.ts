@@ -36,6 +36,8 @@ export interface SiteReport extends Domain {
 }
 
 export interface LedgerReport extends Domain {
+  /** The id of the log, 16 bytes. */
+  log: Uint8Array;
   networkKey: Address;
   /** Ed25519, 32 bytes. */
   publicKey: Uint8Array;
@@ -102,6 +104,7 @@ export function ledgerReportData(report: LedgerReport): Uint8Array {
       uint64(report.chainId),
       fromHex(report.contract, 20),
       fromHex(report.networkKey, 20),
+      report.log,
       report.publicKey,
       report.config,
       uint64(report.epoch),

@@ -84,6 +84,8 @@ export interface SealingKey {
 
 /** What a node signs with the network key for whoever reads the store's ledger: its heads are signed by this key. */
 export interface Ledger {
+  /** The id of the log, 16 bytes. */
+  log: Uint8Array;
   /** Ed25519, 32 bytes. */
   publicKey: Uint8Array;
   /** Of the quote that shows the key too; zero without one. */
@@ -111,7 +113,7 @@ const SITE_TYPE = typeHash(
 );
 
 const SEALING_KEY_TYPE = typeHash('SealingKey(bytes32 app,bytes32 publicKeyHash)');
-const LEDGER_TYPE = typeHash('Ledger(bytes32 publicKey,bytes32 quoteHash,uint64 epoch)');
+const LEDGER_TYPE = typeHash('Ledger(bytes16 log,bytes32 publicKey,bytes32 quoteHash,uint64 epoch)');
 
 /** The EIP-712 struct hash of a request: the contract's `requestHash`. */
 export function requestHash(request: Request): Uint8Array {
@@ -203,8 +205,10 @@ export function sealingKeyDigest(domain: Domain, { app, publicKeyHash }: Sealing
 }
 
 /** The digest behind the key of the store's ledger. The contract has no function that takes it. */
-export function ledgerDigest(domain: Domain, { publicKey, quoteHash, epoch }: Ledger): Uint8Array {
-  return digest(domain, keccak256(LEDGER_TYPE, word(publicKey), word(quoteHash), uint(epoch)));
+export function ledgerDigest(domain: Domain, { log, publicKey, quoteHash, epoch }: Ledger): Uint8Array {
+  // EIP-712 pads a bytes16 at its end.
+  const padded = Uint8Array.from([...log, ...new Uint8Array(16)]);
+  return digest(domain, keccak256(LEDGER_TYPE, word(padded), word(publicKey), word(quoteHash), uint(epoch)));
 }
 
 function digest(domain: Domain, structHash: Uint8Array): Uint8Array {
