@@ -1,0 +1,140 @@
+/**
+ * `npm run bench -- signer`: how long a node waits for a signature over SecretConnection, beside one bare compare-and-swap on the same
+ * etcd in the same run, at 1 and 10 chains. etcd has one member, on this machine's disk; the signer is a process of its own.
+ *
+ * The two are measured in turns, request by request, so that both see the same machine.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { EtcdRecords } from '../guest/signer/records.ts';
+import { print } from '../lib/daemon/terminal.ts';
+import { EtcdClient } from '../lib/etcd/client.ts';
+import { toHex } from '../lib/protocol/encoding.ts';
+import { TestEtcd } from '../test/signer/support/etcd.ts';
+import { TestNode } from '../test/signer/support/node.ts';
+import { type Chain, configText, freshRecord, testSecret } from '../test/signer/support/signer.ts';
+
+const WARM = 100;
+const REQUESTS = 1_000;
+const MAIN = new URL('../cli/main.ts', import.meta.url).pathname;
+const HASH = new Uint8Array(32).fill(1);
+
+export async function benchSigner(): Promise<void> {
+  const etcd = await TestEtcd.start();
+  try {
+    print(
+      '| chains | what | p50 ms | p99 ms | longest ms | a second | memory MB |',
+      '|---|---|---|---|---|---|---|',
+    );
+    for (const chains of [1, 10]) await measure(etcd, chains);
+  } finally {
+    await etcd.stop();
+  }
+}
+
+interface Series {
+  readonly name: string;
+  readonly times: number[];
+}
+
+async function measure(etcd: TestEtcd, count: number): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'dstack-bench-signer-'));
+  const secret = testSecret();
+  const nodes: TestNode[] = [];
+  const chains: Chain[] = [];
+  for (let n = 0; n < count; n += 1) {
+    const node = await TestNode.listen();
+    nodes.push(node);
+    const id = `bench-${count}-${n}`;
+    await freshRecord(etcd.endpoints, secret, id);
+    chains.push({ id, protocol: 'v0.38' as const, nodes: [node.address] });
+  }
+  writeFileSync(join(folder, 'signer.toml'), configText(etcd.endpoints, chains));
+  writeFileSync(join(folder, 'secret'), toHex(secret.secret), { mode: 0o600 });
+  const args = [MAIN, 'signer', 'start', '--dev', '--secret', 'secret'];
+  const signer = spawn(process.execPath, args, { cwd: folder, stdio: 'ignore' });
+  const client = new EtcdClient({ endpoints: etcd.endpoints });
+  try {
+    await Promise.all(nodes.map((node) => node.accept(60_000)));
+    const signed: Series = { name: 'a vote signed', times: [] };
+    const bare: Series = { name: 'a compare-and-swap', times: [] };
+    const records = new EtcdRecords(client);
+    const begun = performance.now();
+    await Promise.all(
+      nodes.map((node, n) => turns(node, chains[n]!.id, records, `bare/${count}/${n}`, signed, bare)),
+    );
+    const seconds = (performance.now() - begun) / 1000;
+    const memory = residentMegabytes(signer.pid!);
+    report(count, bare, seconds, '');
+    report(count, signed, seconds, memory);
+    print(`| ${count} | of these, at once | | | | ${await rate(nodes, chains)} | |`);
+  } finally {
+    client.close();
+    const ended = once(signer, 'exit');
+    signer.kill('SIGTERM');
+    await ended;
+    await Promise.all(nodes.map((node) => node.close()));
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** One of each, in turns. */
+async function turns(
+  node: TestNode,
+  chain: string,
+  records: EtcdRecords,
+  key: string,
+  signed: Series,
+  bare: Series,
+): Promise<void> {
+  let revision = 0n;
+  const value = 'x'.repeat(300);
+  for (let height = 1; height <= WARM + REQUESTS; height += 1) {
+    const first = performance.now();
+    await vote(node, chain, height);
+    const second = performance.now();
+    const swapped = await records.swap(key, revision, value);
+    const third = performance.now();
+    if (!swapped.written) throw new Error('somebody else wrote');
+    revision = swapped.revision;
+    if (height <= WARM) continue;
+    signed.times.push(second - first);
+    bare.times.push(third - second);
+  }
+}
+
+async function vote(node: TestNode, chain: string, height: number): Promise<void> {
+  const block = { hash: HASH, parts: { total: 1, hash: HASH } };
+  const asked = { type: 2, height: BigInt(height), block, timestamp: { seconds: BigInt(height) } };
+  const answer = (await node.ask({ vote: { chain, vote: asked } })).vote as { error?: unknown };
+  if (answer.error !== undefined) throw new Error('the signer refused');
+}
+
+/** Votes a second, with nothing between them. */
+async function rate(nodes: readonly TestNode[], chains: readonly { id: string }[]): Promise<number> {
+  const each = Math.ceil(REQUESTS / nodes.length);
+  const begun = performance.now();
+  await Promise.all(
+    nodes.map(async (node, n) => {
+      for (let height = 1; height <= each; height += 1)
+        await vote(node, chains[n]!.id, WARM + REQUESTS + height);
+    }),
+  );
+  return Math.round((1000 * each * nodes.length) / (performance.now() - begun));
+}
+
+function report(chains: number, { name, times }: Series, seconds: number, memory: string): void {
+  const sorted = times.toSorted((a, b) => a - b);
+  const at = (share: number): string =>
+    sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))]!.toFixed(2);
+  const figures = [at(0.5), at(0.99), at(1), Math.round(times.length / seconds), memory];
+  print(`| ${chains} | ${name} | ${figures.join(' | ')} |`);
+}
+
+function residentMegabytes(pid: number): string {
+  const kibibytes = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return String(Math.round(Number(kibibytes) / 1024));
+}

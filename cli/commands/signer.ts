@@ -1,0 +1,174 @@
+/** `signer …`: a validator's remote signer, for whoever runs one: its configuration, its keys, what it signed, and the signer itself outside of a VM. */
+import { existsSync } from 'node:fs';
+import { parseConfig } from '../../guest/signer/config.ts';
+import { networkSeed } from '../../guest/signer/keys.ts';
+import { importKey, importState, publicKeyOf, showState } from '../../guest/signer/operator.ts';
+import { configTemplate } from '../../guest/signer/template.ts';
+import { PROTOCOL_VERSIONS } from '../../lib/cometbft/consensus.ts';
+import {
+  addressOf,
+  bech32Address,
+  bech32PublicKey,
+  cometJson,
+  ed25519Key,
+} from '../../lib/cometbft/ed25519.ts';
+import { seedOf, stateOf } from '../../lib/cometbft/key-files.ts';
+import { encodeState, type SignState } from '../../lib/cometbft/sign-state.ts';
+import { writeDurably } from '../../lib/daemon/durable-file.ts';
+import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
+import { type Arguments, type Command, type Option, typed, UsageError } from '../command.ts';
+import { signerBackupCommands } from '../signer/backup.ts';
+import { atDesk, deskOptions, readText, secretIn } from '../signer/desk.ts';
+import { startCommand, statusCommand } from '../signer/run.ts';
+
+const DISPLAYS = ['json', 'hex', 'base64', 'bech32', 'address'] as const;
+const displayOptions: Record<string, Option> = {
+  'pubkey-display': {
+    value: 'FORM',
+    short: 'p',
+    help: `how the key is shown: ${DISPLAYS.join(', ')}`,
+    default: 'json',
+  },
+  'bech32-prefix': {
+    value: 'PREFIX',
+    short: 'b',
+    help: 'for bech32: …valconspub, or …valcons for the address',
+  },
+};
+
+const init: Command = {
+  name: 'signer init',
+  summary: 'writes a configuration with comments, and shows the key where --secret is given',
+  options: {
+    config: { value: 'FILE', short: 'c', help: 'where to write it', default: 'signer.toml' },
+    secret: { value: 'FILE', help: 'the secret of a signer outside of a VM, made if it is not there' },
+    'chain-id': { value: 'ID', help: 'the chain', default: 'testchain-1' },
+    'protocol-version': { value: 'VERSION', help: PROTOCOL_VERSIONS.join(', '), default: 'v0.38' },
+    address: { value: 'ADDRESS', help: "the node's priv_validator_laddr", default: 'tcp://127.0.0.1:26659' },
+    endpoint: { value: 'URL', help: 'a member of the store', default: 'http://127.0.0.1:2379' },
+    ...displayOptions,
+  },
+  run(args) {
+    const file = args.text('config');
+    if (existsSync(file)) throw new UsageError(`${file} is there already, and is kept`);
+    const display = displayOf(args);
+    const prefix = args.optional('bech32-prefix') ?? 'cosmosvalconspub';
+    const text = configTemplate({
+      chainId: args.text('chain-id'),
+      protocol: args.text('protocol-version'),
+      address: args.text('address'),
+      endpoint: args.text('endpoint'),
+      prefix,
+    });
+    const { chains } = typed(() => parseConfig(text));
+    writeDurably(file, text, 0o600);
+    printError(`${file} is written; its comments say what to set`);
+    const secretFile = args.optional('secret');
+    if (secretFile !== undefined) {
+      const seed = networkSeed(secretIn(secretFile), chains[0]!.id);
+      print(shown(ed25519Key(seed).publicKey, display, prefix));
+    }
+    return Promise.resolve();
+  },
+};
+
+const pubkey: Command = {
+  name: 'signer pubkey',
+  summary: "shows a chain's public key",
+  options: { ...deskOptions, ...displayOptions },
+  async run(args) {
+    const display = displayOf(args);
+    await atDesk(args, async (desk, chain) => {
+      const prefix = args.optional('bech32-prefix') ?? chain.bech32Prefix;
+      print(shown(await publicKeyOf(desk, chain), display, prefix));
+    });
+  },
+};
+
+const importCommand: Command = {
+  name: 'signer import',
+  summary: 'seals a key to the network: priv_validator_key.json, or the key of tmkms softsign',
+  positionals: ['KEY_FILE'],
+  options: {
+    ...deskOptions,
+    state: { value: 'FILE', help: 'what it signed last: priv_validator_state.json' },
+    fresh: { help: 'it never signed anything' },
+  },
+  async run(args) {
+    const seed = typed(() => seedOf(readText(args.positionals[0]!)));
+    const state = stateFrom(args, args.optional('state'));
+    await atDesk(args, (desk, chain) => importKey(desk, chain, seed, state));
+    printJson(cometJson(ed25519Key(seed).publicKey));
+    printError('the key is in the store now. Remove it from where it was: a key in two places signs twice');
+  },
+};
+
+const stateShow: Command = {
+  name: 'signer state show',
+  summary: "shows what a chain's key signed last, as the store has it",
+  options: deskOptions,
+  async run(args) {
+    await atDesk(args, async (desk, chain) =>
+      printJson(JSON.parse(encodeState(await showState(desk, chain)))),
+    );
+  },
+};
+
+const stateImport: Command = {
+  name: 'signer state import',
+  summary: "makes the record of a chain's key say what was signed elsewhere; it only goes forward",
+  options: {
+    ...deskOptions,
+    state: { value: 'FILE', help: "priv_validator_state.json, or tmkms' state file" },
+    fresh: { help: 'the key never signed anything' },
+  },
+  async run(args) {
+    const state = stateFrom(args, args.optional('state'));
+    await atDesk(args, (desk, chain) => importState(desk, chain, state));
+    printError('the record is in the store');
+  },
+};
+
+/** @throws USAGE unless one of both is given */
+function stateFrom(args: Arguments, file: string | undefined): SignState | 'fresh' {
+  if (args.flag('fresh') === (file !== undefined)) {
+    throw new UsageError(
+      '--state names what the key signed last; --fresh says that it never signed anything',
+    );
+  }
+  return file === undefined ? 'fresh' : typed(() => stateOf(readText(file)));
+}
+
+function displayOf(args: Arguments): (typeof DISPLAYS)[number] {
+  const wanted = args.text('pubkey-display');
+  const display = DISPLAYS.find((one) => one === wanted);
+  if (display === undefined)
+    throw new UsageError(`--pubkey-display takes ${DISPLAYS.join(', ')}, not ${wanted}`);
+  return display;
+}
+
+function shown(publicKey: Uint8Array, display: (typeof DISPLAYS)[number], prefix: string): string {
+  switch (display) {
+    case 'json':
+      return JSON.stringify(cometJson(publicKey));
+    case 'hex':
+      return addressOf(publicKey);
+    case 'base64':
+      return Buffer.from(publicKey).toString('base64');
+    case 'bech32':
+      return bech32PublicKey(publicKey, prefix);
+    case 'address':
+      return bech32Address(publicKey, prefix.replace(/pub$/, ''));
+  }
+}
+
+export const signerCommands: readonly Command[] = [
+  init,
+  startCommand,
+  pubkey,
+  importCommand,
+  ...signerBackupCommands,
+  stateShow,
+  stateImport,
+  statusCommand,
+];

@@ -1,0 +1,126 @@
+/** `signer backup | wrap | recover`: a key outside of the network, encrypted to a key of the operator's or wrapped by a cloud's key service. */
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { awsKms } from '../../guest/signer/aws-kms.ts';
+import { encryptBackup, type KeyService, openBackup, wrapBackup } from '../../guest/signer/backup.ts';
+import { makeBackup, recover } from '../../guest/signer/operator.ts';
+import { cometJson, ed25519Key } from '../../lib/cometbft/ed25519.ts';
+import { at } from '../../lib/cometbft/sign-state.ts';
+import { writeDurably } from '../../lib/daemon/durable-file.ts';
+import { printError, printJson } from '../../lib/daemon/terminal.ts';
+import { type Arguments, type Command, type Option, UsageError } from '../command.ts';
+import { atDesk, deskOptions, readText } from './desk.ts';
+
+const MAX_BACKUP = 1024 * 1024;
+
+const kmsOptions: Record<string, Option> = {
+  'kms-key': {
+    value: 'ARN',
+    help: 'the key of AWS KMS; credentials as AWS_ACCESS_KEY_ID and so on',
+    env: 'DSTACK_SIGNER_KMS_KEY',
+  },
+  'kms-endpoint': { value: 'URL', help: "instead of the region's own", env: 'DSTACK_SIGNER_KMS_ENDPOINT' },
+};
+
+const backup: Command = {
+  name: 'signer backup',
+  summary:
+    'writes key and state of a chain, encrypted to recipients of age, of the configuration or --recipient',
+  options: {
+    ...deskOptions,
+    out: { value: 'FILE', help: 'where to write it', required: true },
+    recipient: { value: 'RECIPIENT', help: 'age1…; may be given more than once', multiple: true },
+  },
+  async run(args) {
+    const out = newFile(args);
+    await atDesk(args, async (desk, chain, { recipients }) => {
+      const given = args.list('recipient');
+      const made = await makeBackup(desk, chain);
+      writeDurably(out, await encryptBackup(made, given.length > 0 ? given : recipients), 0o600);
+      printError(`${out} holds the key of ${chain.id} and its state at ${at(made.state)}`);
+    });
+  },
+};
+
+const wrap: Command = {
+  name: 'signer wrap',
+  summary: "writes key and state of a chain, wrapped by a cloud's key service",
+  options: {
+    ...deskOptions,
+    out: { value: 'FILE', help: 'where to write it', required: true },
+    ...kmsOptions,
+  },
+  async run(args) {
+    const out = newFile(args);
+    const service = serviceFrom(args);
+    if (service === undefined) throw new UsageError('--kms-key is missing: the key that wraps');
+    await atDesk(args, async (desk, chain) => {
+      const made = await makeBackup(desk, chain);
+      writeDurably(out, await wrapBackup(made, service), 0o600);
+      printError(`${out} holds the key of ${chain.id} and its state at ${at(made.state)}`);
+    });
+  },
+};
+
+const recoverCommand: Command = {
+  name: 'signer recover',
+  summary:
+    "puts a chain's key and state back from a backup; refused where the store knows of later signatures",
+  positionals: ['FILE'],
+  options: {
+    ...deskOptions,
+    'recover-consensus-key': {
+      short: 'r',
+      help: "as tmkms-light wants it said; a backup holds the validator's key and no other",
+    },
+    identity: { value: 'FILE', help: 'the key of age that opens it (AGE-SECRET-KEY-1…)' },
+    ...kmsOptions,
+  },
+  async run(args) {
+    const [file] = args.positionals as [string];
+    if (statSync(file).size > MAX_BACKUP) throw new UsageError(`${file} is too large for a backup`);
+    const identityFile = args.optional('identity');
+    const identity = identityFile === undefined ? undefined : identityIn(readText(identityFile));
+    const opened = await openBackup(new Uint8Array(readFileSync(file)), {
+      identity,
+      service: serviceFrom(args),
+    });
+    await atDesk(args, (desk, chain) => recover(desk, chain, opened));
+    printJson(cometJson(ed25519Key(opened.seed).publicKey));
+    printError(`recovered, with its state at ${at(opened.state)}. If it signed since, import that state too`);
+  },
+};
+
+/** Behind comments, as age-keygen writes it. */
+function identityIn(text: string): string {
+  const line = text.split('\n').find((one) => one.startsWith('AGE-SECRET-KEY-'));
+  if (line === undefined) throw new UsageError('--identity: there is no AGE-SECRET-KEY-… in that file');
+  return line.trim();
+}
+
+function newFile(args: Arguments): string {
+  const out = args.text('out');
+  if (existsSync(out)) throw new UsageError(`${out} is there already, and is kept`);
+  return out;
+}
+
+function serviceFrom(args: Arguments): KeyService | undefined {
+  const keyArn = args.optional('kms-key');
+  if (keyArn === undefined) return undefined;
+  const {
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    AWS_SESSION_TOKEN: sessionToken,
+  } = process.env;
+  if (!accessKeyId || !secretAccessKey) {
+    throw new UsageError('AWS KMS needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment');
+  }
+  return awsKms({
+    keyArn,
+    accessKeyId,
+    secretAccessKey,
+    sessionToken,
+    endpoint: args.optional('kms-endpoint'),
+  });
+}
+
+export const signerBackupCommands: readonly Command[] = [wrap, backup, recoverCommand];

@@ -1,0 +1,166 @@
+/**
+ * The signer's configuration, TOML: what it signs for, where it dials and where its records are. The names are tmkms-light's where
+ * both have the same thing; a field of tmkms that has no meaning here is refused with the reason.
+ */
+import { parse } from 'smol-toml';
+import { type Static, Type } from 'typebox';
+import { PROTOCOL_VERSIONS, type ProtocolVersion } from '../../lib/cometbft/consensus.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { check, OneOf, Strict } from '../../lib/protocol/schema.ts';
+
+const MAX_BYTES = 256 * 1024;
+const Path = Type.String({ minLength: 1, maxLength: 4096 });
+/** CometBFT allows 50 characters; these can stand in a key of the store as they are. */
+const ChainId = Type.String({
+  pattern: '^[A-Za-z0-9._~+-]{1,50}$',
+  maxLength: 50,
+  description: 'up to 50 letters, digits and . _ ~ + -',
+});
+
+const ConfigSchema = Strict({
+  store: Strict({
+    endpoints: Type.Array(Type.String({ maxLength: 300 }), { minItems: 1, maxItems: 16 }),
+    ca: Type.Optional(Path),
+    certificate: Type.Optional(Path),
+    key: Type.Optional(Path),
+    accept_host_rollback: Type.Optional(Type.Boolean()),
+  }),
+  chain: Type.Array(
+    Strict({
+      id: ChainId,
+      protocol_version: OneOf(PROTOCOL_VERSIONS),
+      key: Type.Optional(OneOf(['network', 'imported'] as const)),
+      sign_bytes: Type.Optional(Type.Boolean()),
+      bech32_prefix: Type.Optional(Type.String({ maxLength: 83 })),
+    }),
+    { minItems: 1, maxItems: 64 },
+  ),
+  validator: Type.Array(Strict({ chain_id: ChainId, address: Type.String({ maxLength: 400 }) }), {
+    maxItems: 256,
+  }),
+  status: Type.Optional(Strict({ listen: Type.String({ maxLength: 300 }) })),
+  backup: Type.Optional(
+    Strict({ recipients: Type.Array(Type.String({ maxLength: 4000 }), { maxItems: 16 }) }),
+  ),
+});
+
+/** Fields of tmkms and tmkms-light, and why they are not here. */
+const FOREIGN: Readonly<Record<string, string>> = {
+  addr: 'it is called address',
+  state_file: 'what was signed is in the store, and in no file',
+  state_file_path: 'what was signed is in the store, and in no file',
+  state_hook: 'what was signed is in the store: `dstack signer state import` takes an earlier height',
+  providers: 'keys are derived from the secret of the network, or imported with `dstack signer import`',
+  secret_key: "the connection's key is derived from the secret of the network",
+  id_key_path: "the connection's key is derived from the secret of the network",
+  sealed_consensus_key_path:
+    'keys are derived from the secret of the network, or imported with `dstack signer import`',
+  sealed_id_key_path: "the connection's key is derived from the secret of the network",
+  key_format: 'it is called bech32_prefix',
+  reconnect: 'the signer always dials again',
+  max_height: 'a signer that is to stop at a height is stopped',
+  timeout: 'answers have 3 s, since nodes wait 5 s',
+  protocol: 'it is called protocol_version',
+  enclave_path: 'there is no enclave: the machine is attested as a whole',
+  aws_region: 'a key is wrapped by a cloud with `dstack signer wrap`',
+  credentials: 'a key is wrapped by a cloud with `dstack signer wrap`',
+};
+
+/** Where a node listens for its signer. */
+export type ValidatorAddress =
+  | { readonly kind: 'unix'; readonly text: string; readonly path: string; readonly nodeId?: undefined }
+  | {
+      readonly kind: 'tcp';
+      readonly text: string;
+      readonly host: string;
+      readonly port: number;
+      readonly nodeId?: string;
+    };
+
+export interface ChainConfig {
+  readonly id: string;
+  readonly protocol: ProtocolVersion;
+  readonly key: 'network' | 'imported';
+  readonly signsBytes: boolean;
+  readonly bech32Prefix: string;
+}
+
+export interface SignerConfig {
+  readonly store: Static<typeof ConfigSchema>['store'];
+  readonly acceptHostRollback: boolean;
+  readonly chains: readonly ChainConfig[];
+  readonly validators: readonly { readonly chainId: string; readonly address: ValidatorAddress }[];
+  /** `unix:///path` or `tcp://host:port`. */
+  readonly statusListen: string | undefined;
+  /** Whom backups are encrypted to. */
+  readonly recipients: readonly string[];
+}
+
+/** @throws SIGNER_CONFIG */
+export function parseConfig(text: string): SignerConfig {
+  if (Buffer.byteLength(text) > MAX_BYTES) throw wrong(`it has more than ${MAX_BYTES} bytes`);
+  let value: unknown;
+  try {
+    value = parse(text);
+  } catch (cause) {
+    const [first = ''] = (cause as Error).message.split('\n');
+    throw new DstackError('SIGNER_CONFIG', `the configuration is no TOML: ${first}`, { cause });
+  }
+  refuseForeign(value, '');
+  const config = check(ConfigSchema, value, 'SIGNER_CONFIG', 'the configuration');
+  const chains = config.chain.map((chain) => ({
+    id: chain.id,
+    protocol: chain.protocol_version,
+    key: chain.key ?? 'network',
+    signsBytes: chain.sign_bytes ?? false,
+    bech32Prefix: chain.bech32_prefix ?? 'cosmosvalconspub',
+  }));
+  const ids = chains.map(({ id }) => id);
+  const twice = ids.find((id, at) => ids.indexOf(id) !== at);
+  if (twice !== undefined) throw wrong(`chain ${twice} is there twice`);
+  for (const { signsBytes, id, protocol } of chains) {
+    if (signsBytes && protocol !== 'v1')
+      throw wrong(`chain ${id}: sign_bytes is of protocol_version v1 only`);
+  }
+  const validators = config.validator.map(({ chain_id: chainId, address }) => {
+    if (!ids.includes(chainId)) throw wrong(`a validator is of chain ${chainId}, which is not there`);
+    return { chainId, address: parseAddress(address) };
+  });
+  return {
+    store: config.store,
+    acceptHostRollback: config.store.accept_host_rollback ?? false,
+    chains,
+    validators,
+    statusListen: config.status?.listen,
+    recipients: config.backup?.recipients ?? [],
+  };
+}
+
+function refuseForeign(value: unknown, where: string): void {
+  if (typeof value !== 'object' || value === null) return;
+  for (const [name, inner] of Object.entries(value)) {
+    const why = Object.hasOwn(FOREIGN, name) && !Array.isArray(value) ? FOREIGN[name] : undefined;
+    if (why !== undefined) throw wrong(`${where}${name}: ${why}`);
+    refuseForeign(inner, Array.isArray(value) ? where : `${where}${name}.`);
+  }
+}
+
+/** `tcp://[node id@]host:port` or `unix:///path`. @throws SIGNER_CONFIG */
+export function parseAddress(text: string): ValidatorAddress {
+  const unix = /^unix:\/\/(\/.+)$/.exec(text);
+  if (unix !== null) return { kind: 'unix', text, path: unix[1]! };
+  const tcp = /^tcp:\/\/(?:([0-9a-fA-F]{40})@)?(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})$/.exec(text);
+  const port = Number(tcp?.[3]);
+  if (tcp === null || port < 1 || port > 65535) {
+    throw wrong(
+      `${JSON.stringify(text)} is no address: tcp://host:port, tcp://NODE_ID@host:port or unix:///path`,
+    );
+  }
+  const nodeId = tcp[1]?.toLowerCase();
+  const host = tcp[2]!.replace(/^\[|\]$/g, '');
+  return { kind: 'tcp', text, host, port, ...(nodeId !== undefined && { nodeId }) };
+}
+
+function wrong(why: string): DstackError {
+  return new DstackError('SIGNER_CONFIG', why);
+}

@@ -1,0 +1,110 @@
+/**
+ * What a validator signed last, and whether it may sign what it is asked to: the rule that keeps it from signing twice. Without I/O;
+ * guest/signer keeps the record in the store and writes it before it signs.
+ *
+ * A step is signed once: a later request for the same step gets the same signature again when it asks for the same thing, with the
+ * timestamp of the first one, and is refused when it asks for another. Ed25519 is deterministic, so the sign bytes are all that is kept.
+ */
+import { type Static, Type } from 'typebox';
+import { bytesEqual, fromHex, toHex } from '../protocol/encoding.ts';
+import { DstackError } from '../protocol/errors.ts';
+import { HexUpTo, parseJson, Strict } from '../protocol/schema.ts';
+import type { Timestamp } from './consensus.ts';
+import { timestampIfSame } from './sign-bytes.ts';
+
+/** CometBFT's: propose, prevote, precommit; 0 before anything was signed. */
+export const STEP = { none: 0, propose: 1, prevote: 2, precommit: 3 } as const;
+
+export interface SignState {
+  readonly height: bigint;
+  readonly round: number;
+  readonly step: number;
+  /** Empty where they are not known: then nothing is signed again in this step. */
+  readonly signBytes: Uint8Array;
+}
+
+export const NOTHING_SIGNED: SignState = {
+  height: 0n,
+  round: 0,
+  step: STEP.none,
+  signBytes: new Uint8Array(),
+};
+
+/**
+ * `sign`: what may be signed. `write` is there when the record must say so first. `timestamp`: what to answer instead of the one that was
+ * asked for.
+ */
+export interface Decision {
+  readonly sign: Uint8Array;
+  readonly write?: SignState;
+  readonly timestamp?: Timestamp;
+}
+
+/** @throws SIGN_REGRESSION, SIGN_CONFLICT; both are final for this request */
+export function decide(last: SignState, asked: SignState): Decision {
+  const order = compare(asked, last);
+  if (order < 0) {
+    throw new DstackError(
+      'SIGN_REGRESSION',
+      `${regressed(last, asked)} regression: asked for ${at(asked)}, signed ${at(last)}`,
+    );
+  }
+  if (order > 0) return { sign: asked.signBytes, write: asked };
+  if (last.signBytes.length === 0) {
+    throw new DstackError(
+      'SIGN_CONFLICT',
+      `conflicting data: ${at(last)} was signed, and what was signed is not known`,
+    );
+  }
+  if (bytesEqual(last.signBytes, asked.signBytes)) return { sign: last.signBytes };
+  const timestamp = timestampIfSame(last.signBytes, asked.signBytes);
+  if (timestamp !== undefined) return { sign: last.signBytes, timestamp };
+  throw new DstackError('SIGN_CONFLICT', `conflicting data: something else was signed at ${at(last)}`);
+}
+
+/** Negative when `a` comes before `b`. */
+export function compare(a: SignState, b: SignState): number {
+  return a.height === b.height ? a.round - b.round || a.step - b.step : a.height < b.height ? -1 : 1;
+}
+
+function regressed(last: SignState, asked: SignState): string {
+  if (asked.height < last.height) return 'height';
+  return asked.round < last.round ? 'round' : 'step';
+}
+
+/** For people. */
+export function at({ height, round, step }: SignState): string {
+  return `height ${height}, round ${round}, step ${step}`;
+}
+
+const Record = Strict({
+  version: Type.Literal(1),
+  height: Type.String({ pattern: '^(0|[1-9]\\d{0,18})$', maxLength: 19 }),
+  round: Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 }),
+  step: Type.Integer({ minimum: 0, maximum: 3 }),
+  signBytes: HexUpTo(1024),
+});
+
+/** As the store has it. */
+export function encodeState({ height, round, step, signBytes }: SignState): string {
+  const record: Static<typeof Record> = {
+    version: 1,
+    height: height.toString(),
+    round,
+    step,
+    signBytes: toHex(signBytes),
+  };
+  return JSON.stringify(record);
+}
+
+/** @throws SIGN_STATE for what this version did not write: nothing may be signed on it */
+export function decodeState(text: string): SignState {
+  const { height, round, step, signBytes } = parseJson(
+    Record,
+    text,
+    'SIGN_STATE',
+    'the record of what was signed',
+    8192,
+  );
+  return { height: BigInt(height), round, step, signBytes: fromHex(signBytes) };
+}

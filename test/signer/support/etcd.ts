@@ -1,0 +1,101 @@
+/** etcd of the locked Debian on the loopback, of one member or three, that can be frozen, killed and started again. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, openSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { toolCommand } from '../../../lib/daemon/tool-root.ts';
+import { EtcdClient } from '../../../lib/etcd/client.ts';
+import { KV } from '../../../lib/etcd/gen/kv_pb.js';
+import { freePort } from '../../support/network.ts';
+
+interface Member {
+  readonly name: string;
+  readonly client: string;
+  readonly peer: string;
+  process?: ChildProcess;
+}
+
+export class TestEtcd {
+  readonly folder = mkdtempSync(join(tmpdir(), 'dstack-signer-etcd-'));
+  readonly members: readonly Member[];
+
+  private constructor(members: readonly Member[]) {
+    this.members = members;
+  }
+
+  static async start(count = 1): Promise<TestEtcd> {
+    const members: Member[] = [];
+    for (let n = 0; n < count; n += 1) {
+      members.push({
+        name: `m${n}`,
+        client: `http://127.0.0.1:${await freePort()}`,
+        peer: `http://127.0.0.1:${await freePort()}`,
+      });
+    }
+    const etcd = new TestEtcd(members);
+    for (const at of members.keys()) etcd.run(at);
+    await Promise.all(members.map(({ client }) => answers(client)));
+    return etcd;
+  }
+
+  get endpoints(): readonly string[] {
+    return this.members.map(({ client }) => client);
+  }
+
+  run(at: number): void {
+    const member = this.members[at]!;
+    const options = {
+      name: member.name,
+      'data-dir': join(this.folder, member.name),
+      'listen-client-urls': member.client,
+      'advertise-client-urls': member.client,
+      'listen-peer-urls': member.peer,
+      'initial-advertise-peer-urls': member.peer,
+      'initial-cluster': this.members.map(({ name, peer }) => `${name}=${peer}`).join(','),
+      'heartbeat-interval': '50',
+      'election-timeout': '500',
+      'log-level': 'error',
+    };
+    const tool = toolCommand(
+      'etcd',
+      Object.entries(options).map(([name, value]) => `--${name}=${value}`),
+    );
+    const log = openSync(join(this.folder, `${member.name}.log`), 'a');
+    member.process = spawn(tool.command, [...tool.args], {
+      env: { ...process.env, ...tool.env },
+      stdio: ['ignore', log, log],
+    });
+  }
+
+  signal(at: number, signal: NodeJS.Signals): void {
+    this.members[at]!.process?.kill(signal);
+  }
+
+  async stop(): Promise<void> {
+    for (const { process: child } of this.members) {
+      if (child === undefined || child.exitCode !== null || child.signalCode !== null) continue;
+      const ended = once(child, 'exit');
+      child.kill('SIGKILL');
+      await ended;
+    }
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+async function answers(endpoint: string): Promise<void> {
+  const client = new EtcdClient({ endpoints: [endpoint] });
+  try {
+    for (const until = Date.now() + 30_000; ; ) {
+      try {
+        await client.call(KV.method.range, { key: Buffer.from('?') });
+        return;
+      } catch (cause) {
+        if (Date.now() > until) throw new Error(`waited in vain for ${endpoint} to start`, { cause });
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    }
+  } finally {
+    client.close();
+  }
+}
