@@ -8,13 +8,17 @@ import { benchAgent } from './agent.ts';
 import { benchArchives } from './archives.ts';
 import { benchAttestation } from './attestation.ts';
 import { benchBoot } from './boot.ts';
+import { benchKv } from './kv.ts';
+import { benchSigner } from './signer.ts';
 import { benchTls } from './tls.ts';
 
-const benchmarks: Readonly<Record<string, () => Promise<void>>> = {
+const benchmarks: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
   agent: benchAgent,
   archives: benchArchives,
   attestation: benchAttestation,
   boot: benchBoot,
+  signer: benchSigner,
+  kv: benchKv,
   tls: benchTls,
 };
 
@@ -24,5 +28,5 @@ if (run === undefined) {
   printError(`usage: npm run bench -- ${Object.keys(benchmarks).join(' | ')}`);
   process.exitCode = 2;
 } else {
-  await run();
+  await run(process.argv.slice(3));
 }

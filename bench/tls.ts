@@ -8,7 +8,7 @@
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { cpus, tmpdir } from 'node:os';
@@ -18,6 +18,7 @@ import { promisify } from 'node:util';
 import { print, printError } from '../lib/daemon/terminal.ts';
 import { toolCommand } from '../lib/daemon/tool-root.ts';
 import { end, freePort, listenOn, pemOf, TestFront } from '../test/support/front.ts';
+import { cpuOf, familyOf } from './processes.ts';
 
 const ROUNDS = 7;
 const REQUESTS = 30_000;
@@ -123,20 +124,6 @@ async function load(port: number, args: readonly string[]): Promise<number> {
 }
 
 /** Microseconds on a processor, of all threads (/proc/PID/task/TID/schedstat). */
-function cpuOf(pids: readonly number[]): number {
-  const nanoseconds = pids
-    .flatMap((pid) =>
-      readdirSync(`/proc/${pid}/task`).map((thread) => `/proc/${pid}/task/${thread}/schedstat`),
-    )
-    .map((path) => Number(readFileSync(path, 'utf8').split(' ')[0]));
-  return nanoseconds.reduce((sum, one) => sum + one, 0) / 1000;
-}
-
-function familyOf(pid: number): number[] {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
-  return [pid, ...(children === '' ? [] : children.split(' ').map(Number))];
-}
-
 const TEMPORARY = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
 
 function nginxConfiguration(folder: string, workers: number, server: string): string {

@@ -1,0 +1,229 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { signCheckpoint } from '../../lib/ledger/checkpoint.ts';
+import { signCurrent } from '../../lib/ledger/current.ts';
+import { MemoryLog, origin, put, remove, secret, signer } from '../../lib/ledger/log.fixture.ts';
+import { noteSigner, verifierKey } from '../../lib/ledger/note.ts';
+import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
+import { networkKey } from '../../lib/protocol/keys.ts';
+import { signLedgerEvidence } from '../../lib/protocol/ledger-evidence.ts';
+import { sign } from '../../lib/protocol/secp256k1.ts';
+import { readArguments } from '../command.ts';
+import { kvLedgerCommands } from './kv-ledger.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'dstack-log-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const refusal = (code: string) => expect.objectContaining({ code });
+const vkey = verifierKey(signer);
+const events = [
+  [put('o/greeting', 'hello')],
+  [remove('o/greeting')],
+  [put('o/a', '1'), put('a/app/b', '2')],
+  ...Array.from({ length: 400 }, (_, at) => [put(`o/${at}`, `${at}`)]),
+];
+const log = new MemoryLog(events);
+
+function save(name: string, content: string | Buffer): string {
+  const path = join(folder, name);
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, content);
+  return path;
+}
+
+function saveLog(name: string, files: ReadonlyMap<string, Buffer>): string {
+  for (const [path, bytes] of files) save(join(name, path), bytes);
+  return join(folder, name);
+}
+
+/** Runs a command in this process; what it printed. */
+async function run(name: string, ...argv: string[]): Promise<string> {
+  const command = kvLedgerCommands.find((known) => known.name === name)!;
+  const printed: string[] = [];
+  const spies = (['stdout', 'stderr'] as const).map((stream) =>
+    vi.spyOn(process[stream], 'write').mockImplementation((chunk) => {
+      if (stream === 'stdout') printed.push(String(chunk));
+      return true;
+    }),
+  );
+  try {
+    await command.run(readArguments(command, argv));
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+  }
+  return printed.join('');
+}
+
+describe('kv receipt verify', () => {
+  const receipt = save('receipt', log.receipt(0));
+  const verify = (...argv: string[]) => run('kv receipt verify', ...argv);
+
+  test('says what a receipt proves', async () => {
+    const text = await verify(receipt, '--vkey', vkey, '--key', 'greeting', '--value', 'hello');
+    expect(text).toMatch(/put +"greeting"/);
+    expect(text).toMatch(/PROVEN\n$/);
+    const txn = JSON.parse(await verify(save('txn', log.receipt(2, [0])), '--vkey', vkey, '--json'));
+    expect(txn).toMatchObject({ revision: '4', basis: 'events', eventsInRevision: 2, size: 403 });
+    const current = signCurrent(
+      { keyHash: sha256(utf8('o/greeting')), revision: 9n, modRevision: 2n },
+      signer,
+    );
+    const read = save('current', log.receipt(0, undefined, { current }));
+    expect(JSON.parse(await verify(read, '--vkey', vkey, '--json')).currentAt).toBe('9');
+  });
+
+  test('by the key that the network key vouches for', async () => {
+    const { privateKey, address } = networkKey(secret, 1);
+    const said = {
+      chainId: 31337,
+      contract: parseAddress(`0x${'ab'.repeat(20)}`),
+      networkKey: address,
+      epoch: 1,
+      log: parseHex('03'.repeat(16)),
+    };
+    const publicKey = parseHex(toHex(signer.publicKey));
+    const evidence = signLedgerEvidence({ ...said, publicKey }, (digest) => sign(digest, privateKey));
+    const file = save('evidence.json', JSON.stringify(evidence));
+    expect(await verify(receipt, '--evidence', file, '--network-key', address)).toMatch(/PROVEN/);
+    const other = networkKey(secret, 2).address;
+    await expect(verify(receipt, '--evidence', file, '--network-key', other)).rejects.toThrowError(
+      refusal('LEDGER_KEY_UNSIGNED'),
+    );
+    await expect(verify(receipt, '--evidence', file)).rejects.toThrowError(refusal('USAGE'));
+    await expect(verify(receipt)).rejects.toThrowError(refusal('USAGE'));
+  });
+
+  test.each([
+    ['another key than asked', ['--key', 'other'], 'RECEIPT_OTHER_KEY'],
+    ['another value than asked', ['--value', 'hallo'], 'RECEIPT_OTHER_VALUE'],
+    ['a value of another key', ['--key', 'greeting', '--value', '1'], 'RECEIPT_OTHER_VALUE'],
+  ])('refuses %s', async (_, argv, code) => {
+    await expect(verify(receipt, '--vkey', vkey, ...argv)).rejects.toThrowError(refusal(code));
+  });
+
+  const elsewhere = noteSigner(origin, new Uint8Array(32));
+  const withHead = (note: string) => log.receipt(0, undefined, { checkpoint: note });
+  const head = { origin, size: log.size, root: log.root() };
+  const other = new MemoryLog(events.with(0, [put('o/greeting', 'hallo')]));
+  test.each([
+    ['leaf', withHead(log.checkpoint()).replace('index 0', 'index 1'), 'RECEIPT_LEAF'],
+    ['leaf of another log', other.receipt(0, undefined, { checkpoint: log.checkpoint() }), 'RECEIPT_PROOF'],
+    ['head', withHead(signCheckpoint(head, [elsewhere])), 'NOTE_UNSIGNED'],
+    ['head over more', withHead(log.checkpoint().replace('\n403\n', '\n404\n')), 'NOTE_SIGNATURE'],
+    ['proof', log.receipt(0, undefined, { proof: Array(9).fill(new Uint8Array(32)) }), 'RECEIPT_PROOF'],
+  ])('a forged %s is detected', async (_, forged, code) => {
+    await expect(verify(save('forged', forged), '--vkey', vkey)).rejects.toThrowError(refusal(code));
+  });
+});
+
+describe('kv audit', () => {
+  const audit = (...argv: string[]) => run('kv audit', ...argv);
+
+  test('of a folder, offline: every file of it', async () => {
+    const text = await audit(saveLog('log', log.files()), '--vkey', vkey);
+    expect(text).toMatch(/revisions +403, of which 0 events are readable/);
+    expect(text).toMatch(/SOUND\n$/);
+  });
+
+  test('from one head to the next', async () => {
+    const kept = join(folder, 'head');
+    await audit(saveLog('early', log.files(300)), '--vkey', vkey, '--save-head', kept);
+    expect(readFileSync(kept, 'utf8')).toBe(log.checkpoint(300));
+    const text = await audit(
+      saveLog('log', log.files()),
+      '--vkey',
+      vkey,
+      '--head',
+      kept,
+      '--save-head',
+      kept,
+    );
+    expect(text).toMatch(/continues the earlier head/);
+    expect(readFileSync(kept, 'utf8')).toBe(log.checkpoint());
+  });
+
+  test.each([
+    ['a fork', () => new MemoryLog(events.with(100, [put('o/x', 'y')])).files(), 'LOG_FORKED'],
+    ['a log that was rolled back', () => log.files(200), 'LOG_ROLLED_BACK'],
+  ])('%s is detected', async (_, files, code) => {
+    const [kept, saved] = [save('kept', log.checkpoint(300)), join(folder, 'none')];
+    const where = saveLog(`forked-${code}`, files());
+    const refused = audit(where, '--vkey', vkey, '--head', kept, '--save-head', saved);
+    await expect(refused).rejects.toThrowError(refusal(code));
+    expect(() => readFileSync(saved)).toThrow();
+  });
+
+  const forged = (path: string, bytes: Buffer) => new Map(log.files()).set(path, bytes);
+  const flipped = (path: string) => {
+    const bytes = Buffer.from(log.files().get(path)!);
+    bytes[20]! ^= 1;
+    return forged(path, bytes);
+  };
+  test.each([
+    ['leaf', flipped('tile/entries/000'), 'LOG_ENTRY'],
+    ['tile', flipped('tile/0/000'), 'LOG_TILE'],
+    ['root', flipped('tile/0/001.p/147'), 'LOG_ROOT'],
+    [
+      'head',
+      forged('checkpoint', Buffer.from(log.checkpoint().replace('\n403\n', '\n402\n'))),
+      'NOTE_SIGNATURE',
+    ],
+  ])('a forged %s is detected', async (name, files, code) => {
+    await expect(audit(saveLog(`forged-${name}`, files), '--vkey', vkey)).rejects.toThrowError(refusal(code));
+  });
+
+  test('a folder without a file of it, and one that is too large', async () => {
+    const where = saveLog('partial', log.files());
+    rmSync(join(where, 'tile/0/000'));
+    await expect(audit(where, '--vkey', vkey)).rejects.toThrowError(refusal('LOG_FILE_MISSING'));
+    save('partial/tile/0/000', Buffer.alloc(8_193));
+    await expect(audit(where, '--vkey', vkey)).rejects.toThrowError(refusal('LOG_FILE_SIZE'));
+  });
+});
+
+describe('over HTTP', () => {
+  const files = log.files();
+  const answers = new Map([...files].map(([path, bytes]) => [`/ledger/${path}`, bytes]));
+  const asked: string[] = [];
+  const server = createServer((request, response) => {
+    request.on('data', (chunk) => asked.push(String(chunk)));
+    request.on('end', () => {
+      const receipt = { txReceipt: { leafComponents: { commitEvidence: log.receipt(2, [0]) } } };
+      const body = request.method === 'POST' ? JSON.stringify({ receipt }) : answers.get(request.url!);
+      response.writeHead(body === undefined ? 404 : 200).end(body);
+    });
+  });
+  let url = '';
+  beforeAll(async () => {
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  });
+  afterAll(() => server.close());
+
+  test('a store is audited, and copied for an audit without it', async () => {
+    const copy = join(folder, 'copy');
+    expect(await run('kv audit', url, '--vkey', vkey, '--copy', copy)).toMatch(/SOUND/);
+    expect(await run('kv audit', `${url}/ledger`, '--vkey', vkey)).toMatch(/SOUND/);
+    expect(await run('kv audit', copy, '--vkey', vkey)).toMatch(/SOUND/);
+    answers.delete('/ledger/tile/1/000.p/1');
+    await expect(run('kv audit', url, '--vkey', vkey)).rejects.toThrowError(refusal('KV_REFUSED'));
+    await expect(run('kv audit', 'http://127.0.0.1:1', '--vkey', vkey)).rejects.toThrowError(
+      refusal('KV_UNREACHABLE'),
+    );
+  });
+
+  test('a receipt is got by revision, or by key', async () => {
+    const out = join(folder, 'got');
+    await run('kv receipt get', url, '--revision', '4', '--out', out);
+    expect(readFileSync(out, 'utf8')).toBe(log.receipt(2, [0]));
+    expect(await run('kv receipt get', url, '--key', 'a')).toContain('c2sp.org/tlog-proof@v1');
+    expect(asked.map((body) => JSON.parse(body))).toEqual([{ revision: '4' }, { key: 'YQ==' }]);
+    for (const argv of [[], ['--revision', '1', '--key', 'a'], ['--revision', '-1']])
+      await expect(run('kv receipt get', url, ...argv)).rejects.toThrowError(refusal('USAGE'));
+    await expect(run('kv receipt get', 'ftp://x', '--revision', '4')).rejects.toThrowError(refusal('USAGE'));
+  });
+});

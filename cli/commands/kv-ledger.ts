@@ -1,0 +1,211 @@
+/** `kv receipt …`, `kv audit`: what anyone can check of the store's ledger. Only `get`, and an audit of a URL, need a connection. */
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
+import { auditLog, fetchHead, requireContinues } from '../../lib/ledger/audit.ts';
+import { openCheckpoint } from '../../lib/ledger/checkpoint.ts';
+import { receiptInAnswer } from '../../lib/ledger/lskv.ts';
+import {
+  hasValue,
+  MAX_RECEIPT_BYTES,
+  type ProvenReceipt,
+  parseReceipt,
+  verifyReceipt,
+} from '../../lib/ledger/receipt.ts';
+import { bytesEqual, toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { parseUniqueJson } from '../../lib/protocol/json.ts';
+import { type Command, UsageError } from '../command.ts';
+import { keyOptions, logKey } from '../kv/log-key.ts';
+import { clientOptions, httpClient, logSource, urlOf } from '../kv/log-source.ts';
+
+const MAX_HEAD_BYTES = 64 * 1024;
+
+const get: Command = {
+  name: 'kv receipt get',
+  summary: 'asks a store for the receipt of a revision, or of what a key is now',
+  positionals: ['URL'],
+  options: {
+    revision: { value: 'NUMBER', help: "the revision, as the write's answer says" },
+    key: {
+      value: 'KEY',
+      help: 'instead: the receipt of what this key is now, which says that it was current',
+    },
+    out: { value: 'FILE', help: 'where to write it; printed by default' },
+    ...clientOptions,
+  },
+  async run(args) {
+    const [base] = args.positionals as [string];
+    const [revision, key] = [args.optional('revision'), args.optional('key')];
+    if ((revision === undefined) === (key === undefined))
+      throw new UsageError('say --revision NUMBER or --key KEY');
+    if (revision !== undefined && !/^[1-9]\d{0,18}$/.test(revision)) {
+      throw new UsageError(`--revision takes a number, not ${revision}`);
+    }
+    const body = JSON.stringify(
+      key === undefined ? { revision } : { key: Buffer.from(key).toString('base64') },
+    );
+    const url = new URL('/v3/receipt/get_receipt', urlOf(base));
+    const answer = await httpClient(args)({ url, body, maxBytes: 4 * MAX_RECEIPT_BYTES });
+    const receipt = receiptInAnswer(parseUniqueJson(answer.toString()));
+    const out = args.optional('out');
+    parseReceipt(receipt);
+    if (out === undefined) print(...receipt.split('\n'));
+    else writeFileSync(out, receipt);
+    printError('Not verified: `npx dstack kv receipt verify` does that.');
+  },
+};
+
+const verify: Command = {
+  name: 'kv receipt verify',
+  summary:
+    'says what a receipt proves, offline; exits 1 when it proves nothing, or something else than asked',
+  positionals: ['RECEIPT'],
+  options: {
+    ...keyOptions,
+    key: { value: 'KEY', help: 'the key that it has to be about' },
+    value: { value: 'VALUE', help: 'the value that it has to have been put to' },
+    'value-file': { value: 'FILE', help: 'the same, from a file' },
+    json: { help: 'prints one JSON object' },
+  },
+  async run(args) {
+    const [file] = args.positionals as [string];
+    const log = logKey(args);
+    const proven = verifyReceipt(readBounded(file, MAX_RECEIPT_BYTES), log.name, [log]);
+    const [key, value] = [args.optional('key'), args.optional('value')];
+    const valueFile = args.optional('value-file');
+    const wanted =
+      value !== undefined ? utf8(value) : valueFile !== undefined ? readFileSync(valueFile) : undefined;
+    requireAsked(proven, key, wanted);
+    if (args.flag('json')) printJson(asJson(proven));
+    else print(...asText(proven));
+  },
+};
+
+const audit: Command = {
+  name: 'kv audit',
+  summary:
+    'checks a whole log against its signed head, and the head against an earlier one; exits 1 at the first fault',
+  positionals: ['URL-OR-FOLDER'],
+  options: {
+    ...keyOptions,
+    head: { value: 'FILE', help: 'a signed head from before: the log has to continue it' },
+    'save-head': { value: 'FILE', help: 'where to keep the head for the next time, once all is well' },
+    copy: { value: 'FOLDER', help: 'keeps what is fetched there: a copy that can be audited offline' },
+    ...clientOptions,
+    json: { help: 'prints one JSON object' },
+  },
+  async run(args) {
+    const [where] = args.positionals as [string];
+    const log = logKey(args);
+    const fetch = logSource(where, args, args.optional('copy'));
+    const head = await fetchHead(fetch, log.name, [log]);
+    const earlier = args.optional('head');
+    if (earlier !== undefined) {
+      await requireContinues(
+        fetch,
+        openCheckpoint(readBounded(earlier, MAX_HEAD_BYTES), log.name, [log]),
+        head,
+      );
+    }
+    let readable = 0;
+    await auditLog(fetch, head, {
+      onLeaf: (leaf) => {
+        readable += leaf.readable.length;
+      },
+    });
+    const saved = args.optional('save-head');
+    if (saved !== undefined) writeFileSync(saved, head.note);
+    const found = {
+      origin: head.origin,
+      revisions: head.size,
+      root: toHex(head.root),
+      time: head.time,
+      readable,
+    };
+    if (args.flag('json')) printJson(found);
+    else {
+      print(
+        `log        ${head.origin}`,
+        `revisions  ${head.size}, of which ${readable} events are readable`,
+        `root       ${toHex(head.root)}`,
+        ...(head.time === undefined ? [] : [`signed at  ${isoTime(head.time)}, by the chain's clock`]),
+        earlier === undefined ? 'SOUND' : 'SOUND, and it continues the earlier head',
+      );
+    }
+  },
+};
+
+/** @throws RECEIPT_OTHER_KEY, RECEIPT_OTHER_VALUE */
+function requireAsked(
+  { events }: ProvenReceipt,
+  key: string | undefined,
+  value: Uint8Array | undefined,
+): void {
+  const about = key === undefined ? events : events.filter(({ ownKey }) => bytesEqual(ownKey, utf8(key)));
+  if (key !== undefined && about.length === 0) {
+    throw new DstackError('RECEIPT_OTHER_KEY', `the receipt shows nothing of the key ${JSON.stringify(key)}`);
+  }
+  if (value !== undefined && !about.some((event) => hasValue(event, value))) {
+    throw new DstackError('RECEIPT_OTHER_VALUE', 'the receipt shows no put of that value');
+  }
+}
+
+const BASIS = {
+  put: 'a put, the whole of it',
+  delete: 'a delete, the whole of it',
+  events: 'the events shown; not what was asked for, compared or answered',
+} as const;
+
+function asText({ revision, events, basis, size, time, root, leaf, current }: ProvenReceipt): string[] {
+  return [
+    `revision   ${revision}, in a log of ${size}`,
+    `root       ${toHex(root)}`,
+    ...(time === undefined ? [] : [`signed at  ${isoTime(time)}, by the chain's clock`]),
+    `proves     ${BASIS[basis]}`,
+    ...events.map(
+      ({ type, ownKey, valueHash, lease }) =>
+        `${type.padEnd(10)} ${JSON.stringify(Buffer.from(ownKey).toString())}` +
+        (type === 'put' ? `, value's SHA-256 ${toHex(valueHash)}` : '') +
+        (lease === 0n ? '' : `, lease ${lease}`),
+    ),
+    ...(events.length < leaf.count
+      ? [`and        ${leaf.count - events.length} events that are not shown`]
+      : []),
+    ...(current === undefined
+      ? []
+      : [`current    at revision ${current.revision}, by the store's signed word`]),
+    'PROVEN',
+  ];
+}
+
+function asJson({ revision, events, basis, size, time, root, leaf, current }: ProvenReceipt) {
+  return {
+    revision: `${revision}`,
+    basis,
+    size,
+    root: toHex(root),
+    time,
+    eventsInRevision: leaf.count,
+    events: events.map(({ index, type, ownKey, valueHash, lease, version, createRevision }) => ({
+      index,
+      type,
+      key: Buffer.from(ownKey).toString('base64'),
+      ...(type === 'put' ? { valueHash: toHex(valueHash) } : {}),
+      lease: `${lease}`,
+      version: `${version}`,
+      createRevision: `${createRevision}`,
+    })),
+    ...(current === undefined ? {} : { currentAt: `${current.revision}` }),
+  };
+}
+
+const isoTime = (seconds: number): string => new Date(seconds * 1_000).toISOString();
+
+function readBounded(file: string, maxBytes: number): string {
+  const { size } = statSync(file);
+  if (size > maxBytes)
+    throw new DstackError('FILE_TOO_LARGE', `${file} has ${size} bytes, of ${maxBytes} at most`);
+  return readFileSync(file, 'utf8');
+}
+
+export const kvLedgerCommands: readonly Command[] = [get, verify, audit];

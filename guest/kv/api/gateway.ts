@@ -1,0 +1,266 @@
+/**
+ * etcd's JSON gateway: each method is a POST of its request in JSON, by proto3's mapping with the fields' own names. A stream takes one
+ * object after the other and answers each in a line, `{"result": …}` or, as the last, `{"error": …}`.
+ */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
+import {
+  create,
+  type DescMessage,
+  fromJson,
+  type JsonValue,
+  type MessageInitShape,
+  type MessageShape,
+  toJson,
+} from '@bufbuild/protobuf';
+import type { Log } from '../../../lib/daemon/log.ts';
+import { RpcError, type Status, status } from '../../../lib/etcd/errors.ts';
+import type { Caller, ServedMethod } from '../types.ts';
+import { ClientCall } from './call.ts';
+import { type Budget, MAX_MESSAGE } from './framing.ts';
+import { refusalOf } from './grpc-server.ts';
+import { JsonObjects, parseJson } from './json.ts';
+import type { Metrics } from './metrics.ts';
+
+export type Request = IncomingMessage | Http2ServerRequest;
+export type Response = ServerResponse | Http2ServerResponse;
+
+/** Paths below /v3 by method. A second one is the name that LSKV gave it, or an older one of etcd's. */
+const paths: Readonly<Record<string, readonly string[]>> = {
+  'etcdserverpb.KV/Range': ['/kv/range'],
+  'etcdserverpb.KV/Put': ['/kv/put'],
+  'etcdserverpb.KV/DeleteRange': ['/kv/deleterange', '/kv/delete_range'],
+  'etcdserverpb.KV/Txn': ['/kv/txn'],
+  'etcdserverpb.KV/Compact': ['/kv/compaction', '/kv/compact'],
+  'etcdserverpb.Watch/Watch': ['/watch'],
+  'etcdserverpb.Lease/LeaseGrant': ['/lease/grant'],
+  'etcdserverpb.Lease/LeaseRevoke': ['/lease/revoke', '/kv/lease/revoke'],
+  'etcdserverpb.Lease/LeaseKeepAlive': ['/lease/keepalive'],
+  'etcdserverpb.Lease/LeaseTimeToLive': ['/lease/timetolive', '/kv/lease/timetolive'],
+  'etcdserverpb.Lease/LeaseLeases': ['/lease/leases', '/kv/lease/leases'],
+  'etcdserverpb.Cluster/MemberList': ['/cluster/member/list'],
+  'etcdserverpb.Maintenance/Alarm': ['/maintenance/alarm'],
+  'etcdserverpb.Maintenance/Status': ['/maintenance/status'],
+  'etcdserverpb.Maintenance/Defragment': ['/maintenance/defragment'],
+  'etcdserverpb.Maintenance/Hash': ['/maintenance/hash'],
+  'etcdserverpb.Maintenance/HashKV': ['/maintenance/hashkv'],
+  'etcdserverpb.Maintenance/Snapshot': ['/maintenance/snapshot'],
+  'etcdserverpb.Auth/AuthEnable': ['/auth/enable'],
+  'etcdserverpb.Auth/AuthDisable': ['/auth/disable'],
+  'etcdserverpb.Auth/AuthStatus': ['/auth/status'],
+  'etcdserverpb.Auth/Authenticate': ['/auth/authenticate'],
+  'etcdserverpb.Auth/UserAdd': ['/auth/user/add'],
+  'etcdserverpb.Auth/UserGet': ['/auth/user/get'],
+  'etcdserverpb.Auth/UserList': ['/auth/user/list'],
+  'etcdserverpb.Auth/UserDelete': ['/auth/user/delete'],
+  'etcdserverpb.Auth/UserChangePassword': ['/auth/user/changepw'],
+  'etcdserverpb.Auth/UserGrantRole': ['/auth/user/grant'],
+  'etcdserverpb.Auth/UserRevokeRole': ['/auth/user/revoke'],
+  'etcdserverpb.Auth/RoleAdd': ['/auth/role/add'],
+  'etcdserverpb.Auth/RoleGet': ['/auth/role/get'],
+  'etcdserverpb.Auth/RoleList': ['/auth/role/list'],
+  'etcdserverpb.Auth/RoleDelete': ['/auth/role/delete'],
+  'etcdserverpb.Auth/RoleGrantPermission': ['/auth/role/grant'],
+  'etcdserverpb.Auth/RoleRevokePermission': ['/auth/role/revoke'],
+  'v3lockpb.Lock/Lock': ['/lock/lock'],
+  'v3lockpb.Lock/Unlock': ['/lock/unlock'],
+  'v3electionpb.Election/Campaign': ['/election/campaign'],
+  'v3electionpb.Election/Proclaim': ['/election/proclaim'],
+  'v3electionpb.Election/Leader': ['/election/leader'],
+  'v3electionpb.Election/Observe': ['/election/observe'],
+  'v3electionpb.Election/Resign': ['/election/resign'],
+  'lskvserverpb.Receipt/GetReceipt': ['/receipt/get_receipt'],
+  'lskvserverpb.Maintenance/TxStatus': ['/maintenance/tx_status'],
+};
+
+/** Milliseconds. */
+const DRAIN_WITHIN = 5000;
+
+/** grpc-gateway's reading of gRPC's codes. */
+const httpStatuses: Readonly<Record<Status, number>> = {
+  0: 200,
+  1: 408,
+  2: 500,
+  3: 400,
+  4: 504,
+  5: 404,
+  6: 409,
+  7: 403,
+  8: 429,
+  9: 412,
+  10: 409,
+  11: 400,
+  12: 501,
+  13: 500,
+  14: 503,
+  15: 500,
+  16: 401,
+};
+
+export class Gateway {
+  readonly #methods = new Map<string, ServedMethod>();
+  readonly #metrics: Metrics;
+  readonly #log: Log<'warn'>;
+
+  constructor(methods: readonly ServedMethod[], metrics: Metrics, log: Log<'warn'>) {
+    this.#metrics = metrics;
+    this.#log = log;
+    for (const served of methods)
+      for (const path of paths[`${served.method.parent.typeName}/${served.method.name}`] ?? [])
+        this.#methods.set(`/v3${path}`, served);
+  }
+
+  /** Whether the path is one of the gateway's. */
+  has(path: string): boolean {
+    return this.#methods.has(path);
+  }
+
+  async serve(request: Request, response: Response, caller: Caller, budget: Budget): Promise<void> {
+    const path = pathOf(request);
+    const served = this.#methods.get(path)!;
+    const name = `/${served.method.parent.typeName}/${served.method.name}`;
+    const { authorization } = request.headers;
+    const call = new ClientCall(caller, authorization, undefined, () => {});
+    response.on('close', () => call.abort());
+    response.on('error', () => {});
+    const output = new Output(response);
+    try {
+      if (request.method !== 'POST') throw new RpcError(status.unimplemented, 'Method Not Allowed');
+      if (served.kind === 'unary') {
+        const [message] = await bodyOf(request, served.method.input, budget);
+        const answer = await served.handle(message ?? create(served.method.input), call);
+        output.unary(jsonOf(served.method.output, answer));
+      } else {
+        const send = (answer: MessageInitShape<DescMessage>) =>
+          output.line({ result: jsonOf(served.method.output, answer) });
+        await served.handle(streamOf(request, served.method.input, budget), send, call);
+        output.end();
+      }
+      this.#metrics.handled(name, status.ok);
+    } catch (error) {
+      const refusal = refusalOf(error, this.#log, name);
+      this.#metrics.handled(name, refusal.status);
+      output.refuse(refusal);
+      drain(request);
+    } finally {
+      call.abort();
+    }
+  }
+}
+
+/** Lets a client whose request was refused hear so while it still sends, for a while. */
+function drain(request: Request): void {
+  if (request.readableEnded || request.destroyed) return;
+  request.on('error', () => {}).resume();
+  const timer = setTimeout(() => request.destroy(), DRAIN_WITHIN);
+  request.once('close', () => clearTimeout(timer)).once('end', () => clearTimeout(timer));
+}
+
+export function pathOf({ url }: Request): string {
+  return (url ?? '').split('?')[0]!;
+}
+
+class Output {
+  readonly #response: Response;
+  #begun = false;
+
+  constructor(response: Response) {
+    this.#response = response;
+  }
+
+  unary(value: JsonValue): void {
+    this.#head(200);
+    this.#response.end(JSON.stringify(value));
+  }
+
+  async line(value: JsonValue): Promise<void> {
+    if (this.#response.destroyed) throw new RpcError(status.cancelled, 'context canceled');
+    if (!this.#begun) this.#head(200);
+    if ((this.#response as ServerResponse).write(`${JSON.stringify(value)}\n`)) return;
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        this.#response.off('drain', done).off('close', done);
+        resolve();
+      };
+      this.#response.once('drain', done).once('close', done);
+    });
+  }
+
+  end(): void {
+    if (!this.#begun) this.#head(200);
+    this.#response.end();
+  }
+
+  refuse({ status: code, message }: RpcError): void {
+    const httpCode = httpStatuses[code];
+    if (this.#begun) {
+      const error = { grpc_code: code, http_code: httpCode, message, http_status: String(httpCode) };
+      this.#response.end(`${JSON.stringify({ error })}\n`);
+      return;
+    }
+    this.#head(httpCode);
+    this.#response.end(JSON.stringify({ error: message, code, message }));
+  }
+
+  #head(code: number): void {
+    this.#begun = true;
+    if (!this.#response.headersSent && !this.#response.destroyed)
+      (this.#response as ServerResponse).writeHead(code, { 'content-type': 'application/json' });
+  }
+}
+
+/** Names and defaults as etcd's gateway writes them. */
+function jsonOf<O extends DescMessage>(schema: O, message: MessageInitShape<O>): JsonValue {
+  return toJson(schema, create(schema, message), { useProtoFieldName: true });
+}
+
+function messageOf<I extends DescMessage>(schema: I, json: string): MessageShape<I> {
+  try {
+    return fromJson(schema, parseJson(json) as JsonValue);
+  } catch (cause) {
+    throw new RpcError(status.invalidArgument, `not a ${schema.typeName}: ${reasonOf(cause)}`, cause);
+  }
+}
+
+/** One line, of bounded length, whatever the client sent. */
+function reasonOf(cause: unknown): string {
+  return String((cause as Error).message)
+    .replace(/[^\x20-\x7e]/g, '?')
+    .slice(0, 200);
+}
+
+async function bodyOf(
+  request: Request,
+  schema: DescMessage,
+  budget: Budget,
+): Promise<MessageShape<DescMessage>[]> {
+  const found: MessageShape<DescMessage>[] = [];
+  for await (const message of streamOf(request, schema, budget)) {
+    found.push(message);
+    if (found.length > 1) throw new RpcError(status.invalidArgument, 'one object is one request');
+  }
+  return found;
+}
+
+async function* streamOf(
+  request: Request,
+  schema: DescMessage,
+  budget: Budget,
+): AsyncGenerator<MessageShape<DescMessage>> {
+  // In JSON bytes take a third more.
+  const objects = new JsonObjects(MAX_MESSAGE * 2);
+  let held = 0;
+  try {
+    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+      budget.take((chunk as Buffer).length);
+      held += (chunk as Buffer).length;
+      for (const text of objects.push(chunk as Buffer)) yield messageOf(schema, text);
+      budget.give(held - objects.length);
+      held = objects.length;
+    }
+    if (objects.length > 0) throw new RpcError(status.invalidArgument, 'the JSON is cut off');
+  } finally {
+    budget.give(held);
+  }
+}

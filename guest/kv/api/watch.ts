@@ -1,0 +1,30 @@
+/** etcd's Watch service: each stream of a client's is one of etcd's. */
+import { Watch } from '../../../lib/etcd/gen/watch_pb.js';
+import type { Store } from '../namespace/store.ts';
+import { WatchSession } from '../namespace/watch-session.ts';
+import type { ServedMethod } from '../types.ts';
+import { streaming } from './method.ts';
+import { relayed } from './relay.ts';
+
+export function watchMethods(store: Store): ServedMethod[] {
+  return [
+    streaming(Watch.method.watch, async (requests, send, call) => {
+      const upstream = store.upstream.stream(Watch.method.watch, { signal: call.signal });
+      const session = await WatchSession.open(store, call, {
+        etcd: (request) => upstream.send(request),
+        client: send,
+      });
+      try {
+        await relayed(
+          upstream,
+          async () => {
+            for await (const request of requests) await session.request(request);
+          },
+          (reply) => session.reply(reply),
+        );
+      } finally {
+        session.close();
+      }
+    }),
+  ];
+}

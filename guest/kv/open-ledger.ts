@@ -1,0 +1,51 @@
+/** The ledger over a running etcd: opened from its files, and caught up with. */
+import { KV } from '../../lib/etcd/gen/kv_pb.js';
+import { noteSigner } from '../../lib/ledger/note.ts';
+import { SaltKey } from '../../lib/ledger/salt.ts';
+import type { DstackError } from '../../lib/protocol/errors.ts';
+import { EtcdRevisions } from './engine/follow.ts';
+import { openDisk } from './ledger/disk.ts';
+import { KvLedger } from './ledger/ledger.ts';
+import { FILES } from './ledger/log-files.ts';
+import type { Upstream } from './types.ts';
+
+export interface LedgerSettings {
+  /** Of the log's files. */
+  readonly folder: string;
+  /** The log's name. */
+  readonly origin: string;
+  /** Of the Ed25519 key that signs heads (`ledgerKey`). */
+  readonly seed: Uint8Array;
+  /** `ledgerSaltKey`. */
+  readonly saltKey: Uint8Array;
+  /** Seconds since 1970: the chain's time. */
+  readonly now: () => number;
+  readonly onStop: (why: DstackError) => void;
+  /** Whose key signs the heads, as JSON (lib/protocol/ledger-evidence.ts); absent where no network stands behind it. */
+  readonly evidence?: string;
+}
+
+/** Resolves once every revision that etcd has now is covered. @throws LEDGER_MISMATCH, LEDGER_GAP, LEDGER_STOPPED */
+export async function openLedger(settings: LedgerSettings, upstream: Upstream): Promise<KvLedger> {
+  const { folder, origin, seed, saltKey, now, onStop, evidence } = settings;
+  const ledger = await KvLedger.open({
+    disk: await openDisk(folder, FILES),
+    signer: noteSigner(origin, seed),
+    salts: new SaltKey(saltKey),
+    now,
+    onStop,
+    ...(evidence !== undefined && { evidence }),
+  });
+  try {
+    const source = await EtcdRevisions.open(upstream);
+    const { header } = await upstream.unary(KV.method.range, { key: Uint8Array.of(0), countOnly: true });
+    const newest = header?.revision ?? 0n;
+    await ledger.follow(source, newest);
+    // A store that has never been written to is at revision 1, which has no leaf.
+    if (newest > 1n) await ledger.covered(newest);
+    return ledger;
+  } catch (error) {
+    await ledger.close();
+    throw error;
+  }
+}

@@ -1,0 +1,54 @@
+/** What the store asks of the node's other daemons. */
+import { join } from 'node:path';
+import type { TSchema } from 'typebox';
+import { callUnix } from '../../lib/daemon/unix-http.ts';
+import { type LedgerEvidence, LedgerEvidenceSchema } from '../../lib/protocol/ledger-evidence.ts';
+import {
+  ContainersReply,
+  DiskStatusReply,
+  JoinedReply,
+  LedgerKeysReply,
+  sockets,
+} from '../../lib/protocol/sockets.ts';
+
+export interface Siblings {
+  containers(): Promise<ContainersReply>;
+  disk(): Promise<DiskStatusReply>;
+  /** Those of the log on one disk. @param epoch the one in which it was begun; absent for a new one */
+  ledgerKeys(log: string, epoch?: number): Promise<LedgerKeysReply>;
+  ledgerEvidence(log: string, epoch: number): Promise<LedgerEvidence>;
+  /** The chain's time, Unix seconds. */
+  chainTime(): Promise<number>;
+}
+
+const CONNECT_WITHIN = 120_000;
+const WITHIN = 20_000;
+/** On TDX a quote takes seconds, and others' may be before it. */
+const QUOTE_WITHIN = 90_000;
+
+/** @param root prefix of every path */
+export function siblingsAt(root: string): Siblings {
+  const call = <T extends TSchema>(
+    socket: string,
+    route: string,
+    reply: T,
+    body?: unknown,
+    timeout = WITHIN,
+  ) =>
+    callUnix({
+      path: join(root, 'run/dstack', socket),
+      method: body === undefined ? 'GET' : 'POST',
+      ...{ route, reply, timeout, connectWithin: CONNECT_WITHIN },
+      ...(body === undefined ? {} : { body }),
+    });
+  const about = (log: string, epoch?: number) => ({ log, ...(epoch === undefined ? {} : { epoch }) });
+  const replicator = sockets.replicatorForKv;
+  return {
+    containers: () => call(sockets.kubernethesForKv, '/v1/containers', ContainersReply),
+    disk: () => call(sockets.diskStatus, '/v1/status', DiskStatusReply),
+    ledgerKeys: (log, epoch) => call(replicator, '/v1/ledger-keys', LedgerKeysReply, about(log, epoch)),
+    ledgerEvidence: (log, epoch) =>
+      call(replicator, '/v1/ledger-evidence', LedgerEvidenceSchema, about(log, epoch), QUOTE_WITHIN),
+    chainTime: async () => (await call(replicator, '/v1/status', JoinedReply)).reached.now,
+  };
+}

@@ -1,0 +1,147 @@
+/** `npx dstack kv start --dev`, as people run it. */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { freePort, node24 } from '../support/network.ts';
+
+const root = join(import.meta.dirname, '../..');
+const run = promisify(execFile);
+
+// Each start is three processes of Node's and one of etcd's.
+vi.setConfig({ testTimeout: 180_000 });
+
+let folder: string;
+let data: string;
+let address: string;
+const started: ChildProcess[] = [];
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'dstack-kv-'));
+  data = join(folder, 'data');
+  address = `127.0.0.1:${await freePort()}`;
+});
+afterAll(async () => {
+  for (const child of started.filter(
+    ({ exitCode, signalCode }) => exitCode === null && signalCode === null,
+  )) {
+    const ended = once(child, 'exit');
+    child.kill('SIGTERM');
+    await ended;
+  }
+  rmSync(folder, { recursive: true, force: true });
+});
+
+interface Store {
+  readonly child: ChildProcess;
+  /** Resolves with what it said and how it ended. */
+  readonly ended: Promise<{ code: number | null; said: string }>;
+}
+
+/** Runs the command and resolves once it listens or has ended. */
+async function start(...options: string[]): Promise<Store> {
+  const listen = options.some((option) => option.startsWith('--listen')) ? [] : ['--listen', address];
+  const args = ['cli/dstack.mjs', 'kv', 'start', '--data', data, ...listen, ...options];
+  const child = spawn(node24, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+  started.push(child);
+  let said = '';
+  const listens = new Promise<void>((resolve) => {
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+        if (said.includes('kv listens at')) resolve();
+      });
+  });
+  const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, said }));
+  await Promise.race([listens, ended]);
+  return { child, ended };
+}
+
+const etcdctl = async (...args: string[]): Promise<string> =>
+  (
+    await run(join(root, 'scripts/etcdctl.sh'), args, {
+      env: { ...process.env, KV_DATA: data, KV_ENDPOINT: `https://${address}` },
+    })
+  ).stdout;
+
+/** The store itself, below the command that started it. */
+function pidOfStore(parent: number): number | undefined {
+  const children = readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim();
+  for (const pid of children.split(' ').filter(Boolean).map(Number)) {
+    const isIt = readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('guest/kv/dev/main.ts');
+    const found = isIt ? pid : pidOfStore(pid);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+describe('a store on a laptop', () => {
+  test('says that it is for development, and has to be told so', async () => {
+    const refused = await (await start()).ended;
+    expect([refused.code, refused.said]).toEqual([2, expect.stringContaining('--dev')]);
+    const store = await start('--dev');
+    expect(await etcdctl('put', 'kept', 'yes')).toBe('OK\n');
+    store.child.kill('SIGTERM');
+    const { code, said } = await store.ended;
+    expect(code).toBe(0);
+    expect(said).toContain('A store for development');
+  });
+
+  test('keeps its secret and keys to its owner, and what was written, though it was killed', async () => {
+    for (const file of ['secret', 'certs/user0_privk.pem', 'certs/service_privk.pem'])
+      expect(statSync(join(data, file)).mode & 0o077).toBe(0);
+    const first = await start('--dev');
+    expect(await etcdctl('get', 'kept')).toBe('kept\nyes\n');
+    await etcdctl('put', 'kept', 'still');
+    // Its etcd goes on by itself; the next store ends it.
+    process.kill(pidOfStore(first.child.pid!)!, 'SIGKILL');
+    await first.ended;
+    const second = await start('--dev');
+    expect(await etcdctl('get', 'kept')).toBe('kept\nstill\n');
+    second.child.kill('SIGTERM');
+    expect((await second.ended).code).toBe(0);
+  });
+
+  test('lets nobody in without a certificate of its own', async () => {
+    const store = await start('--dev');
+    const curl = (...args: string[]) =>
+      run('curl', [
+        '-sS',
+        '--cacert',
+        join(data, 'certs/authority_cert.pem'),
+        ...args,
+        `https://${address}/health`,
+      ]);
+    const user = ['--cert', join(data, 'certs/user0_cert.pem'), '--key', join(data, 'certs/user0_privk.pem')];
+    expect((await curl(...user)).stdout).toBe('{"health":"true","reason":""}');
+    await expect(curl()).rejects.toThrow();
+    await expect(curl('--http1.1')).rejects.toThrow();
+    store.child.kill('SIGTERM');
+    await store.ended;
+  });
+
+  test('does not start with the secret of another', async () => {
+    const secret = readFileSync(join(data, 'secret'), 'utf8');
+    writeFileSync(join(data, 'secret'), 'ab'.repeat(32));
+    const { code, said } = await (await start('--dev')).ended;
+    expect([code, said]).toEqual([1, expect.stringContaining('LEDGER_MISMATCH')]);
+    writeFileSync(join(data, 'secret'), secret);
+    const store = await start('--dev');
+    expect(await etcdctl('get', 'kept')).toBe('kept\nstill\n');
+    store.child.kill('SIGTERM');
+    await store.ended;
+  });
+
+  test.each([
+    [['--dev', '--plain', '--listen=0.0.0.0:0'], /KV_PLAIN/],
+    [['--dev', '--cert-file=x.pem'], /KV_CERTIFICATE/],
+    [['--dev', '--listen=here'], /KV_LISTEN/],
+    [['--dev', '--etcd=/nonexistent'], /KV_ETCD_ENDED|ENOENT/],
+  ])('%j is refused', async (options, wanted) => {
+    const { code, said } = await (await start(...options)).ended;
+    expect([code, said]).toEqual([1, expect.stringMatching(wanted)]);
+  });
+});
