@@ -42,6 +42,10 @@ export default defineConfig({
         },
       },
       {
+        // By hand, `npm run test:store`: an app in a container that keeps what it has in its node's store.
+        test: { name: 'store', include: ['test/vm/store.vm.test.ts'] },
+      },
+      {
         // By hand, `npm run test:site`: certificates of a real authority, in some twenty minutes.
         test: { name: 'site', include: ['test/vm/site.vm.test.ts'] },
       },

@@ -6,6 +6,8 @@ export interface Option {
   /** The placeholder for the value in the help; absent for a switch. */
   value?: string;
   help: string;
+  /** One letter, where another tool's users expect it. */
+  short?: string;
   /** The environment variable that gives it when the command line does not. */
   env?: string;
   default?: string;
@@ -57,6 +59,7 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
       {
         type: option.value === undefined ? ('boolean' as const) : ('string' as const),
         multiple: option.multiple ?? false,
+        ...(option.short !== undefined && { short: option.short }),
       },
     ]),
   );
@@ -158,7 +161,8 @@ function refuseTwice(command: Command, tokens: readonly Token[]): void {
 /** Lines. */
 export function helpOf(command: Command): readonly string[] {
   const lines = Object.entries(command.options).map(([name, option]) => {
-    const left = `  --${name}${option.value ? ` ${option.value}` : ''}`.padEnd(30);
+    const short = option.short === undefined ? '' : `-${option.short}, `;
+    const left = `  ${short}--${name}${option.value ? ` ${option.value}` : ''}`.padEnd(30);
     const notes = [
       option.required ? 'required' : undefined,
       option.default === undefined ? undefined : `default ${option.default}`,

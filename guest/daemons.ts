@@ -101,6 +101,7 @@ export const daemons: readonly Daemon[] = [
       { path: sockets.replicatorForDisk, asker: 'disk' },
       { path: sockets.replicatorForAgent, asker: 'agent', gid: 812 },
       { path: sockets.replicatorForKubernethes, asker: 'kubernethes', gid: 813 },
+      { path: sockets.replicatorForKv, asker: 'kv', gid: 823 },
     ],
     listens: [{ port: guestPorts.replicator, from: 'outside' }],
     unit: {
@@ -249,6 +250,7 @@ export const daemons: readonly Daemon[] = [
       { path: sockets.kubernethesForAgent, asker: 'agent', gid: 814 },
       { path: sockets.kubernethesForTls, asker: 'tls', gid: 815 },
       { path: sockets.kubernethesForReplicator, asker: 'replicator', gid: 821 },
+      { path: sockets.kubernethesForKv, asker: 'kv', gid: 824 },
     ],
     listens: [{ port: guestPorts.images, from: 'inside' }],
     keys: ['GET /v1/status', 'POST /v1/open-secret'],
@@ -266,6 +268,50 @@ export const daemons: readonly Daemon[] = [
       InaccessiblePaths: '-/mnt/encrypted_data',
       // A read that the host does not answer holds a thread: one app's must not hold up the others'.
       Environment: 'NODE_ENV=production HOME=/ UV_THREADPOOL_SIZE=64',
+    },
+  },
+  {
+    ...plain,
+    name: 'kv',
+    does: "the store for apps, with etcd's API, and its ledger",
+    id: 806,
+    // The replicator says so where network.json has a store.
+    starts: { when: '/run/dstack/replicator/store' },
+    serves: [],
+    listens: [{ port: guestPorts.store, from: 'apps' }],
+    keys: ['POST /v1/ledger-keys', 'POST /v1/ledger-evidence', 'GET /v1/status'],
+    service: {
+      // What etcd starts with, and what etcd reads by its group.
+      RuntimeDirectory: 'dstack/kv',
+      RuntimeDirectoryMode: '0711',
+      // The ledger is on the data disk, in a folder of its own.
+      ReadWritePaths: '-/mnt/encrypted_data',
+      InaccessiblePaths: '-/mnt/host_volume',
+      // The keys of the ledger, and what apps keep, are in this process's memory.
+      MemorySwapMax: '0',
+      LimitNOFILE: '16384',
+    },
+  },
+  {
+    ...plain,
+    name: 'etcd',
+    does: "the store's engine",
+    id: 807,
+    runs: '/usr/bin/etcd --config-file=/run/dstack/kv/etcd.json',
+    // kv writes it once the data disk is there.
+    starts: { when: '/run/dstack/kv/etcd.json' },
+    serves: [{ path: sockets.etcd, asker: 'kv', gid: 825 }],
+    listens: [{ port: guestPorts.storePeers, from: 'inside' }],
+    programs: ['usr/bin/etcd'],
+    service: {
+      // Its socket is made with this process's group: kv is in it, and nobody else.
+      Group: 'dstack-etcd-kv',
+      UMask: '0007',
+      ReadWritePaths: '-/mnt/encrypted_data',
+      InaccessiblePaths: '-/mnt/host_volume -/etc/shadow',
+      MemorySwapMax: '0',
+      // Without a terminal and a home, nothing of Go's looks for one.
+      Environment: 'HOME=/ GOMAXPROCS=2',
     },
   },
 ];

@@ -1,7 +1,7 @@
 /**
  * The arrows of the layout as a lint rule: which folder may import which.
  *
- * `lib/protocol ← lib/archives | lib/ledger | lib/attestation ← lib/site | lib/chain | lib/daemon ← lib/framework ← guest | host ← cli`; guest and host never import
+ * `lib/protocol ← lib/archives | lib/attestation | lib/cometbft | lib/etcd ← lib/ledger | lib/site | lib/chain | lib/daemon ← lib/framework ← guest | host ← cli`; guest and host never import
  * each other. A guest daemon imports no other daemon; of the host's services only the relay imports others. Exits 1 and
  * names every import that points the wrong way.
  */
@@ -12,8 +12,10 @@ import { print, printError } from '../lib/daemon/terminal.ts';
 const lib = [
   'lib/protocol',
   'lib/archives',
-  'lib/ledger',
   'lib/attestation',
+  'lib/etcd',
+  'lib/ledger',
+  'lib/cometbft',
   'lib/site',
   'lib/daemon',
   'lib/chain',
@@ -24,14 +26,16 @@ const lib = [
 const allowed: Record<string, readonly string[]> = {
   'lib/protocol': [],
   'lib/archives': ['lib/protocol'],
-  'lib/ledger': ['lib/protocol'],
   'lib/attestation': ['lib/protocol'],
+  'lib/etcd': ['lib/protocol'],
+  'lib/ledger': ['lib/protocol', 'lib/etcd'],
+  'lib/cometbft': ['lib/protocol'],
   'lib/site': ['lib/protocol', 'lib/attestation'],
   'lib/daemon': ['lib/protocol'],
   'lib/chain': ['lib/protocol', 'lib/attestation', 'lib/daemon'],
   'lib/framework': ['lib/protocol', 'lib/chain', 'lib/daemon'],
   // Daemons share the table of daemons besides lib.
-  guest: [...lib, 'guest/daemons.ts', 'guest/bridges.ts'],
+  guest: [...lib, 'guest/daemons.ts', 'guest/bridges.ts', 'guest/callers.ts', 'guest/listen.ts'],
   // The front's configuration is made with the image, and measured.
   'guest/image': [...lib, 'guest/daemons.ts', 'guest/tls/front-config.ts'],
   'host/http-json.ts': lib,
@@ -49,7 +53,8 @@ const allowed: Record<string, readonly string[]> = {
   ],
   // The gas table is measured on the same anvil that the tests start.
   contracts: ['lib/protocol', 'lib/daemon', 'test/support'],
-  cli: [...lib, 'guest/image', 'host', 'contracts'],
+  // The signer runs outside of a VM too, for tests.
+  cli: [...lib, 'guest/image', 'guest/signer', 'host', 'contracts'],
   'app-example': [...lib, 'cli'],
   // One file that apps copy.
   sdk: [],
@@ -57,18 +62,22 @@ const allowed: Record<string, readonly string[]> = {
   // The demo's authority is the tests'.
   scripts: [...lib, 'cli', 'host/site-client.ts', 'test/support/pebble.ts'],
   // The boot benchmark makes an image as the build does, and starts VMs as the demo does; that of TLS starts the front as tests do;
-  // that of archives runs a part of kubernethes in a VM as tests do; that of the agent runs it beside a node as tests do.
+  // that of archives runs a part of kubernethes in a VM as tests do; that of the agent runs it beside a node as tests do; that of kv
+  // starts the store and etcd as tests do; that of the signer has the tests' etcd and nodes.
   bench: [
     ...lib,
     'cli',
     'guest/daemons.ts',
     'guest/image',
     'guest/kubernethes',
+    'guest/signer',
     'host',
     'scripts',
+    'test/signer/support',
     'test/support/agent.ts',
     'test/support/front.ts',
     'test/support/network.ts',
+    'test/kv/support',
     'test/vm/dev-vm.ts',
   ],
 };

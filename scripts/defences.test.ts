@@ -15,7 +15,19 @@ test('each of the thirteen points has a test, and a defence in the table', () =>
   for (const { processes } of points) expect(processes.length).toBeGreaterThan(0);
   expect([...new Set(mutations.map(({ point }) => point))]).toEqual([
     ...thirteen,
-    ...['replicator', 'image', 'audit', 'owner', 'relay', 'site', 'front', 'apps', 'agent'],
+    ...[
+      'replicator',
+      'image',
+      'audit',
+      'owner',
+      'relay',
+      'site',
+      'front',
+      'apps',
+      'agent',
+      'store',
+      'signer',
+    ],
   ]);
 });
 

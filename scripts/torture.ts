@@ -8,12 +8,14 @@
  * `orphans` (the node that answered is gone before the secret is sealed), `fees`
  * (spikes, evictions, an empty account, someone else with the gas key), `gossip` (spoiled and forged copies of requests, floods,
  * held connections, registrations that nobody published), all with real processes, round by round; and, only
- * when named, `contract` (contracts/fuzz.ts, N hundred sequences) and `defences` (npm run defences).
+ * when named, `store` (kv, its etcd or both killed twenty times a round under concurrent clients; 50 rounds are 1,000 kills), `alike`
+ * (random requests of two hostile namespaces of the store, compared with two bare etcds), `contract` (contracts/fuzz.ts, N hundred
+ * sequences), `defences` (npm run defences) and `signer` (a million requests to signers of one key, test/torture/signing.ts).
  *
  * A round is made from its section and a seed, which is printed; `--only SECTION --seed S --rounds 1` plays one again. The
  * choices are then the same, but the timing depends on the machine. Progress is saved in `.state/torture.json` after each round
  * (each `--jobs` rounds); `--resume` goes on from there. Exits 1 if a network did not converge, a request was onboarded twice, a purpose got two
- * transactions, or a nonce is stuck.
+ * transactions, a nonce is stuck, an acknowledged write of the store is lost, its history is not linearizable, or it is not alike.
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
@@ -27,7 +29,8 @@ import { Count, parseJson, Strict } from '../lib/protocol/schema.ts';
 const root = join(import.meta.dirname, '..');
 const STATE_FILE = join(root, '.state/torture.json');
 const PLAYED = ['kills', 'reorgs', 'rpc', 'races', 'orphans', 'fees', 'gossip'];
-const SPAWNED = ['contract', 'defences'];
+const STORE = ['store', 'alike'];
+const SPAWNED = ['contract', 'defences', 'signer'];
 /** A round takes under a minute on an idle machine. */
 const ROUND_TIMEOUT_MS = 300_000;
 const MAX_BYTES = 1024 * 1024;
@@ -43,6 +46,7 @@ const CountNames = [
   'doubleOnboards',
   'doublePurposes',
   'stuckNonces',
+  'lostWrites',
 ] as const;
 const FigureNames = ['rounds', ...CountNames, 'notConverged'] as const;
 type Figures = Record<(typeof FigureNames)[number], number>;
@@ -51,16 +55,17 @@ const StateSchema = Strict({
   rounds: Count,
   /** Rounds at a time. */
   jobs: Count,
-  sections: Type.Array(Type.String({ maxLength: 20 }), { maxItems: 10 }),
+  sections: Type.Array(Type.String({ maxLength: 20 }), { maxItems: 12 }),
   /** Rounds that are done. */
   next: Count,
   figures: Strict(Object.fromEntries(FigureNames.map((name) => [name, Count]))),
   failures: Type.Array(Type.String({ maxLength: 4000 })),
 });
+/** A round says what it counts; the store has no nonces, and a relay no writes. */
 const VerdictSchema = Type.Object({
-  ...(Object.fromEntries(CountNames.map((name) => [name, Count])) as Record<
+  ...(Object.fromEntries(CountNames.map((name) => [name, Type.Optional(Count)])) as Record<
     (typeof CountNames)[number],
-    typeof Count
+    Type.TOptional<typeof Count>
   >),
   converged: Type.Boolean(),
   problems: Type.Array(Type.String()),
@@ -126,7 +131,7 @@ function startingState(): State {
       MAX_BYTES,
     ) as State;
   const sections = values.only.split(',');
-  const known = [...PLAYED, ...SPAWNED];
+  const known = [...PLAYED, ...STORE, ...SPAWNED];
   const unknown = sections.find((section) => !known.includes(section));
   if (unknown !== undefined) throw new Error(`--only takes ${known.join(', ')}, not ${unknown}`);
   const [seed, rounds, jobs] = [values.seed, values.rounds, values.jobs].map((text) => {
@@ -146,7 +151,8 @@ async function playRound(
 ): Promise<string | undefined> {
   const started = performance.now();
   const again = `npm run torture -- --only ${section} --seed ${seed} --rounds 1`;
-  const { output, ended } = await run(['test/torture/round.ts', section, String(seed)], ROUND_TIMEOUT_MS);
+  const program = STORE.includes(section) ? 'test/kv/rounds.ts' : 'test/torture/round.ts';
+  const { output, ended } = await run([program, section, String(seed)], ROUND_TIMEOUT_MS);
   const line = output.trim().split('\n').at(-1) ?? '';
   const seconds = Math.round((performance.now() - started) / 1000);
   if (ended !== 0 || !line.startsWith('{')) {
@@ -159,13 +165,15 @@ async function playRound(
     return `${again}: no verdict`;
   }
   const verdict = parseJson(VerdictSchema, line, 'TORTURE_VERDICT', 'the verdict of a round', MAX_BYTES);
-  for (const name of CountNames) figures[name] += verdict[name];
+  for (const name of CountNames) figures[name] += verdict[name] ?? 0;
   if (!verdict.converged) figures.notConverged += 1;
-  const { kills, reorgs, races, spikes, lies, strangers, problems } = verdict;
+  const { kills = 0, reorgs = 0, races = 0, spikes = 0, lies = 0, strangers = 0, problems } = verdict;
   const did = Object.entries({ kills, reorgs, races, spikes, lies, strangers }).flatMap(([name, count]) =>
     count > 0 ? [`${count} ${name}`] : [],
   );
   const good = verdict.converged && problems.length === 0;
+  // Before its verdict a round of the store says what it did.
+  if (STORE.includes(section)) did.push(...output.trim().split('\n').slice(0, -1));
   print(
     `round ${number}: ${section}, seed ${seed}, ${seconds} s: ${did.join(', ')}: ${good ? 'good' : 'FAILED'}`,
   );
@@ -176,10 +184,11 @@ async function playRound(
 
 /** Sections that are programs of their own, with their own figures. */
 async function runSpawned(section: string, seed: number): Promise<string | undefined> {
-  const args =
-    section === 'contract'
-      ? ['contracts/fuzz.ts', '--sequences', '300', '--seed', String(seed), '--coverage', '0']
-      : ['scripts/defences.ts'];
+  const args = {
+    contract: ['contracts/fuzz.ts', '--sequences', '300', '--seed', String(seed), '--coverage', '0'],
+    defences: ['scripts/defences.ts'],
+    signer: ['test/torture/signing.ts', '1000000', String(seed)],
+  }[section]!;
   const { output, ended } = await run(args);
   print(...output.trim().split('\n').slice(-5));
   print(`${section}, seed ${seed}: ${ended === 0 ? 'good' : 'FAILED'}`);
@@ -229,6 +238,7 @@ function report({ figures, failures, seed, sections }: State, milliseconds: numb
   print(`double onboards: ${figures.doubleOnboards}`);
   print(`purposes with two transactions: ${figures.doublePurposes}`);
   print(`stuck nonces: ${figures.stuckNonces}`);
+  print(`acknowledged writes lost: ${figures.lostWrites}`);
   for (const failure of failures) print(`FAILED: ${failure.split('\n')[0]}`);
 }
 

@@ -93,12 +93,7 @@ describe('docs/agent.md', () => {
 
   test('every code of a refusal in it is one', () => {
     const page = readFileSync(join(root, 'docs/agent.md'), 'utf8');
-    const sources = [
-      'agent/server.ts',
-      'agent/guards.ts',
-      'agent/callers.ts',
-      'replicator/app-certificate.ts',
-    ];
+    const sources = ['agent/server.ts', 'agent/guards.ts', 'callers.ts', 'replicator/app-certificate.ts'];
     const code = sources.map((file) => readFileSync(join(root, 'guest', file), 'utf8')).join('\n');
     const [, table = ''] = page.split('| code | status |');
     const codes = [...table.matchAll(/`([A-Z][A-Z_]+)`/g)].map(([, found]) => found!);

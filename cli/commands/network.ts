@@ -99,6 +99,10 @@ const config: Command = {
       value: 'APP',
       help: 'the one app that gets quotes over any report data: docs/agent.md says what they cost the others',
     },
+    'store-quota': {
+      value: 'MIB',
+      help: 'nodes have a store for apps, which may take as much of the data disk; without it they have none: docs/kv.md',
+    },
     out: { value: 'FILE', help: 'where to write it', default: 'network.json' },
   },
   async run(args) {
@@ -120,6 +124,9 @@ const config: Command = {
         supersededGrace: wholeNumber(args, 'superseded-grace'),
       }),
       ...(args.optional('raw-quotes') !== undefined && { rawQuotes: args.text('raw-quotes') }),
+      ...(args.optional('store-quota') !== undefined && {
+        store: { quotaMiB: wholeNumber(args, 'store-quota') },
+      }),
       ...(args.optional('site') !== undefined && { site: siteIn(args.text('site')) }),
     };
     const bytes = utf8(`${JSON.stringify(value, null, 2)}\n`);

@@ -17,9 +17,9 @@ import { AGENT_API, appId } from '../../lib/protocol/manifest.ts';
 import type { ContainersReply } from '../../lib/protocol/sockets.ts';
 import { attestationDigest } from '../../lib/protocol/typed-data.ts';
 import { REMEMBERED } from '../bridges.ts';
-import { Callers } from './callers.ts';
+import { Callers } from '../callers.ts';
+import { listenAt } from '../listen.ts';
 import { parseQuestion } from './guards.ts';
-import { listenAt } from './listen.ts';
 import { agentServer, sayings } from './server.ts';
 import type { Siblings } from './siblings.ts';
 

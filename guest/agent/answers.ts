@@ -9,7 +9,7 @@ import { encodeVerifyAttestation } from '../../lib/protocol/network-contract.ts'
 import { addressOfKey } from '../../lib/protocol/secp256k1.ts';
 import type { MachineReply } from '../../lib/protocol/sockets.ts';
 import { attestationDigest } from '../../lib/protocol/typed-data.ts';
-import type { Caller } from './callers.ts';
+import type { Caller } from '../callers.ts';
 import type { Siblings } from './siblings.ts';
 
 type Answers = {

@@ -18,8 +18,8 @@ import { parseHex } from '../../lib/protocol/hex.ts';
 import type { AgentApi } from '../../lib/protocol/manifest.ts';
 import { p256PublicKey } from '../../lib/protocol/site-evidence.ts';
 import { AppCertificateRequest, KeyTag, SIGN_MAX_BYTES } from '../../lib/protocol/sockets.ts';
+import type { Caller } from '../callers.ts';
 import { attestationCall, eventLogOf } from './answers.ts';
-import type { Caller } from './callers.ts';
 import type { Siblings } from './siblings.ts';
 
 /** What the client that these calls are made for calls itself, and what answers it. */

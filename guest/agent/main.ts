@@ -10,10 +10,10 @@ import { guestPorts } from '../../lib/protocol/ports.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import { AppFolderRequest, sockets } from '../../lib/protocol/sockets.ts';
 import { BRIDGES, gatewayOf } from '../bridges.ts';
+import { Callers } from '../callers.ts';
 import { groupOfSocket } from '../daemons.ts';
+import { listenAt } from '../listen.ts';
 import { AppSockets } from './app-sockets.ts';
-import { Callers } from './callers.ts';
-import { listenAt } from './listen.ts';
 import { agentServer } from './server.ts';
 import { siblingsAt } from './siblings.ts';
 

@@ -4,7 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
-import type { Origin } from './callers.ts';
+import type { Origin } from '../callers.ts';
 
 /** Of the smallest requests there are a hundred in so many bytes. */
 const SLICE = 2 * 1024;

@@ -58,6 +58,8 @@ export interface DiskOptions {
   mountPoint: string;
   /** Who keeps what it remembers of the website's certificate in `acme`. */
   acmeOwner?: Owner | undefined;
+  /** The folders of other daemons, by name. */
+  owners?: Readonly<Record<string, Owner | undefined>>;
   /** host.json's hint: a blank disk may be formatted. */
   mayCreate: boolean;
   /** The key of one disk, from the replicator; waits until the node has joined. */
@@ -203,14 +205,15 @@ async function deactivate(): Promise<void> {
   await system.removeDevice(names.sealed);
 }
 
-async function mount({ mountPoint, acmeOwner }: DiskOptions): Promise<AppFolders> {
+async function mount({ mountPoint, acmeOwner, owners = {} }: DiskOptions): Promise<AppFolders> {
   const device = pathOf(names.data);
   const limited = await system.hasProjectQuotas(device);
   const flags = ['nosuid', 'nodev', 'errors=remount-ro'];
   if (limited) flags.push('prjquota');
   if (acmeOwner !== undefined) flags.push(`resuid=${acmeOwner.uid}`);
   await system.run('mount', ['-t', 'ext4', '-o', flags.join(','), device, mountPoint]);
-  await ownFolder(join(mountPoint, 'acme'), acmeOwner);
+  const all = { acme: acmeOwner, ...owners };
+  for (const [name, owner] of Object.entries(all)) await ownFolder(join(mountPoint, name), owner);
   const folders = new AppFolders(mountPoint, limited);
   await folders.prepare();
   return folders;

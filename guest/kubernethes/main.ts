@@ -119,14 +119,12 @@ async function main(): Promise<void> {
 
 async function serve(supervisor: Supervisor, turns: FrontTurns, kept: Kept): Promise<void> {
   mkdirSync(at('run/dstack/kubernethes'), { recursive: true });
+  const containers = () => ({ containers: supervisor.containers(), manifests: supervisor.manifests() });
   await serveUnix({
     path: at(join('run/dstack', sockets.kubernethesForAgent)),
     gid: socketGid(sockets.kubernethesForAgent),
     routes: {
-      'GET /v1/containers': () => ({
-        containers: supervisor.containers(),
-        manifests: supervisor.manifests(),
-      }),
+      'GET /v1/containers': containers,
       'POST /v1/manifest': (body) => {
         const { manifestHash } = check(ManifestRequest, body, 'BAD_REQUEST', 'the request for a manifest');
         const manifest = kept.manifest(manifestHash);
@@ -135,6 +133,11 @@ async function serve(supervisor: Supervisor, turns: FrontTurns, kept: Kept): Pro
         return { text: new TextDecoder().decode(formatManifest(manifest)) };
       },
     },
+  });
+  await serveUnix({
+    path: at(join('run/dstack', sockets.kubernethesForKv)),
+    gid: socketGid(sockets.kubernethesForKv),
+    routes: { 'GET /v1/containers': containers },
   });
   await serveUnix({
     path: at(join('run/dstack', sockets.kubernethesForTls)),

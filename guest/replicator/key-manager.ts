@@ -2,6 +2,7 @@
 import type { SigningAlgorithm } from '../../lib/protocol/app-keys.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
 import type { AppKeyType } from '../../lib/protocol/keys.ts';
+import type { LedgerEvidence, LedgerStatement } from '../../lib/protocol/ledger-evidence.ts';
 import type { CompactSignature } from '../../lib/protocol/secp256k1.ts';
 import type { Onboard, Site } from '../../lib/protocol/typed-data.ts';
 
@@ -15,6 +16,10 @@ export interface KeyManager {
   acmeAccountKey(): Uint8Array;
   /** @param born the epoch in the disk's superblock; absent for a disk that is being created. @throws EPOCH_UNKNOWN */
   diskKey(diskId: Uint8Array, born?: number): Uint8Array;
+  /** The keys of the store's log on one disk. @param born the epoch in which it was begun; absent for a new one. @throws EPOCH_UNKNOWN */
+  ledgerKeys(log: Uint8Array, born?: number): { seed: Uint8Array; saltKey: Uint8Array };
+  /** The network key's word for the key of such a log. */
+  signLedger(said: LedgerStatement): LedgerEvidence;
   /**
    * @param born the epoch in which the app was first rolled out; the contract can't tell it yet
    * @throws BIRTH_EPOCH_UNKNOWN without it, when more than one epoch's secret is held; EPOCH_UNKNOWN

@@ -15,6 +15,7 @@ import {
   diskKey,
   type KeyPurpose,
   keyPurposes,
+  ledgerKeys,
   networkKey,
   tlsKey,
 } from '../../lib/protocol/keys.ts';
@@ -27,6 +28,7 @@ const derivations = {
   'acme-account': acmeAccountKey,
   seal,
   disk: diskKey,
+  kv: ledgerKeys,
   app: appKey,
   'app-secrets': appSecretsKey,
   'app-identity': appIdentityKey,

@@ -5,6 +5,7 @@
  * Runs as its own user. When it ends, so does the machine: its unit powers the VM off.
  */
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import pino from 'pino';
@@ -65,6 +66,13 @@ if (identity.image.flavour !== 'production') {
 }
 
 await serveSiblings(runDirectory, node.joined, values.root);
+// Only where the network has a store is it started, and not before there is a key for it.
+if (identity.network.store !== undefined) {
+  node.joined.then(
+    () => writeFileSync(join(runDirectory, 'replicator/store'), ''),
+    () => {},
+  );
+}
 const apps = () =>
   callUnix({
     path: join(runDirectory, sockets.kubernethesForReplicator),

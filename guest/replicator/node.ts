@@ -21,6 +21,7 @@ import type { Attestor } from './attestor.ts';
 import { type Bootstrap, bootstrap } from './bootstrap.ts';
 import type { Identity } from './identity.ts';
 import { keyring } from './keyring.ts';
+import { ledgerWitness } from './ledger-evidence.ts';
 import type { NodeService } from './node-port.ts';
 import { type Onboarder, onboarder } from './onboard.ts';
 import { type Monotonic, ownRequests } from './own-request.ts';
@@ -110,6 +111,7 @@ export function createNode(options: NodeOptions): Node {
       keys,
       site,
       quotes: appQuotes(identity, attestor),
+      ledgerEvidence: ledgerWitness(identity, reader, attestor, keys),
       siteRequest: () => siteRequest(identity.network.site, keys),
       info: {
         ...identity.domain,

@@ -12,6 +12,7 @@ import {
   signWith,
 } from '../../lib/protocol/app-keys.ts';
 import { openSecret, sealingKeyStatement, sealingPublicKey } from '../../lib/protocol/app-secrets.ts';
+import { signLedgerEvidence } from '../../lib/protocol/ledger-evidence.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import {
   type CompactSignature,
@@ -58,6 +59,8 @@ export function secretHolder(keys: Keyring, domain: Domain): SecretHolder {
     tlsKey: () => keys.perEpoch('tls'),
     acmeAccountKey: () => keys.perEpoch('acme-account'),
     diskKey: (diskId, born = epoch) => keys.pinned('disk', born, diskId),
+    ledgerKeys: (log, born = epoch) => keys.pinned('kv', born, log),
+    signLedger: (said) => signLedgerEvidence(said, signed),
     appKey: (app, tag, type, born) => keys.pinned('app', born, app, tag, type),
     signAs(app, tag, algorithm, data, born) {
       const type = keyTypeOf(algorithm);

@@ -24,6 +24,8 @@ import {
   DiskKeyRequest,
   ENVELOPE_MAX_BYTES,
   type InfoReply,
+  LedgerEvidenceRequest,
+  LedgerKeysRequest,
   OpenSecretRequest,
   RawQuoteRequest,
   SiteCaaRequest,
@@ -39,6 +41,7 @@ import {
 } from './app-certificate.ts';
 import type { AppQuotes } from './app-quotes.ts';
 import type { KeyManager } from './key-manager.ts';
+import type { LedgerWitness } from './ledger-evidence.ts';
 import type { SiteWitness } from './site-evidence.ts';
 
 /** A node that has joined: its keys, and what others may know about it. */
@@ -47,6 +50,7 @@ export interface Joined {
   info: InfoReply;
   site: SiteWitness;
   quotes: AppQuotes;
+  ledgerEvidence: LedgerWitness;
   /** What an authority signs, for the names of network.json and no others. @throws NO_SITE when it has none */
   siteRequest(): SiteRequestReply;
   /** The time by the chain's clock, Unix seconds: after an hour without a new block, nothing more is attested. @throws CHAIN_STALE */
@@ -113,6 +117,17 @@ function keyRoutes(joined: Promise<Joined>): Routes {
       const { keys } = await joined;
       const born = epoch ?? keys.epoch;
       return { epoch: born, key: toHex(keys.diskKey(fromHex(diskId), born)) };
+    },
+    'POST /v1/ledger-keys': async (body) => {
+      const { log, epoch } = check(LedgerKeysRequest, body, 'BAD_REQUEST', "the request for a log's keys");
+      const { keys } = await joined;
+      const born = epoch ?? keys.epoch;
+      const { seed, saltKey } = keys.ledgerKeys(fromHex(log, 16), born);
+      return { epoch: born, seed: toHex(seed), saltKey: toHex(saltKey) };
+    },
+    'POST /v1/ledger-evidence': async (body) => {
+      const asked = check(LedgerEvidenceRequest, body, 'BAD_REQUEST', "the request for a log's evidence");
+      return (await joined).ledgerEvidence(fromHex(asked.log, 16), asked.epoch);
     },
     'POST /v1/app-key': async (body) => {
       const asked = check(AppKeyRequest, body, 'BAD_REQUEST', 'the request for an app key');

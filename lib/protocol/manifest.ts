@@ -44,7 +44,7 @@ const SiteSchema = Strict({
 });
 
 /** What a container may ask of its node (guest/agent). */
-export const AGENT_API = ['info', 'key', 'attest', 'sign', 'quote'] as const;
+export const AGENT_API = ['info', 'key', 'attest', 'sign', 'quote', 'store'] as const;
 export type AgentApi = (typeof AGENT_API)[number];
 /** All that there was when version 1 was: what it may ask does not grow. */
 const FIRST_API: readonly AgentApi[] = ['info', 'key', 'attest'];

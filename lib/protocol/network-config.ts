@@ -67,6 +67,12 @@ export const SiteConfigSchema = Strict({
 });
 export type SiteConfig = Static<typeof SiteConfigSchema>;
 
+/** The store that apps find at `dstack-guest:2379`: docs/kv.md. */
+export const StoreConfigSchema = Strict({
+  /** What its database may have on the data disk, MiB; 256 when left out. A store that is full refuses writes. */
+  quotaMiB: Type.Optional(Type.Integer({ minimum: 16, maximum: 8192 })),
+});
+
 export const NetworkConfigSchema = Strict({
   version: Type.Literal(1),
   chainId: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
@@ -101,6 +107,8 @@ export const NetworkConfigSchema = Strict({
   rawQuotes: Type.Optional(AppName),
   /** Left out: the website has the network's self-signed certificate alone. */
   site: Type.Optional(SiteConfigSchema),
+  /** Left out: nodes have no store. With it they need a data disk. */
+  store: Type.Optional(StoreConfigSchema),
 });
 export type NetworkConfig = Static<typeof NetworkConfigSchema>;
 

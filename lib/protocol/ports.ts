@@ -10,6 +10,10 @@ export const guestPorts = {
   replicator: 7600,
   /** The agent API, on each app's own bridge only. */
   agent: 80,
+  /** The store, etcd's API, on each app's own bridge only. */
+  store: 2379,
+  /** Of the store's engine, which wants an address for peers: on the loopback only. */
+  storePeers: 2380,
   /** Images, for the guest's own container engine: on the loopback only. */
   images: 7650,
 } as const;

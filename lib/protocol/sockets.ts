@@ -19,14 +19,18 @@ export const sockets = {
   replicatorForDisk: 'replicator/disk.sock',
   replicatorForAgent: 'replicator/agent.sock',
   replicatorForKubernethes: 'replicator/kubernethes.sock',
+  replicatorForKv: 'replicator/kv.sock',
   kubernethesForAgent: 'kubernethes/agent.sock',
   agentForKubernethes: 'agent/kubernethes.sock',
   kubernethesForTls: 'kubernethes/tls.sock',
+  kubernethesForKv: 'kubernethes/kv.sock',
   kubernethesForReplicator: 'kubernethes/replicator.sock',
   diskStatus: 'disk/status.sock',
   diskFolders: 'disk/folders.sock',
   tlsForFront: 'tls/front.sock',
   acmeForTls: 'acme/tls.sock',
+  /** etcd's own API, gRPC. */
+  etcd: 'etcd/etcd.sock',
   /** HAProxy's runtime API: text by its rules, not JSON. */
   front: 'front/control.sock',
 } as const;
@@ -57,6 +61,17 @@ export type TlsKeyReply = Static<typeof TlsKeyReply>;
  * without one, the evidence is over zeros.
  */
 export const SiteEvidenceRequest = Strict({ nonce: Type.Optional(HexOf(32)) });
+
+/**
+ * replicator/kv.sock: POST /v1/ledger-keys: the keys of the log on one disk. `epoch` is the one in which the log was begun; without it
+ * the newest counts.
+ */
+export const LedgerKeysRequest = Strict({ log: HexOf(16), epoch: Type.Optional(Count) });
+export const LedgerKeysReply = Strict({ epoch: Count, seed: HexOf(32), saltKey: HexOf(32) });
+export type LedgerKeysReply = Static<typeof LedgerKeysReply>;
+
+/** replicator/kv.sock: POST /v1/ledger-evidence -> LedgerEvidence (ledger-evidence.ts), which says whose key signs the heads of that log. */
+export const LedgerEvidenceRequest = LedgerKeysRequest;
 
 /** replicator/acme.sock: POST /v1/site-caa: what the website's evidence says of the DNS; it is forgotten after five minutes. */
 export const SiteCaaRequest = Strict({ hostImpersonable: Type.Boolean() });

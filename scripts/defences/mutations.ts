@@ -1,6 +1,6 @@
 /**
  * Every defence that `npm run defences` removes, in the order of the points; then the replicator's, the image's, the audit's,
- * the owner's, the relay's, the website's, its front's, the apps' and the agent's; and apart from these, what the contract's fuzz has to notice.
+ * the owner's, the relay's, the website's, its front's, the apps', the agent's and the signer's; and apart from these, what the contract's fuzz has to notice.
  */
 import type { Mutation } from './mutation.ts';
 import { agentRules } from './mutations/agent.ts';
@@ -20,8 +20,12 @@ import { ownerRules } from './mutations/owner.ts';
 import { relayRules } from './mutations/relay.ts';
 import { replicatorRules } from './mutations/replicator.ts';
 import { secretRules } from './mutations/secrets.ts';
+import { signerRules } from './mutations/signer.ts';
 import { siteRules } from './mutations/site.ts';
 import { sitesRules } from './mutations/sites.ts';
+import { storeDoor } from './mutations/store-door.ts';
+import { storeLedger } from './mutations/store-ledger.ts';
+import { storeNamespaces } from './mutations/store-namespaces.ts';
 
 const ofPoints: readonly Mutation[] = [
   ...keysAndStrings,
@@ -47,6 +51,10 @@ export const mutations: readonly Mutation[] = [
   ...appRules,
   ...secretRules,
   ...agentRules,
+  ...storeNamespaces,
+  ...storeLedger,
+  ...storeDoor,
+  ...signerRules,
 ];
 
 export const allMutations: readonly Mutation[] = [...mutations, ...fuzzRules];

@@ -98,6 +98,8 @@ export interface NetworkOptions {
   /** A file. */
   readonly site?: string | undefined;
   readonly rawQuotes?: string;
+  /** MiB; nodes have a store then. */
+  readonly storeQuota?: number;
   readonly flavour?: 'sim' | 'dev';
 }
 
@@ -124,7 +126,7 @@ export async function prepareNetwork(
 export async function allowConfig(
   network: DemoNetwork,
   host: DemoHost,
-  { site, rawQuotes }: Pick<NetworkOptions, 'site' | 'rawQuotes'> = {},
+  { site, rawQuotes, storeQuota }: Pick<NetworkOptions, 'site' | 'rawQuotes' | 'storeQuota'> = {},
 ): Promise<void> {
   const networkJson = join(network.folder, 'network.json');
   const env = owner(network);
@@ -144,6 +146,7 @@ export async function allowConfig(
     networkJson,
     ...(site === undefined ? [] : ['--site', site]),
     ...(rawQuotes === undefined ? [] : ['--raw-quotes', rawQuotes]),
+    ...(storeQuota === undefined ? [] : ['--store-quota', String(storeQuota)]),
   );
   shareFile(networkJson, host.volume);
   await asOwner(network, 'network', 'allow', 'config', networkJson);

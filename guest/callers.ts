@@ -1,13 +1,13 @@
 /**
- * Which app a connection belongs to: kubernethes knows the address of every container, and the bridge it is on; and a container's
- * socket is its own (app-sockets.ts).
+ * Which app a connection belongs to, for the daemons that apps talk to: kubernethes knows the address of every container, and the bridge
+ * it is on; and a container's socket is its own (agent/app-sockets.ts).
  *
  * Of an address both ends are compared: a packet with an app's source address that arrived anywhere else than at that app's own
  * gateway is not from that app.
  */
-import { DstackError } from '../../lib/protocol/errors.ts';
-import type { AppFolderRequest, ContainersReply } from '../../lib/protocol/sockets.ts';
-import { REMEMBERED } from '../bridges.ts';
+import { DstackError } from '../lib/protocol/errors.ts';
+import type { AppFolderRequest, ContainersReply } from '../lib/protocol/sockets.ts';
+import { REMEMBERED } from './bridges.ts';
 
 export type Caller = ContainersReply['containers'][number];
 

@@ -1,7 +1,6 @@
-/** One HTTP server at several addresses: Node gives a server one, and takes connections that others accepted for it. */
+/** One server at several addresses: Node gives a server one, and takes connections that others accepted for it. */
 import { once } from 'node:events';
-import type { Server } from 'node:http';
-import { createServer } from 'node:net';
+import { createServer, type Server } from 'node:net';
 
 /** Resolves once all of them are listened on. @throws what listening throws, for any of them */
 export async function listenAt(server: Server, addresses: readonly string[], port: number): Promise<void> {

@@ -1,0 +1,135 @@
+/**
+ * By hand, `npm run test:store`: an app in a container keeps what it has in the store of its node, by npm's etcd3; the app's records are
+ * there after the VM was killed and a receipt is checked from outside.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { receiptInAnswer } from '../../lib/ledger/lskv.ts';
+import { DemoHost, type DemoNetwork } from '../../scripts/demo/host.ts';
+import {
+  asOwner,
+  bootstrapFirst,
+  buildApp,
+  deployNetwork,
+  joinSecond,
+  packAs,
+  prepareNetwork,
+  relayKeys,
+} from '../../scripts/demo/network.ts';
+import { dstack, repository, stopAll } from '../../scripts/demo/processes.ts';
+import { ask } from '../../scripts/demo/site.ts';
+import { say, waitFor } from '../../scripts/demo/steps.ts';
+import { installLocked } from '../support/locked-packages.ts';
+import { descendants, isQemu } from './host-view/processes.ts';
+import { layNodeApp } from './node-app.ts';
+
+/** /put/KEY/VALUE, /get/KEY and /all by etcd3; /raw/PATH the store's own pages, as the container gets them. */
+const SERVER = `import { createServer } from 'node:http';
+import { Etcd3 } from 'etcd3';
+
+const store = 'http://dstack-guest:2379';
+const client = new Etcd3({ hosts: store, dialTimeout: 60000 });
+const act = async ([, what, key, ...rest]) => {
+  if (what === 'put') {
+    const { header } = await client.put(key).value(rest[0]);
+    return { revision: header.revision };
+  }
+  if (what === 'get') return { value: await client.get(key).string() };
+  if (what === 'all') return await client.getAll().strings();
+  if (what === 'receipt') {
+    const body = JSON.stringify({ revision: key });
+    return await (await fetch(store + '/v3/receipt/get_receipt', { method: 'POST', body })).json();
+  }
+  if (what === 'raw') {
+    const reply = await fetch(store + '/' + [key, ...rest].join('/'));
+    return { status: reply.status, text: Buffer.from(await reply.arrayBuffer()).toString('base64') };
+  }
+  return {};
+};
+createServer((request, response) => {
+  act(request.url.split('/')).then(
+    (said) => response.end(JSON.stringify(said)),
+    (error) => response.end(JSON.stringify({ error: String(error.message) })),
+  );
+}).listen(8080);
+`;
+
+const ETCD3_FOLDER = join(repository, 'test/etcd3');
+const files = mkdtempSync(join(tmpdir(), 'dstack-store-app-'));
+let network: DemoNetwork;
+/** Stays as it is, so that the network's secret does. */
+let a: DemoHost;
+let b: DemoHost;
+
+beforeAll(async () => {
+  await installLocked(ETCD3_FOLDER);
+  layNodeApp(files, ETCD3_FOLDER, SERVER);
+  const archive = await buildApp('keeper', '--version', '1', '--files', files);
+  network = await deployNetwork(join(repository, '.state/store'));
+  const shared = { network, disk: true, diskMiB: 512 };
+  a = new DemoHost({ ...shared, name: 'a', gasKey: relayKeys[0], peers: [] });
+  await prepareNetwork(network, a, [], { storeQuota: 64 });
+  await bootstrapFirst(network, a);
+  b = new DemoHost({ ...shared, name: 'b', gasKey: relayKeys[1], peers: [a.gossipUrl] });
+  const pack = (app: string, ...api: string[]) =>
+    packAs(app, network, a, archive, '--port', '8080', '--set', 'memoryMiB=256', ...api);
+  await asOwner(network, 'app', 'rollout', 'keeper', await pack('keeper', '--api', 'info', '--api', 'store'));
+  await joinSecond(network, a, b);
+}, 1_800_000);
+
+afterAll(async () => {
+  await stopAll();
+  rmSync(files, { recursive: true, force: true });
+}, 60_000);
+
+const call = async (path: string): Promise<Record<string, string>> => JSON.parse(await ask(b.tlsPort, path));
+/** Once the app serves, and its store answers. */
+const answering = (path: string) =>
+  waitFor(
+    `${path} of the app`,
+    async () => {
+      const said = await call(path);
+      return 'error' in said ? undefined : said;
+    },
+    900,
+    () => '',
+    () => b.alive(),
+  );
+
+test('an app keeps its records by etcd3, each with a receipt; after a kill of the VM they are there', {
+  timeout: 1_800_000,
+}, async () => {
+  const { revision } = await answering('/put/first/one');
+  const written = new Map<string, string>();
+  const began = performance.now();
+  for (let index = 0; index < 50; index += 1) {
+    await answering(`/put/key-${index}/value-${index}`);
+    written.set(`key-${index}`, `value-${index}`);
+  }
+  say(`50 puts of an app, one after the other: ${((performance.now() - began) / 50).toFixed(0)} ms each`);
+  const evidence = await call('/raw/ledger/evidence.json');
+  expect(evidence.status).toBe(200);
+  writeFileSync(join(files, 'evidence.json'), Buffer.from(evidence.text!, 'base64'));
+  writeFileSync(join(files, 'receipt'), receiptInAnswer(await call(`/receipt/${revision}`)));
+  const { networkKey } = await b.status();
+  const verify = ['kv', 'receipt', 'verify', join(files, 'receipt')];
+  const by = ['--evidence', join(files, 'evidence.json'), '--network-key', networkKey!];
+  expect(await dstack({}, ...verify, ...by, '--key', 'first', '--value', 'one')).toContain('PROVEN');
+
+  const qemu = descendants().find((one) => isQemu(one) && one.title.includes(b.disk))!;
+  process.kill(qemu.pid, 'SIGKILL');
+  await b.ended();
+  await b.powerOn('join');
+  await b.joined();
+  expect(await answering('/all')).toMatchObject({ first: 'one', ...Object.fromEntries(written) });
+  // The same log goes on: the receipt of before proves the same.
+  const again = await call('/raw/ledger/evidence.json');
+  const { publicKey, log } = JSON.parse(Buffer.from(again.text!, 'base64').toString()) as Record<
+    string,
+    string
+  >;
+  expect(JSON.parse(Buffer.from(evidence.text!, 'base64').toString())).toMatchObject({ publicKey, log });
+  expect(await call(`/receipt/${revision}`)).toHaveProperty('receipt');
+});
