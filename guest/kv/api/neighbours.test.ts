@@ -1,4 +1,5 @@
 /** What one app does to the store that another app uses, by bytes on the wire. */
+import { once } from 'node:events';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
 import {
   create,
@@ -37,7 +38,7 @@ afterAll(async () => {
 });
 
 function sessionAt(address: string, initialWindowSize = 8 * 1024 * 1024): ClientHttp2Session {
-  const session = connect(`http://${address}`, { settings: { initialWindowSize } });
+  const session = connect(`http://${address}`, { settings: { initialWindowSize }, maxSessionMemory: 1000 });
   session.on('error', () => {});
   sessions.push(session);
   return session;
@@ -115,4 +116,46 @@ test('where there are users, nobody learns which revisions are theirs', { timeou
     await call(session, Maintenance.method.txStatus, { revision }),
   ];
   expect(asked.map(({ text }) => text)).toEqual(Array(3).fill('etcdserver: user name is empty'));
+});
+
+test('watches of long keys count by their length', { timeout }, async () => {
+  const refusals = async () => {
+    const stream = open(sessionAt(hostile), Watch.method.watch);
+    let told = '';
+    stream.on('data', (chunk: Buffer) => {
+      told += chunk.toString('latin1');
+    });
+    const value = { key: new Uint8Array(1_900_000).fill(97) };
+    const create = framed(Watch.method.watch.input, { requestUnion: { case: 'createRequest', value } });
+    for (let n = 0; n < 13; n += 1) stream.write(create);
+    await expect.poll(() => told.match(/too many requests/g)?.length, { timeout: 20_000 }).toBe(3);
+    stream.close();
+    await once(stream, 'close');
+  };
+  await refusals();
+  // Those that have ended make room.
+  await refusals();
+});
+
+test('so many streams, and no more, of one app', { timeout }, async () => {
+  const streams: ClientHttp2Stream[] = [];
+  for (let n = 0; n < 3; n += 1) {
+    const session = sessionAt(hostile);
+    for (let m = 0; m < 700; m += 1) streams.push(open(session, Watch.method.watch).resume());
+  }
+  const codes = new Map<string, number>();
+  for (const stream of streams)
+    stream.on('trailers', (headers) => {
+      const code = String(headers['grpc-status']);
+      codes.set(code, (codes.get(code) ?? 0) + 1);
+    });
+  await expect.poll(() => codes.get(String(status.resourceExhausted)), { timeout: 20_000 }).toBe(100);
+  const put = await call(other, KV.method.put, { key: bytesOf('a'), value: bytesOf('b') });
+  expect(put.code).toBe(0);
+  for (const stream of streams) stream.close();
+  const again = open(sessionAt(hostile), Watch.method.watch).resume();
+  const value = { key: bytesOf('a') };
+  again.write(framed(Watch.method.watch.input, { requestUnion: { case: 'createRequest', value } }));
+  await once(again, 'data');
+  again.close();
 });

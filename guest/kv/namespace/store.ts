@@ -48,6 +48,8 @@ import { Turns } from './turns.ts';
 const ATTEMPTS = 3;
 /** Open watches of one namespace, over all its streams: etcd looks at each of them for each event. */
 const MOST_WATCHES = 20_000;
+/** Open streams of one namespace, of watches and of leases kept alive: each costs etcd and this process about 25 KB. */
+const MOST_STREAMS = 2_000;
 const NO_LEASES: ReadonlySet<bigint> = new Set();
 const ALONE = new Uint8Array();
 
@@ -67,6 +69,7 @@ export class Store {
   readonly floors: Floors;
   readonly auths: Auths;
   readonly watches: Counts;
+  readonly streams = new Counts(MOST_STREAMS);
   readonly #spaces = new Map<string, Keyspace>();
   readonly #turns = new Turns();
 
