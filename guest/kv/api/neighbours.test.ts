@@ -159,3 +159,27 @@ test('so many streams, and no more, of one app', { timeout }, async () => {
   await once(again, 'data');
   again.close();
 });
+
+test('answers that an app does not take are bounded, and no other app is refused', { timeout }, async () => {
+  const session = sessionAt(hostile);
+  for (let n = 0; n < 10; n += 1)
+    await call(session, KV.method.put, { key: bytesOf(`k${n}`), value: new Uint8Array(1_000_000) });
+  const slow = sessionAt(hostile, 1);
+  const asked = Array.from({ length: 30 }, () => {
+    const stream = open(slow, KV.method.range);
+    stream.end(framed(KV.method.range.input, { key: bytesOf('k'), rangeEnd: bytesOf('l') }));
+    return stream;
+  });
+  let refused = 0;
+  for (const stream of asked)
+    stream.on('response', (headers) => {
+      if (headers['grpc-status'] === String(status.resourceExhausted)) refused += 1;
+    });
+  // 96 MiB have room for ten of them.
+  await expect.poll(() => refused, { timeout: 20_000 }).toBe(20);
+  const got = await call(other, KV.method.range, { key: bytesOf('a') });
+  expect(got.code).toBe(0);
+  slow.destroy();
+  const range = { key: bytesOf('k'), rangeEnd: bytesOf('l') };
+  await expect.poll(async () => (await call(session, KV.method.range, range)).code).toBe(0);
+});
