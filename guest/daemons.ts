@@ -281,9 +281,11 @@ export const daemons: readonly Daemon[] = [
     listens: [{ port: guestPorts.store, from: 'apps' }],
     keys: ['POST /v1/ledger-keys', 'POST /v1/ledger-evidence', 'GET /v1/status'],
     service: {
-      // What etcd starts with, and what etcd reads by its group.
+      // Of etcd's configuration, for etcd to read.
       RuntimeDirectory: 'dstack/kv',
       RuntimeDirectoryMode: '0711',
+      // On a node without a data disk it ends, and must not be started again for it.
+      RemainAfterExit: 'yes',
       // The ledger is on the data disk, in a folder of its own.
       ReadWritePaths: '-/mnt/encrypted_data',
       InaccessiblePaths: '-/mnt/host_volume',

@@ -26,8 +26,12 @@ function hasTest(file: string, name: string): boolean {
   const source = read(file);
   return titles(source).some((title) => {
     if (title.startsWith(name)) return true;
-    // A title that is only its row's first value: the row must be there.
-    if (/^%\w$/.test(title)) return source.includes(`'${name}'`) || source.includes(`"${name}"`);
+    // A title that is only its row's first value: the row must be there, after the name of its group if it has one.
+    if (/^%\w$/.test(title)) {
+      const groups = titles(source).filter((group) => name.startsWith(`${group} `));
+      const rows = [name, ...groups.map((group) => name.slice(group.length + 1))];
+      return rows.some((row) => source.includes(`'${row}'`) || source.includes(`"${row}"`));
+    }
     const parts = title
       .split(/%[sdij]|\$\{\w+\}|\$\w+/)
       .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));

@@ -152,5 +152,6 @@ try {
   await main();
 } catch (error) {
   log.error({ err: error }, 'the store is not served');
-  process.exit(1);
+  // Without a disk there is nothing to try again: that is for a person to see.
+  process.exit(codeOf(error) === 'STORE_NO_DISK' ? 0 : 1);
 }

@@ -69,14 +69,18 @@ test('an old state of the whole disk is not noticed', () => {
 const routesOf: Record<string, string[]> = {
   [sockets.attestor]: ['GET /v1/firmware-log', 'GET /v1/status', 'POST /v1/joined', 'POST /v1/quote'],
   [sockets.kubernethesForAgent]: ['GET /v1/containers', 'POST /v1/manifest'],
+  [sockets.kubernethesForKv]: ['GET /v1/containers'],
   [sockets.kubernethesForTls]: ['POST /v1/upstream'],
   [sockets.kubernethesForReplicator]: ['GET /v1/apps'],
   [sockets.agentForKubernethes]: ['POST /v1/app-folder'],
   [sockets.diskStatus]: ['GET /v1/status'],
   [sockets.diskFolders]: ['POST /v1/folder'],
 };
-/** Those of the website are there once its key is, which a node that has not joined lacks. */
-const afterJoining: readonly string[] = [sockets.tlsForFront, sockets.acmeForTls, sockets.front];
+/** Those of the website and of the store are there once their keys are, which a node that has not joined lacks. */
+const afterJoining: readonly string[] = [
+  ...[sockets.tlsForFront, sockets.acmeForTls, sockets.front],
+  sockets.etcd,
+];
 
 /** The sockets of a node that has not joined: who may connect, by the table of daemons, and what each answers. */
 function documented(): Record<string, { mode: string; routes: string[] }> {

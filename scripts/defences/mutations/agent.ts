@@ -4,7 +4,7 @@ import { type Mutation, one } from '../mutation.ts';
 const API = 'guest/agent/agent-api.test.ts';
 const TURNS = 'guest/agent/turns.test.ts';
 const SERVER = 'guest/agent/server.ts';
-const CALLERS = 'guest/agent/callers.ts';
+const CALLERS = 'guest/callers.ts';
 const SOCKETS = 'guest/agent/app-sockets.ts';
 const KEYS = ['lib/protocol/app-keys.ts', 'lib/protocol/app-keys.test.ts'] as const;
 const ROUTES = 'guest/replicator/app-routes.test.ts';

@@ -84,7 +84,7 @@ export const appNetworkRules: readonly Mutation[] = [
     'image',
     "the end of the agent's memory of whose an address is",
     [
-      'guest/agent/callers.ts',
+      'guest/callers.ts',
       'performance.now() - this.#askedAt < REMEMBERED',
       'this.#asking === undefined',
     ],

@@ -57,7 +57,7 @@ export const appRules: readonly Mutation[] = [
     'apps',
     "the agent's refusal of an app that has ended",
     [
-      'guest/agent/callers.ts',
+      'guest/callers.ts',
       'if (found?.ended !== undefined)',
       'if (found?.app === undefined && found?.ended)',
     ],

@@ -13,7 +13,7 @@ export const keysAndStrings: readonly Mutation[] = [
     1,
     "the caller's address",
     [
-      'guest/agent/callers.ts',
+      'guest/callers.ts',
       'address === origin.remote && gateway === origin.local',
       'gateway === origin.local',
     ],
@@ -23,7 +23,7 @@ export const keysAndStrings: readonly Mutation[] = [
     1,
     'the bridge that the caller arrives on',
     [
-      'guest/agent/callers.ts',
+      'guest/callers.ts',
       'address === origin.remote && gateway === origin.local',
       'address === origin.remote',
     ],

@@ -1,7 +1,9 @@
+import { daemons } from '../../../guest/daemons.ts';
 import { sockets } from '../../../lib/protocol/sockets.ts';
 
 /** What an attacker after keys would ask for: every route of the guest, and routes like those of other products. */
 export const PATHS: readonly string[] = [
+  ...new Set(daemons.flatMap(({ keys }) => keys.map((route) => route.replace(/^[A-Z]+ /, '')))),
   '/',
   '/healthz',
   '/metrics',
@@ -10,15 +12,8 @@ export const PATHS: readonly string[] = [
   '/getkey/witness',
   '/attest/greeting/00',
   '/appdata/greeting/00',
-  '/v1/status',
-  '/v1/info',
   '/v1/bootstrap',
-  '/v1/tls-key',
-  '/v1/site-evidence',
   '/v1/collateral',
-  '/v1/disk-key',
-  '/v1/app-key',
-  '/v1/attest',
   '/v1/quote',
   '/v1/joined',
   '/v1/request',
@@ -33,6 +28,10 @@ export const PATHS: readonly string[] = [
   '/v1/test',
   '/v1/containers',
   '/v1/folder',
+  '/v1/app-folder',
+  '/v1/apps',
+  '/v1/manifest',
+  '/v1/firmware-log',
   '/v1/upstream',
   '/v1/records',
   '/secret',
