@@ -17,6 +17,7 @@ import { Metrics } from './api/metrics.ts';
 import { receiptMethods } from './api/receipt.ts';
 import { watchMethods } from './api/watch.ts';
 import { EtcdClient } from './engine/client.ts';
+import { makeRoom } from './namespace/room.ts';
 import { Store } from './namespace/store.ts';
 import type { Ledger, ServedMethod, Upstream } from './types.ts';
 
@@ -42,6 +43,8 @@ export interface RunningStore {
 
 /** Within this time etcd has to answer a read for the store to be well. Milliseconds. */
 const HEALTHY_WITHIN = 5000;
+/** How often it is looked whether the store is full. Milliseconds. */
+const ROOM_EVERY = 10_000;
 
 export async function startStore(settings: StoreSettings): Promise<RunningStore> {
   const { log } = settings;
@@ -79,6 +82,12 @@ export async function startStore(settings: StoreSettings): Promise<RunningStore>
   });
   const condition = conditionOf(etcd);
   const doors: Door[] = [];
+  const room = setInterval(() => {
+    makeRoom(upstream, store.floors).then(
+      (made) => made && log.warn({}, 'the store was full: the history of all namespaces was dropped'),
+      (error: unknown) => log.warn({ err: error }, 'no room could be made'),
+    );
+  }, ROOM_EVERY).unref();
   return {
     upstream,
     store,
@@ -96,6 +105,7 @@ export async function startStore(settings: StoreSettings): Promise<RunningStore>
       return door;
     },
     async close() {
+      clearInterval(room);
       await Promise.all(doors.map((door) => door.close()));
       await ledger.close?.();
       etcd.close();

@@ -22,9 +22,9 @@ export interface TestKv {
 export const owner: Caller = { prefix: utf8('o/'), name: 'owner', owner: true };
 export const app = (name: string): Caller => ({ prefix: utf8(`a/${name}/`), name, owner: false });
 
-/** @param ledger instead of a real one */
-export async function startKv(ledger?: Ledger): Promise<TestKv> {
-  const etcd = await startEtcd();
+/** @param ledger instead of a real one @param quota etcd's, in bytes */
+export async function startKv(ledger?: Ledger, quota?: number): Promise<TestKv> {
+  const etcd = await startEtcd(quota === undefined ? {} : { quota });
   const warnings: string[] = [];
   const urls: string[] = [];
   const settings = {

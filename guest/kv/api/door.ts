@@ -24,6 +24,7 @@ import { answerInfo, type Condition, hasInfo } from './info.ts';
 import { answerLog, isOfLog } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { type SessionTimes, watchOver } from './session.ts';
+import { Unsent } from './unsent.ts';
 
 export interface DoorOptions {
   readonly methods: readonly ServedMethod[];
@@ -67,8 +68,10 @@ export class Door {
 
   constructor(options: DoorOptions) {
     this.#options = options;
-    this.#grpc = new GrpcServer(options.methods, options.metrics, options.log);
-    this.#gateway = new Gateway(options.methods, options.metrics, options.log);
+    const { methods, metrics, log } = options;
+    const unsent = new Unsent();
+    this.#grpc = new GrpcServer(methods, metrics, log, unsent);
+    this.#gateway = new Gateway(methods, metrics, log, unsent);
     this.#http2 = this.#makeHttp2();
     this.#http1 = this.#makeHttp1();
     this.server =

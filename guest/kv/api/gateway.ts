@@ -22,6 +22,7 @@ import { type Budget, MAX_MESSAGE } from './framing.ts';
 import { refusalOf } from './grpc-server.ts';
 import { JsonObjects, parseJson } from './json.ts';
 import type { Metrics } from './metrics.ts';
+import type { Unsent } from './unsent.ts';
 
 export type Request = IncomingMessage | Http2ServerRequest;
 export type Response = ServerResponse | Http2ServerResponse;
@@ -102,8 +103,10 @@ export class Gateway {
   readonly #methods = new Map<string, ServedMethod>();
   readonly #metrics: Metrics;
   readonly #log: Log<'warn'>;
+  readonly #unsent: Unsent;
 
-  constructor(methods: readonly ServedMethod[], metrics: Metrics, log: Log<'warn'>) {
+  constructor(methods: readonly ServedMethod[], metrics: Metrics, log: Log<'warn'>, unsent: Unsent) {
+    this.#unsent = unsent;
     this.#metrics = metrics;
     this.#log = log;
     for (const served of methods)
@@ -130,7 +133,9 @@ export class Gateway {
       if (served.kind === 'unary') {
         const [message] = await bodyOf(request, served.method.input, budget);
         const answer = await served.handle(message ?? create(served.method.input), call);
-        output.unary(jsonOf(served.method.output, answer));
+        const text = JSON.stringify(jsonOf(served.method.output, answer));
+        if (!response.destroyed) this.#unsent.hold(caller, text.length, response);
+        output.unary(text);
       } else {
         const send = (answer: MessageInitShape<DescMessage>) =>
           output.line({ result: jsonOf(served.method.output, answer) });
@@ -169,9 +174,9 @@ class Output {
     this.#response = response;
   }
 
-  unary(value: JsonValue): void {
+  unary(text: string): void {
     this.#head(200);
-    this.#response.end(JSON.stringify(value));
+    this.#response.end(text);
   }
 
   async line(value: JsonValue): Promise<void> {

@@ -9,6 +9,7 @@ import type { Caller, ServedMethod } from '../types.ts';
 import { ClientCall, timeoutOf } from './call.ts';
 import { type Budget, framed, MessageReader, parse } from './framing.ts';
 import type { Metrics } from './metrics.ts';
+import type { Unsent } from './unsent.ts';
 
 /** How long the message of a unary call may take to arrive. Milliseconds. */
 const MESSAGE_WITHIN = 30_000;
@@ -39,7 +40,10 @@ export class GrpcServer {
   readonly #metrics: Metrics;
   readonly #log: Log<'warn'>;
 
-  constructor(methods: readonly ServedMethod[], metrics: Metrics, log: Log<'warn'>) {
+  readonly #unsent: Unsent;
+
+  constructor(methods: readonly ServedMethod[], metrics: Metrics, log: Log<'warn'>, unsent: Unsent) {
+    this.#unsent = unsent;
     this.#methods = new Map(methods.map((served) => [pathOf(served), served]));
     this.#metrics = metrics;
     this.#log = log;
@@ -72,7 +76,7 @@ export class GrpcServer {
         exchange.refuse(refusalOf(error, this.#log, path));
         call.abort();
       };
-      if (served.kind === 'unary') serveUnary(exchange, served, call, budget, end);
+      if (served.kind === 'unary') serveUnary(exchange, served, call, { budget, unsent: this.#unsent }, end);
       else serveStream(exchange, served, call, budget, end);
     } catch (error) {
       exchange.refuse(refusalOf(error, this.#log, path));
@@ -175,7 +179,7 @@ function serveUnary(
   exchange: Exchange,
   { method, handle }: ServedMethod & { kind: 'unary' },
   call: ClientCall,
-  budget: Budget,
+  { budget, unsent }: { readonly budget: Budget; readonly unsent: Unsent },
   fail: (error: unknown) => void,
 ): void {
   const { stream } = exchange;
@@ -188,11 +192,15 @@ function serveUnary(
   const run = (bytes: Buffer): void => {
     begun = true;
     clearTimeout(late);
-    handle(parse(method.input, bytes), call).then((answer) => {
-      // Before anything is sent: a call that has ended has nothing to abort.
-      call.end();
-      exchange.succeed(framed(method.output, answer));
-    }, fail);
+    handle(parse(method.input, bytes), call)
+      .then((answer) => {
+        // Before anything is sent: a call that has ended has nothing to abort.
+        call.end();
+        const frame = framed(method.output, answer);
+        if (!stream.destroyed && !stream.closed) unsent.hold(call.caller, frame.length, stream);
+        exchange.succeed(frame);
+      })
+      .catch(fail);
   };
   stream.on('data', (chunk: Buffer) => {
     if (exchange.ended) return;

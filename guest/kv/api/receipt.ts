@@ -22,6 +22,8 @@ export function receiptMethods(store: Store, ledger: KvLedger): ServedMethod[] {
 
   async function receipt(call: Call, revision: bigint, read?: CurrentRead): Promise<string> {
     const { space, auth } = await store.enter(call);
+    // Which revisions are the namespace's is not for everyone either.
+    auth.requireUser(call);
     const mayRead = (keys: readonly Uint8Array[]) => {
       const accesses = keys.flatMap((key) =>
         accessOfRange(create(RangeRequestSchema, { key: space.strip(key) })),
@@ -75,7 +77,8 @@ function statusOf(revision: bigint, newest: bigint, { durable }: KvLedger): TxSt
 }
 
 async function headOf(store: Store, call: Call) {
-  const { space } = await store.enter(call);
+  const { space, auth } = await store.enter(call);
+  auth.requireUser(call);
   return headerOf(await store.upstream.unary(KV.method.range, { key: space.prefix, countOnly: true }, call));
 }
 

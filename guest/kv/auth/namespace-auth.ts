@@ -26,6 +26,7 @@ const ATTEMPTS = 10;
 type Header = ResponseHeader | undefined;
 
 export class NamespaceAuth {
+  readonly #space: Keyspace;
   readonly #key: Uint8Array;
   readonly #upstream: Upstream;
   readonly #passwords: Passwords;
@@ -37,6 +38,7 @@ export class NamespaceAuth {
   #modRevision: bigint | undefined;
 
   constructor(space: Keyspace, upstream: Upstream, passwords: Passwords) {
+    this.#space = space;
     this.#key = authKey(space);
     this.#upstream = upstream;
     this.#passwords = passwords;
@@ -154,13 +156,16 @@ export class NamespaceAuth {
     await this.#rootOnly(call);
     return this.change(
       call,
-      addUser(name, password === undefined ? undefined : await this.#passwords.hash(password)),
+      addUser(
+        name,
+        password === undefined ? undefined : await this.#passwords.hash(password, this.#space.id),
+      ),
     );
   }
 
   async changePassword(call: Call, name: string, password: string): Promise<Header> {
     await this.#rootOnly(call);
-    return this.change(call, changePassword(name, await this.#passwords.hash(password)));
+    return this.change(call, changePassword(name, await this.#passwords.hash(password, this.#space.id)));
   }
 
   /** Before a password is hashed: nobody else may make it cost anything. */
@@ -208,8 +213,8 @@ export class NamespaceAuth {
       const header = await this.refresh(call);
       if (!this.#state.enabled) throw etcdError('authNotEnabled');
       const { revision } = this.#state;
-      if (!(await this.#passwords.matches(password, userOf(this.#state, name)?.password)))
-        throw etcdError('authFailed');
+      const kept = userOf(this.#state, name)?.password;
+      if (!(await this.#passwords.matches(password, kept, this.#space.id))) throw etcdError('authFailed');
       // The password may have been changed while it was compared.
       await this.refresh(call);
       if (this.#state.revision === revision && this.#state.enabled)

@@ -55,3 +55,22 @@ test('a crowd is refused before it takes all of the machine, and those who wait 
   expect(answers.filter((answer) => answer === etcdError('tooManyRequests').message)).toHaveLength(134);
   expect(await passwords.matches('secret', kept)).toBe(true);
 });
+
+test('a crowd of one namespace does not keep out another', async () => {
+  const kept = await passwords.hash('secret');
+  let isOver = false;
+  const asker = async () => {
+    while (!isOver) {
+      await passwords.matches('wrong', kept, 'a/crowd/').catch(() => {});
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  };
+  const crowd = Array.from({ length: 200 }, asker);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  try {
+    for (let n = 0; n < 5; n += 1) expect(await passwords.matches('secret', kept, 'a/quiet/')).toBe(true);
+  } finally {
+    isOver = true;
+    await Promise.all(crowd);
+  }
+});

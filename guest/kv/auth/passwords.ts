@@ -14,8 +14,9 @@ const HASH_BYTES = 32;
 /** The longest that is looked at. */
 export const MAX_PASSWORD_BYTES = 1024;
 
-/** Computed at a time, and waiting for it, of all namespaces: strangers can ask for it. */
+/** Computed at a time, of all namespaces: strangers can ask for it. */
 const AT_A_TIME = 2;
+/** Waiting for it, of one namespace. Those of the others come in between. */
 const WAITING = 64;
 
 const KEPT = /^scrypt\$(\d{2})\$([0-9a-f]{32})\$([0-9a-f]{64})$/;
@@ -23,7 +24,8 @@ const KEPT = /^scrypt\$(\d{2})\$([0-9a-f]{32})\$([0-9a-f]{64})$/;
 export class Passwords {
   readonly #cost: number;
   #running = 0;
-  readonly #waiting: (() => void)[] = [];
+  /** By namespace; whose turn is next is first. */
+  readonly #waiting = new Map<string, (() => void)[]>();
   /** What is compared where there is no user: who is told "no" shall not learn by the clock whether there is one. */
   readonly #nobody: string;
 
@@ -33,15 +35,15 @@ export class Passwords {
     this.#nobody = kept(cost, randomBytes(SALT_BYTES), randomBytes(HASH_BYTES));
   }
 
-  /** What to keep of a password. @throws RpcError "invalid auth management" for one that is too long, "too many requests" */
-  async hash(password: string): Promise<string> {
+  /** What to keep of a password. @param of whose turn it takes: the namespace @throws RpcError "invalid auth management" for one that is too long, "too many requests" */
+  async hash(password: string, of = ''): Promise<string> {
     if (Buffer.byteLength(password) > MAX_PASSWORD_BYTES) throw etcdError('invalidAuthManagement');
     const salt = randomBytes(SALT_BYTES);
-    return kept(this.#cost, salt, await this.#inTurn(password, salt, this.#cost));
+    return kept(this.#cost, salt, await this.#inTurn(of, () => derive(password, salt, this.#cost)));
   }
 
   /** Whether this is the password that was kept; takes as long where none was. @throws RpcError "too many requests" */
-  async matches(password: string, hash: string | undefined): Promise<boolean> {
+  async matches(password: string, hash: string | undefined, of = ''): Promise<boolean> {
     const [, cost, salt, expected] = KEPT.exec(hash ?? this.#nobody) ?? [];
     if (cost === undefined || salt === undefined || expected === undefined)
       throw new DstackError(
@@ -49,23 +51,36 @@ export class Passwords {
         'a password in etcd has no form that is known: the store was damaged',
       );
     if (Buffer.byteLength(password) > MAX_PASSWORD_BYTES) return false;
-    const found = await this.#inTurn(password, Buffer.from(salt, 'hex'), Number(cost));
+    const found = await this.#inTurn(of, () => derive(password, Buffer.from(salt, 'hex'), Number(cost)));
     return timingSafeEqual(found, Buffer.from(expected, 'hex')) && hash !== undefined;
   }
 
-  async #inTurn(password: string, salt: Buffer, cost: number): Promise<Buffer> {
+  async #inTurn(of: string, run: () => Promise<Buffer>): Promise<Buffer> {
     if (this.#running >= AT_A_TIME) {
-      if (this.#waiting.length >= WAITING) throw etcdError('tooManyRequests');
+      const own = this.#waiting.get(of) ?? [];
+      if (own.length >= WAITING) throw etcdError('tooManyRequests');
+      this.#waiting.set(of, own);
       // Whoever ends hands its place on.
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      await new Promise<void>((resolve) => own.push(resolve));
     } else this.#running += 1;
     try {
-      return await derive(password, salt, cost);
+      return await run();
     } finally {
-      const next = this.#waiting.shift();
+      const next = this.#next();
       if (next === undefined) this.#running -= 1;
       else next();
     }
+  }
+
+  /** One of each namespace after the other: a crowd in one does not keep out those of another. */
+  #next(): (() => void) | undefined {
+    const [first] = this.#waiting;
+    if (first === undefined) return undefined;
+    const [of, own] = first;
+    const next = own.shift();
+    this.#waiting.delete(of);
+    if (own.length > 0) this.#waiting.set(of, own);
+    return next;
   }
 }
 

@@ -9,15 +9,15 @@ export class Counts {
     this.#most = most;
   }
 
-  /** Counts one more; false, and nothing is counted, where there are as many as there may be. */
-  take({ id }: Keyspace): boolean {
-    const count = this.#counts.get(id) ?? 0;
-    if (count >= this.#most) return false;
-    this.#counts.set(id, count + 1);
+  /** Counts so many more; false, and nothing is counted, where that is more than there may be. */
+  take({ id }: Keyspace, more = 1): boolean {
+    const count = (this.#counts.get(id) ?? 0) + more;
+    if (count > this.#most) return false;
+    this.#counts.set(id, count);
     return true;
   }
 
-  release({ id }: Keyspace, taken: number): void {
+  release({ id }: Keyspace, taken = 1): void {
     this.#counts.set(id, (this.#counts.get(id) ?? 0) - taken);
   }
 }

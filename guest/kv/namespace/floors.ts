@@ -131,13 +131,22 @@ export class Floors {
    * @param physical waits until what is compacted is deleted
    */
   async compactEtcd(physical = false): Promise<void> {
-    const turn = this.#physical.then(() => this.#compactEtcd(physical));
+    await this.#inTurn(() => this.#compactEtcd(this.#lowest(), physical));
+  }
+
+  /** Compacts etcd as far as the ledger allows, whoever still wants what was before. It is told as of etcd's own compaction. */
+  async dropHistory(): Promise<void> {
+    await this.#inTurn(() => this.#compactEtcd(this.#durable(), true));
+  }
+
+  async #inTurn(run: () => Promise<void>): Promise<void> {
+    const turn = this.#physical.then(run);
     this.#physical = turn.catch(() => {});
     await turn;
   }
 
-  async #compactEtcd(physical: boolean): Promise<void> {
-    const target = this.#lowest() - 1n;
+  async #compactEtcd(below: bigint, physical: boolean): Promise<void> {
+    const target = below - 1n;
     if (target <= 0n) return;
     await this.#upstream.unary(KV.method.compact, { revision: target, physical }).catch((error: unknown) => {
       // It has been that far.

@@ -42,12 +42,17 @@ import { Keyspace } from './keyspace.ts';
 import { Leases } from './leases.ts';
 import { deleteReply, putReply, rangeReply, txnReply } from './replies.ts';
 import { deleteUpstream, leasesOf, putUpstream, rangeUpstream, type Scope, txnUpstream } from './requests.ts';
+import { Shares } from './shares.ts';
 import { Turns } from './turns.ts';
 
 /** How often a request is authorised anew that a change of users or roles came before. */
 const ATTEMPTS = 3;
 /** Open watches of one namespace, over all its streams: etcd looks at each of them for each event. */
 const MOST_WATCHES = 20_000;
+/** Open streams of one namespace, of watches and of leases kept alive: each costs etcd and this process about 25 KB. */
+const MOST_STREAMS = 2_000;
+/** What one namespace reads at a time: etcd and this process hold each answer as a whole. */
+const READS = { most: 128, one: 1, many: 16 };
 const NO_LEASES: ReadonlySet<bigint> = new Set();
 const ALONE = new Uint8Array();
 
@@ -67,8 +72,10 @@ export class Store {
   readonly floors: Floors;
   readonly auths: Auths;
   readonly watches: Counts;
+  readonly streams = new Counts(MOST_STREAMS);
   readonly #spaces = new Map<string, Keyspace>();
   readonly #turns = new Turns();
+  readonly #reads = new Shares(READS.most);
 
   private constructor(
     upstream: Upstream,
@@ -295,8 +302,20 @@ export class Store {
     throw etcdError('authOldRevision');
   }
 
+  /** As `#ask`, once there is room for what it reads. */
+  #do<I extends DescMessage, O extends DescMessage>(
+    call: Call,
+    guard: Guard | undefined,
+    method: DescMethodUnary<I, O>,
+    request: Operation & { readonly value?: MessageInitShape<I> },
+  ): Promise<MessageShape<O> | undefined> {
+    const ask = () => this.#ask(call, guard, method, request);
+    const weight = Math.min(weightOf(request), READS.many);
+    return weight === 0 ? ask() : this.#reads.run(this.spaceOf(call.caller).id, weight, ask);
+  }
+
   /** One request of etcd's, or the same within a transaction that a guard is compared in; undefined if the guard does not hold. */
-  async #do<I extends DescMessage, O extends DescMessage>(
+  async #ask<I extends DescMessage, O extends DescMessage>(
     call: Call,
     guard: Guard | undefined,
     method: DescMethodUnary<I, O>,
@@ -325,6 +344,27 @@ async function guardOf(
   } catch {
     await auth.refresh(call);
     return auth.authorize(call, accesses);
+  }
+}
+
+/** By how much a request may make etcd answer. */
+function weightOf(request: Operation): number {
+  switch (request.case) {
+    case 'requestRange': {
+      const { rangeEnd, countOnly, limit } = request.value;
+      if (countOnly) return 0;
+      return rangeEnd === undefined || rangeEnd.length === 0 || limit === 1n ? READS.one : READS.many;
+    }
+    case 'requestDeleteRange':
+      return !request.value.prevKv ? 0 : request.value.rangeEnd?.length ? READS.many : READS.one;
+    case 'requestPut':
+      return request.value.prevKv ? READS.one : 0;
+    case 'requestTxn': {
+      const { success = [], failure = [] } = request.value;
+      return [...success, ...failure].reduce((sum, { request: one }) => sum + (one ? weightOf(one) : 0), 0);
+    }
+    default:
+      return 0;
   }
 }
 

@@ -18,10 +18,18 @@ import type { KeyRange, Keyspace } from './keyspace.ts';
 import type { Store } from './store.ts';
 import { refusedWatch, watchedRange, watchReply, watchUpstream } from './watches.ts';
 
+/** Bytes. */
+const KEYS_OF_ONE = 1024;
+
 export interface WatchEnds {
   readonly etcd: (request: MessageInitShape<typeof WatchRequestSchema>) => void;
   /** Resolves when the client can take more. */
   readonly client: (reply: MessageInitShape<typeof WatchResponseSchema>) => Promise<void>;
+}
+
+/** As how many a watch counts: its keys are held here and by etcd as long as it is open. */
+function weightOf({ key, rangeEnd }: KeyRange): number {
+  return 1 + Math.floor((key.length + rangeEnd.length) / KEYS_OF_ONE);
 }
 
 export class WatchSession {
@@ -36,6 +44,7 @@ export class WatchSession {
   /** Cancelled because the user may not read them any longer, and why. */
   readonly #ended = new Map<bigint, string>();
   readonly #stopListening: () => void;
+  #closed = false;
 
   private constructor(
     store: Store,
@@ -53,16 +62,25 @@ export class WatchSession {
     });
   }
 
+  /** @throws RpcError "too many requests" for more streams than a namespace may have */
   static async open(store: Store, call: Call, ends: WatchEnds): Promise<WatchSession> {
-    return new WatchSession(store, call, ends, await store.enter(call));
+    const entered = await store.enter(call);
+    if (!store.streams.take(entered.space)) throw etcdError('tooManyRequests');
+    return new WatchSession(store, call, ends, entered);
   }
 
   /** To be called when the stream has ended. */
   close(): void {
+    this.#closed = true;
     this.#stopListening();
-    this.#store.watches.release(this.#space, this.#asked.length + this.#watches.size);
+    this.#store.streams.release(this.#space);
+    for (const range of [...this.#asked, ...this.#watches.values()]) this.#release(range);
     this.#asked.length = 0;
     this.#watches.clear();
+  }
+
+  #release(range: KeyRange): void {
+    this.#store.watches.release(this.#space, weightOf(range));
   }
 
   /** What the client asks for. One after the other. */
@@ -82,7 +100,9 @@ export class WatchSession {
       const reason = this.#refusal(range);
       if (reason !== undefined) return this.#ends.client(refusedWatch({ header }, reason));
     }
-    if (!this.#store.watches.take(this.#space))
+    // What is counted from here on would be released by nobody.
+    if (this.#closed) return;
+    if (!this.#store.watches.take(this.#space, weightOf(range)))
       return this.#ends.client(refusedWatch({}, reasonOf(etcdError('tooManyRequests'))));
     this.#asked.push(range);
     const value = watchUpstream(this.#store.scope(this.#space), request);
@@ -116,9 +136,14 @@ export class WatchSession {
       const range = this.#asked.shift();
       if (range === undefined)
         throw new RpcError(status.internal, 'etcdserver: a watch was created that was not asked for');
-      if (canceled) this.#store.watches.release(this.#space, 1);
+      if (canceled) this.#release(range);
       else this.#begin(watchId, range);
-    } else if (canceled && this.#watches.delete(watchId)) this.#store.watches.release(this.#space, 1);
+      return;
+    }
+    const range = this.#watches.get(watchId);
+    if (!canceled || range === undefined) return;
+    this.#watches.delete(watchId);
+    this.#release(range);
   }
 
   #begin(id: bigint, range: KeyRange): void {

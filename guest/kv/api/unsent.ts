@@ -1,0 +1,23 @@
+/** Answers that clients have not taken yet: they are in this process's memory for as long as it pleases a client. */
+import type { EventEmitter } from 'node:events';
+import type { Caller } from '../types.ts';
+import { Budget } from './framing.ts';
+
+/** Bytes, of one caller: more than the largest answer in JSON. */
+const MOST = 96 * 1024 * 1024;
+
+export class Unsent {
+  readonly #budgets = new Map<string, Budget>();
+
+  /** Counts an answer until what it is sent on closes, which it has not yet. @throws RpcError resource exhausted */
+  hold({ prefix }: Caller, bytes: number, until: EventEmitter): void {
+    const id = Buffer.from(prefix).toString('latin1');
+    let budget = this.#budgets.get(id);
+    if (budget === undefined) {
+      budget = new Budget(MOST);
+      this.#budgets.set(id, budget);
+    }
+    budget.take(bytes);
+    until.once('close', () => budget.give(bytes));
+  }
+}
