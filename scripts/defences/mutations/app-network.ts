@@ -83,11 +83,7 @@ export const appNetworkRules: readonly Mutation[] = [
   one(
     'image',
     "the end of the agent's memory of whose an address is",
-    [
-      'guest/callers.ts',
-      'performance.now() - this.#askedAt < REMEMBERED',
-      'this.#asking === undefined',
-    ],
+    ['guest/callers.ts', 'performance.now() - this.#askedAt < REMEMBERED', 'this.#asking === undefined'],
     [agent, 'what kubernethes said long ago'],
   ),
   one(

@@ -56,11 +56,7 @@ export const appRules: readonly Mutation[] = [
   one(
     'apps',
     "the agent's refusal of an app that has ended",
-    [
-      'guest/callers.ts',
-      'if (found?.ended !== undefined)',
-      'if (found?.app === undefined && found?.ended)',
-    ],
+    ['guest/callers.ts', 'if (found?.ended !== undefined)', 'if (found?.app === undefined && found?.ended)'],
     ['guest/agent/agent.test.ts', 'an app that has ended gets no key'],
   ),
   one(

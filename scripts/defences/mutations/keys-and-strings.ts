@@ -12,11 +12,7 @@ export const keysAndStrings: readonly Mutation[] = [
   one(
     1,
     "the caller's address",
-    [
-      'guest/callers.ts',
-      'address === origin.remote && gateway === origin.local',
-      'gateway === origin.local',
-    ],
+    ['guest/callers.ts', 'address === origin.remote && gateway === origin.local', 'gateway === origin.local'],
     [node, '^1: the host is not an app'],
   ),
   one(

@@ -192,7 +192,7 @@ export const storeNamespaces: readonly Mutation[] = [
     'the bound of passwords that are computed at a time',
     [
       'guest/kv/auth/passwords.ts',
-      "      if (this.#waiting.length >= WAITING) throw etcdError('tooManyRequests');\n",
+      "      if (own.length >= WAITING) throw etcdError('tooManyRequests');\n",
       '',
     ],
     ['guest/kv/auth/passwords.test.ts', 'a crowd is refused'],
@@ -222,7 +222,7 @@ export const storeNamespaces: readonly Mutation[] = [
   one(
     'store',
     'the bound of watches',
-    ['guest/kv/namespace/counts.ts', '    if (count >= this.#most) return false;\n', ''],
+    ['guest/kv/namespace/counts.ts', '    if (count > this.#most) return false;\n', ''],
     [WATCH[1], 'a namespace has so many watches at most'],
   ),
   one(
