@@ -186,8 +186,12 @@ function basisOf({ count }: Leaf, events: readonly EventRecord[]): Basis {
   return count === 1 && events.length === 1 ? events[0]!.type : 'events';
 }
 
+/** Whole ones only: part of a key, taken for its namespace, would make it look like another key. */
+const NAMESPACE = /^(o|[ad]\/[^/]+)\/$/;
+
 function ownEvent(event: EventRecord, namespace: Uint8Array): Omit<ProvenEvent, 'index'> {
-  if (!bytesEqual(event.key.subarray(0, namespace.length), namespace)) {
+  const isWhole = NAMESPACE.test(Buffer.from(namespace).toString('latin1'));
+  if (!isWhole || !bytesEqual(event.key.subarray(0, namespace.length), namespace)) {
     throw new DstackError('RECEIPT_NAMESPACE', 'the receipt shows an event of another namespace');
   }
   return { ...event, ownKey: event.key.subarray(namespace.length) };

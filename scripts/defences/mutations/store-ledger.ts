@@ -97,9 +97,16 @@ export const storeLedger: readonly Mutation[] = [
   row(
     "that a receipt's events are its namespace's",
     RECEIPT,
-    'if (!bytesEqual(event.key.subarray(0, namespace.length), namespace)) {',
-    'if (namespace.length > 9_999) {',
+    'if (!isWhole || !bytesEqual(event.key.subarray(0, namespace.length), namespace)) {',
+    'if (!isWhole) {',
     'an event of another namespace',
+  ),
+  row(
+    'that no part of a key is taken for its namespace',
+    RECEIPT,
+    'if (!isWhole || !bytesEqual(event.key.subarray(0, namespace.length), namespace)) {',
+    'if (!bytesEqual(event.key.subarray(0, namespace.length), namespace)) {',
+    'a namespace that is a part of one',
   ),
   row(
     'the revision of the word that a value was current',
