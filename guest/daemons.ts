@@ -312,6 +312,8 @@ export const daemons: readonly Daemon[] = [
       ReadWritePaths: '-/mnt/encrypted_data',
       InaccessiblePaths: '-/mnt/host_volume -/etc/shadow',
       MemorySwapMax: '0',
+      // One transaction can make it put together gigabytes: it is started again, and the machine goes on.
+      MemoryMax: '1G',
       // Without a terminal and a home, nothing of Go's looks for one.
       Environment: 'HOME=/ GOMAXPROCS=2',
     },
