@@ -261,7 +261,8 @@ async function idleSockets(front: TestFront, upstream: number): Promise<IdleSock
 
 function upgraded(port: number): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false }, () =>
+    const options = { host: '127.0.0.1', port, servername: 'echo.example', rejectUnauthorized: false };
+    const socket = connect(options, () =>
       socket.write(
         `GET / HTTP/1.1\r\nHost: echo.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${KEY}\r\n\r\n`,
       ),

@@ -2,13 +2,13 @@
  * `npm run defences`: removes the defences of scripts/defences/mutations one by one, each in a copy of this tree, and sees the
  * test that guards it fail, or the contract's fuzz (`--point fuzz`). Exits 1 if a removal goes unnoticed.
  *
- *   npm run defences [-- --point N] [--jobs N] [--fresh]
+ *   npm run defences [-- --point N] [--new] [--jobs N] [--fresh]
  *
  * Results are kept in build/defences/ as long as the sources stay the same, so that an interrupted run can go on and points can
- * be run one by one (`--point`). docs/defences.md is written once every removal of the table was seen on these sources.
- * `--fresh` ignores earlier results.
+ * be run one by one (`--point`). docs/defences.md is written once every removal of the table was seen on these sources, or, for
+ * `--new`, which runs those alone that the page has no line for, with the lines that were there. `--fresh` ignores earlier results.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -16,12 +16,13 @@ import { print } from '../lib/daemon/terminal.ts';
 import { Locator } from './defences/locate.ts';
 import type { Mutation } from './defences/mutation.ts';
 import { allMutations } from './defences/mutations.ts';
-import { pageOf } from './defences/page.ts';
+import { findLine, lineOf, pageOf } from './defences/page.ts';
 import { type Result, Results } from './defences/results.ts';
 import { type Ran, Workspace } from './defences/workspace.ts';
 
 const root = join(import.meta.dirname, '..');
 const page = join(root, 'docs/defences.md');
+const readme = join(root, 'README.md');
 
 /** How the message of a failed assertion or property begins, of a wait in vain (but not for a daemon to start), or of a finding of the fuzz. */
 const ASSERTION =
@@ -31,13 +32,18 @@ const SET_UP = / to (start|serve|listen|ask)$/;
 const { values } = parseArgs({
   options: {
     point: { type: 'string' },
+    new: { type: 'boolean', default: false },
     jobs: { type: 'string', default: '2' },
     fresh: { type: 'boolean', default: false },
   },
 });
 const locator = new Locator(root);
 const mutations = allMutations.map((mutation) => locator.locate(mutation));
-const chosen = mutations.filter(({ point }) => values.point === undefined || String(point) === values.point);
+const listed = mutations.filter(({ point }) => point !== 'fuzz');
+const before = readFileSync(page, 'utf8');
+const chosen = values.new
+  ? listed.filter((mutation) => findLine(before, mutation) === undefined)
+  : mutations.filter(({ point }) => values.point === undefined || String(point) === values.point);
 const results = new Results(root);
 const scratch = mkdtempSync(join(tmpdir(), 'dstack-defences-'));
 const started = performance.now();
@@ -53,7 +59,7 @@ try {
     `${chosen.length - bad} of ${chosen.length} removals seen by their test${known.length > 0 ? '' : `, in ${seconds} s`}`,
   );
   writePage();
-  process.exitCode = bad === 0 && chosen.length > 0 ? 0 : 1;
+  process.exitCode = bad === 0 && (values.new || chosen.length > 0) ? 0 : 1;
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
@@ -108,17 +114,22 @@ function nothing(said: string): Result {
 }
 
 function writePage(): void {
-  const listed = mutations.filter(({ point }) => point !== 'fuzz');
-  const rows = listed.flatMap((mutation) => {
+  let old = 0;
+  const lines = listed.flatMap((mutation) => {
     const result = results.find(mutation);
-    return result === undefined ? [] : [{ mutation, result }];
+    if (result !== undefined) return [lineOf(mutation, result)];
+    const line = values.new ? findLine(before, mutation) : undefined;
+    if (line !== undefined) old += 1;
+    return line ?? [];
   });
-  if (rows.length === listed.length) {
-    writeFileSync(page, pageOf(rows));
-    print('docs/defences.md is written');
+  if (lines.length === listed.length) {
+    writeFileSync(page, pageOf(lines, old === 0));
+    const said = readFileSync(readme, 'utf8');
+    writeFileSync(readme, said.replace(/(takes each of )\d+( defences)/, `$1${lines.length}$2`));
+    print(`docs/defences.md is written, and the README's number: ${lines.length}`);
   } else {
     print(
-      `docs/defences.md is left as it is: ${listed.length - rows.length} removals were not seen yet on these sources`,
+      `docs/defences.md is left as it is: ${listed.length - lines.length} removals were not seen yet on these sources`,
     );
   }
 }
