@@ -8,6 +8,7 @@
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { connect as connectTcp, type Socket } from 'node:net';
@@ -17,7 +18,7 @@ import { connect, type TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
 import { print, printError } from '../lib/daemon/terminal.ts';
 import { toolCommand } from '../lib/daemon/tool-root.ts';
-import { end, freePort, listenOn, pemOf, TestFront } from '../test/support/front.ts';
+import { freePort, listenOn, pemOf, TestFront } from '../test/support/front.ts';
 import { cpuOf, familyOf } from './processes.ts';
 
 const ROUNDS = 7;
@@ -49,7 +50,9 @@ interface Measurement {
 export async function benchTls(): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'dstack-bench-tls-'));
   const running: ChildProcess[] = [];
-  const front = await TestFront.start({ limits: { sharedSources: ['127.0.0.1'] } });
+  const front = await TestFront.start({
+    limits: { sharedSources: ['127.0.0.1'], connections: SOCKETS + BESIDES + 100 },
+  });
   try {
     const upstream = await startUpstream(folder, running);
     await front.serve(upstream);
@@ -62,7 +65,7 @@ export async function benchTls(): Promise<void> {
     const sockets = await idleSockets(front, upstream);
     report(results, sockets);
   } finally {
-    await Promise.all(running.map(end));
+    await Promise.all(running.map(endNginx));
     await front.stop();
     rmSync(folder, { recursive: true, force: true });
   }
@@ -108,6 +111,14 @@ async function measure(
     .map((line) => Number(line.split('\t')[2]));
   const p99 = times.toSorted((a, b) => a - b)[Math.floor(times.length * 0.99)]! / 1000;
   return { perSecond, p99, cpu };
+}
+
+/** By the signal that it passes on: nginx's workers outlive a master that is killed. */
+async function endNginx(master: ChildProcess): Promise<void> {
+  if (master.exitCode !== null || master.signalCode !== null) return;
+  const ended = once(master, 'exit');
+  master.kill('SIGTERM');
+  await ended;
 }
 
 /** Requests per second. @throws Error when one of them failed */

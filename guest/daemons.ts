@@ -210,8 +210,8 @@ export const daemons: readonly Daemon[] = [
       // It reads what the whole world writes: all it has is its sockets, the apps' bridges (etc/dstack/firewall.nft) and memory.
       RestrictAddressFamilies: 'AF_UNIX AF_INET',
       InaccessiblePaths: '-/mnt/host_volume -/mnt/encrypted_data -/etc/shadow',
-      // One a connection (three behind the sorter), one to an app beside it, one a request under way, and some.
-      LimitNOFILE: '32768',
+      // One a connection (three behind the sorter), eight to apps beside it, one a request under way, and some.
+      LimitNOFILE: '65536',
       // The site's key is in this process's memory.
       MemorySwapMax: '0',
     },

@@ -1,12 +1,12 @@
 /** `node …`: what the operator of one node does. */
 import { readEnvironment, relaySettings, vmSettings } from '../../host/relay/settings.ts';
 import { startVm } from '../../host/vm/vm.ts';
+import { stopSignal } from '../../lib/daemon/stop-signal.ts';
 import { print } from '../../lib/daemon/terminal.ts';
 import type { Arguments, Command, Option } from '../command.ts';
 import { joinNetwork } from '../join/join.ts';
 import { nodeStatus } from '../join/status.ts';
 import { requireAddress } from '../owner/connection.ts';
-import { untilStopped } from '../until-stopped.ts';
 import { envFileOption } from './relay.ts';
 
 const networkOption: Option = {
@@ -33,7 +33,7 @@ const join: Command = {
     const environment = settingsOf(args);
     const source = args.optional('network-json');
     const stop = new AbortController();
-    void untilStopped().then(() => stop.abort());
+    void stopSignal().then(() => stop.abort());
     await joinNetwork(
       {
         relay: relaySettings(environment),

@@ -1,9 +1,9 @@
 /** `relay run`: the host's relay, in the foreground. */
 import { runRelay } from '../../host/relay/main.ts';
 import { readEnvironment, relaySettings } from '../../host/relay/settings.ts';
+import { stopSignal } from '../../lib/daemon/stop-signal.ts';
 import { printJson } from '../../lib/daemon/terminal.ts';
 import type { Command } from '../command.ts';
-import { untilStopped } from '../until-stopped.ts';
 
 export const envFileOption = { value: 'FILE', help: 'settings; host.env.example documents all of them' };
 
@@ -16,7 +16,7 @@ const run: Command = {
     for (const gossip of relay.gossipUrls) {
       printJson({ msg: 'relay runs', gossip, admin: relay.adminUrl });
     }
-    await untilStopped();
+    await stopSignal();
     await relay.close();
   },
 };

@@ -2,11 +2,11 @@
 import { readEnvironment, vmSettings } from '../../host/relay/settings.ts';
 import { startVm } from '../../host/vm/vm.ts';
 import { QUOTE_VERSIONS, SIMULATED_CONDITIONS } from '../../lib/attestation/simulated/conditions.ts';
+import { stopSignal } from '../../lib/daemon/stop-signal.ts';
 import { printJson } from '../../lib/daemon/terminal.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 import { writeHints } from '../host-hints.ts';
-import { untilStopped } from '../until-stopped.ts';
 import { envFileOption } from './relay.ts';
 
 const run: Command = {
@@ -55,7 +55,7 @@ const run: Command = {
       platform: platformId,
       accelerator,
     });
-    const ended = await Promise.race([vm.exited, untilStopped().then(() => undefined)]);
+    const ended = await Promise.race([vm.exited, stopSignal().then(() => undefined)]);
     if (ended === undefined) await vm.stop();
     else
       throw new DstackError(

@@ -11,6 +11,7 @@ import { networkSeed, type SignerSecret } from '../../guest/signer/keys.ts';
 import { placeOf, serveStatus } from '../../guest/signer/status-server.ts';
 import { ed25519Key } from '../../lib/cometbft/ed25519.ts';
 import { encodeState, NOTHING_SIGNED } from '../../lib/cometbft/sign-state.ts';
+import { stopSignal } from '../../lib/daemon/stop-signal.ts';
 import { logLines, print, printError, printJson } from '../../lib/daemon/terminal.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Command, UsageError } from '../command.ts';
@@ -49,7 +50,7 @@ export const startCommand: Command = {
     for (const { id, protocol, publicKey, address } of daemon.status().chains) {
       log.info({ chain: id, protocol, publicKey, address }, 'signs');
     }
-    await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
+    await stopSignal();
     server?.closeAllConnections();
     server?.close();
     await daemon.stop();

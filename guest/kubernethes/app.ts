@@ -472,7 +472,8 @@ export class App {
     this.#domains.set(hash, domainsOf(manifest));
     // From here on its images are not tidied away.
     preparation.manifest = manifest;
-    for (const { image, tmpfs } of plansOf(manifest)) await fetcher.image(image, Object.keys(tmpfs));
+    for (const { image, tmpfs, volumes } of plansOf(manifest))
+      await fetcher.image(image, [...Object.keys(tmpfs), ...Object.keys(volumes)]);
     await secrets.prepare(hash, manifest);
   }
 

@@ -73,7 +73,7 @@ export function fetcher(engine: Engine, places: Places, kept: Kept, handover: Ha
       if (unbounded === undefined) return;
       throw new DstackError(
         'IMAGE_VOLUME',
-        `the image has a VOLUME at ${unbounded.slice(0, 100)}, which would be in the VM's memory without a limit: give the container a tmpfs there`,
+        `the image has a VOLUME at ${unbounded.slice(0, 100)}, which would be in the VM's memory without a limit: give the container a tmpfs or a volume there`,
       );
     },
   };

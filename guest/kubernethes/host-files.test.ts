@@ -64,10 +64,14 @@ test('a read that does not come is given up, and its file is not read again unti
   const path = join(folder, 'stalled');
   writeFileSync(path, 'some bytes');
   const read = Promise.withResolvers<string>();
-  await expect(notStalled(read.promise, path, 50)).rejects.toMatchObject({ code: 'ARCHIVE_STALLED' });
+  await expect(notStalled(read.promise, 'ARCHIVE', path, 50)).rejects.toMatchObject({
+    code: 'ARCHIVE_STALLED',
+  });
   expect(await code(openHostArchive(path, 100))).toBe('ARCHIVE_STALLED');
+  expect(await code(readHostFile(path, 'MANIFEST', 100))).toBe('MANIFEST_STALLED');
+  expect(await code(readHostFile(path, 'SECRET', 100))).toBe('SECRET_STALLED');
   read.resolve('late');
   await read.promise;
   expect(await code(openHostArchive(path, 100))).toBe('accepted');
-  expect(await notStalled(Promise.resolve('in time'), path, 50)).toBe('in time');
+  expect(await notStalled(Promise.resolve('in time'), 'ARCHIVE', path, 50)).toBe('in time');
 });

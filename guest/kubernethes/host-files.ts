@@ -13,25 +13,24 @@ type Small = 'MANIFEST' | 'SECRET';
 
 /** What a load leaves to all else, in bytes. */
 const SPARE = 64 * 1024 * 1024;
-/** How long the host may take for one read of an archive, in milliseconds. */
+/** How long the host may take for one read, in milliseconds. */
 const STALLED_AFTER = 60_000;
 
-/** A small file's bytes. @throws of its kind, as in MANIFEST_MISSING: …_MISSING, …_NOT_REGULAR, …_TOO_LARGE, …_UNREADABLE */
+/** A small file's bytes. @throws of its kind, as in MANIFEST_MISSING: …_MISSING, …_NOT_REGULAR, …_TOO_LARGE, …_UNREADABLE, …_STALLED */
 export async function readHostFile(path: string, kind: Small, maxBytes: number): Promise<Uint8Array> {
-  const source = await openRegular(path, kind, maxBytes);
+  const { file } = await openInTime(path, kind, maxBytes);
   try {
     const buffer = Buffer.alloc(maxBytes + 1);
     let size = 0;
     while (size <= maxBytes) {
-      const { bytesRead } = await source.file
-        .read(buffer, size, buffer.length - size, size)
-        .catch(unreadable(kind, path));
+      const read = file.read(buffer, size, buffer.length - size, size).catch(unreadable(kind, path));
+      const { bytesRead } = await notStalled(read, kind, path);
       if (bytesRead === 0) return new Uint8Array(buffer.subarray(0, size));
       size += bytesRead;
     }
     throw tooLarge(kind, path, maxBytes);
   } finally {
-    await source.file.close();
+    await closeUnlessStalled(file, path);
   }
 }
 
@@ -47,36 +46,52 @@ export interface HostArchive extends ByteSource {
  * @throws ARCHIVE_MISSING, ARCHIVE_NOT_REGULAR, ARCHIVE_TOO_LARGE, ARCHIVE_UNREADABLE, ARCHIVE_STALLED
  */
 export async function openHostArchive(path: string, maxBytes: number): Promise<HostArchive> {
-  if (stalled.has(path)) throw stalledError(path);
-  const { file, size } = await notStalled(openRegular(path, 'ARCHIVE', maxBytes), path);
+  const { file, size } = await openInTime(path, 'ARCHIVE', maxBytes);
   return {
     size,
     read(buffer, offset, length, position) {
       const within = Math.max(0, Math.min(length, size - position));
       const read = file.read(buffer, offset, within, position).catch(unreadable('ARCHIVE', path));
-      return notStalled(read, path);
+      return notStalled(read, 'ARCHIVE', path);
     },
-    async close() {
-      // Of a file whose read has not ended, this does not end either.
-      const closed = file.close();
-      if (!stalled.has(path)) await closed;
-      else closed.catch(() => {});
-    },
+    close: () => closeUnlessStalled(file, path),
   };
+}
+
+/** Of a file whose read has not ended, this does not end either: it is not waited for. */
+async function closeUnlessStalled(file: FileHandle, path: string): Promise<void> {
+  const closed = file.close();
+  if (!stalled.has(path)) await closed;
+  else closed.catch(() => {});
+}
+
+/** @throws of its kind: …_STALLED, while an earlier read of this file has not ended, too */
+async function openInTime(
+  path: string,
+  kind: Kind,
+  maxBytes: number,
+): Promise<{ file: FileHandle; size: number }> {
+  if (stalled.has(path)) throw stalledError(kind, path);
+  return notStalled(openRegular(path, kind, maxBytes), kind, path);
 }
 
 /**
  * A read of the host's, if it comes in time. It cannot be called off: it goes on, and so holds one of the process's few threads for files;
  * so the file is not read again until it has ended.
- * @throws ARCHIVE_STALLED
+ * @throws ARCHIVE_STALLED and the like
  */
-export async function notStalled<T>(read: Promise<T>, path: string, after = STALLED_AFTER): Promise<T> {
+export async function notStalled<T>(
+  read: Promise<T>,
+  kind: Kind,
+  path: string,
+  after = STALLED_AFTER,
+): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
     stalled.add(path);
     const ended = () => stalled.delete(path);
     read.then(ended, ended);
-    reject(stalledError(path));
+    reject(stalledError(kind, path));
   }, after);
   try {
     return await Promise.race([read, promise]);
@@ -88,9 +103,9 @@ export async function notStalled<T>(read: Promise<T>, path: string, after = STAL
 /** Files of which a read has not ended. */
 const stalled = new Set<string>();
 
-function stalledError(path: string): DstackError {
+function stalledError(kind: Kind, path: string): DstackError {
   return new DstackError(
-    'ARCHIVE_STALLED',
+    `${kind}_STALLED`,
     `the host does not deliver ${path}: it has begun, and does not go on`,
   );
 }

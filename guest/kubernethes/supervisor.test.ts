@@ -205,7 +205,8 @@ function node() {
       kept.manifests.set(hash, manifest);
       return manifest;
     },
-    async image(image) {
+    async image(image, own) {
+      writable.set(image, own);
       if (stalled.has(image)) return new Promise<never>(() => {});
       if (engine.images.has(image)) return;
       fetched.push(image);
@@ -213,6 +214,8 @@ function node() {
       engine.images.add(image);
     },
   };
+  /** By image, the folders that are said to have limits of their own. */
+  const writable = new Map<string, readonly string[]>();
   /** Envelopes on the host volume, and by manifest what was opened. */
   const envelopes = new Set<string>();
   const opened = new Set<string>();
@@ -293,6 +296,7 @@ function node() {
     agent,
     stalled,
     fetched,
+    writable,
     malformed,
     envelopes,
     opened,
@@ -1790,6 +1794,13 @@ describe('websites of apps', () => {
     expect(sites()).not.toHaveProperty('network.example');
     expect(sites()['s2-7.example']).toBe('d');
   });
+});
+
+test('what an image may write to has a limit: its tmpfs and its volumes', async () => {
+  const { step, publish2, writable } = node();
+  publish2('one', 'a', { update: 'replace', tmpfs: { '/cache': 1 }, volumes: { '/var/lib/db': 8 } });
+  await step({ one: 'a' });
+  expect(writable.get(digest('a'))).toEqual(expect.arrayContaining(['/cache', '/var/lib/db']));
 });
 
 describe('secrets', () => {

@@ -132,6 +132,13 @@ export const names = {
   servers: { 'http/1.1': ['http1-a', 'http1-b'], h2c: ['h2c-a', 'h2c-b'] },
 } as const;
 
+/**
+ * Connections to apps that are kept for one visitor's. HTTP/2 asks for many things at once, each over a connection to the app that serves
+ * no other visitor: with one kept, most of them are made anew each time, at three times the processor time. An app may have this
+ * many for each of `limits.connections`, idle, for as long as it and the visitor keep theirs.
+ */
+const KEPT = 8;
+
 /** HAProxy's room for a head besides what it may add to it; or for a body that it keeps, of 16 KiB at most, and its head. */
 const HEAD_BYTES = 18 * 1024;
 const ADDED_BYTES = 1024;
@@ -191,9 +198,9 @@ function global({ control, controlGid, folder, limits, times }: FrontDescription
   return `global
   stats socket ${control} ${gid} level admin
   stats timeout 1m
-  # Two descriptors each: enough for the visitors' (three behind the sorter), for one kept to an app beside each, and for those of
+  # Two descriptors each: enough for the visitors' (three behind the sorter), for those kept to apps beside each, and for those of
   # the requests under way.
-  maxconn ${2 * limits.connections + Math.ceil((limits.httpConnections + limits.requests) / 2)}
+  maxconn ${Math.ceil(((3 + KEPT) * limits.connections + limits.httpConnections + limits.requests) / 2)}
   hard-stop-after 3s
   # Of PEM files nothing but themselves is read.
   ssl-load-extra-files none
@@ -325,7 +332,7 @@ function challenges(front: FrontDescription): string {
 /** What is done with visitors' requests. */
 function requests(front: FrontDescription): string {
   const { limits } = front;
-  return `  max-session-srv-conns 1
+  return `  max-session-srv-conns ${KEPT}
 
   http-request track-sc1 src,ipmask(32,64) table requests unless { src ${limits.sharedSources.join(' ')} }
   http-request track-sc2 int(0) table all-requests

@@ -41,7 +41,8 @@ export async function frontBelow(root: string, changes: FrontChanges = {}): Prom
     sorted: { visitors: at(image.sorted.visitors), challenges: at(image.sorted.challenges) },
     placeholder: at(image.placeholder),
     folder: at(image.folder),
-    limits: { ...image.limits, ...changes.limits },
+    // Fewer than in an image: how many descriptors a process may have is limited on most machines.
+    limits: { ...image.limits, connections: 1_000, ...changes.limits },
     times: { ...image.times, ...changes.times },
   };
 }

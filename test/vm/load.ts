@@ -21,7 +21,7 @@ export interface Load {
 }
 
 /**
- * @param perSecond requests, every second of which is on a kept connection
+ * @param perSecond requests: every second one on a new connection, the others on kept ones; of more than four a second, two are on new ones
  * @param trust by whom the website is certified for that name, PEM; without it any certificate will do
  */
 export function constantLoad(
@@ -35,9 +35,10 @@ export function constantLoad(
   const open = new Set<Promise<void>>();
   const kept = new Agent({ keepAlive: true, maxSockets: 4, ...by });
   const began = performance.now();
+  const newOneIn = Math.max(2, Math.round(perSecond / 2));
   let count = 0;
   const timer = setInterval(() => {
-    const connection = count++ % 2 === 0 ? 'new' : 'kept';
+    const connection = count++ % newOneIn === 0 ? 'new' : 'kept';
     const one = asked(port, path, connection === 'kept' ? kept : false).then((said) => {
       open.delete(one);
       answers.push({ ...said, connection });

@@ -10,6 +10,7 @@ import { join, resolve } from 'node:path';
 import type { TLSSocket, TlsOptions } from 'node:tls';
 import { parseArgs } from 'node:util';
 import { pino } from 'pino';
+import { stopSignal } from '../../../lib/daemon/stop-signal.ts';
 import { print, printError, printFailure } from '../../../lib/daemon/terminal.ts';
 import { toolCommand } from '../../../lib/daemon/tool-root.ts';
 import { noteSigner, verifierKey } from '../../../lib/ledger/note.ts';
@@ -160,7 +161,7 @@ async function main(): Promise<void> {
   );
   const why = await Promise.race([
     etcd.ended.then(() => 'etcd has ended' as const),
-    ...(['SIGINT', 'SIGTERM'] as const).map((signal) => once(process, signal).then(() => undefined)),
+    stopSignal().then(() => undefined),
   ]);
   await running.close();
   await etcd.stop();

@@ -167,8 +167,8 @@ export const frontRules: readonly Mutation[] = [
   ),
   one(
     'front',
-    'keeping one connection to an app for a visitor',
-    [CONFIG, 'max-session-srv-conns 1\n', 'max-session-srv-conns 100\n'],
+    'keeping few connections to an app for a visitor',
+    [CONFIG, 'max-session-srv-conns $', 'max-session-srv-conns 100 #$'],
     [FRONT, 'requests at once'],
   ),
   one(
