@@ -17,7 +17,7 @@ import { ledgerKeys, networkKey } from '../../lib/protocol/keys.ts';
 import { ledgerKeyOf, parseLedgerEvidence, signLedgerEvidence } from '../../lib/protocol/ledger-evidence.ts';
 import { sign } from '../../lib/protocol/secp256k1.ts';
 import { type DiskStatusReply, sockets } from '../../lib/protocol/sockets.ts';
-import { freePort } from '../../test/support/network.ts';
+import { freePort } from '../../test/support/free-port.ts';
 
 const secret = new Uint8Array(32).fill(9);
 const { privateKey, address } = networkKey(secret, 3);

@@ -14,7 +14,7 @@ import { ask } from '../../guest/tls/runtime-socket.ts';
 import { toolCommand } from '../../lib/daemon/tool-root.ts';
 import { listenUnix } from '../../lib/daemon/unix-http.ts';
 import { parseAddress } from '../../lib/protocol/hex.ts';
-import { freePort } from './network.ts';
+import { freePort } from './free-port.ts';
 
 export { freePort };
 

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { toolCommand } from '../../lib/daemon/tool-root.ts';
 import { newKey, TestAuthority } from './authority.ts';
-import { freePort } from './network.ts';
+import { freePort } from './free-port.ts';
 
 export interface PebbleOptions {
   /** Of a certificate, in seconds. */

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { toolCommand } from '../../../lib/daemon/tool-root.ts';
 import { EtcdClient } from '../../../lib/etcd/client.ts';
 import { KV } from '../../../lib/etcd/gen/kv_pb.js';
-import { freePort } from '../../support/network.ts';
+import { freePort } from '../../support/free-port.ts';
 
 interface Member {
   readonly name: string;
