@@ -22,7 +22,8 @@ export default defineConfig({
         test: {
           name: 'vm',
           include: ['test/vm/{network,platform,root-image,flavours,machine-tables}.vm.test.ts'],
-          testTimeout: 300_000,
+          testTimeout: 900_000,
+          hookTimeout: 300_000,
           fileParallelism: false,
         },
       },
