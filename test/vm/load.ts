@@ -20,8 +20,11 @@ export interface Load {
   stop(): Promise<readonly Answer[]>;
 }
 
+/** Visitors who wait: a machine on which they become so many is asked no more than it can answer. */
+const MOST_AT_ONCE = 24;
+
 /**
- * @param perSecond requests, every second of which is on a kept connection
+ * @param perSecond requests at most, every second of which is on a kept connection
  * @param trust by whom the website is certified for that name, PEM; without it any certificate will do
  */
 export function constantLoad(
@@ -37,6 +40,7 @@ export function constantLoad(
   const began = performance.now();
   let count = 0;
   const timer = setInterval(() => {
+    if (open.size >= MOST_AT_ONCE) return;
     const connection = count++ % 2 === 0 ? 'new' : 'kept';
     const one = asked(port, path, connection === 'kept' ? kept : false).then((said) => {
       open.delete(one);
@@ -51,7 +55,7 @@ export function constantLoad(
       let serial = '';
       const end = (said: string, failed: boolean) =>
         resolve({ at, took: performance.now() - began - at, said, failed, serial });
-      const options = { host: '127.0.0.1', port, path, ...by, timeout: 60_000, agent };
+      const options = { host: '127.0.0.1', port, path, ...by, timeout: 180_000, agent };
       const request = get(options, (response) => {
         serial = (response.socket as TLSSocket).getPeerX509Certificate()?.serialNumber ?? '';
         let body = '';
@@ -64,7 +68,7 @@ export function constantLoad(
         );
         response.on('error', (error) => end(error.message, true));
       });
-      request.on('timeout', () => request.destroy(new Error('no answer in 60 s')));
+      request.on('timeout', () => request.destroy(new Error('no answer in 180 s')));
       request.on('error', (error) => end(error.message, true));
     });
   }
