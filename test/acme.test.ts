@@ -18,7 +18,7 @@ import { AcmeNode, type AcmeNodeOptions, answerHttp01, answerTlsAlpn01 } from '.
 import { type KeyPair, newKey, TestAuthority } from './support/authority.ts';
 import { type Pebble, type PebbleOptions, startPebble } from './support/pebble.ts';
 
-const PATIENCE = { timeout: 45_000, interval: 100 };
+const PATIENCE = { timeout: 120_000, interval: 100 };
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
@@ -178,7 +178,7 @@ describe('one node', () => {
     await vi.waitFor(() => expect(one.shown?.chain).toBeUndefined(), PATIENCE);
     expect(one.shown?.status.nextOrder).toBeGreaterThan(Date.now() / 1000 + 6 * 24 * 3600);
     expect(authority.orders()).toBe(5);
-  }, 240_000);
+  }, 300_000);
 
   test('leaves an authority that is down alone for longer and longer, also across its own end, and orders when it is back', async () => {
     const authority = await pebble();
@@ -281,14 +281,11 @@ describe('the nodes of a network', () => {
     await answering(authority.httpPort, nodes[0]!);
     gossip(nodes);
     for (const each of nodes)
-      await vi.waitFor(() => expect(each.shown?.chain, each.said).toBeDefined(), {
-        timeout: 80_000,
-        interval: 200,
-      });
+      await vi.waitFor(() => expect(each.shown?.chain, each.said).toBeDefined(), PATIENCE);
     await vi.waitFor(() => expect(new Set(nodes.map(({ shown }) => shown?.chain)).size).toBe(1), PATIENCE);
     expect(authority.orders()).toBeGreaterThan(0);
     expect(authority.orders()).toBeLessThanOrEqual(2);
-  }, 150_000);
+  }, 300_000);
 });
 
 describe('a certificate that is brought', () => {

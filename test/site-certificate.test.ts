@@ -20,7 +20,7 @@ import { end, frontBelow, listenOn, startHaproxy } from './support/front.ts';
 import { node24 } from './support/network.ts';
 import { type Pebble, type PebbleOptions, startPebble } from './support/pebble.ts';
 
-const PATIENCE = { timeout: 60_000, interval: 100 };
+const PATIENCE = { timeout: 120_000, interval: 100 };
 const NAME = 'site.example';
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -140,7 +140,7 @@ async function visitors(
 
 test.each(['http-01', 'tls-alpn-01'] as const)(
   "%s through the front: the authority's certificate takes the place of our own, and stays while acme and the driver die",
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async (challenge) => {
     const authority = await pebble();
     const node = await Node.start(siteOf(authority, challenge), authority);
@@ -180,7 +180,7 @@ test.each(['http-01', 'tls-alpn-01'] as const)(
 );
 
 test('a certificate of 20 seconds is renewed twice, and no visitor is lost', {
-  timeout: 150_000,
+  timeout: 300_000,
 }, async () => {
   const authority = await pebble({ lifetime: 20 });
   const node = await Node.start(siteOf(authority, 'http-01'), authority);
@@ -204,7 +204,7 @@ test('a certificate of 20 seconds is renewed twice, and no visitor is lost', {
   expect(count).toBeGreaterThan(100);
 });
 
-test('a chain for another key is never shown, whatever acme says', { timeout: 60_000 }, async () => {
+test('a chain for another key is never shown, whatever acme says', { timeout: 300_000 }, async () => {
   const authority = await pebble();
   const { acme: _, ...site } = siteOf(authority, 'http-01');
   const node = await Node.start(site, authority);

@@ -370,9 +370,7 @@ describe('an app that takes all that it gets', () => {
 
   test('has 64 connections, of all its containers together, and the others are answered', async () => {
     for (let one = 0; one < 600; one += 1) open(mine[one % mine.length]!.address);
-    await expect
-      .poll(() => sockets.filter(({ destroyed }) => !destroyed), { timeout: 4_000 })
-      .toHaveLength(64);
+    await expect.poll(() => sockets.filter(({ destroyed }) => !destroyed)).toHaveLength(64);
     expect(await theOther()).toContain('200 OK');
   });
 

@@ -226,7 +226,7 @@ test('a body without end is cut off', async () => {
   }
   expect(performance.now() - begin).toBeLessThan(14_000);
   await stillServes();
-}, 20_000);
+}, 300_000);
 
 test.each([
   ['headers that come a byte a second', 'GET /v1/status HTTP/1.1\r\nx-', 8_000],

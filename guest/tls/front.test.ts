@@ -13,6 +13,9 @@ import type { FrontState } from './front.ts';
 import { certificateList } from './front-config.ts';
 import { ask as askFront } from './runtime-socket.ts';
 
+/** Milliseconds in which only what hangs has not come. */
+const PATIENCE = 60_000;
+
 let handle: (req: IncomingMessage, res: ServerResponse) => void = () => {};
 /** It takes what it gets: what is refused here, the front refuses. */
 const app = createServer({ requireHostHeader: false }, (req, res) => handle(req, res));
@@ -646,14 +649,14 @@ describe('limits', () => {
     const statuses: (number | undefined)[] = [];
     for (const session of greedy)
       for (let i = 0; i < 60; i++) void ask(session, '/slow').then((status) => statuses.push(status));
-    await vi.waitFor(() => expect(statuses.length).toBe(270), 10_000);
+    await vi.waitFor(() => expect(statuses.length).toBe(270), PATIENCE);
     expect(new Set(statuses)).toEqual(new Set([429]));
-    await vi.waitFor(() => expect(asked).toBe(30));
+    await vi.waitFor(() => expect(asked).toBe(30), PATIENCE);
     // Everybody else still gets through, up to what there is in all.
     const other = from('127.0.0.8');
     expect(await ask(other, '/quick')).toBe(200);
     for (let i = 0; i < 10; i++) void ask(other, '/slow');
-    await vi.waitFor(() => expect(asked).toBe(41));
+    await vi.waitFor(() => expect(asked).toBe(41), PATIENCE);
     expect(await ask(from('127.0.0.9'), '/quick')).toBe(429);
     // What was asked for and is done counts no more, and no app keeps a visitor's many connections.
     for (const session of [...greedy, other]) session.destroy();
@@ -669,11 +672,11 @@ describe('limits', () => {
       held = [];
       await Promise.all(Array.from({ length: 5 }, () => ask(third, '/')));
       expect(held.length).toBe(5);
-    }, 40_000);
+    }, PATIENCE);
     await vi.waitFor(async () => {
       const count = await new Promise<number>((resolve) => brief.getConnections((_, n) => resolve(n)));
       expect(count).toBeLessThanOrEqual(1);
-    });
+    }, PATIENCE);
     third.destroy();
     for (const server of [silent, brief]) {
       server.closeAllConnections();
@@ -695,7 +698,10 @@ describe('limits', () => {
         }),
     }).on('error', () => {});
     const streams = Array.from({ length: 100 }, () => deaf.request({ ':path': path }).on('error', () => {}));
-    await vi.waitFor(() => expect(streams.filter(({ sentHeaders }) => sentHeaders).length).toBe(100));
+    await vi.waitFor(
+      () => expect(streams.filter(({ sentHeaders }) => sentHeaders).length).toBe(100),
+      PATIENCE,
+    );
     await new Promise((resolve) => setTimeout(resolve, 500));
     const { status, body } = await ask({ path });
     expect([status, body.length]).toEqual([200, 60_000]);
@@ -716,7 +722,7 @@ describe('limits', () => {
       });
       return socket;
     });
-    await vi.waitFor(() => expect(slow.every(({ bytesWritten }) => bytesWritten > 0)).toBe(true), 10_000);
+    await vi.waitFor(() => expect(slow.every(({ bytesWritten }) => bytesWritten > 0)).toBe(true), PATIENCE);
     await new Promise((resolve) => setTimeout(resolve, 500));
     const began = performance.now();
     expect((await ask({ path })).body.toString()).toBe('GET');
@@ -753,16 +759,18 @@ describe('WebSocket and other upgrades', () => {
     socket.on('data', (chunk) => {
       seen += chunk.toString('latin1');
     });
-    await vi.waitFor(() =>
-      expect(seen).toMatch(
-        /^HTTP\/1.1 101 [\s\S]*accept: s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=[\s\S]*\r\n\r\nhello$/,
-      ),
+    await vi.waitFor(
+      () =>
+        expect(seen).toMatch(
+          /^HTTP\/1.1 101 [\s\S]*accept: s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=[\s\S]*\r\n\r\nhello$/,
+        ),
+      PATIENCE,
     );
     socket.write('bye');
-    await vi.waitFor(() => expect(seen.endsWith('\r\n\r\nhellobye')).toBe(true));
+    await vi.waitFor(() => expect(seen.endsWith('\r\n\r\nhellobye')).toBe(true), PATIENCE);
     expect(open.size).toBe(1);
     socket.end();
-    await vi.waitFor(() => expect(open.size).toBe(0));
+    await vi.waitFor(() => expect(open.size).toBe(0), PATIENCE);
   });
 
   test('over HTTP/2 as well (RFC 8441)', async () => {
@@ -784,10 +792,10 @@ describe('WebSocket and other upgrades', () => {
     );
     expect(status).toBe(200);
     stream.write('over http/2');
-    await vi.waitFor(() => expect(seen).toBe('over http/2'));
+    await vi.waitFor(() => expect(seen).toBe('over http/2'), PATIENCE);
     stream.close();
     session.destroy();
-    await vi.waitFor(() => expect(open.size).toBe(0));
+    await vi.waitFor(() => expect(open.size).toBe(0), PATIENCE);
   });
 
   test('a refusal passes with its headers and its body, and the connection goes on', async () => {
@@ -873,7 +881,7 @@ describe("the driver's hand on it", () => {
   });
 
   test('no visitor notices that an app moves, on new connections, kept ones and over HTTP/2', {
-    timeout: 240_000,
+    timeout: 300_000,
   }, async () => {
     const name = (what: string): Server => createServer((_req, res) => res.end(what));
     const apps = [name('one'), name('two'), name('three')];

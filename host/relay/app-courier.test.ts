@@ -329,7 +329,7 @@ test.each<[string, string, RequestListener]>([
     'APP_FILE_PEER',
     (_, res) => res.writeHead(200, { etag: '"../../x"', 'content-length': manifest.length }).end(manifest),
   ],
-])('a peer that %s costs a moment: %s', { timeout: 20_000 }, async (_, code, answer) => {
+])('a peer that %s costs a moment: %s', { timeout: 300_000 }, async (_, code, answer) => {
   const b = volume('b');
   const { look, outcomes } = courier(b, [await peer(answer), await relay(volume('a', whole))], {
     bounds: { stalledAfter: 300, spare: 0 },

@@ -486,7 +486,7 @@ test('one address does not hold the gossip port, whatever it keeps open', async 
   } finally {
     for (const socket of sockets) socket.destroy();
   }
-}, 30_000);
+}, 300_000);
 
 test('when somebody else posts the answer, the node gets that one and nothing is paid twice', async () => {
   const network = await bootstrappedNetwork(chain, 200);
