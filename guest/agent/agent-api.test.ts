@@ -103,12 +103,22 @@ let server: Server;
 let appSockets: AppSockets;
 let port = 0;
 let now = 0;
+/** Requests that the server has read, whatever becomes of them, and its connections. */
+let read = 0;
+const connections = new Set<unknown>();
 const opened: Socket[] = [];
 
 beforeAll(async () => {
   server = agentServer(new Callers(siblings.containers), siblings, { debug() {}, warn() {} }, (socket) =>
     appSockets.ownerOf(socket),
   );
+  server.on('request', () => {
+    read += 1;
+  });
+  server.on('connection', (socket) => {
+    connections.add(socket);
+    socket.once('close', () => connections.delete(socket));
+  });
   appSockets = new AppSockets(join(root, 'apps'), server, { warn() {} }, () => now);
   const free = createServer().listen(0, '127.0.0.1');
   await once(free, 'listening');
@@ -482,6 +492,7 @@ describe('an adversary', () => {
 
   test('has 64 requests under way, also those that it does not wait for; of these none is carried out', async () => {
     isHolding = true;
+    const before = read;
     const path = join(await folderOf('greeting'), 'dstack.sock');
     const ways = [{ path }, { host: mine.gateway, port, localAddress: mine.address }];
     const left = Array.from({ length: 64 }, (_, one) => {
@@ -491,8 +502,7 @@ describe('an adversary', () => {
       socket.write('GET /getkey/x HTTP/1.1\r\nHost: dstack-guest\r\n\r\n');
       return socket;
     });
-    await expect.poll(() => held.length).toBe(1);
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await expect.poll(() => [held.length, read - before]).toEqual([1, 64]);
     for (const socket of left) socket.destroy();
     const again = async () => ask('greeting', 'GET', '/v1/status').catch(() => undefined);
     await expect.poll(async () => (await again())?.status).toBe(429);
@@ -586,7 +596,8 @@ test('an answer that is not taken is not kept for long, nor is the connection', 
       'POST /Info HTTP/1.1\r\nHost: dstack-guest\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}',
     );
   expect((await text(taken)).endsWith('}')).toBe(true);
-  await new Promise((resolve) => setTimeout(resolve, 11_000));
+  // Both are closed: the server has no other.
+  await expect.poll(() => connections.size).toBe(0);
   // What the kernel had is there, and then no more.
   expect((await text(left)).endsWith('}')).toBe(false);
   manifestText = before;

@@ -88,8 +88,8 @@ const held = ({ gossip }: Host): number[] =>
   gossip.messages.after(0, 1000).map(({ message }) => numberOf(message));
 
 async function until(holds: () => boolean, seen: () => unknown = () => ''): Promise<void> {
-  for (const deadline = Date.now() + 15_000; !holds(); ) {
-    if (Date.now() > deadline) throw new Error(`not within 15 s: ${JSON.stringify(seen())}`);
+  for (const deadline = Date.now() + 60_000; !holds(); ) {
+    if (Date.now() > deadline) throw new Error(`not within 60 s: ${JSON.stringify(seen())}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -107,8 +107,9 @@ async function follow(url: string, head: number, startBlock: number): Promise<nu
     store.close();
   });
   loop.start();
-  for (const deadline = Date.now() + 40_000; loop.cursor() !== head || loop.open().length > 0; ) {
-    if (Date.now() > deadline) throw new Error(`waited 40000 ms in vain for block ${head}: ${loop.cursor()}`);
+  for (const deadline = Date.now() + 180_000; loop.cursor() !== head || loop.open().length > 0; ) {
+    if (Date.now() > deadline)
+      throw new Error(`waited 180000 ms in vain for block ${head}: ${loop.cursor()}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   return handled;

@@ -75,8 +75,8 @@ async function registration(): Promise<{ purpose: string; to: string; data: stri
 }
 
 async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + 15_000; !(await holds()); ) {
-    if (Date.now() > deadline) throw new Error(`not within 15 s: ${what}; said ${said.join(' | ')}`);
+  for (const deadline = Date.now() + 60_000; !(await holds()); ) {
+    if (Date.now() > deadline) throw new Error(`not within 60 s: ${what}; said ${said.join(' | ')}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

@@ -356,7 +356,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 async function until(what: string, holds: () => boolean): Promise<void> {
   const start = performance.now();
   while (!holds()) {
-    if (performance.now() - start > 20_000) throw new Error(`waited 20000 ms in vain for ${what}`);
+    if (performance.now() - start > 120_000) throw new Error(`waited 120000 ms in vain for ${what}`);
     await pause(50);
   }
 }

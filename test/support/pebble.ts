@@ -183,7 +183,7 @@ async function eventually<T>(attempt: () => Promise<T>, explain: () => string): 
     try {
       return await attempt();
     } catch (cause) {
-      if (tries > 100) throw new Error(`pebble does not answer: ${explain().slice(-2000)}`, { cause });
+      if (tries > 900) throw new Error(`pebble does not answer: ${explain().slice(-2000)}`, { cause });
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }

@@ -107,7 +107,7 @@ export class RelayHost {
   }
 
   async status(): Promise<RelayStatus> {
-    const signal = AbortSignal.timeout(5_000);
+    const signal = AbortSignal.timeout(60_000);
     return (await (await fetch(`${this.adminUrl}/v1/status`, { signal })).json()) as RelayStatus;
   }
 

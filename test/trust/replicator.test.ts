@@ -410,7 +410,7 @@ describe("a node on a clock of the test's own", () => {
         route: '/v1/attest',
         body: { app: 'greeting', tag: 'hello', data: '00' },
         reply: AttestReply,
-        timeout: 5_000,
+        timeout: 60_000,
       });
     await expect(attest()).rejects.toMatchObject(refused('CHAIN_STALE'));
     for (const each of [node, asking]) {

@@ -43,6 +43,7 @@ import { dstack, jsonLines, repository, stopAll } from '../../scripts/demo/proce
 import { ask, fetchPage, visit } from '../../scripts/demo/site.ts';
 import { say, seconds, waitFor } from '../../scripts/demo/steps.ts';
 import { TestAuthority } from '../support/authority.ts';
+import { withoutProposals } from '../support/proposals.ts';
 import { appNetwork } from './app-network.ts';
 import { setSecret } from './app-secret.ts';
 import { appSites } from './app-sites.ts';
@@ -54,7 +55,6 @@ import { type Findings, Search } from './host-view/search.ts';
 import { derivedSecrets, takeSecret } from './host-view/spy.ts';
 import { refusesHostileChains } from './hostile-certificates.ts';
 import { rolloutsUnderLoad } from './rollout-under-load.ts';
-import { withoutProposals } from './without-proposals.ts';
 
 const CHAIN = 11_155_112;
 /** Small: formatting is most of what a first boot costs. */

@@ -86,7 +86,7 @@ export class TestEtcd {
 async function answers(endpoint: string): Promise<void> {
   const client = new EtcdClient({ endpoints: [endpoint] });
   try {
-    for (const until = Date.now() + 30_000; ; ) {
+    for (const until = Date.now() + 120_000; ; ) {
       try {
         await client.call(KV.method.range, { key: Buffer.from('?') });
         return;
