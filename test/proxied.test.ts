@@ -119,7 +119,7 @@ describe.each([
   test('where a header is due, nothing goes without one, or for long', async () => {
     const hasty = await TestFront.start({ times: { request: 3_000 } });
     const at = hasty.description.listen.proxiedPort;
-    await hasty.apply({ sorting, sites: [] });
+    await hasty.apply({ sorting, sites: [{ domains: [] }] });
     const began = performance.now();
     expect(await visit(at)).toBe('nothing');
     const silent = await new Promise((resolve) => {

@@ -105,7 +105,7 @@ export class Store implements Subject {
   }
 
   /** Waits for etcd to end by itself. @throws Error when it does not in time */
-  async etcdEnded(milliseconds = 30_000): Promise<void> {
+  async etcdEnded(milliseconds = 120_000): Promise<void> {
     for (const until = Date.now() + milliseconds; isRunning(this.#etcd); ) {
       if (Date.now() > until) throw new Error('etcd still runs');
       await new Promise((resolve) => setTimeout(resolve, 50));
