@@ -97,7 +97,7 @@ export interface Question {
 }
 
 /** How long to wait for an answer that should come, and for one that should not. Short, because everything is local. Milliseconds. */
-const PATIENCE = { answer: 5_000, silence: 700 };
+const PATIENCE = { answer: 60_000, silence: 2_000 };
 
 export class GuestNetwork {
   readonly #names: Readonly<Record<Place, string>>;
