@@ -9,8 +9,10 @@ export default defineConfig({
           name: 'processes',
           include: ['{contracts,guest,host,lib,cli,auditing,app-example,scripts,test}/**/*.test.ts'],
           exclude: ['**/*.vm.test.ts', '**/node_modules/**'],
-          testTimeout: 60_000,
-          hookTimeout: 120_000,
+          // Only what hangs takes so long, on a slow machine that has other work too. What waits for an event says what it waited for before.
+          testTimeout: 240_000,
+          hookTimeout: 300_000,
+          expect: { poll: { timeout: 60_000 } },
           // They mostly wait for processes of their own; by default a machine of two processors would run one file at a time.
           maxWorkers: Math.max(2, availableParallelism() - 1),
         },
@@ -20,7 +22,8 @@ export default defineConfig({
         test: {
           name: 'vm',
           include: ['test/vm/{network,platform,root-image,flavours,machine-tables}.vm.test.ts'],
-          testTimeout: 300_000,
+          testTimeout: 900_000,
+          hookTimeout: 300_000,
           fileParallelism: false,
         },
       },

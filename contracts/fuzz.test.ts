@@ -20,14 +20,14 @@ test("random sequences: every call, event, refusal and view is the model's, and 
   expect(Object.keys(figures.refused).length).toBeGreaterThanOrEqual(18);
   expect(figures.accepted.onboard).toBeGreaterThan(10);
   expect(figures.mostGas.register! + figures.mostGas.onboard!).toBeLessThan(110_000);
-}, 120_000);
+}, 300_000);
 
 test('the same seed and number make the same sequence again', async () => {
   const once = await fuzz({ seed: SEED, start: 3, sequences: 1 });
   const again = await fuzz({ seed: SEED, start: 3, sequences: 1 });
   expect(again.figures).toEqual(once.figures);
   expect(once.figures.calls).toBeGreaterThan(1);
-}, 60_000);
+}, 300_000);
 
 test('a contract whose rollouts do not wait is noticed, and shown by a few calls', async () => {
   const waits = 'uint64 from = _loosensFrom();\n        stored.manifests';
@@ -37,7 +37,7 @@ test('a contract whose rollouts do not wait is noticed, and shown by a few calls
   expect(failure?.message).toMatch(/the contract shows .*RolledOut.*, the model .*RolledOut/);
   // Four calls make the network ready; then the rollout, and the few that could not be removed.
   expect(failure!.message.split('\n').filter((line) => line.startsWith('  ')).length).toBeLessThanOrEqual(8);
-}, 120_000);
+}, 300_000);
 
 test('code that cannot be deployed at all is an error of the fuzz, not a finding', async () => {
   const broken = fuzz({ seed: SEED, sequences: 1, bytecode: '0xfe' });

@@ -17,8 +17,9 @@ import type { AcmeSite } from '../lib/protocol/sockets.ts';
 import { AcmeNode, type AcmeNodeOptions, answerHttp01, answerTlsAlpn01 } from './support/acme-node.ts';
 import { type KeyPair, newKey, TestAuthority } from './support/authority.ts';
 import { type Pebble, type PebbleOptions, startPebble } from './support/pebble.ts';
+import { proposing } from './support/proposals.ts';
 
-const PATIENCE = { timeout: 45_000, interval: 100 };
+const PATIENCE = { timeout: 120_000, interval: 100 };
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
@@ -158,8 +159,12 @@ describe('one node', () => {
   });
 
   test('renews before the end, five orders a week and no more, and shows none whose time is up', async () => {
-    const authority = await pebble({ lifetime: 30 });
-    const one = await node({ site: siteOf(authority) });
+    // The time that is left for each order is most of a life, however slow the machine is.
+    const authority = await pebble({ lifetime: 100 });
+    const way = await proposing(authority, 3);
+    cleanups.push(() => way.close());
+    const acme = { directory: way.directory, challenges: ['http-01' as const] };
+    const one = await node({ site: siteOf(authority, { acme }) });
     await answering(authority.httpPort, one);
     await issued(one, authority);
     const serials = new Set<string>();
@@ -172,13 +177,13 @@ describe('one node', () => {
         expect(serials.size, one.said).toBe(5);
         expect(state).toBe('held');
       },
-      { timeout: 160_000, interval: 200 },
+      { timeout: 400_000, interval: 200 },
     );
     expect(gaps).toEqual([]);
-    await vi.waitFor(() => expect(one.shown?.chain).toBeUndefined(), PATIENCE);
+    await vi.waitFor(() => expect(one.shown?.chain).toBeUndefined(), { timeout: 200_000 });
     expect(one.shown?.status.nextOrder).toBeGreaterThan(Date.now() / 1000 + 6 * 24 * 3600);
     expect(authority.orders()).toBe(5);
-  }, 240_000);
+  }, 660_000);
 
   test('leaves an authority that is down alone for longer and longer, also across its own end, and orders when it is back', async () => {
     const authority = await pebble();
@@ -201,12 +206,16 @@ describe('one node', () => {
       await vi.waitFor(() => expect(one.shown?.status.nextOrder).toBeGreaterThan(next), PATIENCE);
     }
     const next = one.shown!.status.nextOrder!;
-    expect(next - Date.now() / 1000 - ahead).toBeGreaterThan(200);
+    expect(next - remembered(one).failures.at).toBeGreaterThan(200);
     await one.kill();
     await way.open();
     one.startDaemon();
-    await new Promise((resolve) => setTimeout(resolve, 5_000));
-    expect((await one.site()).status).toMatchObject({ state: 'failed', nextOrder: next });
+    const still = async () =>
+      expect((await one.site()).status).toMatchObject({ state: 'failed', nextOrder: next });
+    await vi.waitFor(still, PATIENCE);
+    // Whoever would order at once has had the time to.
+    await new Promise((resolve) => setTimeout(resolve, 4_000));
+    await still();
     ahead += 320;
     await issued(one, authority);
     expect(remembered(one)).toMatchObject({ orders: [{}] });
@@ -221,8 +230,10 @@ describe('one node', () => {
     const { chain } = one.shown!;
     await one.kill();
     one.startDaemon();
+    const shows = async () => expect((await one.site()).chain).toBe(chain);
+    await vi.waitFor(shows, PATIENCE);
     await new Promise((resolve) => setTimeout(resolve, 4_000));
-    expect((await one.site()).chain).toBe(chain);
+    await shows();
     await one.stop(true);
     const domains = ['site.example', 'new.example'];
     const other = await node({ site: siteOf(authority, { domains }), root: one.root });
@@ -265,7 +276,8 @@ describe('the nodes of a network', () => {
   });
 
   test('ten that start at once make at most two orders, and all have the certificate', async () => {
-    const within = 60;
+    // The first two order at about the same time; the third one when they have a certificate, also on a slow machine.
+    const within = 150;
     const authority = await pebble();
     const plain = siteOf(authority);
     const site = { ...plain, acme: { ...plain.acme!, firstWithin: within } };
@@ -281,14 +293,11 @@ describe('the nodes of a network', () => {
     await answering(authority.httpPort, nodes[0]!);
     gossip(nodes);
     for (const each of nodes)
-      await vi.waitFor(() => expect(each.shown?.chain, each.said).toBeDefined(), {
-        timeout: 80_000,
-        interval: 200,
-      });
+      await vi.waitFor(() => expect(each.shown?.chain, each.said).toBeDefined(), { timeout: 200_000 });
     await vi.waitFor(() => expect(new Set(nodes.map(({ shown }) => shown?.chain)).size).toBe(1), PATIENCE);
     expect(authority.orders()).toBeGreaterThan(0);
     expect(authority.orders()).toBeLessThanOrEqual(2);
-  }, 150_000);
+  }, 300_000);
 });
 
 describe('a certificate that is brought', () => {
@@ -341,7 +350,7 @@ function crowd(size: number, names: readonly string[], within: number): string[]
   for (let seed = 0; ; seed++) {
     const ids = Array.from({ length: size }, (_, i) => toHex(sha256(utf8(`${seed}.${i}`))).slice(0, 32));
     const [first, second, third] = ids.map((id) => jitter(id, names, '') * within).sort((a, b) => a - b);
-    if (first! > 5 && first! < 12 && second! - first! < 0.5 && third! - second! > 25) return ids;
+    if (first! > 5 && first! < 12 && second! - first! < 0.5 && third! - second! > 75) return ids;
   }
 }
 

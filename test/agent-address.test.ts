@@ -16,7 +16,7 @@ const KEY = 'ab'.repeat(32);
 /** What curl would do; prints the status, or an error's code. */
 const VISIT = `
 const [host] = process.argv.slice(1);
-require('node:http').get({ host, port: 80, path: '/getkey/x', headers: { host: 'dstack-guest' }, timeout: 3000 }, (response) => {
+require('node:http').get({ host, port: 80, path: '/getkey/x', headers: { host: 'dstack-guest' }, timeout: 10_000 }, (response) => {
   let text = '';
   response.on('data', (chunk) => { text += chunk; }).on('end', () => console.log(response.statusCode, text));
 }).on('timeout', function () { this.destroy(Object.assign(new Error(), { code: 'silence' })); })

@@ -18,13 +18,8 @@ import { manifestHash } from '../lib/protocol/manifest.ts';
 import { appReportData } from '../lib/protocol/report-data.ts';
 import { type Agent, AgentRefusal, agent as client } from '../sdk/agent.ts';
 import { manifestOf, startAgent, type TestAgent, type TestApp } from './support/agent.ts';
-import {
-  eventually,
-  freePort,
-  startTestNetwork,
-  type TestNetwork,
-  type TestNode,
-} from './support/network.ts';
+import { freePort } from './support/free-port.ts';
+import { eventually, startTestNetwork, type TestNetwork, type TestNode } from './support/network.ts';
 
 const root = join(import.meta.dirname, '..');
 const run = promisify(execFile);

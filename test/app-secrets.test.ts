@@ -58,7 +58,7 @@ beforeAll(async () => {
   for (const kind of ['secrets', 'manifests']) mkdirSync(volume(kind), { recursive: true });
   podman = await withApps(node);
   kubernethes = node.daemon('kubernethes', []);
-}, 120_000);
+}, 300_000);
 afterAll(async () => {
   for (const one of podmans) one.stop();
   await network?.stop();
@@ -127,7 +127,7 @@ function seenBy(app: string, by = podman): Record<string, string> {
 }
 
 test('what the owner sets is what the container sees, and nobody else sees any of it', {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const chain = ['--rpc', network.anvil.url, '--chain-id', String(network.domain.chainId)];
   const places = ['--contract', network.contract, '--relay', node.url, '--out', volume()];
@@ -172,7 +172,7 @@ test('what the owner sets is what the container sees, and nobody else sees any o
 });
 
 test('another node of the network, or this one after a reboot, opens it too', {
-  timeout: 90_000,
+  timeout: 300_000,
 }, async () => {
   const other = await network.start({ role: 'join', image: 'the image' });
   await eventually(async () => (await other.status()).state === 'requesting', 'the second node to ask');
@@ -230,7 +230,7 @@ interface Others {
 const copy = (from: Hex, to: Hex) => writeFileSync(fileOf(to), readFileSync(fileOf(from)));
 
 test('a host that swaps, replays, alters or withholds an envelope: refused by code, and taken once it is put right', {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const theirs = await seal('shop', 'db', 'theirs');
   const abroad = await seal('x', 'db', 'abroad', { elsewhere: { chainId: 1 } });
@@ -263,7 +263,7 @@ test('a host that swaps, replays, alters or withholds an envelope: refused by co
 });
 
 test('an envelope that a manifest names, and is of another app, name or network, or does not open: a code each', {
-  timeout: 60_000,
+  timeout: 300_000,
 }, async () => {
   const place = (app: string) => ({ relabelled: { ...network.domain, app, name: 'db' } });
   const named: Record<string, [code: string, envelope: Hex]> = {
@@ -298,7 +298,7 @@ test('an envelope that a manifest names, and is of another app, name or network,
 
 // The last: the node gives no bridge to another app for a minute after its daemon was started.
 test('a daemon that is started again goes on with it, and so does a container, without host and replicator', {
-  timeout: 60_000,
+  timeout: 300_000,
 }, async () => {
   kubernethes.kill('SIGKILL');
   renameSync(volume('secrets'), volume('gone'));

@@ -93,10 +93,10 @@ const status = ({ path }: Machine) =>
     route: '/v1/status',
     reply: AttestorStatusReply,
     connectWithin: 20_000,
-    timeout: 10_000,
+    timeout: 60_000,
   });
 const markJoined = ({ path }: Machine) =>
-  callUnix({ path, method: 'POST', route: '/v1/joined', body: {}, reply: Strict({}), timeout: 10_000 });
+  callUnix({ path, method: 'POST', route: '/v1/joined', body: {}, reply: Strict({}), timeout: 60_000 });
 const quote = async ({ path }: Machine, reportData: string = toHex(REPORT_DATA)) =>
   fromHex(
     (
@@ -106,7 +106,7 @@ const quote = async ({ path }: Machine, reportData: string = toHex(REPORT_DATA))
         route: '/v1/quote',
         body: { reportData },
         reply: QuoteReply,
-        timeout: 10_000,
+        timeout: 60_000,
       })
     ).quote,
   );

@@ -56,7 +56,7 @@ const tlsKeyOf = (node: TestNode) =>
     method: 'GET',
     route: '/v1/tls-key',
     reply: TlsKeyReply,
-    timeout: 5_000,
+    timeout: 60_000,
   });
 const refused = (code: string) => ({ code });
 

@@ -8,7 +8,7 @@ import { AcmeNode } from './support/acme-node.ts';
 import { startPebble } from './support/pebble.ts';
 import { TestResolver } from './support/resolver.ts';
 
-const PATIENCE = { timeout: 45_000, interval: 100 };
+const PATIENCE = { timeout: 120_000, interval: 100 };
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();

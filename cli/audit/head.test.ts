@@ -75,10 +75,10 @@ test('heads far apart are not waited for, by blocks or by time', async () => {
   const begin = performance.now();
   const far = NEWEST + HEADS_APART.blocks + 1;
   proxies[1]!.lie = await claims(NEWEST, { number: `0x${far.toString(16)}` });
-  await expect(read({ waitMs: 60_000 })).rejects.toMatchObject({ code: 'AUDIT_HEADS_APART' });
+  await expect(read({ waitMs: 600_000 })).rejects.toMatchObject({ code: 'AUDIT_HEADS_APART' });
   proxies[1]!.lie = await claims(NEWEST - 1, { timestamp: '0x1' });
-  await expect(read({ waitMs: 60_000 })).rejects.toMatchObject({ code: 'AUDIT_HEADS_APART' });
-  expect(performance.now() - begin).toBeLessThan(30_000);
+  await expect(read({ waitMs: 600_000 })).rejects.toMatchObject({ code: 'AUDIT_HEADS_APART' });
+  expect(performance.now() - begin).toBeLessThan(120_000);
 });
 
 test('one that lags is waited for', async () => {
@@ -87,7 +87,7 @@ test('one that lags is waited for', async () => {
   setTimeout(() => {
     proxies[2]!.lie = honest;
   }, 300);
-  const { head } = await read({ waitMs: 30_000, onWait: (who) => waited.push(who) });
+  const { head } = await read({ waitMs: 120_000, onWait: (who) => waited.push(who) });
   expect(head.number).toBe(NEWEST);
   expect(waited).toEqual([new URL(proxies[2]!.url).host]);
 });

@@ -86,7 +86,7 @@ describe('of an authority', () => {
       (thrown) => thrown,
     );
     expect(error.code, error.message).toBe(code);
-    expect(performance.now() - started).toBeLessThan(3_000);
+    expect(performance.now() - started).toBeLessThan(30_000);
     expect(error.message.length).toBeLessThan(2_500);
     // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what must not be there.
     expect(error.message).not.toMatch(/[\x00-\x1f]/);
@@ -269,7 +269,7 @@ describe('what an authority names', () => {
       type: 'rateLimited',
       retryAfter: 365 * 24 * 3600,
     });
-    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(performance.now() - started).toBeLessThan(60_000);
     expect(asked.filter((path) => path === '/account')).toHaveLength(1);
   });
 

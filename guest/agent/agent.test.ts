@@ -326,6 +326,8 @@ describe('an app that takes all that it gets', () => {
   let server: Server;
   let at = 0;
   const sockets: Socket[] = [];
+  /** Bytes that the server has taken from its connections. */
+  let read = 0;
 
   beforeAll(async () => {
     const hangs = new Promise<never>(() => {});
@@ -342,6 +344,11 @@ describe('an app that takes all that it gets', () => {
         disk: () => hangs,
       },
       { debug: () => {}, warn: () => {} },
+    );
+    server.on('connection', (socket) =>
+      socket.on('data', (bytes: Buffer) => {
+        read += bytes.length;
+      }),
     );
     const free = createServer().listen(0, '127.0.0.1');
     await once(free, 'listening');
@@ -370,9 +377,7 @@ describe('an app that takes all that it gets', () => {
 
   test('has 64 connections, of all its containers together, and the others are answered', async () => {
     for (let one = 0; one < 600; one += 1) open(mine[one % mine.length]!.address);
-    await expect
-      .poll(() => sockets.filter(({ destroyed }) => !destroyed), { timeout: 4_000 })
-      .toHaveLength(64);
+    await expect.poll(() => sockets.filter(({ destroyed }) => !destroyed)).toHaveLength(64);
     expect(await theOther()).toContain('200 OK');
   });
 
@@ -381,12 +386,13 @@ describe('an app that takes all that it gets', () => {
     const head = 'POST /v1/key HTTP/1.1\r\nHost: dstack-guest\r\nTransfer-Encoding: chunked\r\n\r\n';
     const chunks = Buffer.from(`${head}${'1\r\n \r\n'.repeat(400_000)}`);
     for (let one = 0; one < 60; one += 1) open(mine[one % mine.length]!.address).write(chunks);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    const began = performance.now();
+    await expect.poll(() => read).toBeGreaterThan(0);
+    const before = read;
     expect(await theOther()).toContain('200 OK');
-    const took = performance.now() - began;
+    const meanwhile = read - before;
     for (const socket of sockets) socket.destroy();
-    expect(took).toBeLessThan(1_500);
+    // A few turns of two kilobytes. Seconds would say how busy the machine is.
+    expect(meanwhile).toBeLessThan(60_000);
   });
 });
 

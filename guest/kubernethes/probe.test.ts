@@ -88,7 +88,7 @@ test.each([
   );
   const began = performance.now();
   expect(await asked(port, 1)).toMatch(/does not answer|with status 500/);
-  expect(performance.now() - began).toBeLessThan(3_000);
+  expect(performance.now() - began).toBeLessThan(30_000);
 });
 
 test('one that is not there, or speaks no HTTP', async () => {

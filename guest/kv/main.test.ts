@@ -17,13 +17,13 @@ import { ledgerKeys, networkKey } from '../../lib/protocol/keys.ts';
 import { ledgerKeyOf, parseLedgerEvidence, signLedgerEvidence } from '../../lib/protocol/ledger-evidence.ts';
 import { sign } from '../../lib/protocol/secp256k1.ts';
 import { type DiskStatusReply, sockets } from '../../lib/protocol/sockets.ts';
-import { freePort } from '../../test/support/network.ts';
+import { freePort } from '../../test/support/free-port.ts';
 
 const secret = new Uint8Array(32).fill(9);
 const { privateKey, address } = networkKey(secret, 3);
 const network = { chainId: 31337, contract: parseAddress(`0x${'ab'.repeat(20)}`) };
 const diskId = '0123456789abcdef0123456789abcdef';
-const PATIENCE = { timeout: 40_000, interval: 50 };
+const PATIENCE = { timeout: 120_000, interval: 50 };
 const root = mkdtempSync(join(tmpdir(), 'dstack-kv-main-'));
 const run = join(root, 'run/dstack');
 const servers: Server[] = [];

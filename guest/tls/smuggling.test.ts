@@ -370,7 +370,7 @@ describe.each(['strict', 'loose'] as const)('before an app that reads in a %s wa
   test.each([
     ['plain', ''],
     ['as a WebSocket handshake', UPGRADE],
-  ])('HTTP/1.1, %s: every method with every framing mixes nobody', { timeout: 120_000 }, async (_, more) => {
+  ])('HTTP/1.1, %s: every method with every framing mixes nobody', { timeout: 300_000 }, async (_, more) => {
     apps[kind].seen.length = 0;
     const attacks = METHODS.flatMap((method) =>
       Object.values(FRAMINGS).map(([headers, body]) => () => {
@@ -390,7 +390,7 @@ describe.each(['strict', 'loose'] as const)('before an app that reads in a %s wa
     }
   });
 
-  test('HTTP/2: every method with every framing mixes nobody', { timeout: 120_000 }, async () => {
+  test('HTTP/2: every method with every framing mixes nobody', { timeout: 300_000 }, async () => {
     const attacks = [...METHODS, 'CONNECT'].flatMap((method) =>
       Object.keys(HTTP2_HEADERS).map(
         (name) => () => attackHttp2(front.port, http2Request(method, name), SMUGGLED),
@@ -460,7 +460,7 @@ const ANSWERS: Readonly<Record<string, string>> = {
 describe('an app that answers oddly', () => {
   test.each([true, false])(
     'hurts its own visitors only, and the front goes on (it hangs up: %s)',
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async (hangsUp) => {
       let answer = '';
       const odd = createServer((socket) => {
@@ -498,7 +498,7 @@ describe('an app that answers oddly', () => {
 });
 
 test('the visitors of this test would notice: an app before a front that shares its connections mixes them', {
-  timeout: 60_000,
+  timeout: 300_000,
 }, async () => {
   const sharing = await TestFront.start({}, (configuration) =>
     configuration.replace('http-reuse never', 'http-reuse always'),

@@ -176,7 +176,7 @@ describe('a service', () => {
   ])('that %s gives no collateral', async (_, part, override, code) => {
     const server = await pcs(SIMULATED, 'pccs');
     server.override[part] = override;
-    const source = pcsSource({ url: server.url, timeout: 1_000 });
+    const source = pcsSource({ url: server.url, timeout: 10_000 });
     await expect(source.find(KIND)).rejects.toThrowError(refused(code));
   });
 

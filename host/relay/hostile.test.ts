@@ -47,7 +47,7 @@ async function rpcWith(result: unknown): Promise<Rpc> {
   const url = await serve(({ method }) => ({
     text: JSON.stringify({ jsonrpc: '2.0', id: 1, result: method === 'eth_chainId' ? '0x1' : result }),
   }));
-  return new Rpc({ url, chainId: 1, contract: parseAddress(CONTRACT), timeout: 500 });
+  return new Rpc({ url, chainId: 1, contract: parseAddress(CONTRACT) });
 }
 
 test.each([

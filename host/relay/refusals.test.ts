@@ -77,8 +77,8 @@ const request = (name: string) => ({
 });
 
 async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + 20_000; !(await holds()); ) {
-    if (Date.now() > deadline) throw new Error(`waited 20000 ms in vain for ${what}`);
+  for (const deadline = Date.now() + 60_000; !(await holds()); ) {
+    if (Date.now() > deadline) throw new Error(`waited 60000 ms in vain for ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

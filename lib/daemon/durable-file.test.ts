@@ -141,7 +141,7 @@ test('killed at any point, a writer leaves the old file or the new one; its draf
   }
   expect(point).toBeGreaterThan(8);
   expect([...left].sort()).toEqual(['one', 'two']);
-}, 60_000);
+}, 300_000);
 
 test('only drafts are dropped, and only old ones', () => {
   const old = ['file.json.17.draft', 'file.json', 'file.draft', 'file.json.17.new', '17.draft.json'];

@@ -5,7 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { startPebble } from '../../test/support/pebble.ts';
+import { type Pebble, startPebble } from '../../test/support/pebble.ts';
 import type { DemoHost, DemoNetwork } from './host.ts';
 
 /** Browsers look for every name below `localhost` on their own machine (RFC 6761, section 6.3). */
@@ -22,10 +22,16 @@ export interface DemoAuthority {
   stop(): Promise<void>;
 }
 
-/** @param lifetime of a certificate, seconds; 90 days by default */
+export interface AuthorityOptions {
+  /** Of a certificate, seconds; 90 days by default. */
+  readonly lifetime?: number;
+  /** By which way the nodes reach its directory; straight by default. */
+  readonly by?: (pebble: Pebble) => Promise<{ directory: string; close(): void }>;
+}
+
 export async function startAuthority(
   network: Pick<DemoNetwork, 'folder'>,
-  { lifetime }: { lifetime?: number } = {},
+  { lifetime, by = async ({ directory }) => ({ directory, close() {} }) }: AuthorityOptions = {},
 ): Promise<DemoAuthority> {
   const road = await openRoad();
   const pebble = await startPebble({
@@ -34,11 +40,12 @@ export async function startAuthority(
     tlsPort: road.tls.port,
     ...(lifetime !== undefined && { lifetime }),
   });
+  const way = await by(pebble);
   const siteFile = join(network.folder, 'site.json');
   const rootFile = join(network.folder, 'authority.pem');
   const site = {
     domains: [SITE_NAME],
-    acme: { directory: pebble.directory, challenges: ['http-01'], firstWithin: 2 },
+    acme: { directory: way.directory, challenges: ['http-01'], firstWithin: 2 },
     roots: pebble.roots,
   };
   writeFileSync(siteFile, JSON.stringify(site, null, 2));
@@ -49,6 +56,7 @@ export async function startAuthority(
     rootFile,
     async stop() {
       road.close();
+      way.close();
       await pebble.stop();
     },
   };

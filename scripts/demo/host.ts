@@ -8,7 +8,11 @@ import { say, seconds, waitFor } from './steps.ts';
 
 export const DISK_MIB = 256;
 /** Generous, for a slow machine under emulation: anything that takes longer is a failure. */
-const PATIENCE_SECONDS = 600;
+const PATIENCE_SECONDS = 900;
+/** The same, for what a process of the host does by itself. */
+const HOST_PATIENCE_SECONDS = 300;
+/** For an answer of a node, which may be the only one of two busy processors that are emulated. Milliseconds. */
+const ANSWER_MS = 60_000;
 
 export interface DemoNetwork {
   folder: string;
@@ -77,7 +81,7 @@ export class DemoHost {
     const { network, disk, under } = this.#options;
     if (createDisk && disk) args.push('--create-disk');
     this.#vm = startDstack(`vm-${this.name}`, network.folder, args, this.#vmEnvironment(), under);
-    const line = await this.#vm.line('VM runs', 60);
+    const line = await this.#vm.line('VM runs', HOST_PATIENCE_SECONDS);
     // The time at which QEMU was running: choosing the accelerator comes before power-on.
     this.#poweredOnAt = performance.now() - (Date.now() - Number(line.time));
     this.#consoleLog = line.consoleLog as string;
@@ -94,7 +98,7 @@ export class DemoHost {
       ...this.#relayEnvironment(),
       DSTACK_NODE_URL: this.nodeUrl,
     });
-    const line = await this.#relay.line('relay runs', 60);
+    const line = await this.#relay.line('relay runs', HOST_PATIENCE_SECONDS);
     this.gossipUrl = line.gossip as string;
     this.adminUrl = line.admin as string;
   }
@@ -131,7 +135,7 @@ export class DemoHost {
     const [, accelerator, consoleLog] = await waitFor(
       `${name} to start its VM`,
       async () => /The VM runs under (\w+); its console log is (.+)\.$/m.exec(this.progress()) ?? undefined,
-      60,
+      HOST_PATIENCE_SECONDS,
       () => this.progress().split('\n').at(-2) ?? '',
       () => this.alive(),
     );
@@ -150,7 +154,7 @@ export class DemoHost {
     return waitFor(
       `the command of ${this.name} to end`,
       async () => this.#vm?.child.exitCode ?? undefined,
-      30,
+      HOST_PATIENCE_SECONDS,
     );
   }
 
@@ -185,7 +189,9 @@ export class DemoHost {
 
   /** What the node port says of the node. */
   async status(): Promise<{ state: string; networkKey?: string }> {
-    const response = await fetch(`${this.nodeUrl}${nodePaths.status}`, { signal: AbortSignal.timeout(5000) });
+    const response = await fetch(`${this.nodeUrl}${nodePaths.status}`, {
+      signal: AbortSignal.timeout(ANSWER_MS),
+    });
     return (await response.json()) as { state: string; networkKey?: string };
   }
 
@@ -215,7 +221,8 @@ export class DemoHost {
     const page = await waitFor(
       `version ${version} on https://127.0.0.1:${this.tlsPort}/`,
       async () => {
-        const found = await fetchPage(this.tlsPort);
+        // A connection that was made while the guest was starting may never be answered; a new one is.
+        const found = await fetchPage(this.tlsPort, 20_000);
         return found?.version === version ? found : undefined;
       },
       PATIENCE_SECONDS,

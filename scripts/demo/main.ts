@@ -86,7 +86,7 @@ async function certified(host: DemoHost, noted: Record<string, unknown> = {}): P
   const { serial } = await waitFor(
     `a visitor to find https://${SITE_NAME}:${road.tls.port}/ certified`,
     () => visit(road.tls.port, SITE_NAME, readFileSync(rootFile, 'utf8')).catch(() => undefined),
-    300,
+    900,
     () => '',
     () => host.alive(),
   );
@@ -138,7 +138,7 @@ async function refuseThird(network: DemoNetwork, a: DemoHost): Promise<void> {
   await waitFor(
     'A to refuse C',
     async () => a.console().includes('MEASUREMENT_NOT_ALLOWED') || undefined,
-    300,
+    900,
     () => c.waitingFor(),
   );
   ensure(a.console().includes('MEASUREMENT_NOT_ALLOWED'), 'A refused it: MEASUREMENT_NOT_ALLOWED');

@@ -75,7 +75,7 @@ export async function deployNetwork(folder: string, chainId = 31337): Promise<De
   const address = await waitFor(
     'the chain',
     async () => /Listening on (127\.0\.0\.1:\d+)/.exec(chain.text())?.[1],
-    30,
+    300,
   );
   const rpcUrl = `http://${address}`;
   const deployed = await dstack(
@@ -84,8 +84,9 @@ export async function deployNetwork(folder: string, chainId = 31337): Promise<De
     'deploy',
     '--delay',
     '0',
+    // Blocks, of a second: more than a slow machine takes from a request to its answer.
     '--request-window',
-    '120',
+    '900',
     '--yes',
   );
   const contract = /^contract (0x[0-9a-fA-F]{40})$/m.exec(deployed)?.[1];
@@ -190,7 +191,7 @@ export async function bootstrapFirst(
       if (!existsSync(a.archive)) return undefined;
       return readdirSync(a.archive).find((name) => /^bootstrap-0x[0-9a-f]{40}\.json$/.test(name));
     },
-    300,
+    900,
     () => a.waitingFor(),
     () => a.alive(),
   );

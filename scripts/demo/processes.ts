@@ -62,7 +62,8 @@ export function startDaemon(
       if (child.exitCode !== null || child.signalCode !== null) return;
       const gone = new Promise<void>((done) => child.once('exit', () => done()));
       child.kill('SIGTERM');
-      const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+      // A VM ends with who started it, but not before: whatever comes next finds its disk and its ports taken.
+      const timer = setTimeout(() => child.kill('SIGKILL'), 60_000);
       await gone;
       clearTimeout(timer);
     },

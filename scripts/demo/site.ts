@@ -11,12 +11,12 @@ export interface Page {
   tlsKey: string;
 }
 
-/** @returns undefined while the site is not up */
-export function fetchPage(port: number): Promise<Page | undefined> {
+/** @returns undefined while the site is not up, or does not answer in time; milliseconds */
+export function fetchPage(port: number, timeout = 120_000): Promise<Page | undefined> {
   return new Promise((resolve) => {
     const request = get(
       // The certificate is self-signed; what counts here is which key it is for.
-      { host: '127.0.0.1', port, path: '/', rejectUnauthorized: false, timeout: 15_000, agent: false },
+      { host: '127.0.0.1', port, path: '/', rejectUnauthorized: false, timeout, agent: false },
       (response) => {
         const socket = response.socket as TLSSocket;
         const certificate = new X509Certificate(socket.getPeerCertificate(true).raw);
@@ -57,7 +57,7 @@ export interface Shown {
 export function visit(port: number, name: string, root: string, path = '/'): Promise<Shown> {
   return new Promise((resolve, reject) => {
     const options = { host: '127.0.0.1', port, path, servername: name, ca: root, agent: false };
-    const request = get({ ...options, headers: { host: name }, timeout: 30_000 }, (response) => {
+    const request = get({ ...options, headers: { host: name }, timeout: 120_000 }, (response) => {
       const certificate = (response.socket as TLSSocket).getPeerX509Certificate()!;
       response.on('error', reject);
       response.on('end', () =>
@@ -87,7 +87,8 @@ export function ask(port: number, path: string): Promise<string> {
       port,
       path,
       rejectUnauthorized: false,
-      timeout: 60_000,
+      // Of silence: some of what tests ask for takes a while.
+      timeout: 300_000,
       agent: false,
     };
     const request = get(options, (response) => {

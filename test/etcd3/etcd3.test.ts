@@ -36,4 +36,4 @@ test('keys, transactions, watches, leases, locks, elections and users, as the ow
     auth: ['for all', 'denied', 'denied', 'denied', 'for root', ['reader', 'root']],
   });
   expect(kv.warnings).toEqual([]);
-}, 120_000);
+}, 300_000);

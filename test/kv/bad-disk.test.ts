@@ -9,7 +9,7 @@ import { StoreClient } from './support/client.ts';
 import { compareLedger } from './support/ledger.ts';
 import { Store } from './support/store.ts';
 
-const timeout = 240_000;
+const timeout = 300_000;
 const isRoot = process.getuid?.() === 0;
 /** etcd's log takes 64 MB from its start, and as much for the next file. */
 const SMALL_MB: Readonly<Record<Kind, number>> = { full: 150, unsynced: 60 };

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { freePort, node24 } from '../support/network.ts';
+import { freePort } from '../support/free-port.ts';
+import { node24 } from '../support/network.ts';
 
 const root = join(import.meta.dirname, '../..');
 const run = promisify(execFile);

@@ -9,7 +9,7 @@ import { alike } from './rounds.ts';
 import { StoreClient } from './support/client.ts';
 import { BareEtcd } from './support/etcd.ts';
 
-const timeout = 240_000;
+const timeout = 300_000;
 
 test.concurrent('two hostile namespaces answer random requests as two bare etcds do', {
   timeout,

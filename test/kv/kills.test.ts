@@ -12,7 +12,7 @@ import { playRound } from './support/kills.ts';
 import { differences } from './support/ledger.ts';
 
 const SHORT = 5;
-const timeout = 240_000;
+const timeout = 300_000;
 
 test.concurrent('kv, etcd and both are killed under concurrent clients: no acknowledged write is lost, and the history is linearizable', {
   timeout,

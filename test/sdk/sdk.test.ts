@@ -272,13 +272,11 @@ test('after a restart of the agent the same folder leads to the same keys', asyn
   await agent.restart();
   // Nobody asks for the folder again: the agent finds out by itself who is there.
   await expect
-    .poll(
-      () =>
-        callSdk(folder).then(
-          ({ version }) => version!.version,
-          () => undefined,
-        ),
-      { timeout: 15_000 },
+    .poll(() =>
+      callSdk(folder).then(
+        ({ version }) => version!.version,
+        () => undefined,
+      ),
     )
     .toBe('0.5.8');
   const after = await callSdk(folder);

@@ -51,7 +51,7 @@ function start(address: string): Promise<SignerDaemon> {
   });
 }
 
-async function until(is: () => boolean, what: string, within = 15_000): Promise<void> {
+async function until(is: () => boolean, what: string, within = 60_000): Promise<void> {
   for (const end = Date.now() + within; !is(); await new Promise((resolve) => setTimeout(resolve, 20))) {
     if (Date.now() > end)
       throw new Error(`waited ${within} ms in vain for ${what}: ${JSON.stringify(status())}`);
@@ -86,10 +86,10 @@ test('whatever comes instead of a handshake: no crash, no signature, dialled aga
     ];
     socket.end(kinds[n % kinds.length]!);
   });
-  await until(() => connections > 20, 'twenty connections', 30_000);
+  await until(() => connections > 20, 'twenty connections', 120_000);
   expect(status().problem?.code).toBeDefined();
   expect(hasSigned()).toBe(false);
-}, 60_000);
+}, 300_000);
 
 test('a handshake that never ends is ended, and one without a byte counts as queued', async () => {
   let mode: 'slow' | 'silent' = 'slow';
@@ -104,7 +104,7 @@ test('a handshake that never ends is ended, and one without a byte counts as que
   mode = 'silent';
   await until(() => status().state === 'queued', 'the state of one that waits');
   expect(status().problem?.message).toMatch(/has another signer/);
-}, 60_000);
+}, 300_000);
 
 test('frames that were changed, messages that are none, and too long ones end the connection only', async () => {
   const codes = new Set<string>();
@@ -125,7 +125,7 @@ test('frames that were changed, messages that are none, and too long ones end th
       socket.write(kinds[n % kinds.length]!());
     }),
   );
-  for (let n = 0; n < 200 && codes.size < 3; n += 1) {
+  for (let n = 0; n < 1_200 && codes.size < 3; n += 1) {
     const code = status().problem?.code;
     if (code !== undefined) codes.add(code);
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -134,7 +134,7 @@ test('frames that were changed, messages that are none, and too long ones end th
     expect.arrayContaining(['COMETBFT_FIELD_UNKNOWN', 'COMETBFT_MALFORMED', 'SECRET_CONNECTION']),
   );
   expect(hasSigned()).toBe(false);
-}, 60_000);
+}, 300_000);
 
 test('a message that comes byte by byte is not waited for, and pings do not prolong it', async () => {
   await node((socket) =>
@@ -147,7 +147,7 @@ test('a message that comes byte by byte is not waited for, and pings do not prol
   );
   await until(() => status().problem?.code === 'CONNECTION_SLOW', 'the end of a slow message');
   expect(status().problem?.message).toMatch(/does not end a message/);
-}, 60_000);
+}, 300_000);
 
 test('a node that asks and never reads is let go, and memory stays bounded', async () => {
   const before = process.memoryUsage().rss;
@@ -170,11 +170,11 @@ test('a node that asks and never reads is let go, and memory stays bounded', asy
   await until(
     () => status().problem?.code === 'CONNECTION_SLOW',
     'the end of one that does not read',
-    40_000,
+    120_000,
   );
   expect(written).toBeGreaterThan(10);
   expect(process.memoryUsage().rss - before).toBeLessThan(200 * 1024 * 1024);
-}, 60_000);
+}, 300_000);
 
 test('large requests one after the other do not add up', async () => {
   const test_ = await TestNode.listen();
@@ -194,7 +194,7 @@ test('large requests one after the other do not add up', async () => {
   }
   expect(process.memoryUsage().rss - before).toBeLessThan(200 * 1024 * 1024);
   await test_.close();
-}, 60_000);
+}, 300_000);
 
 test('one that is connected and never asks is shown, and not closed; one that fell silent is', async () => {
   const test_ = await TestNode.listen();
@@ -209,7 +209,7 @@ test('one that is connected and never asks is shown, and not closed; one that fe
   await test_.accept();
   expect(await test_.ask({ ping: {} })).toHaveProperty('ping');
   await test_.close();
-}, 60_000);
+}, 300_000);
 
 test('a node with another signer lets this one wait, and takes it when the other one goes', async () => {
   const test_ = await TestNode.listen();
@@ -226,7 +226,7 @@ test('a node with another signer lets this one wait, and takes it when the other
   expect(await test_.ask({ ping: {} })).toHaveProperty('ping');
   await until(() => status().state === 'serving', 'being served');
   await test_.close();
-}, 60_000);
+}, 300_000);
 
 test('requests that come at once are answered in their order', async () => {
   const test_ = await TestNode.listen();
@@ -251,4 +251,4 @@ test('requests that come at once are answered in their order', async () => {
   }
   expect(heights).toEqual([100n, 'ping', 101n, 'refused']);
   await test_.close();
-}, 60_000);
+}, 300_000);

@@ -8,7 +8,7 @@ import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { addressOf, cometJson, ed25519Key } from '../../lib/cometbft/ed25519.ts';
-import { freePort } from '../support/network.ts';
+import { freePort } from '../support/free-port.ts';
 import { TestEtcd } from './support/etcd.ts';
 import { TestNode } from './support/node.ts';
 

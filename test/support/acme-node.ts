@@ -111,14 +111,14 @@ export class AcmeNode {
 
   site(): Promise<AcmeSite> {
     const path = join(this.root, 'run/dstack', sockets.acmeForTls);
-    return callUnix({ path, method: 'GET', route: '/v1/site', reply: AcmeSite, timeout: 5_000 });
+    return callUnix({ path, method: 'GET', route: '/v1/site', reply: AcmeSite, timeout: 60_000 });
   }
 
   #tellShown({ alpn }: AcmeSite): Promise<unknown> {
     const path = join(this.root, 'run/dstack', sockets.acmeForTls);
     const body = { certificates: alpn.map(({ certificate }) => toHex(sha256(utf8(certificate)))) };
     const reply = Strict({});
-    return callUnix({ path, method: 'POST', route: '/v1/shown', body, reply, timeout: 5_000 });
+    return callUnix({ path, method: 'POST', route: '/v1/shown', body, reply, timeout: 60_000 });
   }
 
   bring(chain: string): Promise<unknown> {
@@ -129,7 +129,7 @@ export class AcmeNode {
       route: '/v1/certificate',
       body: { chain },
       reply: TakenReply,
-      timeout: 5_000,
+      timeout: 60_000,
     });
   }
 

@@ -12,7 +12,8 @@ import { toHex } from '../../lib/protocol/encoding.ts';
 import type { AgentApi } from '../../lib/protocol/manifest.ts';
 import { formatManifest, manifestHash } from '../../lib/protocol/manifest.ts';
 import { AppFolderReply, type ContainersReply, sockets } from '../../lib/protocol/sockets.ts';
-import { eventually, freePort, type TestNode } from './network.ts';
+import { freePort } from './free-port.ts';
+import { eventually, type TestNode } from './network.ts';
 
 export interface TestApp {
   readonly app: string;

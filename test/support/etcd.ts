@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DEFAULT_QUOTA, etcdArguments } from '../../guest/kv/engine/arguments.ts';
 import { toolCommand } from '../../lib/daemon/tool-root.ts';
-import { freePort } from './network.ts';
+import { freePort } from './free-port.ts';
 
 export interface EtcdOptions {
   /** Kept when it stops; without it a temporary one. */

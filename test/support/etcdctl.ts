@@ -22,8 +22,8 @@ function start(
 ): ChildProcess {
   const flags = [
     `--endpoints=http://${address}`,
-    '--command-timeout=30s',
-    '--dial-timeout=10s',
+    '--command-timeout=120s',
+    '--dial-timeout=60s',
     ...(user === undefined ? [] : [`--user=${user}`]),
   ];
   const command = toolCommand(program, [...args, ...(program === 'etcdctl' ? flags : [])]);
@@ -53,7 +53,7 @@ export async function etcdctlUntil(
   const child = start(address, args, {});
   const said = collect(child);
   const closed = once(child, 'close');
-  const deadline = Date.now() + 30_000;
+  const deadline = Date.now() + 120_000;
   // It has to be there before what it waits for happens.
   await new Promise((resolve) => setTimeout(resolve, 500));
   await meanwhile();

@@ -1,9 +1,9 @@
 /** The front as it runs in a VM, on this machine: HAProxy of the locked Debian, with the image's configuration in a folder of a test. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { answersServer } from '../../guest/tls/answers.ts';
@@ -14,7 +14,7 @@ import { ask } from '../../guest/tls/runtime-socket.ts';
 import { toolCommand } from '../../lib/daemon/tool-root.ts';
 import { listenUnix } from '../../lib/daemon/unix-http.ts';
 import { parseAddress } from '../../lib/protocol/hex.ts';
-import { freePort } from './network.ts';
+import { freePort } from './free-port.ts';
 
 export { freePort };
 
@@ -71,11 +71,22 @@ export async function startHaproxy(
   haproxy.stderr!.setEncoding('utf8').on('data', (text: string) => {
     said = (said + text).slice(-10_000);
   });
-  while (!existsSync(description.control)) {
+  // It binds the socket a moment before it listens at it.
+  while (!(await listens(description.control))) {
     if (haproxy.exitCode !== null) throw new Error(`HAProxy ended: ${said}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   return haproxy;
+}
+
+function listens(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+  });
 }
 
 export async function end(haproxy: ChildProcess): Promise<void> {

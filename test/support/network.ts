@@ -5,7 +5,6 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { JsonRpcProvider, NonceManager, Wallet } from 'ethers';
@@ -42,6 +41,7 @@ import {
 } from '../../lib/protocol/onboarding-messages.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
 import { type Anvil, startAnvil } from './anvil.ts';
+import { freePort } from './free-port.ts';
 
 /** anvil's first account: the owner, and whoever pays. Public by design. */
 export const OWNER_KEY = '0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80';
@@ -275,7 +275,7 @@ async function startNode(directory: string, setting: NodeSetting, networkJson: s
   const replicator = daemon('replicator', ['--listen', `127.0.0.1:${port}`]);
   const url = `http://127.0.0.1:${port}`;
   const call = async <T>(path: string, init: RequestInit): Promise<T> => {
-    const response = await fetch(`${url}${path}`, { ...init, signal: AbortSignal.timeout(20_000) });
+    const response = await fetch(`${url}${path}`, { ...init, signal: AbortSignal.timeout(60_000) });
     const body = (await response.json()) as { code?: string; message?: string };
     if (!response.ok) throw new DstackError(body.code ?? `HTTP_${response.status}`, body.message ?? '');
     const aboutItself = path === nodePaths.request || path === nodePaths.bootstrap;
@@ -315,11 +315,14 @@ function ended(child: ChildProcess): Promise<void> {
   return gone;
 }
 
+/** Ten times what a quiet machine needs for the slowest of them; less than a test may take. */
+const PATIENCE_MS = 120_000;
+
 /** Polls until `condition` holds; what it throws meanwhile is shown when time is up. */
 export async function eventually(
   condition: () => Promise<boolean>,
   what: string,
-  withinMs = 30_000,
+  withinMs = PATIENCE_MS,
 ): Promise<void> {
   const deadline = Date.now() + withinMs;
   let last: unknown;
@@ -332,14 +335,6 @@ export async function eventually(
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   throw new Error(`waited ${withinMs} ms in vain for ${what}`, { cause: last });
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 function ignoreAllowed(error: unknown): void {

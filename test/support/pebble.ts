@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { toolCommand } from '../../lib/daemon/tool-root.ts';
 import { newKey, TestAuthority } from './authority.ts';
-import { freePort } from './network.ts';
+import { freePort } from './free-port.ts';
 
 export interface PebbleOptions {
   /** Of a certificate, in seconds. */
@@ -183,7 +183,7 @@ async function eventually<T>(attempt: () => Promise<T>, explain: () => string): 
     try {
       return await attempt();
     } catch (cause) {
-      if (tries > 100) throw new Error(`pebble does not answer: ${explain().slice(-2000)}`, { cause });
+      if (tries > 900) throw new Error(`pebble does not answer: ${explain().slice(-2000)}`, { cause });
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }

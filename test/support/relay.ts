@@ -7,7 +7,8 @@ import type { RelayStatus } from '../../host/relay/main.ts';
 import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
 import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
-import { eventually, freePort, node24 } from './network.ts';
+import { freePort } from './free-port.ts';
+import { eventually, node24 } from './network.ts';
 
 const MAIN = join(import.meta.dirname, '../../host/relay/main.ts');
 
@@ -106,7 +107,7 @@ export class RelayHost {
   }
 
   async status(): Promise<RelayStatus> {
-    const signal = AbortSignal.timeout(5_000);
+    const signal = AbortSignal.timeout(60_000);
     return (await (await fetch(`${this.adminUrl}/v1/status`, { signal })).json()) as RelayStatus;
   }
 

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { toolCommand } from '../../lib/daemon/tool-root.ts';
 import { newKey, type TestAuthority } from './authority.ts';
-import { freePort } from './network.ts';
+import { freePort } from './free-port.ts';
 
 export class TestResolver {
   readonly url: string;

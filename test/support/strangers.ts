@@ -14,7 +14,7 @@ export const strangersAddress = (nth: number): string => `127.1.0.${1 + (nth % 2
 export function pushFrom(address: string, gossipUrl: string, message: RequestMessage): Promise<number> {
   return new Promise((resolve) => {
     const headers = { 'content-type': 'application/json' };
-    const options = { method: 'POST', headers, localAddress: address, agent: false, timeout: 5_000 };
+    const options = { method: 'POST', headers, localAddress: address, agent: false, timeout: 60_000 };
     const req = httpRequest(`${gossipUrl}/v1/gossip`, options, (res) => {
       res.resume().on('close', () => resolve(res.statusCode ?? 0));
     });
@@ -26,7 +26,7 @@ export function pushFrom(address: string, gossipUrl: string, message: RequestMes
 /** The requests that a relay gives to anyone. None when it is away. */
 export async function requestsAt(gossipUrl: string): Promise<RequestMessage[]> {
   try {
-    const reply = await fetch(`${gossipUrl}/v1/gossip`, { signal: AbortSignal.timeout(5_000) });
+    const reply = await fetch(`${gossipUrl}/v1/gossip`, { signal: AbortSignal.timeout(60_000) });
     const { messages } = (await reply.json()) as { messages: { type: string }[] };
     return messages
       .filter(({ type }) => type === 'request')

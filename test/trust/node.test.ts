@@ -36,14 +36,9 @@ import {
   ppidOf,
   secretOf,
 } from '../support/forge.ts';
+import { freePort } from '../support/free-port.ts';
 import { end, frontBelow, startHaproxy } from '../support/front.ts';
-import {
-  eventually,
-  freePort,
-  startTestNetwork,
-  type TestNetwork,
-  type TestNode,
-} from '../support/network.ts';
+import { eventually, startTestNetwork, type TestNetwork, type TestNode } from '../support/network.ts';
 
 const SECRET = secretOf("the network's");
 const OTHER_SECRET = secretOf("the host's own");

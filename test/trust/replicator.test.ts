@@ -384,17 +384,20 @@ describe("a node on a clock of the test's own", () => {
     await network.register(message);
     const run = join(files.directory, 'here');
     const servers = await serveSiblings(run, node.joined, run);
-    // Both poll every 20 ms: after this they have seen the last block.
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    joined.requireFresh();
-    // What kubernethes is told to go on from: nothing that is before the newest block.
+    // What kubernethes is told to go on from: nothing that is before the newest block, once that has been seen.
     const { number, timestamp } = (await network.rpc.getBlock('latest'))!;
-    const { reached: goesOnFrom } = await callUnix({
-      path: join(run, sockets.replicatorForKubernethes),
-      method: 'GET',
-      route: '/v1/status',
-      reply: JoinedReply,
-    });
+    const goesOn = async () => {
+      const { reached: from } = await callUnix({
+        path: join(run, sockets.replicatorForKubernethes),
+        method: 'GET',
+        route: '/v1/status',
+        reply: JoinedReply,
+      });
+      return from;
+    };
+    await eventually(async () => (await goesOn()).block === number, 'the last block to be seen');
+    joined.requireFresh();
+    const goesOnFrom = await goesOn();
     expect(goesOnFrom).toMatchObject({ block: number, timestamp });
     expect(goesOnFrom.now).toBeGreaterThanOrEqual(timestamp);
 
@@ -410,7 +413,7 @@ describe("a node on a clock of the test's own", () => {
         route: '/v1/attest',
         body: { app: 'greeting', tag: 'hello', data: '00' },
         reply: AttestReply,
-        timeout: 5_000,
+        timeout: 60_000,
       });
     await expect(attest()).rejects.toMatchObject(refused('CHAIN_STALE'));
     for (const each of [node, asking]) {

@@ -98,7 +98,7 @@ async function triesOf(network: DemoNetwork, host: DemoHost, trap: Server): Prom
     'x-dstack-egress': egress,
     // Never well, so that the node shows what it wrote once it ends.
     ...(role === 'attacker' && {
-      healthcheck: { test: ['CMD', '/bin/busybox', 'false'], start_period: '240s' },
+      healthcheck: { test: ['CMD', '/bin/busybox', 'false'], start_period: '600s' },
       'x-dstack-logs': 'public',
     }),
   });
@@ -123,7 +123,8 @@ async function triesOf(network: DemoNetwork, host: DemoHost, trap: Server): Prom
       jsonLines(host.console())
         .map(({ logs }) => (logs as { attacker?: string[] } | undefined)?.attacker)
         .find((found) => found?.includes('attacker done')),
-    300,
+    // In the time that it has, or in that of the next attempt.
+    1_500,
     () => JSON.stringify(jsonLines(host.console()).findLast(({ name }) => name === 'kubernethes')),
     () => host.alive(),
   );

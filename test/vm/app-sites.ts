@@ -35,7 +35,7 @@ export async function appSites(
     'the third app to be refused',
     async () =>
       jsonLines(host.console()).find(({ code, app }) => code === 'APP_DOMAIN_TAKEN' && app === 'thief'),
-    120,
+    600,
     () => '',
     () => host.alive(),
   );
@@ -82,7 +82,7 @@ export async function appSites(
         last = await visit(name).catch((error: Error) => error.message);
         return what.test(last) ? last : undefined;
       },
-      240,
+      600,
       () => last.slice(0, 600),
       () => host.alive(),
     );
@@ -93,7 +93,7 @@ export async function appSites(
     return new Promise((resolve, reject) => {
       const options = { host: '127.0.0.1', port: host.tlsPort, servername, headers: { host: name } };
       const request = get(
-        { ...options, rejectUnauthorized: false, timeout: 30_000, agent: false },
+        { ...options, rejectUnauthorized: false, timeout: 120_000, agent: false },
         (response) => text(response).then((body) => resolve(`${response.statusCode} ${body}`), reject),
       );
       request.on('timeout', () => request.destroy(new Error('the visit timed out')));

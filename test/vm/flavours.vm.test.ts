@@ -44,7 +44,7 @@ beforeAll(async () => {
     trees[flavour] = contentsOf(target);
     rmSync(target, { recursive: true });
   }
-}, 200_000);
+}, 900_000);
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
 function contentsOf(root: string, folder = root, found = new Map<string, string>()): Map<string, string> {

@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { toolCommand } from '../../lib/daemon/tool-root.ts';
-import { freePort } from '../support/network.ts';
+import { freePort } from '../support/free-port.ts';
 
 /** Of the loopback, and nobody else's. */
 const ADDRESS = '127.53.53.53';

@@ -12,7 +12,7 @@ const DAY = 24 * 3600;
  * Brings one of each kind, and sees it refused by its code.
  * @param port of the node's website
  * @param name that the network's certificates are for
- * @param older a chain that the node once showed, PEM
+ * @param older a chain that the node shows, or showed before and could still, PEM
  * @param issuer who is on the host's side
  * @param isTrusted whether network.json names it: then nothing but the fault itself is in the chain's way
  * @returns the codes

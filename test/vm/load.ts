@@ -20,8 +20,11 @@ export interface Load {
   stop(): Promise<readonly Answer[]>;
 }
 
+/** Seconds of visitors who wait: a machine on which they become more is asked no more than it can answer. */
+const WAITING = 8;
+
 /**
- * @param perSecond requests: every second one on a new connection, the others on kept ones; of more than four a second, two are on new ones
+ * @param perSecond requests at most: every second one on a new connection, the others on kept ones; of more than four a second, two are on new ones
  * @param trust by whom the website is certified for that name, PEM; without it any certificate will do
  */
 export function constantLoad(
@@ -36,8 +39,10 @@ export function constantLoad(
   const kept = new Agent({ keepAlive: true, maxSockets: 4, ...by });
   const began = performance.now();
   const newOneIn = Math.max(2, Math.round(perSecond / 2));
+  const mostAtOnce = WAITING * perSecond;
   let count = 0;
   const timer = setInterval(() => {
+    if (open.size >= mostAtOnce) return;
     const connection = count++ % newOneIn === 0 ? 'new' : 'kept';
     const one = asked(port, path, connection === 'kept' ? kept : false).then((said) => {
       open.delete(one);
@@ -52,7 +57,7 @@ export function constantLoad(
       let serial = '';
       const end = (said: string, failed: boolean) =>
         resolve({ at, took: performance.now() - began - at, said, failed, serial });
-      const options = { host: '127.0.0.1', port, path, ...by, timeout: 60_000, agent };
+      const options = { host: '127.0.0.1', port, path, ...by, timeout: 180_000, agent };
       const request = get(options, (response) => {
         serial = (response.socket as TLSSocket).getPeerX509Certificate()?.serialNumber ?? '';
         let body = '';
@@ -65,7 +70,7 @@ export function constantLoad(
         );
         response.on('error', (error) => end(error.message, true));
       });
-      request.on('timeout', () => request.destroy(new Error('no answer in 60 s')));
+      request.on('timeout', () => request.destroy(new Error('no answer in 180 s')));
       request.on('error', (error) => end(error.message, true));
     });
   }

@@ -11,7 +11,7 @@ async function image() {
   const found = await openImage(join(root, 'build/image-sim'));
   return { ...found, manifest: { ...found.manifest, commandLine: 'earlyprintk=ttyS0 console=ttyS0' } };
 }
-const usual = { accelerator: 'tcg', qemu: 'tool root', dataDisk: true, timeoutMs: 120_000 } as const;
+const usual = { accelerator: 'tcg', qemu: 'tool root', dataDisk: true, timeoutMs: 300_000 } as const;
 
 test('the same machine has the same tables each time; a device or a processor more makes others', async () => {
   const machine = { image: await image(), shape: { cpus: 2, memoryMiB: 1024 }, ...usual };

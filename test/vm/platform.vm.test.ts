@@ -71,7 +71,7 @@ beforeAll(async () => {
   await once(socket, 'connect');
   answers = createInterface({ input: socket })[Symbol.asyncIterator]();
   await answer('"ready"');
-}, 120_000);
+}, 900_000);
 
 afterAll(async () => {
   socket?.destroy();

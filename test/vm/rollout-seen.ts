@@ -18,14 +18,23 @@ export async function rolloutIsSeen(host: DemoHost, serving: string, failing: st
         ? text
         : undefined;
     },
-    60,
+    600,
   );
   expect(metrics).toMatch(/^dstack_relay_app_serving\{.*app="greeting"\} 0$/m);
-  const status = await dstack(host.operator(), 'app', 'status');
+  // It is tried again and again, and may once be too slow to answer anything.
+  const status = await waitFor(
+    'what failed in the status',
+    async () => {
+      const said = await dstack(host.operator(), 'app', 'status');
+      return said.includes('APP_UNHEALTHY: container greeting answers /missing with status 404')
+        ? said
+        : undefined;
+    },
+    600,
+  );
   expect(status).toContain(`  chain: ${sick} in force since`);
   expect(status).toContain(`  node:  behind: ${old} serves, which ends at `);
   expect(status).toContain(`DIFFERS: the chain has ${sick} in force, the node serves ${old}`);
-  expect(status).toContain('APP_UNHEALTHY: container greeting answers /missing with status 404');
   expect(status).toMatch(new RegExp(`${sick} refused APP_UNHEALTHY$`, 'm'));
   // This app writes nothing: what failed is all that there is.
   expect(await dstack(host.operator(), 'app', 'logs', 'greeting')).toMatch(/^greeting: APP_UNHEALTHY: /);

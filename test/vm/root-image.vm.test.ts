@@ -74,7 +74,7 @@ async function boot(name: string, spoil: (root: string) => void): Promise<string
   await waitFor(
     `the VM with ${name} to end`,
     async () => over || undefined,
-    120,
+    800,
     () => text().slice(-500),
   );
   const shown = text().trim();

@@ -28,12 +28,12 @@ import { ask, type Shown, visit } from '../../scripts/demo/site.ts';
 import { say, seconds, waitFor } from '../../scripts/demo/steps.ts';
 import { TestAuthority } from '../support/authority.ts';
 import { type Pebble, startPebble } from '../support/pebble.ts';
+import { withoutProposals } from '../support/proposals.ts';
 import { TestResolver } from '../support/resolver.ts';
 import { GuestNames } from './guest-names.ts';
 import { descendants, isQemu } from './host-view/processes.ts';
 import { refusesHostileChains } from './hostile-certificates.ts';
 import { constantLoad, type Load } from './load.ts';
-import { withoutProposals } from './without-proposals.ts';
 
 const folder = join(repository, '.state/site');
 /** This machine, in QEMU's user network. */

@@ -25,7 +25,7 @@ import { RpcError, statusOf } from '../../../lib/etcd/errors.ts';
 import { Auth } from '../../../lib/etcd/gen/auth_pb.js';
 import { KV } from '../../../lib/etcd/gen/kv_pb.js';
 import { bytesOf } from '../../../test/support/etcd.ts';
-import { freePort } from '../../../test/support/network.ts';
+import { freePort } from '../../../test/support/free-port.ts';
 import { authMethods } from '../api/auth.ts';
 import { kvMethods } from '../api/kv.ts';
 import { DEFAULT_QUOTA, etcdArguments } from '../engine/arguments.ts';

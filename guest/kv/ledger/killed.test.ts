@@ -58,4 +58,4 @@ test('killed at every operation on the disk: what was acknowledged is there, and
   }
   expect(kills).toBeGreaterThan(18);
   expect(kills).toBeLessThan(OPERATIONS);
-}, 240_000);
+}, 300_000);

@@ -2,6 +2,9 @@ import { expect, test, vi } from 'vitest';
 import { put } from '../../../lib/ledger/log.fixture.ts';
 import { ListedRevisions, SimulatedDisk, startOn } from './ledger.fixture.ts';
 
+/** Milliseconds in which only what hangs has not come. */
+const PATIENCE = 60_000;
+
 /** Each write takes longer than the pause between two batches. */
 class SlowDisk extends SimulatedDisk {
   override async write(file: string, at: number, bytes: Uint8Array): Promise<void> {
@@ -18,7 +21,7 @@ test('what comes while a slow disk is written is on the disk soon after, though 
       source.push([put(`key-${n}`, 'value')]);
       await new Promise((resolve) => setTimeout(resolve, 15));
     }
-    await vi.waitFor(() => expect(ledger.sizes).toEqual({ tree: 5, disk: 5 }), { timeout: 2_000 });
+    await vi.waitFor(() => expect(ledger.sizes).toEqual({ tree: 5, disk: 5 }), PATIENCE);
   } finally {
     await ledger.close();
   }

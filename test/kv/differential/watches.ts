@@ -114,7 +114,7 @@ export class Watches {
   }
 
   async #until(done: () => boolean): Promise<void> {
-    for (const until = Date.now() + 5_000; !done() && Date.now() < until; )
+    for (const until = Date.now() + 60_000; !done() && Date.now() < until; )
       await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

@@ -5,7 +5,7 @@ import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { toolCommand } from '../../../lib/daemon/tool-root.ts';
 import { KV } from '../../../lib/etcd/gen/kv_pb.js';
-import { freePort } from '../../support/network.ts';
+import { freePort } from '../../support/free-port.ts';
 import type { BadDisk } from './bad-disk.ts';
 import { StoreClient } from './client.ts';
 

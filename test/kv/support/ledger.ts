@@ -87,7 +87,7 @@ async function entriesUntil(etcd: EtcdClient, last: bigint): Promise<Uint8Array[
 
 /** The head that is served, once it is over so many leaves: it is signed after they are on the disk. */
 async function headOver(address: string, size: number): Promise<Checkpoint> {
-  for (const until = Date.now() + 20_000; ; ) {
+  for (const until = Date.now() + 60_000; ; ) {
     const answer = await fetch(`http://${address}/ledger/checkpoint`);
     if (answer.ok) {
       const head = openCheckpoint(await answer.text(), origin, [signer]);

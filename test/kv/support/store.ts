@@ -4,7 +4,8 @@ import { mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { etcdArguments } from '../../../guest/kv/engine/arguments.ts';
-import { freePort, node24 } from '../../support/network.ts';
+import { freePort } from '../../support/free-port.ts';
+import { node24 } from '../../support/network.ts';
 import type { BadDisk } from './bad-disk.ts';
 import { answers, end, isRunning, type Subject, spawnLogged, startEtcd } from './etcd.ts';
 import type { ListenerSettings, StoreProcessSettings } from './store-process.ts';
@@ -104,7 +105,7 @@ export class Store implements Subject {
   }
 
   /** Waits for etcd to end by itself. @throws Error when it does not in time */
-  async etcdEnded(milliseconds = 30_000): Promise<void> {
+  async etcdEnded(milliseconds = 120_000): Promise<void> {
     for (const until = Date.now() + milliseconds; isRunning(this.#etcd); ) {
       if (Date.now() > until) throw new Error('etcd still runs');
       await new Promise((resolve) => setTimeout(resolve, 50));

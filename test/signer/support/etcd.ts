@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { toolCommand } from '../../../lib/daemon/tool-root.ts';
 import { EtcdClient } from '../../../lib/etcd/client.ts';
 import { KV } from '../../../lib/etcd/gen/kv_pb.js';
-import { freePort } from '../../support/network.ts';
+import { freePort } from '../../support/free-port.ts';
 
 interface Member {
   readonly name: string;
@@ -86,7 +86,7 @@ export class TestEtcd {
 async function answers(endpoint: string): Promise<void> {
   const client = new EtcdClient({ endpoints: [endpoint] });
   try {
-    for (const until = Date.now() + 30_000; ; ) {
+    for (const until = Date.now() + 120_000; ; ) {
       try {
         await client.call(KV.method.range, { key: Buffer.from('?') });
         return;

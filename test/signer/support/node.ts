@@ -11,7 +11,7 @@ import { SecretConnection } from '../../../lib/cometbft/secret-connection.ts';
 import { decode, delimit, encode, type Plain } from './definition.ts';
 
 /** A node waits that long for an answer, milliseconds. */
-const PATIENCE = 5_000;
+const PATIENCE = 60_000;
 
 export class TestNode {
   readonly #server: Server;
@@ -53,7 +53,7 @@ export class TestNode {
   }
 
   /** Takes the next signer, as a node does when it has none. */
-  async accept(within = 10_000): Promise<void> {
+  async accept(within = 60_000): Promise<void> {
     for (
       const until = Date.now() + within;
       Date.now() < until;

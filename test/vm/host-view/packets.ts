@@ -7,7 +7,7 @@ export function capturePackets(qmpSocket: string, file: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect(qmpSocket);
     let said = '';
-    socket.setTimeout(5_000, () => socket.destroy(new Error(`QMP did not answer: ${said}`)));
+    socket.setTimeout(60_000, () => socket.destroy(new Error(`QMP did not answer: ${said}`)));
     socket.on('error', reject);
     socket.on('data', (chunk) => {
       said += chunk.toString('utf8');

@@ -11,6 +11,8 @@ const GREETING = 1_500;
 const SILENCE = 40_000;
 /** A shorter wait, for what nobody has to answer. */
 const ODD_SILENCE = 5_000;
+/** For QEMU's own answers, which need a turn of its main loop. */
+const QEMU_SILENCE = 20_000;
 const MAX_BYTES = 4 * 1024 * 1024;
 /** Requests on one connection. */
 const AT_ONCE = 16;
@@ -59,7 +61,7 @@ const PLATFORM_FILES: readonly string[] = [
 /** Everything that came back. */
 export async function probe(listener: Listener): Promise<Buffer> {
   if (listener.kind === 'unix') {
-    const said = await converse(() => connectTcp(listener.at), [`${UNIX_LINES.join('\n')}\n`], GREETING);
+    const said = await converse(() => connectTcp(listener.at), [`${UNIX_LINES.join('\n')}\n`], QEMU_SILENCE);
     return Buffer.concat([said, ...(isPlatform(listener) ? await platformFiles(listener.at) : [])]);
   }
   const at = endpoint(listener.at);

@@ -94,7 +94,7 @@ async function asked<T extends TSchema>(
         return undefined;
       }
     },
-    60,
+    600,
     () => refusal,
   );
 }
