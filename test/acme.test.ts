@@ -293,11 +293,11 @@ describe('the nodes of a network', () => {
     await answering(authority.httpPort, nodes[0]!);
     gossip(nodes);
     for (const each of nodes)
-      await vi.waitFor(() => expect(each.shown?.chain, each.said).toBeDefined(), { timeout: 200_000 });
+      await vi.waitFor(() => expect(each.shown?.chain, each.said).toBeDefined(), { timeout: 400_000 });
     await vi.waitFor(() => expect(new Set(nodes.map(({ shown }) => shown?.chain)).size).toBe(1), PATIENCE);
     expect(authority.orders()).toBeGreaterThan(0);
     expect(authority.orders()).toBeLessThanOrEqual(2);
-  }, 300_000);
+  }, 660_000);
 });
 
 describe('a certificate that is brought', () => {

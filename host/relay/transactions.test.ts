@@ -248,7 +248,8 @@ test('a re-org far deeper than the confirmations: what was final long ago is sen
   const hashes: (string | undefined)[] = [];
   for (const request of [a, b]) {
     transactions.submit(request);
-    await until('mined', () => transactions.status(request.purpose)?.hash !== undefined);
+    // Its hash is known before it is sent: blocks until then confirm nothing.
+    await until('mined', () => transactions.status(request.purpose)?.state === 'mined');
     await chain.mine(3);
     await until('final', () => transactions.status(request.purpose)?.state === 'final');
     hashes.push(transactions.status(request.purpose)?.hash);

@@ -120,8 +120,8 @@ async function start(command: string): Promise<void> {
   const said: string[] = [];
   for (const stream of [running.stdout!, running.stderr!])
     stream.on('data', (chunk) => said.push(String(chunk)));
-  await node.accept(60_000);
-  expect(said.join('')).toContain('WARNING: this signer is not in a VM');
+  await node.accept(200_000);
+  await expect.poll(() => said.join('')).toContain('WARNING: this signer is not in a VM');
   const asked = await node.ask({ pubKey: { chain: 'testchain-1' } });
   expect((asked.pubKey as { error?: unknown }).error).toBeUndefined();
 }

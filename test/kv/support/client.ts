@@ -50,7 +50,7 @@ export class StoreClient {
   call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
-    milliseconds = 5_000,
+    milliseconds = 20_000,
   ): Promise<MessageShape<O>> {
     const { path, serialize, deserialize } = wire(method);
     const message = create(method.input, request) as MessageShape<I>;
