@@ -8,7 +8,9 @@
 import { type Static, Type } from 'typebox';
 import { sha256 } from './encoding.ts';
 import { DstackError } from './errors.ts';
-import { Address0x, AppName, Count, parseJson, Strict } from './schema.ts';
+import { Address0x, AppName, Count, IPv4, parseJson, Strict } from './schema.ts';
+import { ChainId } from './signer-part.ts';
+import { SIGNER_VALIDATORS } from './signer-status.ts';
 
 /** A host name as the DNS and certificates have it, in lower case (RFC 1123, section 2.1); of two labels at least. */
 export const DomainName = Type.String({
@@ -116,6 +118,15 @@ export const HostHintsSchema = Strict({
   role: Type.Optional(Type.Union([Type.Literal('bootstrap'), Type.Literal('join')])),
   /** `create` lets the node format a blank data disk; nothing else ever formats one. */
   disk: Type.Optional(Type.Literal('create')),
+  /** Where validators and sentries listen for their signer. Whoever is there is asked nothing, and gets signatures that the record allows. */
+  validators: Type.Optional(
+    Type.Array(
+      Strict({ chain: ChainId, address: IPv4, port: Type.Integer({ minimum: 1, maximum: 65535 }) }),
+      {
+        maxItems: SIGNER_VALIDATORS,
+      },
+    ),
+  ),
 });
 export type HostHints = Static<typeof HostHintsSchema>;
 
