@@ -5,7 +5,7 @@
 import type { Log } from '../../lib/daemon/log.ts';
 import { RpcError } from '../../lib/etcd/errors.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
-import type { HostHints } from '../../lib/protocol/network-config.ts';
+import type { Validators } from '../../lib/protocol/network-config.ts';
 import type { SignerProblem, SignerStatus } from '../../lib/protocol/signer-status.ts';
 import type { SignerOrder } from '../../lib/protocol/sockets.ts';
 import type { SignerConfig } from './config.ts';
@@ -22,7 +22,7 @@ export interface DutyOptions {
   readonly siblings: Siblings;
   readonly openStore: () => OpenStore;
   /** Where the host says that validators are. */
-  readonly validators: NonNullable<HostHints['validators']>;
+  readonly validators: Validators;
   readonly log: Log<'info' | 'warn'>;
   readonly times?: ConnectionTimes;
 }
@@ -169,7 +169,7 @@ function noStore(cause: RpcError): DstackError {
 /** The configuration as the signer outside of a VM has it. */
 function configOf(
   { signer }: SignerOrder,
-  validators: DutyOptions['validators'],
+  validators: Validators,
 ): Pick<SignerConfig, 'acceptHostRollback' | 'chains' | 'validators'> {
   const chains = signer.chains.map(({ id, protocol, key, signBytes = false }) => ({
     id,

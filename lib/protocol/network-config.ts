@@ -114,19 +114,19 @@ export const NetworkConfigSchema = Strict({
 });
 export type NetworkConfig = Static<typeof NetworkConfigSchema>;
 
+/** Where validators and sentries listen for their signer (`priv_validator_laddr`). */
+export const ValidatorsSchema = Type.Array(
+  Strict({ chain: ChainId, address: IPv4, port: Type.Integer({ minimum: 1, maximum: 65535 }) }),
+  { maxItems: SIGNER_VALIDATORS },
+);
+export type Validators = Static<typeof ValidatorsSchema>;
+
 export const HostHintsSchema = Strict({
   role: Type.Optional(Type.Union([Type.Literal('bootstrap'), Type.Literal('join')])),
   /** `create` lets the node format a blank data disk; nothing else ever formats one. */
   disk: Type.Optional(Type.Literal('create')),
-  /** Where validators and sentries listen for their signer. Whoever is there is asked nothing, and gets signatures that the record allows. */
-  validators: Type.Optional(
-    Type.Array(
-      Strict({ chain: ChainId, address: IPv4, port: Type.Integer({ minimum: 1, maximum: 65535 }) }),
-      {
-        maxItems: SIGNER_VALIDATORS,
-      },
-    ),
-  ),
+  /** Whoever is there is asked nothing, and gets signatures that the record allows. */
+  validators: Type.Optional(ValidatorsSchema),
 });
 export type HostHints = Static<typeof HostHintsSchema>;
 
