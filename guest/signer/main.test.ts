@@ -90,6 +90,8 @@ beforeAll(async () => {
     },
   });
   kv = await startKv();
+  reply = { stopped: { code: 'SIGNER_NOT_NAMED', message: 'no manifest' } };
+  startDaemon();
 });
 
 afterAll(async () => {
@@ -164,8 +166,6 @@ async function prevoteOnce(node: TestNode, chain: string, height: number, byte: 
 }
 
 test('nothing is dialled before the contract orders it, and the status says so', async () => {
-  reply = { stopped: { code: 'SIGNER_NOT_NAMED', message: 'no manifest' } };
-  startDaemon();
   await stopsFor('SIGNER_NOT_NAMED');
   expect(await status()).toMatchObject({ dials: false, chains: [], connections: [] });
   expect([first.queue, asked.length]).toEqual([0, 0]);
