@@ -49,6 +49,10 @@ export default defineConfig({
         test: { name: 'store', include: ['test/vm/store.vm.test.ts'] },
       },
       {
+        // By hand, `npm run test:signer`: a validator's side on the host, and the signer in a VM that is killed.
+        test: { name: 'signer', include: ['test/vm/signer.vm.test.ts'] },
+      },
+      {
         // By hand, `npm run test:site`: certificates of a real authority, in some twenty minutes.
         test: { name: 'site', include: ['test/vm/site.vm.test.ts'] },
       },

@@ -102,6 +102,7 @@ export const daemons: readonly Daemon[] = [
       { path: sockets.replicatorForAgent, asker: 'agent', gid: 812 },
       { path: sockets.replicatorForKubernethes, asker: 'kubernethes', gid: 813 },
       { path: sockets.replicatorForKv, asker: 'kv', gid: 823 },
+      { path: sockets.replicatorForSigner, asker: 'signer', gid: 826 },
     ],
     listens: [{ port: guestPorts.replicator, from: 'outside' }],
     unit: {
@@ -251,6 +252,7 @@ export const daemons: readonly Daemon[] = [
       { path: sockets.kubernethesForTls, asker: 'tls', gid: 815 },
       { path: sockets.kubernethesForReplicator, asker: 'replicator', gid: 821 },
       { path: sockets.kubernethesForKv, asker: 'kv', gid: 824 },
+      { path: sockets.kubernethesForSigner, asker: 'signer', gid: 827 },
     ],
     listens: [{ port: guestPorts.images, from: 'inside' }],
     keys: ['GET /v1/status', 'POST /v1/open-secret'],
@@ -277,7 +279,7 @@ export const daemons: readonly Daemon[] = [
     id: 806,
     // The replicator says so where network.json has a store.
     starts: { when: '/run/dstack/replicator/store' },
-    serves: [],
+    serves: [{ path: sockets.kvForSigner, asker: 'signer', gid: 828 }],
     listens: [{ port: guestPorts.store, from: 'apps' }],
     keys: ['POST /v1/ledger-keys', 'POST /v1/ledger-evidence', 'GET /v1/status'],
     service: {
@@ -316,6 +318,24 @@ export const daemons: readonly Daemon[] = [
       MemoryMax: '1G',
       // Without a terminal and a home, nothing of Go's looks for one.
       Environment: 'HOME=/ GOMAXPROCS=2',
+    },
+  },
+  {
+    ...plain,
+    name: 'signer',
+    does: "a validator's remote signer",
+    id: 808,
+    // kubernethes says so where a manifest in force has a signer.
+    starts: { when: '/run/dstack/kubernethes/signer' },
+    serves: [{ path: sockets.signerForReplicator, asker: 'replicator', gid: 829 }],
+    keys: ['POST /v1/signer-keys'],
+    service: {
+      // It dials where the host says, and by the card only (etc/dstack/firewall.nft).
+      RestrictAddressFamilies: 'AF_UNIX AF_INET',
+      InaccessiblePaths: '-/mnt/host_volume -/mnt/encrypted_data',
+      // The validators' keys are in this process's memory.
+      MemorySwapMax: '0',
+      LimitNOFILE: '1024',
     },
   },
 ];

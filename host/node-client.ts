@@ -9,7 +9,7 @@ import { type Enclave, NotYet } from '../lib/framework/handler.ts';
 import { type SealingKeyMessage, SealingKeyMessageSchema } from '../lib/protocol/app-secrets.ts';
 import { APPS_STATUS_MAX_BYTES, type AppsStatus, AppsStatusSchema } from '../lib/protocol/app-status.ts';
 import { type CollateralMessage, PlatformKindSchema } from '../lib/protocol/collateral.ts';
-import { DstackError, Retryable } from '../lib/protocol/errors.ts';
+import { DstackError, hasCode, Retryable } from '../lib/protocol/errors.ts';
 import {
   type BootstrapPackage,
   BootstrapPackageSchema,
@@ -23,6 +23,7 @@ import {
   type SealedMessage,
 } from '../lib/protocol/onboarding-messages.ts';
 import { check, Strict } from '../lib/protocol/schema.ts';
+import { type SignerStatus, SignerStatusSchema } from '../lib/protocol/signer-status.ts';
 import { httpJson } from './http-json.ts';
 
 /** Checking a quote and reading the chain by quorum takes a while. Milliseconds. */
@@ -67,7 +68,9 @@ export class NodeClient implements Enclave {
 
   /** @throws Retryable NODE_UNREACHABLE; a refusal keeps the node's own code and is Retryable when it may pass */
   async request(path: string, body?: unknown): Promise<unknown> {
-    const slow = ![nodePaths.status, nodePaths.bootstrap, nodePaths.apps].some((fast) => fast === path);
+    const slow = ![nodePaths.status, nodePaths.bootstrap, nodePaths.apps, nodePaths.signer].some(
+      (fast) => fast === path,
+    );
     let reply: { status: number; value: unknown };
     try {
       reply = await httpJson({
@@ -112,6 +115,16 @@ export class NodeClient implements Enclave {
   /** How its apps stand. Texts in it may be an app's own. */
   apps(): Promise<AppsStatus> {
     return this.#checked(AppsStatusSchema, nodePaths.apps);
+  }
+
+  /** How its signer stands; undefined where there is none. Texts in it may be a validator's. */
+  async signer(): Promise<SignerStatus | undefined> {
+    try {
+      return await this.#checked(SignerStatusSchema, nodePaths.signer);
+    } catch (error) {
+      if (hasCode(error, 'SIGNER_AWAY')) return undefined;
+      throw error;
+    }
   }
 
   /** What secrets of an app are sealed to. Who seals checks the network key's signature. */

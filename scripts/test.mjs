@@ -1,7 +1,8 @@
 /**
  * `npm test`: all set-up, then every check and test. `-- --fast` leaves the VMs out (and says so in the count of the
  * skipped); `-- --disk` runs only the data disk's faults and power cuts, in VMs of the dev flavour; `-- --app` only what
- * a hostile app does to its node; `-- --site` only what becomes of the website's certificates; `-- --store` only an app with its node's store. The last line is `N passed, N failed, N skipped`, from the runner's own reports.
+ * a hostile app does to its node; `-- --site` only what becomes of the website's certificates; `-- --store` only an app with its node's store;
+ * `-- --signer` only a validator with the signer of a VM. The last line is `N passed, N failed, N skipped`, from the runner's own reports.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -41,6 +42,9 @@ if (process.argv.includes('--disk')) {
 } else if (process.argv.includes('--store')) {
   buildImage('sim');
   vitest('store');
+} else if (process.argv.includes('--signer')) {
+  buildImage('sim');
+  vitest('signer');
 } else {
   run('npm', ['run', '--silent', 'check']);
   // First, because some of the tests without a VM run the image's own programs.

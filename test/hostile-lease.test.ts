@@ -217,6 +217,19 @@ describe.skipIf(missing !== undefined)('whatever routes there are', () => {
     }
   });
 
+  test('the signer dials by the card and over TCP, and speaks neither to the node itself nor in another way', async () => {
+    await withRoutes(`default ${toHost}`);
+    const signer = daemons.find(({ name }) => name === 'signer')!.id!;
+    expect(net.ask('guest', 'tcp', WORLD, { user: signer })).toBe('host');
+    const others = [
+      { kind: 'udp', address: WORLD } as const,
+      { kind: 'tcp', address: '127.0.0.1', port: 7600 } as const,
+      { kind: 'tcp', address: BRIDGE, port: 7600 } as const,
+    ];
+    expect(net.probe('guest', others, 0)).toEqual(['host', 'node', 'node']);
+    for (const said of net.probe('guest', others, signer)) expect(['host', 'node']).not.toContain(said);
+  });
+
   test("the card answers no ARP for a bridge's address, takes no redirect, and has no IPv6", async () => {
     net.harden();
     await withRoutes(`default ${toHost}`);

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { parseHex } from '../../lib/protocol/hex.ts';
 import type { Manifest } from '../../lib/protocol/manifest.ts';
 import { plansOf } from '../../lib/protocol/manifest.ts';
-import { containerLines, differences } from './describe.ts';
+import { containerLines, differences, manifestLines } from './describe.ts';
 
 const image = (letter: string): string => `sha256:${letter.repeat(64)}`;
 const old: Manifest = {
@@ -102,4 +102,37 @@ test('secrets are shown by name and envelope, so a new value is seen', () => {
     '~ container web',
     `    secret db: "${'1'.repeat(64)}" -> "${'2'.repeat(64)}"`,
   ]);
+});
+
+test('a signer is shown with every field, and what changes of it', () => {
+  const disk = parseHex('ab'.repeat(16));
+  const of = (afterHeight: number, envelope: string): Manifest => ({
+    version: 2,
+    app: 'validator',
+    containers: [],
+    secrets: [{ name: 'key', envelope: parseHex(envelope.repeat(64)) }],
+    signer: {
+      disk,
+      chains: [
+        { id: 'one-1', protocol: 'v0.38', key: 'derived', afterHeight },
+        { id: 'two-1', protocol: 'v1', key: { secret: 'key' }, afterHeight: 9, signBytes: true },
+      ],
+    },
+  });
+  const [head, one, two] = manifestLines(of(5, '1'));
+  expect(head).toBe(`signer: on the data disk ${disk}, minimumNodes 2, acceptHostRollback false`);
+  expect(one).toBe(
+    'signer of chain one-1: v0.38, with a key of the network, after height 5, signBytes false',
+  );
+  expect(two).toBe(
+    `signer of chain two-1: v1, with the key in the secret key, ${'1'.repeat(64)}, after height 9, signBytes true`,
+  );
+  expect(differences(of(5, '1'), of(5, '1'))).toEqual([]);
+  expect(differences(of(5, '1'), of(6, '2'))).toEqual([
+    `- ${one}`,
+    `- ${two}`,
+    `+ ${one!.replace('height 5', 'height 6')}`,
+    `+ ${two!.replace('1'.repeat(64), '2'.repeat(64))}`,
+  ]);
+  expect(differences(undefined, of(5, '1'))).toEqual([`+ ${head}`, `+ ${one}`, `+ ${two}`]);
 });

@@ -1,5 +1,34 @@
 /** Manifests in words: what a container is and may do, and how two manifests differ. */
-import { type ContainerPlan, type Manifest, plansOf } from '../../lib/protocol/manifest.ts';
+import {
+  type ContainerPlan,
+  type Manifest,
+  plansOf,
+  secretsOf,
+  signerPartOf,
+} from '../../lib/protocol/manifest.ts';
+
+/** All that a manifest has, a line each. */
+export const manifestLines = (manifest: Manifest): readonly string[] => [
+  ...plansOf(manifest).flatMap(containerLines),
+  ...signerLines(manifest),
+];
+
+/** What it signs as a validator, with what is left out filled in; nothing where it has no signer. */
+function signerLines(manifest: Manifest): readonly string[] {
+  const signer = signerPartOf(manifest);
+  if (signer === undefined) return [];
+  const { disk, acceptHostRollback = false, minimumNodes = 2, chains } = signer;
+  return [
+    `signer: on the data disk ${disk}, minimumNodes ${minimumNodes}, acceptHostRollback ${acceptHostRollback}`,
+    ...chains.map(({ id, protocol, key, afterHeight, signBytes = false }) => {
+      const from = key === 'derived' ? 'a key of the network' : keyIn(manifest, key.secret);
+      return `signer of chain ${id}: ${protocol}, with ${from}, after height ${afterHeight}, signBytes ${signBytes}`;
+    }),
+  ];
+}
+
+const keyIn = (manifest: Manifest, secret: string): string =>
+  `the key in the secret ${secret}, ${secretsOf(manifest).find(({ name }) => name === secret)?.envelope}`;
 
 /** Every field of a container, a line each. Texts are quoted, so that none looks like a field of ours. */
 export function containerLines(plan: ContainerPlan): readonly string[] {
@@ -14,7 +43,7 @@ export function containerLines(plan: ContainerPlan): readonly string[] {
 }
 
 /**
- * What changes for the containers, a line each; empty when nothing does. Compared is what the manifests mean, so a field that is
+ * What changes, a line each; empty when nothing does. Compared is what the manifests mean, so a field that is
  * left out equals one that says the default.
  */
 export function differences(before: Manifest | undefined, after: Manifest): readonly string[] {
@@ -25,6 +54,14 @@ export function differences(before: Manifest | undefined, after: Manifest): read
       return was === undefined ? containerLines(plan).map((line) => `+ ${line}`) : changes(name, was, plan);
     }),
     ...[...old.keys()].filter((name) => !new_.has(name)).map((name) => `- container ${name}`),
+    ...linesApart(before === undefined ? [] : signerLines(before), signerLines(after)),
+  ];
+}
+
+function linesApart(before: readonly string[], after: readonly string[]): string[] {
+  return [
+    ...before.filter((line) => !after.includes(line)).map((line) => `- ${line}`),
+    ...after.filter((line) => !before.includes(line)).map((line) => `+ ${line}`),
   ];
 }
 

@@ -11,10 +11,13 @@ import {
   appId,
   ContainerV2Schema,
   formatManifest,
+  MANIFEST_MAX_BYTES,
   type Manifest,
   type ManifestV2,
   manifestHash,
 } from '../../lib/protocol/manifest.ts';
+import { parseJson } from '../../lib/protocol/schema.ts';
+import { type SignerPart, SignerSchema } from '../../lib/protocol/signer-part.ts';
 import { plainArchive } from '../app/archive.ts';
 import { manifestOfCompose } from '../app/compose.ts';
 import { type PackedSecret, secretsFrom } from '../app/envelopes.ts';
@@ -25,7 +28,7 @@ import { readGiven } from '../owner/connection.ts';
 export const pack: Command = {
   name: 'app pack',
   summary: "puts `docker save` archives and their manifest where VMs find them; prints the manifest's hash",
-  positionals: ['NAME', 'ARCHIVE|COMPOSE.yml'],
+  positionals: ['NAME', 'ARCHIVE|COMPOSE.yml|SIGNER.json'],
   options: {
     port: { value: 'PORT', help: 'the port on which the container speaks HTTP' },
     domain: {
@@ -43,6 +46,10 @@ export const pack: Command = {
       value: 'SECRET=FILE',
       help: 'a secret, and its envelope as `app secret set` wrote it; may be given several times',
       multiple: true,
+    },
+    signer: {
+      value: 'FILE',
+      help: "the manifest's signer, as JSON (docs/signer.md); for an app of nothing else, give it in place of the archive",
     },
     env: { value: 'NAME=VALUE', help: 'an environment variable; may be given several times', multiple: true },
     set: {
@@ -68,9 +75,7 @@ export const pack: Command = {
     const secrets = secretsFrom(app, envelopeFiles(args));
     const scratch = new Scratch();
     try {
-      const { bytes, archives } = await (/\.ya?ml$/i.test(source)
-        ? fromCompose(args, app, source, secrets, scratch)
-        : fromArchive(args, app, source, secrets, scratch));
+      const { bytes, archives } = await packedFrom(args, app, source, secrets, scratch);
       const hash = toHex(manifestHash(bytes));
       const volumes = args.list('out');
       const folders = ['archives', 'manifests', ...(secrets.length > 0 ? ['secrets'] : [])];
@@ -83,6 +88,43 @@ export const pack: Command = {
     }
   },
 };
+
+function packedFrom(
+  args: Arguments,
+  app: string,
+  source: string,
+  secrets: readonly AppSecret[],
+  scratch: Scratch,
+): Promise<Packed> {
+  if (/\.json$/i.test(source)) return Promise.resolve(fromSigner(args, app, source, secrets));
+  if (/\.ya?ml$/i.test(source)) return fromCompose(args, app, source, secrets, scratch);
+  return fromArchive(args, app, source, secrets, scratch);
+}
+
+/** Options that are about containers. */
+const OF_CONTAINERS = ['port', 'domain', 'h2c', 'api', 'env', 'set', 'archive', 'signer'];
+
+/** A manifest without containers. */
+function fromSigner(args: Arguments, app: string, file: string, secrets: readonly AppSecret[]): Packed {
+  for (const option of OF_CONTAINERS) {
+    if (args.optional(option) !== undefined)
+      throw new UsageError(`--${option} is for an app with containers: ${file} is a signer and no archive`);
+  }
+  const manifest = { version: 2 as const, app, containers: [], ...declared(secrets), signer: signerIn(file) };
+  return { bytes: typed(() => formatManifest(manifest)), archives: new Map() };
+}
+
+/** @throws MANIFEST_SIGNER */
+function signerIn(file: string): SignerPart {
+  const text = readGiven('the signer', file).toString('utf8');
+  return typed(() => parseJson(SignerSchema, text, 'MANIFEST_SIGNER', file, MANIFEST_MAX_BYTES));
+}
+
+/** What `--signer` adds to a manifest. */
+function ownSigner(args: Arguments): Pick<ManifestV2, 'signer'> {
+  const file = args.optional('signer');
+  return file === undefined ? {} : { signer: signerIn(file) };
+}
 
 /** Folders for archives that have to be made, gone afterwards. */
 class Scratch {
@@ -141,10 +183,11 @@ async function fromArchive(
       throw new UsageError(`--set ${name} and another option both give ${name}`);
   }
   const fields = { ...options, ...set };
+  const signer = ownSigner(args);
   const manifest: Manifest =
-    Object.keys(fields).length === 0
+    Object.keys(fields).length === 0 && signer.signer === undefined
       ? { version: 1, app, containers: [container] }
-      : { version: 2, app, containers: [{ ...container, ...fields }], ...declared(secrets) };
+      : { version: 2, app, containers: [{ ...container, ...fields }], ...declared(secrets), ...signer };
   const bytes = typed(() => formatManifest(manifest));
   return { bytes, archives: new Map([[digest, file]]) };
 }
@@ -198,7 +241,11 @@ async function fromCompose(
   }
   const text = readGiven('the Compose file', file).toString('utf8');
   const named = new Set(secrets.map(({ name }) => name));
-  const manifest = { ...manifestOfCompose(app, text, images, named), ...declared(secrets) };
+  const manifest = {
+    ...manifestOfCompose(app, text, images, named),
+    ...declared(secrets),
+    ...ownSigner(args),
+  };
   return { bytes: formatManifest(manifest), archives };
 }
 

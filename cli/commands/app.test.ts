@@ -407,6 +407,41 @@ describe('app pack', () => {
     });
   });
 
+  test('a signer alone, or beside a container; what is wrong with it is named', async () => {
+    const chain = { id: 'chain-1', protocol: 'v0.38', key: 'derived', afterHeight: 5 };
+    const signer = { disk: 'ab'.repeat(16), acceptHostRollback: true, chains: [chain] };
+    const write = async (name: string, value: object): Promise<string> => {
+      await writeFile(join(folder, name), JSON.stringify(value, null, 2));
+      return join(folder, name);
+    };
+    const file = await write('signer.json', signer);
+    expect(JSON.parse(await packed(file))).toEqual({ version: 2, app: 'web', containers: [], signer });
+    const both = JSON.parse(await packed(await archive('plain.tar'), '--port', '80', '--signer', file));
+    expect(both).toMatchObject({ version: 2, containers: [{ name: 'web' }], signer });
+    for (const words of [
+      ['--signer', file],
+      ['--port', '80'],
+      ['--set', 'memoryMiB=64'],
+    ])
+      expect(await refused(file, ...words)).toEqual([2, 'USAGE', expect.stringContaining(words[0]!)]);
+    const bad: [object, string, string][] = [
+      [{ ...signer, address: 'x' }, 'MANIFEST_SIGNER', 'bad.json is malformed: field'],
+      [
+        { ...signer, chains: [{ ...chain, protocol: 'v2' }] },
+        'MANIFEST_SIGNER',
+        '/chains/0/protocol must be v0.34 or',
+      ],
+      [{ ...signer, chains: [chain, chain] }, 'MANIFEST_SIGNER', 'chain chain-1 twice'],
+      [{ ...signer, chains: [{ ...chain, key: { secret: 'none' } }] }, 'MANIFEST_SIGNER', 'the secret none'],
+    ];
+    for (const [value, code, message] of bad)
+      expect(await refused(await write('bad.json', value))).toEqual([
+        2,
+        code,
+        expect.stringContaining(message),
+      ]);
+  });
+
   test('a Compose file with the archives of its services', async () => {
     const [one, two] = [await archive('one.tar'), await archive('two.tar')];
     const compose = join(folder, 'compose.yml');

@@ -4,7 +4,7 @@ import type { Head } from '../../lib/chain/chain-client.ts';
 import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { ZERO_WORD } from '../../lib/protocol/hex.ts';
-import { appId, manifestHash, plansOf } from '../../lib/protocol/manifest.ts';
+import { appId, manifestHash } from '../../lib/protocol/manifest.ts';
 import {
   type AppView,
   decodeAppOf,
@@ -13,7 +13,7 @@ import {
   encodeRollout,
   encodeWithdraw,
 } from '../../lib/protocol/network-contract.ts';
-import { containerLines } from '../app/describe.ts';
+import { manifestLines } from '../app/describe.ts';
 import { type Command, typed, UsageError } from '../command.ts';
 import { instant } from '../instant.ts';
 import { act, openOwner, ownerOptions } from '../owner/act.ts';
@@ -87,7 +87,7 @@ async function namedManifest(
     throw new UsageError(`a manifest is a file or its hash, 0x and 64 hex digits, and not ${manifest}`);
   const bytes = readGiven('the manifest', manifest);
   const parsed = manifestOfApp(app, bytes, manifest);
-  return { hash: to0x(manifestHash(bytes)), about: plansOf(parsed).flatMap(containerLines) };
+  return { hash: to0x(manifestHash(bytes)), about: manifestLines(parsed) };
 }
 
 const rollback: Command = {

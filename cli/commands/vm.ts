@@ -39,7 +39,8 @@ const run: Command = {
       condition: oneOf(args, 'simulate', SIMULATED_CONDITIONS),
     };
     const settings = vmSettings(readEnvironment(args.optional('env-file'), process.env));
-    await writeHints(settings.hostVolume, args.text('role'), args.flag('create-disk'));
+    const { hostVolume, validators } = settings;
+    await writeHints(hostVolume, args.text('role'), args.flag('create-disk'), validators);
     const vm = await startVm({
       ...settings,
       simulated,

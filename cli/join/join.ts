@@ -190,7 +190,7 @@ async function withVm(
   work: (ended: Promise<never>) => Promise<void>,
 ): Promise<void> {
   tell.say('Starting the VM.');
-  await writeHints(settings.hostVolume, 'join', createDisk);
+  await writeHints(settings.hostVolume, 'join', createDisk, settings.validators);
   const vm = await startVm({ ...settings, log: (message) => tell.say(message) });
   tell.say(`The VM runs under ${vm.accelerator}; its console log is ${vm.consoleLog}.`);
   const ended = vm.exited.then(async ({ code }): Promise<never> => {

@@ -9,6 +9,7 @@ import { sameAddress } from '../../lib/protocol/hex.ts';
 import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import { NodeStatusSchema } from '../../lib/protocol/onboarding-messages.ts';
 import { Address0x, Count, check } from '../../lib/protocol/schema.ts';
+import { SignerStatusSchema } from '../../lib/protocol/signer-status.ts';
 import { ContractView } from './contract.ts';
 import { requestFacts } from './join.ts';
 import { ether, fundsReasons, notBootstrapped, peerReasons, progress } from './reasons.ts';
@@ -41,6 +42,7 @@ const StatusSchema = Type.Object({
   peers: Type.Array(Type.Object({ peer: Text, reachable: Type.Boolean() })),
   warnings: Type.Optional(Type.Array(Text)),
   apps: Type.Optional(AppsStatusSchema),
+  signer: Type.Optional(SignerStatusSchema),
 });
 
 /** @throws RELAY_UNREACHABLE, RELAY_STATUS, NETWORK_MISSING, RPC_* */
@@ -57,6 +59,7 @@ export async function nodeStatus(settings: RelaySettings): Promise<string> {
     ...progress(status, facts).map(({ text }) => text),
     `${status.gasAddress} pays and has ${ether(funds.balance)} ETH.`,
     ...(joined ? [] : fundsReasons(funds, status.gasAddress).map(({ text }) => text)),
+    ...signerSentences(status),
     ...peerSentences(status, facts?.request.state === 'open'),
     `The relay has processed the chain up to block ${status.block ?? 'none'} and works on ${status.requests.length} requests of other nodes.`,
   ].join(' ');
@@ -90,6 +93,7 @@ export async function relayStatus({
   return {
     ...found,
     node: found.node,
+    signer: found.signer,
     block: found.block,
     transactions: found.transactions.map((transaction) => ({
       ...transaction,
@@ -117,6 +121,32 @@ function nodeSentence({ node }: RelayStatus, view: NetworkView): string {
         ? ", with the network's key"
         : `, WITH ANOTHER KEY THAN THE CONTRACT'S: ${key}`;
   return `This host's node (${node.flavour}) is ${node.state}${agrees}.`;
+}
+
+/** Texts that are the node's are printed as they are: the terminal escapes them. */
+export function signerSentences({ signer }: Pick<RelayStatus, 'signer'>): string[] {
+  if (signer === undefined) return [];
+  const { stopped, rollbackProtected, chains, connections, disk } = signer;
+  return [
+    stopped === undefined
+      ? 'Its signer signs.'
+      : `ITS SIGNER SIGNS NOTHING: ${stopped.code}: ${stopped.message}${disk === undefined ? '' : ` (this node's disk is ${disk})`}.`,
+    ...(rollbackProtected === false
+      ? ['ITS STORE HAS ONE MEMBER: an old copy of its disk makes the validator sign twice.']
+      : []),
+    ...chains.map(
+      ({ id, address, height = '?', round = '?', step = '?' }) =>
+        `Of ${id} the validator ${address} signed height ${height}, round ${round}, step ${step} last.`,
+    ),
+    ...connections.map(({ chain, address, state, seconds, quiet, problem }) => {
+      const silent = quiet ? ', and asks nothing' : '';
+      const why = problem === undefined ? '' : ` (${problem.code}: ${problem.message})`;
+      return `The connection to ${address} for ${chain} is ${state} for ${seconds} s${silent}${why}.`;
+    }),
+    ...chains
+      .filter(({ id }) => !connections.some(({ chain }) => chain === id))
+      .map(({ id }) => `FOR ${id} THE HOST NAMES NO VALIDATOR: DSTACK_VM_VALIDATORS.`),
+  ];
 }
 
 function peerSentences(status: RelayStatus, alreadySaid: boolean): string[] {

@@ -7,7 +7,7 @@ import { pino } from 'pino';
 import { recordKey } from '../../guest/signer/chain-signer.ts';
 import type { SignerConfig } from '../../guest/signer/config.ts';
 import { openStore, SignerDaemon } from '../../guest/signer/daemon.ts';
-import { networkSeed, type SignerSecret } from '../../guest/signer/keys.ts';
+import { keysOf, networkSeed, type SignerSecret } from '../../guest/signer/keys.ts';
 import { placeOf, serveStatus } from '../../guest/signer/status-server.ts';
 import { ed25519Key } from '../../lib/cometbft/ed25519.ts';
 import { encodeState, NOTHING_SIGNED } from '../../lib/cometbft/sign-state.ts';
@@ -44,7 +44,9 @@ export const startCommand: Command = {
     );
     const secret = file === undefined ? await throwaway(config) : secretIn(file);
     const log = pino({ name: 'signer' }, logLines);
-    const daemon = await SignerDaemon.start({ config, secret, log });
+    const store = openStore(config);
+    const keys = keysOf(secret, store.records);
+    const daemon = await SignerDaemon.start({ config, store, keys, log });
     const server =
       config.statusListen === undefined ? undefined : await serveStatus(config.statusListen, daemon);
     for (const { id, protocol, publicKey, address } of daemon.status().chains) {

@@ -94,6 +94,18 @@ describe('the image', () => {
     expect(read('etc/dstack/firewall.nft')).toMatch(/hook forward [^}]*policy drop/);
   });
 
+  it('lets the signer dial by the card, over TCP, and nothing else: no app, and nothing of the node', () => {
+    const id = daemons.find(({ name }) => name === 'signer')!.id;
+    const filter = read('etc/dstack/firewall.nft');
+    const output = filter.slice(filter.indexOf('hook output'));
+    expect(output).toContain(`oifname != "eth0" meta skuid ${id} drop`);
+    expect(output).toContain(`meta l4proto != 6 meta skuid ${id} drop`);
+    const unit = unitOf('signer');
+    expect(setting(unit, 'RestrictAddressFamilies')).toEqual(['AF_UNIX AF_INET']);
+    expect(setting(unit, 'InaccessiblePaths')).toEqual(['-/mnt/host_volume -/mnt/encrypted_data']);
+    expect(setting(unit, 'CapabilityBoundingSet')).toEqual(['']);
+  });
+
   it('lets the front reach apps and nothing else', () => {
     const id = daemons.find(({ name }) => name === 'front')!.id;
     const filter = read('etc/dstack/firewall.nft');

@@ -41,7 +41,7 @@ export interface AppOptions {
   readonly kept: Kept;
   /** What a container gets of the disks. @throws DISK_… while the data disk is not usable, HOST_FOLDER */
   storageOf(app: string, plan: ContainerPlan): Promise<Storage>;
-  readonly secrets: Secrets;
+  readonly secrets: Pick<Secrets, 'prepare' | 'of' | 'prune'>;
   /** The folder with the agent's socket for one container. @throws SOCKET_… while the agent is away */
   agentFolderOf(request: AppFolderRequest): Promise<string>;
   /** What is wrong with a container that runs; undefined when it is up. */

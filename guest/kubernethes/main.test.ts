@@ -57,6 +57,10 @@ test('the daemon answers its siblings at once, but touches nothing before the no
   expect(await ask('agent.sock', '/v1/upstream')).toContain('nothing here answers');
   expect(await ask('replicator.sock', '/v1/apps')).toEqual({ now: 0, apps: [], more: 0, rollouts: [] });
   expect(await ask('replicator.sock', '/v1/containers')).toContain('nothing here answers');
+  expect(await ask('signer.sock', '/v1/signer')).toMatchObject({ stopped: { code: 'CONTRACT_UNREAD' } });
+  const secret = { manifest: 'ab'.repeat(32), name: 'validator' };
+  expect(await ask('signer.sock', '/v1/signer-secret', secret)).toContain('no signer with a key');
+  expect(await ask('signer.sock', '/v1/containers')).toContain('nothing here answers');
   expect(log).toEqual([]);
 
   let asked = 0;

@@ -1,5 +1,5 @@
 /** The kubernethes daemon. `--root DIR` puts /run, /mnt, /var and /usr below DIR, for tests without a VM. */
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -9,7 +9,7 @@ import { type NetworkReader, networkReader } from '../../lib/chain/network-reade
 import { groupId } from '../../lib/daemon/groups.ts';
 import { readImageInfo } from '../../lib/daemon/image-info.ts';
 import { callUnix, serveUnix } from '../../lib/daemon/unix-http.ts';
-import { fromHex } from '../../lib/protocol/encoding.ts';
+import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { formatManifest } from '../../lib/protocol/manifest.ts';
 import {
@@ -24,6 +24,7 @@ import {
   JoinedReply,
   ManifestRequest,
   OpenSecretReply,
+  SignerSecretRequest,
   sockets,
   UpstreamRequest,
 } from '../../lib/protocol/sockets.ts';
@@ -35,7 +36,8 @@ import { handover } from './handover.ts';
 import { type Kept, keptIn } from './kept.ts';
 import { bridgeNumbers, podman } from './podman.ts';
 import { probe } from './probe.ts';
-import { secretsIn } from './secrets.ts';
+import { type Secrets, secretsIn } from './secrets.ts';
+import { SignerOrders } from './signer-orders.ts';
 import { storage } from './storage.ts';
 import { Supervisor } from './supervisor.ts';
 
@@ -72,6 +74,21 @@ async function main(): Promise<void> {
   mkdirSync(scratch, { recursive: true });
   const kept = keptIn(scratch);
   const turns = new FrontTurns();
+  const secrets = secretsIn({
+    engine,
+    hostVolume: places.hostVolume,
+    folder: join(scratch, 'secrets'),
+    open: openSecret,
+  });
+  const orders = new SignerOrders({
+    manifest: (hash) => kept.manifest(hash),
+    chainNow() {
+      if (followed === undefined) throw new DstackError('NOT_READY', 'the node has not joined yet');
+      return followed.reader.chain.now();
+    },
+    // systemd starts the signer when it finds it.
+    onFirst: () => writeFileSync(at('run/dstack/kubernethes/signer'), ''),
+  });
   const supervisor = new Supervisor({
     engine,
     fetcher: fetcher(engine, places, kept, handover(guestPorts.images)),
@@ -81,12 +98,7 @@ async function main(): Promise<void> {
       diskFolders: at(join('run/dstack', sockets.diskFolders)),
       hostVolume: at('mnt/host_volume'),
     }),
-    secrets: secretsIn({
-      engine,
-      hostVolume: places.hostVolume,
-      folder: join(scratch, 'secrets'),
-      open: openSecret,
-    }),
+    secrets,
     async agentFolderOf(request) {
       const { folder } = await callUnix({
         path: at(join('run/dstack', sockets.agentForKubernethes)),
@@ -110,11 +122,12 @@ async function main(): Promise<void> {
     frontMark: () => turns.mark(),
   });
   await serve(supervisor, turns, kept);
+  await serveSigner(orders, secrets);
   const { epoch, reached } = await joined();
   log.info({ epoch }, 'the node has joined; reading the contract');
   followed = follow(reached);
   await untilDone('take over what an earlier run left', () => supervisor.adopt(reached.timestamp));
-  await run(supervisor, followed);
+  await run(supervisor, orders, followed);
 }
 
 async function serve(supervisor: Supervisor, turns: FrontTurns, kept: Kept): Promise<void> {
@@ -154,6 +167,21 @@ async function serve(supervisor: Supervisor, turns: FrontTurns, kept: Kept): Pro
     path: at(join('run/dstack', sockets.kubernethesForReplicator)),
     gid: socketGid(sockets.kubernethesForReplicator),
     routes: { 'GET /v1/apps': () => supervisor.status() },
+  });
+}
+
+async function serveSigner(orders: SignerOrders, secrets: Secrets): Promise<void> {
+  await serveUnix({
+    path: at(join('run/dstack', sockets.kubernethesForSigner)),
+    gid: socketGid(sockets.kubernethesForSigner),
+    routes: {
+      'GET /v1/signer': () => orders.reply(),
+      'POST /v1/signer-secret': async (body) => {
+        const asked = check(SignerSecretRequest, body, 'BAD_REQUEST', "the request for a signer's secret");
+        const { app, secret } = orders.secret(asked.manifest, asked.name);
+        return { value: toHex(await secrets.value(app, secret)) };
+      },
+    },
   });
 }
 
@@ -202,6 +230,7 @@ function follow(from: Reached): { network: NetworkConfig; reader: NetworkReader 
  */
 async function run(
   supervisor: Supervisor,
+  orders: SignerOrders,
   { network, reader }: { network: NetworkConfig; reader: NetworkReader },
 ): Promise<void> {
   const read = () => readState(reader);
@@ -211,6 +240,7 @@ async function run(
     try {
       const state = await read();
       supervisor.contractRead(state.at);
+      orders.follow(state);
       const desired = wanted(state, network.minimumNodes);
       problem = '';
       void supervisor.step(desired, readAgain, state.pending, state.since);

@@ -29,6 +29,8 @@ export interface Secrets {
    * @throws SECRET_MISSING, SECRET_NOT_REGULAR, SECRET_TOO_LARGE, SECRET_UNREADABLE, SECRET_HASH_MISMATCH, SECRET_USER, and what `open` does
    */
   prepare(hash: Hex, manifest: Manifest): Promise<void>;
+  /** One secret's value, for the node's signer. @throws as `prepare`, but for SECRET_USER */
+  value(app: string, secret: AppSecret): Promise<Uint8Array>;
   /** What one of its containers gets. @throws SECRET_USER */
   of(hash: Hex, plan: ContainerPlan): Promise<SecretsFolder | undefined>;
   /** Removes those of all other manifests. */
@@ -103,6 +105,8 @@ export function secretsIn({ engine, hostVolume, folder, open }: SecretsOptions):
         for (const value of values.values()) value.fill(0);
       }
     },
+
+    value: opened,
 
     async of(hash, plan) {
       if (plan.secrets.length === 0) return undefined;

@@ -221,7 +221,7 @@ function node() {
   const opened = new Set<string>();
   /** How many turns of the event loop's microtasks it takes to open them. */
   const slow = { turns: 0 };
-  const secrets: Secrets = {
+  const secrets: Omit<Secrets, 'value'> = {
     async prepare(hash, manifest) {
       for (let turn = 0; turn < slow.turns; turn += 1) await undefined;
       if (opened.has(hash)) return;

@@ -1,7 +1,7 @@
 /** The daemon as in a VM: its siblings' sockets are this test's, and what systemd does with etcd.json is too. etcd is real. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,8 +10,10 @@ import { ed25519 } from '@noble/curves/ed25519.js';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { toolCommand } from '../../lib/daemon/tool-root.ts';
 import { serveUnix } from '../../lib/daemon/unix-http.ts';
+import { EtcdClient } from '../../lib/etcd/client.ts';
+import { KV } from '../../lib/etcd/gen/kv_pb.js';
 import { originOf, readCheckpoint } from '../../lib/ledger/checkpoint.ts';
-import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import { fromHex, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { ledgerKeys, networkKey } from '../../lib/protocol/keys.ts';
 import { ledgerKeyOf, parseLedgerEvidence, signLedgerEvidence } from '../../lib/protocol/ledger-evidence.ts';
@@ -156,6 +158,17 @@ test('each app has its own keys; one that did not ask for the store, and an addr
   for (const from of [4, 5]) expect(await get(from)).toBe('ECONNRESET');
   // An app is no owner.
   expect(await call(2, '/metrics')).toMatch(/^403 /);
+});
+
+test('the signer has a namespace of its own, behind a socket that no app can reach', async () => {
+  const client = new EtcdClient({ endpoints: [`unix://${join(run, sockets.kvForSigner)}`] });
+  const all = { key: Uint8Array.of(0), rangeEnd: Uint8Array.of(0) };
+  await vi.waitFor(() => client.call(KV.method.put, { key: utf8('x'), value: utf8('of signer') }), PATIENCE);
+  const { kvs } = await vi.waitFor(() => client.call(KV.method.range, all), PATIENCE);
+  client.close();
+  expect(kvs.map(({ value }) => Buffer.from(value).toString())).toEqual(['of signer']);
+  expect(await get(2)).toContain(base64('of keeper'));
+  expect(statSync(join(run, sockets.kvForSigner)).mode & 0o777).toBe(0o600);
 });
 
 test("its log is the one of this disk, signed by a key that the network key vouches for, with the chain's time", async () => {

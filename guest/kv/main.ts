@@ -9,9 +9,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { pino } from 'pino';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
+import { groupId } from '../../lib/daemon/groups.ts';
 import { readImageInfo } from '../../lib/daemon/image-info.ts';
+import { listenUnix } from '../../lib/daemon/unix-http.ts';
 import { originOf } from '../../lib/ledger/checkpoint.ts';
-import { fromHex } from '../../lib/protocol/encoding.ts';
+import { fromHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { parseAddress } from '../../lib/protocol/hex.ts';
 import { type NetworkConfig, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
@@ -20,6 +22,7 @@ import { Count, parseJson, Strict } from '../../lib/protocol/schema.ts';
 import { type LedgerKeysReply, sockets } from '../../lib/protocol/sockets.ts';
 import { BRIDGES, gatewayOf } from '../bridges.ts';
 import { Callers } from '../callers.ts';
+import { groupOfSocket } from '../daemons.ts';
 import { listenAt } from '../listen.ts';
 import { callerOfApp } from './apps.ts';
 import { etcdConfiguration } from './engine/arguments.ts';
@@ -29,6 +32,8 @@ import { startStore } from './start.ts';
 
 /** What one app may have open at once, and all together. */
 const LIMITS = { connections: 4096, perSource: 512 };
+/** One daemon needs one; a few more while it is started again. */
+const SIBLING_CONNECTIONS = 16;
 const DEFAULT_QUOTA_MIB = 256;
 const MIB = 1024 * 1024;
 /** While the data disk is being opened or formatted. Milliseconds. */
@@ -70,6 +75,16 @@ async function main(): Promise<void> {
       ? [Array.from({ length: BRIDGES }, (_, index) => gatewayOf(index)), guestPorts.store]
       : [[flags.listen.split(':')[0]!], Number(flags.listen.split(':')[1])];
   await listenAt(door.server, hosts, port);
+  // What the signer keeps is its own, as an app's is.
+  const ofSigner = store.door({
+    callerOf: () => ({ prefix: utf8('d/signer/'), name: 'signer', owner: false }),
+    limits: { connections: SIBLING_CONNECTIONS, perSource: SIBLING_CONNECTIONS },
+  });
+  const group = groupOfSocket(sockets.kvForSigner);
+  await listenUnix(ofSigner.server, {
+    path: at(join('run/dstack', sockets.kvForSigner)),
+    gid: group === undefined ? undefined : groupId(flags.root, group),
+  });
   log.info({ log: disk }, 'the store listens');
 }
 

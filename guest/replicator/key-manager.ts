@@ -18,6 +18,8 @@ export interface KeyManager {
   diskKey(diskId: Uint8Array, born?: number): Uint8Array;
   /** The keys of the store's log on one disk. @param born the epoch in which it was begun; absent for a new one. @throws EPOCH_UNKNOWN */
   ledgerKeys(log: Uint8Array, born?: number): { seed: Uint8Array; saltKey: Uint8Array };
+  /** The keys of a validator's signer for one chain. @param born the epoch in which they were first used; absent for new ones. @throws EPOCH_UNKNOWN */
+  signerKeys(chain: string, born?: number): { seed: Uint8Array; identity: Uint8Array };
   /** The network key's word for the key of such a log. */
   signLedger(said: LedgerStatement): LedgerEvidence;
   /**

@@ -5,9 +5,15 @@ import { afterAll, expect, test } from 'vitest';
 import { callUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { parseAddress } from '../../lib/protocol/hex.ts';
-import { type KeyPurpose, keyPurposes } from '../../lib/protocol/keys.ts';
+import { type KeyPurpose, keyPurposes, signerKeys } from '../../lib/protocol/keys.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
-import { AppKeyReply, DiskKeyReply, sockets, TlsKeyReply } from '../../lib/protocol/sockets.ts';
+import {
+  AppKeyReply,
+  DiskKeyReply,
+  SignerKeysReply,
+  sockets,
+  TlsKeyReply,
+} from '../../lib/protocol/sockets.ts';
 import vectors from '../../testdata/protocol/keyring.json' with { type: 'json' };
 import { type Keyring, keyring } from './keyring.ts';
 import { secretHolder } from './secret.ts';
@@ -107,6 +113,31 @@ test('a ring needs a secret, and a wiped one has none', () => {
   for (const secret of secrets.values()) expect(secret.every((byte) => byte === 0)).toBe(true);
   expect(() => ring.perEpoch('tls')).toThrow('wiped');
   expect(() => ring.pinned('disk', 1, DISK)).toThrow('wiped');
+});
+
+test("the signer's socket: a chain's keys are of the epoch in which they were first used, new ones of the newest", async () => {
+  const run = mkdtempSync(join(tmpdir(), 'dstack-keyring-'));
+  cleanups.push(() => rmSync(run, { recursive: true, force: true }));
+  const keys = secretHolder(ringOf('1', '2'), { chainId: 1, contract: parseAddress(`0x${'11'.repeat(20)}`) });
+  const servers = await serveSiblings(run, Promise.resolve({ keys } as unknown as Joined), run);
+  for (const server of servers) cleanups.push(() => server.close());
+  const ask = (body: object, route = '/v1/signer-keys') =>
+    callUnix({
+      path: join(run, sockets.replicatorForSigner),
+      method: 'POST',
+      ...{ route, body, reply: SignerKeysReply },
+    });
+  const expected = (epoch: 1 | 2, chain: string) => {
+    const { seed, identity } = signerKeys(fromHex(vectors.secrets[epoch]), epoch, chain);
+    return { epoch, seed: toHex(seed), identity: toHex(identity) };
+  };
+  expect(await ask({ chain: 'chain-1', epoch: 1 })).toEqual(expected(1, 'chain-1'));
+  expect(await ask({ chain: 'chain-1' })).toEqual(expected(2, 'chain-1'));
+  expect((await ask({ chain: 'chain-2' })).seed).not.toBe(expected(2, 'chain-1').seed);
+  await expect(ask({ chain: 'chain-1', epoch: 3 })).rejects.toMatchObject({ code: 'EPOCH_UNKNOWN' });
+  await expect(ask({ chain: '../x' })).rejects.toMatchObject({ code: 'BAD_REQUEST' });
+  // It has a use for nothing else.
+  await expect(ask({ diskId: vectors.diskId }, '/v1/disk-key')).rejects.toMatchObject({ code: 'NO_ROUTE' });
 });
 
 test("the sockets: a disk's key is of its superblock's epoch, a new disk's of the newest; an app's is refused", async () => {

@@ -17,6 +17,7 @@ import {
   keyPurposes,
   ledgerKeys,
   networkKey,
+  signerKeys,
   tlsKey,
 } from '../../lib/protocol/keys.ts';
 import { seal } from '../../lib/protocol/sealing.ts';
@@ -29,6 +30,7 @@ const derivations = {
   seal,
   disk: diskKey,
   kv: ledgerKeys,
+  signer: signerKeys,
   app: appKey,
   'app-secrets': appSecretsKey,
   'app-identity': appIdentityKey,

@@ -13,8 +13,9 @@ import { chainClient } from '../../lib/chain/chain-client.ts';
 import { networkReader } from '../../lib/chain/network-reader.ts';
 import { callUnix } from '../../lib/daemon/unix-http.ts';
 import { AppsStatusSchema } from '../../lib/protocol/app-status.ts';
-import { codeOf } from '../../lib/protocol/errors.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { guestPorts } from '../../lib/protocol/ports.ts';
+import { SignerStatusSchema } from '../../lib/protocol/signer-status.ts';
 import { sockets } from '../../lib/protocol/sockets.ts';
 import { attestorClient, attestorReady } from './attestor-client.ts';
 import { readIdentity } from './identity.ts';
@@ -81,7 +82,19 @@ const apps = () =>
     reply: AppsStatusSchema,
     timeout: 5_000,
   });
-const port = nodePort(node, apps, log);
+const signer = () =>
+  callUnix({
+    path: join(runDirectory, sockets.signerForReplicator),
+    method: 'GET',
+    route: '/v1/status',
+    reply: SignerStatusSchema,
+    timeout: 5_000,
+  }).catch((error: unknown) => {
+    throw codeOf(error) === 'SOCKET_UNREACHABLE'
+      ? new DstackError('SIGNER_AWAY', 'no signer runs on this node: no manifest in force has named one yet')
+      : error;
+  });
+const port = nodePort(node, { apps, signer }, log);
 const [host, number] = splitListen(values.listen);
 port.listen(number, host);
 await once(port, 'listening');

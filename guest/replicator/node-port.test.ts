@@ -8,6 +8,7 @@ import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/
 import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { MESSAGE_MAX_BYTES, type NodeStatus, nodePaths } from '../../lib/protocol/onboarding-messages.ts';
+import type { SignerStatus } from '../../lib/protocol/signer-status.ts';
 import { type NodeService, nodePort } from './node-port.ts';
 
 const STATUS = { state: 'joined' } as unknown as NodeStatus;
@@ -16,6 +17,8 @@ const unused = () => Promise.reject(new Error('a secret in a message'));
 
 let service: NodeService;
 let apps: () => Promise<AppsStatus>;
+const NO_SIGNER: SignerStatus = { dials: false, chains: [], connections: [] };
+let signer: () => Promise<SignerStatus>;
 let server: Server;
 let port: number;
 let logged: { fields: Record<string, unknown>; message: string }[];
@@ -37,9 +40,14 @@ beforeEach(async () => {
   };
   logged = [];
   apps = async () => APPS;
-  server = nodePort(service, () => apps(), {
-    warn: (fields, message) => void logged.push({ fields: fields as Record<string, unknown>, message }),
-  });
+  signer = async () => NO_SIGNER;
+  server = nodePort(
+    service,
+    { apps: () => apps(), signer: () => signer() },
+    {
+      warn: (fields, message) => void logged.push({ fields: fields as Record<string, unknown>, message }),
+    },
+  );
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   port = (server.address() as AddressInfo).port;
@@ -359,4 +367,11 @@ test("an app's sealing key is asked for by the app's name, and by nothing else",
   for (const bad of [{}, { app: '../x' }, { app: 'shop', tag: 'x' }, { app: 7 }])
     expect(await ask(bad)).toMatchObject({ status: 422, code: 'MESSAGE_MALFORMED' });
   expect(asked).toEqual(['shop']);
+});
+
+test('how the signer stands is told as it says it; that there is none has a code, and is not logged', async () => {
+  expect(await call(nodePaths.signer)).toEqual({ status: 200, ...NO_SIGNER });
+  signer = () => Promise.reject(new DstackError('SIGNER_AWAY', 'no signer'));
+  expect(await call(nodePaths.signer)).toMatchObject({ status: 422, code: 'SIGNER_AWAY' });
+  expect(logged).toEqual([]);
 });

@@ -22,6 +22,7 @@ import {
   SealedMessageSchema,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { check } from '../../lib/protocol/schema.ts';
+import type { SignerStatus } from '../../lib/protocol/signer-status.ts';
 
 /** What can be asked of the node from outside. */
 export interface NodeService {
@@ -45,11 +46,16 @@ export interface NodeService {
 /** Calls handled at once; further ones are told to come back. Each may cost a quote or a verification. */
 const MAX_AT_ONCE = 4;
 
-/**
- * The server, not yet listening.
- * @param apps how the node's apps stand, as kubernethes says it
- */
-export function nodePort(service: NodeService, apps: () => Promise<AppsStatus>, log: Log<'warn'>): Server {
+/** What other daemons of the node say of themselves. */
+export interface NodeReports {
+  /** How the node's apps stand, as kubernethes says it. */
+  apps(): Promise<AppsStatus>;
+  /** How its signer stands. @throws SIGNER_AWAY where there is none */
+  signer(): Promise<SignerStatus>;
+}
+
+/** The server, not yet listening. */
+export function nodePort(service: NodeService, reports: NodeReports, log: Log<'warn'>): Server {
   let atWork = 0;
 
   async function bounded<T>(work: () => Promise<T>): Promise<T> {
@@ -72,7 +78,8 @@ export function nodePort(service: NodeService, apps: () => Promise<AppsStatus>, 
   const server = jsonServer({
     routes: {
       [`GET ${nodePaths.status}`]: () => service.status(),
-      [`GET ${nodePaths.apps}`]: () => bounded(apps),
+      [`GET ${nodePaths.apps}`]: () => bounded(() => reports.apps()),
+      [`GET ${nodePaths.signer}`]: () => bounded(() => reports.signer()),
       [`GET ${nodePaths.bootstrap}`]: () => bounded(() => service.bootstrapPackage()),
       [`POST ${nodePaths.request}`]: () => bounded(() => service.request()),
       [`POST ${nodePaths.answer}`]: (body) => bounded(() => service.answer(asAnswer(body))),
@@ -87,7 +94,8 @@ export function nodePort(service: NodeService, apps: () => Promise<AppsStatus>, 
     limits: { connections: 64, perSource: 64 },
     refusalOf(error, request) {
       const refusal = refusalOf(error);
-      if (refusal.code !== 'NO_ROUTE') {
+      // That there is no signer is asked again and again, and is no news.
+      if (refusal.code !== 'NO_ROUTE' && refusal.code !== 'SIGNER_AWAY') {
         const route = request.url?.slice(0, 100);
         log.warn(
           { code: refusal.code, route, err: (error as Error).message },
@@ -110,7 +118,7 @@ function refusalOf(error: unknown): Refusal {
           status,
           code,
           message:
-            'the node port has status, apps, request, answer, onboard, sealed, bootstrap, sealing-key, collateral',
+            'the node port has status, apps, signer, request, answer, onboard, sealed, bootstrap, sealing-key, collateral',
         }
       : { status, code: 'MESSAGE_MALFORMED', message };
   }

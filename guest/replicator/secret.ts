@@ -60,6 +60,7 @@ export function secretHolder(keys: Keyring, domain: Domain): SecretHolder {
     acmeAccountKey: () => keys.perEpoch('acme-account'),
     diskKey: (diskId, born = epoch) => keys.pinned('disk', born, diskId),
     ledgerKeys: (log, born = epoch) => keys.pinned('kv', born, log),
+    signerKeys: (chain, born = epoch) => keys.pinned('signer', born, chain),
     signLedger: (said) => signLedgerEvidence(said, signed),
     appKey: (app, tag, type, born) => keys.pinned('app', born, app, tag, type),
     signAs(app, tag, algorithm, data, born) {

@@ -28,6 +28,7 @@ import {
   LedgerKeysRequest,
   OpenSecretRequest,
   RawQuoteRequest,
+  SignerKeysRequest,
   SiteCaaRequest,
   SiteEvidenceRequest,
   type SiteRequestReply,
@@ -128,6 +129,18 @@ function keyRoutes(joined: Promise<Joined>): Routes {
     'POST /v1/ledger-evidence': async (body) => {
       const asked = check(LedgerEvidenceRequest, body, 'BAD_REQUEST', "the request for a log's evidence");
       return (await joined).ledgerEvidence(fromHex(asked.log, 16), asked.epoch);
+    },
+    'POST /v1/signer-keys': async (body) => {
+      const { chain, epoch } = check(
+        SignerKeysRequest,
+        body,
+        'BAD_REQUEST',
+        "the request for a signer's keys",
+      );
+      const { keys } = await joined;
+      const born = epoch ?? keys.epoch;
+      const { seed, identity } = keys.signerKeys(chain, born);
+      return { epoch: born, seed: toHex(seed), identity: toHex(identity) };
     },
     'POST /v1/app-key': async (body) => {
       const asked = check(AppKeyRequest, body, 'BAD_REQUEST', 'the request for an app key');

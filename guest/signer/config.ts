@@ -7,15 +7,10 @@ import { type Static, Type } from 'typebox';
 import { PROTOCOL_VERSIONS, type ProtocolVersion } from '../../lib/cometbft/consensus.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { check, OneOf, Strict } from '../../lib/protocol/schema.ts';
+import { ChainId } from '../../lib/protocol/signer-part.ts';
 
 const MAX_BYTES = 256 * 1024;
 const Path = Type.String({ minLength: 1, maxLength: 4096 });
-/** CometBFT allows 50 characters; these can stand in a key of the store as they are. */
-const ChainId = Type.String({
-  pattern: '^[A-Za-z0-9._~+-]{1,50}$',
-  maxLength: 50,
-  description: 'up to 50 letters, digits and . _ ~ + -',
-});
 
 const ConfigSchema = Strict({
   store: Strict({

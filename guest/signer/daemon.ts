@@ -1,5 +1,5 @@
 /** The signer's parts put together: in the VM and outside of it the same. */
-import { ed25519Key } from '../../lib/cometbft/ed25519.ts';
+import type { ProtocolVersion } from '../../lib/cometbft/consensus.ts';
 import type { Log } from '../../lib/daemon/log.ts';
 import { EtcdClient, tlsFromFiles } from '../../lib/etcd/client.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -8,7 +8,7 @@ import type { ChainConfig, SignerConfig } from './config.ts';
 import type { ConnectionTimes } from './connection.ts';
 import { type ConnectionStatus, Dialler } from './dialler.ts';
 import { Election } from './election.ts';
-import { identityKey, type SignerSecret, seedFor } from './keys.ts';
+import type { ChainKeys, KeySource } from './keys.ts';
 import { Metrics } from './metrics.ts';
 import { EtcdRecords } from './records.ts';
 
@@ -19,29 +19,41 @@ export interface SignerStatus {
   readonly dials: boolean;
   readonly chains: readonly {
     readonly id: string;
-    readonly protocol: string;
+    readonly protocol: ProtocolVersion;
     readonly publicKey: string;
     readonly address: string;
     /** What the store said last. */
     readonly height?: string;
     readonly round?: number;
     readonly step?: number;
+    /** Since the start. */
+    readonly signatures: number;
+    readonly refusals: number;
   }[];
   readonly connections: readonly ConnectionStatus[];
   /** Why nothing is signed now. */
   readonly stopped?: { readonly code: string; readonly message: string };
 }
 
+export interface OpenStore {
+  readonly client: EtcdClient;
+  readonly records: EtcdRecords;
+}
+
 export interface DaemonOptions {
-  readonly config: SignerConfig;
-  readonly secret: SignerSecret;
+  readonly config: Pick<SignerConfig, 'acceptHostRollback' | 'chains' | 'validators'>;
+  /** Closed with the daemon, and when it does not start. */
+  readonly store: OpenStore;
+  readonly keys: KeySource;
+  /** Called with each chain and its public key before the record of it is read. */
+  readonly prepare?: (chain: ChainConfig, publicKey: Uint8Array) => Promise<void>;
   readonly log: Log<'info' | 'warn'>;
   /** Throws why nothing may be signed now. */
   readonly gate?: () => void;
   readonly times?: ConnectionTimes;
 }
 
-export function openStore({ store }: SignerConfig): { client: EtcdClient; records: EtcdRecords } {
+export function openStore({ store }: SignerConfig): OpenStore {
   const { endpoints, ca, certificate, key } = store;
   const files = { ...(certificate !== undefined && { certificate }), ...(key !== undefined && { key }) };
   const tls = ca === undefined ? undefined : tlsFromFiles({ ca, ...files });
@@ -78,25 +90,30 @@ export class SignerDaemon {
 
   /**
    * Reads every key and every record, then dials.
-   * @throws HOST_ROLLBACK, KEY_NOT_IMPORTED, KEY_SEALED, SIGN_STATE_MISSING, SIGN_STATE, and the store's errors
+   * @throws HOST_ROLLBACK, SIGN_STATE_MISSING, SIGN_STATE, what `keys` and `prepare` throw, and the store's errors
    */
   static async start(options: DaemonOptions): Promise<SignerDaemon> {
-    const { config, secret, log, gate = () => {} } = options;
-    const { client, records } = openStore(config);
+    const { config, store, log, gate = () => {} } = options;
+    const { client, records } = store;
     try {
       const members = await records.members();
       requireProtection(members, config.acceptHostRollback, log);
       const metrics = new Metrics();
       const around = { records, metrics, log, gate };
-      const chains = await Promise.all(config.chains.map((chain) => openChain(chain, secret, around)));
+      const opened = await Promise.all(
+        config.chains.map(async (chain) => {
+          const keys = await options.keys(chain);
+          await options.prepare?.(chain, keys.key.publicKey);
+          return openChain(chain, keys, around);
+        }),
+      );
+      const chains = opened.map(({ signer }) => signer);
       const election = new Election(client, log);
-      const identity = identityKey(secret);
       const diallers = config.validators.map(
         ({ chainId, address }) =>
           new Dialler({
             address,
-            signer: chains.find(({ options: { id } }) => id === chainId)!,
-            identity,
+            ...opened.find(({ signer }) => signer.options.id === chainId)!,
             log,
             elected: () => election.elected,
             ...(options.times !== undefined && { times: options.times }),
@@ -121,6 +138,7 @@ export class SignerDaemon {
         protocol,
         ...describeKey(key),
         ...(state !== undefined && { height: state.height.toString(), round: state.round, step: state.step }),
+        ...this.#metrics.totals(id),
       })),
       connections: this.#diallers.map((dialler) => dialler.status()),
       ...(stopped !== undefined && { stopped }),
@@ -168,13 +186,11 @@ function requireProtection(members: number, accepted: boolean, log: Log<'info' |
 }
 
 async function openChain(
-  chain: ChainConfig,
-  secret: SignerSecret,
+  { id, protocol, signsBytes }: ChainConfig,
+  { key, identity }: ChainKeys,
   around: Surroundings,
-): Promise<ChainSigner> {
-  const { id, protocol, signsBytes } = chain;
-  const key = ed25519Key(await seedFor(secret, chain, around.records));
+): Promise<{ signer: ChainSigner; identity: ChainKeys['identity'] }> {
   const signer = new ChainSigner({ id, protocol, signsBytes, key }, around);
   await signer.lastSigned.read();
-  return signer;
+  return { signer, identity };
 }

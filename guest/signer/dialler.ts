@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Ed25519Key } from '../../lib/cometbft/ed25519.ts';
 import type { Log } from '../../lib/daemon/log.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import type { CONNECTION_STATES } from '../../lib/protocol/signer-status.ts';
 import type { ChainSigner } from './chain-signer.ts';
 import type { ValidatorAddress } from './config.ts';
 import { type ConnectionTimes, serveConnection, TIMES } from './connection.ts';
@@ -19,11 +20,7 @@ const CONNECT_WITHIN = 3_000;
 /** After which a node that is connected and says nothing is shown as such. Milliseconds. */
 const QUIET_AFTER = 10_000;
 
-/**
- * `queued`: the node has another signer now, and takes this one when that has gone. `connected`: nothing was asked yet. `serving`: the
- * node asks. `standby`: another node of the network dials.
- */
-export type ConnectionState = 'standby' | 'dialling' | 'handshake' | 'queued' | 'connected' | 'serving';
+export type ConnectionState = (typeof CONNECTION_STATES)[number];
 
 export interface ConnectionStatus {
   readonly chain: string;

@@ -9,7 +9,7 @@ import { type Static, Type } from 'typebox';
 import { type Ed25519Key, ed25519Key } from '../../lib/cometbft/ed25519.ts';
 import { fromHex, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { deriveKey } from '../../lib/protocol/keys.ts';
+import { deriveKey, signerIdentity, signerSeed } from '../../lib/protocol/keys.ts';
 import { Count, HexOf, parseJson, Strict } from '../../lib/protocol/schema.ts';
 import type { ChainConfig } from './config.ts';
 import type { Records } from './records.ts';
@@ -27,12 +27,27 @@ const Sealed = Strict({ version: Type.Literal(1), epoch: Count, nonce: HexOf(12)
 
 /** The seed of a chain's key. */
 export function networkSeed({ secret, epoch }: SignerSecret, chainId: string): Uint8Array {
-  return deriveKey(secret, epoch, 'signer', [utf8('consensus'), utf8(chainId)]);
+  return signerSeed(secret, epoch, chainId);
 }
 
 /** What nodes see of the signer over SecretConnection. */
 export function identityKey({ secret, epoch }: SignerSecret): Ed25519Key {
-  return ed25519Key(deriveKey(secret, epoch, 'signer', [utf8('identity')]));
+  return ed25519Key(signerIdentity(secret, epoch));
+}
+
+/** What a chain is signed with, and what its nodes see of the connection. */
+export interface ChainKeys {
+  readonly key: Ed25519Key;
+  readonly identity: Ed25519Key;
+}
+
+/** Where the signer has its keys from. */
+export type KeySource = (chain: Pick<ChainConfig, 'id' | 'key'>) => Promise<ChainKeys>;
+
+/** From a secret that this process has. @throws KEY_NOT_IMPORTED, KEY_SEALED */
+export function keysOf(secret: SignerSecret, records: Records): KeySource {
+  const identity = identityKey(secret);
+  return async (chain) => ({ key: ed25519Key(await seedFor(secret, chain, records)), identity });
 }
 
 /** A chain's seed, wherever it is from. @throws KEY_NOT_IMPORTED, KEY_SEALED */

@@ -11,10 +11,11 @@ interface Histogram {
 }
 
 type Labels = Readonly<Record<string, string>>;
+type Counters = Map<string, { labels: Labels; value: number }>;
 
 export class Metrics {
-  readonly #signatures = new Map<string, { labels: Labels; value: number }>();
-  readonly #refusals = new Map<string, { labels: Labels; value: number }>();
+  readonly #signatures: Counters = new Map();
+  readonly #refusals: Counters = new Map();
   readonly #latency = new Map<string, { labels: Labels; histogram: Histogram }>();
   readonly #last = new Map<string, SignState>();
 
@@ -25,6 +26,16 @@ export class Metrics {
 
   refused(chain: string, reason: string): void {
     count(this.#refusals, { chain, reason });
+  }
+
+  /** Of one chain, whatever the step or the reason. */
+  totals(chain: string): { readonly signatures: number; readonly refusals: number } {
+    const sum = (counters: Counters) =>
+      [...counters.values()].reduce(
+        (all, { labels, value }) => all + (labels.chain === chain ? value : 0),
+        0,
+      );
+    return { signatures: sum(this.#signatures), refusals: sum(this.#refusals) };
   }
 
   /** @param milliseconds that an answer took */
@@ -65,7 +76,7 @@ export class Metrics {
   }
 }
 
-function count(counters: Map<string, { labels: Labels; value: number }>, labels: Labels): void {
+function count(counters: Counters, labels: Labels): void {
   const key = JSON.stringify(labels);
   const entry = counters.get(key) ?? { labels, value: 0 };
   entry.value += 1;

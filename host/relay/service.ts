@@ -15,6 +15,7 @@ import { codeOf } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey, type Hex } from '../../lib/protocol/hex.ts';
 import { type NetworkConfig, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import { check } from '../../lib/protocol/schema.ts';
+import type { SignerStatus } from '../../lib/protocol/signer-status.ts';
 import { type CollateralDesk, withCollateral } from '../collateral/attach.ts';
 import { carriersOf } from '../gossip/carriers.ts';
 import { Gossip } from '../gossip/gossip.ts';
@@ -38,6 +39,7 @@ import { Rpc } from './rpc.ts';
 import { SealingKeys } from './sealing-keys.ts';
 import { gossipServer } from './server.ts';
 import type { NetworkSettings } from './settings.ts';
+import { SignerWatch } from './signer-watch.ts';
 import { SiteCertificateCourier } from './site-certificate.ts';
 import { SiteCollateral } from './site-collateral.ts';
 import type { TransactionStatus, Transactions } from './transactions.ts';
@@ -55,6 +57,8 @@ export interface RelayStatus extends JoinStatus {
   peers: { peer: string; reachable: boolean }[];
   /** How the node's apps stand; undefined while it does not say it. */
   apps?: AppsStatus | undefined;
+  /** How its signer stands; undefined where there is none, and while it does not say it. */
+  signer?: SignerStatus | undefined;
   /** What the operator should see to before it stops anything. */
   warnings?: string[];
 }
@@ -83,6 +87,7 @@ export class NetworkService {
   readonly #network: Network;
   readonly #joining: Join;
   readonly #apps: AppsWatch;
+  readonly #signer: SignerWatch;
   readonly #loop: EventLoop;
   readonly #peerSide: FastifyInstance;
   readonly #courier: AppCourier | undefined;
@@ -132,6 +137,7 @@ export class NetworkService {
       log,
     });
     this.#apps = new AppsWatch({ node, metrics, log });
+    this.#signer = new SignerWatch({ node, metrics, log });
     this.#joining = new Join({
       ...shared,
       node: {
@@ -144,6 +150,7 @@ export class NetworkService {
       transactions,
       whileJoined: async (isNew) => {
         await this.#apps.look();
+        await this.#signer.look();
         await site.bring(isNew);
         await certificates.bring(isNew);
       },
@@ -217,6 +224,7 @@ export class NetworkService {
     const { transactions } = this.#options;
     const { contract } = this;
     const { warning } = transactions.balance;
+    const hasJoined = this.#joining.status().node?.state === 'joined';
     return {
       ...this.#joining.status(),
       gasAddress: transactions.address,
@@ -224,7 +232,8 @@ export class NetworkService {
       requests: this.#loop.open(),
       transactions: transactions.open().filter(({ purpose }) => isOf(purpose, contract)),
       peers: this.#gossip.peers(),
-      apps: this.#joining.status().node?.state === 'joined' ? this.#apps.status() : undefined,
+      apps: hasJoined ? this.#apps.status() : undefined,
+      signer: hasJoined ? this.#signer.status() : undefined,
       warnings: [warning, ...this.#troubles()].filter((text) => text !== undefined),
     };
   }
@@ -262,6 +271,7 @@ export class NetworkService {
     const joined = this.#joining.status().node?.state === 'joined';
     gauge('dstack_relay_node_joined', '1 when the own node has joined.', joined ? 1 : 0);
     this.#apps.measure();
+    this.#signer.measure();
     const age = (Date.now() - (this.#loop.polledAt() ?? this.#startedAt)) / 1000;
     gauge('dstack_relay_chain_age_seconds', 'Since the chain was last read to its end.', age);
     for (const { peer, reachable } of this.#gossip.peers()) {

@@ -106,6 +106,17 @@ test.each([
   );
 });
 
+test('validators are named by their chain, and by addresses alone', () => {
+  const example = readEnvironment(EXAMPLE, {});
+  const of = (text: string) => vmSettings({ ...example, DSTACK_VM_VALIDATORS: text }).validators;
+  expect(of('chain-1=10.0.2.2:26659, chain-2=192.0.2.1:1')).toEqual([
+    { chain: 'chain-1', address: '10.0.2.2', port: 26659 },
+    { chain: 'chain-2', address: '192.0.2.1', port: 1 },
+  ]);
+  for (const odd of ['10.0.2.2:26659', 'chain-1=localhost:26659', 'chain-1=10.0.2.2', 'chain-1=10.0.2.2:0'])
+    expect(() => of(odd)).toThrowError(/DSTACK_VM_VALIDATORS/);
+});
+
 test('a misspelt name, a line that is none, and a missing file are refused', () => {
   const path = join(scratch, 'bad.env');
   for (const line of [

@@ -8,6 +8,7 @@ import { type Static, type TSchema, Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey } from '../../lib/protocol/hex.ts';
+import { ValidatorsSchema } from '../../lib/protocol/network-config.ts';
 import { guestPorts } from '../../lib/protocol/ports.ts';
 import { Address0x, Strict } from '../../lib/protocol/schema.ts';
 import type { CollateralSettings } from '../collateral/sources.ts';
@@ -83,6 +84,7 @@ const settings = {
   DSTACK_VM_TLS_PORT: setting(Port, number, '8443'),
   DSTACK_VM_HTTP_PORT: setting(Port, number, '8080'),
   DSTACK_VM_VISITORS_LISTEN: setting(Listen, listen),
+  DSTACK_VM_VALIDATORS: setting(ValidatorsSchema, validators),
   DSTACK_VM_DATA_DISK: setting(Path, text),
   DSTACK_VM_DATA_DISK_MIB: setting(Whole(64, 64 * 1024 * 1024), number),
 } as const;
@@ -141,6 +143,8 @@ export interface VmSettings {
   ports: { tls: number; http: number; replicator: number };
   /** Where visitors come to, to be passed on with their addresses; absent: nowhere. */
   visitors?: ValueOf<'DSTACK_VM_VISITORS_LISTEN'>;
+  /** Where validators listen for the VM's signer; absent: nowhere. */
+  validators?: ValueOf<'DSTACK_VM_VALIDATORS'>;
   dataDisk?: { path: string; createMiB?: number };
 }
 
@@ -277,6 +281,9 @@ export function vmSettings(environment: Environment): VmSettings {
     ...(isSet(environment, 'DSTACK_VM_VISITORS_LISTEN') && {
       visitors: take(environment, 'DSTACK_VM_VISITORS_LISTEN'),
     }),
+    ...(isSet(environment, 'DSTACK_VM_VALIDATORS') && {
+      validators: take(environment, 'DSTACK_VM_VALIDATORS'),
+    }),
     ...(shaped && {
       shape: {
         cpus: take(environment, 'DSTACK_VM_CPUS'),
@@ -411,4 +418,12 @@ function list(value: string): string[] {
 function listen(value: string): unknown {
   const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:\s]+)):(\d{1,5})$/.exec(value);
   return match === null ? value : { host: match[1] ?? match[2], port: Number(match[3]) };
+}
+
+/** `chain-1=10.0.2.2:26659,chain-2=192.0.2.1:26659` */
+function validators(value: string): unknown[] {
+  return list(value).map((item) => {
+    const match = /^([^=]+)=([^:]+):(\d{1,5})$/.exec(item);
+    return match === null ? item : { chain: match[1], address: match[2], port: Number(match[3]) };
+  });
 }

@@ -2,11 +2,10 @@
  * Votes and proposals, as nodes send them to be signed (cometbft `types.proto`), and the versions of the protocol: what a request holds
  * does not tell them apart, so it is configured.
  */
+import type { ProtocolVersion } from '../protocol/signer-part.ts';
 import { malformed, Reader, Writer } from './wire.ts';
 
-/** `celestia`: 0.38 with the signing of raw bytes. */
-export const PROTOCOL_VERSIONS = ['v0.34', 'v0.37', 'v0.38', 'v1', 'celestia'] as const;
-export type ProtocolVersion = (typeof PROTOCOL_VERSIONS)[number];
+export { PROTOCOL_VERSIONS, type ProtocolVersion } from '../protocol/signer-part.ts';
 
 /** Whether votes have extensions. */
 export function hasExtensions(version: ProtocolVersion): boolean {

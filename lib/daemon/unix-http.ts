@@ -4,6 +4,7 @@
  */
 import { chmodSync, chownSync, rmSync } from 'node:fs';
 import { request, type Server } from 'node:http';
+import type { Server as NetServer } from 'node:net';
 import type { TSchema } from 'typebox';
 import { codeOf, DstackError } from '../protocol/errors.ts';
 import { check } from '../protocol/schema.ts';
@@ -37,7 +38,7 @@ export async function serveUnix(options: UnixServerOptions): Promise<Server> {
 
 /** Has `server` listen on a unix socket that its owner, and the group of `gid`, may connect to; resolves when it does. */
 export async function listenUnix(
-  server: Server,
+  server: NetServer,
   options: Pick<UnixServerOptions, 'path' | 'gid' | 'mode'>,
 ): Promise<void> {
   rmSync(options.path, { force: true });

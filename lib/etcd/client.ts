@@ -31,6 +31,8 @@ import { RpcError, status, statusOf } from './errors.ts';
 const MAX_ANSWER = 4 * 1024 * 1024;
 /** A member that does not answer in that time is left for the next one. Milliseconds; a leader's election takes one second. */
 const ATTEMPT_MS = 900;
+/** The same for the only one: to leave it would cost a connection, and lead back to it. */
+const ONLY_ATTEMPT_MS = 2_500;
 
 export interface EtcdAccess {
   /** `unix:///path`, `http://host:port` or `https://host:port`. */
@@ -90,7 +92,11 @@ export class EtcdClient {
     try {
       const message = toBinary(input, create(input, request) as MessageShape<I>);
       const once = method.methodKind !== 'unary';
-      const answer = await exchange(session, `/${parent.typeName}/${name}`, message, once, signal);
+      const answer = await exchange(session, `/${parent.typeName}/${name}`, message, {
+        once,
+        signal,
+        within: this.#access.endpoints.length > 1 ? ATTEMPT_MS : ONLY_ATTEMPT_MS,
+      });
       return fromBinary(output, answer);
     } catch (error) {
       if (isAway(error) && this.#session === session) this.#leave(session);
@@ -145,13 +151,19 @@ function isAway(error: unknown): boolean {
   );
 }
 
-/** @param once one answer of a stream is enough */
+interface Patience {
+  /** One answer of a stream is enough. */
+  readonly once: boolean;
+  readonly signal: AbortSignal | undefined;
+  /** Milliseconds. */
+  readonly within: number;
+}
+
 function exchange(
   session: ClientHttp2Session,
   path: string,
   message: Uint8Array,
-  once: boolean,
-  signal: AbortSignal | undefined,
+  { once, signal, within }: Patience,
 ): Promise<Uint8Array> {
   if (signal?.aborted)
     return Promise.reject(new RpcError(status.cancelled, 'the time for an answer is over'));
@@ -171,7 +183,7 @@ function exchange(
     };
     const fail = (code: (typeof status)[keyof typeof status], text: string, cause?: unknown) =>
       finish(() => reject(new RpcError(code, text, cause)));
-    const timer = setTimeout(() => fail(status.deadlineExceeded, 'the store does not answer'), ATTEMPT_MS);
+    const timer = setTimeout(() => fail(status.deadlineExceeded, 'the store does not answer'), within);
     const cancel = (): void => fail(status.cancelled, 'the time for an answer is over');
     signal?.addEventListener('abort', cancel, { once: true });
     stream.on('response', (headers) => {

@@ -12,6 +12,7 @@ import {
   ledgerKey,
   ledgerSaltKey,
   networkKey,
+  signerKeys,
   tlsKey,
 } from './keys.ts';
 
@@ -24,6 +25,8 @@ test.each(vectors.vectors)('every derivation matches its vector (epoch $epoch)',
   expect(toHex(appKey(secret, vector.epoch, vector.app, vector.tag))).toBe(vector.appKey);
   expect(toHex(ledgerKey(secret, vector.epoch, fromHex(vector.diskId)))).toBe(vector.ledgerKey);
   expect(toHex(ledgerSaltKey(secret, vector.epoch, fromHex(vector.diskId)))).toBe(vector.ledgerSaltKey);
+  const signer = signerKeys(secret, vector.epoch, vector.chain);
+  expect([signer.seed, signer.identity].map(toHex)).toEqual([vector.signerSeed, vector.signerIdentity]);
 });
 
 test('app and tag cannot be shifted into each other', () => {

@@ -104,6 +104,25 @@ export function ledgerKeys(
   return { seed: ledgerKey(secret, epoch, log), saltKey: ledgerSaltKey(secret, epoch, log) };
 }
 
+/** The Ed25519 seed (RFC 8032, section 5.1.5) of the key with which a validator of one chain signs. */
+export function signerSeed(secret: Uint8Array, epoch: number, chain: string): Uint8Array {
+  return deriveKey(secret, epoch, 'signer', [utf8('consensus'), utf8(chain)]);
+}
+
+/** The Ed25519 seed of the key that the signer shows to nodes of all chains. */
+export function signerIdentity(secret: Uint8Array, epoch: number): Uint8Array {
+  return deriveKey(secret, epoch, 'signer', [utf8('identity')]);
+}
+
+/** What the signer needs for one chain. */
+export function signerKeys(
+  secret: Uint8Array,
+  epoch: number,
+  chain: string,
+): { seed: Uint8Array; identity: Uint8Array } {
+  return { seed: signerSeed(secret, epoch, chain), identity: signerIdentity(secret, epoch) };
+}
+
 /** What an app's key is for: 32 bytes for anything, or the private key of a signature scheme. */
 export const APP_KEY_TYPES = ['raw', 'secp256k1', 'ed25519', 'p256'] as const;
 export type AppKeyType = (typeof APP_KEY_TYPES)[number];

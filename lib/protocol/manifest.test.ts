@@ -13,6 +13,7 @@ import {
   parseManifest,
   plansOf,
   secretsOf,
+  signerPartOf,
 } from './manifest.ts';
 
 const image = `sha256:${'ab'.repeat(32)}`;
@@ -536,5 +537,79 @@ describe('secrets', () => {
     expect(of({ secrets: ['db'] })).toBe(code);
     // Without secrets it is a place like any other.
     expect(of({})).toBe('accepted');
+  });
+});
+
+describe('a signer', () => {
+  const disk = '0123456789abcdef0123456789abcdef';
+  const chain = { afterHeight: 0, id: 'chain-1', key: 'derived', protocol: 'v0.38' };
+  const key = { envelope: '12'.repeat(32), name: 'validator' };
+  const withSigner = (signer: unknown, rest: object = {}): string => {
+    const manifest = { app: 'validator', containers: [], signer, version: 2, ...rest };
+    try {
+      return text(manifest);
+    } catch (error) {
+      return codeOf(error);
+    }
+  };
+
+  test('may be all that a manifest has, or be beside containers', () => {
+    const alone = withSigner({ disk, chains: [chain] });
+    const manifest = parseManifest(utf8(alone));
+    expect(signerPartOf(manifest)).toEqual({ disk, chains: [chain] });
+    expect(plansOf(manifest)).toEqual([]);
+    const whole = {
+      disk,
+      acceptHostRollback: true,
+      minimumNodes: 1,
+      chains: [{ ...chain, key: { secret: 'validator' } }],
+    };
+    const both = withSigner(whole, { containers: [{ name: 'web', image }], secrets: [key] });
+    expect(signerPartOf(parseManifest(utf8(both)))).toEqual(whole);
+    expect(signerPartOf(greeting)).toBeUndefined();
+  });
+
+  test.each<[string, string, object]>([
+    ['an unknown field', 'MANIFEST_MALFORMED', { disk, chains: [chain], validators: [] }],
+    ['no disk', 'MANIFEST_MALFORMED', { chains: [chain] }],
+    ['no chain', 'MANIFEST_MALFORMED', { disk, chains: [] }],
+    [
+      'three nodes, which the contract cannot tell',
+      'MANIFEST_MALFORMED',
+      { disk, minimumNodes: 3, chains: [chain] },
+    ],
+    [
+      'an unknown field of a chain',
+      'MANIFEST_MALFORMED',
+      { disk, chains: [{ ...chain, address: 'tcp://x:1' }] },
+    ],
+    ['no height', 'MANIFEST_MALFORMED', { disk, chains: [{ ...chain, afterHeight: undefined }] }],
+    ['a height below 0', 'MANIFEST_MALFORMED', { disk, chains: [{ ...chain, afterHeight: -1 }] }],
+    ['a version that is none', 'MANIFEST_MALFORMED', { disk, chains: [{ ...chain, protocol: 'v0.39' }] }],
+    ['a key of its own', 'MANIFEST_MALFORMED', { disk, chains: [{ ...chain, key: 'ab'.repeat(32) }] }],
+    ['a chain that is a path', 'MANIFEST_MALFORMED', { disk, chains: [{ ...chain, id: '../x' }] }],
+    [
+      '17 chains',
+      'MANIFEST_MALFORMED',
+      { disk, chains: Array.from({ length: 17 }, (_, n) => ({ ...chain, id: `c-${n}` })) },
+    ],
+    ['a chain twice', 'MANIFEST_SIGNER', { disk, chains: [chain, chain] }],
+    ['plain bytes of another version', 'MANIFEST_SIGNER', { disk, chains: [{ ...chain, signBytes: true }] }],
+  ])('%s is refused: %s', (_, code, signer) => {
+    expect(withSigner(signer)).toBe(code);
+  });
+
+  test('a key that is a secret is one of the manifest, and only then has that a use', () => {
+    const imported = { disk, chains: [{ ...chain, key: { secret: 'validator' } }] };
+    expect(withSigner(imported)).toBe('MANIFEST_SIGNER');
+    expect(withSigner(imported, { secrets: [{ ...key, name: 'other' }] })).toBe('MANIFEST_SECRETS');
+    expect(withSigner({ disk, chains: [chain] }, { secrets: [key] })).toBe('MANIFEST_SECRETS');
+  });
+
+  test('without it a manifest has a container; version 1 has none', () => {
+    expect(withSigner(undefined)).toBe('MANIFEST_CONTAINERS');
+    expect(withSigner({ disk, chains: [chain] }, { version: 1, containers: [{ name: 'web', image }] })).toBe(
+      'MANIFEST_MALFORMED',
+    );
   });
 });

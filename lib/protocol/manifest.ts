@@ -12,6 +12,7 @@ import { bytesEqual, sha256, utf8 } from './encoding.ts';
 import { DstackError } from './errors.ts';
 import { DomainName } from './network-config.ts';
 import { AppName, check, HexOf, SecretName, Strict } from './schema.ts';
+import { assertSigner, SignerSchema, secretsOfSigner } from './signer-part.ts';
 
 /** Where a container sees its app's folder of the data disk. */
 export const DATA_PATH = '/mnt/encrypted_data';
@@ -158,16 +159,19 @@ export const ContainerV2Schema = Strict({
 const SecretSchema = Strict({ name: SecretName, envelope: HexOf(32) });
 export type AppSecret = Static<typeof SecretSchema>;
 
-const manifestOf = <V extends number, C extends TSchema>(version: V, container: C) => ({
+const manifestOf = <V extends number, C extends TSchema>(version: V, container: C, minItems: number) => ({
   version: Type.Literal(version),
   app: AppName,
-  containers: Type.Array(container, { minItems: 1, maxItems: 8 }),
+  containers: Type.Array(container, { minItems, maxItems: 8 }),
 });
 const schemas = {
-  1: Strict(manifestOf(1, ContainerV1Schema)),
+  1: Strict(manifestOf(1, ContainerV1Schema, 1)),
   2: Strict({
-    ...manifestOf(2, ContainerV2Schema),
+    // None beside a signer: `assertContainers`.
+    ...manifestOf(2, ContainerV2Schema, 0),
     secrets: Type.Optional(Type.Array(SecretSchema, { maxItems: 64 })),
+    /** A validator's remote signer: docs/signer.md. */
+    signer: Type.Optional(SignerSchema),
   }),
 } as const;
 
@@ -259,6 +263,10 @@ export function plansOf(manifest: Manifest): readonly ContainerPlan[] {
 export const secretsOf = (manifest: Manifest): readonly AppSecret[] =>
   manifest.version === 1 ? [] : (manifest.secrets ?? []);
 
+/** What the app's network signs as a validator; undefined for nothing. */
+export const signerPartOf = (manifest: Manifest): ManifestV2['signer'] =>
+  manifest.version === 1 ? undefined : manifest.signer;
+
 function sitesOf(http: Static<typeof ContainerV2Schema>['http']): readonly SitePlan[] {
   if (http === undefined) return [];
   return 'port' in http ? [{ domain: undefined, port: http.port, protocol: 'http1' }] : http;
@@ -267,7 +275,7 @@ function sitesOf(http: Static<typeof ContainerV2Schema>['http']): readonly SiteP
 /**
  * A manifest from the bytes of a file.
  * @throws MANIFEST_TOO_LARGE, MANIFEST_VERSION, MANIFEST_MALFORMED, MANIFEST_NOT_CANONICAL, MANIFEST_CONTAINERS, MANIFEST_PATH,
- *   MANIFEST_HEALTH, MANIFEST_UPDATE, MANIFEST_DOMAIN, MANIFEST_API, MANIFEST_SECRETS
+ *   MANIFEST_HEALTH, MANIFEST_UPDATE, MANIFEST_DOMAIN, MANIFEST_API, MANIFEST_SECRETS, MANIFEST_SIGNER
  */
 export function parseManifest(bytes: Uint8Array): Manifest {
   if (bytes.length > MANIFEST_MAX_BYTES) {
@@ -287,6 +295,12 @@ export function parseManifest(bytes: Uint8Array): Manifest {
   assertDomains(manifest);
   assertApi(manifest);
   assertSecrets(manifest);
+  const signer = signerPartOf(manifest);
+  if (signer !== undefined)
+    assertSigner(
+      signer,
+      secretsOf(manifest).map(({ name }) => name),
+    );
   for (const plan of plansOf(manifest)) {
     assertPaths(plan);
     assertHealth(plan);
@@ -361,6 +375,8 @@ function canonicalBytes(manifest: Manifest): Uint8Array {
 const TAKEN_NAMES = ['dstack-guest', 'localhost'];
 
 function assertContainers(manifest: Manifest): void {
+  if (manifest.containers.length === 0 && signerPartOf(manifest) === undefined)
+    throw new DstackError('MANIFEST_CONTAINERS', 'the manifest has neither a container nor a signer');
   const names = new Set(manifest.containers.map((container) => container.name));
   const taken = TAKEN_NAMES.find((name) => names.has(name));
   if (taken !== undefined) {
@@ -428,7 +444,7 @@ function assertSecrets(manifest: Manifest): void {
   const refuse = (why: string) => {
     throw new DstackError('MANIFEST_SECRETS', why);
   };
-  const used = new Set<string>();
+  const used = new Set<string>(secretsOfSigner(signerPartOf(manifest)));
   for (const { name: container, secrets: wanted = [] } of manifest.containers as ManifestV2['containers']) {
     for (const [at, name] of wanted.entries()) {
       if (!secrets.some((secret) => secret.name === name))
@@ -441,7 +457,7 @@ function assertSecrets(manifest: Manifest): void {
     const same = secrets.findIndex((secret) => secret.name === name || secret.envelope === envelope);
     if (same !== at)
       refuse(`the manifest has the secret ${name} twice, or its envelope as that of ${secrets[same]?.name}`);
-    if (!used.has(name)) refuse(`no container gets the secret ${name}`);
+    if (!used.has(name)) refuse(`no container, and no signer, gets the secret ${name}`);
   }
 }
 

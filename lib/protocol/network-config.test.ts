@@ -101,6 +101,17 @@ test('a network.json of before has the hash that its network allowed', () => {
 
 test('host.json is a closed set of hints', () => {
   expect(parseHostHints(bytes({ role: 'join', disk: 'create' }))).toEqual({ role: 'join', disk: 'create' });
+  const validators = [{ chain: 'chain-1', address: '10.0.2.2', port: 26659 }];
+  expect(parseHostHints(bytes({ validators }))).toEqual({ validators });
+  const [validator] = validators;
+  // No name is asked of the DNS for it.
+  for (const odd of [{ address: 'localhost' }, { port: 0 }, { chain: 'a/b' }, { key: '00' }])
+    expect(() => parseHostHints(bytes({ validators: [{ ...validator, ...odd }] }))).toThrowError(
+      expect.objectContaining({ code: 'HOST_HINTS' }),
+    );
+  expect(() => parseHostHints(bytes({ validators: Array(17).fill(validator) }))).toThrowError(
+    expect.objectContaining({ code: 'HOST_HINTS' }),
+  );
   expect(() => parseHostHints(bytes({ secret: '00' }))).toThrowError(
     expect.objectContaining({ code: 'HOST_HINTS' }),
   );

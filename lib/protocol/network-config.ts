@@ -8,7 +8,9 @@
 import { type Static, Type } from 'typebox';
 import { sha256 } from './encoding.ts';
 import { DstackError } from './errors.ts';
-import { Address0x, AppName, Count, parseJson, Strict } from './schema.ts';
+import { Address0x, AppName, Count, IPv4, parseJson, Strict } from './schema.ts';
+import { ChainId } from './signer-part.ts';
+import { SIGNER_VALIDATORS } from './signer-status.ts';
 
 /** A host name as the DNS and certificates have it, in lower case (RFC 1123, section 2.1); of two labels at least. */
 export const DomainName = Type.String({
@@ -112,10 +114,19 @@ export const NetworkConfigSchema = Strict({
 });
 export type NetworkConfig = Static<typeof NetworkConfigSchema>;
 
+/** Where validators and sentries listen for their signer (`priv_validator_laddr`). */
+export const ValidatorsSchema = Type.Array(
+  Strict({ chain: ChainId, address: IPv4, port: Type.Integer({ minimum: 1, maximum: 65535 }) }),
+  { maxItems: SIGNER_VALIDATORS },
+);
+export type Validators = Static<typeof ValidatorsSchema>;
+
 export const HostHintsSchema = Strict({
   role: Type.Optional(Type.Union([Type.Literal('bootstrap'), Type.Literal('join')])),
   /** `create` lets the node format a blank data disk; nothing else ever formats one. */
   disk: Type.Optional(Type.Literal('create')),
+  /** Whoever is there is asked nothing, and gets signatures that the record allows. */
+  validators: Type.Optional(ValidatorsSchema),
 });
 export type HostHints = Static<typeof HostHintsSchema>;
 

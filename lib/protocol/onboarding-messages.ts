@@ -152,6 +152,8 @@ export const nodePaths = {
   sealed: '/v1/sealed',
   /** GET -> AppsStatus (app-status.ts) */
   apps: '/v1/apps',
+  /** GET -> SignerStatus (signer-status.ts); SIGNER_AWAY where there is none */
+  signer: '/v1/signer',
   /** GET -> BootstrapPackage */
   bootstrap: '/v1/bootstrap',
   /** POST SealingKeyRequest -> SealingKeyMessage (app-secrets.ts); relays pass it on */

@@ -10,6 +10,7 @@ import { APP_KEY_TYPES } from './keys.ts';
 import { AGENT_API } from './manifest.ts';
 import { DomainName, FlavourSchema } from './network-config.ts';
 import { Address0x, AppName, Count, HexOf, HexUpTo, IPv4, OneOf, SecretName, Strict } from './schema.ts';
+import { ChainId, SignerSchema } from './signer-part.ts';
 
 /** Paths below /run/dstack. */
 export const sockets = {
@@ -20,15 +21,20 @@ export const sockets = {
   replicatorForAgent: 'replicator/agent.sock',
   replicatorForKubernethes: 'replicator/kubernethes.sock',
   replicatorForKv: 'replicator/kv.sock',
+  replicatorForSigner: 'replicator/signer.sock',
   kubernethesForAgent: 'kubernethes/agent.sock',
   agentForKubernethes: 'agent/kubernethes.sock',
   kubernethesForTls: 'kubernethes/tls.sock',
   kubernethesForKv: 'kubernethes/kv.sock',
+  kubernethesForSigner: 'kubernethes/signer.sock',
   kubernethesForReplicator: 'kubernethes/replicator.sock',
   diskStatus: 'disk/status.sock',
   diskFolders: 'disk/folders.sock',
   tlsForFront: 'tls/front.sock',
   acmeForTls: 'acme/tls.sock',
+  /** The store as the signer sees it, a namespace of its own; gRPC. */
+  kvForSigner: 'kv/signer.sock',
+  signerForReplicator: 'signer/replicator.sock',
   /** etcd's own API, gRPC. */
   etcd: 'etcd/etcd.sock',
   /** HAProxy's runtime API: text by its rules, not JSON. */
@@ -72,6 +78,34 @@ export type LedgerKeysReply = Static<typeof LedgerKeysReply>;
 
 /** replicator/kv.sock: POST /v1/ledger-evidence -> LedgerEvidence (ledger-evidence.ts), which says whose key signs the heads of that log. */
 export const LedgerEvidenceRequest = LedgerKeysRequest;
+
+/**
+ * replicator/signer.sock: POST /v1/signer-keys: Ed25519 seeds, of the validator's key for one chain and of the one that the signer shows to
+ * nodes. `epoch` is the one in which the chain's key was first used; without it the newest counts.
+ */
+export const SignerKeysRequest = Strict({ chain: ChainId, epoch: Type.Optional(Count) });
+export const SignerKeysReply = Strict({ epoch: Count, seed: HexOf(32), identity: HexOf(32) });
+export type SignerKeysReply = Static<typeof SignerKeysReply>;
+
+/**
+ * kubernethes/signer.sock: GET /v1/signer: what the contract wants signed. `order` is there while a manifest in force has a signer;
+ * `stopped` says why nothing may be signed now.
+ */
+export const SignerOrderReply = Strict({
+  order: Type.Optional(Strict({ app: AppName, manifest: HexOf(32), signer: SignerSchema })),
+  stopped: Type.Optional(
+    Strict({
+      code: Type.String({ pattern: '^[A-Z][A-Z0-9_]{0,63}$', maxLength: 64 }),
+      message: Type.String({ maxLength: 500 }),
+    }),
+  ),
+});
+export type SignerOrderReply = Static<typeof SignerOrderReply>;
+export type SignerOrder = NonNullable<SignerOrderReply['order']>;
+
+/** kubernethes/signer.sock: POST /v1/signer-secret: one that a chain of the signer has as its key, in the manifest in force. */
+export const SignerSecretRequest = Strict({ manifest: HexOf(32), name: SecretName });
+export const SignerSecretReply = Strict({ value: HexUpTo(SECRET_MAX_BYTES) });
 
 /** replicator/acme.sock: POST /v1/site-caa: what the website's evidence says of the DNS; it is forgotten after five minutes. */
 export const SiteCaaRequest = Strict({ hostImpersonable: Type.Boolean() });

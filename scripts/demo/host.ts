@@ -37,6 +37,8 @@ export interface HostOptions {
   flavour?: 'sim' | 'dev';
   /** Size of the data disk; formatting takes time in proportion. */
   diskMiB?: number;
+  /** Where validators listen for its signer: DSTACK_VM_VALIDATORS. */
+  validators?: string;
   /** A command that starts `vm run` in its own place, such as `unshare`. */
   under?: readonly string[];
 }
@@ -278,7 +280,7 @@ export class DemoHost {
   }
 
   #vmEnvironment(): Record<string, string> {
-    const { network, memoryMiB, disk, diskMiB = DISK_MIB, flavour = 'sim' } = this.#options;
+    const { network, memoryMiB, disk, diskMiB = DISK_MIB, flavour = 'sim', validators } = this.#options;
     return {
       DSTACK_VM_IMAGE_DIR: join(repository, `build/image-${flavour}`),
       DSTACK_VM_VOLUME_DIR: this.volume,
@@ -288,6 +290,7 @@ export class DemoHost {
       DSTACK_VM_HTTP_PORT: String(this.httpPort),
       DSTACK_VM_NODE_PORT: String(this.#nodePort),
       ...(memoryMiB === undefined ? {} : { DSTACK_VM_CPUS: '2', DSTACK_VM_MEMORY_MIB: String(memoryMiB) }),
+      ...(validators === undefined ? {} : { DSTACK_VM_VALIDATORS: validators }),
       ...(disk ? { DSTACK_VM_DATA_DISK: this.disk, DSTACK_VM_DATA_DISK_MIB: String(diskMiB) } : {}),
     };
   }

@@ -1,14 +1,13 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { recordKey } from '../../guest/signer/chain-signer.ts';
-import { parseConfig } from '../../guest/signer/config.ts';
-import { SignerDaemon } from '../../guest/signer/daemon.ts';
+import type { SignerDaemon } from '../../guest/signer/daemon.ts';
 import { seal, sealedKey } from '../../guest/signer/keys.ts';
 import { importKey, importState, makeBackup, recover, showState } from '../../guest/signer/operator.ts';
 import { EtcdRecords } from '../../guest/signer/records.ts';
 import { NOTHING_SIGNED } from '../../lib/cometbft/sign-state.ts';
 import { EtcdClient } from '../../lib/etcd/client.ts';
 import { TestEtcd } from './support/etcd.ts';
-import { configText, freshRecord, publicKeyOf, quiet, testSecret } from './support/signer.ts';
+import { configText, freshRecord, publicKeyOf, startWith, testSecret } from './support/signer.ts';
 
 const secret = testSecret();
 let etcd: TestEtcd;
@@ -27,7 +26,7 @@ afterAll(async () => {
 
 function start(id: string, change: (text: string) => string = (text) => text): Promise<SignerDaemon> {
   const text = configText(etcd.endpoints, [{ id, protocol: 'v0.38', nodes: [], more: 'key = "network"' }]);
-  return SignerDaemon.start({ config: parseConfig(`validator = []\n${change(text)}`), secret, log: quiet });
+  return startWith(`validator = []\n${change(text)}`, secret);
 }
 
 const refused = (code: string) => expect.objectContaining({ code });

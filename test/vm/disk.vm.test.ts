@@ -70,16 +70,17 @@ const routesOf: Record<string, string[]> = {
   [sockets.attestor]: ['GET /v1/firmware-log', 'GET /v1/status', 'POST /v1/joined', 'POST /v1/quote'],
   [sockets.kubernethesForAgent]: ['GET /v1/containers', 'POST /v1/manifest'],
   [sockets.kubernethesForKv]: ['GET /v1/containers'],
+  [sockets.kubernethesForSigner]: ['GET /v1/signer', 'POST /v1/signer-secret'],
   [sockets.kubernethesForTls]: ['POST /v1/upstream'],
   [sockets.kubernethesForReplicator]: ['GET /v1/apps'],
   [sockets.agentForKubernethes]: ['POST /v1/app-folder'],
   [sockets.diskStatus]: ['GET /v1/status'],
   [sockets.diskFolders]: ['POST /v1/folder'],
 };
-/** Those of the website and of the store are there once their keys are, which a node that has not joined lacks. */
+/** Those of the website, of the store and of the signer are there once their keys are, which a node that has not joined lacks. */
 const afterJoining: readonly string[] = [
   ...[sockets.tlsForFront, sockets.acmeForTls, sockets.front],
-  sockets.etcd,
+  ...[sockets.etcd, sockets.kvForSigner, sockets.signerForReplicator],
 ];
 
 /** The sockets of a node that has not joined: who may connect, by the table of daemons, and what each answers. */

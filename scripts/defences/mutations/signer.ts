@@ -77,4 +77,82 @@ export const signerRules: readonly Mutation[] = [
     ],
     ['guest/signer/keys.test.ts', 'a sealed key is opened by this network'],
   ),
+  one(
+    'signer',
+    'that a node signs only with the disk that the manifest names',
+    ['guest/signer/duty.ts', '    if (this.#disk === wanted) return;\n', "    if (wanted !== '') return;\n"],
+    ['guest/signer/main.test.ts', 'a disk that the manifest does not name'],
+  ),
+  one(
+    'signer',
+    'the height of the manifest, for a key that has a record already',
+    [
+      'guest/signer/vm-keys.ts',
+      'if (stored !== undefined && compare(floor, decodeState(stored.value)) <= 0) return;',
+      'if (stored !== undefined) return;',
+    ],
+    ['guest/signer/vm-keys.test.ts', "a key's record begins after the manifest's height"],
+  ),
+  one(
+    'signer',
+    "that a chain's key stays that of the epoch in which it was first used",
+    [
+      'guest/signer/vm-keys.ts',
+      'if (stored !== undefined) return siblings.keys(chain, epochIn(stored.value));',
+      'if (stored !== undefined) return siblings.keys(chain);',
+    ],
+    ['guest/signer/vm-keys.test.ts', "a chain's key stays that of the epoch"],
+  ),
+  one(
+    'signer',
+    'that what was told counts for a moment only',
+    [
+      'guest/signer/gate.ts',
+      'if (this.#now() - this.#heardAt <= ANSWER_COUNTS) return this.#stopped;',
+      'if (this.#heardAt >= 0) return this.#stopped;',
+    ],
+    ['guest/signer/gate.test.ts', 'nothing is signed before it was told'],
+  ),
+  one(
+    'signer',
+    'signing nothing while the chain is stale',
+    ['guest/kubernethes/signer-orders.ts', '      this.#options.chainNow();\n', ''],
+    ['guest/kubernethes/signer-orders.test.ts', 'a stale chain stops it'],
+  ),
+  one(
+    'signer',
+    'signing nothing in a network of one node',
+    [
+      'guest/kubernethes/signer-orders.ts',
+      'if (minimumNodes > 1 && !this.#onboarded) {',
+      'if (minimumNodes > 2) {',
+    ],
+    ['guest/kubernethes/signer-orders.test.ts', 'a network of one node signs nothing'],
+  ),
+  one(
+    'signer',
+    'that no other manifest than the one in force is followed',
+    [
+      'guest/kubernethes/signer-orders.ts',
+      'for (const hash of this.#known.keys()) if (!inForce.has(hash)) this.#known.delete(hash);',
+      'for (const hash of this.#known.keys()) inForce.add(hash);\n    apps = new Map([...apps, ...[...this.#known].map(([hash, { app }]) => [app, hash] as const)]);',
+    ],
+    ['guest/kubernethes/signer-orders.test.ts', 'the manifest in force is the order'],
+  ),
+  one(
+    'signer',
+    'that secrets are given for the manifest in force, and for keys of its chains',
+    [
+      'guest/kubernethes/signer-orders.ts',
+      'secretsOf(manifest).filter(({ name }) => used.includes(name)),',
+      'secretsOf(manifest),',
+    ],
+    ['guest/kubernethes/signer-orders.test.ts', 'it gets the secrets that its chains have as keys'],
+  ),
+  one(
+    'signer',
+    'the filter on what the signer dials within the node',
+    ['guest/image/rootfs/etc/dstack/firewall.nft', '    oifname != "eth0" meta skuid 808 drop\n', ''],
+    ['test/hostile-lease.test.ts', 'the signer dials by the card'],
+  ),
 ];

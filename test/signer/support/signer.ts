@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { recordKey } from '../../../guest/signer/chain-signer.ts';
 import { parseConfig } from '../../../guest/signer/config.ts';
 import type { ConnectionTimes } from '../../../guest/signer/connection.ts';
-import { SignerDaemon } from '../../../guest/signer/daemon.ts';
-import { networkSeed, type SignerSecret } from '../../../guest/signer/keys.ts';
+import { openStore, SignerDaemon } from '../../../guest/signer/daemon.ts';
+import { keysOf, networkSeed, type SignerSecret } from '../../../guest/signer/keys.ts';
 import { EtcdRecords } from '../../../guest/signer/records.ts';
 import type { ProtocolVersion } from '../../../lib/cometbft/consensus.ts';
 import { ed25519Key } from '../../../lib/cometbft/ed25519.ts';
@@ -69,10 +69,16 @@ export function startSigner(
   chains: readonly Chain[],
   more: { times?: ConnectionTimes; gate?: () => void } = {},
 ): Promise<SignerDaemon> {
-  return SignerDaemon.start({
-    config: parseConfig(configText(endpoints, chains)),
-    secret,
-    log: quiet,
-    ...more,
-  });
+  return startWith(configText(endpoints, chains), secret, more);
+}
+
+/** The same by a whole configuration. */
+export function startWith(
+  text: string,
+  secret: SignerSecret,
+  more: { times?: ConnectionTimes; gate?: () => void } = {},
+): Promise<SignerDaemon> {
+  const config = parseConfig(text);
+  const store = openStore(config);
+  return SignerDaemon.start({ config, store, keys: keysOf(secret, store.records), log: quiet, ...more });
 }

@@ -30,6 +30,8 @@ export const PATHS: readonly string[] = [
   '/v1/folder',
   '/v1/app-folder',
   '/v1/apps',
+  '/v1/signer',
+  '/v1/signer-secret',
   '/v1/manifest',
   '/v1/firmware-log',
   '/v1/upstream',
