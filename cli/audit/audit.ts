@@ -349,7 +349,8 @@ class Auditor {
     this.#differs('platforms open', this.#replay.platformsOpenAt(head.timestamp), network.platformsOpen);
     const ZERO = ZERO_WORD;
     const apps = await reader.apps(head);
-    this.#differs('number of apps', this.#replay.apps.size, apps.length);
+    const replayed = [...this.#replay.apps.values()].filter(({ manifest }) => manifest !== undefined);
+    this.#differs('number of apps', replayed.length, apps.length);
     for (const { app, manifestHash } of apps) {
       this.#differs(`app ${nameOf(app)}`, this.#replay.manifestAt(app, head.timestamp) ?? ZERO, manifestHash);
     }

@@ -4,16 +4,15 @@
  */
 import { Network } from '../../host/relay/network.ts';
 import { Rpc } from '../../host/relay/rpc.ts';
+import { appList } from '../../lib/chain/app-list.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, type Hex, ZERO_WORD } from '../../lib/protocol/hex.ts';
 import {
   type AppView,
-  decodeApps,
   decodeConfigAllowedFrom,
   decodeIsAllowed,
   decodeMeasurementAllowedFrom,
   decodePlatformAllowedFrom,
-  encodeApps,
   encodeConfigAllowedFrom,
   encodeIsAllowed,
   encodeMeasurementAllowedFrom,
@@ -93,9 +92,9 @@ export class ContractView {
     }
   }
 
-  /** Every app that was ever rolled out. */
+  /** Every app that has a manifest, pending or in force. */
   async apps(): Promise<readonly AppView[]> {
-    return decodeApps(await this.#rpc.call(encodeApps()));
+    return appList((data) => this.#rpc.call(data));
   }
 
   /** @param hash 64 hex digits */

@@ -10,6 +10,7 @@ import { open, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { checkedLayer, findImage, ImageRefused } from '../../lib/archives/archive.ts';
 import { Room } from '../../lib/archives/layer.ts';
+import { appList } from '../../lib/chain/app-list.ts';
 import type { Log } from '../../lib/daemon/log.ts';
 import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
@@ -21,7 +22,7 @@ import {
   plansOf,
   secretsOf,
 } from '../../lib/protocol/manifest.ts';
-import { type AppView, decodeApps, encodeApps } from '../../lib/protocol/network-contract.ts';
+import type { AppView } from '../../lib/protocol/network-contract.ts';
 import { httpStream } from '../http-json.ts';
 import { APP_FILE_MAX_BYTES, type AppFileKind, type AppFiles, tagFile } from './app-files.ts';
 import type { Metrics } from './metrics.ts';
@@ -91,7 +92,7 @@ export class AppCourier {
   /** One look at what the contract names, and at what is missing of it. Never fails. */
   async look(): Promise<void> {
     try {
-      const hashes = named(decodeApps(await this.#options.call(encodeApps())));
+      const hashes = named(await appList((data) => this.#options.call(data)));
       const manifests: Manifest[] = [];
       for (const hash of hashes) {
         const manifest = await this.#manifest(hash);

@@ -5,13 +5,11 @@ import { to0x } from '../protocol/encoding.ts';
 import { DstackError } from '../protocol/errors.ts';
 import {
   type AppView,
-  decodeApps,
   decodeFmspcDenied,
   decodeIsAllowed,
   decodeNetwork,
   decodeRequest,
   decodeTcbPolicy,
-  encodeApps,
   encodeFmspcDenied,
   encodeIsAllowed,
   encodeNetwork,
@@ -23,6 +21,7 @@ import {
   type TcbPolicyResult,
 } from '../protocol/network-contract.ts';
 import { LONGEST_GRACE_SECONDS, statusesOf } from '../protocol/tcb-policy.ts';
+import { appList } from './app-list.ts';
 import type { ChainClient, Head } from './chain-client.ts';
 
 export interface NetworkReader {
@@ -33,6 +32,7 @@ export interface NetworkReader {
     of: { measurement: Uint8Array; config: Uint8Array; platform: Uint8Array },
     at?: Head,
   ): Promise<IsAllowedResult>;
+  /** Those that have a manifest, in force or pending, in the order of their first rollouts. */
   apps(at?: Head): Promise<readonly AppView[]>;
   /**
    * The TCB policy in force at that block, as fields to spread into a verifier's policy. Denied FMSPCs are not among them:
@@ -66,7 +66,10 @@ export function networkReader(chain: ChainClient, contract: string): NetworkRead
           at,
         ),
       ),
-    apps: async (at) => decodeApps(await call(encodeApps(), at)),
+    apps: async (at) => {
+      const head = at ?? (await chain.head());
+      return appList((data) => chain.call(contract, data, head));
+    },
     tcbPolicy: async (at) => networkTcbPolicy(decodeTcbPolicy(await call(encodeTcbPolicy(), at))),
     fmspcDenied: async (fmspc, at) =>
       decodeFmspcDenied(await call(encodeFmspcDenied({ fmspc: to0x(fmspc) }), at)),
