@@ -1,6 +1,6 @@
 import { getAddress, toBeHex } from 'ethers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { appList } from '../lib/chain/app-list.ts';
+import { appList } from '../lib/protocol/app-list.ts';
 import { to0x } from '../lib/protocol/encoding.ts';
 import { parseAddress } from '../lib/protocol/hex.ts';
 import * as contract from '../lib/protocol/network-contract.ts';

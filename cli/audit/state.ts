@@ -4,9 +4,9 @@
  */
 import { encodeRlp, keccak256 } from 'ethers';
 import { type Static, Type } from 'typebox';
-import { appList } from '../../lib/chain/app-list.ts';
 import type { ChainClient, Head } from '../../lib/chain/chain-client.ts';
 import { rpcEndpoint } from '../../lib/chain/json-rpc.ts';
+import { appList } from '../../lib/protocol/app-list.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
 import {

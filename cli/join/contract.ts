@@ -4,7 +4,7 @@
  */
 import { Network } from '../../host/relay/network.ts';
 import { Rpc } from '../../host/relay/rpc.ts';
-import { appList } from '../../lib/chain/app-list.ts';
+import { appList } from '../../lib/protocol/app-list.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, type Hex, ZERO_WORD } from '../../lib/protocol/hex.ts';
 import {

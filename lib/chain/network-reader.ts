@@ -1,6 +1,7 @@
 /** The network's contract, read through the one chain reader: typed state at a block that a quorum agreed on. */
 
 import type { Policy } from '../attestation/policy.ts';
+import { appList } from '../protocol/app-list.ts';
 import { to0x } from '../protocol/encoding.ts';
 import { DstackError } from '../protocol/errors.ts';
 import {
@@ -21,7 +22,6 @@ import {
   type TcbPolicyResult,
 } from '../protocol/network-contract.ts';
 import { LONGEST_GRACE_SECONDS, statusesOf } from '../protocol/tcb-policy.ts';
-import { appList } from './app-list.ts';
 import type { ChainClient, Head } from './chain-client.ts';
 
 export interface NetworkReader {

@@ -1,6 +1,6 @@
 /** The apps that have a manifest, by as many calls of the contract as it takes. */
-import { DstackError } from '../protocol/errors.ts';
-import { type AppView, decodeAppsAfter, encodeAppsAfter } from '../protocol/network-contract.ts';
+import { DstackError } from './errors.ts';
+import { type AppView, decodeAppsAfter, encodeAppsAfter } from './network-contract.ts';
 
 /** Apps in one answer: some 64 KB, which every reader takes. */
 const PAGE = 250n;
