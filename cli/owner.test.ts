@@ -431,7 +431,10 @@ describe('apps', () => {
     const args = { ...host, DSTACK_NODE_URL: nobody, DSTACK_ADMIN_LISTEN: '127.0.0.1:9' };
     refused(await dstack(['app', 'status', '--app', 'nosuch'], args), 'dstack: NO_APP: neither the contract');
     // Withdrawn: the contract's list is of those that have a manifest.
-    refused(await dstack(['app', 'status', '--app', 'greeting'], args), 'dstack: NO_APP: neither the contract');
+    refused(
+      await dstack(['app', 'status', '--app', 'greeting'], args),
+      'dstack: NO_APP: neither the contract',
+    );
   });
 
   test('a manifest file of another app, or one that was touched, is not rolled out', async () => {
