@@ -77,7 +77,7 @@ export class ContractView {
    */
   async network(): Promise<{ view: NetworkView; head: number }> {
     try {
-      return await this.#network.recent(0);
+      return await this.#network.recent();
     } catch (error) {
       const absent =
         codeOf(error) === 'CONTRACT_DATA_INVALID' ||
@@ -147,7 +147,7 @@ export class ContractView {
 
   /** Wei a gas that a transaction would offer, before the ceiling: as host/relay/fees.ts reckons. */
   async #price(): Promise<bigint> {
-    const { baseFee } = await this.#rpc.latest();
+    const { baseFee } = await this.#rpc.head();
     if (baseFee === undefined) return this.#rpc.gasPrice();
     const tip = await this.#rpc.priorityFee().catch((error) => {
       // Without the method, one gwei is what clients agree on.

@@ -11,7 +11,6 @@ import { dirname } from 'node:path';
 import { checkedLayer, findImage, ImageRefused } from '../../lib/archives/archive.ts';
 import { Room } from '../../lib/archives/layer.ts';
 import type { Log } from '../../lib/daemon/log.ts';
-import { appList } from '../../lib/protocol/app-list.ts';
 import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { bareHex } from '../../lib/protocol/hex.ts';
@@ -31,8 +30,8 @@ export interface AppCourierOptions {
   files: AppFiles;
   /** Base URLs of relays. */
   peers: readonly string[];
-  /** `eth_call` of the network's contract. */
-  call(data: string): Promise<string>;
+  /** What the contract says now. */
+  apps(): Promise<readonly AppView[]>;
   metrics: Pick<Metrics, 'count'>;
   log: Log<'info' | 'warn'>;
   /** Milliseconds between looks. */
@@ -92,7 +91,7 @@ export class AppCourier {
   /** One look at what the contract names, and at what is missing of it. Never fails. */
   async look(): Promise<void> {
     try {
-      const hashes = named(await appList((data) => this.#options.call(data)));
+      const hashes = named(await this.#options.apps());
       const manifests: Manifest[] = [];
       for (const hash of hashes) {
         const manifest = await this.#manifest(hash);
