@@ -10,11 +10,13 @@ import {
   decodeIsAllowed,
   decodeNetwork,
   decodeRequest,
+  decodeRequestsByHash,
   decodeTcbPolicy,
   encodeFmspcDenied,
   encodeIsAllowed,
   encodeNetwork,
   encodeRequest,
+  encodeRequestsByHash,
   encodeTcbPolicy,
   type IsAllowedResult,
   type NetworkView,
@@ -28,6 +30,8 @@ export interface NetworkReader {
   readonly chain: ChainClient;
   network(at?: Head): Promise<NetworkView>;
   request(requestHash: Uint8Array, at?: Head): Promise<RequestView>;
+  /** Of many requests, in their order, in as few calls as it takes. */
+  requests(requestHashes: readonly Uint8Array[], at?: Head): Promise<readonly RequestView[]>;
   isAllowed(
     of: { measurement: Uint8Array; config: Uint8Array; platform: Uint8Array },
     at?: Head,
@@ -45,6 +49,9 @@ export interface NetworkReader {
   fmspcDenied(fmspc: Uint8Array, at?: Head): Promise<boolean>;
 }
 
+/** Requests in one call: their views are half of what a reader takes of one answer. */
+const MOST_REQUESTS = 1000;
+
 /** What the contract says about a platform's TCB, in the verifier's own terms. */
 export type NetworkTcbPolicy = Pick<
   Policy,
@@ -59,6 +66,23 @@ export function networkReader(chain: ChainClient, contract: string): NetworkRead
     chain,
     network: async (at) => decodeNetwork(await call(encodeNetwork(), at)),
     request: async (hash, at) => decodeRequest(await call(encodeRequest({ requestHash: to0x(hash) }), at)),
+    async requests(hashes, at) {
+      const head = at ?? (await chain.head());
+      const views: RequestView[] = [];
+      for (let from = 0; from < hashes.length; from += MOST_REQUESTS) {
+        const requestHashes = hashes.slice(from, from + MOST_REQUESTS).map(to0x);
+        const found = decodeRequestsByHash(
+          await chain.call(contract, encodeRequestsByHash({ requestHashes }), head),
+        );
+        if (found.length !== requestHashes.length)
+          throw new DstackError(
+            'CONTRACT_DATA_INVALID',
+            'the contract shows another number of requests than was asked for',
+          );
+        views.push(...found);
+      }
+      return views;
+    },
     isAllowed: async ({ measurement, config, platform }, at) =>
       decodeIsAllowed(
         await call(
