@@ -328,6 +328,8 @@ interface INetwork {
     function network() external view returns (NetworkView memory);
     /// @notice A request by its hash. "Now" is the block that the call runs in.
     function request(bytes32 requestHash) external view returns (RequestView memory);
+    /// @notice Requests by their hashes, in that order: `request` of many in one call.
+    function requestsByHash(bytes32[] calldata requestHashes) external view returns (RequestView[] memory);
     /// @notice Whether each of the three would let a node join now.
     function isAllowed(
         bytes32 measurement,
@@ -370,8 +372,10 @@ interface INetwork {
     function fmspcDenied(bytes6 fmspc) external view returns (bool);
     /// @notice Every FMSPC that was ever denied, in that order, those allowed again too.
     function deniedFmspcs() external view returns (FmspcView[] memory);
-    /// @notice Every app that was ever rolled out, in that order.
-    function apps() external view returns (AppView[] memory);
+    /// @notice A page of the apps that have a manifest, pending or in force, in the order of their first rollouts. `skipped` is 0 for
+    /// the first page, then each page's `next`, which is 0 after the last one. A page has at most `most` apps, and fewer, or none, after
+    /// many that were withdrawn: a call looks at a bounded number of names.
+    function appsAfter(uint256 skipped, uint256 most) external view returns (AppView[] memory list, uint256 next);
     /// @notice One app; all zero but the name if it was never rolled out.
     function appOf(bytes32 app) external view returns (AppView memory);
     /// @notice The manifest that is in force for an app now; zero if none.

@@ -1,5 +1,6 @@
-import { getAddress } from 'ethers';
+import { getAddress, toBeHex } from 'ethers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { appList } from '../lib/protocol/app-list.ts';
 import { to0x } from '../lib/protocol/encoding.ts';
 import { parseAddress } from '../lib/protocol/hex.ts';
 import * as contract from '../lib/protocol/network-contract.ts';
@@ -830,22 +831,51 @@ describe('apps', () => {
     expect(await network.app('web')).toMatchObject({ manifestHash: ZERO_WORD, latest: A });
   });
 
-  test('the list names each app once, in order, withdrawn ones too', async () => {
+  test('the list has each app that has a manifest, in the order of first rollouts', async () => {
     const network = await TestNetwork.bootstrapped(chain);
     const names = ['web', 'a', 'x-9'.padEnd(31, '-')];
     for (const name of [...names, 'web']) {
       await network.asOwner(contract.encodeRollout({ app: appId(name), manifestHash: A }));
     }
     await network.asOwner(contract.encodeWithdraw({ app: appId('a') }));
-    const list = await network.read(contract.encodeApps(), contract.decodeApps);
-    expect(list.map((entry) => entry.app)).toEqual(names.map(appId));
-    expect(list.map((entry) => entry.manifestHash)).toEqual([A, ZERO_WORD, A]);
+    const page = (skipped: bigint, most: bigint) =>
+      network.read(contract.encodeAppsAfter({ skipped, most }), contract.decodeAppsAfter);
+    const [web, , x] = names.map(appId);
+    expect(await page(0n, 10n)).toMatchObject({
+      list: [
+        { app: web, manifestHash: A },
+        { app: x, manifestHash: A },
+      ],
+      next: 0n,
+    });
+    expect(await page(0n, 1n)).toMatchObject({ list: [{ app: web }], next: 1n });
+    expect(await page(1n, 1n)).toMatchObject({ list: [{ app: x }], next: 0n });
+    for (const beyond of [3n, 4n, 2n ** 256n - 1n])
+      expect(await page(beyond, 2n ** 256n - 1n)).toEqual({ list: [], next: 0n });
     expect(await network.app('nobody')).toEqual({
       app: appId('nobody'),
       manifestHash: ZERO_WORD,
       latest: ZERO_WORD,
       from: 0n,
     });
+  });
+
+  test('ten thousand names that were withdrawn cost a reader five calls, and hide nothing', async () => {
+    const network = await TestNetwork.bootstrapped(chain);
+    await network.asOwner(contract.encodeRollout({ app: appId('first'), manifestHash: A }));
+    // Names that the contract knows nothing of: to it they are withdrawn.
+    await chain.rpc('anvil_setStorageAt', network.address, toBeHex(11, 32), toBeHex(9_999, 32));
+    await network.asOwner(contract.encodeRollout({ app: appId('last'), manifestHash: B }));
+    let calls = 0;
+    const list = await appList(async (data) => {
+      calls += 1;
+      return network.read(data, (answer) => answer);
+    });
+    expect(list.map(({ app, manifestHash }) => [app, manifestHash])).toEqual([
+      [appId('first'), A],
+      [appId('last'), B],
+    ]);
+    expect(calls).toBe(5);
   });
 
   test.each([

@@ -68,7 +68,7 @@ test('decoders refuse anything but the expected bytes', () => {
     () => contract.decodeNetwork(`0x${'ff'.repeat(32 * 6)}`),
     () => contract.decodeManifestOf('0x00'),
     // A list that claims to have more entries than there are bytes.
-    () => contract.decodeApps(coder.encode(['uint256', 'uint256'], [32, 2n ** 60n])),
+    () => contract.decodeAppsAfter(coder.encode(['uint256', 'uint256', 'uint256'], [64, 0, 2n ** 60n])),
     () => contract.decodeVerifyAttestation(coder.encode(['uint256'], [2])),
     () => contract.decodeOwner(`0x${'ff'.repeat(32)}`),
     () => contract.decodeManifestOf(`${WORD}00`),

@@ -210,6 +210,33 @@ test('a source is not read beyond its time, and the others are not kept waiting'
   expect(hostile.records).toBeLessThan(1_000);
 });
 
+test('a relay that wants fewer requests is waited for, as long as it says; nothing of it is missing', async () => {
+  const many = Object.fromEntries(
+    Array.from({ length: 300 }, (_, at) => [requestName(at), JSON.stringify(request())]),
+  );
+  let tokens = 130;
+  let refused = 0;
+  const url = await relayOf({ ...files(), ...many }, (_, response) => {
+    tokens -= 1;
+    if (tokens >= 0) return;
+    refused += 1;
+    // The time that it names, a date, none.
+    const after = ['0', new Date().toUTCString()][refused % 3];
+    if (after !== undefined) response.setHeader('retry-after', after);
+    response.writeHead(429).end();
+    if (refused % 10 === 0) tokens = 60;
+  });
+  const { sources } = await readRecords([url], { milliseconds: 60_000 });
+  expect(sources[0]).toMatchObject({ records: 301, faults: [] });
+  expect(refused).toBeGreaterThan(0);
+});
+
+test('one that wants none at all, for an hour, has no more than its time', async () => {
+  const url = await serve((_, response) => response.writeHead(429, { 'retry-after': '3600' }).end());
+  const { hostile } = await besideGood(url, { milliseconds: 500 });
+  expect(hostile.faults).toEqual([expect.stringContaining('HTTP 429')]);
+});
+
 describe('a folder', () => {
   test('that is not there is a fault of its own', async () => {
     const { hostile } = await besideGood(join(good, 'nothing'));

@@ -2,11 +2,13 @@
  * The network's life, replayed from its chain and its public files: who was let in, on what evidence, and who could hold
  * the secret today. `audit` reads like the report that it produces.
  */
+import { trustRootOf } from '../../lib/attestation/certificates/trust-roots.ts';
+import { createMemory, type VerifierMemory } from '../../lib/attestation/memory.ts';
 import type { NetworkReader } from '../../lib/chain/network-reader.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, parseHex, sameAddress, ZERO_WORD } from '../../lib/protocol/hex.ts';
 import { type Flavour, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
-import type { NetworkEvent } from '../../lib/protocol/network-contract.ts';
+import type { NetworkEvent, RequestView } from '../../lib/protocol/network-contract.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
 import type { Archives, SourceReport } from './archives.ts';
 import {
@@ -20,6 +22,7 @@ import {
 import { type AuditedHead, CLOCK_SKEW_SECONDS, OLD_HEAD_SECONDS } from './head.ts';
 import type { Entry, History } from './history.ts';
 import { type Kind, kinds, type Pending, Replay, type Request, type Standing } from './replay.ts';
+import { sideBySide } from './side-by-side.ts';
 import type { StateProof, Upcoming } from './state.ts';
 import { StorageReplay } from './storage.ts';
 
@@ -135,6 +138,7 @@ export async function audit(input: AuditInput): Promise<AuditReport> {
   auditor.judgeHead();
   auditor.judgeDeployment();
   auditor.judgeSources();
+  await auditor.readAnswers();
   for (const entry of input.history.entries) await auditor.take(entry);
   await auditor.compareWithState();
   await auditor.compareUpcoming();
@@ -150,6 +154,9 @@ class Auditor {
   readonly #input: AuditInput;
   readonly #replay = new Replay();
   readonly #storage = new StorageReplay();
+  /** By request hash. */
+  readonly #answers = new Map<string, RequestView>();
+  readonly #memory: VerifierMemory;
   readonly #unanswered: Unanswered[] = [];
   readonly #unposted: Unposted[] = [];
   #requestWindow = 0;
@@ -159,6 +166,7 @@ class Auditor {
 
   constructor(input: AuditInput) {
     this.#input = input;
+    this.#memory = createMemory(trustRootOf(input.flavour));
   }
 
   /** A history that ends early shows no revocation and nobody who came later; whoever means that has to say so. */
@@ -176,6 +184,16 @@ class Auditor {
       const message = `the newest block that the endpoints show is ${age} s old by this machine's clock: they hide what came later, or the chain has stopped; to audit the past, give --at ${number}`;
       this.#find('failure', 'HEAD_OLD', where, message);
     }
+  }
+
+  /** What the contract shows of each request that an event says was answered: read together. */
+  async readAnswers(): Promise<void> {
+    const { history, reader, head } = this.#input;
+    const hashes = history.entries.flatMap(({ event }) =>
+      event.name === 'Onboarded' ? [bare(event.requestHash)] : [],
+    );
+    const views = await reader.requests(hashes.map(bytesOf), head);
+    for (const [at, hash] of hashes.entries()) this.#answers.set(hash, views[at]!);
   }
 
   judgeDeployment(): void {
@@ -203,7 +221,7 @@ class Auditor {
     }
     this.#storage.take(entry);
     if (event.name === 'Bootstrapped') await this.#bootstrapped(event, entry, where);
-    if (event.name === 'Onboarded') await this.#onboarded(event, entry, where);
+    if (event.name === 'Onboarded') this.#onboarded(event, entry, where);
     this.#timeline.push({ block, time, text: describe(event) });
   }
 
@@ -233,10 +251,10 @@ class Auditor {
     }
   }
 
-  async #onboarded(event: Extract<NetworkEvent, { name: 'Onboarded' }>, entry: Entry, where: string) {
+  #onboarded(event: Extract<NetworkEvent, { name: 'Onboarded' }>, entry: Entry, where: string) {
     const requestHash = bare(event.requestHash);
     const claim: Claimed = { measurement: bare(event.measurement), platform: bare(event.platform) };
-    const { records, network, reader, head } = this.#input;
+    const { records, network } = this.#input;
     const versions = records.requests.get(requestHash) ?? [];
     const request = this.#replay.requests.get(event.requestHash);
     const circumstances = this.#circumstances(entry);
@@ -262,7 +280,7 @@ class Auditor {
     const config = versions[0]?.config;
     this.#hold({ ...claim, config, epoch: this.#replay.epoch, role: 'onboarded', node, proof }, entry, where);
 
-    const { state, answerHash } = await reader.request(Buffer.from(requestHash, 'hex'), head);
+    const { state, answerHash } = this.#answers.get(requestHash)!;
     if (state !== 'answered') {
       this.#find(
         'failure',
@@ -349,25 +367,37 @@ class Auditor {
     this.#differs('platforms open', this.#replay.platformsOpenAt(head.timestamp), network.platformsOpen);
     const ZERO = ZERO_WORD;
     const apps = await reader.apps(head);
-    this.#differs('number of apps', this.#replay.apps.size, apps.length);
+    const replayed = [...this.#replay.apps.values()].filter(({ manifest }) => manifest !== undefined);
+    this.#differs('number of apps', replayed.length, apps.length);
     for (const { app, manifestHash } of apps) {
       this.#differs(`app ${nameOf(app)}`, this.#replay.manifestAt(app, head.timestamp) ?? ZERO, manifestHash);
     }
+    if (this.#isProven()) return;
+    // A call answers for one value of each kind.
+    const [measurements, configs, platforms] = kinds.map((kind) => [...this.#replay.valuesOf(kind)]);
+    const rows = Math.max(measurements!.length, configs!.length, platforms!.length);
+    const triples = Array.from({ length: rows }, (_, at) => ({
+      measurement: measurements![at] ?? ZERO,
+      config: configs![at] ?? ZERO,
+      platform: platforms![at] ?? ZERO,
+    }));
+    const allowed = await sideBySide(triples, AT_ONCE, ({ measurement, config, platform }) =>
+      reader.isAllowed(
+        { measurement: bytesOf(measurement), config: bytesOf(config), platform: bytesOf(platform) },
+        head,
+      ),
+    );
     for (const kind of kinds) {
-      for (const value of this.#replay.valuesOf(kind)) {
-        const others = { measurement: ZERO, config: ZERO, platform: ZERO, [kind]: value };
-        const allowed = await reader.isAllowed(
-          {
-            measurement: bytesOf(others.measurement),
-            config: bytesOf(others.config),
-            platform: bytesOf(others.platform),
-          },
-          head,
-        );
+      for (const [at, value] of [...this.#replay.valuesOf(kind)].entries()) {
         const is = this.#replay.standing(kind, value, head.timestamp).is === 'allowed';
-        this.#differs(`${kind} ${bare(value)}`, is, allowed[`${kind}Allowed`]);
+        this.#differs(`${kind} ${bare(value)}`, is, allowed[at]![`${kind}Allowed`]);
       }
     }
+  }
+
+  /** Whether every value that the contract holds is known to be what the events add up to: then no view has to say it again. */
+  #isProven(): boolean {
+    return this.#explained() && this.#input.history.deployment.genuine;
   }
 
   /**
@@ -404,14 +434,13 @@ class Auditor {
       const what = `latest manifest of app ${nameOf(app)}`;
       this.#differs(what, dated(replayed.latest, replayed.from), dated(latest, from));
     }
-    for (const kind of kinds) {
-      for (const value of this.#replay.valuesOf(kind)) {
-        this.#differs(
-          `${kind} ${bare(value)} allowed from`,
-          this.#storage.allowedFrom(kind, value),
-          await upcoming.allowedFrom(kind, value),
-        );
-      }
+    if (this.#isProven()) return;
+    const values = kinds.flatMap((kind) =>
+      [...this.#replay.valuesOf(kind)].map((value) => ({ kind, value })),
+    );
+    const shown = await sideBySide(values, AT_ONCE, ({ kind, value }) => upcoming.allowedFrom(kind, value));
+    for (const [at, { kind, value }] of values.entries()) {
+      this.#differs(`${kind} ${bare(value)} allowed from`, this.#storage.allowedFrom(kind, value), shown[at]);
     }
   }
 
@@ -459,10 +488,12 @@ class Auditor {
       const message = `there are records of ${others.length} requests that are not in the history: ${MOST_LOOKED_UP} of them were looked up`;
       this.#find('gap', 'RECORDS_TOO_MANY', 'records', message);
     }
-    for (const hash of [...own, ...others.slice(0, MOST_LOOKED_UP)]) {
-      if (this.#replay.requests.get(`0x${hash}`)?.answered === true) continue;
-      const { state } = await reader.request(bytesOf(hash), head);
-      if (state === 'answered') {
+    const lookedUp = [...own, ...others.slice(0, MOST_LOOKED_UP)].filter(
+      (hash) => this.#replay.requests.get(`0x${hash}`)?.answered !== true,
+    );
+    const views = await reader.requests(lookedUp.map(bytesOf), head);
+    for (const [at, hash] of lookedUp.entries()) {
+      if (views[at]!.state === 'answered') {
         this.#find(
           'failure',
           'HIDDEN_ONBOARDING',
@@ -647,7 +678,8 @@ class Auditor {
 
   #circumstances({ time }: Entry) {
     const policy = this.#replay.tcbPolicyAt(time);
-    return { network: this.#input.network, flavour: this.#input.flavour, time, policy };
+    const { network, flavour } = this.#input;
+    return { network, flavour, time, policy, memory: this.#memory };
   }
 
   #find(severity: Severity, code: string, where: string, message: string): void {
@@ -671,6 +703,8 @@ export const instant = (seconds: number): string =>
   new Date(seconds * 1000).toISOString().replace('T', ' ').replace('.000Z', 'Z');
 /** How far back a contract can read block hashes: a request over an older block can no longer be registered. Blocks. */
 const BLOCK_HASHES = 256;
+/** Questions to the endpoints at the same time. */
+const AT_ONCE = 8;
 /** How many requests that only records know of are looked up in the contract. */
 const MOST_LOOKED_UP = 5_000;
 const bare = (hex: string): string => hex.replace(/^0x/, '').toLowerCase();

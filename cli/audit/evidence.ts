@@ -6,6 +6,7 @@
 
 import { trustRootOf } from '../../lib/attestation/certificates/trust-roots.ts';
 import { collateralOf } from '../../lib/attestation/collateral/collateral.ts';
+import type { VerifierMemory } from '../../lib/attestation/memory.ts';
 import type { Policy } from '../../lib/attestation/policy.ts';
 import { expectedRequestLog, replay } from '../../lib/attestation/registers/event-log.ts';
 import type { Step } from '../../lib/attestation/trace.ts';
@@ -44,6 +45,8 @@ export interface Circumstances {
   readonly time: number;
   /** The contract's TCB policy at that time. */
   readonly policy: Policy;
+  /** One for all that is judged: certificates and documents are the same for many nodes. */
+  readonly memory: VerifierMemory;
 }
 
 /** What the chain says of the node; hex without 0x, addresses with. */
@@ -163,13 +166,14 @@ function judge(
   message: RequestMessage | BootstrapPackage,
   reportData: Uint8Array,
   claim: Claimed,
-  { flavour, time, policy }: Circumstances,
+  { flavour, time, policy, memory }: Circumstances,
 ): readonly Step[] {
   const { evidence, steps } = verify(fromHex(message.quote), {
     trustRoot: trustRootOf(flavour),
     now: new Date(time * 1000),
     collateral: message.collateral === undefined ? undefined : collateralOf(message.collateral),
     policy,
+    memory,
     rtmr3: replay(expectedRequestLog(flavour, fromHex(message.config, 32))),
     reportData,
     measurement: fromHex(claim.measurement, 32),

@@ -13,6 +13,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey, sameAddress } from '../../lib/protocol/hex.ts';
 import { type NetworkEvent, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
 import { Address0x, Word0x } from '../../lib/protocol/schema.ts';
+import { sideBySide } from './side-by-side.ts';
 
 /** One event. `time` is its block's timestamp in Unix seconds. */
 export interface Entry {
@@ -60,6 +61,8 @@ type Log = Static<typeof LogSchema>;
 /** How many blocks are asked for at once: doubled while the endpoints accept it, halved when they refuse. */
 const FIRST_RANGE = 10_000;
 const LONGEST_RANGE = 100_000;
+/** Blocks whose times are asked for at the same time. */
+const AT_ONCE = 16;
 const TIMEOUT_MS = 30_000;
 const MAX_REPLY_BYTES = 32 * 1024 * 1024;
 
@@ -116,7 +119,9 @@ async function entriesOf(
   logs: readonly Log[],
   contract: Address,
 ): Promise<Entry[]> {
-  const times = new Map<string, number>();
+  const blocks = [...new Map(logs.map((log) => [log.blockHash, log])).values()];
+  const read = await sideBySide(blocks, AT_ONCE, (log) => timeOf(all, log));
+  const times = new Map(blocks.map(({ blockHash }, at) => [blockHash, read[at]!]));
   const entries: Entry[] = [];
   let [lastBlock, lastIndex] = [-1, -1];
   for (const log of logs) {
@@ -126,8 +131,7 @@ async function entriesOf(
       throw new DstackError('AUDIT_LOGS', `the endpoints' logs are out of order or not of ${contract}`);
     }
     [lastBlock, lastIndex] = [block, index];
-    const time = times.get(log.blockHash) ?? (await timeOf(all, log));
-    times.set(log.blockHash, time);
+    const time = times.get(log.blockHash)!;
     const event = parseNetworkEvent(log);
     if (event === undefined) {
       throw new DstackError(

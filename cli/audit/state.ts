@@ -6,11 +6,11 @@ import { encodeRlp, keccak256 } from 'ethers';
 import { type Static, Type } from 'typebox';
 import type { ChainClient, Head } from '../../lib/chain/chain-client.ts';
 import { rpcEndpoint } from '../../lib/chain/json-rpc.ts';
+import { appList } from '../../lib/protocol/app-list.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
 import {
   type AppView,
-  decodeApps,
   decodeConfigAllowedFrom,
   decodeDeniedFmspcs,
   decodeMeasurementAllowedFrom,
@@ -18,7 +18,6 @@ import {
   decodeNextTcbPolicy,
   decodePlatformAllowedFrom,
   decodePlatformsOpenFrom,
-  encodeApps,
   encodeConfigAllowedFrom,
   encodeDeniedFmspcs,
   encodeMeasurementAllowedFrom,
@@ -164,6 +163,7 @@ export interface Upcoming {
   /** Unix seconds; 0 when they are closed. */
   readonly platformsOpenFrom: bigint;
   readonly fmspcs: readonly FmspcView[];
+  /** Those that have a manifest, pending or in force. */
   readonly apps: readonly AppView[];
   /** Since or from when a value may join, as `measurementAllowedFrom` and the like say it. */
   allowedFrom(kind: 'measurement' | 'config' | 'platform', value: string): Promise<bigint>;
@@ -176,7 +176,7 @@ export async function readUpcoming(chain: ChainClient, contract: Address, head: 
     tcbPolicy: decodeNextTcbPolicy(await call(encodeNextTcbPolicy())),
     platformsOpenFrom: decodePlatformsOpenFrom(await call(encodePlatformsOpenFrom())),
     fmspcs: decodeDeniedFmspcs(await call(encodeDeniedFmspcs())),
-    apps: decodeApps(await call(encodeApps())),
+    apps: await appList(call),
     async allowedFrom(kind, value) {
       if (kind === 'measurement') {
         return decodeMeasurementAllowedFrom(await call(encodeMeasurementAllowedFrom({ measurement: value })));

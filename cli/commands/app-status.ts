@@ -39,7 +39,7 @@ export const status: Command = {
     if (only === undefined) return print('no apps');
     throw new DstackError(
       'NO_APP',
-      `neither the contract nor this host's node and relay know an app ${only}`,
+      `neither the contract nor this host's node and relay have a manifest of an app ${only}`,
     );
   },
 };

@@ -4,16 +4,15 @@
  */
 import { Network } from '../../host/relay/network.ts';
 import { Rpc } from '../../host/relay/rpc.ts';
+import { appList } from '../../lib/protocol/app-list.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, type Hex, ZERO_WORD } from '../../lib/protocol/hex.ts';
 import {
   type AppView,
-  decodeApps,
   decodeConfigAllowedFrom,
   decodeIsAllowed,
   decodeMeasurementAllowedFrom,
   decodePlatformAllowedFrom,
-  encodeApps,
   encodeConfigAllowedFrom,
   encodeIsAllowed,
   encodeMeasurementAllowedFrom,
@@ -78,7 +77,7 @@ export class ContractView {
    */
   async network(): Promise<{ view: NetworkView; head: number }> {
     try {
-      return await this.#network.recent(0);
+      return await this.#network.recent();
     } catch (error) {
       const absent =
         codeOf(error) === 'CONTRACT_DATA_INVALID' ||
@@ -93,9 +92,9 @@ export class ContractView {
     }
   }
 
-  /** Every app that was ever rolled out. */
+  /** Every app that has a manifest, pending or in force. */
   async apps(): Promise<readonly AppView[]> {
-    return decodeApps(await this.#rpc.call(encodeApps()));
+    return appList((data) => this.#rpc.call(data));
   }
 
   /** @param hash 64 hex digits */
@@ -148,7 +147,7 @@ export class ContractView {
 
   /** Wei a gas that a transaction would offer, before the ceiling: as host/relay/fees.ts reckons. */
   async #price(): Promise<bigint> {
-    const { baseFee } = await this.#rpc.latest();
+    const { baseFee } = await this.#rpc.head();
     if (baseFee === undefined) return this.#rpc.gasPrice();
     const tip = await this.#rpc.priorityFee().catch((error) => {
       // Without the method, one gwei is what clients agree on.

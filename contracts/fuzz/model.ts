@@ -452,8 +452,15 @@ export class NetworkModel {
     return { delay: this.delay.set, from: BigInt(this.delay.from) };
   }
 
-  appList(time: number): readonly contract.AppView[] {
-    return [...this.apps.keys()].map((app) => this.app(app, time));
+  appsAfter({ skipped, most }: contract.AppsAfterArgs, time: number): contract.AppsAfterResult {
+    const names = [...this.apps.keys()];
+    const list: contract.AppView[] = [];
+    let next = Number(skipped);
+    for (; next < names.length && list.length < most; next += 1) {
+      const view = this.app(names[next]!, time);
+      if (view.latest !== ZERO_WORD) list.push(view);
+    }
+    return { list, next: next >= names.length ? 0n : BigInt(next) };
   }
 
   app(app: string, time: number): contract.AppView {

@@ -246,7 +246,7 @@ class SequenceRun {
     return {
       network: named<contract.NetworkView>('network')[0]![1],
       owner: named<string>('owner')[0]![1],
-      apps: named<readonly contract.AppView[]>('apps')[0]![1],
+      apps: named<contract.AppsAfterResult>('appsAfter')[0]![1].list,
       allowed: named<contract.IsAllowedResult>('isAllowed').map(([{ args }, result]) => {
         const { measurement, config, platform } = args;
         return {
@@ -278,6 +278,7 @@ class SequenceRun {
     const inTurn = requestHashes[this.#blocks % (turn + 1)] ?? ZERO_WORD;
     const hashes = new Set([...requestHashes.slice(-REQUESTS_SHOWN), inTurn, ZERO_WORD]);
     const app = [...model.apps.keys()].at(-1) ?? ZERO_WORD;
+    const page = { skipped: BigInt(this.#blocks % 4), most: BigInt(1 + (this.#blocks % 3)) };
     return [
       view('network', {}, model.network(time)),
       view('owner', {}, model.owner),
@@ -288,7 +289,8 @@ class SequenceRun {
       view('nextTcbPolicy', {}, model.tcb.nextPolicy()),
       view('deniedFmspcs', {}, model.tcb.list()),
       ...FMSPCS.map((fmspc) => view('fmspcDenied', { fmspc }, model.tcb.isDenied(fmspc, time))),
-      view('apps', {}, model.appList(time)),
+      // The whole list, and one page of it.
+      ...[{ skipped: 0n, most: 1000n }, page].map((it) => view('appsAfter', it, model.appsAfter(it, time))),
       view('appOf', { app }, model.app(app, time)),
       view('manifestOf', { app }, model.app(app, time).manifestHash),
       ...[0, 1, 2, 3].flatMap((i) => {
@@ -307,6 +309,11 @@ class SequenceRun {
       }),
       ...[...hashes].map((requestHash) =>
         view('request', { requestHash }, model.request(requestHash, number)),
+      ),
+      view(
+        'requestsByHash',
+        { requestHashes: [...hashes] },
+        [...hashes].map((hash) => model.request(hash, number)),
       ),
       ...attested.map((choice) => {
         const args = this.#world.attestation(choice);

@@ -23,7 +23,7 @@ const DECODERS = {
   nextTcbPolicy: contract.decodeNextTcbPolicy,
   deniedFmspcs: contract.decodeDeniedFmspcs,
   fmspcDenied: contract.decodeFmspcDenied,
-  apps: contract.decodeApps,
+  appsAfter: contract.decodeAppsAfter,
   appOf: contract.decodeAppOf,
   manifestOf: contract.decodeManifestOf,
   isAllowed: contract.decodeIsAllowed,
@@ -31,6 +31,7 @@ const DECODERS = {
   configAllowedFrom: contract.decodeConfigAllowedFrom,
   platformAllowedFrom: contract.decodePlatformAllowedFrom,
   request: contract.decodeRequest,
+  requestsByHash: contract.decodeRequestsByHash,
   verifyAttestation: contract.decodeVerifyAttestation,
   eip712Domain: contract.decodeEip712Domain,
 } as const;

@@ -9,13 +9,17 @@ import { readState, wanted } from './apps-reader.ts';
 
 /** The encoding by somebody else's ABI encoder: the oracle. */
 const network = new Interface([
-  'function apps() view returns ((bytes32 app, bytes32 manifestHash, bytes32 latest, uint64 from)[] list)',
+  'function appsAfter(uint256 skipped, uint256 most) view returns ((bytes32 app, bytes32 manifestHash, bytes32 latest, uint64 from)[] list, uint256 next)',
   'function network() view returns ((address networkKey, uint32 epoch, bool onboarded, uint32 delay, uint32 requestWindow, bool platformsOpen))',
 ]);
 const word = (letter: string): string => `0x${letter.repeat(64)}`;
 const id = (name: string): string => to0x(appId(name));
-const encodeApps = (apps: [app: string, manifest: string][]): string =>
-  network.encodeFunctionResult('apps', [apps.map(([app, manifest]) => [app, manifest, word('0'), 7n])]);
+const encodeApps = (apps: [app: string, manifest: string][], next = 0): string =>
+  network.encodeFunctionResult('appsAfter', [
+    apps.map(([app, manifest]) => [app, manifest, word('0'), 7n]),
+    next,
+  ]);
+const askApps = (skipped = 0): string => network.encodeFunctionData('appsAfter', [skipped, 250]);
 const encodeNetwork = (onboarded: boolean): string =>
   network.encodeFunctionResult('network', [[`0x${'11'.repeat(20)}`, 3, onboarded, 0, 50, false]]);
 
@@ -27,14 +31,15 @@ const HEAD = {
 } as const;
 
 /** A reader of a chain that gives these answers; `calls` are those that were made. */
-function readerOf(apps: string, onboarded: boolean, calls: unknown[] = []) {
+function readerOf(apps: string | Record<string, string>, onboarded: boolean, calls: unknown[] = []) {
   const chain: ChainClient = {
     chainId: 1,
     head: async () => HEAD,
     block: async () => HEAD,
     call: async (...call) => {
       calls.push(call);
-      return call[1] === network.encodeFunctionData('apps') ? apps : encodeNetwork(onboarded);
+      if (call[1] === network.encodeFunctionData('network')) return encodeNetwork(onboarded);
+      return typeof apps === 'string' ? apps : (apps[call[1]] ?? '0x');
     },
     now: () => 0,
     reached: () => ({ block: 5, timestamp: 0, now: 0 }),
@@ -45,7 +50,7 @@ function readerOf(apps: string, onboarded: boolean, calls: unknown[] = []) {
 test('what was rolled out and is not in force yet is pending', async () => {
   const app = (name: string, now: string, latest: string) => [id(name), word(now), word(latest), 7n];
   const list = [app('same', 'a', 'a'), app('next', 'a', 'b'), app('new', '0', 'c'), app('gone', '0', '0')];
-  const state = await readState(readerOf(network.encodeFunctionResult('apps', [list]), true));
+  const state = await readState(readerOf(network.encodeFunctionResult('appsAfter', [list, 0]), true));
   expect([...state.pending]).toEqual([
     ['next', 'b'.repeat(64)],
     ['new', 'c'.repeat(64)],
@@ -73,23 +78,36 @@ test('keeps the order, leaves out withdrawn apps and foreign names', async () =>
   expect((await readState(readerOf(encodeApps([]), false))).apps.size).toBe(0);
 });
 
-test('asks for apps() and network() at the one head that the reader accepted', async () => {
+test('asks for the apps and the network at the one head that the reader accepted', async () => {
   const calls: unknown[] = [];
   const state = await readState(readerOf(encodeApps([[id('a'), word('a')]]), true, calls));
   expect(state.onboarded).toBe(true);
   expect(calls).toEqual([
-    ['0xc0', network.encodeFunctionData('apps'), HEAD],
+    ['0xc0', askApps(), HEAD],
     ['0xc0', network.encodeFunctionData('network'), HEAD],
   ]);
 });
 
-test('an owner who rolled out thousands of names, most of them withdrawn, has not stopped the rest', async () => {
-  const names = Array.from({ length: 2_000 }, (_, index): [string, string] => [
-    id(`old-${index}`),
-    word('0'),
-  ]);
-  const state = await readState(readerOf(encodeApps([...names, [id('new'), word('a')]]), true));
-  expect([...state.apps.keys()]).toEqual(['new']);
+test('a list of many apps is read in pages, all at the one head', async () => {
+  const calls: unknown[] = [];
+  const names = (from: number, to: number) =>
+    Array.from({ length: to - from }, (_, n): [string, string] => [id(`app-${from + n}`), word('a')]);
+  const pages = {
+    [askApps()]: encodeApps(names(0, 250), 250),
+    // Of 2,000 names all were withdrawn.
+    [askApps(250)]: encodeApps([], 2250),
+    [askApps(2250)]: encodeApps(names(250, 300)),
+  };
+  const state = await readState(readerOf(pages, true, calls));
+  expect([...state.apps.keys()]).toEqual(names(0, 300).map((_, n) => `app-${n}`));
+  expect(calls.filter((call) => (call as unknown[])[2] === HEAD)).toHaveLength(4);
+});
+
+test.each([
+  ['goes back', encodeApps([[id('a'), word('a')]], 1)],
+  ['has more than was asked for', encodeApps(Array.from({ length: 251 }, () => [id('a'), word('a')]))],
+])('a list that %s is none', async (_, page) => {
+  await expect(readState(readerOf(page, true))).rejects.toMatchObject({ code: 'CONTRACT_DATA_INVALID' });
 });
 
 test('a network of one starts no app, unless network.json says that one is enough', () => {
@@ -105,7 +123,7 @@ test.each([
   ['nothing', '0x'],
   ['a missing element', encodeApps([[id('a'), word('a')]]).slice(0, -64)],
   ['one too many', `${encodeApps([])}${'0'.repeat(64)}`],
-  ['another offset', encodeApps([]).replace('20', '40')],
+  ['another offset', encodeApps([]).replace('40', '60')],
 ])('refuses %s', async (_what, reply) => {
   await expect(readState(readerOf(reply, true))).rejects.toMatchObject({ code: 'CONTRACT_DATA_INVALID' });
 });

@@ -59,7 +59,9 @@ class MemoryEngine implements Engine {
   }
   async removeLooks() {}
   async pullImage(_reference: string) {}
+  prunes = 0;
   async pruneImages(keep: (digest: string) => boolean) {
+    this.prunes += 1;
     for (const image of this.images) if (!keep(image)) this.images.delete(image);
   }
   async ensureNetwork(app: string) {
@@ -142,7 +144,7 @@ class MemoryEngine implements Engine {
 /** The chain's time when a test begins; a network's grace, in seconds. */
 const [START, GRACE] = [1_800_000_000, 86_400];
 
-const digest = (letter: string): string => letter.repeat(64);
+const digest = (letters: string): string => letters.repeat(64).slice(0, 64);
 
 const wanted = (desired: Record<string, string>) =>
   new Map(Object.entries(desired).map(([app, hash]) => [app, parseHex(digest(hash))]));
@@ -1862,4 +1864,19 @@ describe('secrets', () => {
     expect([...opened]).toEqual([digest('a')]);
     expect(engine.running()).toEqual([]);
   });
+});
+
+test('many apps start side by side: they share readings of the contract, and looks at the images', async () => {
+  const { step, engine, publish } = node();
+  const hashes = Array.from({ length: 100 }, (_, n) => n.toString(16).padStart(2, '0'));
+  const desired = Object.fromEntries(hashes.map((hash) => [`app-${hash}`, hash]));
+  for (const [app, hash] of Object.entries(desired)) publish(app, hash);
+  let reads = 0;
+  await step(desired, () => {
+    reads += 1;
+    return desired;
+  });
+  expect(engine.running()).toHaveLength(100);
+  expect([reads, engine.prunes].map((count) => count <= 10)).toEqual([true, true]);
+  expect(engine.images.size).toBe(100);
 });

@@ -2,6 +2,7 @@
  * All apps of the node: each is followed by itself (app.ts), so that none waits for another. What they share is here: the engine's
  * images, the machine's memory, and who answers for the website.
  */
+import { sharedRun } from '../../lib/daemon/shared-run.ts';
 import { type AppsStatus, appsStatusLimits } from '../../lib/protocol/app-status.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
@@ -42,6 +43,10 @@ export class Supervisor {
   /** Whose each domain is, as it was found last. */
   #holders: ReadonlyMap<string, Holder> = new Map();
   #saidOfDomains = '';
+  #readContract: () => Promise<Desired> = async () => new Map();
+  /** Apps that are about to start at the same time need one reading between them, and those that started one look at the images. */
+  readonly #readAgain = sharedRun(() => this.#readContract());
+  readonly #tidyAll = sharedRun(() => this.#tidy());
 
   constructor(options: SupervisorOptions) {
     this.#options = { ...TIMES, ...options };
@@ -87,12 +92,13 @@ export class Supervisor {
   ): Promise<void> {
     this.#problem = undefined;
     this.#hasChainState = true;
+    this.#readContract = readAgain;
     const names = [...new Set([...desired.keys(), ...pending.keys()])];
     const leaving = [...this.#apps].filter(([name, app]) => !names.includes(name) && !app.gone);
     this.#apps = new Map([...names.map((name) => [name, this.#app(name)] as const), ...leaving]);
     for (const [name, app] of this.#apps) {
       const wish = { wanted: desired.get(name), pending: pending.get(name), since: since.get(name) };
-      app.follow(wish, readAgain);
+      app.follow(wish, this.#readAgain);
     }
     this.#sayLost();
     await this.#settled();
@@ -254,7 +260,7 @@ export class Supervisor {
     const app = new App(name, this.#options, {
       assertDomains: (of, manifest) => this.#assertDomains(of, manifest),
       assertRoom: (of, manifest) => this.#assertRoom(of, manifest),
-      tidy: () => this.#tidy(),
+      tidy: this.#tidyAll,
       readAt: () => this.#readAt,
       tell: (rollout) => this.#history.add({ ...rollout, at: this.#options.chainNow() }),
     });
@@ -286,9 +292,17 @@ export class Supervisor {
   async #tidy(): Promise<void> {
     const { engine, kept, secrets } = this.#options;
     const manifests = () => [...this.#apps.values()].flatMap((app) => app.manifests());
-    await engine.pruneImages((digest) =>
-      manifests().some(({ manifest }) => plansOf(manifest).some(({ image }) => image === digest)),
-    );
+    let images: ReadonlySet<string> | undefined;
+    await engine.pruneImages((digest) => {
+      if (images === undefined) {
+        images = new Set(manifests().flatMap(({ manifest }) => plansOf(manifest).map(({ image }) => image)));
+        // Another app may need one more as soon as anything was waited for.
+        queueMicrotask(() => {
+          images = undefined;
+        });
+      }
+      return images.has(digest);
+    });
     const hashes = new Set(manifests().map(({ hash }) => hash));
     kept.prune(hashes);
     secrets.prune(hashes);

@@ -37,9 +37,6 @@ export interface RecentView {
   head: number;
 }
 
-/** Before anything is refused for what the chain says, the chain is asked again, but not more often than this. */
-const REFUSE_BY_AGE_MS = 250;
-
 /** Runs a check on what the chain said lately and, before it refuses, on what it says now. @throws what `judge` throws, RPC_* */
 export async function withRecent(
   network: Pick<Network, 'recent'>,
@@ -49,7 +46,7 @@ export async function withRecent(
     judge(await network.recent());
   } catch (error) {
     if (!(error instanceof DstackError) || error.code.startsWith('RPC_')) throw error;
-    judge(await network.recent(REFUSE_BY_AGE_MS));
+    judge(await network.recent('anew'));
   }
 }
 

@@ -17,9 +17,11 @@ import { join } from 'node:path';
 import fastify, { type FastifyInstance } from 'fastify';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Item, imageOf, layerOf, tar, tarHeader } from '../../lib/archives/images.fixture.ts';
-import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
-import { codeOf } from '../../lib/protocol/errors.ts';
-import { formatManifest, manifestHash } from '../../lib/protocol/manifest.ts';
+import { sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { parseHex } from '../../lib/protocol/hex.ts';
+import { appId, formatManifest, manifestHash } from '../../lib/protocol/manifest.ts';
+import type { AppView } from '../../lib/protocol/network-contract.ts';
 import { AppCourier, type AppCourierOptions } from './app-courier.ts';
 import { APP_FILE_KINDS, AppFiles, type OpenAppFile } from './app-files.ts';
 import { type AppRouteLimits, appRoutes } from './app-routes.ts';
@@ -74,10 +76,14 @@ async function peer(answer: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-const word = (hex: string): string => hex.padStart(64, '0');
-/** What the contract answers to `apps`: one app with this manifest, now and next. */
-const appsAnswer = (now: string = hash, next = now): string =>
-  `0x${word('20')}${word('1')}${Buffer.from('greeting').toString('hex').padEnd(64, '0')}${now}${next}${word('0')}`;
+const viewOf = (app: string, now: string, next = now): AppView => ({
+  app: to0x(appId(app)),
+  manifestHash: parseHex(`0x${now}`),
+  latest: parseHex(`0x${next}`),
+  from: 0n,
+});
+/** What the contract shows: one app with this manifest, now and next. */
+const appsShown = (now: string = hash, next = now): AppView[] => [viewOf('greeting', now, next)];
 
 function courier(folder: string, peers: readonly string[], options: Partial<AppCourierOptions> = {}) {
   const said: string[] = [];
@@ -86,7 +92,7 @@ function courier(folder: string, peers: readonly string[], options: Partial<AppC
   const one = new AppCourier({
     files: new AppFiles(folder),
     peers,
-    call: async () => appsAnswer(),
+    apps: async () => appsShown(),
     metrics: { count: (_name, _help, labels) => void outcomes.push(labels!.outcome!) },
     log: { info: log, warn: log },
     bounds: { stalledAfter: 60_000, spare: 0 },
@@ -133,16 +139,16 @@ test("secrets come as ciphertext, by the hash that the manifest has; one that is
     [`secrets/${name}.json`]: envelope,
     [`archives/${digest}.tar`]: archive,
   };
-  const call = async () => appsAnswer(own);
+  const apps = async () => appsShown(own);
   const [b, c] = [volume('b'), volume('c')];
   // One relay has all but one of them, the other one something else in its place.
   const liar = await relay(volume('liar', { [`secrets/${other}.json`]: utf8('an older one') }));
-  const first = courier(b, [await relay(volume('a', files)), liar], { call });
+  const first = courier(b, [await relay(volume('a', files)), liar], { apps });
   await first.look();
   expect(readdirSync(join(b, 'secrets'))).toEqual([`${name}.json`]);
   expect(readFileSync(join(b, `secrets/${name}.json`))).toEqual(Buffer.from(envelope));
   expect(first.outcomes).toEqual(['taken', 'taken', 'SECRET_HASH_MISMATCH', 'taken']);
-  await courier(c, [await relay(b)], { call }).look();
+  await courier(c, [await relay(b)], { apps }).look();
   expect(readFileSync(join(c, `secrets/${name}.json`))).toEqual(Buffer.from(envelope));
   // The guest reads it as another user.
   expect(statSync(join(c, `secrets/${name}.json`)).mode & 0o444).toBe(0o444);
@@ -151,7 +157,7 @@ test("secrets come as ciphertext, by the hash that the manifest has; one that is
 test('what comes next is there before it is in force', async () => {
   const b = volume('b');
   const { look } = courier(b, [await relay(volume('a', whole))], {
-    call: async () => appsAnswer('0'.repeat(64), hash),
+    apps: async () => appsShown('0'.repeat(64), hash),
   });
   await look();
   expect(namesIn(b)).toEqual([`${digest}.tar`]);
@@ -357,7 +363,7 @@ test('a peer that takes its time holds up one file, and not each of them', async
   });
   const b = volume('b', { [`manifests/${name}.json`]: file });
   const { look } = courier(b, [slow, await relay(volume('a', files))], {
-    call: async () => appsAnswer(name),
+    apps: async () => appsShown(name),
     bounds: { stalledAfter: 3_000, within: 8_000, spare: 0 },
   });
   await look();
@@ -431,12 +437,12 @@ test('while a manifest is missing, nobody knows of which archives a draft may st
   const draft = `${other}.tar.${markOf(url)}.part`;
   for (const name of [`archives/${draft}`, `manifests/${other}.json.${markOf(url)}.part`])
     writeFileSync(join(b, name), 'x');
-  let wanted = appsAnswer();
-  const { look } = courier(b, [url], { call: async () => wanted });
+  let wanted = appsShown();
+  const { look } = courier(b, [url], { apps: async () => wanted });
   await look();
   expect(namesIn(b)).toEqual([draft]);
   expect(readdirSync(join(b, 'manifests'))).toEqual([]);
-  wanted = appsAnswer('0'.repeat(64));
+  wanted = appsShown('0'.repeat(64));
   await look();
   expect(namesIn(b)).toEqual([]);
 });
@@ -460,11 +466,7 @@ test('no drafts are removed in a folder that a link leads to, or where that cann
 
 describe('an image that no node runs', () => {
   /** Two apps: the image of the first is refused wherever it comes from. */
-  const twoApps = (bad: string): string => {
-    const row = (app: string, now: string) =>
-      `${Buffer.from(app).toString('hex').padEnd(64, '0')}${now}${now}${word('0')}`;
-    return `0x${word('20')}${word('2')}${row('bad', bad)}${row('greeting', hash)}`;
-  };
+  const twoApps = (bad: string): AppView[] => [viewOf('bad', bad), viewOf('greeting', hash)];
   const volumeWith = (image: { digest: string }, bytes: Buffer): [string, string] => {
     const of = { name: 'web', image: `sha256:${image.digest}` };
     const file = formatManifest({ version: 1, app: 'bad', containers: [of] });
@@ -478,7 +480,7 @@ describe('an image that no node runs', () => {
     const image = imageOf([sparse, layerOf('b')]);
     const [name, a] = volumeWith(image, await tar(image.items));
     const b = volume('b');
-    const { look, outcomes } = courier(b, [await relay(a)], { call: async () => twoApps(name) });
+    const { look, outcomes } = courier(b, [await relay(a)], { apps: async () => twoApps(name) });
     await look();
     expect(outcomes).toEqual(['taken', 'taken', 'taken', 'taken']);
     // Still, of such a layer every byte is compared, and of those behind it.
@@ -493,7 +495,7 @@ describe('an image that no node runs', () => {
     const image = imageOf([layerOf('a')], { architecture: 'arm64' });
     const [name, a] = volumeWith(image, await tar(image.items));
     const b = volume('b');
-    const { look, outcomes } = courier(b, [await relay(a)], { call: async () => twoApps(name) });
+    const { look, outcomes } = courier(b, [await relay(a)], { apps: async () => twoApps(name) });
     await look();
     await look();
     expect(outcomes.sort()).toEqual(['ARCHIVE_MALFORMED', 'taken', 'taken', 'taken']);
@@ -522,7 +524,8 @@ test('what nobody has is asked for with pauses; a contract that cannot be read i
   await look();
   await look();
   expect(asked).toBe(1);
-  const broken = courier(volume('c'), ['http://127.0.0.1:1'], { call: async () => '0x' });
+  const apps = () => Promise.reject(new DstackError('CONTRACT_DATA_INVALID', 'nothing'));
+  const broken = courier(volume('c'), ['http://127.0.0.1:1'], { apps });
   await broken.look();
   expect(broken.said).toHaveLength(1);
 });

@@ -21,7 +21,7 @@ import {
   plansOf,
   secretsOf,
 } from '../../lib/protocol/manifest.ts';
-import { type AppView, decodeApps, encodeApps } from '../../lib/protocol/network-contract.ts';
+import type { AppView } from '../../lib/protocol/network-contract.ts';
 import { httpStream } from '../http-json.ts';
 import { APP_FILE_MAX_BYTES, type AppFileKind, type AppFiles, tagFile } from './app-files.ts';
 import type { Metrics } from './metrics.ts';
@@ -30,8 +30,8 @@ export interface AppCourierOptions {
   files: AppFiles;
   /** Base URLs of relays. */
   peers: readonly string[];
-  /** `eth_call` of the network's contract. */
-  call(data: string): Promise<string>;
+  /** What the contract says now. */
+  apps(): Promise<readonly AppView[]>;
   metrics: Pick<Metrics, 'count'>;
   log: Log<'info' | 'warn'>;
   /** Milliseconds between looks. */
@@ -91,7 +91,7 @@ export class AppCourier {
   /** One look at what the contract names, and at what is missing of it. Never fails. */
   async look(): Promise<void> {
     try {
-      const hashes = named(decodeApps(await this.#options.call(encodeApps())));
+      const hashes = named(await this.#options.apps());
       const manifests: Manifest[] = [];
       for (const hash of hashes) {
         const manifest = await this.#manifest(hash);

@@ -30,11 +30,13 @@ interface EndpointOptions {
   /** Blocks that it answers `eth_getLogs` for at once, and what it says when there are more. */
   limit?: number;
   refusal?: object;
+  /** It leaves out what may be left out of a log. */
+  isTerse?: boolean;
 }
 
 /** An endpoint of a chain that is invented as it is asked. */
 async function startEndpoint(options: EndpointOptions) {
-  const { head, events, dataBytes = 32, limit = Number.POSITIVE_INFINITY, refusal } = options;
+  const { head, events, dataBytes = 32, limit = Number.POSITIVE_INFINITY, refusal, isTerse } = options;
   const asked: number[] = [];
 
   const logsOf = (block: number) =>
@@ -45,15 +47,16 @@ async function startEndpoint(options: EndpointOptions) {
       blockNumber: hex(block),
       blockHash: word(block),
       transactionHash: word(1_000_000 * block + index),
-      transactionIndex: hex(index),
       logIndex: hex(index),
-      removed: false,
+      ...(!isTerse && { transactionIndex: hex(index), removed: false }),
     }));
 
   function reply(method: string, [first]: unknown[]): { result?: unknown; error?: unknown } {
     if (method === 'eth_chainId') return { result: '0x1' };
-    if (method === 'eth_blockNumber') return { result: hex(head) };
-    if (method === 'eth_getBlockByNumber') return { result: { number: first, hash: word(Number(first)) } };
+    if (method === 'eth_getBlockByNumber') {
+      const number = first === 'latest' ? head : Number(first);
+      return { result: { number: hex(number), hash: word(number) } };
+    }
     const { fromBlock, toBlock } = first as { fromBlock: string; toBlock: string };
     const [from, to] = [Number(fromBlock), Number(toBlock)];
     asked.push(to - from + 1);
@@ -146,5 +149,16 @@ test('more events than a reply may hold: 8,000 in 80 blocks are all handled', as
     dataBytes: 256,
   });
   expect(await follow(url, 100, 1)).toBe(8000);
+  expect(asked[0]).toBe(100);
+}, 300_000);
+
+test('more events than are taken at once, in fewer bytes than are: they are asked for in parts', async () => {
+  const { url, asked } = await startEndpoint({
+    head: 100,
+    events: (block) => (block > 20 ? 128 : 0),
+    dataBytes: 0,
+    isTerse: true,
+  });
+  expect(await follow(url, 100, 1)).toBe(80 * 128);
   expect(asked[0]).toBe(100);
 }, 300_000);

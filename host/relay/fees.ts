@@ -44,7 +44,7 @@ export async function replacementFees(
 }
 
 async function marketFees(rpc: Rpc, legacy: boolean): Promise<Fees & { baseFee: bigint }> {
-  const { baseFee } = await rpc.latest();
+  const { baseFee } = await rpc.head();
   if (legacy || baseFee === undefined) {
     const price = await rpc.gasPrice();
     return { baseFee: 0n, maxFee: price, tip: price, legacy: true };

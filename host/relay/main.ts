@@ -9,7 +9,6 @@
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Logger, pino } from 'pino';
-import type { RpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import { logLines, printError } from '../../lib/daemon/terminal.ts';
 import { openStore, type Store } from '../../lib/framework/store.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
@@ -18,7 +17,7 @@ import { collateralDesk } from '../collateral/attach.ts';
 import { collateralSources } from '../collateral/sources.ts';
 import { Metrics } from './metrics.ts';
 import { Payers } from './payers.ts';
-import { hostEndpoint } from './rpc.ts';
+import { type HostEndpoint, sharedEndpoint } from './rpc.ts';
 import { adminServer } from './server.ts';
 import { NetworkService, type RelayStatus } from './service.ts';
 import { type NetworkSettings, type RelaySettings, readEnvironment, relaySettings } from './settings.ts';
@@ -63,9 +62,9 @@ export async function runRelay(settings: RelaySettings, logger?: Logger): Promis
     // What is known about a platform is the same for every network.
     const cacheDir = join(settings.stateDir, 'collateral');
     const collateral = collateralDesk(collateralSources({ ...settings.collateral, cacheDir }, log));
-    const endpoints = new Map<string, RpcEndpoint>();
+    const endpoints = new Map<string, HostEndpoint>();
     for (const [index, network] of networks.entries()) {
-      const endpoint = endpoints.get(network.rpcUrl) ?? hostEndpoint(network.rpcUrl);
+      const endpoint = endpoints.get(network.rpcUrl) ?? sharedEndpoint(network.rpcUrl);
       endpoints.set(network.rpcUrl, endpoint);
       services.push(
         new NetworkService({

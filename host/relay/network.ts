@@ -1,12 +1,15 @@
 /** The network's contract as the relay reads and calls it. */
 import type { TransactionRequest } from '../../lib/framework/handler.ts';
+import { appList } from '../../lib/protocol/app-list.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import { Retryable } from '../../lib/protocol/errors.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
 import {
+  type AppView,
   decodeNetwork,
-  decodeRequest,
+  decodeRequestsByHash,
   encodeNetwork,
-  encodeRequest,
+  encodeRequestsByHash,
   type NetworkView,
   type RequestView,
 } from '../../lib/protocol/network-contract.ts';
@@ -22,40 +25,126 @@ import type { Domain } from '../../lib/protocol/typed-data.ts';
 import { purposeOf } from './purpose.ts';
 import type { Rpc } from './rpc.ts';
 
-/** How old the view of the network may be when it only decides what to keep, milliseconds. */
-const VIEW_MAX_AGE = 3000;
+/** What one block showed. `head`: the number of the block at which it was read. */
+interface Seen<View> {
+  view: View;
+  head: number;
+  /** The hash of that block. */
+  hash: string;
+}
+
+/**
+ * Requests in one call. Each takes the endpoint two reads of storage and 192 bytes of its answer; memory beyond this would cost an
+ * `eth_call` more gas than many endpoints give.
+ */
+const MOST_REQUESTS = 2000;
+/** Blocks for which a request that nobody asked about any more is still read with the others. */
+const REMEMBERED_BLOCKS = 4;
 
 export class Network {
   readonly domain: Domain;
   readonly #rpc: Rpc;
-  #view: { view: NetworkView; head: number; at: number } | undefined;
-  #reading: Promise<{ view: NetworkView; head: number; at: number }> | undefined;
+  #view: Seen<NetworkView> | undefined;
+  #apps: Seen<readonly AppView[]> | undefined;
+  #reading: Promise<Seen<NetworkView>> | undefined;
+  #requests = new Map<Hex, Seen<RequestView> & { asked: number }>();
+  /** Asked for, or about to be. */
+  readonly #wanted = new Set<Hex>();
+  #readingRequests: Promise<void> | undefined;
 
   constructor(rpc: Rpc, domain: Domain) {
     this.#rpc = rpc;
     this.domain = domain;
   }
 
-  /**
-   * The network and the newest block's number, at most `maxAge` milliseconds old. However many ask, the chain is asked once.
-   */
-  async recent(maxAge: number = VIEW_MAX_AGE): Promise<{ view: NetworkView; head: number }> {
-    if (this.#view !== undefined && Date.now() - this.#view.at < maxAge) return this.#view;
-    this.#reading ??= this.#read().finally(() => {
-      this.#reading = undefined;
-    });
+  /** The network at the newest block, and that block's number. However many ask, it is read once a block. */
+  async recent(anew?: 'anew'): Promise<{ view: NetworkView; head: number }> {
+    const { number, hash } = await this.#rpc.head(anew);
+    if (this.#view?.hash === hash) return this.#view;
+    this.#reading ??= this.#rpc
+      .call(encodeNetwork())
+      .then((data) => ({ view: decodeNetwork(data), head: number, hash }))
+      .finally(() => {
+        this.#reading = undefined;
+      });
     this.#view = await this.#reading;
     return this.#view;
   }
 
-  /** A request's state now. @param hash 64 hex digits */
-  async request(hash: Hex): Promise<RequestView> {
-    return decodeRequest(await this.#rpc.call(encodeRequest({ requestHash: hash })));
+  /** The apps that have a manifest: read again once something may have happened to the contract. */
+  async apps(): Promise<readonly AppView[]> {
+    const head = await this.#rpc.head();
+    if (this.#apps !== undefined && this.#isUnchanged(this.#apps, head)) return this.#apps.view;
+    const view = await appList((data) => this.#rpc.call(data));
+    this.#apps = { view, head: head.number, hash: head.hash };
+    return view;
   }
 
-  async #read(): Promise<{ view: NetworkView; head: number; at: number }> {
-    const head = await this.#rpc.head();
-    return { view: decodeNetwork(await this.#rpc.call(encodeNetwork())), head, at: Date.now() };
+  /** Requests that will be asked for now: they are read together. */
+  foresee(hashes: readonly Hex[]): void {
+    for (const hash of hashes) this.#wanted.add(hash);
+  }
+
+  /**
+   * A request's state at the newest block, which is read in one call with that of all others that were asked for lately.
+   * @param hash 64 hex digits
+   */
+  async request(hash: Hex): Promise<RequestView> {
+    for (;;) {
+      const head = await this.#rpc.head();
+      const known = this.#requests.get(hash);
+      if (known !== undefined && this.#holds(known, head)) {
+        known.asked = head.number;
+        return known.view;
+      }
+      this.#wanted.add(hash);
+      this.#readingRequests ??= this.#readRequests(head).finally(() => {
+        this.#readingRequests = undefined;
+      });
+      await this.#readingRequests;
+      const read = this.#requests.get(hash);
+      // Another's reading, which began before this one was asked for, may not have it.
+      if (read?.hash === head.hash) return read.view;
+    }
+  }
+
+  /** Whether what was seen still is so. The endpoint may serve a state that is behind its head, without the request. */
+  #holds(seen: Seen<RequestView>, now: { number: number; hash: string }): boolean {
+    const { state, expiresAfter } = seen.view;
+    if (state === 'none') return false;
+    if (state === 'open' && BigInt(now.number) >= expiresAfter && seen.hash !== now.hash) return false;
+    return this.#isUnchanged(seen, now);
+  }
+
+  /** At the same block, or at a later one if nothing happened to the contract in between: then it counts as seen there. */
+  #isUnchanged(seen: Seen<unknown>, now: { number: number; hash: string }): boolean {
+    if (seen.hash === now.hash) return true;
+    if (this.#rpc.heads.hashOf(seen.head) !== seen.hash) return false;
+    if (!this.#rpc.isQuiet(seen.head + 1, now.number)) return false;
+    [seen.head, seen.hash] = [now.number, now.hash];
+    return true;
+  }
+
+  async #readRequests(head: { number: number; hash: string }): Promise<void> {
+    for (const [hash, seen] of this.#requests) {
+      if (head.number - seen.asked > REMEMBERED_BLOCKS || seen.asked > head.number)
+        this.#requests.delete(hash);
+      else if (!this.#holds(seen, head)) this.#wanted.add(hash);
+    }
+    const hashes = [...this.#wanted];
+    this.#wanted.clear();
+    for (let from = 0; from < hashes.length; from += MOST_REQUESTS) {
+      const some = hashes.slice(from, from + MOST_REQUESTS);
+      const views = decodeRequestsByHash(await this.#rpc.call(encodeRequestsByHash({ requestHashes: some })));
+      if (views.length !== some.length) {
+        const what = `${views.length} requests are shown, ${some.length} were asked for`;
+        throw new Retryable('CONTRACT_DATA_INVALID', what);
+      }
+      for (const [at, hash] of some.entries()) {
+        const asked = this.#requests.get(hash)?.asked ?? head.number;
+        this.#requests.set(hash, { view: views[at]!, head: head.number, hash: head.hash, asked });
+      }
+    }
   }
 
   /** The one `register` there may be for a request. */

@@ -88,12 +88,14 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Req
     name: 'onboard',
     ...onEvent('Registered'),
 
+    foresee(events: readonly RequestEvent[]): void {
+      const hashes = events.map(({ requestHash }) => requestHash);
+      network.foresee(hashes.filter((hash) => !isOwn(hash) && isKnown(hash)));
+    },
+
     async request({ requestHash }: RequestEvent, context: EventContext): Promise<Verdict> {
       if (isOwn(requestHash)) return OWN_REQUEST;
-      // Requests that are registered but not published must not cost us calls to the chain.
-      const isKnown =
-        messages.about(requestKind, requestHash).length + messages.about(answerKind, requestHash).length > 0;
-      if (!isKnown) return park(requestHash, context);
+      if (!isKnown(requestHash)) return park(requestHash, context);
       const { state } = await network.request(requestHash);
       if (state === 'answered') {
         keep(requestHash);
@@ -180,6 +182,11 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Req
       messages.forget(requestHash);
     },
   };
+
+  /** Requests that are registered but not published must not cost us calls to the chain. */
+  function isKnown(hash: Hex): boolean {
+    return messages.about(requestKind, hash).length + messages.about(answerKind, hash).length > 0;
+  }
 
   /** Waits until a copy arrives that was not tried yet, or the request's window is over for good. */
   async function park(requestHash: Hex, { log }: EventContext, reason?: string): Promise<Verdict> {

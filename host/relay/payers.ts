@@ -1,10 +1,9 @@
 /** One nonce manager for each gas key on each chain, shared by all networks that it pays for. */
 import type { Logger } from 'pino';
-import type { RpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Metrics } from './metrics.ts';
-import { Rpc } from './rpc.ts';
+import { type HostEndpoint, Rpc } from './rpc.ts';
 import { type NetworkSettings, readGasKey } from './settings.ts';
 import { Transactions } from './transactions.ts';
 
@@ -36,7 +35,7 @@ export class Payers {
    * through the endpoint of the first network.
    * @throws GAS_KEY; SETTINGS when another network of this payer sets other terms
    */
-  of(settings: NetworkSettings, endpoint: RpcEndpoint): Transactions {
+  of(settings: NetworkSettings, { endpoint, heads }: HostEndpoint): Transactions {
     const { chainId } = settings;
     const privateKey = readGasKey(settings.gasKeyFile);
     // The map is in memory only, like the keys themselves.
@@ -49,7 +48,7 @@ export class Payers {
     const { store, metrics, log } = this.#options;
     const transactions = new Transactions({
       store,
-      rpc: new Rpc({ url: settings.rpcUrl, endpoint, chainId, contract: settings.contract }),
+      rpc: new Rpc({ url: settings.rpcUrl, endpoint, heads, chainId, contract: settings.contract }),
       chainId,
       privateKey,
       log,

@@ -6,9 +6,10 @@ import { type Static, type TSchema, Type } from 'typebox';
 import { type RpcEndpoint, rpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import type { LogSource } from '../../lib/framework/event-loop.ts';
 import type { ContractLog } from '../../lib/framework/handler.ts';
-import { DstackError } from '../../lib/protocol/errors.ts';
+import { DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey, sameAddress } from '../../lib/protocol/hex.ts';
-import { Address0x, Word0x } from '../../lib/protocol/schema.ts';
+import { Address0x, check, Word0x } from '../../lib/protocol/schema.ts';
+import { type Header, Heads } from './heads.ts';
 import { paced } from './pace.ts';
 
 const Quantity = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,63})$', maxLength: 66 });
@@ -16,11 +17,18 @@ const Quantity = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,63})$', maxLen
 const Small = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,12})$', maxLength: 15 });
 const Data = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 256 * 1024 });
 
+/** Of a view of the contract: of two thousand requests it is three quarters of this. */
+const Answer = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 1024 * 1024 });
+
 const BlockSchema = Type.Object({
   number: Small,
   hash: Word0x,
   baseFeePerGas: Type.Optional(Type.Union([Quantity, Type.Null()])),
+  parentHash: Type.Optional(Word0x),
+  timestamp: Type.Optional(Small),
+  logsBloom: Type.Optional(Type.Unknown()),
 });
+const Bloom = /^0x[0-9a-f]{512}$/;
 const LogSchema = Type.Object({
   address: Address0x,
   topics: Type.Array(Word0x, { maxItems: 4 }),
@@ -31,6 +39,8 @@ const LogSchema = Type.Object({
   logIndex: Small,
   removed: Type.Optional(Type.Boolean()),
 });
+/** Each is checked once it is known that they are not too many, since too many are asked for again in smaller parts. */
+const LogsSchema = Type.Array(Type.Unknown());
 const ReceiptSchema = Type.Union([
   Type.Null(),
   /** Some endpoints give receipts of transactions that are not in a block yet. */
@@ -47,13 +57,6 @@ const ReceiptSchema = Type.Union([
 const REPLY_MAX_BYTES = 4 * 1024 * 1024;
 const MAX_LOGS = 10_000;
 
-export interface Block {
-  number: number;
-  hash: string;
-  /** Wei; undefined on a chain without EIP-1559. */
-  baseFee: bigint | undefined;
-}
-
 export interface Receipt {
   block: number;
   succeeded: boolean;
@@ -64,6 +67,8 @@ export interface RpcOptions {
   url: string;
   /** For that URL, when several networks share it and with it its pace. */
   endpoint?: RpcEndpoint;
+  /** Its newest block, if others ask for it too. */
+  heads?: Heads;
   chainId: number;
   contract: Address;
   /** Milliseconds for one call. */
@@ -75,9 +80,37 @@ export function hostEndpoint(url: string, timeout?: number): RpcEndpoint {
   return paced(rpcEndpoint(url, { timeout, maxReplyBytes: REPLY_MAX_BYTES }));
 }
 
+/** What several networks and their payer share of an endpoint. */
+export interface HostEndpoint {
+  readonly endpoint: RpcEndpoint;
+  readonly heads: Heads;
+}
+
+export function sharedEndpoint(url: string): HostEndpoint {
+  const endpoint = hostEndpoint(url);
+  return { endpoint, heads: headsOf(endpoint) };
+}
+
+/** The newest block of an endpoint, for all who ask it. */
+export function headsOf(endpoint: RpcEndpoint, now?: () => number): Heads {
+  return new Heads(async () => {
+    const block = await endpoint.call(BlockSchema, 'eth_getBlockByNumber', ['latest', false]);
+    const { logsBloom: bloom } = block;
+    return {
+      number: Number(block.number),
+      hash: block.hash,
+      baseFee: block.baseFeePerGas == null ? undefined : BigInt(block.baseFeePerGas),
+      parentHash: block.parentHash,
+      timestamp: block.timestamp === undefined ? undefined : Number(block.timestamp),
+      logsBloom: typeof bloom === 'string' && Bloom.test(bloom) ? bloom : undefined,
+    };
+  }, now);
+}
+
 /** All errors are Retryable but RPC_WRONG_CHAIN: an endpoint may come back, its chain won't change. */
 export class Rpc implements LogSource {
   readonly contract: Address;
+  readonly heads: Heads;
   readonly #endpoint: RpcEndpoint;
   readonly #chainId: number;
   #chainChecked: Promise<void> | undefined;
@@ -86,22 +119,26 @@ export class Rpc implements LogSource {
     this.contract = addressKey(options.contract);
     this.#endpoint = options.endpoint ?? hostEndpoint(options.url, options.timeout);
     this.#chainId = options.chainId;
+    this.heads = options.heads ?? headsOf(this.#endpoint);
   }
 
-  async head(): Promise<number> {
-    return Number(await this.#call(Small, 'eth_blockNumber', []));
+  /** The newest block, asked for when it may be a newer one; see Heads. */
+  async head(anew?: 'anew'): Promise<Header> {
+    await this.#checkedChain();
+    return this.heads.newest(anew);
   }
 
-  async latest(): Promise<Block> {
-    const block = await this.#call(BlockSchema, 'eth_getBlockByNumber', ['latest', false]);
-    return {
-      number: Number(block.number),
-      hash: block.hash,
-      baseFee: block.baseFeePerGas == null ? undefined : BigInt(block.baseFeePerGas),
-    };
+  get rest(): number {
+    return this.heads.rest;
+  }
+
+  isQuiet(from: number, to: number, topics?: readonly string[]): boolean {
+    return this.heads.isQuiet(from, to, this.contract, topics);
   }
 
   async blockHash(number: number): Promise<string | undefined> {
+    const known = this.heads.hashOf(number);
+    if (known !== undefined) return known;
     const schema = Type.Union([Type.Null(), BlockSchema]);
     const block = await this.#call(schema, 'eth_getBlockByNumber', [hex(number), false]);
     return block?.hash;
@@ -109,7 +146,17 @@ export class Rpc implements LogSource {
 
   async logs(from: number, to: number, topics: readonly string[]): Promise<ContractLog[]> {
     const filter = { address: this.contract, fromBlock: hex(from), toBlock: hex(to), topics: [topics] };
-    const logs = await this.#call(Type.Array(LogSchema, { maxItems: MAX_LOGS }), 'eth_getLogs', [filter]);
+    const reply = await this.#call(LogsSchema, 'eth_getLogs', [filter]);
+    if (reply.length > MAX_LOGS) {
+      const what = `${this.#endpoint.name} has ${reply.length} logs in blocks ${from} to ${to}, more than ${MAX_LOGS}`;
+      throw new Retryable('RPC_TOO_LARGE', what);
+    }
+    const logs = check(
+      Type.Array(LogSchema),
+      reply,
+      'RPC_MALFORMED',
+      'what the endpoint says of eth_getLogs',
+    );
     return logs
       .map((log) => ({ ...log, blockNumber: Number(log.blockNumber), logIndex: Number(log.logIndex) }))
       .filter(
@@ -132,7 +179,7 @@ export class Rpc implements LogSource {
 
   /** `eth_call` of the network's contract against the newest state. */
   call(data: string): Promise<string> {
-    return this.#call(Data, 'eth_call', [{ to: this.contract, data }, 'latest']);
+    return this.#call(Answer, 'eth_call', [{ to: this.contract, data }, 'latest']);
   }
 
   /** @throws RpcRefusal with the revert data when the transaction would fail */
@@ -175,12 +222,16 @@ export class Rpc implements LogSource {
   }
 
   async #call<T extends TSchema>(schema: T, method: string, params: readonly unknown[]): Promise<Static<T>> {
+    await this.#checkedChain();
+    return this.#endpoint.call(schema, method, params);
+  }
+
+  async #checkedChain(): Promise<void> {
     this.#chainChecked ??= this.#checkChain().catch((error) => {
       this.#chainChecked = undefined;
       throw error;
     });
     await this.#chainChecked;
-    return this.#endpoint.call(schema, method, params);
   }
 
   async #checkChain(): Promise<void> {

@@ -52,7 +52,7 @@ beforeEach(() => {
   messages = new MessageLog(openStore(':memory:'), new MessageKinds(relayKinds));
   const status = { flavour: 'sim', ...domain, config: parseHex('00'.repeat(32)), epoch: 1 } as const;
   handler = sealHandler({
-    network: { domain, request: async () => view as RequestView },
+    network: { domain, foresee() {}, request: async () => view as RequestView },
     node: { status: async () => ({ ...status, state: nodeState }) },
     messages,
     isOwn: () => own,

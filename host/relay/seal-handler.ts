@@ -18,7 +18,7 @@ import { isSealedOnChain, type Network } from './network.ts';
 import { OWN_REQUEST, onEvent, type RequestEvent, unlessJoined } from './request-events.ts';
 
 export interface SealHandlerOptions {
-  network: Pick<Network, 'domain' | 'request'>;
+  network: Pick<Network, 'domain' | 'foresee' | 'request'>;
   node: Pick<NodeClient, 'status'>;
   messages: Pick<MessageLog, 'about' | 'keep'>;
   /** Whether a request (64 hex digits) is this host's own node's. */
@@ -39,6 +39,10 @@ export function sealHandler({
   return {
     name: 'seal',
     ...onEvent('Onboarded'),
+
+    foresee(events: readonly RequestEvent[]): void {
+      network.foresee(events.flatMap(({ requestHash }) => (isOwn(requestHash) ? [] : [requestHash])));
+    },
 
     async request({ requestHash }: RequestEvent, { age }: EventContext): Promise<Verdict> {
       if (isOwn(requestHash)) return OWN_REQUEST;

@@ -163,6 +163,8 @@ function server(log: Log<'warn'>, limits: ConnectionLimits): FastifyInstance {
     const { status, code, message } = refusal(error);
     if (status === 500)
       log.warn({ url: request.url.slice(0, 100), error: String(error) }, 'a request failed inside');
+    // A bucket regains a token much sooner.
+    if (status === 429) reply.header('retry-after', '1');
     return reply.status(status).send({ code, message });
   });
   return app;

@@ -6,7 +6,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
-import type { RpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import { shown } from '../../lib/chain/rpc-errors.ts';
 import { EventLoop } from '../../lib/framework/event-loop.ts';
 import type { Store } from '../../lib/framework/store.ts';
@@ -35,7 +34,7 @@ import { requestKind } from './kinds/request.ts';
 import { relayKinds } from './kinds.ts';
 import type { Metrics } from './metrics.ts';
 import { Network } from './network.ts';
-import { Rpc } from './rpc.ts';
+import { type HostEndpoint, Rpc } from './rpc.ts';
 import { SealingKeys } from './sealing-keys.ts';
 import { gossipServer } from './server.ts';
 import type { NetworkSettings } from './settings.ts';
@@ -66,7 +65,7 @@ export interface RelayStatus extends JoinStatus {
 export interface ServiceOptions {
   settings: NetworkSettings;
   store: Store;
-  endpoint: RpcEndpoint;
+  endpoint: HostEndpoint;
   transactions: Transactions;
   /** Shared by all networks of the host. */
   collateral: CollateralDesk;
@@ -99,7 +98,7 @@ export class NetworkService {
     this.#options = options;
     this.contract = contract;
     this.archive = archiveIn(settings.stateDir);
-    const rpc = new Rpc({ url: settings.rpcUrl, endpoint, chainId, contract });
+    const rpc = new Rpc({ url: settings.rpcUrl, ...endpoint, chainId, contract });
     this.#network = new Network(rpc, { chainId, contract });
     const node = new NodeClient(settings.nodeUrl);
     this.#gossip = new Gossip({
@@ -193,8 +192,8 @@ export class NetworkService {
     const files = appFiles === undefined ? undefined : new AppFiles(appFiles.volume);
     this.#peerSide = gossipServer(this.#gossip, this.archive, files, new SealingKeys(node), log);
     if (files !== undefined && appFiles?.fetch === true) {
-      const call = (data: string) => rpc.call(data);
-      this.#courier = new AppCourier({ files, peers: settings.gossipPeers, call, metrics, log });
+      const apps = () => this.#network.apps();
+      this.#courier = new AppCourier({ files, peers: settings.gossipPeers, apps, metrics, log });
     }
   }
 

@@ -69,8 +69,9 @@ const MAX_TRIES = 5;
 const FAILED_POLLS = 60;
 /** Polls after which a final transaction whose effect its submitter misses is looked for again. */
 const RECHECK_POLLS = 20;
-/** Polls between looks at the chain while the only thing to do is to notice a re-org. */
-const IDLE_POLLS = 10;
+/** Polls between looks at the chain while the only thing to do is to notice a re-org: when there may have been one, and else. */
+const BREAK_POLLS = 10;
+const IDLE_POLLS = 60;
 const RESEND_AFTER_MS = 15_000;
 /** Polls between looks at the market or the balance while either holds a transaction back. */
 const WAIT_POLLS = 15;
@@ -121,6 +122,8 @@ export class Transactions {
   /** A missing nonce and the head when it was first missed. */
   #gap: { nonce: number; since: number } | undefined;
   #lookedAt = 0;
+  /** Of the chain's heads, when it was last looked at: another number may be a re-organisation. */
+  #breaks = 0;
   #problem = '';
   /** The endpoint has refused an EIP-1559 transaction for its type. */
   #legacy = false;
@@ -217,9 +220,11 @@ export class Transactions {
   async #step(): Promise<void> {
     const { rpc, metrics, now, pollInterval } = this.#options;
     await this.balance.look();
-    if (this.#queue.count() === 0 && now() - this.#lookedAt < IDLE_POLLS * pollInterval) return;
-    this.#lookedAt = now();
-    const chain = { head: await rpc.head(), nonce: await rpc.nonce(this.address) };
+    const { breaks } = rpc.heads;
+    const polls = breaks === this.#breaks ? IDLE_POLLS : BREAK_POLLS;
+    if (this.#queue.count() === 0 && now() - this.#lookedAt < polls * pollInterval) return;
+    [this.#lookedAt, this.#breaks] = [now(), breaks];
+    const chain = { head: (await rpc.head()).number, nonce: await rpc.nonce(this.address) };
     this.#takeUpDropped(chain.nonce);
     for (const entry of this.#queue.open()) {
       if (entry.state === 'sent') await this.#alone(entry, () => this.#follow(entry, chain));

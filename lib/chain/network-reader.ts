@@ -1,21 +1,22 @@
 /** The network's contract, read through the one chain reader: typed state at a block that a quorum agreed on. */
 
 import type { Policy } from '../attestation/policy.ts';
+import { appList } from '../protocol/app-list.ts';
 import { to0x } from '../protocol/encoding.ts';
 import { DstackError } from '../protocol/errors.ts';
 import {
   type AppView,
-  decodeApps,
   decodeFmspcDenied,
   decodeIsAllowed,
   decodeNetwork,
   decodeRequest,
+  decodeRequestsByHash,
   decodeTcbPolicy,
-  encodeApps,
   encodeFmspcDenied,
   encodeIsAllowed,
   encodeNetwork,
   encodeRequest,
+  encodeRequestsByHash,
   encodeTcbPolicy,
   type IsAllowedResult,
   type NetworkView,
@@ -29,10 +30,13 @@ export interface NetworkReader {
   readonly chain: ChainClient;
   network(at?: Head): Promise<NetworkView>;
   request(requestHash: Uint8Array, at?: Head): Promise<RequestView>;
+  /** Of many requests, in their order, in as few calls as it takes. */
+  requests(requestHashes: readonly Uint8Array[], at?: Head): Promise<readonly RequestView[]>;
   isAllowed(
     of: { measurement: Uint8Array; config: Uint8Array; platform: Uint8Array },
     at?: Head,
   ): Promise<IsAllowedResult>;
+  /** Those that have a manifest, in force or pending, in the order of their first rollouts. */
   apps(at?: Head): Promise<readonly AppView[]>;
   /**
    * The TCB policy in force at that block, as fields to spread into a verifier's policy. Denied FMSPCs are not among them:
@@ -44,6 +48,9 @@ export interface NetworkReader {
   /** @param fmspc the 6 bytes of a PCK certificate */
   fmspcDenied(fmspc: Uint8Array, at?: Head): Promise<boolean>;
 }
+
+/** Requests in one call: their views are half of what a reader takes of one answer. */
+const MOST_REQUESTS = 1000;
 
 /** What the contract says about a platform's TCB, in the verifier's own terms. */
 export type NetworkTcbPolicy = Pick<
@@ -59,6 +66,23 @@ export function networkReader(chain: ChainClient, contract: string): NetworkRead
     chain,
     network: async (at) => decodeNetwork(await call(encodeNetwork(), at)),
     request: async (hash, at) => decodeRequest(await call(encodeRequest({ requestHash: to0x(hash) }), at)),
+    async requests(hashes, at) {
+      const head = at ?? (await chain.head());
+      const views: RequestView[] = [];
+      for (let from = 0; from < hashes.length; from += MOST_REQUESTS) {
+        const requestHashes = hashes.slice(from, from + MOST_REQUESTS).map(to0x);
+        const found = decodeRequestsByHash(
+          await chain.call(contract, encodeRequestsByHash({ requestHashes }), head),
+        );
+        if (found.length !== requestHashes.length)
+          throw new DstackError(
+            'CONTRACT_DATA_INVALID',
+            'the contract shows another number of requests than was asked for',
+          );
+        views.push(...found);
+      }
+      return views;
+    },
     isAllowed: async ({ measurement, config, platform }, at) =>
       decodeIsAllowed(
         await call(
@@ -66,7 +90,10 @@ export function networkReader(chain: ChainClient, contract: string): NetworkRead
           at,
         ),
       ),
-    apps: async (at) => decodeApps(await call(encodeApps(), at)),
+    apps: async (at) => {
+      const head = at ?? (await chain.head());
+      return appList((data) => chain.call(contract, data, head));
+    },
     tcbPolicy: async (at) => networkTcbPolicy(decodeTcbPolicy(await call(encodeTcbPolicy(), at))),
     fmspcDenied: async (fmspc, at) =>
       decodeFmspcDenied(await call(encodeFmspcDenied({ fmspc: to0x(fmspc) }), at)),

@@ -42,9 +42,9 @@ class TestChain implements LogSource {
   /** How often the loop has begun a round. */
   rounds = 0;
 
-  async head(): Promise<number> {
+  async head() {
     this.rounds += 1;
-    return this.height;
+    return { number: this.height, hash: this.hashOf(this.height) };
   }
   async blockHash(block: number): Promise<string | undefined> {
     return block <= this.height ? this.hashOf(block) : undefined;
@@ -402,6 +402,58 @@ test('a cursor far behind goes on with what still matters; one a little behind l
     [996, 1000],
   ]);
   expect(world.said).toContainEqual(expect.stringContaining('too far behind'));
+});
+
+test('after a longer time off, what has expired meanwhile is left out, however many blocks a call may ask for', async () => {
+  const world = newWorld();
+  world.options = { maxRange: 2000, rewind: 10, startBlock: async (head) => head - 50 };
+  world.store.put('loop/cursor', JSON.stringify({ block: 3, hash: world.chain.hashOf(3) }));
+  world.chain.height = 500;
+  for (const block of [5, 449, 450, 500]) world.chain.add(block, block);
+  const loop = run(world);
+  await until(() => loop.cursor() === 500 && loop.open().length === 0);
+  expect(world.chain.ranges).toEqual([[450, 500]]);
+  expect(world.asked.toSorted()).toEqual([450, 500].map(word).toSorted());
+});
+
+/** The blocks that say that they have no event, by what is asked of the source. */
+function quiet(world: World, isQuiet: (block: number) => boolean): void {
+  Object.assign(world.chain, {
+    isQuiet: (from: number, to: number) =>
+      Array.from({ length: to - from + 1 }, (_, n) => from + n).every(isQuiet),
+  });
+}
+
+test('blocks that say that they have no event are not read, but for once in so many', async () => {
+  const world = newWorld();
+  quiet(world, (block) => block !== 30);
+  world.chain.add(30, 30);
+  const loop = run(world);
+  for (; world.chain.height < 80; world.chain.height += 1)
+    await until(() => loop.cursor() === world.chain.height);
+  expect(world.asked).toEqual([word(30)]);
+  // Those of 16 blocks after the event, and two besides.
+  expect(world.chain.ranges.length).toBeLessThan(24);
+  const read = world.chain.ranges.flatMap(([from, to]) =>
+    Array.from({ length: to - from + 1 }, (_, n) => from + n),
+  );
+  for (let block = 1; block <= 64; block += 1) expect(read).toContain(block);
+});
+
+test('an endpoint whose blocks are wrong about what is in them delays events, once; then each block is read', async () => {
+  const world = newWorld();
+  quiet(world, () => true);
+  for (const block of [20, 50, 70]) world.chain.add(block, block);
+  const loop = run(world);
+  const seen: number[] = [];
+  for (; world.chain.height < 90; world.chain.height += 1) {
+    await until(() => loop.cursor() === world.chain.height && loop.open().length === 0);
+    seen.push(world.asked.length);
+  }
+  expect(world.asked).toEqual([20, 50, 70].map(word));
+  const at = (count: number) => seen.indexOf(count) + 10;
+  expect([at(1) <= 36, at(2), at(3)]).toEqual([true, 50, 70]);
+  expect(world.said.filter((line) => line.includes('say that they have none'))).toHaveLength(1);
 });
 
 test('all handlers of one event run, each once', async () => {

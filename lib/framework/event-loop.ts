@@ -16,11 +16,11 @@
  * Re-orgs: logs are read `confirmations` deep. If the block at the cursor is later replaced by another, the loop goes back
  * `rewind` blocks; an event that moved has a new id and is handled again, which is harmless because handlers read state.
  */
-import { type Static, type TSchema, Type } from 'typebox';
+import type { Static, TSchema } from 'typebox';
 import { LogReader } from '../chain/log-reader.ts';
 import type { Log } from '../daemon/log.ts';
 import { codeOf, DstackError, Retryable } from '../protocol/errors.ts';
-import { Count, check, HexOf, Strict, Word0x } from '../protocol/schema.ts';
+import { check } from '../protocol/schema.ts';
 import {
   type ContractLog,
   type Effect,
@@ -28,18 +28,22 @@ import {
   type EventHandler,
   type Host,
   NotYet,
-  TRANSACTION_DATA_MAX,
   type Verdict,
 } from './handler.ts';
+import { CursorSchema, DoneSchema, EffectsSchema, type Job, JobSchema, ParkedSchema } from './job.ts';
 import { Rounds } from './rounds.ts';
 import { type Spoiled, type Store, type StoreOperation, Table } from './store.ts';
 
 /** Where logs come from. Replies are expected to be bounded and checked by the implementation. */
 export interface LogSource {
-  /** The newest block's number. */
-  head(): Promise<number>;
+  /** The newest block; the one before, as long as no newer one can be there. */
+  head(): Promise<{ readonly number: number; readonly hash: string }>;
+  /** Milliseconds until a newer block may be there; 0 when that is not known. */
+  readonly rest?: number;
   /** The hash of a block, undefined when there is no block with that number. */
   blockHash(number: number): Promise<string | undefined>;
+  /** Whether those blocks, by what they say of themselves, have no such logs; false when that is not known. */
+  isQuiet?(from: number, to: number, topics: readonly string[]): boolean;
   /** The contract's logs with one of `topics` as topic 0; `from` and `to` are inclusive. */
   logs(from: number, to: number, topics: readonly string[]): Promise<ContractLog[]>;
 }
@@ -80,45 +84,6 @@ export interface EventLoopOptions {
   now?: () => number;
 }
 
-const LogSchema = Strict({
-  blockNumber: Count,
-  blockHash: Word0x,
-  transactionHash: Word0x,
-  logIndex: Count,
-  topics: Type.Array(Word0x, { maxItems: 4 }),
-  data: Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 64 * 1024 }),
-});
-
-const EffectSchema = Type.Union([
-  Strict({
-    kind: Type.Literal('transaction'),
-    purpose: Type.String({ maxLength: 200 }),
-    to: Type.String({ maxLength: 42 }),
-    data: Type.String({ maxLength: TRANSACTION_DATA_MAX }),
-  }),
-  Strict({ kind: Type.Literal('gossip'), message: Type.Unknown() }),
-]);
-
-const EffectsSchema = Type.Array(EffectSchema, { maxItems: 16 });
-
-const JobSchema = Strict({
-  handler: Type.String({ maxLength: 64 }),
-  log: LogSchema,
-  firstSeen: Count,
-  notBefore: Count,
-  attempts: Count,
-  /** Present once the enclave has answered: what is left to do. */
-  effects: Type.Optional(EffectsSchema),
-  /** Why it is not done yet, for the operator. */
-  reason: Type.Optional(Type.String({ maxLength: 500 })),
-});
-type Job = Static<typeof JobSchema>;
-/** The job as it was, what wakes it, and the last block at which waking it is of use. */
-const ParkedSchema = Strict({ job: JobSchema, key: HexOf(32), until: Count });
-
-const CursorSchema = Strict({ block: Count, hash: Type.String({ maxLength: 66 }) });
-const DoneSchema = Strict({ block: Count });
-
 /** A job as the operator sees it. */
 export interface OpenJob {
   handler: string;
@@ -153,6 +118,12 @@ export class EventLoop {
   readonly #woken = new Set<string>();
   #impatient = false;
   #polledAt: number | undefined;
+  /** The newest block when everything up to it had been read. */
+  #complete: string | undefined;
+  /** The last block whose logs were asked for, and not only said to be none. */
+  #readTo: number | undefined;
+  /** Whether blocks that are said to be quiet were so far. */
+  #trustsQuiet = true;
   /** Whether more blocks can be read at once. */
   #behind = false;
 
@@ -243,7 +214,8 @@ export class EventLoop {
     await this.#guarded('reading the chain', () => this.#collect());
     await this.#guarded('forgetting events', async () => this.#endParked());
     await this.#guarded('working on events', () => this.#work());
-    return this.#behind ? 0 : this.#options.pollInterval;
+    const { pollInterval, source } = this.#options;
+    return this.#behind ? 0 : Math.min(pollInterval, source.rest || pollInterval);
   }
 
   /** A step may fail for any outside reason; the loop continues, and reports each new problem once. */
@@ -263,8 +235,14 @@ export class EventLoop {
   /** Stores a job for every new event, together with the cursor that has moved past it. */
   async #collect(): Promise<void> {
     this.#behind = false;
-    const { source, confirmations, maxRange, maxJobs, rewind, reread, startBlock, log } = this.#options;
-    const safe = Math.max(0, (await source.head()) - confirmations);
+    const { source, confirmations, maxJobs, rewind, reread, startBlock, log } = this.#options;
+    const head = await source.head();
+    if (head.hash === this.#complete) {
+      this.#polledAt = this.#options.now();
+      return;
+    }
+    this.#complete = undefined;
+    const safe = Math.max(0, head.number - confirmations);
     let cursor = this.#readCursor();
     if (
       cursor !== undefined &&
@@ -276,7 +254,7 @@ export class EventLoop {
     }
     const known = cursor?.block ?? -1;
     let from = known < safe ? Math.max(0, known + 1 - reread) : safe + 1;
-    if (cursor === undefined || safe - known > maxRange) {
+    if (cursor === undefined || safe - known > rewind) {
       const start = Math.max(0, await startBlock(safe));
       if (cursor !== undefined && start > known + 1) {
         log.warn(
@@ -286,7 +264,14 @@ export class EventLoop {
       }
       from = Math.max(from, start);
     }
-    for (let pages = 0; from <= safe && !this.#rounds.stopped; pages += 1) {
+    if (cursor !== undefined && from <= known && this.#isQuiet(from, safe)) {
+      const hash = await source.blockHash(safe);
+      if (hash === undefined) return;
+      if (safe > known) this.#cursor.put('cursor', { block: safe, hash });
+      from = safe + 1;
+    }
+    for (let pages = 0; from <= safe; pages += 1) {
+      if (this.#rounds.stopped) return;
       if (this.#jobs.count() >= maxJobs) return;
       if (pages === MAX_PAGES) {
         this.#behind = true;
@@ -294,6 +279,14 @@ export class EventLoop {
       }
       const { to, page } = await this.#logs.next(from, safe);
       if (page === undefined) return;
+      this.#readTo = to;
+      if (this.#trustsQuiet && page.logs.some(({ blockNumber: n }) => this.#isSaidQuiet(n, n))) {
+        log.warn(
+          {},
+          'the endpoint shows events in blocks that say that they have none: it is asked at each block',
+        );
+        this.#trustsQuiet = false;
+      }
       this.#options.store.batch([
         ...page.logs.flatMap((entry) => this.#jobsOf(entry)),
         // A page that is read again may end before the cursor.
@@ -302,16 +295,35 @@ export class EventLoop {
       ]);
       from = to + 1;
     }
+    this.#complete = head.hash;
     this.#polledAt = this.#options.now();
+  }
+
+  /**
+   * Whether those blocks need not be read: they say that they have no event of ours. So that this can only delay an event, each
+   * block is read once all the same, with the others that are read again.
+   */
+  #isQuiet(from: number, to: number): boolean {
+    const { reread } = this.#options;
+    if (!this.#trustsQuiet || this.#readTo === undefined || to - this.#readTo >= reread) return false;
+    return this.#isSaidQuiet(from, to);
+  }
+
+  #isSaidQuiet(from: number, to: number): boolean {
+    return this.#options.source.isQuiet?.(from, to, this.#topics) ?? false;
+  }
+
+  get #topics(): string[] {
+    return [...new Set(this.#options.handlers.map(({ topic }) => topic))];
   }
 
   /** Undefined when the chain no longer has such a block. */
   async #readPage(from: number, to: number): Promise<{ hash: string; logs: ContractLog[] } | undefined> {
-    const { source, handlers } = this.#options;
+    const { source } = this.#options;
     // The hash is read before the logs: if a re-org comes between, the next poll sees another hash and goes back.
     const hash = await source.blockHash(to);
     if (hash === undefined) return undefined;
-    return { hash, logs: await source.logs(from, to, [...new Set(handlers.map(({ topic }) => topic))]) };
+    return { hash, logs: await source.logs(from, to, this.#topics) };
   }
 
   /** A job for each handler of the event. */
@@ -371,6 +383,7 @@ export class EventLoop {
     const due = sound.filter(
       ({ id, value }) => value.notBefore <= now && (impatient || (this.#waitUntil.get(id) ?? 0) <= now),
     );
+    this.#foresee(due.map(({ value }) => value));
     const queue = due.values();
     const worker = async () => {
       for (const { id, value } of queue) {
@@ -385,6 +398,23 @@ export class EventLoop {
       }
     };
     await Promise.all(Array.from({ length: this.#options.concurrency }, worker));
+  }
+
+  /** What is to be looked at now, all at once: a handler may read what it needs for all of them together. */
+  #foresee(jobs: readonly Job[]): void {
+    for (const handler of this.#options.handlers) {
+      if (handler.foresee === undefined) continue;
+      const events = jobs.flatMap((job) => {
+        if (job.handler !== handler.name || job.effects !== undefined) return [];
+        try {
+          return [handler.decode(job.log)];
+        } catch {
+          // Said when its turn comes.
+          return [];
+        }
+      });
+      handler.foresee(events);
+    }
   }
 
   async #advance(id: string, job: Job): Promise<void> {

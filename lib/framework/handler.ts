@@ -76,6 +76,8 @@ export interface EventHandler<E> {
   readonly topic: string;
   /** @throws any error for a log that is not this event: the log is dropped */
   decode(log: ContractLog): E;
+  /** `request` is about to be asked for each of these, one after the other: what they need can be read at once. */
+  foresee?(events: readonly E[]): void;
   /** An event is a reason to read state, never a fact: the handler reads the state that it decides on. May be called often. */
   request(event: E, context: EventContext): Promise<Verdict>;
   /** Checks the enclave's response and returns what follows from it. @throws when the response is malformed */

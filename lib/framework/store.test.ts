@@ -1,12 +1,14 @@
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { Type } from 'typebox';
-import { afterAll, expect, test } from 'vitest';
-import { openStore, Table, VALUE_MAX_BYTES } from './store.ts';
+import { afterAll, afterEach, expect, test, vi } from 'vitest';
+import { openStore, type Store, Table, VALUE_MAX_BYTES } from './store.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'store-test-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
+afterEach(() => void vi.restoreAllMocks());
 let files = 0;
 const newPath = (): string => join(scratch, `${files++}`, 'store.sqlite');
 
@@ -96,4 +98,77 @@ test('a table refuses what does not have its form', () => {
     store.put('t/1', text);
     expect(() => table.get('1')).toThrowError(expect.objectContaining({ code: 'STORE_CORRUPT' }));
   }
+});
+
+/** A store that tells how many rows SQLite has looked at: each SELECT is given a first condition that counts, and holds. */
+function countingStore(): { store: Store; rows: () => number } {
+  let rows = 0;
+  const { prepare } = DatabaseSync.prototype;
+  vi.spyOn(DatabaseSync.prototype, 'prepare').mockImplementation(function (this: DatabaseSync, sql, ...rest) {
+    const looked = () => {
+      rows += 1;
+      return 1;
+    };
+    this.function('looked', { varargs: true }, looked);
+    const counting = sql.startsWith('SELECT') ? sql.replace('WHERE', 'WHERE looked(key) AND') : sql;
+    return prepare.call(this, counting, ...rest);
+  });
+  const store = openStore(':memory:');
+  return {
+    store,
+    rows: () => {
+      const counted = rows;
+      rows = 0;
+      return counted;
+    },
+  };
+}
+const many = (prefix: string, count: number) =>
+  Array.from({ length: count }, (_, n) => ({
+    kind: 'put' as const,
+    key: `${prefix}${String(n).padStart(6, '0')}`,
+    value: 'x',
+  }));
+
+test('a list reads its own rows, however many are before them', () => {
+  const { store, rows } = countingStore();
+  store.batch([...many('a/', 3000), ...many('b/', 5)]);
+  rows();
+  expect(store.list('b/')).toHaveLength(5);
+  expect(rows()).toBe(5);
+  expect(store.list('b/', { after: 'a/000001' })).toHaveLength(5);
+  expect(rows()).toBe(5);
+  expect(store.list('b/', { after: 'b/000001' })).toHaveLength(3);
+  expect(rows()).toBe(3);
+});
+
+test('a count is kept: it is right after every kind of write, and reads the rows once', () => {
+  const { store, rows } = countingStore();
+  store.batch(many('a/', 3000));
+  expect([store.count('a/'), store.count('a/0029')]).toEqual([3000, 100]);
+  rows();
+  store.put('a/000001', 'another value');
+  store.put('a/x', 'new');
+  store.put('b/x', 'elsewhere');
+  store.delete('a/002999');
+  store.delete('a/002999');
+  store.batch([
+    { kind: 'put', key: 'a/y', value: '' },
+    { kind: 'delete', key: 'a/y' },
+    { kind: 'delete', key: 'a/002998' },
+  ]);
+  expect([store.count('a/'), store.count('a/0029')]).toEqual([2999, 98]);
+  expect(rows()).toBe(0);
+  const refused = { kind: 'put', key: 'a/z', value: undefined as unknown as string } as const;
+  expect(() => store.batch([{ kind: 'put', key: 'a/w', value: '' }, refused])).toThrow();
+  expect(store.count('a/')).toBe(2999);
+});
+
+test('counts of many prefixes are all right, though only some are kept', () => {
+  const { store } = countingStore();
+  const counts = () => Array.from({ length: 100 }, (_, n) => store.count(`p${n}/`));
+  for (let n = 0; n < 100; n += 1) store.batch(many(`p${n}/`, n));
+  expect(counts()).toEqual(Array.from({ length: 100 }, (_, n) => n));
+  for (let n = 0; n < 100; n += 1) store.put(`p${n}/x`, '');
+  expect(counts()).toEqual(Array.from({ length: 100 }, (_, n) => n + 1));
 });

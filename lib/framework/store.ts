@@ -69,20 +69,25 @@ export function openStore(path: string): Store {
 class SqliteStore implements Store {
   readonly #db: DatabaseSync;
   readonly #get: StatementSync;
-  readonly #put: StatementSync;
+  readonly #insert: StatementSync;
+  readonly #update: StatementSync;
   readonly #delete: StatementSync;
   readonly #list: StatementSync;
+  readonly #listAfter: StatementSync;
   readonly #count: StatementSync;
+  readonly #counts = new Counts();
 
   constructor(db: DatabaseSync) {
     this.#db = db;
     this.#get = db.prepare('SELECT value FROM entries WHERE key = ?');
-    this.#put = db.prepare(
-      'INSERT INTO entries (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
-    );
+    // Two statements, not one, since only then it is known whether the key is new.
+    this.#insert = db.prepare('INSERT INTO entries (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING');
+    this.#update = db.prepare('UPDATE entries SET value = ?2 WHERE key = ?1');
     this.#delete = db.prepare('DELETE FROM entries WHERE key = ?');
-    this.#list = db.prepare(
-      'SELECT key, value FROM entries WHERE key > ? AND key >= ? AND key < ? ORDER BY key LIMIT ?',
+    // Each has one lower bound: of two, SQLite starts at the first, and reads every row up to the second.
+    this.#list = db.prepare('SELECT key, value FROM entries WHERE key >= ? AND key < ? ORDER BY key LIMIT ?');
+    this.#listAfter = db.prepare(
+      'SELECT key, value FROM entries WHERE key > ? AND key < ? ORDER BY key LIMIT ?',
     );
     this.#count = db.prepare('SELECT count(*) AS n FROM entries WHERE key >= ? AND key < ?');
   }
@@ -97,29 +102,30 @@ class SqliteStore implements Store {
   }
 
   delete(key: string): void {
-    this.#delete.run(key);
+    this.#write({ kind: 'delete', key });
   }
 
-  list(prefix: string, options: ListOptions = {}): { key: string; value: string }[] {
-    const rows = this.#list.all(options.after ?? '', prefix, endOf(prefix), options.limit ?? 1000);
+  list(prefix: string, { after, limit = 1000 }: ListOptions = {}): { key: string; value: string }[] {
+    const rows =
+      after === undefined || after < prefix
+        ? this.#list.all(prefix, endOf(prefix), limit)
+        : this.#listAfter.all(after, endOf(prefix), limit);
     return rows.map((row) => ({ key: String(row.key), value: String(row.value) }));
   }
 
   count(prefix: string): number {
-    return Number(this.#count.get(prefix, endOf(prefix))?.n ?? 0);
+    return this.#counts.of(prefix, () => Number(this.#count.get(prefix, endOf(prefix))?.n ?? 0));
   }
 
   batch(operations: readonly StoreOperation[]): void {
     for (const operation of operations) checkSize(operation);
     this.#db.exec('BEGIN IMMEDIATE');
     try {
-      for (const operation of operations) {
-        if (operation.kind === 'put') this.#put.run(operation.key, operation.value);
-        else this.#delete.run(operation.key);
-      }
+      for (const operation of operations) this.#write(operation);
       this.#db.exec('COMMIT');
     } catch (cause) {
       this.#db.exec('ROLLBACK');
+      this.#counts.forget();
       throw new DstackError('STORE_WRITE', `the store could not be written: ${(cause as Error).message}`, {
         cause,
       });
@@ -129,7 +135,45 @@ class SqliteStore implements Store {
   close(): void {
     if (this.#db.isOpen) this.#db.close();
   }
+
+  #write(operation: StoreOperation): void {
+    const { key } = operation;
+    if (operation.kind === 'delete') this.#counts.add(key, -Number(this.#delete.run(key).changes));
+    else if (this.#insert.run(key, operation.value).changes === 0) this.#update.run(key, operation.value);
+    else this.#counts.add(key, 1);
+  }
 }
+
+/**
+ * How many keys have a prefix, for the prefixes that were asked about last: counting reads every row, and whoever keeps within a
+ * bound asks at each write. Nobody else writes to the file while it is open.
+ */
+class Counts {
+  readonly #known = new Map<string, number>();
+
+  of(prefix: string, count: () => number): number {
+    const known = this.#known.get(prefix) ?? count();
+    // Moved to the end: the first is the one that was asked about longest ago.
+    this.#known.delete(prefix);
+    this.#known.set(prefix, known);
+    const [oldest] = this.#known.keys();
+    if (this.#known.size > MAX_COUNTS && oldest !== undefined) this.#known.delete(oldest);
+    return known;
+  }
+
+  add(key: string, change: number): void {
+    for (const [prefix, known] of this.#known) {
+      if (key.startsWith(prefix)) this.#known.set(prefix, known + change);
+    }
+  }
+
+  forget(): void {
+    this.#known.clear();
+  }
+}
+
+/** Prefixes whose counts are kept. */
+const MAX_COUNTS = 32;
 
 /** The first key after every key with this prefix: keys are ASCII, U+FFFF sorts after all of them. */
 const endOf = (prefix: string): string => `${prefix}\uffff`;

@@ -141,15 +141,30 @@ export function decodeAppOf(data: string): AppView {
   return decodeStrictly(appOfResultCodec, data, 'answer to appOf').value;
 }
 
-/** Every app that was ever rolled out, in that order. */
-export function encodeApps(): string {
-  return '0xf7703379';
+/** The arguments of `appsAfter`. */
+export interface AppsAfterArgs {
+  readonly skipped: bigint;
+  readonly most: bigint;
 }
 
-const appsResultCodec = struct({ value: listOf(appViewCodec) });
-/** What `apps` returned. */
-export function decodeApps(data: string): readonly AppView[] {
-  return decodeStrictly(appsResultCodec, data, 'answer to apps').value;
+const appsAfterCodec: Codec<AppsAfterArgs> = struct({ skipped: bigUint(256), most: bigUint(256) });
+/** A page of the apps that have a manifest, pending or in force, in the order of their first rollouts. `skipped` is 0 for the first page, then each page's `next`, which is 0 after the last one. A page has at most `most` apps, and fewer, or none, after many that were withdrawn: a call looks at a bounded number of names. */
+export function encodeAppsAfter(args: AppsAfterArgs): string {
+  return `0xf725f5ec${appsAfterCodec.encode(args)}`;
+}
+
+/** What `appsAfter` returns. */
+export interface AppsAfterResult {
+  readonly list: readonly AppView[];
+  readonly next: bigint;
+}
+const appsAfterResultCodec: Codec<AppsAfterResult> = struct({
+  list: listOf(appViewCodec),
+  next: bigUint(256),
+});
+/** What `appsAfter` returned. */
+export function decodeAppsAfter(data: string): AppsAfterResult {
+  return decodeStrictly(appsAfterResultCodec, data, 'answer to appsAfter');
 }
 
 /** The arguments of `bootstrap`. */
@@ -503,6 +518,23 @@ const requestResultCodec = struct({ value: requestViewCodec });
 /** What `request` returned. */
 export function decodeRequest(data: string): RequestView {
   return decodeStrictly(requestResultCodec, data, 'answer to request').value;
+}
+
+/** The arguments of `requestsByHash`. */
+export interface RequestsByHashArgs {
+  readonly requestHashes: readonly string[];
+}
+
+const requestsByHashCodec: Codec<RequestsByHashArgs> = struct({ requestHashes: listOf(fixedBytes(32)) });
+/** Requests by their hashes, in that order: `request` of many in one call. */
+export function encodeRequestsByHash(args: RequestsByHashArgs): string {
+  return `0xfacad9fb${requestsByHashCodec.encode(args)}`;
+}
+
+const requestsByHashResultCodec = struct({ value: listOf(requestViewCodec) });
+/** What `requestsByHash` returned. */
+export function decodeRequestsByHash(data: string): readonly RequestView[] {
+  return decodeStrictly(requestsByHashResultCodec, data, 'answer to requestsByHash').value;
 }
 
 /** The arguments of `revokeConfig`. */

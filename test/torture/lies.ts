@@ -24,6 +24,15 @@ const shifted =
       ? { result: `0x${Math.max(0, Number(reply.result) + by).toString(16)}` }
       : reply;
 
+/** Its newest block has another number. */
+const shiftedHead =
+  (by: number): Lie =>
+  (asked, reply, [which]) => {
+    if (asked !== 'eth_getBlockByNumber' || which !== 'latest' || reply.result == null) return reply;
+    const header = reply.result as { number: string };
+    return { result: { ...header, number: `0x${Math.max(0, Number(header.number) + by).toString(16)}` } };
+  };
+
 export const LIES: readonly ((random: Random) => Misbehaviour)[] = [
   // It stalls, hangs up, or answers something else.
   () => ({ lie: always('stall') }),
@@ -47,7 +56,7 @@ export const LIES: readonly ((random: Random) => Misbehaviour)[] = [
   () => ({ lie: when(['eth_getLogs'], { result: [] }) }),
   // It lies about numbers.
   (random) => ({ lie: shifted('eth_getTransactionCount', random.pick([-5, -1, 1, 3, 500])) }),
-  (random) => ({ lie: shifted('eth_blockNumber', random.pick([-300, -5, 5, 5_000])) }),
+  (random) => ({ lie: shiftedHead(random.pick([-300, -5, 5, 5_000])) }),
   () => ({ lie: when(['eth_getBalance'], { result: '0x0' }) }),
   () => ({ lie: when(['eth_maxPriorityFeePerGas'], { result: '0xffffffffffffffff' }) }),
   () => ({ lie: when(['eth_chainId'], { result: '0x1' }) }),

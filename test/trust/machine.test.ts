@@ -37,7 +37,7 @@ import {
 } from '../../lib/protocol/keys.ts';
 import { appId, plansOf } from '../../lib/protocol/manifest.ts';
 import { parseHostHints, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
-import { decodeApps } from '../../lib/protocol/network-contract.ts';
+import { decodeAppsAfter } from '../../lib/protocol/network-contract.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import { DiskKeyRequest } from '../../lib/protocol/sockets.ts';
 
@@ -110,8 +110,8 @@ test('2: an app on chain whose name is none of ours is left out', () => {
       ? text.toString(16).padStart(64, '0')
       : Buffer.from(text).toString('hex').padEnd(64, '0').slice(0, 64);
   const reply = (names: string[]) =>
-    `0x${word(32)}${word(names.length)}${names.map((name) => word(name) + 'ab'.repeat(32) + word(0) + word(0)).join('')}`;
-  expect([...desiredOf(decodeApps(reply([...hostile, 'greeting']))).keys()]).toEqual(['greeting']);
+    `0x${word(64)}${word(0)}${word(names.length)}${names.map((name) => word(name) + 'ab'.repeat(32) + word(0) + word(0)).join('')}`;
+  expect([...desiredOf(decodeAppsAfter(reply([...hostile, 'greeting'])).list).keys()]).toEqual(['greeting']);
 });
 
 test('2: a program gets its arguments as they are: no shell looks at them', async () => {

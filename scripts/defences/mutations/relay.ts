@@ -15,6 +15,34 @@ export const relayRules: readonly Mutation[] = [
   ),
   one(
     'relay',
+    'asking for fewer blocks when they have more events than are taken at once',
+    [
+      'host/relay/rpc.ts',
+      "throw new Retryable('RPC_TOO_LARGE', what);",
+      "throw new Retryable('RPC_MALFORMED', what);",
+    ],
+    ['host/relay/endpoints.test.ts', '^more events than are taken at once'],
+  ),
+  one(
+    'relay',
+    'reading blocks that say that they have no event once all the same',
+    [LOOP, '|| to - this.#readTo >= reread', ''],
+    [LOOP_TEST, '^an endpoint whose blocks are wrong'],
+  ),
+  one(
+    'relay',
+    'believing no filter of an endpoint that was wrong about one',
+    [LOOP, 'this.#trustsQuiet = false;', ''],
+    [LOOP_TEST, '^an endpoint whose blocks are wrong'],
+  ),
+  one(
+    'relay',
+    "that no times of an endpoint's blocks make the relay wait for long",
+    ['host/relay/heads.ts', 'Math.min(WAIT_MAX, ...this.#intervals)', 'Math.min(...this.#intervals)'],
+    ['host/relay/heads.test.ts', '^an endpoint whose times'],
+  ),
+  one(
+    'relay',
     'reading the last blocks again',
     [LOOP, 'known + 1 - reread', 'known + 1'],
     [LOOP_TEST, '^an endpoint whose logs come later'],

@@ -1,0 +1,96 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { parseHex } from '../../lib/protocol/hex.ts';
+import { PacedChain, type PacedChainOptions, word } from '../../test/support/paced-chain.ts';
+import { Network } from './network.ts';
+import { Rpc } from './rpc.ts';
+
+beforeEach(() => void vi.useFakeTimers({ now: 1_800_000_000_000 }));
+afterEach(() => void vi.useRealTimers());
+
+const hashOf = (n: number) => parseHex(word(n).slice(2));
+const BLOCK = 12_000;
+
+/** @param events by blocks from now on: 1 is the next */
+function newNetwork(events: (block: number) => ReturnType<NonNullable<PacedChainOptions['events']>>) {
+  const chain: PacedChain = new PacedChain({ now: Date.now, events: (block) => events(block - 399) });
+  const rpc = new Rpc({ url: chain.url, endpoint: chain, chainId: 1, contract: chain.address });
+  const network = new Network(rpc, { chainId: 1, contract: chain.address });
+  const reads = () => chain.asked.get('eth_call') ?? 0;
+  return { chain, network, reads };
+}
+const registered = (n: number) => ({ name: 'Registered' as const, requestHash: word(n) });
+
+test('two and a half thousand open requests take two calls, and none while nothing happens to the contract', async () => {
+  const all = Array.from({ length: 2_500 }, (_, n) => n);
+  const { network, reads } = newNetwork((block) =>
+    block === -5 ? all.map(registered) : block === 4 ? [registered(77_777)] : [],
+  );
+  const look = async () => {
+    network.foresee(all.map(hashOf));
+    const states = new Set<string>();
+    for (const n of all) states.add((await network.request(hashOf(n))).state);
+    expect([...states]).toEqual(['open']);
+  };
+  await look();
+  await look();
+  expect(reads()).toBe(2);
+  for (let block = 1; block <= 3; block += 1) {
+    await vi.advanceTimersByTimeAsync(BLOCK);
+    await look();
+  }
+  expect(reads()).toBe(2);
+  await vi.advanceTimersByTimeAsync(BLOCK);
+  await look();
+  expect(reads()).toBe(4);
+});
+
+test('those who ask at the same time share a call, and one who asks alone gets the others read with it', async () => {
+  const { network, reads } = newNetwork((block) => (block >= -3 ? [registered(block + 100)] : []));
+  const ask = (...which: number[]) =>
+    Promise.all(which.map(async (n) => (await network.request(hashOf(n))).state));
+  expect(await ask(97, 98, 99, 5)).toEqual(['open', 'open', 'open', 'none']);
+  // The first begins before the others are known of.
+  expect(reads()).toBeLessThanOrEqual(2);
+  await vi.advanceTimersByTimeAsync(BLOCK);
+  const before = reads();
+  expect(await ask(97)).toEqual(['open']);
+  expect(await ask(98, 99)).toEqual(['open', 'open']);
+  expect(reads()).toBe(before + 1);
+});
+
+test('an answer is seen with its block, an end of the window without any event', async () => {
+  const { network } = newNetwork((block) => {
+    if (block === -5) return [registered(1)];
+    return block === 2 ? [{ name: 'Onboarded', requestHash: word(1) }] : [];
+  });
+  const states: string[] = [];
+  for (let block = 0; block <= 3; block += 1) {
+    states.push((await network.request(hashOf(1))).state);
+    await vi.advanceTimersByTimeAsync(BLOCK);
+  }
+  expect(states).toEqual(['open', 'open', 'answered', 'answered']);
+
+  const quiet = newNetwork((block) => (block === -5 ? [registered(1)] : []));
+  const { expiresAfter } = await quiet.network.request(hashOf(1));
+  const before = quiet.reads();
+  while (quiet.chain.height < Number(expiresAfter)) {
+    await vi.advanceTimersByTimeAsync(BLOCK);
+    await quiet.network.request(hashOf(1));
+  }
+  // At the last block of its window it is read anew, whatever the filters say.
+  expect(quiet.reads()).toBe(before + 1);
+});
+
+test('the network and its apps are read once a block at most', async () => {
+  const { network, reads } = newNetwork((block) => (block === 2 ? [registered(1)] : []));
+  await Promise.all([network.recent(), network.recent(), network.recent()]);
+  await network.recent();
+  expect(reads()).toBe(1);
+  await network.apps();
+  await vi.advanceTimersByTimeAsync(BLOCK);
+  await network.apps();
+  expect(reads()).toBe(2);
+  await vi.advanceTimersByTimeAsync(BLOCK);
+  await network.apps();
+  expect(reads()).toBe(3);
+});
