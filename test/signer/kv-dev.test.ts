@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { toHex } from '../../lib/protocol/encoding.ts';
-import { freePort, node24 } from '../support/network.ts';
+import { freePort } from '../support/free-port.ts';
+import { node24 } from '../support/network.ts';
 import { TestNode } from './support/node.ts';
 
 // Each start is several processes.
