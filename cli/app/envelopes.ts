@@ -12,7 +12,9 @@ import {
   parseManifest,
   plansOf,
   secretsOf,
+  signerPartOf,
 } from '../../lib/protocol/manifest.ts';
+import { secretsOfSigner } from '../../lib/protocol/signer-part.ts';
 import { readGiven } from '../owner/connection.ts';
 
 /** A secret, and the file that holds its envelope. */
@@ -56,7 +58,7 @@ export function secretLines(app: string, volume: string): readonly string[] {
   const manifests = manifestsIn(volume, app);
   const envelopes = envelopesIn(volume, app);
   const named = manifests.flatMap(({ hash, manifest }) =>
-    secretsOf(manifest).map((secret) => ({ ...secret, hash, containers: containersOf(manifest, secret) })),
+    secretsOf(manifest).map((secret) => ({ ...secret, hash, users: usersOf(manifest, secret) })),
   );
   const names = [...new Set([...envelopes.map(({ name }) => name), ...named.map(({ name }) => name)])].sort();
   return names.flatMap((name) => {
@@ -77,18 +79,20 @@ export function secretLines(app: string, volume: string): readonly string[] {
 
 interface Use {
   readonly hash: Hex;
-  readonly containers: readonly string[];
+  readonly users: readonly string[];
 }
 
 const uses = (found: readonly Use[]): string[] =>
   found.length === 0
     ? ['    no manifest here names it']
-    : found.map(({ hash, containers }) => `    manifest 0x${hash} gives it to ${containers.join(', ')}`);
+    : found.map(({ hash, users }) => `    manifest 0x${hash} gives it to ${users.join(', ')}`);
 
-const containersOf = (manifest: Manifest, { name }: AppSecret): string[] =>
-  plansOf(manifest)
+const usersOf = (manifest: Manifest, { name }: AppSecret): string[] => [
+  ...plansOf(manifest)
     .filter(({ secrets }) => secrets.some((secret) => secret.name === name))
-    .map((plan) => plan.name);
+    .map((plan) => plan.name),
+  ...(secretsOfSigner(signerPartOf(manifest)).includes(name) ? ['its signer'] : []),
+];
 
 function manifestsIn(volume: string, app: string): { hash: Hex; manifest: Manifest }[] {
   return filesIn(volume, 'manifests').flatMap((bytes) => {

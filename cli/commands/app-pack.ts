@@ -17,7 +17,7 @@ import {
   manifestHash,
 } from '../../lib/protocol/manifest.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
-import { type SignerPart, SignerSchema } from '../../lib/protocol/signer-part.ts';
+import { type SignerPart, SignerSchema, secretsOfSigner } from '../../lib/protocol/signer-part.ts';
 import { plainArchive } from '../app/archive.ts';
 import { manifestOfCompose } from '../app/compose.ts';
 import { type PackedSecret, secretsFrom } from '../app/envelopes.ts';
@@ -171,10 +171,15 @@ async function fromArchive(
     ...(port === undefined ? {} : { http: { port } }),
   };
   const api = args.list('api');
+  const signer = ownSigner(args);
+  // A validator's key is nothing that a container gets unasked.
+  const given = secrets
+    .map(({ name }) => name)
+    .filter((name) => !secretsOfSigner(signer.signer).includes(name));
   const options = {
     ...ownSites(args),
     ...(api.length > 0 && { api }),
-    ...(secrets.length > 0 && { secrets: secrets.map(({ name }) => name) }),
+    ...(given.length > 0 && { secrets: given }),
   };
   const set = eachOnce('set', args.list('set').map(field));
   for (const name of Object.keys(set)) {
@@ -183,7 +188,6 @@ async function fromArchive(
       throw new UsageError(`--set ${name} and another option both give ${name}`);
   }
   const fields = { ...options, ...set };
-  const signer = ownSigner(args);
   const manifest: Manifest =
     Object.keys(fields).length === 0 && signer.signer === undefined
       ? { version: 1, app, containers: [container] }

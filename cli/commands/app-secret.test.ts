@@ -235,6 +235,21 @@ describe('app pack with secrets', () => {
     expect(readdirSync(join(volume(), 'secrets'))).toEqual([`${hashOf(elsewhere)}.json`]);
   });
 
+  test("a validator's key goes to the signer, alone or beside a container, which does not get it", async () => {
+    const [key, db] = [await set('validator', 'x'), await set('db', PASSWORD)];
+    const chain = { id: 'chain-1', protocol: 'v0.38', key: { secret: 'validator' }, afterHeight: 5 };
+    const file = join(folder, 'signer.json');
+    await writeFile(file, JSON.stringify({ disk: 'ab'.repeat(16), chains: [chain] }));
+    const alone = await packed(file, '--secret', `validator=${key}`);
+    expect(alone.secrets).toEqual([{ name: 'validator', envelope: hashOf(key) }]);
+    const list = await run('app secret list', 'shop', '--volume', volume());
+    expect(list).toContain('gives it to its signer');
+    const words = ['--signer', file, '--secret', `validator=${key}`, '--secret', `db=${db}`];
+    const { containers, secrets } = await packed(await archive(), ...words);
+    expect(secrets).toHaveLength(2);
+    expect(containers[0].secrets).toEqual(['db']);
+  });
+
   test('a Compose file: each service gets those that it names', async () => {
     const [db, token] = [await set('db', PASSWORD), await set('token', 'x')];
     const compose = join(folder, 'compose.yml');

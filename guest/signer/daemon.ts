@@ -179,7 +179,7 @@ function requireProtection(members: number, accepted: boolean, log: Log<'info' |
   if (!accepted) {
     throw new DstackError(
       'HOST_ROLLBACK',
-      `${what}. Add members, or set accept_host_rollback = true under [store]`,
+      `${what}. Add members, or accept it: accept_host_rollback = true under [store], in a manifest "acceptHostRollback": true`,
     );
   }
   log.warn({}, what);

@@ -1,7 +1,9 @@
+import { inspect } from 'node:util';
 import { expect, test } from 'vitest';
 import { ed25519Key } from '../../lib/cometbft/ed25519.ts';
 import { decodeState, encodeState, NOTHING_SIGNED } from '../../lib/cometbft/sign-state.ts';
-import { toHex } from '../../lib/protocol/encoding.ts';
+import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { codeOf } from '../../lib/protocol/errors.ts';
 import { parseHex } from '../../lib/protocol/hex.ts';
 import { signerKeys } from '../../lib/protocol/keys.ts';
 import type { SignedChain } from '../../lib/protocol/signer-part.ts';
@@ -103,4 +105,22 @@ test('a record that is not understood, or changes meanwhile, is left as it is', 
   await expect(raiseRecord(raced.records, chain, publicKey(2))).rejects.toMatchObject({
     code: 'STATE_CHANGED',
   });
+});
+
+test('a secret that is no key is refused, and nothing of it is said', async () => {
+  const { records } = memory();
+  const imported = {
+    ...order,
+    signer: { ...order.signer, chains: [{ ...chain, key: { secret: 'validator' } }] },
+  };
+  for (const text of [
+    '{"priv_key": "hush-hush"',
+    '{"priv_key":{"type":"hush-hush","value":"x"}}',
+    'hush-hush',
+  ]) {
+    const holder = { ...siblings(2), secret: async () => utf8(text) };
+    const error = await keysInVm(imported, holder, records)(configured).catch((error: unknown) => error);
+    expect(['KEY_FILE', 'KEY_TYPE']).toContain(codeOf(error));
+    expect(inspect(error, { depth: 9 })).not.toContain('hush');
+  }
 });

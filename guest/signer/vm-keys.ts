@@ -14,7 +14,7 @@ import {
   STEP,
 } from '../../lib/cometbft/sign-state.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
-import { DstackError } from '../../lib/protocol/errors.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { Count, parseJson, Strict } from '../../lib/protocol/schema.ts';
 import type { SignerKeysReply, SignerOrder } from '../../lib/protocol/sockets.ts';
 import { recordKey } from './chain-signer.ts';
@@ -41,9 +41,21 @@ export function keysInVm(
     const seed =
       key === 'derived'
         ? fromHex(derived.seed, 32)
-        : seedOf(Buffer.from(await siblings.secret(manifest, key.secret)).toString('utf8'));
+        : importedSeed(await siblings.secret(manifest, key.secret), key.secret);
     return { key: ed25519Key(seed), identity: ed25519Key(fromHex(derived.identity, 32)) };
   };
+}
+
+function importedSeed(value: Uint8Array, name: string): Uint8Array {
+  try {
+    return seedOf(Buffer.from(value).toString('utf8'));
+  } catch (error) {
+    // Without the cause, which may quote the key: the host reads the console.
+    throw new DstackError(
+      codeOf(error),
+      `the secret ${name} is no priv_validator_key.json with an Ed25519 key, and no key of tmkms' softsign`,
+    );
+  }
 }
 
 /** The first to ask writes down the epoch, before anything is signed; a rotation changes no validator. */
