@@ -13,7 +13,7 @@ import {
   buildApps,
   deployNetwork,
   joinSecond,
-  packApp,
+  packAs,
   prepareNetwork,
   relayKeys,
 } from '../../scripts/demo/network.ts';
@@ -26,9 +26,16 @@ import { constantLoad, type Load } from './load.ts';
 /** Seconds after the receipt of a rollout's transaction; under emulation one takes some ten, from reading it to the end of the old container. */
 const SUPERVISOR_KILLED_AT = [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 9, 11];
 const VM_KILLED_AT = [1, 4, 6, 9];
+/** Without a disk: two containers run beside each other. It would write to the folder of its image, which it may not. */
 const FIELDS = [
-  ...['update=beside', 'data=ro', 'memoryMiB=64', 'health={"http":"/healthz","startSeconds":20}'],
-  'api=["info","key","attest"]',
+  'update=beside',
+  'data=none',
+  'memoryMiB=64',
+  'health={"http":"/healthz","startSeconds":300}',
+];
+const OPTIONS = [
+  ...['--port', '8080', '--env', 'DATA=/nowhere'],
+  ...[...FIELDS, 'api=["info","key","attest"]'].flatMap((field) => ['--set', field]),
 ];
 
 let network: DemoNetwork;
@@ -46,7 +53,7 @@ beforeAll(async () => {
   await prepareNetwork(network, a, archives, { flavour: 'dev' });
   await bootstrapFirst(network, a, 'dev');
   b = new DemoHost({ ...shared, name: 'b', gasKey: relayKeys[1], peers: [a.gossipUrl] });
-  const pack = (version: 1 | 2) => packApp(network, a, archives[version - 1]!, ...FIELDS);
+  const pack = (version: 1 | 2) => packAs('greeting', network, a, archives[version - 1]!, ...OPTIONS);
   manifests = [await pack(1), await pack(2)];
   await joinSecond(network, a, b);
   await rollOut(1);
