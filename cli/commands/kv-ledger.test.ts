@@ -221,10 +221,24 @@ describe('kv audit', () => {
       ['checkpoint', 'tile/0/000', 'tile/entries/000'].map((path) => [path, readFileSync(join(copy, path))]),
     );
     const other = saveLog('history', new MemoryLog(events.with(100, [put('o/x', 'y')])).files());
-    const refused = audit(other, '--vkey', vkey, '--copy', copy, '--save-head', kept);
-    await expect(refused).rejects.toThrowError(refusal('LOG_COPY'));
+    const again = () => audit(other, '--vkey', vkey, '--copy', copy, '--save-head', kept);
+    await expect(again()).rejects.toThrowError(refusal('LOG_FORKED'));
+    expect(readFileSync(join(copy, 'checkpoint'))).toEqual(before.get('checkpoint'));
+    // By the tiles alone, if somebody took the head away.
+    rmSync(join(copy, 'checkpoint'));
+    await expect(again()).rejects.toThrowError(refusal('LOG_COPY'));
+    before.delete('checkpoint');
     for (const [path, bytes] of before) expect(readFileSync(join(copy, path)), path).toEqual(bytes);
     expect(readFileSync(kept, 'utf8')).toBe(log.checkpoint());
+  });
+
+  test('a copy is of one log: the head of another, whose tiles are beside its own, is not put there', async () => {
+    const copy = join(folder, 'one-log');
+    await audit(saveLog('early', log.files(300)), '--vkey', vkey, '--copy', copy);
+    const another = new MemoryLog(events.with(0, [put('o/other', '1')]));
+    const refused = audit(saveLog('another', another.files(200)), '--vkey', vkey, '--copy', copy);
+    await expect(refused).rejects.toThrowError(refusal('LOG_ROLLED_BACK'));
+    expect(readFileSync(join(copy, 'checkpoint'), 'utf8')).toBe(log.checkpoint(300));
   });
 
   test('a link to what never ends, in a folder that somebody else made', async () => {

@@ -18,12 +18,11 @@ import { bytesEqual, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseUniqueJson } from '../../lib/protocol/json.ts';
 import { type Command, UsageError } from '../command.ts';
-import { LogCopy } from '../kv/log-copy.ts';
+import { LogCopy, MAX_HEAD_BYTES } from '../kv/log-copy.ts';
 import { keyOptions, logKey } from '../kv/log-key.ts';
 import { logSource } from '../kv/log-source.ts';
 import { clientOptions, httpClient, urlOf } from '../kv/store-client.ts';
 
-const MAX_HEAD_BYTES = 64 * 1024;
 /** etcd takes smaller ones only. */
 const MAX_VALUE_BYTES = 4 * 1024 * 1024;
 const MAX_REVISION = 2n ** 63n - 1n;
@@ -119,9 +118,12 @@ const audit: Command = {
     const source = logSource(where, args);
     const folder = args.optional('copy');
     const copy = folder === undefined ? undefined : new LogCopy(folder);
+    const copied = copy?.head;
     const fetch = copy?.keeping(source) ?? source;
     const head = await fetchHead(fetch, log.name, [log]);
     if (before !== undefined) await requireContinues(fetch, before, head);
+    // The tiles of another log may lie beside those of the copy without meeting them.
+    if (copied !== undefined) await requireContinues(fetch, openCheckpoint(copied, log.name, [log]), head);
     let readable = 0;
     await auditLog(fetch, head, {
       onLeaf: (leaf) => {

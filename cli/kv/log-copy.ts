@@ -13,6 +13,8 @@ import { bytesEqual } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { requireLogPath } from './log-source.ts';
 
+export const MAX_HEAD_BYTES = 64 * 1024;
+
 export class LogCopy {
   readonly #folder: string;
   #differs: string | undefined;
@@ -21,6 +23,13 @@ export class LogCopy {
   constructor(folder: string) {
     makeFolder(folder);
     this.#folder = folder;
+  }
+
+  /** The head of an earlier audit, which the log has to continue. */
+  get head(): string | undefined {
+    const file = join(this.#folder, CHECKPOINT_PATH);
+    if (statSync(file, { throwIfNoEntry: false }) === undefined) return undefined;
+    return readBounded(file, { maxBytes: MAX_HEAD_BYTES }).toString();
   }
 
   /** As `fetch`, and keeps what it gets. */
