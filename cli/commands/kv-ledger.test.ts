@@ -1,4 +1,12 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -105,6 +113,29 @@ describe('kv receipt verify', () => {
     await expect(verify(receipt, '--vkey', vkey, ...argv)).rejects.toThrowError(refusal(code));
   });
 
+  test.each([
+    ['a value in two ways', ['--vkey', vkey, '--value', 'hello', '--value-file', receipt]],
+    ['an address beside the key', ['--vkey', vkey, '--network-key', `0x${'ab'.repeat(20)}`]],
+  ])('%s is a mistake', async (_, argv) => {
+    await expect(verify(receipt, ...argv)).rejects.toThrowError(refusal('USAGE'));
+  });
+
+  test.each([
+    ['the receipt', () => ['/dev/zero', '--vkey', vkey]],
+    ['the value', () => [receipt, '--vkey', vkey, '--value-file', '/dev/zero']],
+    ['the evidence', () => [receipt, '--evidence', '/dev/zero', '--network-key', `0x${'ab'.repeat(20)}`]],
+    ['a folder as the receipt', () => [folder, '--vkey', vkey]],
+  ])('%s that never ends, or is no file, is not read', async (_, argv) => {
+    await expect(verify(...argv())).rejects.toThrowError(refusal('FILE_KIND'));
+  });
+
+  test('lines that a signer of another log added are left aside', async () => {
+    const line = `— example.org/witness ${Buffer.alloc(68).toString('base64')}\n`;
+    expect(await verify(save('witnessed', withHead(log.checkpoint() + line)), '--vkey', vkey)).toMatch(
+      /PROVEN/,
+    );
+  });
+
   const elsewhere = noteSigner(origin, new Uint8Array(32));
   const withHead = (note: string) => log.receipt(0, undefined, { checkpoint: note });
   const head = { origin, size: log.size, root: log.root() };
@@ -176,12 +207,71 @@ describe('kv audit', () => {
     await expect(audit(saveLog(`forged-${name}`, files), '--vkey', vkey)).rejects.toThrowError(refusal(code));
   });
 
+  test('a copy with a head is one that was found sound', async () => {
+    const copy = join(folder, 'kept-copy');
+    const forked = saveLog('forked-late', flipped('tile/entries/000'));
+    await expect(audit(forked, '--vkey', vkey, '--copy', copy)).rejects.toThrowError(refusal('LOG_ENTRY'));
+    expect(readdirSync(copy)).not.toContain('checkpoint');
+  });
+
+  test('a copy is never overwritten by another history: it is the evidence', async () => {
+    const [copy, kept] = [join(folder, 'evidence'), join(folder, 'evidence-head')];
+    await audit(saveLog('log', log.files()), '--vkey', vkey, '--copy', copy, '--save-head', kept);
+    const before = new Map(
+      ['checkpoint', 'tile/0/000', 'tile/entries/000'].map((path) => [path, readFileSync(join(copy, path))]),
+    );
+    const other = saveLog('history', new MemoryLog(events.with(100, [put('o/x', 'y')])).files());
+    const again = () => audit(other, '--vkey', vkey, '--copy', copy, '--save-head', kept);
+    await expect(again()).rejects.toThrowError(refusal('LOG_FORKED'));
+    expect(readFileSync(join(copy, 'checkpoint'))).toEqual(before.get('checkpoint'));
+    // By the tiles alone, if somebody took the head away.
+    rmSync(join(copy, 'checkpoint'));
+    await expect(again()).rejects.toThrowError(refusal('LOG_COPY'));
+    before.delete('checkpoint');
+    for (const [path, bytes] of before) expect(readFileSync(join(copy, path)), path).toEqual(bytes);
+    expect(readFileSync(kept, 'utf8')).toBe(log.checkpoint());
+  });
+
+  test('a copy is of one log: the head of another, whose tiles are beside its own, is not put there', async () => {
+    const copy = join(folder, 'one-log');
+    await audit(saveLog('early', log.files(300)), '--vkey', vkey, '--copy', copy);
+    const another = new MemoryLog(events.with(0, [put('o/other', '1')]));
+    const refused = audit(saveLog('another', another.files(200)), '--vkey', vkey, '--copy', copy);
+    await expect(refused).rejects.toThrowError(refusal('LOG_ROLLED_BACK'));
+    expect(readFileSync(join(copy, 'checkpoint'), 'utf8')).toBe(log.checkpoint(300));
+  });
+
+  test('a link to what never ends, in a folder that somebody else made', async () => {
+    const where = saveLog('linked', log.files());
+    rmSync(join(where, 'tile/0/000'));
+    symlinkSync('/dev/zero', join(where, 'tile/0/000'));
+    await expect(audit(where, '--vkey', vkey)).rejects.toThrowError(refusal('FILE_KIND'));
+  });
+
+  test.each([
+    ['a folder that is not there', ['nowhere'], 'LOG_FOLDER'],
+    ['an address without a scheme', ['127.0.0.1:2379'], 'LOG_FOLDER'],
+    ['another scheme', ['ftp://127.0.0.1/'], 'USAGE'],
+    ['a user in the URL', ['https://me:secret@127.0.0.1:2379'], 'USAGE'],
+    ['a certificate without its key', ['https://127.0.0.1:2379', '--cert', 'x'], 'USAGE'],
+    ['an authority for http', ['http://127.0.0.1:2379', '--cacert', 'x'], 'USAGE'],
+    [
+      'an authority that is none',
+      ['https://127.0.0.1:2379', '--cacert', save('none.pem', 'x')],
+      'KV_CERTIFICATE',
+    ],
+    ['an authority without end', ['https://127.0.0.1:2379', '--cacert', '/dev/zero'], 'FILE_KIND'],
+    ['a head in place of a folder', [folder, '--save-head', folder], 'FILE_KIND'],
+  ])('%s', async (_, argv, code) => {
+    await expect(audit(...argv, '--vkey', vkey)).rejects.toThrowError(refusal(code));
+  });
+
   test('a folder without a file of it, and one that is too large', async () => {
     const where = saveLog('partial', log.files());
     rmSync(join(where, 'tile/0/000'));
     await expect(audit(where, '--vkey', vkey)).rejects.toThrowError(refusal('LOG_FILE_MISSING'));
     save('partial/tile/0/000', Buffer.alloc(8_193));
-    await expect(audit(where, '--vkey', vkey)).rejects.toThrowError(refusal('LOG_FILE_SIZE'));
+    await expect(audit(where, '--vkey', vkey)).rejects.toThrowError(refusal('FILE_TOO_LARGE'));
   });
 });
 
@@ -222,7 +312,12 @@ describe('over HTTP', () => {
     expect(readFileSync(out, 'utf8')).toBe(log.receipt(2, [0]));
     expect(await run('kv receipt get', url, '--key', 'a')).toContain('c2sp.org/tlog-proof@v1');
     expect(asked.map((body) => JSON.parse(body))).toEqual([{ revision: '4' }, { key: 'YQ==' }]);
-    for (const argv of [[], ['--revision', '1', '--key', 'a'], ['--revision', '-1']])
+    for (const argv of [
+      [],
+      ['--revision', '1', '--key', 'a'],
+      ['--revision', '-1'],
+      ['--revision', `${2n ** 63n}`],
+    ])
       await expect(run('kv receipt get', url, ...argv)).rejects.toThrowError(refusal('USAGE'));
     await expect(run('kv receipt get', 'ftp://x', '--revision', '4')).rejects.toThrowError(refusal('USAGE'));
   });

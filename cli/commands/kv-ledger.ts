@@ -1,5 +1,8 @@
 /** `kv receipt …`, `kv audit`: what anyone can check of the store's ledger. Only `get`, and an audit of a URL, need a connection. */
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { realpathSync, statSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { readBounded } from '../../lib/daemon/bounded-file.ts';
+import { writeDurably } from '../../lib/daemon/durable-file.ts';
 import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
 import { auditLog, fetchHead, requireContinues } from '../../lib/ledger/audit.ts';
 import { openCheckpoint } from '../../lib/ledger/checkpoint.ts';
@@ -15,10 +18,14 @@ import { bytesEqual, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseUniqueJson } from '../../lib/protocol/json.ts';
 import { type Command, UsageError } from '../command.ts';
+import { LogCopy, MAX_HEAD_BYTES } from '../kv/log-copy.ts';
 import { keyOptions, logKey } from '../kv/log-key.ts';
-import { clientOptions, httpClient, logSource, urlOf } from '../kv/log-source.ts';
+import { logSource } from '../kv/log-source.ts';
+import { clientOptions, httpClient, urlOf } from '../kv/store-client.ts';
 
-const MAX_HEAD_BYTES = 64 * 1024;
+/** etcd takes smaller ones only. */
+const MAX_VALUE_BYTES = 4 * 1024 * 1024;
+const MAX_REVISION = 2n ** 63n - 1n;
 
 const get: Command = {
   name: 'kv receipt get',
@@ -38,19 +45,19 @@ const get: Command = {
     const [revision, key] = [args.optional('revision'), args.optional('key')];
     if ((revision === undefined) === (key === undefined))
       throw new UsageError('say --revision NUMBER or --key KEY');
-    if (revision !== undefined && !/^[1-9]\d{0,18}$/.test(revision)) {
-      throw new UsageError(`--revision takes a number, not ${revision}`);
-    }
+    if (revision !== undefined && !isRevision(revision))
+      throw new UsageError(`--revision takes a number from 1 to 2^63 - 1, not ${revision}`);
     const body = JSON.stringify(
       key === undefined ? { revision } : { key: Buffer.from(key).toString('base64') },
     );
-    const url = new URL('/v3/receipt/get_receipt', urlOf(base));
-    const answer = await httpClient(args)({ url, body, maxBytes: 4 * MAX_RECEIPT_BYTES });
+    const store = urlOf(base);
+    const url = new URL('/v3/receipt/get_receipt', store);
+    const answer = await httpClient(store, args)({ url, body, maxBytes: 4 * MAX_RECEIPT_BYTES });
     const receipt = receiptInAnswer(parseUniqueJson(answer.toString()));
     const out = args.optional('out');
     parseReceipt(receipt);
     if (out === undefined) print(...receipt.split('\n'));
-    else writeFileSync(out, receipt);
+    else writeWhole(out, receipt);
     printError('Not verified: `npx dstack kv receipt verify` does that.');
   },
 };
@@ -70,11 +77,17 @@ const verify: Command = {
   async run(args) {
     const [file] = args.positionals as [string];
     const log = logKey(args);
-    const proven = verifyReceipt(readBounded(file, MAX_RECEIPT_BYTES), log.name, [log]);
     const [key, value] = [args.optional('key'), args.optional('value')];
     const valueFile = args.optional('value-file');
+    if (value !== undefined && valueFile !== undefined)
+      throw new UsageError('--value and --value-file say the same: leave one out');
     const wanted =
-      value !== undefined ? utf8(value) : valueFile !== undefined ? readFileSync(valueFile) : undefined;
+      value !== undefined
+        ? utf8(value)
+        : valueFile !== undefined
+          ? readBounded(valueFile, { maxBytes: MAX_VALUE_BYTES, pipes: true })
+          : undefined;
+    const proven = verifyReceipt(textOf(file, MAX_RECEIPT_BYTES), log.name, [log]);
     requireAsked(proven, key, wanted);
     if (args.flag('json')) printJson(asJson(proven));
     else print(...asText(proven));
@@ -97,24 +110,28 @@ const audit: Command = {
   async run(args) {
     const [where] = args.positionals as [string];
     const log = logKey(args);
-    const fetch = logSource(where, args, args.optional('copy'));
+    const [earlier, saved] = [args.optional('head'), args.optional('save-head')];
+    const before =
+      earlier === undefined ? undefined : openCheckpoint(textOf(earlier, MAX_HEAD_BYTES), log.name, [log]);
+    // An audit may take an hour, at the end of which this would be too late to say.
+    if (saved !== undefined) requireWritable(saved);
+    const source = logSource(where, args);
+    const folder = args.optional('copy');
+    const copy = folder === undefined ? undefined : new LogCopy(folder);
+    const copied = copy?.head;
+    const fetch = copy?.keeping(source) ?? source;
     const head = await fetchHead(fetch, log.name, [log]);
-    const earlier = args.optional('head');
-    if (earlier !== undefined) {
-      await requireContinues(
-        fetch,
-        openCheckpoint(readBounded(earlier, MAX_HEAD_BYTES), log.name, [log]),
-        head,
-      );
-    }
+    if (before !== undefined) await requireContinues(fetch, before, head);
+    // The tiles of another log may lie beside those of the copy without meeting them.
+    if (copied !== undefined) await requireContinues(fetch, openCheckpoint(copied, log.name, [log]), head);
     let readable = 0;
     await auditLog(fetch, head, {
       onLeaf: (leaf) => {
         readable += leaf.readable.length;
       },
     });
-    const saved = args.optional('save-head');
-    if (saved !== undefined) writeFileSync(saved, head.note);
+    copy?.finish(head.note);
+    if (saved !== undefined) writeWhole(saved, head.note);
     const found = {
       origin: head.origin,
       revisions: head.size,
@@ -201,11 +218,23 @@ function asJson({ revision, events, basis, size, time, root, leaf, current }: Pr
 
 const isoTime = (seconds: number): string => new Date(seconds * 1_000).toISOString();
 
-function readBounded(file: string, maxBytes: number): string {
-  const { size } = statSync(file);
-  if (size > maxBytes)
-    throw new DstackError('FILE_TOO_LARGE', `${file} has ${size} bytes, of ${maxBytes} at most`);
-  return readFileSync(file, 'utf8');
+const isRevision = (text: string): boolean => /^[1-9]\d{0,18}$/.test(text) && BigInt(text) <= MAX_REVISION;
+
+const textOf = (file: string, maxBytes: number): string =>
+  readBounded(file, { maxBytes, pipes: true }).toString();
+
+/** @throws FILE_KIND, and the file system's own errors */
+function requireWritable(file: string): void {
+  if (statSync(file, { throwIfNoEntry: false })?.isDirectory() === true)
+    throw new DstackError('FILE_KIND', `${file} is a folder, not a file`);
+  statSync(dirname(file));
+}
+
+/** A head that was kept is lost if a disk that is full leaves half of the new one. A pipe or a device is written to, never replaced. */
+function writeWhole(file: string, text: string): void {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  if (stat !== undefined && !stat.isFile()) writeFileSync(file, text);
+  else writeDurably(stat === undefined ? file : realpathSync(file), text);
 }
 
 export const kvLedgerCommands: readonly Command[] = [get, verify, audit];

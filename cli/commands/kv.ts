@@ -40,9 +40,9 @@ const start: Command = {
     const child = spawn(process.execPath, [join(repository, 'guest/kv/dev/main.ts'), ...options], {
       stdio: 'inherit',
     });
-    // Ctrl-C reaches both; what is sent to this process alone goes on to the store.
-    process.on('SIGINT', () => {});
-    process.on('SIGTERM', () => child.kill('SIGTERM'));
+    // Ctrl-C reaches both; what is sent to this process alone goes on to the store, which takes no harm of hearing it twice.
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+      process.on(signal, () => child.kill(signal));
     const [code] = (await once(child, 'exit')) as [number | null];
     process.exitCode = code ?? 1;
   },

@@ -1,11 +1,14 @@
 /** By which key a log is judged: a verifier key that the caller has, or the store's evidence, which the network key vouches for. */
-import { readFileSync } from 'node:fs';
+import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { originOf } from '../../lib/ledger/checkpoint.ts';
 import { type NoteKey, parseVerifierKey } from '../../lib/ledger/note.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { isAddress } from '../../lib/protocol/hex.ts';
 import { ledgerKeyOf, parseLedgerEvidence } from '../../lib/protocol/ledger-evidence.ts';
 import { type Arguments, type Option, typed, UsageError } from '../command.ts';
+
+/** With a quote, of which the hex has some ten thousand characters. */
+const MAX_EVIDENCE_BYTES = 1024 * 1024;
 
 export const keyOptions: Record<string, Option> = {
   vkey: { value: 'KEY', help: "the log's verifier key, NAME+HASH+KEY", env: 'DSTACK_LEDGER_VKEY' },
@@ -18,14 +21,18 @@ export function logKey(args: Arguments): NoteKey {
   const [vkey, file, networkKey] = ['vkey', 'evidence', 'network-key'].map((name) => args.optional(name));
   if ((vkey === undefined) === (file === undefined)) {
     throw new UsageError(
-      'say by which key to judge: --vkey KEY, or --evidence FILE with --network-key ADDRESS',
+      'say by which key to judge: --vkey KEY (or DSTACK_LEDGER_VKEY in the environment), or --evidence FILE with --network-key ADDRESS',
     );
   }
+  if (vkey !== undefined && networkKey !== undefined)
+    throw new UsageError('--network-key judges --evidence: leave it out with --vkey');
   if (vkey !== undefined) return typed(() => parseVerifierKey(vkey));
   if (networkKey === undefined || !isAddress(networkKey)) {
     throw new UsageError("--network-key takes the address that the contract's networkKey shows");
   }
-  const evidence = parseLedgerEvidence(readFileSync(file!, 'utf8'));
+  const evidence = parseLedgerEvidence(
+    readBounded(file!, { maxBytes: MAX_EVIDENCE_BYTES, pipes: true }).toString(),
+  );
   return {
     name: originOf(evidence, fromHex(evidence.log, 16)),
     publicKey: ledgerKeyOf(evidence, evidence, networkKey),

@@ -9,25 +9,50 @@
  */
 export function parseUniqueJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
-  const twice = repeatedKey(text);
-  if (twice !== undefined)
-    throw new SyntaxError(`an object has the key ${JSON.stringify(twice.slice(0, 80))} twice`);
+  requireUniqueKeys(text);
   return value;
 }
 
-/** Of a text that is JSON: in such a text a string is a key exactly when a colon follows it. */
+/** Of a text that is JSON. @throws SyntaxError for an object that has a key twice */
+export function requireUniqueKeys(text: string): void {
+  const twice = repeatedKey(text);
+  if (twice !== undefined)
+    throw new SyntaxError(`an object has the key ${JSON.stringify(twice.slice(0, 80))} twice`);
+}
+
+/** In a text that is JSON a string is a key exactly when a colon follows it. In linear time, and without a stack: a string may be megabytes. */
 function repeatedKey(text: string): string | undefined {
   const open: Set<string>[] = [];
-  for (const [token, string] of text.matchAll(/("(?:[^"\\]|\\.)*")(?=[ \t\r\n]*:)|"(?:[^"\\]|\\.)*"|[{}]/g)) {
+  const next = /["{}]/g;
+  for (let found = next.exec(text); found !== null; found = next.exec(text)) {
+    const { 0: token, index } = found;
     if (token === '{') open.push(new Set());
     else if (token === '}') open.pop();
-    else if (string !== undefined) {
+    else {
+      const end = endOfString(text, index);
+      next.lastIndex = end;
+      if (!isBeforeColon(text, end)) continue;
       // Escapes may write one key in two ways.
-      const key = JSON.parse(string) as string;
+      const key = JSON.parse(text.slice(index, end)) as string;
       const keys = open.at(-1)!;
       if (keys.has(key)) return key;
       keys.add(key);
     }
   }
   return undefined;
+}
+
+/** Behind the closing quote of the string that begins at `start`. */
+function endOfString(text: string, start: number): number {
+  for (let at = text.indexOf('"', start + 1); ; at = text.indexOf('"', at + 1)) {
+    let escapes = 0;
+    while (text[at - 1 - escapes] === '\\') escapes++;
+    if (escapes % 2 === 0) return at + 1;
+  }
+}
+
+function isBeforeColon(text: string, from: number): boolean {
+  let at = from;
+  while (' \t\r\n'.includes(text[at] ?? ':')) at++;
+  return text[at] === ':';
 }

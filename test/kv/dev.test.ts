@@ -1,7 +1,7 @@
 /** `npx dstack kv start --dev`, as people run it. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -45,7 +45,8 @@ interface Store {
 /** Runs the command and resolves once it listens or has ended. */
 async function start(...options: string[]): Promise<Store> {
   const listen = options.some((option) => option.startsWith('--listen')) ? [] : ['--listen', address];
-  const args = ['cli/dstack.mjs', 'kv', 'start', '--data', data, ...listen, ...options];
+  const where = options.includes('--data') ? [] : ['--data', data];
+  const args = ['cli/dstack.mjs', 'kv', 'start', ...where, ...listen, ...options];
   const child = spawn(node24, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
   started.push(child);
   let said = '';
@@ -77,6 +78,15 @@ function pidOfStore(parent: number): number | undefined {
     if (found !== undefined) return found;
   }
   return undefined;
+}
+
+/** Ctrl-C of one process, which may have ended already. */
+function signal(pid: number): void {
+  try {
+    process.kill(pid, 'SIGINT');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 describe('a store on a laptop', () => {
@@ -136,13 +146,43 @@ describe('a store on a laptop', () => {
     await store.ended;
   });
 
+  test('a second one is kept from its folder, and it goes on', async () => {
+    const store = await start('--dev');
+    const { code, said } = await (await start('--dev', '--listen=127.0.0.1:0')).ended;
+    expect([code, said]).toEqual([1, expect.stringContaining('KV_RUNNING')]);
+    expect(await etcdctl('get', 'kept')).toBe('kept\nstill\n');
+    // Nor is anything made for one whose port is taken.
+    const other = join(folder, 'other');
+    const taken = await (await start('--dev', '--data', other, '--listen', address)).ended;
+    expect([taken.code, taken.said]).toEqual([1, expect.stringMatching(/^kv: KV_LISTEN: .*\n$/)]);
+    expect(existsSync(other)).toBe(false);
+    // Ctrl-C reaches all of its processes, and may be pressed by somebody without patience.
+    const pids = [store.child.pid!, pidOfStore(store.child.pid!)!];
+    for (let times = 0; times < 3; times++) for (const pid of pids) signal(pid);
+    expect((await store.ended).code).toBe(0);
+    expect(existsSync(join(data, 'etcd.pid'))).toBe(false);
+  });
+
   test.each([
-    [['--dev', '--plain', '--listen=0.0.0.0:0'], /KV_PLAIN/],
-    [['--dev', '--cert-file=x.pem'], /KV_CERTIFICATE/],
-    [['--dev', '--listen=here'], /KV_LISTEN/],
-    [['--dev', '--etcd=/nonexistent'], /KV_ETCD_ENDED|ENOENT/],
-  ])('%j is refused', async (options, wanted) => {
+    ['without TLS for all', ['--dev', '--plain', '--listen=0.0.0.0:0'], 2, /KV_PLAIN/],
+    ['one certificate', ['--dev', '--cert-file=x.pem'], 2, /KV_CERTIFICATE/],
+    ['no address', ['--dev', '--listen=here'], 2, /KV_LISTEN/],
+    ['a port that is none', ['--dev', '--listen=127.0.0.1:99999'], 2, /KV_LISTEN/],
+    ['no etcd', ['--dev', '--etcd=/nonexistent'], 1, /KV_ETCD_ENDED.*\n.*ENOENT/],
+    ['another program', ['--dev', '--etcd=/bin/true'], 1, /KV_ETCD_ENDED/],
+    ['a name of nobody', ['--dev', '--listen=nobody.invalid:0'], 1, /KV_LISTEN/],
+  ])('%s: refused, in a line', async (_, options, wantedCode, wanted) => {
     const { code, said } = await (await start(...options)).ended;
+    expect([code, said]).toEqual([wantedCode, expect.stringMatching(wanted)]);
+    expect(said).not.toMatch(/\n +at |node:internal/);
+  });
+
+  test.each([
+    ['in /proc', '/proc/dstack-kv', /ENOENT/],
+    ['a file', import.meta.filename, /FOLDER/],
+    ['others’ things', import.meta.dirname, /KV_DATA/],
+  ])('a folder that is none for a store: %s', async (_, where, wanted) => {
+    const { code, said } = await (await start('--dev', '--data', where)).ended;
     expect([code, said]).toEqual([1, expect.stringMatching(wanted)]);
   });
 });

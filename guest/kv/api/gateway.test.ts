@@ -33,9 +33,10 @@ interface Answer {
   responses: { response_range: { kvs: { value: string }[] } }[];
 }
 
-async function post(path: string, body: unknown, at = address) {
+async function post(path: string, body: unknown, at = address, headers: Record<string, string> = {}) {
   const response = await fetch(`http://${at}/v3${path}`, {
     method: 'POST',
+    headers,
     body: typeof body === 'string' ? body : JSON.stringify(body),
   });
   return { code: response.status, body: (await response.json()) as Answer };
@@ -111,9 +112,35 @@ describe('one request, one answer', () => {
     ['bytes that are no base64', '{"key":"%%%"}'],
     ['a number that is none', '{"key":"YQ==","revision":1.5}'],
     ['a number above 64 bits', '{"key":"YQ==","revision":99999999999999999999}'],
+    ['a field that is there twice', '{"key":"YQ==","key":"Yg=="}'],
+    ['a field that is there twice, once by an escape', '{"key":"YQ==","k\\u0065y":"Yg=="}'],
+    ['bytes of five characters', '{"key":"smFsy"}'],
     ['a prototype', '{"__proto__":{"key":"YQ=="}}'],
   ])('%s is refused', async (_, body) => {
     expect((await post('/kv/range', body)).code).toBe(400);
+  });
+
+  test('a failed precondition is no matter of HTTP: 400', async () => {
+    expect(await post('/auth/enable', {})).toMatchObject({ code: 400, body: { code: 9 } });
+  });
+
+  // CVE-2018-1098 of etcd: a form of any page is posted to the loopback, as text, without asking before.
+  test.each([
+    { origin: 'http://elsewhere.example', 'content-type': 'text/plain' },
+    { origin: 'null' },
+    { 'sec-fetch-site': 'cross-site' },
+  ])('a page in a browser is refused, and nothing is written: %j', async (headers) => {
+    const key = base64('by-a-page');
+    expect((await post('/kv/put', { key, value: base64('x') }, address, headers)).code).toBe(403);
+    expect((await post('/kv/range', { key })).body.kvs).toBeUndefined();
+  });
+
+  test('as long as the client wants to wait', async () => {
+    const within = (timeout: string) =>
+      post('/lock/lock', { name: base64('held') }, address, { 'grpc-timeout': timeout });
+    expect((await within('60S')).code).toBe(200);
+    expect(await within('50m')).toMatchObject({ code: 504, body: { code: 4 } });
+    expect((await within('soon')).code).toBe(400);
   });
 
   test('a nesting without end is refused', async () => {

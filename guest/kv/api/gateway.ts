@@ -17,7 +17,7 @@ import {
 import type { Log } from '../../../lib/daemon/log.ts';
 import { RpcError, type Status, status } from '../../../lib/etcd/errors.ts';
 import type { Caller, ServedMethod } from '../types.ts';
-import { ClientCall } from './call.ts';
+import { ClientCall, timeoutOf } from './call.ts';
 import { type Budget, MAX_MESSAGE } from './framing.ts';
 import { refusalOf } from './grpc-server.ts';
 import { JsonObjects, parseJson } from './json.ts';
@@ -78,7 +78,7 @@ const paths: Readonly<Record<string, readonly string[]>> = {
 /** Milliseconds. */
 const DRAIN_WITHIN = 5000;
 
-/** grpc-gateway's reading of gRPC's codes. */
+/** grpc-gateway's reading of gRPC's codes: a failed precondition is not one of HTTP's headers, which 412 means. */
 const httpStatuses: Readonly<Record<Status, number>> = {
   0: 200,
   1: 408,
@@ -89,7 +89,7 @@ const httpStatuses: Readonly<Record<Status, number>> = {
   6: 409,
   7: 403,
   8: 429,
-  9: 412,
+  9: 400,
   10: 409,
   11: 400,
   12: 501,
@@ -123,13 +123,14 @@ export class Gateway {
     const path = pathOf(request);
     const served = this.#methods.get(path)!;
     const name = `/${served.method.parent.typeName}/${served.method.name}`;
-    const { authorization } = request.headers;
-    const call = new ClientCall(caller, authorization, undefined, () => {});
-    response.on('close', () => call.abort());
     response.on('error', () => {});
     const output = new Output(response);
+    let call: ClientCall | undefined;
     try {
       if (request.method !== 'POST') throw new RpcError(status.unimplemented, 'Method Not Allowed');
+      requireNoPage(request);
+      call = callOf(request, caller, (error) => output.refuse(error));
+      response.on('close', () => call?.abort());
       if (served.kind === 'unary') {
         const [message] = await bodyOf(request, served.method.input, budget);
         const answer = await served.handle(message ?? create(served.method.input), call);
@@ -149,9 +150,31 @@ export class Gateway {
       output.refuse(refusal);
       drain(request);
     } finally {
-      call.abort();
+      call?.abort();
     }
   }
+}
+
+/** A header `grpc-timeout` bounds a request here as it does in gRPC. @throws RpcError */
+function callOf({ headers }: Request, caller: Caller, onDeadline: (error: RpcError) => void): ClientCall {
+  const timeout = headers['grpc-timeout'];
+  try {
+    return new ClientCall(caller, headers.authorization, timeoutOf(timeout), onDeadline);
+  } catch {
+    throw new RpcError(status.invalidArgument, `invalid grpc-timeout: ${String(timeout).slice(0, 40)}`);
+  }
+}
+
+/**
+ * A browser says from whose page a POST comes. No page is the store's; and one of a stranger's that asks for it at an address of the loopback, or
+ * at a name that it has pointed there, would be the owner where there is no TLS (CVE-2018-1098, CVE-2018-1099 of etcd).
+ */
+function requireNoPage({ headers }: Request): void {
+  if (headers.origin !== undefined || headers['sec-fetch-site'] !== undefined)
+    throw new RpcError(
+      status.permissionDenied,
+      'web pages are not served: the request has the header Origin',
+    );
 }
 
 /** Lets a client whose request was refused hear so while it still sends, for a while. */
@@ -175,12 +198,14 @@ class Output {
   }
 
   unary(text: string): void {
+    if (this.#response.writableEnded) return;
     this.#head(200);
     this.#response.end(text);
   }
 
   async line(value: JsonValue): Promise<void> {
-    if (this.#response.destroyed) throw new RpcError(status.cancelled, 'context canceled');
+    if (this.#response.destroyed || this.#response.writableEnded)
+      throw new RpcError(status.cancelled, 'context canceled');
     if (!this.#begun) this.#head(200);
     if ((this.#response as ServerResponse).write(`${JSON.stringify(value)}\n`)) return;
     await new Promise<void>((resolve) => {
@@ -198,6 +223,8 @@ class Output {
   }
 
   refuse({ status: code, message }: RpcError): void {
+    // The client's patience may have ended before what it asked for did.
+    if (this.#response.writableEnded) return;
     const httpCode = httpStatuses[code];
     if (this.#begun) {
       const error = { grpc_code: code, http_code: httpCode, message, http_status: String(httpCode) };

@@ -1,5 +1,6 @@
 /** JSON as the gateway takes it: one object after the other, and integers of 64 bits that stay what they are. */
 import { RpcError, status } from '../../../lib/etcd/errors.ts';
+import { requireUniqueKeys } from '../../../lib/protocol/json.ts';
 
 const OPEN = 0x7b;
 const CLOSE = 0x7d;
@@ -68,11 +69,17 @@ export class JsonObjects {
   }
 }
 
-/** JSON.parse, but an integer that a double would round is a string, which is how proto3 writes it anyway. */
+/**
+ * JSON.parse, but an integer that a double would round is a string, which is how proto3 writes it anyway, and a field that is there twice is refused,
+ * as etcd does.
+ * @throws SyntaxError
+ */
 export function parseJson(text: string): unknown {
-  return JSON.parse(text, (_key, value: unknown, context?: { source: string }) =>
+  const value: unknown = JSON.parse(text, (_key, value: unknown, context?: { source: string }) =>
     typeof value === 'number' && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source ?? '')
       ? context!.source
       : value,
   );
+  requireUniqueKeys(text);
+  return value;
 }

@@ -4,11 +4,8 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ToolCommand } from '../../../lib/daemon/tool-root.ts';
-import { DstackError } from '../../../lib/protocol/errors.ts';
 import { type EngineSettings, etcdArguments } from '../engine/arguments.ts';
 
-/** Of a unix socket's path, on Linux. */
-const LONGEST_PATH = 107;
 /** How long etcd may take to end by itself. Milliseconds. */
 const END_WITHIN = 10_000;
 
@@ -18,16 +15,11 @@ export interface EtcdProcess {
   stop(): Promise<void>;
 }
 
-/** @param commandFor the program with these arguments @throws KV_PATH_TOO_LONG */
+/** @param commandFor the program with these arguments */
 export function startEtcdProcess(
   settings: EngineSettings,
   commandFor: (args: readonly string[]) => ToolCommand,
 ): EtcdProcess {
-  if (settings.socket.length > LONGEST_PATH)
-    throw new DstackError(
-      'KV_PATH_TOO_LONG',
-      `${settings.socket} is too long for a socket (${LONGEST_PATH}): choose a shorter --data`,
-    );
   const pidFile = join(settings.data, 'etcd.pid');
   endOrphan(pidFile, settings.data);
   const { command, args, env } = commandFor(etcdArguments(settings));

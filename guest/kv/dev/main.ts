@@ -2,15 +2,12 @@
  * The store on a laptop: what `npx dstack kv start --dev` runs. The parts are those of a VM; the secret is made on the spot and lies on the
  * disk in the clear, so nothing that it proves or protects is worth anything.
  */
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { join, resolve } from 'node:path';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
 import type { TLSSocket, TlsOptions } from 'node:tls';
 import { parseArgs } from 'node:util';
 import { pino } from 'pino';
-import { stopSignal } from '../../../lib/daemon/stop-signal.ts';
 import { print, printError, printFailure } from '../../../lib/daemon/terminal.ts';
 import { toolCommand } from '../../../lib/daemon/tool-root.ts';
 import { noteSigner, verifierKey } from '../../../lib/ledger/note.ts';
@@ -21,8 +18,10 @@ import { DEFAULT_QUOTA } from '../engine/arguments.ts';
 import { openLedger } from '../open-ledger.ts';
 import { startStore } from '../start.ts';
 import type { Caller } from '../types.ts';
-import { devCertificates } from './certificates.ts';
-import { startEtcdProcess } from './etcd-process.ts';
+import { devCertificates, namesOf, serviceTls } from './certificates.ts';
+import { lockData, openData } from './data-folder.ts';
+import { type EtcdProcess, startEtcdProcess } from './etcd-process.ts';
+import { type Address, type StartOptions, startOptions, urlOf } from './options.ts';
 
 const { values: flags } = parseArgs({
   options: {
@@ -40,48 +39,11 @@ const { values: flags } = parseArgs({
 const LOG = new Uint8Array(16);
 const ORIGIN = 'dstack.localhost/dev';
 
-interface Address {
-  readonly host: string;
-  readonly port: number;
-}
-
-function addressOf(text: string): Address {
-  const match = /^([^:]+):(\d{1,5})$/.exec(text);
-  if (match === null) throw new DstackError('KV_LISTEN', `--listen takes HOST:PORT, not ${text}`);
-  return { host: match[1]!, port: Number(match[2]) };
-}
-
-const isLoopback = (host: string): boolean => host === 'localhost' || /^127\.\d+\.\d+\.\d+$/.test(host);
-
-/** Made at the first start; a store that was started with it can only be read with it. */
-function throwawaySecret(data: string): Uint8Array {
-  const path = join(data, 'secret');
-  if (!existsSync(path)) writeFileSync(path, randomBytes(32).toString('hex'), { mode: 0o600 });
-  return Buffer.from(readFileSync(path, 'utf8'), 'hex');
-}
-
-function tlsOf(data: string, { host }: Address): { tls?: TlsOptions; lines: string[] } {
-  if (flags.plain) {
-    if (!isLoopback(host))
-      throw new DstackError(
-        'KV_PLAIN',
-        `--plain is for this machine alone: listen at 127.0.0.1, not at ${host}`,
-      );
-    return { lines: ['No TLS: whoever reaches the port is the owner.'] };
-  }
-  const made = devCertificates(join(data, 'certs'), [...new Set(['localhost', '127.0.0.1', host])]);
-  const [certificate, key] = [
-    flags['cert-file'] ?? made.service.certificate,
-    flags['key-file'] ?? made.service.key,
-  ];
+function tlsOf({ data, address, plain, certificate }: StartOptions): { tls?: TlsOptions; lines: string[] } {
+  if (plain) return { lines: ['No TLS: whoever reaches the port is the owner.'] };
+  const made = devCertificates(join(data, 'certs'), namesOf(address.host));
   return {
-    tls: {
-      cert: readFileSync(certificate),
-      key: readFileSync(key),
-      ca: readFileSync(made.authority),
-      requestCert: true,
-      rejectUnauthorized: true,
-    },
+    tls: serviceTls(certificate ?? made.service, made.authority),
     lines: [
       `A client trusts ${made.authority}`,
       `and shows ${made.user.certificate} with ${made.user.key}; scripts/etcdctl.sh does.`,
@@ -89,10 +51,32 @@ function tlsOf(data: string, { host }: Address): { tls?: TlsOptions; lines: stri
   };
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
+const LISTEN_REASONS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'something else listens there',
+  EADDRNOTAVAIL: 'it is no address of this machine',
+  EACCES: 'ports below 1024 are for root',
+  ENOTFOUND: 'nobody knows that name',
+};
+
+/** @throws KV_LISTEN */
+async function listening(server: Server, { host, port }: Address): Promise<AddressInfo> {
+  server.listen(port, host);
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    const { code = '', message } = error as NodeJS.ErrnoException;
+    throw new DstackError(
+      'KV_LISTEN',
+      `cannot listen at ${host}, port ${port}: ${LISTEN_REASONS[code] ?? message}; --listen chooses another address`,
+    );
+  }
+  return server.address() as AddressInfo;
+}
+
+/** A port that was free a moment ago. */
+async function portThatIsFree(address: Address): Promise<number> {
+  const server = createServer();
+  const { port } = await listening(server, address);
   server.close();
   await once(server, 'close');
   return port;
@@ -109,63 +93,98 @@ function callerOf(socket: Socket | TLSSocket): Caller {
   };
 }
 
+/** Exits with 2 for what was typed wrong, as every command does. */
+function typedOptions(): StartOptions {
+  try {
+    return startOptions(flags);
+  } catch (error) {
+    printFailure('kv', error);
+    process.exit(2);
+  }
+}
+
 async function main(): Promise<void> {
-  if (flags.data === undefined) throw new DstackError('KV_DATA', 'say with --data where the store is to be');
-  if ((flags['cert-file'] === undefined) !== (flags['key-file'] === undefined))
-    throw new DstackError('KV_CERTIFICATE', '--cert-file and --key-file go together');
-  const data = resolve(flags.data);
-  const address = addressOf(flags.listen);
-  mkdirSync(data, { recursive: true, mode: 0o700 });
-  const secret = throwawaySecret(data);
-  const { tls, lines } = tlsOf(data, address);
+  // Before anything is made, and for good: a second Ctrl-C must not end this while etcd is being ended.
+  const told = new Promise<undefined>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => resolve(undefined));
+  });
+  const options = typedOptions();
+  const port = await portThatIsFree(options.address);
+  const { secret } = openData(options.data);
+  await lockData(options.data);
+  const transport = tlsOf(options);
   printError(
     'A store for development: its secret lies beside its data, no machine is attested, and its receipts prove nothing to anyone.',
   );
-  const socket = join(data, 'etcd.sock');
-  const etcd = startEtcdProcess({ data, socket, peerPort: await freePort(), quota: DEFAULT_QUOTA }, (args) =>
-    flags.etcd === undefined
+  const { data, socket } = options;
+  const peerPort = await portThatIsFree({ host: '127.0.0.1', port: 0 });
+  const etcd = startEtcdProcess({ data, socket, peerPort, quota: DEFAULT_QUOTA }, (args) =>
+    options.etcd === undefined
       ? toolCommand('etcd', args, flags.tools)
-      : { command: resolve(flags.etcd), args, env: {} },
+      : { command: options.etcd, args, env: {} },
   );
-  const url = `${tls === undefined ? 'http' : 'https'}://${address.host}:${address.port}`;
-  const log = pino({ name: 'kv' }, pino.destination({ dest: join(data, 'kv.log'), mkdir: true }));
+  try {
+    await run({ ...options, address: { ...options.address, port } }, { secret, transport, etcd, told });
+  } finally {
+    await etcd.stop();
+  }
+}
+
+interface Parts {
+  readonly secret: Uint8Array;
+  readonly transport: ReturnType<typeof tlsOf>;
+  readonly etcd: EtcdProcess;
+  /** Resolves when it is to end. */
+  readonly told: Promise<undefined>;
+}
+
+/** Until it is told to end. @throws KV_ETCD_ENDED, KV_LISTEN, LEDGER_* */
+async function run(
+  { data, socket, address }: StartOptions,
+  { secret, transport, etcd, told }: Parts,
+): Promise<void> {
+  const url = urlOf(transport.tls === undefined ? 'http' : 'https', address);
+  // Opened at once: an end before it is open would be a crash.
+  const log = pino({ name: 'kv' }, pino.destination({ dest: join(data, 'kv.log'), sync: true }));
+  const seed = ledgerKey(secret, 1, LOG);
   const ledgerSettings = {
     folder: join(data, 'ledger'),
     origin: ORIGIN,
-    seed: ledgerKey(secret, 1, LOG),
+    seed,
     saltKey: ledgerSaltKey(secret, 1, LOG),
     // There is no chain here.
     now: () => Math.floor(Date.now() / 1000),
     onStop: (why: DstackError) => printFailure('kv', why),
   };
-  const running = await Promise.race([
-    startStore({
-      socket,
-      urls: () => [url],
-      log,
-      ledger: (upstream) => openLedger(ledgerSettings, upstream),
-    }),
-    etcd.ended.then((said) => {
-      throw new DstackError('KV_ETCD_ENDED', 'etcd has ended', {
-        details: said.trim().split('\n').slice(-5),
-      });
-    }),
-  ]);
-  const door = running.door({ callerOf, ...(tls && { tls }) });
-  door.server.listen(address.port, address.host);
-  await once(door.server, 'listening');
-  print(
-    `kv listens at ${url}`,
-    ...lines,
-    `The ledger's verifier key, for kv receipt and kv audit: ${verifierKey(noteSigner(ORIGIN, ledgerSettings.seed))}`,
-  );
-  const why = await Promise.race([
-    etcd.ended.then(() => 'etcd has ended' as const),
-    stopSignal().then(() => undefined),
-  ]);
-  await running.close();
-  await etcd.stop();
-  if (why !== undefined) throw new DstackError('KV_ETCD_ENDED', `${why}; its last words are in ${data}`);
+  const ended = etcd.ended.then((said) => {
+    throw new DstackError('KV_ETCD_ENDED', 'etcd has ended; the last that it said, if anything:', {
+      details: said
+        .split('\n')
+        .filter((line) => line.trim() !== '')
+        .slice(-5),
+    });
+  });
+  const started = startStore({
+    socket,
+    urls: () => [url],
+    log,
+    ledger: (upstream) => openLedger(ledgerSettings, upstream),
+  });
+  const running = await Promise.race([started, ended, told]);
+  if (running === undefined) return;
+  try {
+    const { tls, lines } = transport;
+    const door = running.door({ callerOf, ...(tls && { tls }) });
+    await listening(door.server, address);
+    print(
+      `kv listens at ${url}`,
+      ...lines,
+      `The ledger's verifier key, for kv receipt and kv audit: ${verifierKey(noteSigner(ORIGIN, seed))}`,
+    );
+    await Promise.race([ended, told]);
+  } finally {
+    await running.close();
+  }
 }
 
 try {

@@ -101,4 +101,16 @@ export const storeDoor: readonly Mutation[] = [
     ['guest/kv/api/json.ts', '} else if (!BLANK.has(byte)) throw', '} else if (byte === 0) throw'],
     [GATEWAY, 'rubbish between is refused'],
   ),
+  one(
+    'store',
+    'that a page in a browser is refused',
+    ['guest/kv/api/gateway.ts', '      requireNoPage(request);\n', ''],
+    [GATEWAY, 'a page in a browser is refused'],
+  ),
+  one(
+    'store',
+    'that a field of a request is there once',
+    ['guest/kv/api/json.ts', '  requireUniqueKeys(text);\n', ''],
+    [GATEWAY, 'a field that is there twice is refused'],
+  ),
 ];

@@ -262,4 +262,25 @@ export const storeLedger: readonly Mutation[] = [
     '',
     'the user may not read',
   ),
+  row(
+    'that a copy of a log is never overwritten by another history',
+    ['cli/kv/log-copy.ts', 'cli/commands/kv-ledger.test.ts'],
+    'if (stat === undefined) {',
+    'if (stat !== null) {',
+    'a copy is never overwritten by another history',
+  ),
+  row(
+    'that a copy has no head before all is found well',
+    ['cli/kv/log-copy.ts', 'cli/commands/kv-ledger.test.ts'],
+    'if (path !== CHECKPOINT_PATH) this.#keep(path, bytes);',
+    'this.#keep(path, bytes);',
+    'a copy with a head is one that was found sound',
+  ),
+  row(
+    'that a folder of a log holds files, and no devices',
+    ['lib/daemon/bounded-file.ts', 'lib/daemon/bounded-file.test.ts'],
+    '!stat.isFile() && !(pipes && stat.isFIFO())',
+    'stat.isSocket()',
+    'what is no file is refused',
+  ),
 ];

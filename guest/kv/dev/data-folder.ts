@@ -1,0 +1,48 @@
+/** The folder of a store on a laptop: nobody else's, and one store's at a time. */
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { writeDurably } from '../../../lib/daemon/durable-file.ts';
+import { makeFolder } from '../../../lib/daemon/folder.ts';
+import { DstackError } from '../../../lib/protocol/errors.ts';
+
+/** Made at the first start; a store that was started with it can only be read with it. @throws KV_DATA, KV_SECRET, FOLDER */
+export function openData(data: string): { readonly secret: Uint8Array } {
+  makeFolder(data, 0o700);
+  const path = join(data, 'secret');
+  if (!existsSync(path)) {
+    // `lost+found` is what a disk has that is mounted there.
+    if (readdirSync(data).some((name) => name !== 'lost+found'))
+      throw new DstackError(
+        'KV_DATA',
+        `${data} holds other things and no store: choose a new folder with --data`,
+      );
+    writeDurably(path, randomBytes(32).toString('hex'), 0o600);
+  }
+  const text = readFileSync(path, 'utf8').trim();
+  if (!/^[\da-f]{64}$/.test(text))
+    throw new DstackError('KV_SECRET', `${path} is not the secret of a store: put back what it was`);
+  return { secret: Buffer.from(text, 'hex') };
+}
+
+/**
+ * Keeps other stores from the folder while this process lives: two would end each other's etcd. A socket without a file, since what holds it ends with
+ * the process, however that ends.
+ * @throws KV_RUNNING
+ */
+export async function lockData(data: string): Promise<void> {
+  const { dev, ino } = statSync(data);
+  const server = createServer((socket) => socket.destroy());
+  server.listen(`\0dstack-kv-${dev}-${ino}`).unref();
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    throw new DstackError(
+      'KV_RUNNING',
+      `a store runs on ${data} already: stop it first, or choose another folder with --data`,
+    );
+  }
+}
