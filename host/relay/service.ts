@@ -106,7 +106,12 @@ export class NetworkService {
         flavour: this.#joining.status().node?.flavour,
         certificate: certificates.rule(),
       }),
-      carriers: carriersOf(settings, { store, log }),
+      carriers: carriersOf(settings, {
+        store,
+        log,
+        onCharge: (_source, code) =>
+          metrics.count('dstack_relay_gossip_charged_total', 'Breaches of the protocol of gossip.', { code }),
+      }),
       log,
       onRefused: (code) =>
         metrics.count('dstack_relay_gossip_refused_total', 'Gossip messages refused.', { code }),
