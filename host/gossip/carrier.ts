@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { Message } from './message-kind.ts';
 import type { SharedParts } from './shared-parts.ts';
+import type { Sought } from './sought.ts';
 
 /** A message and its place in this host's own log of messages. */
 export interface Entry {
@@ -40,6 +41,10 @@ export interface Exchange {
    * word counts as its copy
    */
   knows(id: string, source: string): boolean;
+  /** Ids of what is held about a subject. */
+  idsAbout(subject: string): string[];
+  /** Subjects of which something should be held, and nothing is. */
+  readonly sought: Pick<Sought, 'all' | 'onNew'>;
   /** Parts that messages have in common. */
   readonly parts: SharedParts;
   /** Whether what refused this message with this code may turn into its admission, once another message has come. */
@@ -74,6 +79,8 @@ export interface Carrier {
   /** Serves on the port for other hosts, where it needs one. */
   routes?(app: FastifyInstance): void;
   status(): readonly PeerStatus[];
+  /** Milliseconds that a message takes to one of the peers; undefined while none was seen. */
+  latency?(): number | undefined;
   /** Resolves when nothing of it runs any more. */
   close(): Promise<void>;
 }

@@ -15,6 +15,7 @@ import { idOf, type Message, type MessageKind, MessageKinds, messageId } from '.
 import { MessageLog, type MessageLogLimits, SELF } from './message-log.ts';
 import { Refusals } from './refusals.ts';
 import { SharedParts } from './shared-parts.ts';
+import type { Sought } from './sought.ts';
 
 export interface GossipOptions<Context> {
   store: Store;
@@ -44,6 +45,8 @@ const BATCH = 32;
 /** How often this host's own message is given out again while it is published again and again. */
 const RENEW_AFTER_MS = 30_000;
 const MAX_RENEWED = 64;
+/** While none was seen. */
+const LATENCY_MS = 200;
 
 export class Gossip<Context = unknown> implements Exchange, Publisher {
   readonly messages: MessageLog;
@@ -80,6 +83,12 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
   /** Which peers could be reached when last tried. */
   peers(): PeerStatus[] {
     return this.#options.carriers.flatMap((carrier) => carrier.status());
+  }
+
+  /** Milliseconds that a message takes to the next relay, as far as carriers have seen. */
+  latency(): number {
+    const seen = this.#options.carriers.flatMap((carrier) => carrier.latency?.() ?? []);
+    return seen.length === 0 ? LATENCY_MS : Math.max(...seen);
   }
 
   async close(): Promise<void> {
@@ -135,6 +144,14 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
 
   idsAfter(sequence: number, limit: number): Place[] {
     return this.messages.idsAfter(sequence, limit);
+  }
+
+  idsAbout(subject: string): string[] {
+    return this.messages.idsAbout(subject);
+  }
+
+  get sought(): Sought {
+    return this.messages.sought;
   }
 
   get(id: string): Entry | undefined {

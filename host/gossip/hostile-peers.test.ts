@@ -51,7 +51,8 @@ const held = ({ host }: Seen): number[] =>
 
 async function until(holds: () => boolean, seen: () => unknown): Promise<void> {
   for (const deadline = Date.now() + 45_000; !holds(); ) {
-    if (Date.now() > deadline) throw new Error(`not within 45 s: ${JSON.stringify(seen())}`);
+    if (Date.now() > deadline)
+      throw new Error(`waited 45000 ms in vain for more than ${JSON.stringify(seen())}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

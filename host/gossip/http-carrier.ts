@@ -19,6 +19,7 @@ import { idOf } from './message-kind.ts';
 import { PEER_HEADER, PeerKeys } from './peer-keys.ts';
 import { PeerLink } from './peer-link.ts';
 import {
+  AboutRequestSchema,
   AnnouncementSchema,
   BodiesRequestSchema,
   GOSSIP_PROTOCOL,
@@ -41,7 +42,7 @@ export interface HttpCarrierOptions {
   rate?: { burst: number; perSecond: number };
   /** Milliseconds that a peer has to give what it is asked for; 5,000 by default. */
   askMs?: number;
-  /** Milliseconds between looks at a lazy peer; 5,000 by default. */
+  /** Milliseconds between looks at a lazy peer; by default so many that one of them is looked at each second. */
   lazyMs?: number;
   /** For the metrics. */
   onCharge?: (source: string, what: Charge) => void;
@@ -64,6 +65,8 @@ const RATES = {
   poll: { burst: 120, perSecond: 10 },
   /** Announcements. */
   announce: { burst: 60, perSecond: 4 },
+  /** Lists of subjects. */
+  about: { burst: 60, perSecond: 2 },
   /** Bodies. */
   body: { burst: 1024, perSecond: 64 },
   push: { burst: 60, perSecond: 2 },
@@ -104,6 +107,7 @@ export class HttpCarrier implements Carrier {
     this.#rates = {
       poll: new RateLimit(limits.poll),
       announce: new RateLimit(limits.announce),
+      about: new RateLimit(limits.about),
       body: new RateLimit(limits.body),
       push: new RateLimit(limits.push),
       pushOfPeer: new RateLimit(limits.pushOfPeer),
@@ -112,7 +116,7 @@ export class HttpCarrier implements Carrier {
 
   attach(exchange: Exchange): void {
     this.#exchange = exchange;
-    const { store, log, askMs = ASK_MS, lazyMs = 5_000 } = this.#options;
+    const { store, log, askMs = ASK_MS, lazyMs = lazyMsOf(this.peers.length) } = this.#options;
     const shared = {
       exchange,
       wants: this.#wants,
@@ -127,6 +131,9 @@ export class HttpCarrier implements Carrier {
     };
     for (const peer of this.peers) this.#links.set(peer, new PeerLink(peer, shared));
     this.#mesh = new Mesh([...this.#links.values()]);
+    exchange.sought.onNew(() => {
+      for (const link of this.#links.values()) link.sought();
+    });
   }
 
   start(): void {
@@ -147,6 +154,12 @@ export class HttpCarrier implements Carrier {
       peer,
       reachable: isReachable ?? false,
     }));
+  }
+
+  /** Of the peers the one in the middle: a few slow ones say nothing of the others. */
+  latency(): number | undefined {
+    const seen = [...this.#links.values()].flatMap((link) => link.latency ?? []).toSorted((a, b) => a - b);
+    return seen[seen.length >> 1];
   }
 
   routes(app: FastifyInstance): void {
@@ -174,6 +187,11 @@ export class HttpCarrier implements Carrier {
       const { ids, knows } = check(BodiesRequestSchema, request.body, 'GOSSIP_QUERY', 'the request');
       this.#spend('body', this.#sourceOf(request), ids.length);
       return this.#bodies(ids, new Set(knows));
+    });
+    app.post(gossipPaths.about, { bodyLimit: 8 * 1024 }, async (request) => {
+      this.#spend('about', this.#sourceOf(request));
+      const { subjects } = check(AboutRequestSchema, request.body, 'GOSSIP_QUERY', 'the request');
+      return { ids: subjects.flatMap((subject) => this.#exchange.idsAbout(subject)).slice(0, IDS) };
     });
     app.post(gossipPaths.messages, { bodyLimit: MESSAGE_MAX_BYTES }, async (request) => {
       const source = this.#sourceOf(request);
@@ -292,6 +310,9 @@ export class HttpCarrier implements Carrier {
     return source;
   }
 }
+
+/** The more peers there are, the more rarely each is looked at: one look a second finds a gap as well. */
+const lazyMsOf = (peers: number): number => Math.max(5_000, Math.min(30_000, 1_000 * peers));
 
 /** The first of these, and more for as long as the reply is not too long. */
 function fitting(entries: readonly Entry[]): Entry[] {

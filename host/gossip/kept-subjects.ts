@@ -49,6 +49,13 @@ export class KeptSubjects {
     return this.#subjects.delete(subject) ? [this.#table.deleting(subject)] : [];
   }
 
+  /** Those whose end is known, with it. */
+  ends(): [string, number][] {
+    return [...this.#subjects].flatMap(([subject, { until }]) =>
+      until === undefined ? [] : [[subject, until]],
+    );
+  }
+
   /** Those of which nothing is of use at this block any more. */
   over(block: number): string[] {
     const old = this.#now() - KEPT_AT_LEAST_MS;

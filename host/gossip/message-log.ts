@@ -252,6 +252,10 @@ export class MessageLog {
       const [, , subject, id] = key.split('/');
       this.#refused.set(id!, subject!);
     }
+    // What is on chain and has not come, or had to make room: nobody says so again.
+    for (const [subject, until] of this.#kept.ends()) {
+      if (this.#index.about(subject).length === 0) this.seek(subject, until);
+    }
     // Rows by which messages were found before.
     const old = ['gossip/id/', 'gossip/subject/', 'gossip/class/'].flatMap((prefix) =>
       this.#store.list(prefix, { limit: MAX_ROWS }),

@@ -20,6 +20,7 @@ import { idOf } from './message-kind.ts';
 import { Bell, pausing } from './pausing.ts';
 import { PEER_HEADER, type PeerKeys } from './peer-keys.ts';
 import {
+  AboutReplySchema,
   ANNOUNCED,
   AnnouncedSchema,
   AnnouncementReplySchema,
@@ -28,6 +29,7 @@ import {
   BodiesReplySchema,
   gossipPaths,
   IDS,
+  SUBJECTS,
   WAIT_MAX_SECONDS,
 } from './protocol.ts';
 import type { Wants } from './wants.ts';
@@ -52,6 +54,8 @@ const PAUSE_MIN_MS = 200;
 const PAUSE_MAX_MS = 15_000;
 /** Pause per message while a peer's backlog is fetched. */
 const MESSAGE_PAUSE_MS = 10;
+/** Between polls that bring news: what comes meanwhile is in one reply, and no peer polls more often than it may. */
+const NEWS_PAUSE_MS = 100;
 /** How long eager peers have to speak of what a lazy one has. */
 const GRACE_MS = 1_000;
 /** A peer that polled within this time listens. */
@@ -62,6 +66,10 @@ const WAITING_SIZE = 1024 * 1024;
 /** How often a message is judged again that only another one can turn into a good one. */
 const EARLY_TRIES = 4;
 const SAVE_MS = 1_000;
+/** Between looks for subjects that are sought; and before the same is asked of the same peer again, at least and at most. */
+const SEEK_PAUSE_MS = 1_000;
+const SEEK_MIN_MS = 2_000;
+const SEEK_MAX_MS = 300_000;
 
 const PulledSchema = Strict({ log: HexOf(16), after: Count });
 const PushedSchema = Strict({ sequence: Count });
@@ -86,6 +94,9 @@ export class PeerLink implements MeshPeer {
   readonly #turn = new Bell();
   readonly #pace = new Bell();
   readonly #heardBell = new Bell();
+  readonly #seekBell = new Bell();
+  /** How often this peer was asked about a subject that is sought, and when it is again. */
+  readonly #soughtOf = new Map<string, { times: number; again: number }>();
   /** Where the next poll goes on. */
   #position: { log: Hex; after: number } | undefined;
   /** Where everything is done up to, if that is not written yet. */
@@ -112,6 +123,7 @@ export class PeerLink implements MeshPeer {
       this.#forever('poll', () => this.#listen(), this.#pace),
       this.#forever('fetch', () => this.#fetch()),
       this.#forever('announce', () => this.#announce()),
+      this.#forever('seek', () => this.#seek(), this.#seekBell),
     ];
   }
 
@@ -126,6 +138,11 @@ export class PeerLink implements MeshPeer {
   /** It may have its turn to be asked. */
   turn(): void {
     this.#turn.ring();
+  }
+
+  /** Something is sought that was not before. */
+  sought(): void {
+    this.#seekBell.ring();
   }
 
   /** The peer itself reads this host's log, and has everything up to `after`. */
@@ -190,8 +207,9 @@ export class PeerLink implements MeshPeer {
     this.#position = { log: batch.log, after: batch.next };
     if (Date.now() - this.#savedAt > SAVE_MS) this.save();
     // A peer that answers at once, with nothing new or with ever more, must not make us loop without a pause.
-    if (news.length > 0 && isEager) return MESSAGE_PAUSE_MS;
-    return isEager || batch.ids.length === IDS ? PAUSE_MIN_MS : lazyMs;
+    if (news.length > 0 && isEager) return NEWS_PAUSE_MS;
+    // Not all lazy peers at the same time.
+    return isEager || batch.ids.length === IDS ? PAUSE_MIN_MS : lazyMs * (0.75 + Math.random() / 2);
   }
 
   async #fetch(): Promise<number> {
@@ -312,6 +330,31 @@ export class PeerLink implements MeshPeer {
     if (sequence > saved) this.#pushed.put(keyOf(this.peer), { sequence });
     if (first !== undefined) return 5 * PAUSE_MIN_MS;
     return this.#shared.mesh().isEager(this) ? 0 : lazyMs;
+  }
+
+  /** Asks an eager peer what it has about subjects of which this host should have something. */
+  async #seek(): Promise<number> {
+    const { exchange, wants, mesh, charges } = this.#shared;
+    const now = Date.now();
+    const sought = new Set(exchange.sought.all());
+    for (const subject of this.#soughtOf.keys()) if (!sought.has(subject)) this.#soughtOf.delete(subject);
+    if (sought.size === 0 || this.isReachable !== true || !mesh().isEager(this)) return SEEK_PAUSE_MS;
+    const due = [...sought].filter((subject) => (this.#soughtOf.get(subject)?.again ?? 0) <= now);
+    const subjects = due.slice(0, SUBJECTS);
+    if (subjects.length === 0 || wants.openOf(this.peer) > IDS) return SEEK_PAUSE_MS;
+    const { ids } = await this.#ask(AboutReplySchema, gossipPaths.about, {
+      body: { subjects },
+      timeout: 10_000,
+      maxBytes: 64 * 1024,
+    });
+    for (const subject of subjects) {
+      const times = 1 + (this.#soughtOf.get(subject)?.times ?? 0);
+      // The first time it may just not be there yet.
+      this.#soughtOf.set(subject, { times, again: now + Math.min(SEEK_MAX_MS, SEEK_MIN_MS * 2 ** times) });
+    }
+    charges.check(this.peer);
+    for (const id of ids) if (!exchange.knows(id, this.peer)) wants.offer(id, this.peer);
+    return subjects.length === SUBJECTS ? PAUSE_MIN_MS : SEEK_PAUSE_MS;
   }
 
   async #deliver(id: string): Promise<void> {

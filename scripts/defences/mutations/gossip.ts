@@ -85,6 +85,34 @@ export const gossipRules: readonly Mutation[] = [
     ],
     ['host/gossip/peer-keys.test.ts', '^a request says who'],
   ),
+  one(
+    13,
+    'seeking what the chain speaks of and is not held',
+    [LINK, 'const due = [...sought]', 'const due = [...new Set<string>()]'],
+    ['host/gossip/late-joiner.test.ts', '^the messages come first'],
+  ),
+  one(
+    13,
+    'keeping what is on chain until its request is over',
+    ['host/gossip/kept-subjects.ts', 'until < block && since < old', 'until >= 0'],
+    [LOG_TEST, '^what is kept goes when'],
+  ),
+  one(
+    13,
+    'the turns of those who can answer',
+    [HANDLER, 'if (pause > 0) {', 'if (pause > 1e9) {'],
+    ['host/relay/answer-turns.test.ts', '^at eight hosts'],
+  ),
+  one(
+    13,
+    'that only an answer by the network key ends the matter',
+    [
+      HANDLER,
+      '        checkAnswerSignature(network.domain, answer, networkKey);\n        return true;',
+      '        return true;',
+    ],
+    ['host/relay/onboard-handler.test.ts', '^waits for its turn'],
+  ),
   // Nobody's bad input keeps another's good one out.
   one(
     13,
@@ -149,8 +177,8 @@ export const gossipRules: readonly Mutation[] = [
     'that only what was answered is kept for ever',
     [
       HANDLER,
-      '      keep(requestHash);\n      if (messages',
-      '      keep(requestHash);\n      await keepJudged(requestHash);\n      if (messages',
+      '      keep(requestHash, await lastUseOf(context));\n      if (isAnswered',
+      '      keep(requestHash, await lastUseOf(context));\n      await keepJudged(requestHash);\n      if (isAnswered',
     ],
     ['host/relay/onboard-handler.test.ts', '^of a request that nobody answered'],
   ),
