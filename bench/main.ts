@@ -8,6 +8,7 @@ import { benchAgent } from './agent.ts';
 import { benchArchives } from './archives.ts';
 import { benchAttestation } from './attestation.ts';
 import { benchBoot } from './boot.ts';
+import { benchGossip } from './gossip.ts';
 import { benchKv } from './kv.ts';
 import { benchSigner } from './signer.ts';
 import { benchTls } from './tls.ts';
@@ -17,6 +18,7 @@ const benchmarks: Readonly<Record<string, (args: readonly string[]) => Promise<v
   archives: benchArchives,
   attestation: benchAttestation,
   boot: benchBoot,
+  gossip: benchGossip,
   signer: benchSigner,
   kv: benchKv,
   tls: benchTls,

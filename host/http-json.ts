@@ -8,6 +8,7 @@ export interface HttpJsonOptions {
   url: string;
   /** Absent: a GET. */
   body?: unknown;
+  headers?: Readonly<Record<string, string>>;
   /** Milliseconds, for the whole exchange. */
   timeout: number;
   /** Larger replies are refused, bytes. */
@@ -55,11 +56,11 @@ export async function httpBytes(options: HttpJsonOptions): Promise<HttpBytesRepl
       redirect: 'error',
       signal,
       ...(options.body === undefined
-        ? {}
+        ? { headers: options.headers ?? {} }
         : {
             method: 'POST',
             body: JSON.stringify(options.body),
-            headers: { 'content-type': 'application/json' },
+            headers: { ...options.headers, 'content-type': 'application/json' },
           }),
     });
     const bytes = await boundedBytes(response, options.maxBytes, options.url);

@@ -1,6 +1,8 @@
 /** What carries messages between hosts, and what it may do with this host's log of them. README.md says how to add one. */
 import type { FastifyInstance } from 'fastify';
 import type { Message } from './message-kind.ts';
+import type { SharedParts } from './shared-parts.ts';
+import type { Sought } from './sought.ts';
 
 /** A message and its place in this host's own log of messages. */
 export interface Entry {
@@ -16,6 +18,13 @@ export interface SourcedEntry extends Entry {
   source: string;
 }
 
+/** An entry without its message. */
+export interface Place {
+  sequence: number;
+  id: string;
+  source: string;
+}
+
 /** The log as a carrier sees it. */
 export interface Exchange {
   /** Names the log: positions in it mean nothing once it was lost. 32 hex digits. */
@@ -24,8 +33,25 @@ export interface Exchange {
   readonly last: number;
   /** Entries after a sequence, oldest first. */
   after(sequence: number, limit: number): SourcedEntry[];
+  /** The same, without the messages. */
+  idsAfter(sequence: number, limit: number): Place[];
+  get(id: string): Entry | undefined;
   /**
-   * Checks what a carrier brought, stores it and tells everyone; `fresh` is false for what adds nothing. One bad message
+   * Whether the message with this id would add nothing: it is held, or was refused. @param source who says that it has it: its
+   * word counts as its copy
+   */
+  knows(id: string, source: string): boolean;
+  /** Ids of what is held about a subject. */
+  idsAbout(subject: string): string[];
+  /** Subjects of which something should be held, and nothing is. */
+  readonly sought: Pick<Sought, 'all' | 'onNew'>;
+  /** Parts that messages have in common. */
+  readonly parts: SharedParts;
+  /** Whether what refused this message with this code may turn into its admission, once another message has come. */
+  isEarly(value: unknown, code: string): boolean;
+  /**
+   * Checks what a carrier brought, stores it and tells everyone; `fresh` is false for what adds nothing, which is found out
+   * before any check. One bad message
    * is no reason to drop others: a DstackError that is not Retryable is the last word on this one alone.
    * @param value unchecked: of any form and size that the carrier lets through
    * @param source who sent it: it is bounded by source. No two carriers may use the same name for different sources
@@ -53,6 +79,8 @@ export interface Carrier {
   /** Serves on the port for other hosts, where it needs one. */
   routes?(app: FastifyInstance): void;
   status(): readonly PeerStatus[];
+  /** Milliseconds that a message takes to one of the peers; undefined while none was seen. */
+  latency?(): number | undefined;
   /** Resolves when nothing of it runs any more. */
   close(): Promise<void>;
 }

@@ -13,6 +13,8 @@ export interface CarrierSettings {
 export interface CarrierShared {
   store: Store;
   log: Log;
+  /** What a source did against the rules, for the metrics. */
+  onCharge?: (source: string, code: string) => void;
 }
 
 export function carriersOf({ gossipPeers }: CarrierSettings, shared: CarrierShared): Carrier[] {

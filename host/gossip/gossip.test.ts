@@ -6,7 +6,7 @@ import { HexOf, Strict } from '../../lib/protocol/schema.ts';
 import type { Carrier, Exchange } from './carrier.ts';
 import { someKinds, someRequest } from './gossip.fixture.ts';
 import { Gossip, type GossipOptions } from './gossip.ts';
-import { type Message, type MessageKind, MessageKinds } from './message-kind.ts';
+import { type Message, type MessageKind, MessageKinds, messageId } from './message-kind.ts';
 
 function newGossip<Context = undefined>(options: Partial<GossipOptions<Context>> = {}): Gossip<Context> {
   return new Gossip<Context>({
@@ -32,6 +32,26 @@ test('a late subscriber sees everything, in order, then what is new; one that th
   stop();
   await gossip.publish(someRequest(5));
   expect(seen).toEqual([2, 3, 4]);
+});
+
+test('what is held is not checked again; nobody need be asked for what was refused a moment ago, but who sends it is heard', async () => {
+  const judged: number[] = [];
+  const gossip = newGossip({
+    kinds: someKinds(async (message) => {
+      const n = Number(BigInt(String(message.node)));
+      judged.push(n);
+      if (n === 2) throw new DstackError('NO', 'no');
+      if (n === 3) throw new Retryable('LATER', 'not yet');
+      return message;
+    }),
+  });
+  for (const source of ['a', 'b', 'c']) {
+    expect((await gossip.accept(someRequest(1), source)).fresh).toBe(source === 'a');
+    await expect(gossip.accept(someRequest(2), source)).rejects.toMatchObject({ code: 'NO' });
+    await expect(gossip.accept(someRequest(3), source)).rejects.toMatchObject({ code: 'LATER' });
+  }
+  expect(judged).toEqual([1, 2, 3, 2, 3, 2, 3]);
+  expect([1, 2, 3].map((n) => gossip.knows(messageId(someRequest(n)), 'd'))).toEqual([true, true, false]);
 });
 
 /** A wire between two hosts, without a network: each end hands the other what is new in its own log. */

@@ -8,11 +8,14 @@ import type { FastifyInstance } from 'fastify';
 import type { TUnsafe } from 'typebox';
 import type { Log } from '../../lib/daemon/log.ts';
 import type { Store } from '../../lib/framework/store.ts';
-import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
-import type { Carrier, Entry, Exchange, PeerStatus, SourcedEntry } from './carrier.ts';
-import { type Message, type MessageKind, MessageKinds, messageId } from './message-kind.ts';
+import type { Carrier, Entry, Exchange, PeerStatus, Place, SourcedEntry } from './carrier.ts';
+import { idOf, type Message, type MessageKind, MessageKinds, messageId } from './message-kind.ts';
 import { MessageLog, type MessageLogLimits, SELF } from './message-log.ts';
+import { Refusals } from './refusals.ts';
+import { SharedParts } from './shared-parts.ts';
+import type { Sought } from './sought.ts';
 
 export interface GossipOptions<Context> {
   store: Store;
@@ -42,11 +45,15 @@ const BATCH = 32;
 /** How often this host's own message is given out again while it is published again and again. */
 const RENEW_AFTER_MS = 30_000;
 const MAX_RENEWED = 64;
+/** While none was seen. */
+const LATENCY_MS = 200;
 
 export class Gossip<Context = unknown> implements Exchange, Publisher {
   readonly messages: MessageLog;
+  readonly parts: SharedParts;
   readonly #options: GossipOptions<Context>;
   readonly #kinds: MessageKinds<Context>;
+  readonly #refusals = new Refusals();
   readonly #subscribers = new Set<(entry: Entry) => void>();
   readonly #waiters = new Set<() => void>();
   /** When this host's own messages were given out last, by id. */
@@ -59,6 +66,7 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
     this.#kinds = new MessageKinds(kinds);
     const reserved = carriers.flatMap(({ peers }) => peers);
     this.messages = new MessageLog(store, this.#kinds, { ...limits, reserved });
+    this.parts = new SharedParts(this.#kinds);
     for (const carrier of carriers) carrier.attach(this);
   }
 
@@ -75,6 +83,12 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
   /** Which peers could be reached when last tried. */
   peers(): PeerStatus[] {
     return this.#options.carriers.flatMap((carrier) => carrier.status());
+  }
+
+  /** Milliseconds that a message takes to the next relay, as far as carriers have seen. */
+  latency(): number {
+    const seen = this.#options.carriers.flatMap((carrier) => carrier.latency?.() ?? []);
+    return seen.length === 0 ? LATENCY_MS : Math.max(...seen);
   }
 
   async close(): Promise<void> {
@@ -128,7 +142,39 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
     return this.messages.after(sequence, limit);
   }
 
+  idsAfter(sequence: number, limit: number): Place[] {
+    return this.messages.idsAfter(sequence, limit);
+  }
+
+  idsAbout(subject: string): string[] {
+    return this.messages.idsAbout(subject);
+  }
+
+  get sought(): Sought {
+    return this.messages.sought;
+  }
+
+  get(id: string): Entry | undefined {
+    return this.messages.get(id);
+  }
+
+  knows(id: string, source: string): boolean {
+    return this.messages.place(id, source) !== undefined || this.#refusals.has(id);
+  }
+
+  isEarly(value: unknown, code: string): boolean {
+    const type = (value as Partial<Message> | null)?.type ?? '';
+    return (
+      this.#kinds.types.includes(type) && this.#kinds.of(value as Message).earlyCodes?.includes(code) === true
+    );
+  }
+
   async accept(value: unknown, source: string): Promise<{ entry: Entry; fresh: boolean }> {
+    const id = idOf(value) ?? '';
+    const place = this.messages.place(id, source);
+    // The same as what has this id.
+    if (place !== undefined)
+      return { entry: { sequence: place, id, message: value as Message }, fresh: false };
     try {
       const message = this.#kinds.check(value);
       if (Buffer.byteLength(JSON.stringify(message)) > MESSAGE_MAX_BYTES) {
@@ -140,9 +186,14 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
       const admitted = await this.#kinds.of(message).admit(message, this.#options.context());
       const added = this.messages.add(admitted, source);
       if (added.fresh) this.#announce(added.entry);
+      // Who sends what is kept in another form, or has no place, need not be asked for it at once again.
+      if (added.entry.id !== id || added.entry.sequence === 0) this.#refusals.add(id);
+      this.parts.note(admitted);
       return added;
     } catch (error) {
       this.#options.onRefused?.(codeOf(error));
+      const isLastWord = !(error instanceof Retryable) && !this.isEarly(value, codeOf(error));
+      if (id !== '' && source !== SELF && isLastWord) this.#refusals.add(id);
       throw error;
     }
   }

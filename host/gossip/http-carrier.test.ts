@@ -5,6 +5,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { openStore, type Store } from '../../lib/framework/store.ts';
 import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { requestKind } from '../relay/kinds/request.ts';
+import { type FalsePeer, type Says, startFalsePeer } from './false-peer.fixture.ts';
 import { numberOf, someKinds, someRequest } from './gossip.fixture.ts';
 import { Gossip, type GossipOptions } from './gossip.ts';
 import { HttpCarrier, type HttpCarrierOptions } from './http-carrier.ts';
@@ -60,7 +61,13 @@ async function startHost(
   const app = fastify();
   app.setErrorHandler((error, _request, reply) =>
     reply
-      .status(error instanceof Retryable ? 503 : codeOf(error) === 'GOSSIP_RATE' ? 429 : 400)
+      .status(
+        error instanceof Retryable
+          ? 503
+          : ['GOSSIP_RATE', 'GOSSIP_CREDIT'].includes(codeOf(error))
+            ? 429
+            : 400,
+      )
       .send({ code: codeOf(error) }),
   );
   let asked = 0;
@@ -79,6 +86,14 @@ async function startHost(
   cleanups.push(stop);
   return { gossip, url, said, asked: () => asked, stop };
 }
+
+async function falsePeer(says: Says): Promise<FalsePeer> {
+  const peer = await startFalsePeer(says);
+  cleanups.push(() => peer.close());
+  return peer;
+}
+
+const NO_NEWS = { protocol: 2, key: 'ab'.repeat(32), log: '00'.repeat(16), next: 0, ids: [] };
 
 /** A peer that answers as the test says. */
 async function startHostile(listener: RequestListener): Promise<string> {
@@ -119,11 +134,11 @@ test("a host that was down gets what was pushed meanwhile, though it can't dial 
   await b.stop();
   const a = await startHost([b.url]);
   await a.gossip.publish(someRequest(1));
-  await until(() => a.said.some((line) => line.includes('gossip push failed')));
+  await until(() => a.said.some((line) => line.includes('gossip poll failed')));
   const again = await startHost([], { port });
   await until(() => held(again).length === 1);
   // Said once, however often it was tried.
-  expect(a.said.filter((line) => line.includes('gossip push failed'))).toHaveLength(1);
+  expect(a.said.filter((line) => line.includes('gossip poll failed'))).toHaveLength(1);
 });
 
 test.each(['pushed', 'polled'])(
@@ -163,23 +178,24 @@ test('a peer that lost its store is read from the beginning', async () => {
 
 test('bad messages of a peer are left out, one by one; the good ones among them are taken', async () => {
   const refused: string[] = [];
-  const batch = [
+  const bad = [
     { type: 'request' },
-    null,
-    'x'.repeat(1000),
+    { ...someRequest(4), more: 1 },
     { ...someRequest(5), chainId: 9 },
-    someRequest(6),
-    [[]],
+    JSON.parse('{"type":"request","__proto__":{"type":"answer"},"toString":1}'),
   ];
-  const url = await startHostile((req, res) => {
-    res.setHeader('content-type', 'application/json');
-    res.end(JSON.stringify(req.method === 'GET' ? { log: '00'.repeat(16), next: 6, messages: batch } : {}));
+  const none = [null, 'x'.repeat(1000), [[]], 7];
+  const peer = await falsePeer({
+    messages: [...bad, someRequest(6)],
+    bodies: () => ({
+      messages: [...none, ...bad, someRequest(6)].map((message) => ({ message })),
+      missing: [],
+    }),
   });
-  const a = await startHost([url], { onRefused: (code) => refused.push(code) });
+  const a = await startHost([peer.url], { onRefused: (code) => refused.push(code) });
   await until(() => held(a).length === 1);
   expect(held(a)).toEqual([6]);
-  expect(refused.slice(0, 5)).toEqual([
-    'GOSSIP_MALFORMED',
+  expect(refused).toEqual([
     'GOSSIP_MALFORMED',
     'GOSSIP_MALFORMED',
     'GOSSIP_OTHER_NETWORK',
@@ -189,17 +205,15 @@ test('bad messages of a peer are left out, one by one; the good ones among them 
 
 test.each<[string, RequestListener]>([
   ['garbage', (_req, res) => void res.end('<html>')],
-  ['another form', (_req, res) => void res.end('{"log":"x","next":-1,"messages":{}}')],
+  ['another form', (_req, res) => void res.end('{"protocol":2,"log":"x","next":-1,"ids":{}}')],
   ['an error', (_req, res) => void res.writeHead(500).end('{}')],
   ['a redirect', (_req, res) => void res.writeHead(302, { location: 'http://127.0.0.1:1/' }).end()],
   ['a broken connection', (req) => void req.socket.destroy()],
   ['more than is read', (_req, res) => void res.end(`"${'x'.repeat(3 * 1024 * 1024)}"`)],
   [
-    'too many messages',
+    'too many ids',
     (_req, res) =>
-      void res.end(
-        JSON.stringify({ log: '00'.repeat(16), next: 1, messages: Array(100).fill(someRequest(1)) }),
-      ),
+      void res.end(JSON.stringify({ ...NO_NEWS, next: 1, ids: Array(300).fill('00'.repeat(32)) })),
   ],
 ])('a peer that answers with %s is reported and left alone for longer each time', async (_what, listener) => {
   let asked = 0;
@@ -222,7 +236,7 @@ test('an endless peer makes no busy loop', async () => {
   const url = await startHostile((req, res) => {
     if (req.method === 'GET') asked += 1;
     res.setHeader('content-type', 'application/json');
-    res.end(JSON.stringify({ log: '00'.repeat(16), next: asked, messages: [] }));
+    res.end(JSON.stringify({ ...NO_NEWS, next: asked }));
   });
   await startHost([url]);
   const began = performance.now();

@@ -1,22 +1,36 @@
 /**
- * Carries gossip over plain HTTP, between relays that know each other's address.
+ * Carries gossip over plain HTTP, between relays that know each other's address: ids first, each body once. README.md has the
+ * protocol; here is what a relay answers, peer-link.ts is what it asks.
  *
- * Each relay serves `POST /v1/gossip` (one message) and `GET /v1/gossip?log=&after=&wait=` (what it holds, long-polled).
- * It pushes to and polls from its configured peers, so a message reaches everyone even if one side of a pair can't be
- * dialled. Where it stands with each peer is durable. Nothing here is trusted: messages are checked one by one, and a
- * peer's bad message costs that peer its place in line and nothing else.
+ * Nothing here is trusted: messages are checked one by one, and a peer's bad message costs that peer its place in line and
+ * nothing else.
  */
-import type { FastifyInstance } from 'fastify';
-import { Type } from 'typebox';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Log } from '../../lib/daemon/log.ts';
 import { sourceOf } from '../../lib/daemon/server-limits.ts';
-import { type Store, Table } from '../../lib/framework/store.ts';
-import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
+import type { Store } from '../../lib/framework/store.ts';
+import { DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
-import { Count, check, HexOf, Strict } from '../../lib/protocol/schema.ts';
-import { httpJson } from '../http-json.ts';
+import { check } from '../../lib/protocol/schema.ts';
 import type { Carrier, Entry, Exchange, PeerStatus } from './carrier.ts';
+import { type Charge, Charges } from './charges.ts';
+import { Mesh } from './mesh.ts';
+import { idOf } from './message-kind.ts';
+import { PEER_HEADER, PeerKeys } from './peer-keys.ts';
+import { PeerLink } from './peer-link.ts';
+import {
+  AboutRequestSchema,
+  AnnouncementSchema,
+  BodiesRequestSchema,
+  GOSSIP_PROTOCOL,
+  gossipPaths,
+  IDS,
+  PollQuerySchema,
+  REPLY_FULL_BYTES,
+} from './protocol.ts';
 import { RateLimit } from './rate-limit.ts';
+import type { Sent } from './shared-parts.ts';
+import { Wants } from './wants.ts';
 
 export interface HttpCarrierOptions {
   /** Where it stands with each peer is stored here. */
@@ -24,218 +38,281 @@ export interface HttpCarrierOptions {
   /** Base URLs of the relays to exchange messages with. */
   peers: readonly string[];
   log: Log;
-  /** Messages that one address may push: how many at once, and per second. */
+  /** Messages that one stranger's address may push: how many at once, and per second. */
   rate?: { burst: number; perSecond: number };
+  /** Milliseconds that a peer has to give what it is asked for; 5,000 by default. */
+  askMs?: number;
+  /** Milliseconds between looks at a lazy peer; by default so many that one of them is looked at each second. */
+  lazyMs?: number;
+  /** For the metrics. */
+  onCharge?: (source: string, what: Charge) => void;
 }
 
-/** Messages in one reply: with the largest messages, this many fit the reader's bound. */
+/** Milliseconds. */
+const ASK_MS = 5_000;
+/** Messages in one reply to a relay of before. */
 const BATCH = 32;
-const REPLY_MAX_BYTES = BATCH * MESSAGE_MAX_BYTES + 4096;
-/** A reply of ours ends with the message that goes beyond this: a reader who never reads it holds that much of our memory. */
-const REPLY_FULL_BYTES = 512 * 1024;
-const WAIT_MAX_SECONDS = 25;
 /** Long polls at once: in total, and of one source. */
 const MAX_WAITERS = 128;
 const MAX_WAITERS_OF_ONE = 8;
-const PAUSE_MIN_MS = 200;
-/** Pause per message while a peer's backlog is read. */
-const MESSAGE_PAUSE_MS = 20;
-const PAUSE_MAX_MS = 15_000;
-
-const BatchSchema = Type.Object({
-  log: HexOf(16),
-  next: Count,
-  messages: Type.Array(Type.Unknown(), { maxItems: BATCH }),
-});
-const QuerySchema = Type.Object({
-  log: Type.Optional(HexOf(16)),
-  after: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
-  wait: Type.Optional(Type.Integer({ minimum: 0, maximum: WAIT_MAX_SECONDS })),
-});
-const PulledSchema = Strict({ log: HexOf(16), after: Count });
-const PushedSchema = Strict({ sequence: Count });
+/** Ids that one source may have open, and all of them. */
+const OPEN = { perSource: 2 * IDS, total: 16 * IDS };
+/** Who can't be asked, and is told to send, has this part of the time that others have. */
+const SENT_WITHIN = 0.4;
+/** By source, where strangers share what they get by address and each known peer has its own. */
+const RATES = {
+  /** Requests. */
+  poll: { burst: 120, perSecond: 10 },
+  /** Announcements. */
+  announce: { burst: 60, perSecond: 4 },
+  /** Lists of subjects. */
+  about: { burst: 60, perSecond: 2 },
+  /** Bodies. */
+  body: { burst: 1024, perSecond: 64 },
+  push: { burst: 60, perSecond: 2 },
+  pushOfPeer: { burst: 240, perSecond: 32 },
+};
 
 export class HttpCarrier implements Carrier {
   readonly peers: readonly string[];
+  readonly #keys: PeerKeys;
+  readonly #wants: Wants;
+  readonly #charges: Charges;
   readonly #options: HttpCarrierOptions;
-  readonly #pulled: Table<typeof PulledSchema>;
-  readonly #pushed: Table<typeof PushedSchema>;
-  readonly #pushRate: RateLimit;
-  readonly #pollRate: RateLimit;
+  readonly #rates: Readonly<Record<keyof typeof RATES, RateLimit>>;
   /** Long polls that wait, by source. */
   readonly #waiting = new Map<string, number>();
   readonly #closing = new AbortController();
-  readonly #reachable = new Map<string, boolean>();
+  readonly #links = new Map<string, PeerLink>();
+  #mesh = new Mesh<PeerLink>([]);
   #exchange!: Exchange;
   #loops: Promise<void>[] = [];
 
   constructor(options: HttpCarrierOptions) {
+    const { peers, store, rate, askMs = ASK_MS, onCharge } = options;
     this.#options = options;
-    this.peers = options.peers;
-    this.#pulled = new Table(options.store, 'gossip/pulled/', PulledSchema);
-    this.#pushed = new Table(options.store, 'gossip/pushed/', PushedSchema);
-    this.#pushRate = new RateLimit(options.rate ?? { burst: 60, perSecond: 2 });
-    this.#pollRate = new RateLimit({ burst: 120, perSecond: 10 });
+    this.peers = peers;
+    this.#keys = new PeerKeys(store);
+    this.#charges = new Charges(onCharge);
+    this.#wants = new Wants({
+      ...OPEN,
+      askMs,
+      onTurn: (source) => this.#links.get(source)?.turn(),
+      onLate: (id, source) => {
+        this.#charges.charge(source, 'GOSSIP_UNDELIVERED');
+        if (!this.#links.has(source)) this.#wants.fail(id, source);
+      },
+    });
+    const limits = { ...RATES, ...(rate && { push: rate, pushOfPeer: rate }) };
+    this.#rates = {
+      poll: new RateLimit(limits.poll),
+      announce: new RateLimit(limits.announce),
+      about: new RateLimit(limits.about),
+      body: new RateLimit(limits.body),
+      push: new RateLimit(limits.push),
+      pushOfPeer: new RateLimit(limits.pushOfPeer),
+    };
   }
 
   attach(exchange: Exchange): void {
     this.#exchange = exchange;
+    const { store, log, askMs = ASK_MS, lazyMs = lazyMsOf(this.peers.length) } = this.#options;
+    const shared = {
+      exchange,
+      wants: this.#wants,
+      charges: this.#charges,
+      keys: this.#keys,
+      mesh: () => this.#mesh,
+      store,
+      log,
+      closing: this.#closing.signal,
+      askMs,
+      lazyMs,
+    };
+    for (const peer of this.peers) this.#links.set(peer, new PeerLink(peer, shared));
+    this.#mesh = new Mesh([...this.#links.values()]);
+    exchange.sought.onNew(() => {
+      for (const link of this.#links.values()) link.sought();
+    });
   }
 
   start(): void {
     if (this.#loops.length > 0) return;
-    this.#loops = this.peers.flatMap((peer) => [
-      this.#forever(peer, 'poll', () => this.#pullOnce(peer)),
-      this.#forever(peer, 'push', () => this.#pushOnce(peer)),
-    ]);
+    this.#loops = [...this.#links.values()].flatMap((link) => link.start());
   }
 
   async close(): Promise<void> {
     this.#closing.abort();
     await Promise.all(this.#loops);
+    this.#wants.close();
+    for (const link of this.#links.values()) link.save();
   }
 
   /** Which peers answered when last polled. */
   status(): PeerStatus[] {
-    return this.peers.map((peer) => ({ peer, reachable: this.#reachable.get(`poll ${peer}`) ?? false }));
+    return [...this.#links.values()].map(({ peer, isReachable }) => ({
+      peer,
+      reachable: isReachable ?? false,
+    }));
   }
 
-  /** The two routes that peers use. */
+  /** Of the peers the one in the middle: a few slow ones say nothing of the others. */
+  latency(): number | undefined {
+    const seen = [...this.#links.values()].flatMap((link) => link.latency ?? []).toSorted((a, b) => a - b);
+    return seen[seen.length >> 1];
+  }
+
   routes(app: FastifyInstance): void {
-    app.post('/v1/gossip', { bodyLimit: MESSAGE_MAX_BYTES }, async (request) => {
-      this.#spend(this.#pushRate, request.ip);
-      const { entry, fresh } = await this.#exchange.accept(request.body, sourceOf(request.ip));
-      return { id: entry.id, fresh };
+    app.get(gossipPaths.ids, async (request) => {
+      const source = this.#spend('poll', this.#sourceOf(request));
+      const { after, wait } = this.#asked(request);
+      this.#links.get(source)?.heard(after);
+      const { rows, next } = await this.#news(source, after, wait);
+      this.#links.get(source)?.heard(after);
+      const { identity } = this.#exchange;
+      return { protocol: GOSSIP_PROTOCOL, key: this.#keys.own, log: identity, next, ids: rows };
     });
-    app.get('/v1/gossip', async (request) => {
-      this.#spend(this.#pollRate, request.ip);
-      const raw = request.query as Record<string, unknown>;
-      const query = check(
-        QuerySchema,
-        { ...raw, ...numeric(raw, 'after'), ...numeric(raw, 'wait') },
-        'GOSSIP_QUERY',
-        'the query',
-      );
-      // Positions in another log, or in one that was lost, mean nothing here: such a reader starts from the beginning.
-      const after =
-        query.log === this.#exchange.identity ? Math.min(query.after ?? 0, this.#exchange.last) : 0;
-      if (after >= this.#exchange.last)
-        await this.#waitFor(sourceOf(request.ip), after, (query.wait ?? 0) * 1000);
+    app.post(gossipPaths.ids, { bodyLimit: 16 * 1024 }, async (request) => {
+      const source = this.#spend('announce', this.#sourceOf(request));
+      this.#charges.check(source);
+      const { ids } = check(AnnouncementSchema, request.body, 'GOSSIP_QUERY', 'the announcement');
+      const [wanted, later]: [string[], string[]] = [[], []];
+      for (const id of new Set(ids)) {
+        if (this.#exchange.knows(id, source)) continue;
+        (this.#isWanted(id, source) ? wanted : later).push(id);
+      }
+      return { wanted, later };
+    });
+    app.post(gossipPaths.bodies, { bodyLimit: 4 * 1024 }, async (request) => {
+      const { ids, knows } = check(BodiesRequestSchema, request.body, 'GOSSIP_QUERY', 'the request');
+      this.#spend('body', this.#sourceOf(request), ids.length);
+      return this.#bodies(ids, new Set(knows));
+    });
+    app.post(gossipPaths.about, { bodyLimit: 8 * 1024 }, async (request) => {
+      this.#spend('about', this.#sourceOf(request));
+      const { subjects } = check(AboutRequestSchema, request.body, 'GOSSIP_QUERY', 'the request');
+      return { ids: subjects.flatMap((subject) => this.#exchange.idsAbout(subject)).slice(0, IDS) };
+    });
+    app.post(gossipPaths.messages, { bodyLimit: MESSAGE_MAX_BYTES }, async (request) => {
+      const source = this.#sourceOf(request);
+      const id = idOf(request.body) ?? '';
+      // What was wanted is paid for already.
+      if (!this.#wants.isAskedOf(id, source)) this.#spend(this.#pushOf(source), source);
+      return this.#pushed(id, request.body, source);
+    });
+    app.get(gossipPaths.messages, async (request) => {
+      const source = this.#spend('poll', this.#sourceOf(request));
+      const { after, wait } = this.#asked(request);
+      if (after >= this.#exchange.last) await this.#waitFor(source, after, wait);
       const batch = fitting(this.#exchange.after(after, BATCH));
       const next = batch.at(-1)?.sequence ?? after;
       return { log: this.#exchange.identity, next, messages: batch.map((entry) => entry.message) };
     });
   }
 
-  /** Where there is no room left, or the source has many long polls already, there is no wait: the reader polls instead. */
-  async #waitFor(source: string, after: number, wait: number): Promise<void> {
+  /** Where a reader goes on, and how long it waits, milliseconds. */
+  #asked(request: FastifyRequest): { after: number; wait: number } {
+    const raw = request.query as Record<string, unknown>;
+    const query = check(
+      PollQuerySchema,
+      { ...raw, ...numeric(raw, 'after'), ...numeric(raw, 'wait') },
+      'GOSSIP_QUERY',
+      'the query',
+    );
+    // Positions in another log, or in one that was lost, mean nothing here: such a reader starts from the beginning.
+    const after = query.log === this.#exchange.identity ? Math.min(query.after ?? 0, this.#exchange.last) : 0;
+    return { after, wait: (query.wait ?? 0) * 1000 };
+  }
+
+  /** What a reader has not brought itself. */
+  async #news(source: string, from: number, wait: number): Promise<{ rows: string[]; next: number }> {
+    const until = Date.now() + wait;
+    for (let after = from; ; ) {
+      const rows = this.#exchange.idsAfter(after, IDS);
+      const next = rows.at(-1)?.sequence ?? after;
+      const news = rows.filter((row) => row.source !== source).map(({ id }) => id);
+      const left = until - Date.now();
+      if (news.length > 0 || left <= 0 || this.#closing.signal.aborted) return { rows: news, next };
+      if (rows.length === 0 && !(await this.#waitFor(source, after, left))) return { rows: [], next };
+      after = next;
+    }
+  }
+
+  /** Several relays may have one address: what one of them was told to send is not wanted of the next. */
+  #isWanted(id: string, source: string): boolean {
+    if (this.#wants.isAskedOf(id, source)) return false;
+    if (!this.#wants.take(id, source, SENT_WITHIN * (this.#options.askMs ?? ASK_MS))) return false;
+    if (this.#rates[this.#pushOf(source)].take(source)) return true;
+    this.#wants.fail(id, source);
+    return false;
+  }
+
+  async #pushed(id: string, value: unknown, source: string): Promise<{ id: string; fresh: boolean }> {
+    try {
+      const { entry, fresh } = await this.#exchange.accept(value, source);
+      this.#wants.settle(id);
+      return { id: entry.id, fresh };
+    } catch (error) {
+      if (error instanceof Retryable) {
+        if (this.#wants.isAskedOf(id, source)) this.#wants.fail(id, source);
+      } else this.#wants.settle(id);
+      throw error;
+    }
+  }
+
+  #bodies(ids: readonly string[], knows: ReadonlySet<string>): { messages: Sent[]; missing: string[] } {
+    const messages: Sent[] = [];
+    const missing: string[] = [];
+    let bytes = 0;
+    for (const id of ids) {
+      if (bytes > REPLY_FULL_BYTES) break;
+      const entry = this.#exchange.get(id);
+      if (entry === undefined) {
+        missing.push(id);
+        continue;
+      }
+      const sent = this.#exchange.parts.without(entry.message, knows);
+      bytes += Buffer.byteLength(JSON.stringify(sent.message));
+      messages.push(sent);
+    }
+    return { messages, missing };
+  }
+
+  /** False where there is no room left, or the source has many long polls already: there is no wait then, and the reader polls. */
+  async #waitFor(source: string, after: number, wait: number): Promise<boolean> {
     const others = this.#waiting.get(source) ?? 0;
-    if (others >= MAX_WAITERS_OF_ONE || sum(this.#waiting) >= MAX_WAITERS) return;
+    if (others >= MAX_WAITERS_OF_ONE || sum(this.#waiting) >= MAX_WAITERS) return false;
     this.#waiting.set(source, others + 1);
     await this.#exchange.change(after, wait);
     const left = this.#waiting.get(source)! - 1;
     if (left === 0) this.#waiting.delete(source);
     else this.#waiting.set(source, left);
+    return true;
   }
 
-  /** True for a new message. One that is refused for good is dropped; one that is refused for now stops the batch. */
-  async #acceptOrDrop(value: unknown, peer: string): Promise<boolean> {
-    try {
-      return (await this.#exchange.accept(value, peer)).fresh;
-    } catch (error) {
-      if (error instanceof Retryable) throw error;
-      return false;
-    }
+  /** A peer that this host's operator chose, by its key; else an address. To be asked once for a request: a key counts once. */
+  #sourceOf(request: FastifyRequest): string {
+    const header = request.headers[PEER_HEADER];
+    const known =
+      typeof header === 'string' ? this.#keys.peerOf(header, request.method, request.url) : undefined;
+    return known ?? sourceOf(request.ip);
   }
 
-  #spend(limit: RateLimit, ip: string): void {
-    if (!limit.take(sourceOf(ip))) {
+  #pushOf(source: string): 'push' | 'pushOfPeer' {
+    return this.#links.has(source) ? 'pushOfPeer' : 'push';
+  }
+
+  /** @throws GOSSIP_RATE */
+  #spend(what: keyof typeof RATES, source: string, cost = 1): string {
+    if (!this.#rates[what].take(source, cost)) {
       throw new DstackError('GOSSIP_RATE', 'too many requests from this address; slow down and try again');
     }
-  }
-
-  /** Runs a step for a peer again and again. The step returns the pause before the next; failures make the pauses grow. */
-  async #forever(peer: string, what: 'poll' | 'push', step: () => Promise<number>): Promise<void> {
-    const key = `${what} ${peer}`;
-    let failures = 0;
-    while (!this.#closing.signal.aborted) {
-      let pause: number;
-      try {
-        pause = await step();
-        failures = 0;
-        if (this.#reachable.get(key) === false) {
-          this.#options.log.info({ peer }, `gossip ${what} works again`);
-        }
-        this.#reachable.set(key, true);
-      } catch (error) {
-        if (this.#closing.signal.aborted) return;
-        failures += 1;
-        pause = Math.min(PAUSE_MAX_MS, PAUSE_MIN_MS * 2 ** Math.min(failures, 10));
-        if (this.#reachable.get(key) !== false) {
-          this.#options.log.warn(
-            { peer, code: codeOf(error) },
-            `gossip ${what} failed: ${(error as Error).message}`,
-          );
-        }
-        this.#reachable.set(key, false);
-      }
-      await pausing(pause, this.#closing.signal);
-    }
-  }
-
-  async #pullOnce(peer: string): Promise<number> {
-    const key = peerKey(peer);
-    const position = this.#pulled.get(key);
-    // The first poll returns at once, so that it is soon known whether the peer is there.
-    const wait = this.#reachable.get(`poll ${peer}`) ? WAIT_MAX_SECONDS : 0;
-    const query = new URLSearchParams({ wait: String(wait) });
-    if (position !== undefined) {
-      query.set('log', position.log);
-      query.set('after', String(position.after));
-    }
-    const reply = await httpJson({
-      url: `${peer}/v1/gossip?${query}`,
-      timeout: (WAIT_MAX_SECONDS + 10) * 1000,
-      maxBytes: REPLY_MAX_BYTES,
-      signal: this.#closing.signal,
-    });
-    if (reply.status !== 200) throw new DstackError('GOSSIP_PEER', `${peer} answered HTTP ${reply.status}`);
-    const batch = check(BatchSchema, reply.value, 'GOSSIP_PEER', `what ${peer} answered`);
-    let fresh = 0;
-    for (const value of batch.messages) {
-      if (await this.#acceptOrDrop(value, peer)) fresh += 1;
-    }
-    this.#pulled.put(key, { log: batch.log, after: batch.next });
-    // A peer that answers at once, with nothing new or with ever more, must not make us loop without a pause.
-    return fresh > 0 ? fresh * MESSAGE_PAUSE_MS : PAUSE_MIN_MS;
-  }
-
-  async #pushOnce(peer: string): Promise<number> {
-    const key = peerKey(peer);
-    const from = this.#pushed.get(key)?.sequence ?? 0;
-    const batch = this.#exchange.after(from, 1);
-    const entry = batch[0];
-    if (entry === undefined) {
-      await this.#exchange.change(from, 60_000);
-      return 0;
-    }
-    if (entry.source !== peer) {
-      const reply = await httpJson({
-        url: `${peer}/v1/gossip`,
-        body: entry.message,
-        timeout: 10_000,
-        maxBytes: 16 * 1024,
-        signal: this.#closing.signal,
-      });
-      // A refusal is the peer's last word on this message; only "not now" is worth another attempt.
-      if (reply.status === 429 || reply.status >= 500) {
-        throw new DstackError('GOSSIP_PEER', `${peer} answered a push with HTTP ${reply.status}`);
-      }
-    }
-    this.#pushed.put(key, { sequence: entry.sequence });
-    return 0;
+    return source;
   }
 }
+
+/** The more peers there are, the more rarely each is looked at: one look a second finds a gap as well. */
+const lazyMsOf = (peers: number): number => Math.max(5_000, Math.min(30_000, 1_000 * peers));
 
 /** The first of these, and more for as long as the reply is not too long. */
 function fitting(entries: readonly Entry[]): Entry[] {
@@ -250,20 +327,5 @@ function fitting(entries: readonly Entry[]): Entry[] {
 const sum = (counts: ReadonlyMap<string, number>): number =>
   counts.values().reduce((total, count) => total + count, 0);
 
-const peerKey = (peer: string): string => Buffer.from(peer).toString('base64url');
-
 const numeric = (query: Record<string, unknown>, name: string): Record<string, unknown> =>
   typeof query[name] === 'string' && /^\d{1,16}$/.test(query[name]) ? { [name]: Number(query[name]) } : {};
-
-function pausing(milliseconds: number, signal: AbortSignal): Promise<void> {
-  if (milliseconds <= 0 || signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, milliseconds);
-    signal.addEventListener('abort', done);
-  });
-}

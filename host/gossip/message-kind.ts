@@ -23,6 +23,10 @@ export interface MessageForm<M extends Message = Message> {
   subjectOf(message: M): string;
   /** Whether a second copy about the same subject is rarely of use: where room runs out, such copies give way first. */
   readonly hasSpareCopies?: boolean;
+  /** Fields that many messages have in common, objects: they travel once. */
+  readonly sharedFields?: readonly string[];
+  /** Codes of refusals that a message about the same subject, still on its way, may turn around: such a message is held for a moment. */
+  readonly earlyCodes?: readonly string[];
 }
 
 /** @typeParam Context what its checks may ask: the chain, say, or what is held already */
@@ -57,6 +61,11 @@ export class MessageKinds<Context = unknown> {
     return [...this.#kinds.keys()];
   }
 
+  /** Whether a second message of this type about a subject is rarely of use. */
+  isSpare(type: string): boolean {
+    return this.#kinds.get(type)?.hasSpareCopies === true;
+  }
+
   /** @throws GOSSIP_MALFORMED for what is of none of these kinds */
   check(value: unknown): Message {
     return check(this.schema, value, 'GOSSIP_MALFORMED', 'a gossip message');
@@ -68,6 +77,17 @@ export class MessageKinds<Context = unknown> {
     if (kind === undefined)
       throw new DstackError('GOSSIP_MALFORMED', 'a message of a kind that is not registered');
     return kind;
+  }
+}
+
+/** The id of what may be a message, before it is looked at any further; undefined for what can't be one. */
+export function idOf(value: unknown): Hex | undefined {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
+  try {
+    return messageId(value as Message);
+  } catch {
+    // Nested so deeply that it can't be written again.
+    return undefined;
   }
 }
 

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { openStore } from '../../lib/framework/store.ts';
 import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { answerKind } from '../relay/kinds/answer.ts';
@@ -217,7 +217,93 @@ test('entries of a kind that is not registered any more are dropped, the others 
   const later = new MessageLog(store, fewer);
   expect(later.after(0, 10).map(({ message }) => message)).toEqual([first, second]);
   expect(later.count()).toEqual({ loose: 1, kept: 1 });
-  expect(store.list('gossip/subject/sealed/')).toEqual([]);
-  expect(store.count('gossip/id/')).toBe(2);
+  expect(store.count('gossip/message/')).toBe(2);
   expect(later.add(someRequest(3), 'a').entry.sequence).toBe(5);
+});
+
+test('a store of before is read: its marks count, and the rows by which it found messages go', () => {
+  const store = openStore(':memory:');
+  const before = new MessageLog(store, registered);
+  before.add(someRequest(1), 'a');
+  const subject = subjectOf(someRequest(1));
+  store.put(`gossip/kept/${subject}`, '1');
+  for (const row of [
+    `id/${messageId(someRequest(1))}`,
+    `subject/request/${subject}/0`,
+    `class/kept/${subject}/0`,
+  ]) {
+    store.put(`gossip/${row}`, '{}');
+  }
+  const log = new MessageLog(store, registered);
+  expect(log.isKept(subject)).toBe(true);
+  expect(log.count()).toEqual({ loose: 0, kept: 1 });
+  expect(store.list('gossip/').map(({ key }) => key.split('/')[1])).toEqual([
+    'kept',
+    'last',
+    'log',
+    'message',
+  ]);
+});
+
+test('room for what is not on chain yet grows with what is', () => {
+  const log = new MessageLog(openStore(':memory:'), registered, {
+    loosePerSource: 4,
+    loose: 8,
+    reserved: ['http://peer'],
+  });
+  for (let n = 1; n <= 20; n += 1) log.keep(subjectOf(someRequest(n)), 100);
+  for (let n = 100; n < 200; n += 1) log.add(someRequest(n), 'http://peer');
+  expect(log.count().loose).toBe(40);
+  for (let n = 21; n <= 500; n += 1) log.keep(subjectOf(someRequest(n)), 100);
+  for (let n = 1000; n < 1200; n += 1) log.add(someRequest(n), 'http://peer');
+  expect(log.count().loose).toBe(128);
+});
+
+test('what is kept goes when its request is over, not when there is much of it; and not before an hour', () => {
+  vi.useFakeTimers();
+  try {
+    const store = openStore(':memory:');
+    const log = new MessageLog(store, registered);
+    for (let n = 1; n <= 300; n += 1) {
+      log.add(someRequest(n), SELF);
+      log.keep(subjectOf(someRequest(n)), 100 + n);
+    }
+    log.expire(1000);
+    expect(log.count()).toEqual({ loose: 0, kept: 300 });
+    vi.advanceTimersByTime(61 * 60_000);
+    log.expire(201);
+    expect(nodesIn(log)).toEqual(Array.from({ length: 200 }, (_, at) => 101 + at));
+    expect(log.isKept(subjectOf(someRequest(100)))).toBe(false);
+    // Of several ends the last counts, also after a restart; without one it stays.
+    log.keep(subjectOf(someRequest(300)), 5000);
+    log.keep(subjectOf(someRequest(400)));
+    const again = new MessageLog(store, registered);
+    again.expire(4000);
+    expect(nodesIn(again)).toEqual([300]);
+    expect(again.isKept(subjectOf(someRequest(400)))).toBe(true);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test('what is kept is bounded in bytes too', () => {
+  const log = new MessageLog(openStore(':memory:'), registered, { keptSize: 20_000 });
+  for (let n = 1; n <= 20; n += 1) {
+    log.add(someRequest(n), SELF);
+    log.keep(subjectOf(someRequest(n)), 100);
+  }
+  expect(log.count().kept).toBeLessThan(7);
+  expect(log.count().kept).toBeGreaterThan(3);
+});
+
+test('what should be here and is not is sought, until it comes or its time is over', () => {
+  const log = new MessageLog(openStore(':memory:'), registered);
+  const [one, two, three] = [1, 2, 3].map((n) => subjectOf(someRequest(n))) as [string, string, string];
+  log.seek(one, 50);
+  log.seek(two, 60);
+  log.seek(three, 70);
+  expect(log.sought.all()).toEqual([one, two, three]);
+  log.add(someRequest(2), 'a');
+  log.expire(51);
+  expect(log.sought.all()).toEqual([three]);
 });

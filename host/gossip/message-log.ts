@@ -2,26 +2,32 @@
  * The messages that this host holds, in the order in which they came: what peers and late subscribers are given.
  *
  * Bounded, in such a way that nobody's bad input keeps another's good input out. A message is *loose* until the relay says
- * that its subject (a request) is on chain; then it is *kept*. When there is no room left, whoever takes up most of it gives
- * way: among loose messages the source that sent most, among kept ones the subject with most messages, among copies about
- * one subject the source of most of them. Messages of this host and of the peers that it chose do not compete with those of
- * strangers at all. A copy that the node refused frees its place and is not taken again. What an audit needs for ever is in
- * the relay's archive, not here.
+ * that its subject (a request) is on chain; then it is *kept*, until the relay says that nothing more will come of it. When there
+ * is no room left, whoever takes up most of it gives way: among loose messages the source that sent most, among kept ones the
+ * subject with most messages, among copies about one subject the source of most of them. Messages of this host and of the peers
+ * that it chose do not compete with those of strangers at all. A copy that the node refused frees its place and is not taken
+ * again. What an audit needs for ever is in the relay's archive, not here.
+ *
+ * The more requests are on chain, the more are on their way to it: room for loose messages grows with what is kept.
  */
 import { randomBytes } from 'node:crypto';
 import { type Static, Type } from 'typebox';
 import { type Store, type StoreOperation, Table } from '../../lib/framework/store.ts';
-import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { toHex } from '../../lib/protocol/encoding.ts';
 import { Count, HexOf, Strict } from '../../lib/protocol/schema.ts';
 import type { Entry, SourcedEntry } from './carrier.ts';
+import { KeptSubjects } from './kept-subjects.ts';
+import { type IndexRow, MessageIndex } from './message-index.ts';
 import { isOfKind, type Message, type MessageForm, type MessageKinds, messageId } from './message-kind.ts';
+import { Sought } from './sought.ts';
 
 const entrySchema = (kinds: MessageKinds) =>
   Strict({
     id: HexOf(32),
     message: kinds.schema,
     source: Type.String({ maxLength: 300 }),
-    kept: Type.Boolean(),
+    /** Of before: whether it is kept is told by its subject. */
+    kept: Type.Optional(Type.Boolean()),
   });
 type EntrySchema = ReturnType<typeof entrySchema>;
 type Stored = Static<EntrySchema>;
@@ -29,12 +35,14 @@ const SequenceSchema = Strict({ sequence: Count });
 const IdentitySchema = Strict({ log: HexOf(16) });
 
 export interface MessageLogLimits {
-  /** Loose messages of all strangers. */
+  /** Loose messages of all strangers, while little is kept. */
   loose: number;
-  /** Loose messages of one source. */
+  /** Loose messages of one source, while little is kept. */
   loosePerSource: number;
-  /** Messages about requests that are on chain. */
+  /** Messages about requests that are on chain: a bound that only those reach who pay for a great many. */
   kept: number;
+  /** Characters of them. */
+  keptSize: number;
   /** Different messages of one kind about the same subject: a quote's signature can be altered without the log noticing. */
   perSubject: number;
   /** Sources with room of their own, `loosePerSource` each: the peers of this host's settings. */
@@ -44,25 +52,35 @@ export interface MessageLogLimits {
 const DEFAULT_LIMITS: MessageLogLimits = {
   loose: 1024,
   loosePerSource: 64,
-  kept: 2048,
+  kept: 65_536,
+  keptSize: 512 * 1024 * 1024,
   perSubject: 8,
   reserved: [],
 };
+/** Room for loose messages grows up to so many times. */
+const GROWTH = 32;
 
 /** The source of what this host publishes itself. */
 export const SELF = 'self';
 
 /** Refused copies that are remembered: about one subject, and in total. */
 const MAX_REFUSED = { perSubject: 64, all: 4096 };
+/** Copies refused for now that are remembered. */
+const MAX_TRIED = 4096;
 
 export class MessageLog {
   /** Names this log: positions in it mean nothing once the store was lost. */
   readonly identity: string;
+  /** Subjects of which there should be messages and are none. */
+  readonly sought = new Sought();
   readonly #store: Store;
   readonly #kinds: MessageKinds;
   readonly #limits: MessageLogLimits;
   readonly #entries: Table<EntrySchema>;
-  readonly #ids: Table<typeof SequenceSchema>;
+  readonly #kept: KeptSubjects;
+  readonly #index: MessageIndex;
+  /** Subjects of copies that the node refused, by id, as the store has them. */
+  readonly #refused = new Map<string, string>();
   /** Copies that are refused for now; not stored: a new process finds out again. */
   readonly #tried = new Set<string>();
   #last: number;
@@ -73,12 +91,13 @@ export class MessageLog {
     this.#kinds = kinds;
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
     this.#entries = new Table(store, 'gossip/message/', entrySchema(kinds));
-    this.#ids = new Table(store, 'gossip/id/', SequenceSchema);
+    this.#kept = new KeptSubjects(store);
+    this.#index = new MessageIndex((subject) => this.#kept.has(subject));
     const identities = new Table(store, 'gossip/', IdentitySchema);
     if (identities.get('log') === undefined) identities.put('log', { log: toHex(randomBytes(16)) });
     this.identity = identities.get('log')!.log;
     this.#last = new Table(store, 'gossip/', SequenceSchema).get('last')?.sequence ?? 0;
-    this.#dropUnreadable();
+    this.#load();
   }
 
   /** The newest message's sequence; 0 for an empty log. */
@@ -87,10 +106,30 @@ export class MessageLog {
   }
 
   get(id: string): Entry | undefined {
-    const found = this.#ids.get(id);
-    if (found === undefined) return undefined;
-    const stored = this.#entries.get(keyOf(found.sequence));
-    return stored === undefined ? undefined : { sequence: found.sequence, id, message: stored.message };
+    const found = this.#index.get(id);
+    const stored = found && this.#entries.get(keyOf(found.sequence));
+    return stored && { sequence: found.sequence, id, message: stored.message };
+  }
+
+  /**
+   * Whether a message is held (its sequence) or is never to be taken again (0); undefined when it would be news. Whoever
+   * asks has it: a peer's word counts as its copy.
+   */
+  place(id: string, source: string): number | undefined {
+    const found = this.#index.get(id);
+    if (found === undefined) return this.#refused.has(id) && source !== SELF ? 0 : undefined;
+    if (this.#isReserved(source) && !this.#isReserved(found.source)) this.#adopt(found, source);
+    return found.sequence;
+  }
+
+  /** Ids after a sequence, oldest first. */
+  idsAfter(sequence: number, limit: number): IndexRow[] {
+    return this.#index.after(sequence, limit);
+  }
+
+  /** Ids of messages about a subject, oldest first. */
+  idsAbout(subject: string): string[] {
+    return this.#index.about(subject).map(({ id }) => id);
   }
 
   /**
@@ -98,19 +137,13 @@ export class MessageLog {
    */
   add(message: Message, source: string): { entry: Entry; fresh: boolean } {
     const id = messageId(message);
-    const known = this.get(id);
-    if (known !== undefined) {
-      this.#adopt(known.sequence, source);
-      return { entry: known, fresh: false };
-    }
+    const place = this.place(id, source);
+    if (place !== undefined) return { entry: { sequence: place, id, message }, fresh: false };
     const subject = this.subjectOf(message);
-    const refused = this.#store.get(refusedKey(subject, id)) !== undefined;
-    if (source !== SELF && (refused || !this.#hasPlace(message.type, subject, source))) {
+    if (source !== SELF && !this.#hasPlace(message.type, subject, source)) {
       return { entry: { sequence: 0, id, message }, fresh: false };
     }
-    // Messages about a kept subject are kept too: it was on chain when it was marked.
-    const stored: Stored = { id, message, source, kept: this.isKept(subject) };
-    return { entry: this.#append(stored, []), fresh: true };
+    return { entry: this.#append({ id, message, source }, []), fresh: true };
   }
 
   /**
@@ -118,54 +151,44 @@ export class MessageLog {
    * when it is not held.
    */
   renew(id: string): Entry | undefined {
-    const found = this.#ids.get(id);
-    const stored = found === undefined ? undefined : this.#entries.get(keyOf(found.sequence));
-    if (found === undefined || stored === undefined) return undefined;
-    return this.#append(stored, this.#removing(keyOf(found.sequence), stored));
+    const row = this.#index.get(id);
+    const stored = row && this.#entries.get(keyOf(row.sequence));
+    return stored && this.#append(stored, [this.#removing(row)]);
   }
 
   /** The node refused this copy: it is removed, and not taken from anyone again. @param id as `messageId` gives it */
   refuse(id: string): void {
-    const found = this.#ids.get(id);
-    const stored = found === undefined ? undefined : this.#entries.get(keyOf(found.sequence));
-    if (found === undefined || stored === undefined) return;
-    const subject = this.subjectOf(stored.message);
-    this.#store.batch([
-      ...this.#removing(keyOf(found.sequence), stored),
-      { kind: 'put', key: refusedKey(subject, id), value: '1' },
-    ]);
-    this.#trimRefused(subject);
+    const row = this.#index.get(id);
+    if (row === undefined) return;
+    this.#store.batch([this.#removing(row), { kind: 'put', key: refusedKey(row.subject, id), value: '1' }]);
+    this.#refused.set(id, row.subject);
+    this.#trimRefused(row.subject);
   }
 
   /** The node refused this copy for now: it stays, but gives its place to a copy that was not tried. */
   tried(id: string): void {
     this.#tried.add(id);
-    if (this.#tried.size > this.#limits.kept) this.#tried.delete(this.#tried.values().next().value!);
+    if (this.#tried.size > MAX_TRIED) this.#tried.delete(this.#tried.values().next().value!);
   }
 
   /** Nothing more will come of a subject: all messages about it are removed. */
   forget(subject: string): void {
-    const operations: StoreOperation[] = [{ kind: 'delete', key: keptKey(subject) }];
-    for (const type of this.#kinds.types) {
-      for (const { key } of this.#subjects(type, subject)) {
-        const stored = this.#entries.get(lastOf(key));
-        if (stored !== undefined) operations.push(...this.#removing(lastOf(key), stored));
-      }
-    }
-    for (const { key } of this.#store.list(`gossip/refused/${subject}/`)) {
-      operations.push({ kind: 'delete', key });
-    }
-    this.#store.batch(operations);
+    const refused = [...this.#refused].filter(([, about]) => about === subject).map(([id]) => id);
+    this.#store.batch([
+      ...this.#index.about(subject).map((row) => this.#removing(row)),
+      ...this.#kept.ending(subject),
+      ...refused.map((id) => ({ kind: 'delete' as const, key: refusedKey(subject, id) })),
+    ]);
+    for (const id of refused) this.#refused.delete(id);
+    this.sought.delete(subject);
   }
 
   /** Messages after a sequence, oldest first. */
   after(sequence: number, limit: number): SourcedEntry[] {
-    return this.#entries.list({ after: keyOf(sequence), limit }).map(({ id, value }) => ({
-      sequence: Number(id),
-      id: value.id,
-      message: value.message,
-      source: value.source,
-    }));
+    return this.#index.after(sequence, limit).flatMap(({ sequence: place, id, source }) => {
+      const stored = this.#entries.get(keyOf(place));
+      return stored === undefined ? [] : [{ sequence: place, id, source, message: stored.message }];
+    });
   }
 
   /** What a message is about, 64 hex digits. */
@@ -175,104 +198,102 @@ export class MessageLog {
 
   /** Every message of one kind about a subject, oldest first. */
   about<M extends Message>(kind: MessageForm<M>, subject: string): M[] {
-    return this.#subjects(kind.type, subject).flatMap(({ value }) => {
-      const message = this.get(value)?.message;
+    return this.#copies(kind.type, subject).flatMap(({ id }) => {
+      const message = this.get(id)?.message;
       return message !== undefined && isOfKind(kind, message) ? [message] : [];
     });
   }
 
   /** What messages of one kind are held about. */
   subjects({ type }: Pick<MessageForm, 'type'>): Set<string> {
-    const prefix = `gossip/subject/${type}/`;
-    const limit = 2 * (this.#limits.kept + this.#limits.loose);
-    return new Set(this.#store.list(prefix, { limit }).map(({ key }) => key.split('/')[3]!));
+    return this.#index.subjects(type);
   }
 
-  /** The subject is on chain: messages about it, and those still to come, are no longer loose. */
-  keep(subject: string): void {
-    if (this.isKept(subject)) return;
-    const operations: StoreOperation[] = [{ kind: 'put', key: keptKey(subject), value: '1' }];
-    for (const type of this.#kinds.types) {
-      for (const { key } of this.#subjects(type, subject)) {
-        const sequence = lastOf(key);
-        const stored = this.#entries.get(sequence);
-        if (stored === undefined || stored.kept) continue;
-        const kept = { ...stored, kept: true };
-        operations.push(
-          { kind: 'delete', key: this.#classKey(stored, sequence) },
-          this.#entries.putting(sequence, kept),
-          { kind: 'put', key: this.#classKey(kept, sequence), value: stored.id },
-        );
-      }
-    }
-    this.#store.batch(operations);
-    this.#evict('');
+  /**
+   * The subject is on chain: messages about it, and those still to come, are no longer loose.
+   * @param until the last block at which they are of use; left out while that is not known
+   */
+  keep(subject: string, until?: number): void {
+    const wasKept = this.#kept.has(subject);
+    this.#kept.add(subject, until);
+    if (wasKept) return;
+    this.#index.keep(subject);
+    this.#makeRoom();
   }
 
   /** Whether a subject is known to be, or to have been, on chain. */
   isKept(subject: string): boolean {
-    return this.#store.get(keptKey(subject)) !== undefined;
+    return this.#kept.has(subject);
+  }
+
+  /** The chain has got to this block: what is of no use any more is removed. */
+  expire(block: number): void {
+    this.sought.expire(block);
+    for (const subject of this.#kept.over(block)) this.forget(subject);
+  }
+
+  /** Messages about this subject should be here: carriers ask for them. @param until the last block at which they are of use */
+  seek(subject: string, until?: number): void {
+    this.sought.add(subject, until);
   }
 
   count(): { loose: number; kept: number } {
-    return { loose: this.#store.count(LOOSE), kept: this.#store.count(KEPT) };
+    return this.#index.count;
   }
 
-  /** Entries that can't be read, say of a kind that only a later release knows, are dropped: they must not hide the others. */
-  #dropUnreadable(): void {
-    const { spoiled } = this.#entries.sift({ limit: MAX_ROWS });
-    if (spoiled.length === 0) return;
-    const sequences = new Set(spoiled.map(({ id }) => id));
-    const rows = ['gossip/message/', 'gossip/subject/', LOOSE, KEPT].flatMap((prefix) =>
+  /**
+   * Reads where everything stands. Entries that can't be read, say of a kind that only a later release knows, are dropped: they
+   * must not hide the others.
+   */
+  #load(): void {
+    const { sound, spoiled } = this.#entries.sift({ limit: MAX_ROWS });
+    for (const { id, value } of sound) this.#index.add(this.#rowOf(Number(id), value));
+    for (const { key } of this.#store.list('gossip/refused/', { limit: MAX_REFUSED.all + 1 })) {
+      const [, , subject, id] = key.split('/');
+      this.#refused.set(id!, subject!);
+    }
+    // What is on chain and has not come, or had to make room: nobody says so again.
+    for (const [subject, until] of this.#kept.ends()) {
+      if (this.#index.about(subject).length === 0) this.seek(subject, until);
+    }
+    // Rows by which messages were found before.
+    const old = ['gossip/id/', 'gossip/subject/', 'gossip/class/'].flatMap((prefix) =>
       this.#store.list(prefix, { limit: MAX_ROWS }),
     );
-    const ids = this.#ids
-      .list({ limit: MAX_ROWS })
-      .filter(({ value }) => sequences.has(keyOf(value.sequence)));
     this.#store.batch([
-      ...rows
-        .filter(({ key }) => sequences.has(lastOf(key)))
-        .map(({ key }) => ({ kind: 'delete' as const, key })),
-      ...ids.map(({ id }) => this.#ids.deleting(id)),
+      ...spoiled.map(({ id }) => this.#entries.deleting(id)),
+      ...old.map(({ key }) => ({ kind: 'delete' as const, key })),
     ]);
   }
 
-  #subjects(type: string, subject: string): { key: string; value: string }[] {
-    return this.#store.list(`gossip/subject/${type}/${subject}/`, { limit: this.#limits.perSubject + 1 });
+  #rowOf(sequence: number, { id, message, source }: Stored): IndexRow {
+    const size = JSON.stringify(message).length;
+    return { sequence, id, source, size, type: message.type, subject: this.subjectOf(message) };
   }
 
-  #append(stored: Stored, before: readonly StoreOperation[]): Entry {
-    const { id, message, source } = stored;
+  #copies(type: string, subject: string): IndexRow[] {
+    return this.#index.about(subject).filter((row) => row.type === type);
+  }
+
+  #append({ id, message, source }: Stored, before: readonly StoreOperation[]): Entry {
     const sequence = this.#last + 1;
-    const key = keyOf(sequence);
+    const row = this.#rowOf(sequence, { id, message, source });
     this.#store.batch([
       ...before,
-      this.#entries.putting(key, stored),
-      this.#ids.putting(id, { sequence }),
-      { kind: 'put', key: this.#subjectKey(message, key), value: id },
-      { kind: 'put', key: this.#classKey(stored, key), value: id },
+      this.#entries.putting(keyOf(sequence), { id, message, source }),
       { kind: 'put', key: 'gossip/last', value: JSON.stringify({ sequence }) },
     ]);
     this.#last = sequence;
-    this.#evict(source);
+    this.#index.add(row);
+    this.sought.delete(row.subject);
+    this.#makeRoom(source);
     return { sequence, id, message };
   }
 
-  #removing(sequence: string, stored: Stored): StoreOperation[] {
-    return [
-      { kind: 'delete', key: this.#classKey(stored, sequence) },
-      { kind: 'delete', key: this.#subjectKey(stored.message, sequence) },
-      this.#ids.deleting(stored.id),
-      this.#entries.deleting(sequence),
-    ];
-  }
-
-  #classKey({ kept, source, message }: Stored, sequence: string): string {
-    return kept ? `${KEPT}${this.subjectOf(message)}/${sequence}` : `${looseOf(source)}${sequence}`;
-  }
-
-  #subjectKey(message: Message, sequence: string): string {
-    return `gossip/subject/${message.type}/${this.subjectOf(message)}/${sequence}`;
+  /** What removes a message, for a batch that is written at once. */
+  #removing({ id, sequence }: IndexRow): StoreOperation {
+    this.#index.delete(id);
+    return this.#entries.deleting(keyOf(sequence));
   }
 
   #isReserved(source: string): boolean {
@@ -280,18 +301,12 @@ export class MessageLog {
   }
 
   /** A message that a stranger brought first and a peer of ours has too counts as the peer's: strangers can no longer push it out. */
-  #adopt(sequence: number, source: string): void {
-    if (!this.#isReserved(source)) return;
-    const key = keyOf(sequence);
-    const stored = this.#entries.get(key);
-    if (stored === undefined || this.#isReserved(stored.source)) return;
-    const adopted = { ...stored, source };
-    this.#store.batch([
-      { kind: 'delete', key: this.#classKey(stored, key) },
-      this.#entries.putting(key, adopted),
-      { kind: 'put', key: this.#classKey(adopted, key), value: stored.id },
-    ]);
-    this.#evict(source);
+  #adopt({ id, sequence }: IndexRow, source: string): void {
+    const stored = this.#entries.get(keyOf(sequence));
+    if (stored === undefined) return;
+    this.#entries.put(keyOf(sequence), { id: stored.id, message: stored.message, source });
+    this.#index.move(id, source);
+    this.#makeRoom(source);
   }
 
   /**
@@ -299,98 +314,92 @@ export class MessageLog {
    * newest copy of the source that has most, to a source that has fewer. Never this host's own.
    */
   #hasPlace(type: string, subject: string, source: string): boolean {
-    const rows = this.#subjects(type, subject);
-    if (rows.length < this.#limits.perSubject) return true;
-    const copies = rows.flatMap(({ key }) => {
-      const stored = this.#entries.get(lastOf(key));
-      return stored === undefined ? [] : [{ sequence: lastOf(key), stored }];
-    });
-    const others = copies.filter(({ stored }) => stored.source !== SELF);
-    const own = others.filter(({ stored }) => stored.source === source).length;
-    const fullest = largest(others, ({ stored }) => stored.source);
+    const copies = this.#copies(type, subject);
+    if (copies.length < this.#limits.perSubject) return true;
+    const others = copies.filter((row) => row.source !== SELF);
+    const own = others.filter((row) => row.source === source).length;
+    const fullest = largest(Map.groupBy(others, (row) => row.source).values());
     const victim =
-      others.find(({ stored }) => this.#tried.has(stored.id)) ??
+      others.find(({ id }) => this.#tried.has(id)) ??
       (fullest.length >= own + 2 ? fullest.at(-1) : undefined);
     if (victim === undefined) return false;
-    this.#store.batch(this.#removing(victim.sequence, victim.stored));
+    this.#drop(victim);
     return true;
   }
 
-  #evict(source: string): void {
-    const { loose, loosePerSource, kept } = this.#limits;
-    if (source !== '') {
-      const own = this.#store.list(looseOf(source), { limit: loosePerSource + 1 });
-      if (own.length > loosePerSource) this.#drop(own[0]!.key);
+  /** Drops what is too much. @param source whose loose messages may be */
+  #makeRoom(source?: string): void {
+    const { kept, keptSize } = this.#limits;
+    if (source !== undefined) {
+      const own = this.#index.looseOf(source);
+      if (own.size > this.#grown('loosePerSource')) this.#drop(first(own));
     }
-    if (this.#store.count(LOOSE) > loose) {
+    const loose = this.#grown('loose');
+    if (this.#index.count.loose > loose) {
       // Known sources have room of their own: only strangers compete.
-      const owned = new Set([SELF, ...this.#limits.reserved].map(sourceKey));
-      const limit = loose + owned.size * loosePerSource + 1;
-      const theirs = this.#store.list(LOOSE, { limit }).filter(({ key }) => !owned.has(groupOf(key)));
-      if (theirs.length > loose) this.#drop(largest(theirs, ({ key }) => groupOf(key))[0]!.key);
+      const theirs = [...this.#index.loose()].filter(([from]) => !this.#isReserved(from));
+      const groups = theirs.map(([, rows]) => rows);
+      if (groups.reduce((sum, { size }) => sum + size, 0) > loose) this.#drop(first(fullestOf(groups)));
     }
     // All messages about a subject become kept at once.
-    for (let over = this.#store.count(KEPT) - kept; over > 0; over -= 1) this.#dropKept();
+    while (this.#index.count.kept > kept || this.#index.keptSize > keptSize) this.#dropKept();
+  }
+
+  /** A limit on loose messages: the more is on chain, the more is on its way there. */
+  #grown(limit: 'loose' | 'loosePerSource'): number {
+    const least = this.#limits[limit];
+    return Math.max(least, Math.min(GROWTH * least, 2 * this.#kept.size));
   }
 
   /** Of the subject with most messages: its newest spare copy, since more than one is rarely of use; else its oldest message. */
   #dropKept(): void {
-    const rows = largest(this.#store.list(KEPT), ({ key }) => groupOf(key));
-    const copies = rows.filter(({ key }) => {
-      const message = this.#entries.get(lastOf(key))?.message;
-      return message !== undefined && this.#kinds.of(message).hasSpareCopies === true;
-    });
-    this.#drop((copies.length > 1 ? copies.at(-1)! : rows[0]!).key);
+    const rows = largest(this.#index.kept());
+    const copies = rows.filter(({ type }) => this.#kinds.isSpare(type));
+    this.#drop((copies.length > 1 ? copies.at(-1) : rows[0])!);
   }
 
-  /** @param key of the message in its class */
-  #drop(key: string): void {
-    const sequence = lastOf(key);
-    const stored = this.#entries.get(sequence);
-    if (stored === undefined) return;
-    const subject = this.subjectOf(stored.message);
-    this.#store.batch(this.#removing(sequence, stored));
+  #drop(row: IndexRow): void {
+    this.#store.batch([this.#removing(row)]);
     // The mark goes with the last message about its subject: the store is not for ever.
-    if (stored.kept && this.#store.count(`${KEPT}${subject}/`) === 0) this.#store.delete(keptKey(subject));
+    if (this.#kept.has(row.subject) && this.#index.about(row.subject).length === 0) {
+      this.#store.batch(this.#kept.ending(row.subject));
+    }
   }
 
   #trimRefused(subject: string): void {
-    const own = `gossip/refused/${subject}/`;
-    if (this.#store.count(own) > MAX_REFUSED.perSubject) {
-      this.#store.delete(this.#store.list(own, { limit: 1 })[0]!.key);
-    }
-    if (this.#store.count('gossip/refused/') > MAX_REFUSED.all) {
-      const all = this.#store.list('gossip/refused/', { limit: MAX_REFUSED.all + 1 });
-      this.#store.delete(largest(all, ({ key }) => key.split('/')[2]!)[0]!.key);
-    }
+    const own = [...this.#refused].filter(([, about]) => about === subject);
+    if (own.length > MAX_REFUSED.perSubject) this.#forgetRefused(own[0]!);
+    if (this.#refused.size <= MAX_REFUSED.all) return;
+    this.#forgetRefused(largest(Map.groupBy(this.#refused, ([, about]) => about).values())[0]!);
+  }
+
+  #forgetRefused([id, subject]: [string, string]): void {
+    this.#refused.delete(id);
+    this.#store.delete(refusedKey(subject, id));
   }
 }
 
 /** More than a log has of any sort. */
 const MAX_ROWS = 100_000;
-const LOOSE = 'gossip/class/loose/';
-const KEPT = 'gossip/class/kept/';
 
 /** Sixteen digits, so that the store's order is that of the numbers. */
 const keyOf = (sequence: number): string => String(sequence).padStart(16, '0');
-const lastOf = (key: string): string => key.slice(key.lastIndexOf('/') + 1);
-/** The source of a loose message, the subject of a kept one. */
-const groupOf = (key: string): string => key.split('/')[3]!;
-/** A source is an address or a URL from outside: hashed, it is always a proper key. */
-const sourceKey = (source: string): string => toHex(sha256(utf8(source))).slice(0, 16);
-const looseOf = (source: string): string => `${LOOSE}${sourceKey(source)}/`;
-const keptKey = (subject: string): string => `gossip/kept/${subject}`;
 const refusedKey = (subject: string, id: string): string => `gossip/refused/${subject}/${id}`;
 
-/** The largest group, oldest first; of equal ones the one with the oldest member. */
-function largest<Item extends { key: string } | { sequence: string }>(
-  items: readonly Item[],
-  groupOf: (item: Item) => string,
-): Item[] {
-  const sequenceOf = (item: Item): string => ('key' in item ? lastOf(item.key) : item.sequence);
-  const groups = Map.groupBy(
-    items.toSorted((a, b) => (sequenceOf(a) < sequenceOf(b) ? -1 : 1)),
-    groupOf,
+const first = (rows: Iterable<IndexRow>): IndexRow =>
+  [...rows].reduce((a, b) => (b.sequence < a.sequence ? b : a));
+
+/** The largest group; of equal ones the one with the oldest member. */
+const fullestOf = (groups: readonly ReadonlySet<IndexRow>[]): ReadonlySet<IndexRow> =>
+  groups.reduce((most, group) =>
+    group.size > most.size || (group.size === most.size && first(group).sequence < first(most).sequence)
+      ? group
+      : most,
   );
-  return [...groups.values()].reduce((most, group) => (group.length > most.length ? group : most), []);
+
+/** The largest group; of equal ones the first. */
+function largest<Item>(groups: Iterable<Item[]>): Item[] {
+  let most: Item[] = [];
+  for (const group of groups) if (group.length > most.length) most = group;
+  return most;
 }

@@ -20,15 +20,33 @@ export class RateLimit {
 
   /** Takes `cost` tokens; false, and nothing is taken, when the key does not have that many. */
   take(key: string, cost = 1): boolean {
-    const { burst, perSecond, maxKeys, now } = this.#options;
-    const at = now();
-    const last = this.#buckets.get(key) ?? { tokens: burst, at };
-    const tokens = Math.min(burst, last.tokens + (Math.max(0, at - last.at) / 1000) * perSecond);
+    const tokens = this.#tokens(key);
     const allowed = tokens >= cost;
+    this.#set(key, allowed ? tokens - cost : tokens);
+    return allowed;
+  }
+
+  /** Whether it could be taken now. */
+  has(key: string, cost: number): boolean {
+    return this.#tokens(key) >= cost;
+  }
+
+  /** Takes all there is. */
+  empty(key: string): void {
+    this.#set(key, 0);
+  }
+
+  #tokens(key: string): number {
+    const { burst, perSecond, now } = this.#options;
+    const last = this.#buckets.get(key);
+    if (last === undefined) return burst;
+    return Math.min(burst, last.tokens + (Math.max(0, now() - last.at) / 1000) * perSecond);
+  }
+
+  #set(key: string, tokens: number): void {
     // Deleted first, so that the map stays in order of last use.
     this.#buckets.delete(key);
-    this.#buckets.set(key, { tokens: allowed ? tokens - cost : tokens, at });
-    if (this.#buckets.size > maxKeys) this.#buckets.delete(this.#buckets.keys().next().value!);
-    return allowed;
+    this.#buckets.set(key, { tokens, at: this.#options.now() });
+    if (this.#buckets.size > this.#options.maxKeys) this.#buckets.delete(this.#buckets.keys().next().value!);
   }
 }

@@ -264,8 +264,9 @@ export class Join {
       if (isHashOnChain(answer.answerHash, onChain)) archive.keep(answer);
     const sealed = messages.about(sealedKind, hash).find((candidate) => isSealedOnChain(candidate, onChain));
     if (sealed === undefined) {
-      // Whoever seals the secret needs it again.
+      // Whoever seals the secret needs it again; and somebody may have sealed it already.
       await gossip.publish(message);
+      messages.seek(hash);
       return `the sealed secret for ${chainHex(hash)}, whose answer is on chain, to arrive by gossip`;
     }
     const status = await node.answer(sealed);

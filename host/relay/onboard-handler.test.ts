@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AbiCoder } from 'ethers';
-import { afterAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeEach, expect, test, vi } from 'vitest';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import { openStore } from '../../lib/framework/store.ts';
 import type { CollateralMessage } from '../../lib/protocol/collateral.ts';
@@ -57,6 +57,10 @@ let state: RequestView['state'];
 let reads: number;
 let nodeState: 'joined' | 'requesting';
 let own: boolean;
+/** Milliseconds from the event until it is this relay's. */
+let turn: number;
+let woken: string[];
+let onboarded: boolean;
 let ours: CollateralMessage | undefined;
 let messages: MessageLog;
 let archive: Archive;
@@ -65,6 +69,7 @@ let folders = 0;
 
 beforeEach(() => {
   [state, reads, nodeState, own, ours] = ['open', 0, 'joined', false, undefined];
+  [turn, woken, onboarded] = [0, [], false];
   const store = openStore(':memory:');
   messages = new MessageLog(store, new MessageKinds(relayKinds));
   archive = new Archive(join(scratch, String(folders++)));
@@ -94,6 +99,9 @@ beforeEach(() => {
     archive,
     collateral: { forQuote: async (_quote, brought = []) => ours ?? brought[0] },
     isOwn: () => own,
+    nodeCount: { has: () => onboarded },
+    turns: { delay: () => turn, answered() {}, saw() {} },
+    wake: (hash) => woken.push(hash),
     log: { info() {} },
   });
 });
@@ -140,10 +148,46 @@ test('does not when another node has answered, nor for ever when its block was d
   expect(await handler.request(event, { log, age: 60 * 60_000 })).toMatchObject({ kind: 'skip' });
   state = 'open';
   messages.add(await newAnswer(domain, request), 'peer');
-  expect(await handler.request(event, context)).toMatchObject({
-    kind: 'wait',
-    reason: expect.stringMatching(/another node has answered/),
-  });
+  const before = reads;
+  const waits = { reason: expect.stringMatching(/another node has answered/) };
+  expect(await handler.request(event, context)).toMatchObject({ kind: 'park', key: requestHash, ...waits });
+  expect(reads).toBe(before);
+  // An event says that the answer is on chain: reason to look.
+  onboarded = true;
+  expect(await handler.request(event, context)).toMatchObject({ kind: 'wait', ...waits });
+  expect(reads).toBe(before + 1);
+});
+
+test('waits for its turn without a look at the chain, and hands nothing over if an answer came first', async () => {
+  vi.useFakeTimers();
+  try {
+    messages.add(request, 'peer');
+    turn = 700;
+    const waits = { kind: 'park', key: requestHash, reason: expect.stringMatching(/turn/) };
+    expect(await handler.request(event, context)).toMatchObject(waits);
+    vi.advanceTimersByTime(699);
+    expect(woken).toEqual([]);
+    vi.advanceTimersByTime(1);
+    expect(woken).toEqual([requestHash]);
+    expect(reads).toBe(0);
+    messages.add(await newAnswer(domain, request), 'peer');
+    expect(await handler.request(event, { log, age: 700 })).toMatchObject({
+      kind: 'park',
+      reason: expect.stringMatching(/another node/),
+    });
+    expect(reads).toBe(0);
+    // One that the network's key did not sign changes nothing.
+    messages.forget(requestHash);
+    messages.add(request, 'peer');
+    messages.add(await newAnswer(domain, request, newPrivateKey()), 'peer');
+    expect(await handler.request(event, context)).toMatchObject(waits);
+    expect(await handler.request(event, { log, age: 700 })).toMatchObject({ kind: 'request' });
+    // A second copy after a refusal does not wait again.
+    await handler.refused?.(event, new Retryable('LATER', 'not now'));
+    expect(await handler.request(event, context)).toMatchObject({ kind: 'request' });
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test("waits for the gossip without asking the chain, until the event's own window is over", async () => {
@@ -165,7 +209,7 @@ test('of a request that nobody answered nothing is left; of one that was, one ve
   expect(archive.list()).toEqual([]);
 
   // A re-org brought an answer after all.
-  state = 'answered';
+  [state, onboarded] = ['answered', true];
   messages.add(await newAnswer(domain, request), 'peer');
   expect(await handler.request(event, context)).toMatchObject({ kind: 'skip' });
   const kept = archive.list().map((name) => JSON.parse(archive.read(name)!));
@@ -185,7 +229,7 @@ test("what is kept of a request that another node answered can be judged: a stra
   );
   messages.add(request, 'peer');
   messages.add(await newAnswer(domain, request), 'peer');
-  state = 'answered';
+  [state, onboarded] = ['answered', true];
   expect(await handler.request(event, context)).toMatchObject({ kind: 'skip' });
   const kept = archive.list('request-').map((name) => JSON.parse(archive.read(name)!) as RequestMessage);
   expect(kept.map(({ collateral }) => collateral)).toEqual([ours]);

@@ -22,10 +22,13 @@ import { messageId } from '../gossip/message-kind.ts';
 import type { MessageLog } from '../gossip/message-log.ts';
 import type { NodeClient } from '../node-client.ts';
 import { checkAnswerSignature, checkNetwork } from './admission.ts';
+import { Alarms, type AnswerTurns } from './answer-turns.ts';
 import type { Archive } from './archive.ts';
 import { answerKind } from './kinds/answer.ts';
 import { requestKind } from './kinds/request.ts';
+import { sealedKind } from './kinds/sealed.ts';
 import type { Network } from './network.ts';
+import type { NodeCount } from './node-count.ts';
 import { OWN_REQUEST, onEvent, type RequestEvent, unlessJoined } from './request-events.ts';
 
 export interface OnboardHandlerOptions {
@@ -37,6 +40,12 @@ export interface OnboardHandlerOptions {
   collateral: Pick<CollateralDesk, 'forQuote'>;
   /** Whether a request (64 hex digits) is this host's own node's. */
   isOwn(requestHash: Hex): boolean;
+  /** Told of each node that was onboarded. */
+  nodeCount: Pick<NodeCount, 'has'>;
+  /** When it is this relay's turn. */
+  turns: Pick<AnswerTurns, 'delay' | 'answered' | 'saw'>;
+  /** Has an event that was set aside for a request looked at again. */
+  wake(requestHash: Hex): void;
   log: Log<'info'>;
 }
 
@@ -51,12 +60,15 @@ interface Work {
   tries: Map<string, number>;
   /** What the node said of the last copy that it refused. */
   refusal?: string;
+  /** When a copy was handed over last, Unix milliseconds. */
+  handedAt?: number;
 }
 
 export function onboardHandler(options: OnboardHandlerOptions): EventHandler<RequestEvent> {
-  const { network, node, messages, archive, isOwn, log } = options;
+  const { network, node, messages, archive, isOwn, turns, log } = options;
   const refused = new Table(options.store, 'onboard/refused/', RefusedSchema);
   const works = new Map<string, Work>();
+  const alarms = new Alarms(options.wake);
 
   /** What to hand over next: each copy in turn, in order of arrival, with collateral. */
   async function next(hash: Hex): Promise<Work['handed']> {
@@ -80,6 +92,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Req
 
   /** Nothing more has to be done about it. */
   function end(hash: Hex): void {
+    alarms.clear(hash);
     works.delete(hash);
     for (const { key } of options.store.list(`${refused.prefix}${hash}/`)) options.store.delete(key);
   }
@@ -94,11 +107,25 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Req
     },
 
     async request({ requestHash }: RequestEvent, context: EventContext): Promise<Verdict> {
-      if (isOwn(requestHash)) return OWN_REQUEST;
+      if (isOwn(requestHash)) {
+        messages.keep(requestHash, await lastUseOf(context));
+        return OWN_REQUEST;
+      }
       if (!isKnown(requestHash)) return park(requestHash, context);
+      // Nor must those that another node has answered, until there is a sign that the answer is on chain.
+      const isAnswered = await hasGoodAnswer(requestHash);
+      const isSettled =
+        options.nodeCount.has(requestHash) || messages.about(sealedKind, requestHash).length > 0;
+      if (isAnswered && !isSettled)
+        return park(requestHash, context, 'another node has answered; the contract does not show it yet');
+      const pause = isAnswered ? 0 : await untilTurn(requestHash, context);
+      if (pause > 0) {
+        alarms.set(requestHash, pause);
+        return park(requestHash, context, 'its turn: other nodes can answer too');
+      }
       const { state } = await network.request(requestHash);
       if (state === 'answered') {
-        keep(requestHash);
+        keep(requestHash, await lastUseOf(context));
         await keepJudged(requestHash);
         end(requestHash);
         return { kind: 'skip', reason: 'the request is answered' };
@@ -112,8 +139,8 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Req
         end(requestHash);
         return { kind: 'skip', reason: 'the request is not on chain any more' };
       }
-      keep(requestHash);
-      if (messages.about(answerKind, requestHash).length > 0) {
+      keep(requestHash, await lastUseOf(context));
+      if (isAnswered) {
         return { kind: 'wait', reason: 'another node has answered; the contract does not show it yet' };
       }
       const handed = await next(requestHash);
@@ -123,6 +150,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Req
       const work = workOn(requestHash);
       const id = messageId(handed.copy);
       work.handed = handed;
+      work.handedAt = Date.now();
       work.tries.set(id, (work.tries.get(id) ?? 0) + 1);
       log.info(
         { request: chainHex(requestHash), node: handed.copy.node },
@@ -142,7 +170,8 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Req
       }
       checkAnswerSignature(network.domain, message, (await network.recent()).view.networkKey);
       // With exactly the collateral by which it was judged.
-      const judged = works.get(requestHash)?.handed;
+      const { handed: judged, handedAt } = workOn(requestHash);
+      if (handedAt !== undefined) turns.answered(Date.now() - handedAt);
       if (judged !== undefined) archive.keep(judged.body);
       end(requestHash);
       log.info({ request: chainHex(requestHash), node: message.node }, 'our own node answered a request');
@@ -189,15 +218,45 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Req
   }
 
   /** Waits until a copy arrives that was not tried yet, or the request's window is over for good. */
-  async function park(requestHash: Hex, { log }: EventContext, reason?: string): Promise<Verdict> {
-    const { requestWindow } = (await network.recent()).view;
+  async function park(requestHash: Hex, context: EventContext, reason?: string): Promise<Verdict> {
+    const until = await lastUseOf(context);
+    // An event says that it is on chain: reason enough for room, if for nothing else. It may have had to make some already.
+    messages.keep(requestHash, until);
+    if (reason === undefined) messages.seek(requestHash, until);
     const refusal = works.get(requestHash)?.refusal;
     const missing =
       refusal === undefined
         ? `request ${requestHash} has not arrived by gossip`
         : `another copy of request ${requestHash}: the node refused the last with ${refusal}`;
-    const until = log.blockNumber + requestWindow + REORG_BLOCKS;
     return { kind: 'park', key: requestHash, until, reason: reason ?? missing };
+  }
+
+  /** Whether a node of the network has answered, as far as gossip knows. */
+  async function hasGoodAnswer(requestHash: Hex): Promise<boolean> {
+    const answers = messages.about(answerKind, requestHash);
+    if (answers.length === 0) return false;
+    const { networkKey } = (await network.recent()).view;
+    return answers.some((answer) => {
+      try {
+        checkAnswerSignature(network.domain, answer, networkKey);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+  }
+
+  /** Milliseconds until this relay's turn; none after a copy was handed over. */
+  async function untilTurn(requestHash: Hex, { age }: EventContext): Promise<number> {
+    if ((works.get(requestHash)?.tries.size ?? 0) > 0) return 0;
+    const { view, head } = await network.recent();
+    turns.saw(head);
+    return turns.delay(requestHash, view.requestWindow) - age;
+  }
+
+  /** The last block at which messages about a request are of use. */
+  async function lastUseOf({ log }: EventContext): Promise<number> {
+    return log.blockNumber + (await network.recent()).view.requestWindow + REORG_BLOCKS;
   }
 
   /** The request with collateral: ours, or what came with any version of it. */
@@ -210,8 +269,8 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Req
   }
 
   /** What is on chain is no longer evicted like what anyone may send. An answer is signed by the network's key, and archived. */
-  function keep(requestHash: Hex): void {
-    messages.keep(requestHash);
+  function keep(requestHash: Hex, until: number): void {
+    messages.keep(requestHash, until);
     for (const message of messages.about(answerKind, requestHash)) archive.keep(message);
   }
 

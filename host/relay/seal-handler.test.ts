@@ -1,9 +1,9 @@
-import { beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
 import { openStore } from '../../lib/framework/store.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { chainHex, parseAddress, parseHex } from '../../lib/protocol/hex.ts';
-import { networkTopics, type RequestView } from '../../lib/protocol/network-contract.ts';
+import { type NetworkView, networkTopics, type RequestView } from '../../lib/protocol/network-contract.ts';
 import { nodePaths, type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { newSealed } from '../../test/support/guest.ts';
@@ -11,6 +11,7 @@ import { MessageKinds } from '../gossip/message-kind.ts';
 import { MessageLog } from '../gossip/message-log.ts';
 import { relayKinds } from './kinds.ts';
 import { hashOfSealed } from './network.ts';
+import { NodeCount } from './node-count.ts';
 import { sealHandler } from './seal-handler.ts';
 
 const domain = { chainId: 7, contract: parseAddress(`0x${'11'.repeat(20)}`) };
@@ -43,19 +44,42 @@ const context = { log, age: 0 };
 let view: Pick<RequestView, 'state' | 'answerHash'>;
 let nodeState: 'joined' | 'requesting';
 let own: boolean;
+/** Milliseconds from the event until it is this relay's. */
+let turn: number;
+let woken: string[];
+let seen: string[];
+let reads: number;
 let messages: MessageLog;
 let handler: ReturnType<typeof sealHandler>;
 
 beforeEach(() => {
   view = { state: 'answered', answerHash: parseHex(`0x${hashOfSealed(sealed).slice(0, 62)}00`) };
   [nodeState, own] = ['joined', false];
+  [turn, woken, seen, reads] = [0, [], [], 0];
   messages = new MessageLog(openStore(':memory:'), new MessageKinds(relayKinds));
   const status = { flavour: 'sim', ...domain, config: parseHex('00'.repeat(32)), epoch: 1 } as const;
   handler = sealHandler({
-    network: { domain, foresee() {}, request: async () => view as RequestView },
+    network: {
+      domain,
+      foresee() {},
+      request: async () => {
+        reads += 1;
+        return view as RequestView;
+      },
+      recent: async () => ({ head: 10, view: { requestWindow: 50 } as NetworkView }),
+    },
     node: { status: async () => ({ ...status, state: nodeState }) },
     messages,
     isOwn: () => own,
+    nodeCount: {
+      saw: (hash) => {
+        if (seen.includes(hash)) return false;
+        seen.push(hash);
+        return true;
+      },
+    },
+    turns: { delay: () => turn },
+    wake: (hash) => woken.push(hash),
     log: { info() {} },
   });
 });
@@ -117,4 +141,39 @@ test('gossips only what the contract names', async () => {
     await expect(handler.settle(response, event)).rejects.toMatchObject({ code });
   view = { ...view, state: 'open' };
   await expect(handler.settle(sealed, event)).rejects.toMatchObject({ code: 'NODE_ANSWER' });
+});
+
+test('waits for its turn without a look at the chain, then has the secret sealed; not if another was first', async () => {
+  vi.useFakeTimers();
+  try {
+    messages.add(request, 'peer');
+    turn = 700;
+    expect(await handler.request(event, context)).toMatchObject({
+      kind: 'park',
+      key: requestHash,
+      until: 120,
+    });
+    expect(reads).toBe(0);
+    // Those who wait for the answer to be on chain hear of it at once.
+    expect(woken.splice(0)).toEqual([requestHash]);
+    vi.advanceTimersByTime(699);
+    expect(woken).toEqual([]);
+    vi.advanceTimersByTime(1);
+    expect(woken).toEqual([requestHash]);
+    expect(await handler.request(event, { log, age: 700 })).toMatchObject({ kind: 'request' });
+    messages.add(sealed, 'peer');
+    expect(await handler.request(event, context)).toMatchObject({ kind: 'skip' });
+    expect(seen).toContain(requestHash);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test('counts each node that was onboarded once, also after a restart', () => {
+  const store = openStore(':memory:');
+  const count = new NodeCount(store);
+  expect(count.nodes).toBe(1);
+  for (const hash of ['a', 'b', 'a']) count.saw(hash);
+  expect(count.nodes).toBe(3);
+  expect(new NodeCount(store).nodes).toBe(3);
 });

@@ -5,6 +5,7 @@
  */
 import type { Log } from '../../lib/daemon/log.ts';
 import type { Effect, EventContext, EventHandler, Verdict } from '../../lib/framework/handler.ts';
+import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { chainHex, type Hex } from '../../lib/protocol/hex.ts';
 import { nodePaths, SealedMessageSchema } from '../../lib/protocol/onboarding-messages.ts';
@@ -12,30 +13,46 @@ import { check } from '../../lib/protocol/schema.ts';
 import type { MessageLog } from '../gossip/message-log.ts';
 import type { NodeClient } from '../node-client.ts';
 import { checkNetwork } from './admission.ts';
+import { Alarms, type AnswerTurns } from './answer-turns.ts';
 import { requestKind } from './kinds/request.ts';
 import { sealedKind } from './kinds/sealed.ts';
 import { isSealedOnChain, type Network } from './network.ts';
+import type { NodeCount } from './node-count.ts';
 import { OWN_REQUEST, onEvent, type RequestEvent, unlessJoined } from './request-events.ts';
 
 export interface SealHandlerOptions {
-  network: Pick<Network, 'domain' | 'foresee' | 'request'>;
+  network: Pick<Network, 'domain' | 'foresee' | 'recent' | 'request'>;
   node: Pick<NodeClient, 'status'>;
-  messages: Pick<MessageLog, 'about' | 'keep'>;
+  messages: Pick<MessageLog, 'about' | 'keep' | 'seek'>;
   /** Whether a request (64 hex digits) is this host's own node's. */
   isOwn(requestHash: Hex): boolean;
+  nodeCount: Pick<NodeCount, 'saw'>;
+  /** When it is this relay's turn. */
+  turns: Pick<AnswerTurns, 'delay'>;
+  /** Has an event that was set aside for a request looked at again. */
+  wake(requestHash: Hex): void;
   log: Log<'info'>;
 }
 
 /** Finality takes up to a quarter of an hour. A node that still lacks the secret after this has made a new request. */
 const GIVEN_UP_AFTER_MS = 60 * 60_000;
 
+/** Blocks after which an event is of no use to anyone who has not come to it. */
+const REORG_BLOCKS = 64;
+
+const sealPlace = (requestHash: Hex): Hex => toHex(sha256(utf8(`dstack/seal ${requestHash}`)));
+
 export function sealHandler({
   network,
   node,
   messages,
   isOwn,
+  nodeCount,
+  turns,
+  wake,
   log,
 }: SealHandlerOptions): EventHandler<RequestEvent> {
+  const alarms = new Alarms(wake);
   return {
     name: 'seal',
     ...onEvent('Onboarded'),
@@ -44,9 +61,27 @@ export function sealHandler({
       network.foresee(events.flatMap(({ requestHash }) => (isOwn(requestHash) ? [] : [requestHash])));
     },
 
-    async request({ requestHash }: RequestEvent, { age }: EventContext): Promise<Verdict> {
+    async request({ requestHash }: RequestEvent, { age, log: event }: EventContext): Promise<Verdict> {
+      // Whoever waits to see the answer on chain can look now.
+      if (nodeCount.saw(requestHash)) wake(requestHash);
       if (isOwn(requestHash)) return OWN_REQUEST;
       if (age > GIVEN_UP_AFTER_MS) return { kind: 'skip', reason: 'the node has made a new request by now' };
+      if (messages.about(sealedKind, requestHash).length === 0) {
+        const { requestWindow } = (await network.recent()).view;
+        // Another order than that of the answers: who is silent in the one is not first in the other too.
+        const pause = turns.delay(sealPlace(requestHash), requestWindow) - age;
+        if (pause > 0) {
+          alarms.set(requestHash, pause);
+          const until = event.blockNumber + requestWindow + REORG_BLOCKS;
+          return {
+            kind: 'park',
+            key: requestHash,
+            until,
+            reason: 'its turn: other nodes can seal the secret too',
+          };
+        }
+      }
+      alarms.clear(requestHash);
       const view = await network.request(requestHash);
       // The event may be ahead of the state that the endpoint serves, or its block was dropped.
       if (view.state !== 'answered') return { kind: 'wait', reason: 'the answer is not on chain any more' };
@@ -55,8 +90,10 @@ export function sealHandler({
         return { kind: 'skip', reason: 'another node has sealed the secret' };
       }
       const message = messages.about(requestKind, requestHash)[0];
-      if (message === undefined)
+      if (message === undefined) {
+        messages.seek(requestHash);
         return { kind: 'wait', reason: `request ${requestHash} has not arrived by gossip` };
+      }
       const waiting = await unlessJoined(node);
       if (waiting !== undefined) return waiting;
       // Any version of the request will do: what is sealed to is in its hash. The node judges no quote here.

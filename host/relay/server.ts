@@ -174,7 +174,7 @@ function server(log: Log<'warn'>, limits: ConnectionLimits): FastifyInstance {
 function refusal(error: unknown): { status: number; code: string; message: string } {
   if (error instanceof DstackError) {
     const status =
-      error.code === 'GOSSIP_RATE'
+      error.code === 'GOSSIP_RATE' || error.code === 'GOSSIP_CREDIT'
         ? 429
         : error instanceof Retryable
           ? 503

@@ -8,6 +8,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { shown } from '../../lib/chain/rpc-errors.ts';
 import { EventLoop } from '../../lib/framework/event-loop.ts';
+import { Rounds } from '../../lib/framework/rounds.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
@@ -19,9 +20,11 @@ import { type CollateralDesk, withCollateral } from '../collateral/attach.ts';
 import { carriersOf } from '../gossip/carriers.ts';
 import { Gossip } from '../gossip/gossip.ts';
 import { isOfKind } from '../gossip/message-kind.ts';
+import { PeerKeys } from '../gossip/peer-keys.ts';
 import { NodeClient } from '../node-client.ts';
 import { SiteClient } from '../site-client.ts';
 import { type Admission, checkNetwork } from './admission.ts';
+import { AnswerTurns } from './answer-turns.ts';
 import { AppCourier } from './app-courier.ts';
 import { AppFiles } from './app-files.ts';
 import { AppsWatch } from './apps-watch.ts';
@@ -34,6 +37,7 @@ import { requestKind } from './kinds/request.ts';
 import { relayKinds } from './kinds.ts';
 import type { Metrics } from './metrics.ts';
 import { Network } from './network.ts';
+import { NodeCount } from './node-count.ts';
 import { type HostEndpoint, Rpc } from './rpc.ts';
 import { SealingKeys } from './sealing-keys.ts';
 import { gossipServer } from './server.ts';
@@ -77,6 +81,8 @@ export interface ServiceOptions {
 const STALLED_AFTER = 60_000;
 /** The number of blocks whose hashes the contract can check: a request can't be about an older one. */
 const REWIND_BLOCKS = 256;
+/** Between looks at which messages are of no use any more. */
+const EXPIRE_MS = 60_000;
 
 export class NetworkService {
   readonly contract: Address;
@@ -91,6 +97,8 @@ export class NetworkService {
   readonly #peerSide: FastifyInstance;
   readonly #courier: AppCourier | undefined;
   readonly #startedAt = Date.now();
+  #isStopping = false;
+  readonly #expiring = new Rounds(() => this.#expire());
 
   constructor(options: ServiceOptions) {
     const { settings, store, endpoint, transactions, metrics, log } = options;
@@ -110,7 +118,12 @@ export class NetworkService {
         flavour: this.#joining.status().node?.flavour,
         certificate: certificates.rule(),
       }),
-      carriers: carriersOf(settings, { store, log }),
+      carriers: carriersOf(settings, {
+        store,
+        log,
+        onCharge: (_source, code) =>
+          metrics.count('dstack_relay_gossip_charged_total', 'Breaches of the protocol of gossip.', { code }),
+      }),
       log,
       onRefused: (code) =>
         metrics.count('dstack_relay_gossip_refused_total', 'Gossip messages refused.', { code }),
@@ -156,6 +169,13 @@ export class NetworkService {
       pollInterval,
     });
     const isOwn = (requestHash: Hex) => this.#joining.isOwn(requestHash);
+    const nodeCount = new NodeCount(store);
+    const turns = new AnswerTurns({
+      ownKey: new PeerKeys(store).own,
+      nodes: () => nodeCount.nodes,
+      latency: () => this.#gossip.latency(),
+      pollInterval,
+    });
     this.#loop = new EventLoop({
       store,
       source: rpc,
@@ -168,7 +188,17 @@ export class NetworkService {
           )),
       },
       message: this.#gossip.schema,
-      handlers: relayHandlers({ ...shared, node, collateral, isOwn }),
+      handlers: relayHandlers({
+        ...shared,
+        node,
+        collateral,
+        isOwn,
+        nodeCount,
+        turns,
+        wake: (hash) => {
+          if (!this.#isStopping) this.#loop.wake(hash);
+        },
+      }),
       log,
       // What is older has expired already.
       startBlock: async (head) => head - (await this.#network.recent()).view.requestWindow,
@@ -209,12 +239,19 @@ export class NetworkService {
     for (const subject of this.#gossip.messages.subjects(requestKind)) this.#loop.wake(subject);
     this.#loop.start();
     this.#joining.start();
+    this.#expiring.start();
     this.#courier?.start();
   }
 
   /** Resolves when nothing of it is running; the store stays open. */
   async stop(): Promise<void> {
-    await Promise.all([this.#joining.stop(), this.#loop.stop(), this.#courier?.stop()]);
+    this.#isStopping = true;
+    await Promise.all([
+      this.#joining.stop(),
+      this.#loop.stop(),
+      this.#expiring.stop(),
+      this.#courier?.stop(),
+    ]);
     await this.#gossip.close();
     await this.#peerSide.close();
   }
@@ -277,6 +314,13 @@ export class NetworkService {
       const help = '1 when the peer answered last time.';
       gauge('dstack_relay_peer_reachable', help, reachable ? 1 : 0, { peer });
     }
+  }
+
+  /** Until a block that was read to its end: an endpoint that runs ahead must not make messages go. */
+  async #expire(): Promise<number> {
+    const block = this.#loop.cursor();
+    if (block !== undefined) this.#gossip.messages.expire(block);
+    return EXPIRE_MS;
   }
 
   /** Joining hosts get it from here. */

@@ -1,10 +1,10 @@
 /** Point 13: no message from a peer stops a relay, and a latecomer sees earlier messages. */
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { startFalsePeer } from '../../host/gossip/false-peer.fixture.ts';
+import { idOf } from '../../host/gossip/message-kind.ts';
 import { registerCall } from '../../lib/protocol/onboarding-calls.ts';
 import { nodePaths, type RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
@@ -70,19 +70,17 @@ const bad = (good: RequestMessage): unknown[] => [
   JSON.parse('{"type":"request","__proto__":{"type":"answer"},"toString":1}'),
 ];
 
-/** A peer whose every poll is answered with these messages, the good one last. */
+/** A peer that announces all of these and sends what is asked for, and things besides that are no messages. */
 async function hostilePeer(messages: unknown[]): Promise<string> {
-  const server = createServer((request, response) => {
-    response.setHeader('content-type', 'application/json');
-    const batch = { log: '00'.repeat(16), next: messages.length, messages };
-    response.end(JSON.stringify(request.method === 'GET' ? batch : {}));
+  const peer = await startFalsePeer({
+    messages,
+    bodies: (ids) => {
+      const asked = messages.filter((message) => ids.includes(idOf(message) ?? ''));
+      return { messages: [null, [[]], ...asked].slice(0, 16).map((message) => ({ message })), missing: [] };
+    },
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  cleanups.push(async () => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  cleanups.push(() => peer.close());
+  return peer.url;
 }
 
 test("13: a peer's bad messages, polled with a good one behind them: the good one is answered", async () => {

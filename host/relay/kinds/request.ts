@@ -26,6 +26,8 @@ export const requestKind: MessageKind<RequestMessage, Admission> = {
   type: 'request',
   schema: RequestMessageSchema,
   hasSpareCopies: true,
+  // The same for all platforms of one kind.
+  sharedFields: ['collateral'],
   subjectOf: (message) => toHex(requestOf(message).hash),
 
   /** @throws GOSSIP_OTHER_NETWORK, GOSSIP_SIGNATURE, GOSSIP_STALE, GOSSIP_QUOTE; Retryable GOSSIP_AHEAD (our endpoint is behind the sender's) and RPC_* */

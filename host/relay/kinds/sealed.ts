@@ -13,6 +13,8 @@ export const sealedKind: MessageKind<SealedMessage, Admission> = {
   type: 'sealed',
   schema: SealedMessageSchema,
   subjectOf: ({ requestHash }) => requestHash,
+  // The answer may come by another way.
+  earlyCodes: ['GOSSIP_SEALED'],
 
   /** @throws GOSSIP_OTHER_NETWORK, GOSSIP_SEALED; Retryable RPC_* */
   async admit(message, { network, held }) {

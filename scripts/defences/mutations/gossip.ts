@@ -4,6 +4,8 @@ import { type Mutation, one } from '../mutation.ts';
 const gossip = 'test/trust/gossip.test.ts';
 const GOSSIP = 'host/gossip/gossip.ts';
 const HTTP = 'host/gossip/http-carrier.ts';
+const LINK = 'host/gossip/peer-link.ts';
+const HOSTILE = 'host/gossip/hostile-peers.test.ts';
 const LOG = 'host/gossip/message-log.ts';
 const LOG_TEST = 'host/gossip/message-log.test.ts';
 const HANDLER = 'host/relay/onboard-handler.ts';
@@ -15,7 +17,7 @@ export const gossipRules: readonly Mutation[] = [
   one(
     13,
     'dropping one message instead of the batch',
-    [HTTP, '      if (error instanceof Retryable) throw error;\n      return false;', '      throw error;'],
+    [LINK, "charges.charge(this.peer, 'GOSSIP_REFUSED');", 'throw error;'],
     [gossip, "^13: a peer's bad"],
   ),
   one(
@@ -27,7 +29,7 @@ export const gossipRules: readonly Mutation[] = [
   one(
     13,
     'the backlog for who polls late',
-    [HTTP, 'this.#exchange.after(after, BATCH)', 'this.#exchange.after(this.#exchange.last, BATCH)'],
+    [HTTP, 'this.#exchange.idsAfter(after, IDS)', 'this.#exchange.idsAfter(this.#exchange.last, IDS)'],
     [gossip, '^13: a relay that starts'],
   ),
   one(
@@ -35,6 +37,81 @@ export const gossipRules: readonly Mutation[] = [
     'the backlog for who subscribes late',
     [GOSSIP, '      batch.length > 0;\n', '      false;\n'],
     ['host/gossip/gossip.test.ts', '^a late subscriber'],
+  ),
+  // Ids first, each body once: nobody is served or believed without end.
+  one(
+    13,
+    'finding a message by its id before it is checked',
+    [GOSSIP, 'if (place !== undefined) return', 'if (place === -1) return'],
+    ['host/gossip/gossip.test.ts', '^what is held is not checked'],
+  ),
+  one(
+    13,
+    'asking one at a time for a body',
+    ['host/gossip/wants.ts', 'if (want.asked !== undefined) return want.asked.source === source;', ''],
+    ['host/gossip/wants.test.ts', '^one is asked at a time'],
+  ),
+  one(
+    13,
+    'the bound on what one peer may have open',
+    ['host/gossip/wants.ts', 'this.openOf(source) >= perSource || ', ''],
+    ['host/gossip/wants.test.ts', '^what one source'],
+  ),
+  one(
+    13,
+    'the charge for what is announced and not given',
+    [LINK, "        charges.charge(this.peer, 'GOSSIP_UNDELIVERED');\n      }", '      }'],
+    [HOSTILE, '^a peer that announces ids of nothing'],
+  ),
+  one(
+    13,
+    'that a body is looked at only under its own id',
+    [LINK, 'if (!asked.delete(id)) {', 'if (asked.delete(id) && false) {'],
+    [HOSTILE, '^another body under an id'],
+  ),
+  one(
+    13,
+    'the memory of what was refused a moment ago',
+    [GOSSIP, ' || this.#refusals.has(id)', ''],
+    [HOSTILE, '^ids of bodies that are refused'],
+  ),
+  one(
+    13,
+    'the MAC of who says that it is a peer',
+    [
+      'host/gossip/peer-keys.ts',
+      "if (!timingSafeEqual(Buffer.from(mac, 'hex'), macOf(known.secret, key, method, path, at)))",
+      'if (macOf(known.secret, key, method, path, at).length === 0)',
+    ],
+    ['host/gossip/peer-keys.test.ts', '^a request says who'],
+  ),
+  one(
+    13,
+    'seeking what the chain speaks of and is not held',
+    [LINK, 'const due = [...sought]', 'const due = [...new Set<string>()]'],
+    ['host/gossip/late-joiner.test.ts', '^the messages come first'],
+  ),
+  one(
+    13,
+    'keeping what is on chain until its request is over',
+    ['host/gossip/kept-subjects.ts', 'until < block && since < old', 'until >= 0'],
+    [LOG_TEST, '^what is kept goes when'],
+  ),
+  one(
+    13,
+    'the turns of those who can answer',
+    [HANDLER, 'if (pause > 0) {', 'if (pause > 1e9) {'],
+    ['host/relay/answer-turns.test.ts', '^at eight hosts'],
+  ),
+  one(
+    13,
+    'that only an answer by the network key ends the matter',
+    [
+      HANDLER,
+      '        checkAnswerSignature(network.domain, answer, networkKey);\n        return true;',
+      '        return true;',
+    ],
+    ['host/relay/onboard-handler.test.ts', '^waits for its turn'],
   ),
   // Nobody's bad input keeps another's good one out.
   one(
@@ -68,11 +145,7 @@ export const gossipRules: readonly Mutation[] = [
   one(
     13,
     'the memory of refused copies',
-    [
-      LOG,
-      '(refused || !this.#hasPlace(message.type, subject, source))',
-      '!this.#hasPlace(message.type, subject, source)',
-    ],
+    [LOG, 'this.#refused.has(id) && source !== SELF ? 0 : undefined', 'undefined'],
     [LOG_TEST, '^a refused copy frees'],
   ),
   one(
@@ -84,7 +157,7 @@ export const gossipRules: readonly Mutation[] = [
   one(
     13,
     'evicting from the fullest source',
-    [LOG, 'group.length > most.length ? group : most', 'most.length > 0 ? most : group'],
+    [LOG, 'group.size > most.size ||', 'group.size < most.size ||'],
     [LOG_TEST, '^who floods from a few'],
   ),
   one(
@@ -104,8 +177,8 @@ export const gossipRules: readonly Mutation[] = [
     'that only what was answered is kept for ever',
     [
       HANDLER,
-      '      keep(requestHash);\n      if (messages',
-      '      keep(requestHash);\n      await keepJudged(requestHash);\n      if (messages',
+      '      keep(requestHash, await lastUseOf(context));\n      if (isAnswered',
+      '      keep(requestHash, await lastUseOf(context));\n      await keepJudged(requestHash);\n      if (isAnswered',
     ],
     ['host/relay/onboard-handler.test.ts', '^of a request that nobody answered'],
   ),
@@ -124,7 +197,7 @@ export const gossipRules: readonly Mutation[] = [
   one(
     13,
     'the bound on what becomes kept at once',
-    [LOG, 'over > 0; over -= 1', 'over > 0; over = 0'],
+    [LOG, 'while (this.#index.count.kept > kept ||', 'while (false &&'],
     [LOG_TEST, '^what becomes kept all at once'],
   ),
   one(

@@ -1,0 +1,66 @@
+/** Subjects that are on chain, and until which block messages about them are of use. Stored: it is not told again. */
+import { Type } from 'typebox';
+import { type Store, type StoreOperation, Table } from '../../lib/framework/store.ts';
+import { Count, Strict } from '../../lib/protocol/schema.ts';
+
+const KeptSchema = Strict({ until: Type.Optional(Count), since: Count });
+
+/**
+ * Blocks may be fast and finality slow: nothing is removed within this time, in which a node may still need its sealed secret.
+ * Milliseconds.
+ */
+const KEPT_AT_LEAST_MS = 60 * 60_000;
+/** More than a log has. */
+const MAX_ROWS = 200_000;
+
+export class KeptSubjects {
+  readonly #table: Table<typeof KeptSchema>;
+  readonly #now: () => number;
+  readonly #subjects = new Map<string, { until?: number; since: number }>();
+
+  constructor(store: Store, now: () => number = Date.now) {
+    this.#table = new Table(store, 'gossip/kept/', KeptSchema);
+    this.#now = now;
+    const { sound, spoiled } = this.#table.sift({ limit: MAX_ROWS });
+    for (const { id, value } of sound) this.#subjects.set(id, value);
+    // Marks of before say no more than that they are there.
+    for (const { id } of spoiled) this.#subjects.set(id, { since: now() });
+  }
+
+  get size(): number {
+    return this.#subjects.size;
+  }
+
+  has(subject: string): boolean {
+    return this.#subjects.has(subject);
+  }
+
+  /** @param until of several, the last counts */
+  add(subject: string, until?: number): void {
+    const known = this.#subjects.get(subject);
+    if (known !== undefined && (until === undefined || until <= (known.until ?? 0))) return;
+    const kept = { since: known?.since ?? this.#now(), ...(until !== undefined && { until }) };
+    this.#table.put(subject, kept);
+    this.#subjects.set(subject, kept);
+  }
+
+  /** What ends it, for a batch that is written at once. */
+  ending(subject: string): StoreOperation[] {
+    return this.#subjects.delete(subject) ? [this.#table.deleting(subject)] : [];
+  }
+
+  /** Those whose end is known, with it. */
+  ends(): [string, number][] {
+    return [...this.#subjects].flatMap(([subject, { until }]) =>
+      until === undefined ? [] : [[subject, until]],
+    );
+  }
+
+  /** Those of which nothing is of use at this block any more. */
+  over(block: number): string[] {
+    const old = this.#now() - KEPT_AT_LEAST_MS;
+    return [...this.#subjects].flatMap(([subject, { until = Number.POSITIVE_INFINITY, since }]) =>
+      until < block && since < old ? [subject] : [],
+    );
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * Where each message of the log stands, in memory: what peers ask for, and what makes room for what, costs no read of the store.
+ * The log writes; this only follows.
+ */
+
+export interface IndexRow {
+  readonly sequence: number;
+  readonly id: string;
+  readonly type: string;
+  readonly subject: string;
+  /** Characters of its JSON. */
+  readonly size: number;
+  source: string;
+}
+
+export class MessageIndex {
+  readonly #byId = new Map<string, IndexRow>();
+  readonly #bySubject = new Map<string, Set<IndexRow>>();
+  /** Loose messages by source, in the order in which they became the source's. */
+  readonly #loose = new Map<string, Set<IndexRow>>();
+  readonly #isKept: (subject: string) => boolean;
+  /** In order of their sequences; rows that were removed stay until they are many. */
+  #rows: IndexRow[] = [];
+  #looseCount = 0;
+  /** Characters of what is kept. */
+  keptSize = 0;
+
+  constructor(isKept: (subject: string) => boolean) {
+    this.#isKept = isKept;
+  }
+
+  get(id: string): IndexRow | undefined {
+    return this.#byId.get(id);
+  }
+
+  get count(): { loose: number; kept: number } {
+    return { loose: this.#looseCount, kept: this.#byId.size - this.#looseCount };
+  }
+
+  /** A sequence is higher than all before it. */
+  add(row: IndexRow): void {
+    this.#byId.set(row.id, row);
+    this.#rows.push(row);
+    this.#bySubject.set(row.subject, (this.#bySubject.get(row.subject) ?? new Set()).add(row));
+    if (this.#isKept(row.subject)) this.keptSize += row.size;
+    else this.#addLoose(row);
+  }
+
+  delete(id: string): void {
+    const row = this.#byId.get(id);
+    if (row === undefined) return;
+    this.#byId.delete(id);
+    const about = this.#bySubject.get(row.subject);
+    about?.delete(row);
+    if (about?.size === 0) this.#bySubject.delete(row.subject);
+    if (!this.#deleteLoose(row)) this.keptSize -= row.size;
+    if (this.#rows.length > 2 * this.#byId.size + 64)
+      this.#rows = this.#rows.filter((other) => this.#isHeld(other));
+  }
+
+  /** The message counts as another source's. */
+  move(id: string, source: string): void {
+    const row = this.#byId.get(id);
+    if (row === undefined) return;
+    const wasLoose = this.#deleteLoose(row);
+    row.source = source;
+    if (wasLoose) this.#addLoose(row);
+  }
+
+  /** The subject is kept from now on. */
+  keep(subject: string): void {
+    for (const row of this.about(subject)) if (this.#deleteLoose(row)) this.keptSize += row.size;
+  }
+
+  /** Messages about a subject, oldest first. */
+  about(subject: string): IndexRow[] {
+    return [...(this.#bySubject.get(subject) ?? [])];
+  }
+
+  /** The subjects of one type's messages. */
+  subjects(type: string): Set<string> {
+    return new Set([...this.#byId.values()].flatMap((row) => (row.type === type ? [row.subject] : [])));
+  }
+
+  /** Loose messages of one source, oldest first. */
+  looseOf(source: string): ReadonlySet<IndexRow> {
+    return this.#loose.get(source) ?? new Set();
+  }
+
+  /** All loose messages by source. */
+  loose(): IterableIterator<[string, ReadonlySet<IndexRow>]> {
+    return this.#loose.entries();
+  }
+
+  /** All kept messages by subject. */
+  *kept(): Generator<IndexRow[]> {
+    for (const [subject, rows] of this.#bySubject) if (this.#isKept(subject)) yield [...rows];
+  }
+
+  /** Rows after a sequence, oldest first. */
+  after(sequence: number, limit: number): IndexRow[] {
+    const found: IndexRow[] = [];
+    for (let at = this.#firstAfter(sequence); at < this.#rows.length && found.length < limit; at += 1) {
+      const row = this.#rows[at]!;
+      if (this.#isHeld(row)) found.push(row);
+    }
+    return found;
+  }
+
+  #addLoose(row: IndexRow): void {
+    this.#loose.set(row.source, (this.#loose.get(row.source) ?? new Set()).add(row));
+    this.#looseCount += 1;
+  }
+
+  /** False when it was not loose. */
+  #deleteLoose(row: IndexRow): boolean {
+    const own = this.#loose.get(row.source);
+    if (own?.delete(row) !== true) return false;
+    if (own.size === 0) this.#loose.delete(row.source);
+    this.#looseCount -= 1;
+    return true;
+  }
+
+  #isHeld(row: IndexRow): boolean {
+    return this.#byId.get(row.id) === row;
+  }
+
+  #firstAfter(sequence: number): number {
+    let [low, high] = [0, this.#rows.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#rows[middle]!.sequence > sequence) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+}

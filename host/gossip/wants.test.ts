@@ -1,0 +1,86 @@
+import { afterEach, expect, test, vi } from 'vitest';
+import { Wants, type WantsOptions } from './wants.ts';
+
+afterEach(() => vi.useRealTimers());
+
+function newWants(options: Partial<WantsOptions> = {}) {
+  const turns: string[] = [];
+  const late: string[] = [];
+  const wants = new Wants({
+    askMs: 1000,
+    perSource: 4,
+    total: 6,
+    onTurn: (source) => turns.push(source),
+    onLate: (id, source) => late.push(`${id} ${source}`),
+    ...options,
+  });
+  return { wants, turns, late };
+}
+
+test('one is asked at a time; who comes second has its turn when the first does not deliver', () => {
+  const { wants, turns } = newWants();
+  for (const source of ['a', 'b']) expect(wants.offer('x', source)).toBe(true);
+  expect(wants.claim('a', 9)).toEqual(['x']);
+  expect(wants.claim('b', 9)).toEqual([]);
+  turns.length = 0;
+  wants.fail('x', 'a');
+  expect(turns).toEqual(['b']);
+  expect(wants.isOffered('x', 'a')).toBe(false);
+  expect(wants.claim('b', 9)).toEqual(['x']);
+  wants.settle('x');
+  expect([wants.size, wants.openOf('a'), wants.openOf('b')]).toEqual([0, 0, 0]);
+});
+
+test('who is late loses its turn, not its offer; from then on others go first, until it delivers', () => {
+  vi.useFakeTimers();
+  const { wants, late } = newWants();
+  wants.offer('x', 'a');
+  wants.claim('a', 9);
+  wants.offer('x', 'b');
+  vi.advanceTimersByTime(1300);
+  expect(late).toEqual(['x a']);
+  expect(wants.claim('a', 9)).toEqual([]);
+  expect(wants.claim('b', 9)).toEqual(['x']);
+  wants.release('x', 'b', true);
+  // Both are doubtful now: better than none.
+  expect(wants.claim('a', 9)).toEqual(['x']);
+  wants.settle('x');
+  for (const source of ['a', 'b']) wants.offer('y', source);
+  expect(wants.claim('b', 9)).toEqual([]);
+  expect(wants.claim('a', 9)).toEqual(['y']);
+  wants.close();
+});
+
+test('a body that waits to be judged holds its place', () => {
+  vi.useFakeTimers();
+  const { wants, late } = newWants();
+  wants.offer('x', 'a');
+  wants.claim('a', 9);
+  wants.renew('x', 'a', 5000);
+  vi.advanceTimersByTime(5500);
+  expect(late).toEqual([]);
+  vi.advanceTimersByTime(1000);
+  expect(late).toEqual(['x a']);
+  wants.close();
+});
+
+test('what one source, and all together, may have open is bounded', () => {
+  const { wants } = newWants();
+  expect([1, 2, 3, 4, 5].map((n) => wants.offer(`a${n}`, 'a'))).toEqual([true, true, true, true, false]);
+  expect([1, 2, 3].map((n) => wants.offer(`b${n}`, 'b'))).toEqual([true, true, false]);
+  // What is open already costs no more room.
+  expect(wants.offer('a1', 'b')).toBe(true);
+  wants.drop('a');
+  expect([wants.openOf('a'), wants.size]).toEqual([0, 3]);
+  wants.close();
+});
+
+test('who can only be told to send has a turn when nobody is being asked, and leaves nothing behind', () => {
+  const { wants, turns } = newWants();
+  expect(wants.take('x', 'stranger', 500)).toBe(true);
+  expect(wants.take('x', 'other', 500)).toBe(false);
+  expect(turns).toEqual([]);
+  expect(wants.isOffered('x', 'other')).toBe(false);
+  wants.fail('x', 'stranger');
+  expect(wants.size).toBe(0);
+});
