@@ -84,6 +84,7 @@ async function run(
     const messages = new MessageLog(store, new MessageKinds(relayKinds));
     const network = {
       domain,
+      foresee() {},
       request: async () => {
         reads += 1;
         return { state: 'open' };
