@@ -9,6 +9,7 @@ import { benchArchives } from './archives.ts';
 import { benchAttestation } from './attestation.ts';
 import { benchBoot } from './boot.ts';
 import { benchKv } from './kv.ts';
+import { benchScale } from './scale.ts';
 import { benchSigner } from './signer.ts';
 import { benchTls } from './tls.ts';
 
@@ -17,6 +18,7 @@ const benchmarks: Readonly<Record<string, (args: readonly string[]) => Promise<v
   archives: benchArchives,
   attestation: benchAttestation,
   boot: benchBoot,
+  scale: benchScale,
   signer: benchSigner,
   kv: benchKv,
   tls: benchTls,
