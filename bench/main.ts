@@ -10,6 +10,7 @@ import { benchAttestation } from './attestation.ts';
 import { benchBoot } from './boot.ts';
 import { benchGossip } from './gossip.ts';
 import { benchKv } from './kv.ts';
+import { benchScale } from './scale.ts';
 import { benchSigner } from './signer.ts';
 import { benchTls } from './tls.ts';
 
@@ -19,6 +20,7 @@ const benchmarks: Readonly<Record<string, (args: readonly string[]) => Promise<v
   attestation: benchAttestation,
   boot: benchBoot,
   gossip: benchGossip,
+  scale: benchScale,
   signer: benchSigner,
   kv: benchKv,
   tls: benchTls,

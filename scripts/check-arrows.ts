@@ -63,7 +63,8 @@ const allowed: Record<string, readonly string[]> = {
   scripts: [...lib, 'cli', 'host/site-client.ts', 'test/support/pebble.ts'],
   // The boot benchmark makes an image as the build does, and starts VMs as the demo does; that of TLS starts the front as tests do;
   // that of archives runs a part of kubernethes in a VM as tests do; that of the agent runs it beside a node as tests do; that of kv
-  // starts the store and etcd as tests do; that of the signer has the tests' etcd and nodes; that of gossip has the tests' requests.
+  // starts the store and etcd as tests do; that of the signer has the tests' etcd and nodes, that of gossip their requests, that of growth their
+  // chain in memory.
   bench: [
     ...lib,
     'cli',
@@ -78,6 +79,7 @@ const allowed: Record<string, readonly string[]> = {
     'test/support/front.ts',
     'test/support/guest.ts',
     'test/support/network.ts',
+    'test/support/paced-chain.ts',
     'test/kv/support',
     'test/vm/dev-vm.ts',
   ],

@@ -6,6 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { encodeRlp, JsonRpcProvider, keccak256, NonceManager, SigningKey, Wallet } from 'ethers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { encodeDeploy } from '../../contracts/bindings.ts';
+import { networkInterface as contractInterface } from '../../contracts/interface.ts';
 import { networkReader } from '../../lib/chain/network-reader.ts';
 import { fromHex, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { type Address, parseAddress } from '../../lib/protocol/hex.ts';
@@ -339,6 +340,27 @@ describe('what is pending', () => {
     expect(report.pending.length).toBe(11);
     expect(report.unanswered.map(({ standing }) => standing)).toEqual(['open']);
     expect(about('REGISTRATIONS_UNANSWERED')).toEqual(['today']);
+  });
+
+  test('what the proof of the storage shows is not asked value by value, and requests are asked for together', async () => {
+    const asked = { byValue: 0, requests: 0 };
+    const byValue = ['isAllowed', 'measurementAllowedFrom', 'configAllowedFrom', 'platformAllowedFrom'];
+    const isCallOf = (names: readonly string[], [call]: readonly unknown[]) =>
+      names.some((name) =>
+        (call as { data: string }).data.startsWith(contractInterface.getFunction(name)!.selector),
+      );
+    const counting: Lie = (method, reply, params) => {
+      if (method !== 'eth_call') return reply;
+      if (isCallOf(byValue, params)) asked.byValue += 1;
+      if (isCallOf(['request', 'requestsByHash'], params)) asked.requests += 1;
+      return reply;
+    };
+    await audited(counting);
+    expect(asked.byValue).toBe(0);
+    expect(asked.requests).toBeLessThanOrEqual(1);
+    // Without a proof each value is asked for.
+    await audited(counting, 'its own');
+    expect(asked.byValue).toBeGreaterThan(3);
   });
 
   test.each<[string, keyof typeof networkTopics, string | undefined]>([
