@@ -16,7 +16,7 @@ import { noteSigner, verifierKey } from '../../../lib/ledger/note.ts';
 import { utf8 } from '../../../lib/protocol/encoding.ts';
 import { DstackError } from '../../../lib/protocol/errors.ts';
 import { ledgerKey, ledgerSaltKey } from '../../../lib/protocol/keys.ts';
-import { DEFAULT_QUOTA } from '../engine/arguments.ts';
+import { storeShares } from '../../../lib/protocol/store-shares.ts';
 import { openLedger } from '../open-ledger.ts';
 import { startStore } from '../start.ts';
 import type { Caller } from '../types.ts';
@@ -121,10 +121,13 @@ async function main(): Promise<void> {
     'A store for development: its secret lies beside its data, no machine is attested, and its receipts prove nothing to anyone.',
   );
   const socket = join(data, 'etcd.sock');
-  const etcd = startEtcdProcess({ data, socket, peerPort: await freePort(), quota: DEFAULT_QUOTA }, (args) =>
-    flags.etcd === undefined
-      ? toolCommand('etcd', args, flags.tools)
-      : { command: resolve(flags.etcd), args, env: {} },
+  const shares = storeShares();
+  const etcd = startEtcdProcess(
+    { data, socket, peerPort: await freePort(), quota: shares.database },
+    (args) =>
+      flags.etcd === undefined
+        ? toolCommand('etcd', args, flags.tools)
+        : { command: resolve(flags.etcd), args, env: {} },
   );
   const url = `${tls === undefined ? 'http' : 'https'}://${address.host}:${address.port}`;
   const log = pino({ name: 'kv' }, pino.destination({ dest: join(data, 'kv.log'), mkdir: true }));
@@ -142,7 +145,8 @@ async function main(): Promise<void> {
       socket,
       urls: () => [url],
       log,
-      ledger: (upstream) => openLedger(ledgerSettings, upstream),
+      shares,
+      ledger: (upstream, onRevision) => openLedger(ledgerSettings, upstream, onRevision),
     }),
     etcd.ended.then((said) => {
       throw new DstackError('KV_ETCD_ENDED', 'etcd has ended', {
