@@ -201,11 +201,4 @@ export const storeBounds: readonly Mutation[] = [
     '    const mayRead',
     'nobody learns which revisions',
   ),
-  row(
-    'that namespaces take turns with passwords',
-    ['guest/kv/auth/passwords.ts', 'guest/kv/auth/passwords.test.ts'],
-    '    this.#waiting.delete(of);\n    if (own.length > 0) this.#waiting.set(of, own);\n',
-    '    if (own.length === 0) this.#waiting.delete(of);\n',
-    'a crowd of one namespace does not keep out another',
-  ),
 ];
