@@ -339,6 +339,21 @@ test('network config writes exactly what it prints the hash of', async () => {
   expect(wrong.stderr).toContain('/rawQuotes');
 });
 
+test('network config takes what apps may keep in the store', async () => {
+  const out = join(scratch, 'network.json');
+  const args = ['network', 'config', '--contract', ADDRESS, '--chain-id', '1', '--out', out];
+  const store = ['--endpoint', 'https://a.test', '--store-quota', '64'];
+  const { code } = await dstack([...args, ...store, '--store-share', '4', '--store-share', 'orders=16']);
+  expect(code).toBe(0);
+  expect(JSON.parse(readFileSync(out, 'utf8')).store).toEqual({
+    quotaMiB: 64,
+    shareMiB: 4,
+    shares: { orders: 16 },
+  });
+  for (const share of ['orders=', 'a=b', '65000'])
+    expect((await dstack([...args, ...store, '--store-share', share])).code).not.toBe(0);
+});
+
 test('network config takes the website from a file, and refuses one that a node would refuse', async () => {
   const [out, file] = [join(scratch, 'with-site.json'), join(scratch, 'site.json')];
   const args = ['network', 'config', '--contract', ADDRESS, '--chain-id', '1', '--out', out, '--site', file];

@@ -314,10 +314,10 @@ export const daemons: readonly Daemon[] = [
       ReadWritePaths: '-/mnt/encrypted_data',
       InaccessiblePaths: '-/mnt/host_volume -/etc/shadow',
       MemorySwapMax: '0',
-      // One transaction can make it put together gigabytes: it is started again, and the machine goes on.
+      // What it is asked to read is bounded (kv/namespace/reads.ts); whatever else it is that takes more, the machine goes on.
       MemoryMax: '1G',
-      // Without a terminal and a home, nothing of Go's looks for one.
-      Environment: 'HOME=/ GOMAXPROCS=2',
+      // Without a terminal and a home, nothing of Go's looks for one. Before there is too much, Go looks harder for what is not used.
+      Environment: 'HOME=/ GOMEMLIMIT=768MiB',
     },
   },
   {

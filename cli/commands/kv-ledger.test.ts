@@ -74,8 +74,15 @@ describe('kv receipt verify', () => {
     const text = await verify(receipt, '--vkey', vkey, '--key', 'greeting', '--value', 'hello');
     expect(text).toMatch(/put +"greeting"/);
     expect(text).toMatch(/PROVEN\n$/);
+    expect(text).toContain('namespace  o/\n');
     const txn = JSON.parse(await verify(save('txn', log.receipt(2, [0])), '--vkey', vkey, '--json'));
-    expect(txn).toMatchObject({ revision: '4', basis: 'events', eventsInRevision: 2, size: 403 });
+    expect(txn).toMatchObject({
+      revision: '4',
+      namespace: 'o/',
+      basis: 'events',
+      eventsInRevision: 2,
+      size: 403,
+    });
     const current = signCurrent(
       { keyHash: sha256(utf8('o/greeting')), revision: 9n, modRevision: 2n },
       signer,
@@ -133,6 +140,22 @@ describe('kv receipt verify', () => {
     const line = `— example.org/witness ${Buffer.alloc(68).toString('base64')}\n`;
     expect(await verify(save('witnessed', withHead(log.checkpoint() + line)), '--vkey', vkey)).toMatch(
       /PROVEN/,
+    );
+  });
+
+  test('takes the namespace that it has to be of, and refuses any other', async () => {
+    const namespace = Buffer.from('a/app/');
+    const apps = save('apps', log.receipt(2, [1], { namespace }));
+    const own = ['--vkey', vkey, '--namespace', 'a/app/', '--key', 'b'];
+    expect(await verify(apps, ...own)).toContain('namespace  a/app/\n');
+    for (const other of ['o/', 'a/ap/', 'd/app/'])
+      await expect(verify(apps, '--vkey', vkey, '--namespace', other)).rejects.toThrowError(
+        refusal('RECEIPT_OTHER_NAMESPACE'),
+      );
+    await expect(verify(apps, '--vkey', vkey, '--namespace', 'app')).rejects.toThrowError(refusal('USAGE'));
+    const nothing = save('nothing', log.receipt(2, [], { namespace }));
+    await expect(verify(nothing, ...own.slice(0, 4))).rejects.toThrowError(
+      refusal('RECEIPT_OTHER_NAMESPACE'),
     );
   });
 

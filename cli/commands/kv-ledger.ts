@@ -69,6 +69,10 @@ const verify: Command = {
   positionals: ['RECEIPT'],
   options: {
     ...keyOptions,
+    namespace: {
+      value: 'PREFIX',
+      help: 'whose keys it has to show: a/APP/ for an app, d/DAEMON/, o/ for the owner',
+    },
     key: { value: 'KEY', help: 'the key that it has to be about' },
     value: { value: 'VALUE', help: 'the value that it has to have been put to' },
     'value-file': { value: 'FILE', help: 'the same, from a file' },
@@ -88,6 +92,7 @@ const verify: Command = {
           ? readBounded(valueFile, { maxBytes: MAX_VALUE_BYTES, pipes: true })
           : undefined;
     const proven = verifyReceipt(textOf(file, MAX_RECEIPT_BYTES), log.name, [log]);
+    requireNamespace(proven, args.optional('namespace'));
     requireAsked(proven, key, wanted);
     if (args.flag('json')) printJson(asJson(proven));
     else print(...asText(proven));
@@ -152,6 +157,20 @@ const audit: Command = {
   },
 };
 
+/** A key of the same name may be in any other app. @throws RECEIPT_OTHER_NAMESPACE */
+function requireNamespace({ namespace }: ProvenReceipt, wanted: string | undefined): void {
+  if (wanted === undefined) return;
+  if (!/^(?:o|[ad]\/[^/]+)\/$/.test(wanted))
+    throw new UsageError(`--namespace takes a/APP/, d/DAEMON/ or o/, not ${wanted}`);
+  if (namespace !== wanted)
+    throw new DstackError(
+      'RECEIPT_OTHER_NAMESPACE',
+      namespace === undefined
+        ? `the receipt shows no key, and so none of ${wanted}`
+        : `the receipt shows keys of ${namespace}, not of ${wanted}`,
+    );
+}
+
 /** @throws RECEIPT_OTHER_KEY, RECEIPT_OTHER_VALUE */
 function requireAsked(
   { events }: ProvenReceipt,
@@ -173,9 +192,11 @@ const BASIS = {
   events: 'the events shown; not what was asked for, compared or answered',
 } as const;
 
-function asText({ revision, events, basis, size, time, root, leaf, current }: ProvenReceipt): string[] {
+function asText(proven: ProvenReceipt): string[] {
+  const { revision, namespace, events, basis, size, time, root, leaf, current } = proven;
   return [
     `revision   ${revision}, in a log of ${size}`,
+    `namespace  ${namespace ?? 'none: no event is shown'}`,
     `root       ${toHex(root)}`,
     ...(time === undefined ? [] : [`signed at  ${isoTime(time)}, by the chain's clock`]),
     `proves     ${BASIS[basis]}`,
@@ -195,9 +216,11 @@ function asText({ revision, events, basis, size, time, root, leaf, current }: Pr
   ];
 }
 
-function asJson({ revision, events, basis, size, time, root, leaf, current }: ProvenReceipt) {
+function asJson(proven: ProvenReceipt) {
+  const { revision, namespace, events, basis, size, time, root, leaf, current } = proven;
   return {
     revision: `${revision}`,
+    namespace: namespace ?? null,
     basis,
     size,
     root: toHex(root),

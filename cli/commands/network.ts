@@ -103,6 +103,11 @@ const config: Command = {
       value: 'MIB',
       help: 'nodes have a store for apps, which may take as much of the data disk; without it they have none: docs/kv.md',
     },
+    'store-share': {
+      value: '[APP=]MIB',
+      help: 'what an app may keep there, or the one of that name; give several. An eighth of --store-quota when left out',
+      multiple: true,
+    },
     out: { value: 'FILE', help: 'where to write it', default: 'network.json' },
   },
   async run(args) {
@@ -125,7 +130,7 @@ const config: Command = {
       }),
       ...(args.optional('raw-quotes') !== undefined && { rawQuotes: args.text('raw-quotes') }),
       ...(args.optional('store-quota') !== undefined && {
-        store: { quotaMiB: wholeNumber(args, 'store-quota') },
+        store: { quotaMiB: wholeNumber(args, 'store-quota'), ...storeShares(args.list('store-share')) },
       }),
       ...(args.optional('site') !== undefined && { site: siteIn(args.text('site')) }),
     };
@@ -136,6 +141,23 @@ const config: Command = {
     print(`config ${to0x(configHash(bytes))} (${args.text('out')})`);
   },
 };
+
+/** @throws USAGE */
+function storeShares(given: readonly string[]) {
+  const shares: Record<string, number> = {};
+  let shareMiB: number | undefined;
+  for (const text of given) {
+    const match = /^(?:([^=]+)=)?(\d{1,5})$/.exec(text);
+    if (match === null) throw new UsageError(`--store-share takes MIB or APP=MIB, not ${text}`);
+    const [, app, share] = match;
+    if (app === undefined) shareMiB = Number(share);
+    else shares[app] = Number(share);
+  }
+  return {
+    ...(shareMiB !== undefined && { shareMiB }),
+    ...(Object.keys(shares).length > 0 && { shares }),
+  };
+}
 
 const siteIn = (file: string): unknown => readSiteFile(readGiven('--site', file).toString('utf8'), file);
 

@@ -56,10 +56,8 @@ export interface DiskOptions {
   /** Where tmpfs copies go: this process's own runtime directory. */
   runDirectory: string;
   mountPoint: string;
-  /** Who keeps what it remembers of the website's certificate in `acme`. */
-  acmeOwner?: Owner | undefined;
-  /** The folders of other daemons, by name. */
-  owners?: Readonly<Record<string, Owner | undefined>>;
+  /** The daemons' own folders, by name, and whose they are. What is reserved of the disk, `acme` may use. */
+  owners: Readonly<Partial<Record<'acme' | 'etcd' | 'kv', Owner | undefined>>>;
   /** host.json's hint: a blank disk may be formatted. */
   mayCreate: boolean;
   /** The key of one disk, from the replicator; waits until the node has joined. */
@@ -205,15 +203,17 @@ async function deactivate(): Promise<void> {
   await system.removeDevice(names.sealed);
 }
 
-async function mount({ mountPoint, acmeOwner, owners = {} }: DiskOptions): Promise<AppFolders> {
+async function mount({
+  mountPoint,
+  owners,
+}: Pick<DiskOptions, 'mountPoint' | 'owners'>): Promise<AppFolders> {
   const device = pathOf(names.data);
   const limited = await system.hasProjectQuotas(device);
   const flags = ['nosuid', 'nodev', 'errors=remount-ro'];
   if (limited) flags.push('prjquota');
-  if (acmeOwner !== undefined) flags.push(`resuid=${acmeOwner.uid}`);
+  if (owners.acme !== undefined) flags.push(`resuid=${owners.acme.uid}`);
   await system.run('mount', ['-t', 'ext4', '-o', flags.join(','), device, mountPoint]);
-  const all = { acme: acmeOwner, ...owners };
-  for (const [name, owner] of Object.entries(all)) await ownFolder(join(mountPoint, name), owner);
+  for (const [name, owner] of Object.entries(owners)) await ownFolder(join(mountPoint, name), owner);
   const folders = new AppFolders(mountPoint, limited);
   await folders.prepare();
   return folders;

@@ -53,8 +53,7 @@ folders = await bringUpDisk({
   serial: 'dstack-data',
   runDirectory: join(run, 'disk'),
   mountPoint: '/mnt/encrypted_data',
-  acmeOwner: userOf('dstack-acme'),
-  owners: { etcd: userOf('dstack-etcd'), kv: userOf('dstack-kv') },
+  owners: { acme: userOf('dstack-acme'), etcd: userOf('dstack-etcd'), kv: userOf('dstack-kv') },
   mayCreate: parseHostHints(readFileSync(join(run, 'host.json'))).disk === 'create',
   async keyOf(diskId, epoch) {
     const reply = await callUnix({

@@ -156,6 +156,9 @@ test('each app has its own keys; one that did not ask for the store, and an addr
   expect(await get(2)).toContain(base64('of keeper'));
   expect(await get(3)).toContain(base64('of other'));
   for (const from of [4, 5]) expect(await get(from)).toBe('ECONNRESET');
+  const lines = said.split('\n').filter((line) => line.includes('STORE_NOT_GRANTED'));
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toContain('container web of stranger');
   // An app is no owner.
   expect(await call(2, '/metrics')).toMatch(/^403 /);
 });
@@ -169,6 +172,33 @@ test('the signer has a namespace of its own, behind a socket that no app can rea
   expect(kvs.map(({ value }) => Buffer.from(value).toString())).toEqual(['of signer']);
   expect(await get(2)).toContain(base64('of keeper'));
   expect(statSync(join(run, sockets.kvForSigner)).mode & 0o777).toBe(0o600);
+});
+
+test('the connections of an app that is granted the store no longer end, and of no other', async () => {
+  const watching = (from: number) => {
+    const options = {
+      host: '127.0.0.1',
+      port,
+      path: '/v3/watch',
+      localAddress: `127.0.0.${from}`,
+      agent: false,
+    };
+    const asked = request({ ...options, method: 'POST' }).on('error', () => {});
+    asked.write(JSON.stringify({ create_request: { key: base64('x') } }));
+    return { ended: once(asked, 'close'), asked };
+  };
+  const [mine, theirs] = [watching(2), watching(3)];
+  let isOver = false;
+  void theirs.ended.then(() => {
+    isOver = true;
+  });
+  containers[0] = container('keeper', 2, ['info']);
+  await mine.ended;
+  expect(isOver).toBe(false);
+  expect(await get(2)).toBe('ECONNRESET');
+  containers[0] = container('keeper', 2, ['info', 'store']);
+  await vi.waitFor(async () => expect(await get(2)).toMatch(/^200 /), PATIENCE);
+  theirs.asked.destroy();
 });
 
 test("its log is the one of this disk, signed by a key that the network key vouches for, with the chain's time", async () => {

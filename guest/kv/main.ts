@@ -20,11 +20,12 @@ import { type NetworkConfig, parseNetworkConfig } from '../../lib/protocol/netwo
 import { guestPorts } from '../../lib/protocol/ports.ts';
 import { Count, parseJson, Strict } from '../../lib/protocol/schema.ts';
 import { type LedgerKeysReply, sockets } from '../../lib/protocol/sockets.ts';
+import { storeShares } from '../../lib/protocol/store-shares.ts';
 import { BRIDGES, gatewayOf } from '../bridges.ts';
 import { Callers } from '../callers.ts';
 import { groupOfSocket } from '../daemons.ts';
 import { listenAt } from '../listen.ts';
-import { callerOfApp } from './apps.ts';
+import { Apps } from './apps.ts';
 import { etcdConfiguration } from './engine/arguments.ts';
 import { type LedgerSettings, openLedger } from './open-ledger.ts';
 import { siblingsAt } from './siblings.ts';
@@ -34,8 +35,6 @@ import { startStore } from './start.ts';
 const LIMITS = { connections: 4096, perSource: 512 };
 /** One daemon needs one; a few more while it is started again. */
 const SIBLING_CONNECTIONS = 16;
-const DEFAULT_QUOTA_MIB = 256;
-const MIB = 1024 * 1024;
 /** While the data disk is being opened or formatted. Milliseconds. */
 const LOOK_EVERY = 500;
 const TIME_EVERY = 5_000;
@@ -62,11 +61,14 @@ async function main(): Promise<void> {
     socket: at(join('run/dstack', sockets.etcd)),
     urls: () => [`http://dstack-guest:${guestPorts.store}`],
     log,
-    ledger: async (upstream) => openLedger(await settingsOf(network, disk, keys), upstream),
+    ledger: async (upstream, onRevision) =>
+      openLedger(await settingsOf(network, disk, keys), upstream, onRevision),
+    shares: storeShares(network.store),
   });
-  const callers = new Callers(siblings.containers);
+  const apps = new Apps(new Callers(siblings.containers), log);
   const door = store.door({
-    callerOf: (socket) => callerOfApp(callers, socket),
+    callerOf: (socket) => apps.callerOf(socket),
+    isStill: (socket, caller) => apps.isStill(socket, caller),
     // An app is its bridge: all its containers together.
     limits: { ...LIMITS, sourceOf: ({ localAddress }) => localAddress ?? '' },
   });
@@ -158,7 +160,7 @@ function startEngine({ store }: NetworkConfig): void {
     data: at('mnt/encrypted_data/etcd'),
     socket: at(join('run/dstack', sockets.etcd)),
     peerPort: guestPorts.storePeers,
-    quota: (store?.quotaMiB ?? DEFAULT_QUOTA_MIB) * MIB,
+    quota: storeShares(store).database,
   };
   writeDurably(at('run/dstack/kv/etcd.json'), etcdConfiguration(settings), 0o644);
 }

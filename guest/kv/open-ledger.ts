@@ -7,7 +7,7 @@ import { EtcdRevisions } from './engine/follow.ts';
 import { openDisk } from './ledger/disk.ts';
 import { KvLedger } from './ledger/ledger.ts';
 import { FILES } from './ledger/log-files.ts';
-import type { Upstream } from './types.ts';
+import type { OnRevision, Upstream } from './types.ts';
 
 export interface LedgerSettings {
   /** Of the log's files. */
@@ -26,7 +26,11 @@ export interface LedgerSettings {
 }
 
 /** Resolves once every revision that etcd has now is covered. @throws LEDGER_MISMATCH, LEDGER_GAP, LEDGER_STOPPED */
-export async function openLedger(settings: LedgerSettings, upstream: Upstream): Promise<KvLedger> {
+export async function openLedger(
+  settings: LedgerSettings,
+  upstream: Upstream,
+  onRevision: OnRevision = () => {},
+): Promise<KvLedger> {
   const { folder, origin, seed, saltKey, now, onStop, evidence } = settings;
   const ledger = await KvLedger.open({
     disk: await openDisk(folder, FILES),
@@ -34,6 +38,7 @@ export async function openLedger(settings: LedgerSettings, upstream: Upstream): 
     salts: new SaltKey(saltKey),
     now,
     onStop,
+    onRevision,
     ...(evidence !== undefined && { evidence }),
   });
   try {

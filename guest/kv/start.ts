@@ -3,6 +3,7 @@ import type { Log } from '../../lib/daemon/log.ts';
 import { KV } from '../../lib/etcd/gen/kv_pb.js';
 import { Maintenance } from '../../lib/etcd/gen/maintenance_pb.js';
 import { utf8 } from '../../lib/protocol/encoding.ts';
+import type { StoreShares } from '../../lib/protocol/store-shares.ts';
 import { authMethods } from './api/auth.ts';
 import { clusterMethods } from './api/cluster.ts';
 import { covered } from './api/covered.ts';
@@ -17,17 +18,22 @@ import { Metrics } from './api/metrics.ts';
 import { receiptMethods } from './api/receipt.ts';
 import { watchMethods } from './api/watch.ts';
 import { EtcdClient } from './engine/client.ts';
-import { makeRoom } from './namespace/room.ts';
+import { Room } from './namespace/room.ts';
 import { Store } from './namespace/store.ts';
-import type { Ledger, ServedMethod, Upstream } from './types.ts';
+import { Usage } from './namespace/usage.ts';
+import type { Ledger, OnRevision, ServedMethod, Upstream } from './types.ts';
 
 export interface StoreSettings {
   /** etcd's socket. */
   readonly socket: string;
   /** Where clients reach the store, as `member list` tells them. */
   readonly urls: () => readonly string[];
-  /** Makes the ledger, once etcd answers. */
-  readonly ledger: (upstream: Upstream) => Promise<Ledger>;
+  /** Makes the ledger, once etcd answers. It tells of all revisions from then on. */
+  readonly ledger: (upstream: Upstream, onRevision: OnRevision) => Promise<Ledger>;
+  /** What etcd's database may have, and what apps may keep in it. */
+  readonly shares: StoreShares;
+  /** How often it is looked whether room is to be made, milliseconds. */
+  readonly roomEvery?: number;
   readonly log: Log;
 }
 
@@ -36,15 +42,15 @@ export interface RunningStore {
   readonly store: Store;
   readonly ledger: Ledger;
   /** A way in; it does not listen yet. */
-  door(options: Pick<DoorOptions, 'callerOf' | 'tls' | 'limits' | 'times'>): Door;
+  door(options: Pick<DoorOptions, 'callerOf' | 'isStill' | 'tls' | 'limits' | 'times'>): Door;
   /** Ends calls and doors. etcd is its owner's to end. */
   close(): Promise<void>;
 }
 
 /** Within this time etcd has to answer a read for the store to be well. Milliseconds. */
 const HEALTHY_WITHIN = 5000;
-/** How often it is looked whether the store is full. Milliseconds. */
-const ROOM_EVERY = 10_000;
+/** How often it is looked whether the store is full: in between, less is written than there is room for. Milliseconds. */
+const ROOM_EVERY = 1_000;
 
 export async function startStore(settings: StoreSettings): Promise<RunningStore> {
   const { log } = settings;
@@ -55,9 +61,13 @@ export async function startStore(settings: StoreSettings): Promise<RunningStore>
     },
   });
   await answering(etcd);
-  const ledger = await settings.ledger(etcd);
+  const usage = new Usage(settings.shares, (namespace, { used, share }) =>
+    log.warn({ namespace, used, share }, 'an app keeps what it may, or all apps do: its writes are refused'),
+  );
+  const ledger = await settings.ledger(etcd, (revision, events) => usage.told(revision, events));
+  await usage.scan(etcd);
   const upstream = covered(etcd, ledger);
-  const store = await Store.open(upstream, { durable: () => ledger.durable });
+  const store = await Store.open(upstream, { durable: () => ledger.durable, usage });
   const methods: ServedMethod[] = [
     ...kvMethods(store),
     ...watchMethods(store),
@@ -73,21 +83,38 @@ export async function startStore(settings: StoreSettings): Promise<RunningStore>
   metrics.gauge({
     name: 'kv_etcd_connected',
     help: 'Whether etcd answers.',
-    value: () => (etcd.connected ? 1 : 0),
+    values: () => [{ value: etcd.connected ? 1 : 0 }],
   });
   metrics.gauge({
     name: 'kv_ledger_durable_revision',
     help: 'Whose leaves are on the disk.',
-    value: () => ledger.durable,
+    values: () => [{ value: ledger.durable }],
+  });
+  metrics.gauge({
+    name: 'kv_namespace_used_bytes',
+    help: 'What a namespace keeps.',
+    values: () => [...usage.all()].map(([namespace, { used }]) => ({ labels: { namespace }, value: used })),
+  });
+  metrics.gauge({
+    name: 'kv_namespace_share_bytes',
+    help: 'What a namespace may keep; of one without a bound there is none.',
+    values: () =>
+      [...usage.all()].flatMap(([namespace, { share }]) =>
+        share === undefined ? [] : [{ labels: { namespace }, value: share }],
+      ),
   });
   const condition = conditionOf(etcd);
   const doors: Door[] = [];
-  const room = setInterval(() => {
-    makeRoom(upstream, store.floors).then(
-      (made) => made && log.warn({}, 'the store was full: the history of all namespaces was dropped'),
+  const room = new Room(upstream, store.floors, settings.shares.database);
+  const looking = setInterval(() => {
+    room.look().then(
+      (done) => {
+        if (done === 'dropped')
+          log.warn({}, 'the store was full of history: that of all namespaces was dropped');
+      },
       (error: unknown) => log.warn({ err: error }, 'no room could be made'),
     );
-  }, ROOM_EVERY).unref();
+  }, settings.roomEvery ?? ROOM_EVERY).unref();
   return {
     upstream,
     store,
@@ -105,7 +132,7 @@ export async function startStore(settings: StoreSettings): Promise<RunningStore>
       return door;
     },
     async close() {
-      clearInterval(room);
+      clearInterval(looking);
       await Promise.all(doors.map((door) => door.close()));
       await ledger.close?.();
       etcd.close();

@@ -80,6 +80,9 @@ export interface LedgerEvent {
   readonly createRevision: bigint;
 }
 
+/** Told of each revision, in order, before the answer to its write leaves. */
+export type OnRevision = (revision: bigint, events: readonly LedgerEvent[]) => void;
+
 /** What follows etcd: the whole key space, in revision order, one call a revision. */
 export interface RevisionSource {
   /**

@@ -2,6 +2,10 @@
  * A client of etcd's API: gRPC's unary calls (github.com/grpc/grpc, PROTOCOL-HTTP2.md) over node:http2, to one of several members at a
  * time.
  *
+ * There is another one, guest/kv/engine, which the store stands on: one etcd on a unix socket that only it uses, thousands of calls at a
+ * time, and streams that are followed, so its HTTP/2 is by hand. Here it is a few calls a second, to members that may be gone, over TLS:
+ * that needs node:http2's TLS and sessions, and none of the speed. On the same engine this would be a second HTTP/2 with TLS by hand.
+ *
  * A call is made once. One that failed may have taken place, unless etcd itself refused it: whoever writes has to read again.
  */
 import { readFileSync } from 'node:fs';

@@ -60,6 +60,11 @@ const errors = {
 
   memberNotFound: [status.notFound, 'member not found'],
   requestTooLarge: [status.invalidArgument, 'request is too large'],
+  // Not etcd's: it has no bound there.
+  readTooLarge: [
+    status.resourceExhausted,
+    'request reads too much: more than 64 MiB of keys and values; ask for less, in several requests',
+  ],
   tooManyRequests: [status.resourceExhausted, 'too many requests'],
 
   rootUserNotExist: [status.failedPrecondition, 'root user does not exist'],
@@ -95,4 +100,9 @@ export type EtcdErrorName = keyof typeof errors;
 export function etcdError(name: EtcdErrorName, cause?: unknown): RpcError {
   const [code, text] = errors[name];
   return new RpcError(code, `etcdserver: ${text}`, cause);
+}
+
+/** The end of a call whose client waits no longer. */
+export function cancelled(): RpcError {
+  return new RpcError(status.cancelled, 'context canceled');
 }

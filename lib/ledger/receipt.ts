@@ -49,6 +49,8 @@ export interface ProvenReceipt {
   /** The leaf's hash. */
   readonly leafHash: Uint8Array;
   readonly events: readonly ProvenEvent[];
+  /** The prefix of all their keys within the store: `a/<app>/`, `d/<daemon>/` or `o/`. Undefined where no event is shown. */
+  readonly namespace?: string;
   readonly basis: Basis;
   /** Of the signed head. */
   readonly size: number;
@@ -169,6 +171,7 @@ export function verifyReceipt(text: string, origin: string, keys: readonly NoteK
     leaf,
     leafHash: hash,
     events,
+    ...(events.length > 0 && { namespace: Buffer.from(receipt.namespace).toString('latin1') }),
     basis: basisOf(leaf, events),
     size: head.size,
     root: head.root,

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { toHex, utf8 } from './encoding.ts';
 import { configHash, parseHostHints, parseNetworkConfig } from './network-config.ts';
+import { storeShares } from './store-shares.ts';
 
 const good = {
   version: 1,
@@ -30,11 +31,35 @@ test.each([
     bytes({ ...good, endpoints: ['https://a.example', 'https://a.example'] }),
     /endpoints/,
   ],
+  [
+    'shares of more than apps may keep',
+    bytes({ ...good, store: { quotaMiB: 16, shares: { a: 4, b: 3 } } }),
+    /may keep 6 MiB/,
+  ],
+  ['a share of more than that', bytes({ ...good, store: { shareMiB: 97 } }), /may keep 96 MiB/],
+  ['a share of what is no app', bytes({ ...good, store: { shares: { 'A B': 1 } } }), /shares/],
   ['a giant', utf8(' '.repeat(70_000)), /larger/],
 ])('%s is refused', (_, value, message) => {
   const attempt = () => parseNetworkConfig(value, 'sim');
   expect(attempt).toThrowError(expect.objectContaining({ code: 'NETWORK_CONFIG' }));
   expect(attempt).toThrowError(message);
+});
+
+test('what apps may keep in the store', () => {
+  const MIB = 1024 * 1024;
+  const { store } = parseNetworkConfig(
+    bytes({ ...good, store: { quotaMiB: 64, shares: { orders: 20 } } }),
+    'production',
+  );
+  const shares = storeShares(store);
+  expect(shares).toEqual({
+    database: 64 * MIB,
+    named: new Map([['orders', 20 * MIB]]),
+    each: 4 * MIB,
+    others: 4 * MIB,
+  });
+  expect(storeShares({ quotaMiB: 64, shareMiB: 2 })).toMatchObject({ each: 2 * MIB, others: 24 * MIB });
+  expect(storeShares()).toMatchObject({ database: 256 * MIB, each: 32 * MIB, others: 96 * MIB });
 });
 
 test('plain http is for sim and dev only', () => {

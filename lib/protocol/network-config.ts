@@ -11,6 +11,7 @@ import { DstackError } from './errors.ts';
 import { Address0x, AppName, Count, IPv4, parseJson, Strict } from './schema.ts';
 import { ChainId } from './signer-part.ts';
 import { SIGNER_VALIDATORS } from './signer-status.ts';
+import { keptMiB } from './store-shares.ts';
 
 /** A host name as the DNS and certificates have it, in lower case (RFC 1123, section 2.1); of two labels at least. */
 export const DomainName = Type.String({
@@ -73,7 +74,17 @@ export type SiteConfig = Static<typeof SiteConfigSchema>;
 export const StoreConfigSchema = Strict({
   /** What its database may have on the data disk, MiB; 256 when left out. A store that is full refuses writes. */
   quotaMiB: Type.Optional(Type.Integer({ minimum: 16, maximum: 8192 })),
+  /** What an app may keep in it, MiB; an eighth of the quota when left out. */
+  shareMiB: Type.Optional(Type.Integer({ minimum: 1, maximum: 3072 })),
+  /** What the apps of these names may keep, MiB: it is theirs alone. */
+  shares: Type.Optional(
+    Type.Record(AppName, Type.Integer({ minimum: 1, maximum: 3072 }), {
+      additionalProperties: false,
+      maxProperties: 250,
+    }),
+  ),
 });
+export type StoreConfig = Static<typeof StoreConfigSchema>;
 
 export const NetworkConfigSchema = Strict({
   version: Type.Literal(1),
@@ -144,6 +155,14 @@ export function parseNetworkConfig(bytes: Uint8Array, flavour: Flavour): Network
     throw new DstackError(
       'NETWORK_CONFIG',
       `network.json asks for a quorum of ${config.quorum} of ${config.endpoints.length} endpoints; it must be a majority of them`,
+    );
+  }
+  const named = Object.values(config.store?.shares ?? {}).reduce((sum, share) => sum + share, 0);
+  const kept = keptMiB(config.store ?? {});
+  if (named > kept || (config.store?.shareMiB ?? 0) > kept) {
+    throw new DstackError(
+      'NETWORK_CONFIG',
+      `store.shares and store.shareMiB are too much: apps may keep ${kept} MiB of the database together; make store.quotaMiB larger, or shares smaller`,
     );
   }
   const plain = config.endpoints.find((url) => !url.startsWith('https://'));

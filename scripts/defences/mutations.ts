@@ -23,6 +23,7 @@ import { secretRules } from './mutations/secrets.ts';
 import { signerRules } from './mutations/signer.ts';
 import { siteRules } from './mutations/site.ts';
 import { sitesRules } from './mutations/sites.ts';
+import { storeBounds } from './mutations/store-bounds.ts';
 import { storeDoor } from './mutations/store-door.ts';
 import { storeLedger } from './mutations/store-ledger.ts';
 import { storeNamespaces } from './mutations/store-namespaces.ts';
@@ -54,6 +55,7 @@ export const mutations: readonly Mutation[] = [
   ...storeNamespaces,
   ...storeLedger,
   ...storeDoor,
+  ...storeBounds,
   ...signerRules,
 ];
 

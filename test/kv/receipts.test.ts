@@ -15,6 +15,7 @@ import { verifierKey } from '../../lib/ledger/note.ts';
 import { hasValue, verifyReceipt } from '../../lib/ledger/receipt.ts';
 import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { ledgerSaltKey } from '../../lib/protocol/keys.ts';
+import { storeShares } from '../../lib/protocol/store-shares.ts';
 import { type Etcd, startEtcd } from '../support/etcd.ts';
 import {
   entriesOf,
@@ -53,7 +54,8 @@ async function start(): Promise<void> {
   running = await startStore({
     socket: etcd.socket,
     urls: () => [],
-    ledger: (upstream) => openLedger(ledgerSettings, upstream),
+    ledger: (upstream, onRevision) => openLedger(ledgerSettings, upstream, onRevision),
+    shares: storeShares(),
     log,
   });
   urls = { owner: await listen(owner), app: await listen(app('one')), other: await listen(app('two')) };

@@ -7,6 +7,7 @@ import { openLedger } from '../../guest/kv/open-ledger.ts';
 import { type RunningStore, startStore } from '../../guest/kv/start.ts';
 import type { Caller, Ledger } from '../../guest/kv/types.ts';
 import { utf8 } from '../../lib/protocol/encoding.ts';
+import { storeShares } from '../../lib/protocol/store-shares.ts';
 import { type Etcd, startEtcd } from './etcd.ts';
 
 export interface TestKv {
@@ -22,8 +23,12 @@ export interface TestKv {
 export const owner: Caller = { prefix: utf8('o/'), name: 'owner', owner: true };
 export const app = (name: string): Caller => ({ prefix: utf8(`a/${name}/`), name, owner: false });
 
-/** @param ledger instead of a real one @param quota etcd's, in bytes */
-export async function startKv(ledger?: Ledger, quota?: number): Promise<TestKv> {
+/** @param ledger instead of a real one @param quota etcd's, in bytes; then nobody makes room but the test */
+export async function startKv(
+  ledger?: Ledger,
+  quota?: number,
+  shares = storeShares(quota === undefined ? {} : { quotaMiB: quota / 1024 / 1024 }),
+): Promise<TestKv> {
   const etcd = await startEtcd(quota === undefined ? {} : { quota });
   const warnings: string[] = [];
   const urls: string[] = [];
@@ -38,7 +43,9 @@ export async function startKv(ledger?: Ledger, quota?: number): Promise<TestKv> 
   const running = await startStore({
     socket: etcd.socket,
     urls: () => urls,
-    ledger: async (upstream) => ledger ?? openLedger(settings, upstream),
+    ledger: async (upstream, onRevision) => ledger ?? openLedger(settings, upstream, onRevision),
+    shares,
+    ...(quota !== undefined && { roomEvery: 2 ** 31 - 1 }),
     log: {
       info: () => {},
       warn: (fields, message) => warnings.push(`${message} ${String((fields as { err?: Error }).err)}`),

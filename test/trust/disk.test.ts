@@ -52,6 +52,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 async function boot(mayCreate: boolean, secret = secretOf("this network's")): Promise<DiskStatusReply> {
   let status: DiskStatusReply = { state: 'absent' };
   await bringUpDisk({
+    owners: {},
     serial: 'dstack-data',
     runDirectory: folder,
     mountPoint: join(folder, 'mnt'),

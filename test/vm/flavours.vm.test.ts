@@ -118,10 +118,10 @@ test('no unit gives a daemon an argument or a variable that a test would use', (
     expect(unit.match(/^ExecStart=.*$/gm), name).toEqual([
       `ExecStart=${runs ?? `/usr/bin/node /usr/lib/dstack/${name}.mjs`}`,
     ]);
-    // How many files Node may read at once is nothing that a test would use, nor on how many processors Go runs.
+    // How many files Node may read at once is nothing that a test would use, nor from how much memory on Go looks for what is unused.
     const said = unit
       .replace(/^(Environment=.*) UV_THREADPOOL_SIZE=\d+$/m, '$1')
-      .replace(/^Environment=HOME=\/ GOMAXPROCS=\d+\n/m, '');
+      .replace(/^Environment=HOME=\/ GOMEMLIMIT=\d+MiB\n/m, '');
     expect(said.match(/^(Environment|EnvironmentFile|PassEnvironment)=.*$/gm), name).toEqual(
       runs === undefined ? ['Environment=NODE_ENV=production HOME=/'] : null,
     );

@@ -59,6 +59,7 @@ export async function up({ network = 'ours', mayCreate = false }: Bring = {}): P
   mkdirSync(runDirectory, { recursive: true });
   let last: DiskStatusReply = { state: 'opening' };
   await bringUpDisk({
+    owners: {},
     serial: SERIAL,
     runDirectory,
     mountPoint,

@@ -30,6 +30,8 @@ export interface DoorOptions {
   readonly methods: readonly ServedMethod[];
   /** Who is at the other end. @throws to refuse it */
   readonly callerOf: (socket: Socket | TLSSocket) => Caller | Promise<Caller>;
+  /** Whether it is still that caller's; asked every two seconds. Left out, it is as long as it lasts. Never throws. */
+  readonly isStill?: (socket: Socket, caller: Caller) => Promise<boolean>;
   readonly tls?: TlsOptions;
   readonly limits?: ConnectionLimits;
   /** Of a session that is quiet. */
@@ -44,6 +46,8 @@ const DEFAULT_LIMITS: ConnectionLimits = { connections: 4096, perSource: 1024 };
 /** How soon it must be seen which protocol is spoken. Milliseconds. */
 const PROTOCOL_WITHIN = 10_000;
 const HEADERS_WITHIN = 10_000;
+/** Between two looks at whose a connection is. Milliseconds. */
+const LOOK_AGAIN_EVERY = 2_000;
 /** Bytes of requests that are not complete or not answered: of one connection, and of all. */
 const HELD = { perConnection: 16 * 1024 * 1024, all: 64 * 1024 * 1024 };
 const STREAMS = 1024;
@@ -103,6 +107,7 @@ export class Door {
     socket.on('error', () => {});
     const caller = await this.#options.callerOf(socket);
     if (socket.destroyed) return;
+    this.#lookAgain(socket, caller);
     const head = await firstBytes(socket);
     if (head === undefined) return;
     socket.unshift(head);
@@ -111,6 +116,19 @@ export class Door {
     this.#speaking = socket;
     (isHttp2 ? this.#http2 : this.#http1).emit('connection', socket);
     this.#speaking = undefined;
+  }
+
+  /** Ends a connection, and whatever is asked and watched on it, once it is no longer its caller's. */
+  #lookAgain(socket: Socket, caller: Caller): void {
+    const { isStill } = this.#options;
+    if (isStill === undefined) return;
+    let looking: NodeJS.Timeout;
+    const look = async (): Promise<void> => {
+      if (!(await isStill(socket, caller))) socket.destroy();
+      else if (!socket.destroyed) looking = setTimeout(look, LOOK_AGAIN_EVERY).unref();
+    };
+    looking = setTimeout(look, LOOK_AGAIN_EVERY).unref();
+    socket.once('close', () => clearTimeout(looking));
   }
 
   /** The connection that node:http2 makes a session of right now. */

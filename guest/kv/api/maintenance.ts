@@ -1,6 +1,6 @@
 /**
  * etcd's Maintenance service, for the owner alone: it shows and touches what all namespaces share. Others get the status of a store that
- * works, which clients ask for to find an endpoint, without what it tells of the others' data.
+ * works, which clients ask for to find an endpoint, with the size of what is theirs, without what it tells of the others' data.
  */
 import type { DescMessage, DescMethodUnary } from '@bufbuild/protobuf';
 import { etcdError } from '../../../lib/etcd/errors.ts';
@@ -32,7 +32,10 @@ export function maintenanceMethods(store: Store): ServedMethod[] {
       const found = await upstream.unary(method.status, {}, call);
       const { leader, raftTerm, raftIndex, raftAppliedIndex, version, isLearner } = found;
       const all = { leader, raftTerm, raftIndex, raftAppliedIndex, version, isLearner };
-      if (!call.caller.owner) return { ...headerOf(found), ...all };
+      if (!call.caller.owner) {
+        const used = BigInt(store.usage.usedBy(store.spaceOf(call.caller)));
+        return { ...headerOf(found), ...all, dbSize: used, dbSizeInUse: used };
+      }
       const { dbSize, dbSizeInUse, errors } = found;
       return { ...headerOf(found), ...all, dbSize, dbSizeInUse, errors };
     }),

@@ -27,7 +27,10 @@ export const nameOf = (code: Status): string => codeNames[code];
 export interface Gauge {
   readonly name: string;
   readonly help: string;
-  readonly value: () => number | bigint;
+  readonly values: () => readonly {
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly value: number | bigint;
+  }[];
 }
 
 export class Metrics {
@@ -62,8 +65,16 @@ export class Metrics {
           `grpc_server_handled_total{grpc_service="${service}",grpc_method="${method}",grpc_code="${nameOf(code)}"} ${count}`,
         );
     }
-    for (const { name, help, value } of this.#gauges)
-      lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} gauge`, `${name} ${value()}`);
+    for (const { name, help, values } of this.#gauges) {
+      lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} gauge`);
+      for (const { labels = {}, value } of values()) lines.push(`${name}${labelsOf(labels)} ${value}`);
+    }
     return `${lines.join('\n')}\n`;
   }
+}
+
+/** Names and values have nothing to be escaped: they are ours, or prefixes. */
+function labelsOf(labels: Readonly<Record<string, string>>): string {
+  const all = Object.entries(labels).map(([name, value]) => `${name}="${value}"`);
+  return all.length === 0 ? '' : `{${all.join(',')}}`;
 }

@@ -14,7 +14,7 @@ import { noteSigner, verifierKey } from '../../../lib/ledger/note.ts';
 import { utf8 } from '../../../lib/protocol/encoding.ts';
 import { DstackError } from '../../../lib/protocol/errors.ts';
 import { ledgerKey, ledgerSaltKey } from '../../../lib/protocol/keys.ts';
-import { DEFAULT_QUOTA } from '../engine/arguments.ts';
+import { type StoreShares, storeShares } from '../../../lib/protocol/store-shares.ts';
 import { openLedger } from '../open-ledger.ts';
 import { startStore } from '../start.ts';
 import type { Caller } from '../types.ts';
@@ -118,13 +118,17 @@ async function main(): Promise<void> {
   );
   const { data, socket } = options;
   const peerPort = await portThatIsFree({ host: '127.0.0.1', port: 0 });
-  const etcd = startEtcdProcess({ data, socket, peerPort, quota: DEFAULT_QUOTA }, (args) =>
+  const shares = storeShares();
+  const etcd = startEtcdProcess({ data, socket, peerPort, quota: shares.database }, (args) =>
     options.etcd === undefined
       ? toolCommand('etcd', args, flags.tools)
       : { command: options.etcd, args, env: {} },
   );
   try {
-    await run({ ...options, address: { ...options.address, port } }, { secret, transport, etcd, told });
+    await run(
+      { ...options, address: { ...options.address, port } },
+      { secret, transport, etcd, shares, told },
+    );
   } finally {
     await etcd.stop();
   }
@@ -134,6 +138,7 @@ interface Parts {
   readonly secret: Uint8Array;
   readonly transport: ReturnType<typeof tlsOf>;
   readonly etcd: EtcdProcess;
+  readonly shares: StoreShares;
   /** Resolves when it is to end. */
   readonly told: Promise<undefined>;
 }
@@ -141,7 +146,7 @@ interface Parts {
 /** Until it is told to end. @throws KV_ETCD_ENDED, KV_LISTEN, LEDGER_* */
 async function run(
   { data, socket, address }: StartOptions,
-  { secret, transport, etcd, told }: Parts,
+  { secret, transport, etcd, shares, told }: Parts,
 ): Promise<void> {
   const url = urlOf(transport.tls === undefined ? 'http' : 'https', address);
   // Opened at once: an end before it is open would be a crash.
@@ -168,7 +173,8 @@ async function run(
     socket,
     urls: () => [url],
     log,
-    ledger: (upstream) => openLedger(ledgerSettings, upstream),
+    shares,
+    ledger: (upstream, onRevision) => openLedger(ledgerSettings, upstream, onRevision),
   });
   const running = await Promise.race([started, ended, told]);
   if (running === undefined) return;

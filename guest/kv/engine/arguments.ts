@@ -1,5 +1,6 @@
 /** How etcd is started: for kv alone, on a unix socket. */
 import { join } from 'node:path';
+import { storeShares } from '../../../lib/protocol/store-shares.ts';
 
 export interface EngineSettings {
   /** It makes a folder `etcd` there. */
@@ -12,7 +13,7 @@ export interface EngineSettings {
   readonly quota: number;
 }
 
-export const DEFAULT_QUOTA = 256 * 1024 * 1024;
+export const DEFAULT_QUOTA = storeShares().database;
 
 /**
  * kv has checked a request's size and number of operations before it adds prefixes, guards and owners: etcd's own limits are above what that

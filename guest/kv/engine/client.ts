@@ -1,6 +1,9 @@
 /**
  * etcd's API over its unix socket: typed calls, and a connection that comes back by itself. A call that was under way when the
  * connection went is not repeated: nobody knows whether it took place.
+ *
+ * There is another client, lib/etcd/client.ts, for few calls to the members of a cluster, over TLS. This one does not stand on it: it is in
+ * the way of every read and write of the store, and node:http2 costs more there than etcd's own work (connection.ts).
  */
 import {
   create,
@@ -14,7 +17,7 @@ import {
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf';
-import { etcdError, RpcError, status } from '../../../lib/etcd/errors.ts';
+import { cancelled, etcdError, RpcError, status } from '../../../lib/etcd/errors.ts';
 import type { Upstream, UpstreamOptions, UpstreamStream } from '../types.ts';
 import { Connection } from './connection.ts';
 import { encodeHeaders } from './hpack.ts';
@@ -164,10 +167,6 @@ export class EtcdClient implements Upstream {
       this.#waiters.add(waiter);
     });
   }
-}
-
-function cancelled(): RpcError {
-  return new RpcError(status.cancelled, 'context canceled');
 }
 
 /** Calls `giveUp` when the signal aborts or the deadline passes; what it returns stops that. */

@@ -40,13 +40,13 @@ if (import.meta.main) {
   const [folder, killAt, count] = process.argv.slice(2) as [string, string, string];
   const all = killedRevisions(Number(count));
   const disk = killing(await openDisk(folder, FILES), Number(killAt));
-  const ledger = await openOn(disk, { acknowledge: 'disk' });
+  const ledger = await openOn(disk);
   const from = ledger.sizes.disk;
   const source = new ListedRevisions(all.slice(0, from));
   await ledger.follow(source, source.newest);
   for (let size = from; size < all.length; size += 200) {
     source.push(...all.slice(size, size + 200));
-    await ledger.covered(source.newest);
+    await ledger.onDisk(source.newest);
     writeSync(1, `${source.revisions.length}\n`);
   }
   await ledger.close();

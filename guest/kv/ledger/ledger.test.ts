@@ -58,9 +58,8 @@ describe('what is covered', () => {
 
   test('where the disk is asked for, is on the disk', async () => {
     const disk = new SimulatedDisk();
-    const source = new ListedRevisions(numbered(300));
-    const ledger = await startOn(disk, source, { acknowledge: 'disk' });
-    await ledger.covered(301n);
+    const ledger = await startOn(disk, new ListedRevisions(numbered(300)));
+    await ledger.onDisk(301n);
     expect(ledger.sizes.disk).toBe(300);
     const after = await openOn(disk.afterPowerLoss(() => 0));
     expect(after.sizes.disk).toBe(300);
@@ -302,14 +301,13 @@ describe('a disk that fails', () => {
         let told: DstackError | undefined;
         const source = new ListedRevisions();
         const ledger = await startOn(disk, source, {
-          acknowledge: 'disk',
           onStop: (error) => (told = error),
         });
         const acknowledged: number[] = [];
         const refused: string[] = [];
         for (let at = 0; at < 6; at += 1) {
           source.push([put(`o/${at}`, '')]);
-          await ledger.covered(BigInt(at + 2)).then(
+          await ledger.onDisk(BigInt(at + 2)).then(
             () => acknowledged.push(at),
             (error: DstackError) => refused.push(error.code),
           );

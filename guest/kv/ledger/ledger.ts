@@ -22,7 +22,7 @@ import type { LedgerEvent } from '../../../lib/ledger/record.ts';
 import type { SaltKey } from '../../../lib/ledger/salt.ts';
 import { bytesEqual } from '../../../lib/protocol/encoding.ts';
 import { codeOf, DstackError, hasCode } from '../../../lib/protocol/errors.ts';
-import type { Ledger, RevisionSource } from '../types.ts';
+import type { Ledger, OnRevision, RevisionSource } from '../types.ts';
 import type { Disk } from './disk.ts';
 import { Batch, LogFiles, type LogState, mismatch, policyBytes, policyState } from './log-files.ts';
 
@@ -33,14 +33,14 @@ export interface LedgerOptions {
   readonly salts: SaltKey;
   /** The chain's time, seconds since 1970: it goes into signed heads. */
   readonly now: () => number;
-  /** Whether a revision is covered by the tree, or only when it is on the disk. */
-  readonly acknowledge?: 'tree' | 'disk';
   /** Between two batches, while nobody waits for one. Milliseconds. */
   readonly pauseMs?: number;
   /** Served beside the log (lib/protocol/ledger-evidence.ts). */
   readonly evidence?: string;
   /** Told once, when the ledger has stopped by itself. */
   readonly onStop?: (error: DstackError) => void;
+  /** Told of each revision that the log did not have yet, before `covered` resolves for it. */
+  readonly onRevision?: OnRevision;
 }
 
 /** How many leaves may be in memory alone before writes wait for the disk. */
@@ -227,21 +227,19 @@ export class KvLedger implements Ledger {
     this.#policy = policyAfter(this.#policy, events);
     const change = events.findLast(({ key }) => bytesEqual(key, POLICY_KEY));
     if (change !== undefined) this.#policyState = policyState(change.value, index + 1);
+    this.#options.onRevision?.(revision, events);
     this.#acknowledge();
     this.#writeSoon();
   }
 
   #acknowledge(): void {
     const { size } = this.#files.state;
-    const until = this.#options.acknowledge === 'disk' ? size : Math.min(this.#edge.size, size + MAX_BEHIND);
+    const until = Math.min(this.#edge.size, size + MAX_BEHIND);
     for (; this.#acknowledged < until; this.#acknowledged += 1) settle(this.#waiting, this.#acknowledged);
   }
 
   #writeSoon(): void {
-    const isWanted =
-      this.#waitingForDisk.size > 0 ||
-      this.#options.acknowledge === 'disk' ||
-      this.#batch.count >= MAX_BEHIND / 2;
+    const isWanted = this.#waitingForDisk.size > 0 || this.#batch.count >= MAX_BEHIND / 2;
     if (isWanted) setImmediate(() => this.#write());
     else this.#pause ??= setTimeout(() => this.#write(), this.#options.pauseMs ?? PAUSE_MS);
   }

@@ -134,9 +134,13 @@ export class Floors {
     await this.#inTurn(() => this.#compactEtcd(this.#lowest(), physical));
   }
 
-  /** Compacts etcd as far as the ledger allows, whoever still wants what was before. It is told as of etcd's own compaction. */
-  async dropHistory(): Promise<void> {
-    await this.#inTurn(() => this.#compactEtcd(this.#durable(), true));
+  /**
+   * Compacts etcd as far as the ledger allows, whoever still wants what was before. It is told as of etcd's own compaction.
+   *
+   * @param kept so many of the last revisions stay
+   */
+  async dropHistory(kept: bigint): Promise<void> {
+    await this.#inTurn(() => this.#compactEtcd(this.#durable() - kept, true));
   }
 
   async #inTurn(run: () => Promise<void>): Promise<void> {

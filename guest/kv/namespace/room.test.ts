@@ -1,35 +1,72 @@
 import { create } from '@bufbuild/protobuf';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { CompactionRequestSchema } from '../../../lib/etcd/gen/kv_pb.js';
-import { startKv } from '../../../test/support/kv.ts';
-import { makeRoom } from './room.ts';
-import { callOf, clientOf } from './store.fixture.ts';
+import { Maintenance } from '../../../lib/etcd/gen/maintenance_pb.js';
+import { startKv, type TestKv } from '../../../test/support/kv.ts';
+import { Room } from './room.ts';
+import { type Client, callOf, clientOf, refusalOf } from './store.fixture.ts';
 
-const timeout = 300_000;
-const QUOTA = 24 * 1024 * 1024;
+const timeout = 240_000;
+const MIB = 1024 * 1024;
+const DATABASE = 4 * MIB;
+const COMPACTED = 'etcdserver: mvcc: required revision has been compacted';
+let kv: TestKv;
+let other: Client;
+let greedy: Client;
 
-test('a store that one app has filled with history takes the writes of all again', { timeout }, async () => {
-  const kv = await startKv(undefined, QUOTA);
-  try {
-    const { store, upstream } = kv.running;
-    const greedy = clientOf(store, callOf('a/greedy/'));
-    const other = clientOf(store, callOf('a/other/'));
-    await other.put('a', 'b');
-    const fill = async () => {
-      for (let n = 0; n < 100; n += 1) await greedy.put('k', 'x'.repeat(1_000_000));
-    };
-    await expect(fill()).rejects.toThrow('database space exceeded');
-    await expect(other.put('a', 'c')).rejects.toThrow('database space exceeded');
-    // Nobody can do it by a compaction.
-    const { header } = await other.range('a');
-    const request = create(CompactionRequestSchema, { revision: header!.revision! });
-    await expect(store.compact(other.call, request)).rejects.toThrow('database space exceeded');
-    await expect.poll(() => makeRoom(upstream, store.floors)).toBe(true);
-    expect((await other.range('a')).kvs).toHaveLength(1);
-    await other.put('a', 'c');
-    expect(await makeRoom(upstream, store.floors)).toBe(false);
-    expect(kv.warnings).toEqual([]);
-  } finally {
-    await kv.stop();
+async function start(quota: number, database = quota): Promise<Room> {
+  kv = await startKv(undefined, quota);
+  const { store, upstream } = kv.running;
+  greedy = clientOf(store, callOf('a/greedy/'));
+  other = clientOf(store, callOf('a/other/'));
+  return new Room(upstream, store.floors, database);
+}
+
+afterEach(async () => kv?.stop());
+
+test('history that somebody wants gives way, and no key does', { timeout }, async () => {
+  const room = await start(256 * MIB, DATABASE);
+  const first = (await other.put('a', 'b')).header!.revision!;
+  const done = new Set<string>();
+  for (let n = 0; n < 40; n += 1) {
+    await greedy.put('k', 'x'.repeat(200_000));
+    done.add(await room.look());
   }
+  expect(done).toEqual(new Set(['nothing', 'dropped']));
+  expect(await refusalOf(other.range('a', '', { revision: first }))).toBe(COMPACTED);
+  expect((await other.range('a')).kvs).toHaveLength(1);
+  const { dbSizeInUse } = await kv.running.upstream.unary(Maintenance.method.status, {});
+  expect(Number(dbSizeInUse)).toBeLessThan(DATABASE);
+  expect(kv.warnings).toEqual([]);
+});
+
+test('what all have let go of goes first', { timeout }, async () => {
+  const room = await start(256 * MIB, DATABASE);
+  await other.put('a', 'b');
+  for (let n = 0; n < 15; n += 1) await greedy.put('k', 'x'.repeat(200_000));
+  const { revision = 0n } = (await greedy.put('k', 'y')).header!;
+  for (const client of [greedy, other])
+    await kv.running.store.compact(client.call, create(CompactionRequestSchema, { revision }));
+  // What was let go of was compacted at once; the rest is little.
+  expect(await room.look()).toBe('nothing');
+  expect((await other.range('a', '', { revision })).kvs).toHaveLength(1);
+});
+
+test('a store that is full takes the writes of all again', { timeout }, async () => {
+  const room = await start(16 * MIB);
+  await other.put('a', 'b');
+  const fill = async () => {
+    for (let n = 0; n < 100; n += 1) await greedy.put('k', 'x'.repeat(1_000_000));
+  };
+  await expect(fill()).rejects.toThrow('database space exceeded');
+  await expect(other.put('a', 'c')).rejects.toThrow('database space exceeded');
+  // Nobody can do it by a compaction.
+  const { header } = await other.range('a');
+  const request = create(CompactionRequestSchema, { revision: header!.revision! });
+  await expect(kv.running.store.compact(other.call, request)).rejects.toThrow('database space exceeded');
+  await expect.poll(() => room.look(), { timeout: 20_000 }).toBe('dropped');
+  expect((await other.range('a')).kvs).toHaveLength(1);
+  await other.put('a', 'c');
+  expect(await room.look()).toBe('nothing');
+  expect(kv.warnings).toEqual([]);
 });

@@ -25,3 +25,20 @@ test('what fails makes room too', async () => {
   await expect(shares.run('a', 1, () => Promise.reject(new Error('no')))).rejects.toThrow('no');
   expect(await shares.run('a', 1, async () => 'yes')).toBe('yes');
 });
+
+test('who has gone is not waited for, and keeps nobody behind it', async () => {
+  const shares = new Shares(2);
+  let end = () => {};
+  const first = shares.run('a', 1, () => new Promise<void>((resolve) => (end = resolve)));
+  const leaving = new AbortController();
+  const second = shares.run('a', 2, async () => 'second', leaving);
+  const third = shares.run('a', 1, async () => 'third');
+  leaving.abort();
+  const later = new Promise((resolve) => setTimeout(resolve, 2_000, 'still waiting'));
+  const why = second.catch((error: Error) => error.message);
+  expect(await Promise.race([why, later])).toBe('context canceled');
+  expect(await third).toBe('third');
+  await expect(shares.run('a', 2, async () => 'gone', leaving)).rejects.toThrow('context canceled');
+  end();
+  await first;
+});

@@ -16,7 +16,6 @@ import {
   type PutResponseSchema,
   type RangeRequest,
   type RangeResponseSchema,
-  type RequestOpSchema,
   type ResponseOp,
   type TxnRequest,
   TxnRequestSchema,
@@ -34,16 +33,20 @@ import type {
 import { type Access, accessOfDelete, accessOfPut, accessOfRange, accessOfTxn } from '../auth/access.ts';
 import { Auths, type Guard, type NamespaceAuth } from '../auth/namespace-auth.ts';
 import { Passwords } from '../auth/passwords.ts';
-import type { Call, Caller, Upstream } from '../types.ts';
+import type { Call, Caller, Upstream, UpstreamOptions } from '../types.ts';
 import { checkDeleteRange, checkPut, checkRange, checkSize, checkTxn, payloadOf } from './check.ts';
 import { Counts } from './counts.ts';
 import { Floors } from './floors.ts';
+import { type Growth, growthOf, type Operation } from './growth.ts';
 import { Keyspace } from './keyspace.ts';
 import { Leases } from './leases.ts';
+import { leaseKey } from './own-keys.ts';
+import { Reads } from './reads.ts';
 import { deleteReply, putReply, rangeReply, txnReply } from './replies.ts';
 import { deleteUpstream, leasesOf, putUpstream, rangeUpstream, type Scope, txnUpstream } from './requests.ts';
 import { Shares } from './shares.ts';
 import { Turns } from './turns.ts';
+import { OF_A_KEY, Usage } from './usage.ts';
 
 /** How often a request is authorised anew that a change of users or roles came before. */
 const ATTEMPTS = 3;
@@ -51,12 +54,13 @@ const ATTEMPTS = 3;
 const MOST_WATCHES = 20_000;
 /** Open streams of one namespace, of watches and of leases kept alive: each costs etcd and this process about 25 KB. */
 const MOST_STREAMS = 2_000;
-/** What one namespace reads at a time: etcd and this process hold each answer as a whole. */
-const READS = { most: 128, one: 1, many: 16 };
+/** What one namespace has of writes under way: they go on when their clients have gone. In bytes; each counts as some more. */
+const WRITES = { most: 16 * 1024 * 1024, one: 1024 };
+/** What a call reads that etcd is not told of when its client goes away: it would go on, and the next one beside it. Bytes. */
+const MUCH = 1024 * 1024;
 const NO_LEASES: ReadonlySet<bigint> = new Set();
 const ALONE = new Uint8Array();
 
-type Operation = NonNullable<MessageInitShape<typeof RequestOpSchema>['request']>;
 type Reply<S extends DescMessage> = Promise<MessageInitShape<S>>;
 
 export interface StoreOptions {
@@ -64,6 +68,8 @@ export interface StoreOptions {
   readonly durable: () => bigint;
   readonly passwords?: Passwords;
   readonly mostWatches?: number;
+  /** Scanned. Without one nobody has a bound, and nothing is counted. */
+  readonly usage?: Usage;
 }
 
 export class Store {
@@ -75,29 +81,29 @@ export class Store {
   readonly streams = new Counts(MOST_STREAMS);
   readonly #spaces = new Map<string, Keyspace>();
   readonly #turns = new Turns();
-  readonly #reads = new Shares(READS.most);
+  readonly usage: Usage;
+  readonly #reads: Reads;
+  readonly #writes = new Shares(WRITES.most);
 
   private constructor(
     upstream: Upstream,
     leases: Leases,
     floors: Floors,
-    passwords: Passwords,
-    mostWatches: number,
+    { passwords = new Passwords(), mostWatches = MOST_WATCHES, usage = new Usage() }: StoreOptions,
   ) {
     this.upstream = upstream;
     this.leases = leases;
     this.floors = floors;
     this.auths = new Auths(upstream, passwords);
     this.watches = new Counts(mostWatches);
+    this.usage = usage;
+    this.#reads = new Reads(upstream, usage);
   }
 
   /** @param upstream whose answers to writes come when the ledger covers them */
-  static async open(
-    upstream: Upstream,
-    { durable, passwords = new Passwords(), mostWatches = MOST_WATCHES }: StoreOptions,
-  ): Promise<Store> {
+  static async open(upstream: Upstream, options: StoreOptions): Promise<Store> {
     const leases = await Leases.open(upstream);
-    return new Store(upstream, leases, await Floors.open(upstream, durable), passwords, mostWatches);
+    return new Store(upstream, leases, await Floors.open(upstream, options.durable), options);
   }
 
   /** @throws KV_PREFIX */
@@ -145,14 +151,13 @@ export class Store {
 
   async put(call: Call, request: PutRequest): Reply<typeof PutResponseSchema> {
     checkPut(request);
-    checkSize(PutRequestSchema, request, request.key.length + request.value.length);
+    const bytes = request.key.length + request.value.length;
+    checkSize(PutRequestSchema, request, bytes);
     const { space, auth } = await this.#enterToWrite(call);
     const leases = request.lease === 0n ? NO_LEASES : new Set([request.lease]);
     return this.#attaching(call, { space, auth, leases }, accessOfPut(request), async (scope, guard) => {
-      const reply = await this.#do(call, guard, KV.method.put, {
-        case: 'requestPut',
-        value: putUpstream(scope, request),
-      });
+      const value = putUpstream(scope, request);
+      const reply = await this.#do(call, guard, KV.method.put, { case: 'requestPut', value }, bytes);
       return reply && putReply(scope, reply);
     });
   }
@@ -173,14 +178,13 @@ export class Store {
 
   async txn(call: Call, request: TxnRequest): Reply<typeof TxnResponseSchema> {
     checkTxn(request);
-    checkSize(TxnRequestSchema, request, payloadOf(request));
+    const bytes = payloadOf(request);
+    checkSize(TxnRequestSchema, request, bytes);
     const { space, auth } = await this.#enterToWrite(call);
     const leases = leasesOf(request);
     return this.#attaching(call, { space, auth, leases }, accessOfTxn(request), async (scope, guard) => {
-      const reply = await this.#do(call, guard, KV.method.txn, {
-        case: 'requestTxn',
-        value: txnUpstream(scope, request),
-      });
+      const value = txnUpstream(scope, request);
+      const reply = await this.#do(call, guard, KV.method.txn, { case: 'requestTxn', value }, bytes);
       return reply && txnReply(scope, reply);
     });
   }
@@ -194,7 +198,9 @@ export class Store {
   async leaseGrant(call: Call, request: LeaseGrantRequest): Reply<typeof LeaseGrantResponseSchema> {
     const { space, auth } = await this.#enterToWrite(call);
     auth.requireUser(call);
-    return this.leases.grant(space, request, call);
+    const put = leaseKey(space, 0n).length + OF_A_KEY;
+    const growth = () => ({ put, replaced: 0 });
+    return this.#grow(call, 0, growth, () => this.leases.grant(space, request, call));
   }
 
   /** To revoke a lease is to delete what is attached to it: all of it has to be writable. */
@@ -302,30 +308,49 @@ export class Store {
     throw etcdError('authOldRevision');
   }
 
-  /** As `#ask`, once there is room for what it reads. */
-  #do<I extends DescMessage, O extends DescMessage>(
+  /** As `#ask`, once there is room for what it reads and what it makes the namespace grow by. @param bytes of the request */
+  async #do<I extends DescMessage, O extends DescMessage>(
     call: Call,
     guard: Guard | undefined,
     method: DescMethodUnary<I, O>,
     request: Operation & { readonly value?: MessageInitShape<I> },
+    bytes = 0,
   ): Promise<MessageShape<O> | undefined> {
-    const ask = () => this.#ask(call, guard, method, request);
-    const weight = Math.min(weightOf(request), READS.many);
-    return weight === 0 ? ask() : this.#reads.run(this.spaceOf(call.caller).id, weight, ask);
+    const space = this.spaceOf(call.caller);
+    const growth = () => growthOf(this.usage, request);
+    const grows = growth().put > 0;
+    const ask = (cost: number) => {
+      const options = grows || cost > MUCH ? {} : call;
+      return this.#reads.run(space, cost, () => this.#ask(options, guard, method, request), call);
+    };
+    const cost = this.#reads.costOf(space, request);
+    if (cost !== undefined) return grows ? this.#grow(call, bytes, growth, () => ask(cost)) : ask(cost);
+    const alone = async () => {
+      const measured = await this.#reads.measure(space, request, call);
+      return grows ? this.usage.grow(space, growth, () => ask(measured), call) : ask(measured);
+    };
+    return this.#writes.run(space.id, this.#writes.most, alone, call);
+  }
+
+  #grow<T>(call: Call, bytes: number, growth: () => Growth, run: () => Promise<T>): Promise<T> {
+    const space = this.spaceOf(call.caller);
+    const grow = () => this.usage.grow(space, growth, run, call);
+    return this.#writes.run(space.id, WRITES.one + bytes, grow, call);
   }
 
   /** One request of etcd's, or the same within a transaction that a guard is compared in; undefined if the guard does not hold. */
   async #ask<I extends DescMessage, O extends DescMessage>(
-    call: Call,
+    options: UpstreamOptions,
     guard: Guard | undefined,
     method: DescMethodUnary<I, O>,
     request: Operation & { readonly value?: MessageInitShape<I> },
   ): Promise<MessageShape<O> | undefined> {
-    if (guard === undefined) return this.upstream.unary(method, request.value as MessageInitShape<I>, call);
+    if (guard === undefined)
+      return this.upstream.unary(method, request.value as MessageInitShape<I>, options);
     const { succeeded, responses, header } = await this.upstream.unary(
       KV.method.txn,
       { compare: [guard], success: [{ request }] },
-      call,
+      options,
     );
     if (!succeeded) return undefined;
     // What stands in a transaction has a header with nothing but the revision. The reply is of the request's own kind.
@@ -344,27 +369,6 @@ async function guardOf(
   } catch {
     await auth.refresh(call);
     return auth.authorize(call, accesses);
-  }
-}
-
-/** By how much a request may make etcd answer. */
-function weightOf(request: Operation): number {
-  switch (request.case) {
-    case 'requestRange': {
-      const { rangeEnd, countOnly, limit } = request.value;
-      if (countOnly) return 0;
-      return rangeEnd === undefined || rangeEnd.length === 0 || limit === 1n ? READS.one : READS.many;
-    }
-    case 'requestDeleteRange':
-      return !request.value.prevKv ? 0 : request.value.rangeEnd?.length ? READS.many : READS.one;
-    case 'requestPut':
-      return request.value.prevKv ? READS.one : 0;
-    case 'requestTxn': {
-      const { success = [], failure = [] } = request.value;
-      return [...success, ...failure].reduce((sum, { request: one }) => sum + (one ? weightOf(one) : 0), 0);
-    }
-    default:
-      return 0;
   }
 }
 

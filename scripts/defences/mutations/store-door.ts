@@ -28,11 +28,7 @@ export const storeDoor: readonly Mutation[] = [
   one(
     'store',
     'that the size of the database is not for everyone',
-    [
-      'guest/kv/api/maintenance.ts',
-      'if (!call.caller.owner) return',
-      'if (call.caller.owner === undefined) return',
-    ],
+    ['guest/kv/api/maintenance.ts', 'if (!call.caller.owner) {', 'if (call.caller.owner === undefined) {'],
     [DOOR, 'alone gets a snapshot'],
   ),
   one(

@@ -5,7 +5,7 @@ import { EtcdRevisions } from '../../../guest/kv/engine/follow.ts';
 import { openDisk } from '../../../guest/kv/ledger/disk.ts';
 import { KvLedger } from '../../../guest/kv/ledger/ledger.ts';
 import { FILES } from '../../../guest/kv/ledger/log-files.ts';
-import type { Upstream } from '../../../guest/kv/types.ts';
+import type { OnRevision, Upstream } from '../../../guest/kv/types.ts';
 import { KV } from '../../../lib/etcd/gen/kv_pb.js';
 import { type Checkpoint, openCheckpoint } from '../../../lib/ledger/checkpoint.ts';
 import { buildLeaf, FIRST_REVISION } from '../../../lib/ledger/leaf.ts';
@@ -17,10 +17,14 @@ import { NOTHING_PUBLIC } from '../../../lib/ledger/policy.ts';
 const folderOf = (folder: string): string => join(folder, 'ledger');
 
 /** As the store starts it, with a secret of the tests. */
-export async function startLedger(upstream: Upstream, folder: string): Promise<KvLedger> {
+export async function startLedger(
+  upstream: Upstream,
+  folder: string,
+  onRevision: OnRevision = () => {},
+): Promise<KvLedger> {
   const disk = await openDisk(folderOf(folder), FILES);
   const now = () => Math.floor(Date.now() / 1000);
-  const ledger = await KvLedger.open({ disk, signer, salts, now });
+  const ledger = await KvLedger.open({ disk, signer, salts, now, onRevision });
   const revisions = await EtcdRevisions.open(upstream);
   await ledger.follow(revisions, await newest(upstream));
   return ledger;

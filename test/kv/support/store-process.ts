@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { pino } from 'pino';
 import { startStore } from '../../../guest/kv/start.ts';
 import { utf8 } from '../../../lib/protocol/encoding.ts';
+import { storeShares } from '../../../lib/protocol/store-shares.ts';
 import { startLedger } from './ledger.ts';
 
 export interface ListenerSettings {
@@ -28,7 +29,9 @@ async function main({ socket, folder, listeners }: StoreProcessSettings): Promis
   const running = await startStore({
     socket,
     urls: () => listeners.map(({ port }) => `http://127.0.0.1:${port}`),
-    ledger: (upstream) => startLedger(upstream, folder),
+    ledger: (upstream, onRevision) => startLedger(upstream, folder, onRevision),
+    // As for etcd: what is tested there is not what they may keep.
+    shares: storeShares({ quotaMiB: 4096 }),
     log,
   });
   for (const { port, prefix, owner } of listeners) {

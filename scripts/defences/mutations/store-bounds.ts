@@ -1,0 +1,204 @@
+/** What one client of the store may take of what all of them share: memory, the database, connections, time. */
+import { type Mutation, one } from '../mutation.ts';
+
+const NEIGHBOURS = 'guest/kv/api/neighbours.test.ts';
+const READS = ['guest/kv/namespace/reads.ts', 'guest/kv/namespace/reads.test.ts'] as const;
+const COST = ['guest/kv/namespace/cost.ts', READS[1]] as const;
+const SHARES = ['guest/kv/namespace/shares.ts', 'guest/kv/namespace/shares.test.ts'] as const;
+const USAGE = ['guest/kv/namespace/usage.ts', 'guest/kv/namespace/usage.test.ts'] as const;
+const ROOM = ['guest/kv/namespace/room.ts', 'guest/kv/namespace/room.test.ts'] as const;
+const APPS = ['guest/kv/apps.ts', 'guest/kv/apps.test.ts'] as const;
+const MAIN = 'guest/kv/main.test.ts';
+
+const row = (
+  removes: string,
+  [file, test]: readonly [string, string],
+  find: string,
+  replace: string,
+  name: string,
+): Mutation => one('store', removes, [file, find, replace], [test, name]);
+
+export const storeBounds: readonly Mutation[] = [
+  row(
+    'the bound of what a request reads, once it is measured',
+    READS,
+    "if (sum > MOST_READ) throw etcdError('readTooLarge');",
+    "if (sum < 0) throw etcdError('readTooLarge');",
+    'in one transaction are too much',
+  ),
+  row(
+    'that a comparison reads the values of its range',
+    COST,
+    '      for (const one of compare) add(one);\n',
+    '      void compare;\n',
+    'comparisons of wide ranges in one',
+  ),
+  row(
+    'that what is sorted is read as a whole',
+    COST,
+    'isLimited(value) ? value.limit : 0n',
+    'value.limit',
+    'the first of what is sorted in one',
+  ),
+  row(
+    'that a read of the past counts',
+    COST,
+    'if (revision >= 0n) found.push(',
+    'if (revision === 0n) found.push(',
+    'wide ranges of the past in one',
+  ),
+  row(
+    'that nothing is written to a namespace between the measure and the read',
+    ['guest/kv/namespace/store.ts', READS[1]],
+    'return this.#writes.run(space.id, this.#writes.most, alone, call);',
+    'return alone();',
+    'what is written while ranges are measured',
+  ),
+  row(
+    'what is read at a time',
+    SHARES,
+    'share.waiting.length > 0 || share.taken + weight > this.most',
+    'share.waiting.length > 0',
+    'waits for itself, in order',
+  ),
+  row(
+    'that who has gone leaves nothing behind where it waited',
+    SHARES,
+    "signal?.addEventListener('abort', leave, { once: true });",
+    'void leave;',
+    'who has gone is not waited for',
+  ),
+  row(
+    'the share of a namespace',
+    USAGE,
+    'return put <= replaced || this.used - replaced + this.reserved + put <= this.most;',
+    'return put <= replaced || this.most >= 0;',
+    'an app that is full is refused',
+  ),
+  row(
+    'that writes under way have their room kept',
+    USAGE,
+    '    account.reserved += wanted.put;\n',
+    '',
+    'writes at the same time',
+  ),
+  row(
+    'that a write has its room until it has ended, whoever has gone',
+    ['guest/kv/namespace/store.ts', USAGE[1]],
+    'grows || cost > MUCH ? {} : call',
+    'cost > MUCH ? {} : call',
+    'writes at the same time',
+  ),
+  row(
+    'what all apps without a share by name keep together',
+    USAGE,
+    'if (pool !== undefined && !pool.hasRoom(wanted))',
+    'if (pool !== undefined && !account.hasRoom(wanted))',
+    'all apps together leave room',
+  ),
+  row(
+    'that leases count',
+    ['guest/kv/namespace/store.ts', USAGE[1]],
+    'const growth = () => ({ put, replaced: 0 });',
+    'const growth = () => ({ put: put * 0, replaced: 0 });',
+    'leases count as the keys',
+  ),
+  row(
+    "that a key of the store's own counts for the namespace that it is kept for",
+    USAGE,
+    '/^(?:k\\/[a-z]+\\/)?(o',
+    '/^(o',
+    'leases count as the keys',
+  ),
+  row(
+    'that a start counts what there is',
+    ['guest/kv/namespace/usage.ts', USAGE[1]],
+    'if (!reply.more || last === undefined) break;',
+    'if (last !== undefined || !reply.more) break;',
+    'a start counts what there is',
+  ),
+  row(
+    'that history gives way before the store is full',
+    ROOM,
+    "isMuch || isFull ? await this.#compact(isFull) : 'nothing'",
+    "isFull ? await this.#compact(isFull) : 'nothing'",
+    'history that somebody wants gives way',
+  ),
+  row(
+    'that a store that is full makes room',
+    ROOM,
+    'const done = isMuch || isFull ?',
+    'const done = isMuch ?',
+    'a store that is full takes the writes',
+  ),
+  row(
+    'the end of a connection whose app may not call any longer',
+    ['guest/kv/api/door.ts', MAIN],
+    '    this.#lookAgain(socket, caller);\n',
+    '',
+    'the connections of an app that is granted the store no longer end',
+  ),
+  row(
+    "that a connection is its own app's only",
+    APPS,
+    'return (await this.#identify(socket, 0)).name === name;',
+    "return (await this.#identify(socket, 0)).name !== '';",
+    'address is another app',
+  ),
+  row(
+    'that what nobody confirms lasts for a while only',
+    APPS,
+    'if (lasts <= 0) return this.#isOf(socket, caller, false);',
+    'if (lasts <= 0) return this.#isOf(socket, caller, true);',
+    'while nobody can say',
+  ),
+  row(
+    'that nobody has to wait for an answer about a connection',
+    APPS,
+    'setTimeout(() => resolve(false), lasts)',
+    'setTimeout(() => resolve(true), lasts)',
+    'nor for longer where nobody answers',
+  ),
+  row(
+    'that an app fills no log by calling',
+    APPS,
+    '    if (now - (this.#told.get(app) ?? Number.NEGATIVE_INFINITY) < TOLD_EVERY) return;\n',
+    '',
+    'is told of once an hour',
+  ),
+  row(
+    'the namespace that a receipt has to be of',
+    ['cli/commands/kv-ledger.ts', 'cli/commands/kv-ledger.test.ts'],
+    '  if (namespace !== wanted)\n',
+    "  if (namespace === '')\n",
+    'takes the namespace that it has to be of',
+  ),
+  row(
+    'the bound of answers that are not taken',
+    ['guest/kv/api/unsent.ts', NEIGHBOURS],
+    '    budget.take(bytes);\n',
+    '',
+    'answers that an app does not take',
+  ),
+  row(
+    'the bound of streams of watches',
+    ['guest/kv/namespace/watch-session.ts', NEIGHBOURS],
+    "if (!store.streams.take(entered.space)) throw etcdError('tooManyRequests');",
+    'store.streams.take(entered.space);',
+    'so many streams, and no more',
+  ),
+  row(
+    'that watches of long keys count by their length',
+    ['guest/kv/namespace/watch-session.ts', NEIGHBOURS],
+    'return 1 + Math.floor((key.length + rangeEnd.length) / KEYS_OF_ONE);',
+    'return key.length + rangeEnd.length < 0 ? KEYS_OF_ONE : 1;',
+    'watches of long keys',
+  ),
+  row(
+    'that receipts are for users, where there are users',
+    ['guest/kv/api/receipt.ts', NEIGHBOURS],
+    '    auth.requireUser(call);\n    const mayRead',
+    '    const mayRead',
+    'nobody learns which revisions',
+  ),
+];
