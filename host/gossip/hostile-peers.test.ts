@@ -254,3 +254,10 @@ test('a peer that is this relay itself is named, and not listened to', async () 
   );
   expect(said[0]).toBe('GOSSIP_SELF');
 });
+
+test('what one stranger brought is news to another at the same address', async () => {
+  const { host } = await relayOf([]);
+  expect((await post(host.url, '/v1/gossip', someRequest(1))).status).toBe(200);
+  const poll = (await (await fetch(`${host.url}/v1/gossip/ids?after=0&wait=0`)).json()) as { ids: string[] };
+  expect(poll.ids).toEqual([messageId(someRequest(1))]);
+});

@@ -230,7 +230,9 @@ export class HttpCarrier implements Carrier {
     for (let after = from; ; ) {
       const rows = this.#exchange.idsAfter(after, IDS);
       const next = rows.at(-1)?.sequence ?? after;
-      const news = rows.filter((row) => row.source !== source).map(({ id }) => id);
+      // Several strangers may have one address: what one of them brought is news to another.
+      const isPeer = this.#links.has(source);
+      const news = rows.filter((row) => !isPeer || row.source !== source).map(({ id }) => id);
       const left = until - Date.now();
       if (news.length > 0 || left <= 0 || this.#closing.signal.aborted) return { rows: news, next };
       if (rows.length === 0 && !(await this.#waitFor(source, after, left))) return { rows: [], next };
