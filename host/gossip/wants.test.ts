@@ -22,6 +22,7 @@ test('one is asked at a time; who comes second has its turn when the first does 
   for (const source of ['a', 'b']) expect(wants.offer('x', source)).toBe(true);
   expect(wants.claim('a', 9)).toEqual(['x']);
   expect(wants.claim('b', 9)).toEqual([]);
+  expect(wants.claimOne('x', 'b')).toBe(false);
   turns.length = 0;
   wants.fail('x', 'a');
   expect(turns).toEqual(['b']);

@@ -42,7 +42,7 @@ export const gossipRules: readonly Mutation[] = [
   one(
     13,
     'finding a message by its id before it is checked',
-    [GOSSIP, 'if (place !== undefined) return', 'if (place === -1) return'],
+    [GOSSIP, 'if (place !== undefined)\n', 'if (place === -1)\n'],
     ['host/gossip/gossip.test.ts', '^what is held is not checked'],
   ),
   one(
@@ -73,7 +73,7 @@ export const gossipRules: readonly Mutation[] = [
     13,
     'the memory of what was refused a moment ago',
     [GOSSIP, ' || this.#refusals.has(id)', ''],
-    [HOSTILE, '^ids of bodies that are refused'],
+    ['host/gossip/gossip.test.ts', '^what is held is not checked'],
   ),
   one(
     13,
