@@ -23,7 +23,7 @@ export const storeBounds: readonly Mutation[] = [
     'the bound of what a request reads, once it is measured',
     READS,
     "if (sum > MOST_READ) throw etcdError('readTooLarge');",
-    "if (sum < 0) throw etcdError('readTooLarge');",
+    "if (sum > 8 * MOST_READ) throw etcdError('readTooLarge');",
     'in one transaction are too much',
   ),
   row(
@@ -83,13 +83,6 @@ export const storeBounds: readonly Mutation[] = [
     'writes at the same time',
   ),
   row(
-    'that a write has its room until it has ended, whoever has gone',
-    ['guest/kv/namespace/store.ts', USAGE[1]],
-    'grows || cost > MUCH ? {} : call',
-    'cost > MUCH ? {} : call',
-    'writes at the same time',
-  ),
-  row(
     'what all apps without a share by name keep together',
     USAGE,
     'if (pool !== undefined && !pool.hasRoom(wanted))',
@@ -125,18 +118,11 @@ export const storeBounds: readonly Mutation[] = [
     'history that somebody wants gives way',
   ),
   row(
-    'that a store that is full makes room',
-    ROOM,
-    'const done = isMuch || isFull ?',
-    'const done = isMuch ?',
-    'a store that is full takes the writes',
-  ),
-  row(
     'the end of a connection whose app may not call any longer',
     ['guest/kv/api/door.ts', MAIN],
     '    this.#lookAgain(socket, caller);\n',
     '',
-    'the connections of an app that is granted the store no longer end',
+    '(it waits for the disk|the connections of an app that is granted the store no longer end)',
   ),
   row(
     "that a connection is its own app's only",
