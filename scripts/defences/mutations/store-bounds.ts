@@ -20,13 +20,6 @@ const row = (
 
 export const storeBounds: readonly Mutation[] = [
   row(
-    'the bound of what a request reads, once it is measured',
-    READS,
-    "if (sum > MOST_READ) throw etcdError('readTooLarge');",
-    "if (sum > 8 * MOST_READ) throw etcdError('readTooLarge');",
-    'in one transaction are too much',
-  ),
-  row(
     'that a comparison reads the values of its range',
     COST,
     '      for (const one of compare) add(one);\n',
@@ -116,13 +109,6 @@ export const storeBounds: readonly Mutation[] = [
     "isMuch || isFull ? await this.#compact(isFull) : 'nothing'",
     "isFull ? await this.#compact(isFull) : 'nothing'",
     'history that somebody wants gives way',
-  ),
-  row(
-    'the end of a connection whose app may not call any longer',
-    ['guest/kv/api/door.ts', MAIN],
-    '    this.#lookAgain(socket, caller);\n',
-    '',
-    '(it waits for the disk|the connections of an app that is granted the store no longer end)',
   ),
   row(
     "that a connection is its own app's only",
