@@ -109,6 +109,7 @@ test.each([
 
 /** Servers that are bounded in another way, and how. */
 const EXCEPT: Readonly<Record<string, string>> = {
+  'guest/kv/dev/data-folder.ts': 'a lock: each connection is destroyed as it comes',
   'guest/agent/app-sockets.ts':
     "hands each connection to the agent's server, whose bounds count it by the app",
   'guest/listen.ts': 'hands each connection to the server of the agent or the store, whose bounds count it',

@@ -8,7 +8,6 @@ const SHARES = ['guest/kv/namespace/shares.ts', 'guest/kv/namespace/shares.test.
 const USAGE = ['guest/kv/namespace/usage.ts', 'guest/kv/namespace/usage.test.ts'] as const;
 const ROOM = ['guest/kv/namespace/room.ts', 'guest/kv/namespace/room.test.ts'] as const;
 const APPS = ['guest/kv/apps.ts', 'guest/kv/apps.test.ts'] as const;
-const MAIN = 'guest/kv/main.test.ts';
 
 const row = (
   removes: string,
