@@ -36,8 +36,8 @@ afterEach(() => vi.useRealTimers());
 test.each([
   ['whose app is superseded', new DstackError('APP_SUPERSEDED', '')],
   ['whose app is no longer granted the store', of('shop', ['info'])],
-  ['whose address is another app\u2019s', of('other', ['store'])],
-])('a connection %s is nobody\u2019s any more', async (_, then) => {
+  ["whose address is another app's", of('other', ['store'])],
+])("a connection %s is nobody's any more", async (_, then) => {
   const caller = await apps.callerOf(socket);
   expect(await apps.isStill(socket, caller)).toBe(true);
   now = then;

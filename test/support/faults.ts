@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { gossipPaths } from '../../host/gossip/protocol.ts';
 import { eventually } from './network.ts';
 
 /** Pauses a process (SIGSTOP). Resolves once the kernel shows it stopped. */
@@ -78,19 +79,19 @@ export async function startLink(upstream?: string): Promise<Link> {
   };
 }
 
-/** What a meddler passes on instead of what it received. */
-export type Meddling = (messages: unknown[]) => unknown[];
+/** What a meddler passes on instead of what it received: ids, or messages as a reply or a push has them. */
+export type Meddling = <Item>(items: Item[]) => Item[];
 
 export interface GossipMeddler {
   /** In place of the relay's own gossip URL. */
   readonly url: string;
   meddle: Meddling;
-  /** Messages that went through, either way. */
+  /** Ids and messages that went through, either way. */
   readonly seen: unknown[];
   stop(): Promise<void>;
 }
 
-/** A peer between relays that changes every polled batch and every push: a push may become none, or many. */
+/** A peer between relays that changes every list of ids, every reply with bodies, and every push: a push may become none, or many. */
 export async function startGossipMeddler(upstream: string, meddle: Meddling): Promise<GossipMeddler> {
   const seen: unknown[] = [];
   const pass = async (path: string, body?: unknown) => {
@@ -105,22 +106,36 @@ export async function startGossipMeddler(upstream: string, meddle: Meddling): Pr
     const response = await fetch(`${upstream}${path}`, init);
     return { status: response.status, value: (await response.json()) as Record<string, unknown> };
   };
+  const meddled = (items: unknown): unknown[] => {
+    const list = Array.isArray(items) ? items : [];
+    seen.push(...list);
+    return meddler.meddle(list);
+  };
+  const answer = async (path: string, body: unknown) => {
+    if (body === undefined) {
+      const { status, value } = await pass(path);
+      return { status, value: { ...value, ids: meddled(value.ids) } };
+    }
+    if (path === gossipPaths.bodies) {
+      const { status, value } = await pass(path, body);
+      return { status, value: { ...value, messages: meddled(value.messages) } };
+    }
+    if (path === gossipPaths.ids) {
+      const ids = meddled((body as { ids: unknown }).ids);
+      return ids.length === 0 ? { status: 200, value: { wanted: [], later: [] } } : pass(path, { ids });
+    }
+    if (path !== gossipPaths.messages) return pass(path, body);
+    let reply: { status: number; value: unknown } = { status: 200, value: {} };
+    for (const each of meddled([body])) reply = await pass(path, each);
+    return reply;
+  };
   const server = createHttpServer(async (request, response) => {
     try {
       const chunks: Buffer[] = [];
       for await (const chunk of request) chunks.push(chunk as Buffer);
-      let reply: { status: number; value: unknown };
-      if (request.method === 'POST') {
-        const message: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'));
-        seen.push(message);
-        reply = { status: 200, value: {} };
-        for (const each of meddler.meddle([message])) reply = await pass(request.url!, each);
-      } else {
-        const { status, value } = await pass(request.url!);
-        const messages = Array.isArray(value.messages) ? value.messages : [];
-        seen.push(...messages);
-        reply = { status, value: { ...value, messages: meddler.meddle(messages) } };
-      }
+      const body: unknown =
+        request.method === 'POST' ? JSON.parse(Buffer.concat(chunks).toString('utf8')) : undefined;
+      const reply = await answer(request.url!, body);
       response.writeHead(reply.status, { 'content-type': 'application/json' });
       response.end(JSON.stringify(reply.value));
     } catch {
