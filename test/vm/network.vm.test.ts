@@ -559,7 +559,8 @@ class Visitors {
   }
 
   says(): string {
-    return `${this.#visits} visits, ${this.failed.length} failed, ${this.serials.size} certificates`;
+    const last = this.failed.at(-1);
+    return `${this.#visits} visits, ${this.failed.length} failed${last === undefined ? '' : ` (${last})`}, ${this.serials.size} certificates`;
   }
 
   async #come(): Promise<void> {
