@@ -1,4 +1,5 @@
 /** What must hold for the image whatever is added to it, checked on the lists and unit files that it is made from. */
+import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -8,6 +9,7 @@ import { daemonFiles, unitName } from './daemon-files.ts';
 import { devPrograms, otherFiles, programs, units } from './guest-contents.ts';
 import { flavourFile } from './guest-root.ts';
 
+const root = join(import.meta.dirname, '../..');
 const rootfs = join(import.meta.dirname, 'rootfs');
 const unitFolder = join(rootfs, 'usr/lib/systemd/system');
 const made = daemonFiles(daemons);
@@ -140,4 +142,16 @@ describe('the image', () => {
     expect(init).not.toMatch(/\beval\b|`|\bsource\b|busybox (ash|sh)\b|setsid|cttyhack/);
     expect(init).toContain('panic_on_corruption');
   });
+});
+
+it('nothing that goes into an image looks like the beginning of a private key, in hex or base64', () => {
+  const sources = execFileSync('git', ['ls-files', 'guest', 'lib'], { cwd: root, encoding: 'utf8' })
+    .split('\n')
+    // Those of simulated platforms are everybody's.
+    .filter(
+      (file) => /(?<!\.test|\.fixture)\.ts$/.test(file) && !file.startsWith('lib/attestation/simulated/'),
+    );
+  expect(sources.length).toBeGreaterThan(100);
+  const looks = sources.filter((file) => /302e0201|MC4CAQ/i.test(readFileSync(join(root, file), 'utf8')));
+  expect(looks).toEqual([]);
 });
