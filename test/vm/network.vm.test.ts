@@ -71,6 +71,8 @@ const packets = join(folder, 'b.pcap');
  * short a life: the last one too, and all orders of a week one after the other.
  */
 const LIFETIME = 600;
+/** How long the front gives a handshake (imageFront.times.request), less the clock's own inexactness, milliseconds. */
+const HANDSHAKE_ENDED = 14_500;
 /** Seconds in which a machine, however slow, does what a quick one does in some. */
 const PATIENCE = 600;
 let network: DemoNetwork;
