@@ -35,7 +35,14 @@ const allowed: Record<string, readonly string[]> = {
   'lib/chain': ['lib/protocol', 'lib/attestation', 'lib/daemon'],
   'lib/framework': ['lib/protocol', 'lib/chain', 'lib/daemon'],
   // Daemons share the table of daemons besides lib.
-  guest: [...lib, 'guest/daemons.ts', 'guest/bridges.ts', 'guest/callers.ts', 'guest/listen.ts'],
+  guest: [
+    ...lib,
+    'guest/daemons.ts',
+    'guest/bridges.ts',
+    'guest/callers.ts',
+    'guest/listen.ts',
+    'guest/sibling-calls.ts',
+  ],
   // The front's configuration is made with the image, and measured.
   'guest/image': [...lib, 'guest/daemons.ts', 'guest/tls/front-config.ts'],
   'host/http-json.ts': lib,

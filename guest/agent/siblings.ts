@@ -1,8 +1,6 @@
 /** The node's other daemons, as the agent asks them: always for one app, which the agent has identified. */
-import { join } from 'node:path';
 import type { TSchema } from 'typebox';
 import { remembered } from '../../lib/daemon/remembered.ts';
-import { callUnix } from '../../lib/daemon/unix-http.ts';
 import type { SigningAlgorithm } from '../../lib/protocol/app-keys.ts';
 import type { AppKeyType } from '../../lib/protocol/keys.ts';
 import {
@@ -21,6 +19,7 @@ import {
   ManifestReply,
   sockets,
 } from '../../lib/protocol/sockets.ts';
+import { siblingCalls } from '../sibling-calls.ts';
 
 export interface Siblings {
   containers(): Promise<ContainersReply>;
@@ -43,7 +42,6 @@ export interface Siblings {
 
 /** A sibling that is still starting is waited for, but not for so long that an app's own time-out would hide the reason. Milliseconds. */
 const CONNECT_WITHIN = 10_000;
-const WITHIN = 20_000;
 /** On TDX a quote takes seconds, and others' may be before it. */
 const QUOTE_WITHIN = 90_000;
 /** Manifests that are remembered, up to 64 KiB each. */
@@ -51,22 +49,7 @@ const MANIFESTS = 64;
 
 /** @param root prefix of every path */
 export function siblingsAt(root: string): Siblings {
-  const call = <T extends TSchema>(
-    socket: string,
-    route: string,
-    reply: T,
-    body?: unknown,
-    timeout = WITHIN,
-  ) =>
-    callUnix({
-      path: join(root, 'run/dstack', socket),
-      method: body === undefined ? 'GET' : 'POST',
-      route,
-      reply,
-      connectWithin: CONNECT_WITHIN,
-      timeout,
-      ...(body === undefined ? {} : { body }),
-    });
+  const call = siblingCalls(root, CONNECT_WITHIN);
   const replicator = <T extends TSchema>(route: string, reply: T, body?: unknown, timeout?: number) =>
     call(sockets.replicatorForAgent, route, reply, body, timeout);
   // A node that has joined is the same until it ends.

@@ -1,7 +1,4 @@
 /** What the store asks of the node's other daemons. */
-import { join } from 'node:path';
-import type { TSchema } from 'typebox';
-import { callUnix } from '../../lib/daemon/unix-http.ts';
 import { type LedgerEvidence, LedgerEvidenceSchema } from '../../lib/protocol/ledger-evidence.ts';
 import {
   ContainersReply,
@@ -10,6 +7,7 @@ import {
   LedgerKeysReply,
   sockets,
 } from '../../lib/protocol/sockets.ts';
+import { siblingCalls } from '../sibling-calls.ts';
 
 export interface Siblings {
   containers(): Promise<ContainersReply>;
@@ -22,25 +20,12 @@ export interface Siblings {
 }
 
 const CONNECT_WITHIN = 120_000;
-const WITHIN = 20_000;
 /** On TDX a quote takes seconds, and others' may be before it. */
 const QUOTE_WITHIN = 90_000;
 
 /** @param root prefix of every path */
 export function siblingsAt(root: string): Siblings {
-  const call = <T extends TSchema>(
-    socket: string,
-    route: string,
-    reply: T,
-    body?: unknown,
-    timeout = WITHIN,
-  ) =>
-    callUnix({
-      path: join(root, 'run/dstack', socket),
-      method: body === undefined ? 'GET' : 'POST',
-      ...{ route, reply, timeout, connectWithin: CONNECT_WITHIN },
-      ...(body === undefined ? {} : { body }),
-    });
+  const call = siblingCalls(root, CONNECT_WITHIN);
   const about = (log: string, epoch?: number) => ({ log, ...(epoch === undefined ? {} : { epoch }) });
   const replicator = sockets.replicatorForKv;
   return {

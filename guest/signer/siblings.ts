@@ -1,7 +1,4 @@
 /** What the signer asks of the node's other daemons. */
-import { join } from 'node:path';
-import type { TSchema } from 'typebox';
-import { callUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import {
   DiskStatusReply,
@@ -10,6 +7,7 @@ import {
   SignerSecretReply,
   sockets,
 } from '../../lib/protocol/sockets.ts';
+import { siblingCalls } from '../sibling-calls.ts';
 
 export interface Siblings {
   /** What the contract wants signed, and why nothing may be. */
@@ -23,25 +21,12 @@ export interface Siblings {
 
 /** An order that is later than this is none: it is asked for again. Milliseconds. */
 const ORDER_WITHIN = 2_000;
-const WITHIN = 20_000;
 /** On an emulated processor a KEM takes its time. */
 const OPENED_WITHIN = 60_000;
 
 /** @param root prefix of every path */
 export function siblingsAt(root: string): Siblings {
-  const call = <T extends TSchema>(
-    socket: string,
-    route: string,
-    reply: T,
-    body?: unknown,
-    timeout = WITHIN,
-  ) =>
-    callUnix({
-      path: join(root, 'run/dstack', socket),
-      method: body === undefined ? 'GET' : 'POST',
-      ...{ route, reply, timeout },
-      ...(body === undefined ? {} : { body }),
-    });
+  const call = siblingCalls(root);
   const { kubernethesForSigner, replicatorForSigner, diskStatus } = sockets;
   return {
     order: () => call(kubernethesForSigner, '/v1/signer', SignerOrderReply, undefined, ORDER_WITHIN),
