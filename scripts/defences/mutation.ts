@@ -53,3 +53,15 @@ export const one = (
   [file, find, replace]: readonly [string, string, string],
   [testFile, name]: readonly [string, string],
 ): Mutation => ({ point, removes, edits: [{ file, find, replace }], test: { file: testFile, name } });
+
+/** Rows of one point: what the text becomes in its file, and the test that sees it. */
+export const rowsOf =
+  (point: Point) =>
+  (
+    removes: string,
+    [file, test]: readonly [string, string],
+    find: string,
+    replace: string,
+    name: string,
+  ): Mutation =>
+    one(point, removes, [file, find, replace], [test, name]);

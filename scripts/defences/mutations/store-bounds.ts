@@ -1,5 +1,5 @@
 /** What one client of the store may take of what all of them share: memory, the database, connections, time. */
-import { type Mutation, one } from '../mutation.ts';
+import { type Mutation, rowsOf } from '../mutation.ts';
 
 const NEIGHBOURS = 'guest/kv/api/neighbours.test.ts';
 const READS = ['guest/kv/namespace/reads.ts', 'guest/kv/namespace/reads.test.ts'] as const;
@@ -9,13 +9,7 @@ const USAGE = ['guest/kv/namespace/usage.ts', 'guest/kv/namespace/usage.test.ts'
 const ROOM = ['guest/kv/namespace/room.ts', 'guest/kv/namespace/room.test.ts'] as const;
 const APPS = ['guest/kv/apps.ts', 'guest/kv/apps.test.ts'] as const;
 
-const row = (
-  removes: string,
-  [file, test]: readonly [string, string],
-  find: string,
-  replace: string,
-  name: string,
-): Mutation => one('store', removes, [file, find, replace], [test, name]);
+const row = rowsOf('store');
 
 export const storeBounds: readonly Mutation[] = [
   row(

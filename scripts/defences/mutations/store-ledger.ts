@@ -1,5 +1,5 @@
 /** What the store's ledger proves, to whom, and what stops it. */
-import { type Mutation, one } from '../mutation.ts';
+import { type Mutation, rowsOf } from '../mutation.ts';
 
 const TREE = ['lib/ledger/merkle.ts', 'lib/ledger/merkle.test.ts'] as const;
 const NOTE = ['lib/ledger/note.ts', 'lib/ledger/note.test.ts'] as const;
@@ -11,14 +11,7 @@ const LEDGER = ['guest/kv/ledger/ledger.ts', 'guest/kv/ledger/ledger.test.ts'] a
 const FILES = 'guest/kv/ledger/log-files.ts';
 const RECEIPTS = 'guest/kv/ledger/receipts.ts';
 
-/** A row of the store: what the text becomes in its file, and the test that sees it. */
-const row = (
-  removes: string,
-  [file, test]: readonly [string, string],
-  find: string,
-  replace: string,
-  name: string,
-): Mutation => one('store', removes, [file, find, replace], [test, name]);
+const row = rowsOf('store');
 
 export const storeLedger: readonly Mutation[] = [
   row('the earlier root of a consistency proof', TREE, 'bytesEqual(fr, firstRoot) && ', '', 'wrong root1'),
