@@ -6,14 +6,7 @@
  * the new ones are up, or, where both may not run at once, when everything that the new ones need is in the engine; they are started
  * again if the new ones do not come up.
  */
-import type { Log } from '../../lib/daemon/log.ts';
-import {
-  type AppState,
-  type AppStatus,
-  type AppTrouble,
-  appsStatusLimits,
-  type Rollout,
-} from '../../lib/protocol/app-status.ts';
+import type { AppState, AppStatus, AppTrouble, Rollout } from '../../lib/protocol/app-status.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
 import {
@@ -24,34 +17,32 @@ import {
   type SitePlan,
 } from '../../lib/protocol/manifest.ts';
 import type { AppFolderRequest, ContainersReply } from '../../lib/protocol/sockets.ts';
-import { addressOf, NUMBERS } from '../bridges.ts';
 import type { Desired } from './apps-reader.ts';
-import { type Fetcher, ManifestRefused } from './deployment.ts';
+import {
+  Containers,
+  type ContainersOptions,
+  type Deployment,
+  type Instance,
+  NotUp,
+  POLL,
+  type StorageByName,
+} from './containers.ts';
 import type { Claims } from './domains.ts';
-import type { AppNetwork, Engine, Found, Running, Storage } from './engine.ts';
+import type { Found, Storage } from './engine.ts';
 import { type Kept, unrecorded } from './kept.ts';
-import { Numbers } from './numbers.ts';
+import { Preparations, type PreparationsOptions } from './preparations.ts';
+import { quietly } from './quietly.ts';
 import type { Secrets } from './secrets.ts';
 import { type Setback, setback } from './setback.ts';
 import { shownMessage } from './shown.ts';
 
-export interface AppOptions {
-  readonly engine: Engine;
-  readonly fetcher: Fetcher;
+export interface AppOptions extends ContainersOptions, PreparationsOptions {
   readonly kept: Kept;
   /** What a container gets of the disks. @throws DISK_… while the data disk is not usable, HOST_FOLDER */
   storageOf(app: string, plan: ContainerPlan): Promise<Storage>;
   readonly secrets: Pick<Secrets, 'prepare' | 'of' | 'prune'>;
   /** The folder with the agent's socket for one container. @throws SOCKET_… while the agent is away */
   agentFolderOf(request: AppFolderRequest): Promise<string>;
-  /** What is wrong with a container that runs; undefined when it is up. */
-  probe(at: Running, plan: ContainerPlan): Promise<string | undefined>;
-  readonly log: Log;
-  /** A monotonic clock, in milliseconds. */
-  now(): number;
-  pause(milliseconds: number): Promise<void>;
-  /** How long a container with neither a port nor a health check must stay up. Milliseconds. */
-  readonly staysUp: number;
   /** The chain's clock, Unix seconds: it never goes back, also while the chain cannot be reached. */
   chainNow(): number;
   /** How long an app runs whose manifest is not the one in force any more, or while the contract cannot be read. Seconds. */
@@ -90,55 +81,14 @@ export interface Wish {
   readonly since: number | undefined;
 }
 
-/** `address` is empty until it was started. */
-interface Instance extends Running {
-  readonly plan: ContainerPlan;
-  /** Health checks that failed since the last good one, and when the next one is due. */
-  failures?: number;
-  nextProbe?: number;
-  /** It ended or was not well, and when it was started again for that. */
-  crash?: Setback | undefined;
-  revivedAt?: number;
-  /** It ended by itself, and its manifest does not want it started again. */
-  finished?: boolean;
-  /** It was stopped for a new version, and is started again if that one does not come up. */
-  interrupted?: boolean;
-}
-
-type StorageByName = ReadonlyMap<string, Storage>;
-
-/** Containers of one manifest. */
-interface Deployment {
-  readonly hash: Hex;
-  readonly manifest: Manifest;
-  readonly network: AppNetwork;
-  readonly instances: Instance[];
-  /** Since when the contract names another manifest, Unix seconds by the chain's clock. */
-  superseded?: number | undefined;
-  /** Of each container, by its name: its number on the network. */
-  readonly numbers: ReadonlyMap<string, number>;
-}
-
 type Ended = NonNullable<ContainersReply['containers'][number]['ended']>;
-
-interface Preparation {
-  state: 'running' | 'ready';
-  manifest?: Manifest;
-  done: Promise<void>;
-}
-
-const POLL = 250;
-/** Between commands that see whether a new one is healthy: each takes the engine about a tenth of a second. */
-const EXEC_POLL = 1_000;
-/** For one without a health check, milliseconds. */
-const UP_WITHIN = 120_000;
-/** One that ran for so long, in milliseconds, is started again at once. */
-const RAN_WELL = 600_000;
 
 export class App {
   readonly name: string;
   readonly #options: AppOptions;
   readonly #neighbours: Neighbours;
+  readonly #containers: Containers;
+  readonly #preparations: Preparations;
   #wanted: Hex | undefined;
   #pending: Hex | undefined;
   #readAgain: () => Promise<Desired> = async () => new Map();
@@ -153,17 +103,9 @@ export class App {
   #previous: { readonly hash: Hex; readonly manifest: Manifest } | undefined;
   /** True while old containers are down and the new ones not up. */
   #switching = false;
-  readonly #preparations = new Map<Hex, Preparation>();
   readonly #refusals = new Map<Hex, Setback>();
   /** Why nothing serves although something did. */
   #ended: Ended | undefined;
-  /** What containers get their addresses from, and who has which by the engine's id. */
-  readonly #numbers: Readonly<Record<ContainerPlan['egress'], Numbers>>;
-  readonly #numberOf = new Map<string, number>();
-  /** The domains that a manifest names; none for one that no node runs. */
-  readonly #domains = new Map<Hex, readonly string[]>();
-  /** Containers that must be removed before anything else of this app is started. */
-  readonly #litter: string[] = [];
   /** What a restarted daemon has to know is not, or may not be, in its record: it is written again at each pass. */
   #unrecorded = false;
   #work: Promise<void> | undefined;
@@ -176,10 +118,8 @@ export class App {
     this.name = name;
     this.#options = options;
     this.#neighbours = neighbours;
-    this.#numbers = {
-      none: new Numbers(NUMBERS.none, options.now),
-      internet: new Numbers(NUMBERS.internet, options.now),
-    };
+    this.#containers = new Containers(name, options);
+    this.#preparations = new Preparations(name, options);
   }
 
   /** Withdrawn, and nothing of it is left. */
@@ -213,9 +153,9 @@ export class App {
   /** Resolves when there is nothing under way. */
   async settled(): Promise<void> {
     for (;;) {
-      const running = [...this.#preparations.values()].filter(({ state }) => state === 'running');
-      if (running.length === 0 && this.#work === undefined) return;
-      await Promise.all([this.#work, ...running.map(({ done }) => done)]);
+      const preparing = this.#preparations.underWay();
+      if (preparing === undefined && this.#work === undefined) return;
+      await Promise.all([this.#work, preparing]);
     }
   }
 
@@ -275,7 +215,7 @@ export class App {
     const wanted = this.#wanted;
     // Before the contract was read, what an earlier run of the daemon served counts.
     if (wanted === undefined) return { name: this.name, inForce: this.#frozen ? serving : [], serving };
-    const inForce = wanted === this.#serving?.hash ? serving : this.#domains.get(wanted);
+    const inForce = wanted === this.#serving?.hash ? serving : this.#preparations.domains(wanted);
     return { name: this.name, inForce, serving };
   }
 
@@ -329,12 +269,8 @@ export class App {
 
   /** Manifests of which something must stay, the one that serves first. */
   manifests(): { readonly hash: Hex; readonly manifest: Manifest }[] {
-    const preparing = [...this.#preparations].flatMap(([hash, { manifest }]) =>
-      manifest === undefined ? [] : [{ hash, manifest }],
-    );
-    return [this.#serving, this.#starting, this.#leaving, this.#previous, ...preparing].filter(
-      (one) => one !== undefined,
-    );
+    const own = [this.#serving, this.#starting, this.#leaving, this.#previous];
+    return [...own, ...this.#preparations.manifests()].filter((one) => one !== undefined);
   }
 
   /** Manifests whose containers run, or are about to. */
@@ -349,9 +285,7 @@ export class App {
   async adopt(found: readonly Found[]): Promise<void> {
     const { kept, engine, log } = this.#options;
     this.#present = true;
-    // Nobody knows which addresses were given back just before.
-    for (const numbers of Object.values(this.#numbers)) numbers.rest();
-    for (const { id, number } of found) this.#hold(id, number);
+    this.#containers.adopt(found);
     const record = kept.record(this.name);
     const whole = [...new Set(found.map(({ manifest }) => manifest))].flatMap((hash) => {
       const manifest = kept.manifest(hash);
@@ -378,7 +312,7 @@ export class App {
       const instances: Instance[] = [];
       for (const { running, ...instance } of serving.instances) {
         instances.push(instance);
-        // Starting one that runs only tells its address. If it is not told now, `#revive` asks again: other apps do not wait for it.
+        // Starting one that runs only tells its address. If it is not told now, `revive` asks again: other apps do not wait for it.
         if (running)
           await this.#quietly(
             async () => Object.assign(instance, await engine.start(instance.id)),
@@ -386,7 +320,7 @@ export class App {
           );
       }
       const numbers = new Map(
-        instances.map(({ id, plan }) => [plan.name, this.#numberOf.get(id) ?? 0] as const),
+        instances.map(({ id, plan }) => [plan.name, this.#containers.numberOf(id) ?? 0] as const),
       );
       const superseded = hash === record?.serving ? record.superseded : undefined;
       const network = await engine.ensureNetwork(this.name);
@@ -396,7 +330,7 @@ export class App {
     const before = record?.previous === undefined ? undefined : kept.manifest(record.previous);
     if (before !== undefined) this.#previous = { hash: record!.previous!, manifest: before };
     const ours = new Set(serving?.instances.map(({ id }) => id));
-    this.#litter.push(...found.map(({ id }) => id).filter((id) => !ours.has(id)));
+    this.#containers.discard(found.map(({ id }) => id).filter((id) => !ours.has(id)));
   }
 
   #kick(): void {
@@ -418,16 +352,16 @@ export class App {
     if (this.#unrecorded) this.#rememberOrRetry();
     const ended = this.#overdue(this.#serving);
     if (ended !== undefined) await this.#end(ended);
-    if (this.#ended !== undefined) await this.#sweep();
+    if (this.#ended !== undefined) await this.#containers.sweep();
     if (this.#frozen) return this.#revive();
     if (hash === undefined) return this.#withdraw();
     if (this.#serving?.hash === hash) {
       this.#refusals.delete(hash);
       return this.#revive();
     }
-    const prepared = this.#preparations.get(hash);
-    if (prepared?.state !== 'ready' || !this.#isDue(hash)) return this.#revive();
-    await this.#advance(hash, prepared.manifest!);
+    const manifest = this.#preparations.ready(hash);
+    if (manifest === undefined || !this.#isDue(hash)) return this.#revive();
+    await this.#advance(hash, manifest);
   }
 
   async #advance(hash: Hex, manifest: Manifest): Promise<void> {
@@ -440,8 +374,7 @@ export class App {
     } catch (error) {
       this.#refuse(hash, error, 'app not deployed');
     }
-    // What the engine has may have changed: the next attempt looks again.
-    this.#preparations.delete(hash);
+    this.#preparations.drop(hash);
     await this.#quietly(() => this.#retire());
     await this.#quietly(() => this.#neighbours.tidy());
   }
@@ -449,32 +382,10 @@ export class App {
   /** Fetches and loads, unless that is done, under way or to be tried later. */
   #prepare(hash: Hex): void {
     if (this.#serving?.hash === hash || this.#preparations.has(hash) || !this.#isDue(hash)) return;
-    const preparation: Preparation = { state: 'running', done: Promise.resolve() };
-    this.#preparations.set(hash, preparation);
-    preparation.done = this.#fetch(hash, preparation).then(
-      () => {
-        preparation.state = 'ready';
-        this.#kick();
-      },
-      (error: unknown) => {
-        this.#preparations.delete(hash);
-        this.#refuse(hash, error, hash === this.#wanted ? 'app not deployed' : 'next manifest not ready');
-      },
-    );
-  }
-
-  async #fetch(hash: Hex, preparation: Preparation): Promise<void> {
-    const { fetcher, secrets } = this.#options;
-    const manifest = await fetcher.manifest(this.name, hash).catch((error: unknown) => {
-      if (error instanceof ManifestRefused) this.#domains.set(hash, []);
-      throw error;
+    this.#preparations.begin(hash, (error) => {
+      if (error === undefined) this.#kick();
+      else this.#refuse(hash, error, hash === this.#wanted ? 'app not deployed' : 'next manifest not ready');
     });
-    this.#domains.set(hash, domainsOf(manifest));
-    // From here on its images are not tidied away.
-    preparation.manifest = manifest;
-    for (const { image, tmpfs, volumes } of plansOf(manifest))
-      await fetcher.image(image, [...Object.keys(tmpfs), ...Object.keys(volumes)]);
-    await secrets.prepare(hash, manifest);
   }
 
   #isDue(hash: Hex): boolean {
@@ -539,7 +450,7 @@ export class App {
     await pause(drain);
     if (this.#overdue(serving) === undefined) return;
     for (const { id, plan } of instances) await this.#quietly(() => engine.stop(id, plan.stopSeconds));
-    this.#litter.push(...instances.map(({ id }) => id));
+    this.#containers.discard(instances.map(({ id }) => id));
     this.#ended = why;
     this.#previous = { hash, manifest };
     this.#serving = undefined;
@@ -585,10 +496,8 @@ export class App {
   /** What is neither wanted nor pending any more. */
   #forget(): void {
     const current = new Set([this.#wanted, this.#pending]);
-    for (const map of [this.#refusals, this.#domains])
-      for (const hash of map.keys()) if (!current.has(hash)) map.delete(hash);
-    for (const [hash, { state }] of this.#preparations)
-      if (!current.has(hash) && state === 'ready') this.#preparations.delete(hash);
+    for (const hash of this.#refusals.keys()) if (!current.has(hash)) this.#refusals.delete(hash);
+    this.#preparations.keepOnly(current);
   }
 
   /** @throws what starting and `readAgain` throw, MANIFEST_SUPERSEDED, APP_NO_ROOM, APP_DOMAIN…; the old one then serves as before */
@@ -606,13 +515,11 @@ export class App {
       const agent = await this.#options.agentFolderOf(request);
       storage.set(container, { ...storage.get(container)!, agent });
     }
-    const numbers = await this.#takeNumbers(plans);
+    const numbers = await this.#containers.takeNumbers(plans);
     try {
       await this.#replace({ hash, manifest, network, instances: [], numbers }, storage);
     } finally {
-      // Those of containers that were not made: the others have theirs until they are removed.
-      const had = new Set(this.#numberOf.values());
-      for (const number of numbers.values()) if (!had.has(number)) this.#free(number);
+      this.#containers.freeUnused(numbers);
     }
   }
 
@@ -626,7 +533,7 @@ export class App {
     const old = this.#serving;
     this.#starting = starting;
     try {
-      await this.#sweep();
+      await this.#containers.sweep();
       await this.#bringUp(starting, storage);
       if (old !== undefined) this.#previous = old;
       this.#serving = starting;
@@ -634,8 +541,8 @@ export class App {
       this.#ended = undefined;
       this.#rememberOrRetry();
     } catch (error) {
-      if (error instanceof NotUp) error.logs = await this.#publicLogs(starting.instances);
-      this.#litter.push(...starting.instances.map(({ id }) => id));
+      if (error instanceof NotUp) error.logs = await this.#containers.publicLogs(starting.instances);
+      this.#containers.discard(starting.instances.map(({ id }) => id));
       await this.#quietly(() => this.#restart());
       throw error;
     } finally {
@@ -644,41 +551,12 @@ export class App {
     }
   }
 
-  /** Waits for addresses that are at rest: after many rollouts in a minute, or one right after this daemon was started again. */
-  async #takeNumbers(plans: readonly ContainerPlan[]): Promise<ReadonlyMap<string, number>> {
-    const taken = new Map<string, number>();
-    for (const { name, egress } of plans) {
-      for (let number: number | undefined; number === undefined; ) {
-        number = this.#numbers[egress].take();
-        if (number === undefined) await this.#options.pause(POLL);
-        else taken.set(name, number);
-      }
-    }
-    return taken;
-  }
-
-  #hold(id: string, number: number): void {
-    for (const numbers of Object.values(this.#numbers)) numbers.hold(number);
-    this.#numberOf.set(id, number);
-  }
-
-  #free(number: number): void {
-    for (const numbers of Object.values(this.#numbers)) numbers.free(number);
-  }
-
-  /** Removes a container, whose address rests from then on. @throws ENGINE_… */
-  async #remove(id: string): Promise<void> {
-    await this.#options.engine.remove(id);
-    const number = this.#numberOf.get(id);
-    if (number !== undefined && this.#numberOf.delete(id)) this.#free(number);
-  }
-
   /** Resolves when all containers are up. @throws ENGINE_…, APP_NOT_UP, APP_UNHEALTHY, MANIFEST_SUPERSEDED, APP_UNRECORDED */
   async #bringUp(starting: Deployment, storage: StorageByName): Promise<void> {
     const plans = plansOf(starting.manifest);
     const replacing = plans.filter(({ update }) => update === 'replace');
     const beside = plans.filter(({ update }) => update === 'beside');
-    await this.#start(starting, beside, storage);
+    await this.#containers.start(starting, beside, storage);
     if (replacing.length > 0) {
       // Two versions must never write to the app's data at once.
       const names = new Set(replacing.map(({ name }) => name));
@@ -694,137 +572,26 @@ export class App {
         await this.#options.pause(this.#options.lull);
       }
       for (const { id, plan } of stopping) await this.#options.engine.stop(id, plan.stopSeconds);
-      await this.#start(starting, replacing, storage);
+      await this.#containers.start(starting, replacing, storage);
     }
-    for (const instance of starting.instances) await this.#untilUp(instance, starting.hash);
+    for (const instance of starting.instances)
+      await this.#containers.untilUp(instance, () => this.#assertWanted(starting.hash));
   }
 
-  async #start(
-    deployment: Deployment,
-    plans: readonly ContainerPlan[],
-    storage: StorageByName,
-  ): Promise<void> {
-    const { engine, secrets } = this.#options;
-    for (const plan of plans) {
-      const id = await engine.create({
-        name: `dstack_${this.name}_${plan.name}_${deployment.hash.slice(0, 16)}`,
-        app: this.name,
-        manifest: deployment.hash,
-        image: plan.image,
-        container: plan,
-        network: deployment.network,
-        storage: storage.get(plan.name)!,
-        secrets: await secrets.of(deployment.hash, plan),
-        number: deployment.numbers.get(plan.name)!,
-        siblings: addressesOf(deployment),
-      });
-      const instance: Instance = { id, address: '', plan };
-      deployment.instances.push(instance);
-      this.#hold(id, deployment.numbers.get(plan.name)!);
-      Object.assign(instance, await engine.start(id));
-    }
-  }
-
-  async #untilUp(instance: Instance, hash: Hex): Promise<void> {
-    const { id, address, plan } = instance;
-    const { engine, probe, now, pause, staysUp } = this.#options;
-    const within = plan.health === undefined ? UP_WITHIN : plan.health.startSeconds * 1000;
-    const started = now();
-    for (;;) {
-      // The owner may have gone back meanwhile, because it does not come up.
-      if (!this.#frozen && this.#wanted !== hash) throw superseded(hash);
-      if (!(await engine.isRunning(id))) {
-        instance.finished = await this.#isFinished(instance);
-        // A container that has done what it was for is as good as one that is up.
-        if (instance.finished && plan.http.length === 0 && (await engine.exitCode(id)) === 0) return;
-        throw new NotUp('APP_NOT_UP', `container ${plan.name} stopped right after its start`);
-      }
-      const lasted = now() - started;
-      const isProbed = plan.health !== undefined || plan.http.length > 0;
-      let wrong: string | undefined;
-      try {
-        wrong = isProbed ? await probe({ id, address }, plan) : undefined;
-      } catch (error) {
-        // It may have ended during the check, which the next round says better.
-        if (await engine.isRunning(id)) throw error;
-        continue;
-      }
-      if (wrong === undefined && (isProbed || lasted >= staysUp)) return;
-      if (wrong !== undefined && lasted > within) {
-        const code = plan.health === undefined ? 'APP_NOT_UP' : 'APP_UNHEALTHY';
-        throw new NotUp(code, `container ${plan.name} ${wrong}`);
-      }
-      await pause(plan.health?.exec === undefined ? POLL : EXEC_POLL);
-    }
+  /** The owner may have gone back meanwhile, because it does not come up. @throws MANIFEST_SUPERSEDED */
+  #assertWanted(hash: Hex): void {
+    if (!this.#frozen && this.#wanted !== hash) throw superseded(hash);
   }
 
   /** Starts containers again that stopped by themselves, or whose health checks fail. */
-  async #revive(): Promise<void> {
-    const { engine, log, now } = this.#options;
-    for (const instance of this.#serving?.instances ?? []) {
-      const { id, plan } = instance;
-      try {
-        await this.#sweep();
-        if (instance.finished) continue;
-        const isRunning = await engine.isRunning(id);
-        if (isRunning && instance.address === '') Object.assign(instance, await engine.start(id));
-        const wrong = isRunning ? await this.#sickness(instance) : 'stopped';
-        const { revivedAt } = instance;
-        if (revivedAt !== undefined && now() - revivedAt > RAN_WELL) instance.crash = undefined;
-        if (wrong === undefined || (instance.crash?.notBefore ?? 0) > now()) continue;
-        const code = isRunning ? 'APP_UNHEALTHY' : 'APP_STOPPED';
-        const error = new DstackError(code, `container ${plan.name} ${wrong}`);
-        const logs = await this.#publicLogs([instance]);
-        instance.crash = { ...setback(instance.crash, error, now()), logs };
-        const { attempts } = instance.crash;
-        const fields = { app: this.name, container: plan.name, code, attempts };
-        if (isRunning ? plan.restart === 'no' : await this.#isFinished(instance)) {
-          instance.finished = !isRunning;
-          if (instance.finished) this.#rememberOrRetry();
-          log.warn(fields, `container ${wrong}; it is not started again`);
-          continue;
-        }
-        log.warn(fields, `container ${wrong}; starting it`);
-        if (isRunning) await engine.stop(id, plan.stopSeconds);
-        Object.assign(instance, await engine.start(id), { failures: 0, nextProbe: undefined });
-        instance.revivedAt = now();
-        if (instance.interrupted) {
-          instance.interrupted = false;
-          this.#rememberOrRetry();
-        }
-      } catch (error) {
-        log.warn(
-          { app: this.name, code: codeOf(error) },
-          `container not started: ${(error as Error).message}`,
-        );
-      }
-    }
+  #revive(): Promise<void> {
+    return this.#containers.revive(this.#serving?.instances ?? [], () => this.#rememberOrRetry());
   }
 
-  /** Whether a container that does not run has ended for good: by itself, and as its manifest lets it. */
-  async #isFinished({ id, plan, interrupted }: Instance): Promise<boolean> {
-    if (plan.restart === 'always' || interrupted === true) return false;
-    return plan.restart === 'no' || (await this.#options.engine.exitCode(id)) === 0;
-  }
-
-  /** What its health check has found wrong as often in a row as its manifest allows. */
-  async #sickness(instance: Instance): Promise<string | undefined> {
-    const { now, probe } = this.#options;
-    const { health } = instance.plan;
-    if (health === undefined) return undefined;
-    // It is given the time to come up again.
-    instance.nextProbe ??= now() + health.startSeconds * 1000;
-    if (instance.nextProbe > now() && instance.failures !== undefined) return undefined;
-    instance.nextProbe = now() + health.intervalSeconds * 1000;
-    const wrong = await probe(instance, instance.plan);
-    instance.failures = wrong === undefined ? 0 : (instance.failures ?? 0) + 1;
-    return instance.failures >= health.retries ? wrong : undefined;
-  }
-
-  /** Goes back to the old containers. `#revive` starts those that do not start now. */
+  /** Goes back to the old containers. `revive` starts those that do not start now. */
   async #restart(): Promise<void> {
     const { engine, log } = this.#options;
-    await this.#sweep();
+    await this.#containers.sweep();
     let [stopped, marked] = [false, false];
     for (const instance of this.#serving?.instances ?? []) {
       if (instance.finished) continue;
@@ -853,9 +620,9 @@ export class App {
       await pause(drain);
     }
     for (const { id, plan } of running) await this.#quietly(() => engine.stop(id, plan.stopSeconds));
-    this.#litter.push(...old.map(({ id }) => id));
+    this.#containers.discard(old.map(({ id }) => id));
     this.#leaving = undefined;
-    await this.#sweep();
+    await this.#containers.sweep();
   }
 
   /** Until the front has heard where requests go now. One that is away does not hold up a rollout for ever. */
@@ -872,23 +639,15 @@ export class App {
     }
   }
 
-  /** Removes what must not run any more. @throws ENGINE_…, with what is left still in `#litter` */
-  async #sweep(): Promise<void> {
-    while (this.#litter.length > 0) {
-      await this.#remove(this.#litter[0]!);
-      this.#litter.shift();
-    }
-  }
-
   async #withdraw(): Promise<void> {
     const { engine, kept, log } = this.#options;
     // It may be about to come for the first time.
     this.#gone = !this.#present && this.#pending === undefined;
     if (!this.#present) return;
     try {
-      await this.#sweep();
+      await this.#containers.sweep();
       for (const { id } of [...(this.#serving?.instances ?? []), ...(this.#leaving?.instances ?? [])])
-        await this.#remove(id);
+        await this.#containers.remove(id);
       await engine.removeNetwork(this.name);
       kept.forget(this.name);
       const was = this.#serving?.hash;
@@ -904,36 +663,9 @@ export class App {
     }
   }
 
-  /** The last lines of containers whose manifest says that anyone may read them. */
-  async #publicLogs(instances: readonly Instance[]): Promise<Record<string, string[]>> {
-    const logs: Record<string, string[]> = {};
-    for (const { id, plan } of instances) {
-      if (plan.logs !== 'public') continue;
-      await this.#quietly(async () => {
-        logs[plan.name] = await this.#options.engine.logs(id, appsStatusLimits.logLines);
-      });
-    }
-    return logs;
+  #quietly(action: () => Promise<unknown>, what?: string): Promise<void> {
+    return quietly({ log: this.#options.log, app: this.name }, action, what);
   }
-
-  /** For what must not hide or undo what happened before. */
-  async #quietly(action: () => Promise<unknown>, what = 'clean-up'): Promise<void> {
-    try {
-      await action();
-    } catch (error) {
-      this.#options.log.warn({ app: this.name, code: codeOf(error) }, `${what}: ${(error as Error).message}`);
-    }
-  }
-}
-
-/** By which name its containers reach each other. */
-function addressesOf({ network, numbers }: Deployment): Record<string, string> {
-  return Object.fromEntries([...numbers].map(([name, number]) => [name, addressOf(network.gateway, number)]));
-}
-
-/** New containers that did not come up. */
-class NotUp extends DstackError {
-  logs: Readonly<Record<string, string[]>> = {};
 }
 
 function superseded(hash: Hex): DstackError {

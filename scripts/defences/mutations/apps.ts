@@ -2,6 +2,7 @@
 import { type Mutation, one } from '../mutation.ts';
 
 const APP = 'guest/kubernethes/app.ts';
+const CONTAINERS = 'guest/kubernethes/containers.ts';
 const supervisor = 'guest/kubernethes/supervisor.test.ts';
 
 export const appRules: readonly Mutation[] = [
@@ -62,7 +63,7 @@ export const appRules: readonly Mutation[] = [
   one(
     'apps',
     'the silence about private logs',
-    [APP, "if (plan.logs !== 'public') continue;", ''],
+    [CONTAINERS, "if (plan.logs !== 'public') continue;", ''],
     [supervisor, 'of private logs nothing'],
   ),
   one(
@@ -87,7 +88,7 @@ export const appRules: readonly Mutation[] = [
     'apps',
     'that a container which was stopped for a new version did not end by itself',
     [
-      APP,
+      CONTAINERS,
       "if (plan.restart === 'always' || interrupted === true) return false;",
       "if (plan.restart === 'always') return false;",
     ],
@@ -98,8 +99,8 @@ export const appRules: readonly Mutation[] = [
     'that an old container which the engine does not let go of is removed later',
     [
       APP,
-      'await this.#quietly(() => engine.stop(id, plan.stopSeconds));\n    this.#litter.push(...old',
-      'await engine.stop(id, plan.stopSeconds);\n    this.#litter.push(...old',
+      'await this.#quietly(() => engine.stop(id, plan.stopSeconds));\n    this.#containers.discard(old',
+      'await engine.stop(id, plan.stopSeconds);\n    this.#containers.discard(old',
     ],
     [supervisor, 'that the engine does not let go of at first'],
   ),
@@ -144,7 +145,7 @@ export const appRules: readonly Mutation[] = [
   one(
     'apps',
     'that a daemon which starts again takes over all others, if the engine does not answer for one',
-    [APP, "isRunning && instance.address === ''", "isRunning && instance.address === 'none'"],
+    [CONTAINERS, "isRunning && instance.address === ''", "isRunning && instance.address === 'none'"],
     [supervisor, 'takes over all others, if the engine does not answer for one'],
   ),
   one(

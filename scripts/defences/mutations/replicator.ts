@@ -83,7 +83,11 @@ export const replicatorRules: readonly Mutation[] = [
   one(
     'replicator',
     'that a new version is healthy before the front leaves the old one',
-    ['guest/kubernethes/app.ts', 'if (wrong === undefined && (isProbed', 'if (wrong !== null && (isProbed'],
+    [
+      'guest/kubernethes/containers.ts',
+      'if (wrong === undefined && (isProbed',
+      'if (wrong !== null && (isProbed',
+    ],
     ['guest/kubernethes/supervisor.test.ts', 'one that does not become healthy changes nothing'],
   ),
   one(
