@@ -25,6 +25,29 @@ test('an app has a fifth of the time, whatever it asks for, and another does not
   expect(done).toEqual(['b 70', 'a 100', 'a 510', 'a 5550', 'a 6551']);
 });
 
+test('many short things are a long one', async () => {
+  const turns = new Turns();
+  // A tenth of a millisecond each, which a clock of its own tells: a timer could not.
+  let clock = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => clock);
+  let done = 0;
+  const all = Array.from({ length: 9 }, () =>
+    turns.inTurn('a', () => {
+      clock += 0.1;
+      done += 1;
+    }),
+  );
+  const doneBefore = [];
+  while (done < 9) {
+    for (let loop = 0; loop < 50; loop += 1) await new Promise((resolve) => setImmediate(resolve));
+    doneBefore.push(done);
+    await vi.advanceTimersByTimeAsync(2);
+  }
+  await Promise.all(all);
+  // Each rests for 0.4 ms, and three of them for more than the millisecond of a timer.
+  expect(doneBefore).toEqual([3, 6, 9]);
+});
+
 test('what fails ends its turn', async () => {
   const turns = new Turns();
   await expect(

@@ -13,6 +13,8 @@ const LONGEST_REST = 1_000;
 export class Turns {
   readonly #doing = new Map<string, number>();
   readonly #last = new Map<string, Promise<void>>();
+  /** The rests of each app that were too short for a timer, in sum. Milliseconds. */
+  readonly #owed = new Map<string, number>();
 
   /** Does something for one app unless as much is being done for it already. @throws TOO_MANY_REQUESTS */
   async atMost<T>(app: string, action: () => Promise<T>): Promise<T> {
@@ -42,14 +44,25 @@ export class Turns {
     try {
       return await action();
     } finally {
-      const rest = Math.min(REST * (performance.now() - began), LONGEST_REST);
+      const rest = this.#owe(app, Math.min(REST * (performance.now() - began), LONGEST_REST));
       const end = () => {
         if (this.#last.get(app) === mine) this.#last.delete(app);
         over();
       };
-      // What others have sent meanwhile is read before, also where the rest is shorter than a timer can tell.
-      if (rest < 1) setImmediate(end);
+      // What others have sent meanwhile is read before, also where there is no rest yet.
+      if (rest === 0) setImmediate(end);
       else setTimeout(end, rest);
     }
+  }
+
+  /** Adds to what an app has to rest. @returns all of that, once a timer can tell it, and 0 until then: many short things are a long one */
+  #owe(app: string, rest: number): number {
+    const owed = (this.#owed.get(app) ?? 0) + rest;
+    if (owed < 1) {
+      this.#owed.set(app, owed);
+      return 0;
+    }
+    this.#owed.delete(app);
+    return owed;
   }
 }
