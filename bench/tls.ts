@@ -51,7 +51,13 @@ export async function benchTls(): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'dstack-bench-tls-'));
   const running: ChildProcess[] = [];
   const front = await TestFront.start({
-    limits: { sharedSources: ['127.0.0.1'], connections: SOCKETS + BESIDES + 100 },
+    limits: {
+      sharedSources: ['127.0.0.1'],
+      connections: SOCKETS + BESIDES + 100,
+      // Fewer than by default, since HAProxy asks for descriptors of all at its start and a session may be held to 20,000.
+      httpConnections: 64,
+      requests: 2_000,
+    },
   });
   try {
     const upstream = await startUpstream(folder, running);
