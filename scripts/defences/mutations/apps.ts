@@ -2,57 +2,60 @@
 import { type Mutation, one } from '../mutation.ts';
 
 const APP = 'guest/kubernethes/app.ts';
-const CONTAINERS = 'guest/kubernethes/containers.ts';
 const supervisor = 'guest/kubernethes/supervisor.test.ts';
+const rollout = 'guest/kubernethes/rollout.test.ts';
+const restart = 'guest/kubernethes/restart.test.ts';
+const superseded = 'guest/kubernethes/superseded.test.ts';
+const CONTAINERS = 'guest/kubernethes/containers.ts';
 
 export const appRules: readonly Mutation[] = [
   one(
     'apps',
     'the end of a version that was superseded',
     [APP, 'if (isOver(deployment.superseded)) {', 'if (isOver(undefined)) {'],
-    [supervisor, 'ends when the grace is over'],
+    [superseded, 'ends when the grace is over'],
   ),
   one(
     'apps',
     'that keys stop before anybody has looked again',
     [APP, 'const ended = this.#overdue(deployment);', 'const ended = this.#ended;'],
-    [supervisor, 'ends when the grace is over'],
+    [superseded, 'ends when the grace is over'],
   ),
   one(
     'apps',
     'that its time counts from when the rollout took effect',
     [APP, 'since ?? this.#options.chainNow()', 'this.#options.chainNow()'],
-    [supervisor, 'a first look long after the rollout'],
+    [superseded, 'a first look long after the rollout'],
   ),
   one(
     'apps',
     'that its time counts from the first rollout that it did not follow',
     [APP, 'Math.min(before ?? Number.POSITIVE_INFINITY, ', 'Math.min(Number.POSITIVE_INFINITY, '],
-    [supervisor, 'one rollout after the other gives no more time'],
+    [superseded, 'one rollout after the other gives no more time'],
   ),
   one(
     'apps',
     'that a daemon which starts again goes on counting',
     [APP, 'hash === record?.serving ? record.superseded : undefined', 'undefined'],
-    [supervisor, 'does not begin anew: a next one hides since when'],
+    [superseded, 'does not begin anew: a next one hides since when'],
   ),
   one(
     'apps',
     'that a switch is not undone because it cannot be written down',
     [APP, '      this.#rememberOrRetry();\n    } catch', '      this.#remember();\n    } catch'],
-    [supervisor, 'undoes no switch, is said once'],
+    [restart, 'undoes no switch, is said once'],
   ),
   one(
     'apps',
     'the end of every app when the contract was not read',
     [APP, 'if (!isOver(this.#neighbours.readAt())) return undefined;', 'if (grace > 0) return undefined;'],
-    [supervisor, 'a day ends it, and it comes back by itself'],
+    [superseded, 'a day ends it, and it comes back by itself'],
   ),
   one(
     'apps',
     'that a daemon which starts again knows when the contract was read',
     ['guest/kubernethes/supervisor.ts', 'Math.min(at, kept.readAt() ?? at)', 'at'],
-    [supervisor, 'remembers when the contract was read'],
+    [superseded, 'remembers when the contract was read'],
   ),
   one(
     'apps',
@@ -92,7 +95,7 @@ export const appRules: readonly Mutation[] = [
       "if (plan.restart === 'always' || interrupted === true) return false;",
       "if (plan.restart === 'always') return false;",
     ],
-    [supervisor, 'what was stopped for a new version is started again'],
+    [rollout, 'what was stopped for a new version is started again'],
   ),
   one(
     'apps',
@@ -102,7 +105,7 @@ export const appRules: readonly Mutation[] = [
       'await this.#quietly(() => engine.stop(id, plan.stopSeconds));\n    this.#containers.discard(old',
       'await engine.stop(id, plan.stopSeconds);\n    this.#containers.discard(old',
     ],
-    [supervisor, 'that the engine does not let go of at first'],
+    [rollout, 'that the engine does not let go of at first'],
   ),
   one(
     'apps',
@@ -146,7 +149,7 @@ export const appRules: readonly Mutation[] = [
     'apps',
     'that a daemon which starts again takes over all others, if the engine does not answer for one',
     [CONTAINERS, "isRunning && instance.address === ''", "isRunning && instance.address === 'none'"],
-    [supervisor, 'takes over all others, if the engine does not answer for one'],
+    [restart, 'takes over all others, if the engine does not answer for one'],
   ),
   one(
     'apps',
@@ -176,6 +179,6 @@ export const appRules: readonly Mutation[] = [
     'apps',
     'that what was to be stopped for a new version, and was not, is no longer taken for stopped',
     [APP, 'if (stopped || marked)', 'if (stopped)'],
-    [supervisor, 'what was to be stopped for a new version, and was not'],
+    [rollout, 'what was to be stopped for a new version, and was not'],
   ),
 ];

@@ -27,7 +27,7 @@ export const frontRules: readonly Mutation[] = [
     'front',
     'the old container going on until the front leads elsewhere',
     ['guest/kubernethes/app.ts', 'while (!isDone()) {', 'while (isDone() && !isDone()) {'],
-    ['guest/kubernethes/supervisor.test.ts', 'still finds the old container'],
+    ['guest/kubernethes/rollout.test.ts', 'still finds the old container'],
   ),
   one(
     'front',

@@ -88,7 +88,7 @@ export const replicatorRules: readonly Mutation[] = [
       'if (wrong === undefined && (isProbed',
       'if (wrong !== null && (isProbed',
     ],
-    ['guest/kubernethes/supervisor.test.ts', 'one that does not become healthy changes nothing'],
+    ['guest/kubernethes/rollout.test.ts', 'one that does not become healthy changes nothing'],
   ),
   one(
     'replicator',
