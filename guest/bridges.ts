@@ -33,6 +33,12 @@ export const REMEMBERED = 10_000;
 
 /**
  * For how long an address or a bridge that was given back is nobody's, milliseconds: longer than anybody on the node remembers whose
- * it was. The agent does for `REMEMBERED`, the website's front asks every few seconds.
+ * it was. The agent does for `REMEMBERED`, the website's front for `LED_FOR`.
  */
 export const REST = 60_000;
+
+/**
+ * For how long visitors are led to where kubernethes has said last while it is away, milliseconds: it may have been killed, and what it
+ * runs runs on. Shorter than `REST` by what it takes the front's driver to find out that it is, and to tell the front.
+ */
+export const LED_FOR = REST - 20_000;

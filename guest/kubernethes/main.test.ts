@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -85,4 +86,13 @@ test('the daemon answers its siblings at once, but touches nothing before the no
   expect(log[0]).toContain('the node has joined');
   // There is no podman here: the daemon waits for it, and says so.
   expect(log[1]).toContain('ENGINE_UNREACHABLE');
+
+  // Whoever goes by what it said before it was killed does not hear that nothing runs.
+  daemon.kill('SIGKILL');
+  await once(daemon, 'exit');
+  daemon = spawn(process.execPath, [join(import.meta.dirname, 'main.ts'), '--root', root]);
+  const again = /not taken over yet/;
+  expect(await ask('tls.sock', '/v1/upstream', {})).toMatch(again);
+  expect(await ask('agent.sock', '/v1/containers')).toMatch(again);
+  expect(await ask('kv.sock', '/v1/containers')).toMatch(again);
 });

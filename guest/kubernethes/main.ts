@@ -63,8 +63,10 @@ await main();
 async function main(): Promise<void> {
   const scratch = at('var/lib/dstack/kubernethes');
   const bridges = bridgeNumbers(() => performance.now());
-  // An earlier run of this daemon may have given bridges back just before.
-  if (existsSync(join(scratch, 'serving'))) bridges.rest();
+  // What an earlier run left still runs, and the front goes by what that run said last, until it is known here.
+  let isLeftOver = existsSync(join(scratch, 'serving'));
+  // It may have given bridges back just before.
+  if (isLeftOver) bridges.rest();
   const engine = podman(at('run/podman/podman.sock'), undefined, bridges);
   const places = {
     hostVolume: at('mnt/host_volume'),
@@ -121,18 +123,31 @@ async function main(): Promise<void> {
     pause,
     frontMark: () => turns.mark(),
   });
-  await serve(supervisor, turns, kept);
+  await serve(supervisor, turns, kept, () => isLeftOver);
   await serveSigner(orders, secrets);
   const { epoch, reached } = await joined();
   log.info({ epoch }, 'the node has joined; reading the contract');
   followed = follow(reached);
   await untilDone('take over what an earlier run left', () => supervisor.adopt(reached.timestamp));
+  isLeftOver = false;
   await run(supervisor, orders, followed);
 }
 
-async function serve(supervisor: Supervisor, turns: FrontTurns, kept: Kept): Promise<void> {
+async function serve(
+  supervisor: Supervisor,
+  turns: FrontTurns,
+  kept: Kept,
+  isLeftOver: () => boolean,
+): Promise<void> {
   mkdirSync(at('run/dstack/kubernethes'), { recursive: true });
-  const containers = () => ({ containers: supervisor.containers(), manifests: supervisor.manifests() });
+  const assertTakenOver = () => {
+    if (isLeftOver())
+      throw new DstackError('NOT_READY', 'what an earlier run of this daemon left is not taken over yet');
+  };
+  const containers = () => {
+    assertTakenOver();
+    return { containers: supervisor.containers(), manifests: supervisor.manifests() };
+  };
   await serveUnix({
     path: at(join('run/dstack', sockets.kubernethesForAgent)),
     gid: socketGid(sockets.kubernethesForAgent),
@@ -158,6 +173,7 @@ async function serve(supervisor: Supervisor, turns: FrontTurns, kept: Kept): Pro
     routes: {
       'POST /v1/upstream': (body) => {
         const { done } = check(UpstreamRequest, body, 'UPSTREAM_REQUEST', 'what the front has done');
+        assertTakenOver();
         if (done !== undefined) turns.done(done);
         return { turn: turns.next(), ...supervisor.upstream() };
       },

@@ -1,6 +1,7 @@
 /** What the front should be, from what this node's other daemons say. Pure. */
 import type { SiteConfig } from '../../lib/protocol/network-config.ts';
 import type { AcmeSite, Upstreams } from '../../lib/protocol/sockets.ts';
+import { LED_FOR } from '../bridges.ts';
 import type { Credentials } from './certificate.ts';
 import { type FrontState, keyOf } from './front.ts';
 
@@ -50,8 +51,27 @@ function led({
   return { upstream: { ...upstream, protocol: upstream.protocol === 'h2c' ? 'h2c' : 'http/1.1' } };
 }
 
-/** While kubernethes is away: nobody is led anywhere, and no domain becomes the website's. */
-export const ledNowhere = ({ sites }: Upstreams): Upstreams => ({
+/** What kubernethes has said last. While it is away, that holds for `LED_FOR`: afterwards nobody knows which addresses are still whose. */
+export class Leads {
+  #last: { readonly led: Upstreams; readonly at: number } | undefined;
+  readonly #now: () => number;
+
+  /** @param now a monotonic clock, milliseconds */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** @param said undefined while it is away @returns where visitors are led; undefined before it was ever heard */
+  heard(said: Upstreams | undefined): Upstreams | undefined {
+    if (said !== undefined) this.#last = { led: said, at: this.#now() };
+    if (this.#last === undefined) return undefined;
+    const { led, at } = this.#last;
+    return this.#now() - at < LED_FOR ? led : ledNowhere(led);
+  }
+}
+
+/** Nobody is led anywhere, and no domain becomes the website's. */
+const ledNowhere = ({ sites }: Upstreams): Upstreams => ({
   website: { reason: STARTING },
   sites: sites.map(({ domain }) => ({ domain, reason: STARTING })),
 });

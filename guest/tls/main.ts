@@ -30,15 +30,7 @@ import { certificatePaths } from './certificate-paths.ts';
 import { evidenceHandler } from './evidence.ts';
 import { Front } from './front.ts';
 import { imageFront, PLACEHOLDER } from './front-config.ts';
-import {
-  certificateOf,
-  frontState,
-  isOurs,
-  ledNowhere,
-  reasonAt,
-  reasonsOf,
-  type Told,
-} from './front-state.ts';
+import { certificateOf, frontState, isOurs, Leads, reasonAt, reasonsOf, type Told } from './front-state.ts';
 import { nodePaths } from './node-paths.ts';
 
 const { values: flags } = parseArgs({ options: { root: { type: 'string', default: '/' } } });
@@ -164,7 +156,7 @@ async function drive(
     said = problem;
   };
   let acme: AcmeSite | undefined;
-  let led: Upstreams | undefined;
+  const lead = new Leads(() => performance.now());
   let settled: string | undefined;
   /** Of kubernethes' last answer that the front is like. */
   let done: string | undefined;
@@ -172,8 +164,7 @@ async function drive(
     const [leads, answer] = await Promise.all([upstream(done), site === undefined ? undefined : askAcme()]);
     // One that is away changes nothing.
     acme = answer ?? acme;
-    // Without kubernethes nobody knows which addresses are still whose.
-    led = leads?.led ?? (led && ledNowhere(led));
+    const led = lead.heard(leads?.led);
     explain(led, acme);
     const told = { credentials, site, upstream: led, acme };
     const reasons = reasonsOf(led);
