@@ -8,6 +8,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 import { writeHints } from '../host-hints.ts';
 import { envFileOption } from './relay.ts';
+import { checkCommand } from './vm-check.ts';
 
 const run: Command = {
   name: 'vm run',
@@ -77,4 +78,4 @@ function oneOf<Choice extends string | number>(
   return choice;
 }
 
-export const vmCommands: readonly Command[] = [run];
+export const vmCommands: readonly Command[] = [run, checkCommand];

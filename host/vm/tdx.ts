@@ -55,7 +55,8 @@ export async function findTdx(
   );
 }
 
-async function findQemu(host: TdxHost): Promise<'tool root' | string | undefined> {
+/** The first QEMU that knows TDs; undefined when none does. */
+export async function findQemu(host: TdxHost): Promise<'tool root' | string | undefined> {
   for (const qemu of ['tool root', host.hostQemu]) {
     const objects = await host.objectsOf(qemu);
     if (objects !== undefined && /^\s*tdx-guest\s*$/m.test(objects)) return qemu;
@@ -63,7 +64,8 @@ async function findQemu(host: TdxHost): Promise<'tool root' | string | undefined
   return undefined;
 }
 
-function kvmReason(device: string): string | undefined {
+/** Why KVM cannot be used; undefined when it can. */
+export function kvmReason(device: string): string | undefined {
   try {
     closeSync(openSync(device, 'r+'));
     return undefined;
@@ -72,7 +74,8 @@ function kvmReason(device: string): string | undefined {
   }
 }
 
-function parameterReason(file: string): string | undefined {
+/** Why KVM starts no TDs; undefined when it does. */
+export function parameterReason(file: string): string | undefined {
   const value = existsSync(file) ? readFileSync(file, 'latin1').trim() : 'absent';
   if (value === 'Y' || value === '1') return undefined;
   return `${file} is ${value}: TDX has to be on in the BIOS, and kvm_intel loaded with tdx=1`;
