@@ -38,7 +38,13 @@ export const REMEMBERED = 10_000;
 export const REST = 60_000;
 
 /**
- * For how long visitors are led to where kubernethes has said last while it is away, milliseconds: it may have been killed, and what it
- * runs runs on. Shorter than `REST` by what it takes the front's driver to find out that it is, and to tell the front.
+ * For how long visitors are led to where kubernethes has said last while it says nothing, milliseconds. Shorter than `REST` by what it
+ * takes the front's driver to find out that it does, and to tell the front.
  */
 export const LED_FOR = REST - 20_000;
+
+/**
+ * The same while there is no kubernethes, or it has not taken over yet what the one before it left: what that ran runs on, and nobody
+ * gives its addresses to anybody. So long a version may be led to that its network runs no more, if kubernethes does not come back.
+ */
+export const LED_WITHOUT = 600_000;

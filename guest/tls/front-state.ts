@@ -1,7 +1,7 @@
 /** What the front should be, from what this node's other daemons say. Pure. */
 import type { SiteConfig } from '../../lib/protocol/network-config.ts';
 import type { AcmeSite, Upstreams } from '../../lib/protocol/sockets.ts';
-import { LED_FOR } from '../bridges.ts';
+import { LED_FOR, LED_WITHOUT } from '../bridges.ts';
 import type { Credentials } from './certificate.ts';
 import { type FrontState, keyOf } from './front.ts';
 
@@ -51,9 +51,14 @@ function led({
   return { upstream: { ...upstream, protocol: upstream.protocol === 'h2c' ? 'h2c' : 'http/1.1' } };
 }
 
-/** What kubernethes has said last. While it is away, that holds for `LED_FOR`: afterwards nobody knows which addresses are still whose. */
+/** Why kubernethes says nothing: it is gone, or has not taken over yet what it ran before; or it is there, and silent. */
+export type Silence = 'gone' | 'silent';
+
+/** What kubernethes has said last. Once nobody knows any more which addresses are still whose, visitors are led nowhere. */
 export class Leads {
   #last: { readonly led: Upstreams; readonly at: number } | undefined;
+  /** When it was last known that nobody changes what was said. */
+  #heldAt = 0;
   readonly #now: () => number;
 
   /** @param now a monotonic clock, milliseconds */
@@ -61,12 +66,20 @@ export class Leads {
     this.#now = now;
   }
 
-  /** @param said undefined while it is away @returns where visitors are led; undefined before it was ever heard */
-  heard(said: Upstreams | undefined): Upstreams | undefined {
-    if (said !== undefined) this.#last = { led: said, at: this.#now() };
+  /** @returns where visitors are led; undefined before it was ever heard */
+  heard(said: Upstreams | Silence): Upstreams | undefined {
+    const now = this.#now();
+    if (said === 'gone' && now - this.#heldAt < LED_FOR) this.#heldAt = now;
+    if (typeof said !== 'string') {
+      this.#last = { led: said, at: now };
+      this.#heldAt = now;
+    }
     if (this.#last === undefined) return undefined;
     const { led, at } = this.#last;
-    return this.#now() - at < LED_FOR ? led : ledNowhere(led);
+    if (now - this.#heldAt < LED_FOR && now - at < LED_WITHOUT) return led;
+    // For good, until it speaks again: its addresses may be others' by now.
+    this.#last = { led: ledNowhere(led), at: Number.POSITIVE_INFINITY };
+    return this.#last.led;
   }
 }
 

@@ -30,7 +30,16 @@ import { certificatePaths } from './certificate-paths.ts';
 import { evidenceHandler } from './evidence.ts';
 import { Front } from './front.ts';
 import { imageFront, PLACEHOLDER } from './front-config.ts';
-import { certificateOf, frontState, isOurs, Leads, reasonAt, reasonsOf, type Told } from './front-state.ts';
+import {
+  certificateOf,
+  frontState,
+  isOurs,
+  Leads,
+  reasonAt,
+  reasonsOf,
+  type Silence,
+  type Told,
+} from './front-state.ts';
 import { nodePaths } from './node-paths.ts';
 
 const { values: flags } = parseArgs({ options: { root: { type: 'string', default: '/' } } });
@@ -164,7 +173,7 @@ async function drive(
     const [leads, answer] = await Promise.all([upstream(done), site === undefined ? undefined : askAcme()]);
     // One that is away changes nothing.
     acme = answer ?? acme;
-    const led = lead.heard(leads?.led);
+    const led = lead.heard(typeof leads === 'string' ? leads : leads.led);
     explain(led, acme);
     const told = { credentials, site, upstream: led, acme };
     const reasons = reasonsOf(led);
@@ -176,13 +185,13 @@ async function drive(
         if (changed.length > 0) log.info({ changed, certificate: credentials.fingerprint }, 'listening');
         say(problem ?? reasons);
         if (problem === undefined) settled = now;
-        done = leads?.turn;
+        done = typeof leads === 'string' ? undefined : leads.turn;
       } catch (error) {
         say(`the front is not as it should be (${codeOf(error)}): ${(error as Error).message}`);
       }
     } else {
       say(reasons);
-      done = leads?.turn;
+      done = typeof leads === 'string' ? undefined : leads.turn;
     }
     if (settled === now && acme !== undefined && acme.alpn.length > 0) await tellShown(acme);
     await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY));
@@ -212,12 +221,12 @@ async function apply(front: Front, told: Told): Promise<{ changed: string[]; pro
 }
 
 /**
- * Where requests from outside go; nothing while kubernethes is away.
+ * Where requests from outside go, or why kubernethes does not say it.
  * @param done the turn that the front is like by now: kubernethes waits for that before it stops what was led to before
  */
 async function upstream(
   done: string | undefined,
-): Promise<{ readonly turn: string; readonly led: Upstreams } | undefined> {
+): Promise<{ readonly turn: string; readonly led: Upstreams } | Silence> {
   const reply = callUnix({
     path: at(join('run/dstack', sockets.kubernethesForTls)),
     method: 'POST',
@@ -226,8 +235,12 @@ async function upstream(
     reply: UpstreamReply,
     timeout: 10_000,
   });
-  return reply.then(
-    ({ turn, ...led }) => ({ turn, led }),
-    () => undefined,
-  );
+  return reply.then(({ turn, ...led }) => ({ turn, led }), silenceOf);
+}
+
+/** Nobody listens only where there is no process; one that is stuck, or has too many callers, is silent. */
+function silenceOf(error: unknown): Silence {
+  if (codeOf(error) === 'NOT_READY') return 'gone';
+  const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+  return code === 'ECONNREFUSED' || code === 'ENOENT' ? 'gone' : 'silent';
 }
