@@ -4,7 +4,7 @@ import { bytesEqual, fromHex } from '../protocol/encoding.ts';
 import { DstackError } from '../protocol/errors.ts';
 import { parseJson } from '../protocol/schema.ts';
 import { ed25519Key } from './ed25519.ts';
-import type { SignState } from './sign-state.ts';
+import { type SignState, STEP } from './sign-state.ts';
 
 const MAX_BYTES = 16 * 1024;
 
@@ -16,9 +16,18 @@ const Whole = Type.Union([
 ]);
 const StateFile = Type.Object({
   height: Whole,
-  round: Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 }),
-  step: Type.Integer({ minimum: 0, maximum: 3 }),
-  signbytes: Type.Optional(Type.String({ pattern: '^([0-9A-Fa-f]{2})*$', maxLength: 2048 })),
+  /** A number in CometBFT's file, and text in those of tmkms and Horcrux. */
+  round: Whole,
+  step: Type.Integer({ minimum: 0, maximum: 127 }),
+  signbytes: Type.Optional(
+    Type.String({
+      pattern: '^([0-9A-Fa-f]{2})*$',
+      maxLength: 2048,
+      description: 'up to 1024 bytes of hex, as CometBFT writes it',
+    }),
+  ),
+  /** Of tmkms only. */
+  block_id: Type.Optional(Type.Unknown()),
 });
 
 /**
@@ -60,10 +69,23 @@ function seedOfBase64(text: string, what: string): Uint8Array {
   return seed;
 }
 
-/** What a validator signed last, by CometBFT's `priv_validator_state.json` or tmkms' state file. @throws STATE_FILE */
+/**
+ * What a validator signed last, by CometBFT's `priv_validator_state.json` or the state file of another signer. Others count steps in other
+ * ways (tmkms from 0, and in earlier releases 3 and 6), and an earlier step would let one be signed twice: of theirs the whole round counts
+ * as signed.
+ * @throws STATE_FILE
+ */
 export function stateOf(text: string): SignState {
   const file = parseJson(StateFile, text, 'STATE_FILE', 'the state file', MAX_BYTES);
-  const height = BigInt(file.height);
+  const [height, round] = [BigInt(file.height), Number(file.round)];
   if (height >= 1n << 63n) throw new DstackError('STATE_FILE', 'the height does not fit 64 bits');
-  return { height, round: file.round, step: file.step, signBytes: fromHex(file.signbytes ?? '') };
+  if (round >= 2 ** 31) throw new DstackError('STATE_FILE', 'the round does not fit 32 bits');
+  const isOfAnother = typeof file.round === 'string' || 'block_id' in file;
+  if (isOfAnother) {
+    return { height, round, step: height === 0n ? STEP.none : STEP.precommit, signBytes: new Uint8Array() };
+  }
+  if (file.step > STEP.precommit) {
+    throw new DstackError('STATE_FILE', `CometBFT's steps are 0 to 3, and the file has step ${file.step}`);
+  }
+  return { height, round, step: file.step, signBytes: fromHex(file.signbytes ?? '') };
 }

@@ -3,6 +3,7 @@ import { fromHex, sha256, toHex, utf8 } from '../protocol/encoding.ts';
 import { bech32 } from './bech32.ts';
 import { addressOf, bech32Address, bech32PublicKey, cometJson, ed25519Key } from './ed25519.ts';
 import { seedOf, stateOf } from './key-files.ts';
+import { NOTHING_SIGNED } from './sign-state.ts';
 
 const seed = sha256(utf8("it's a secret"));
 const { publicKey } = ed25519Key(seed);
@@ -72,4 +73,22 @@ test('what was signed last is read out of the state file', () => {
     expect.objectContaining({ code: 'STATE_FILE' }),
   );
   expect(() => stateOf('{"height":"9223372036854775808","round":0,"step":0}')).toThrow('64 bits');
+  expect(() => stateOf('{"height":"5","round":0,"step":6}')).toThrow('0 to 3');
+});
+
+test.each([
+  ["tmkms' precommit", '{"height":"4069468","round":"1","step":2,"block_id":null}', 4_069_468n, 1],
+  ["tmkms' proposal", '{"height":"7","round":"0","step":0,"block_id":{"hash":"AB"}}', 7n, 0],
+  ["an earlier tmkms' vote", '{"height":"7","round":"0","step":6,"block_id":null}', 7n, 0],
+  ['a round as a number', '{"height":"7","round":2,"step":2,"block_id":null}', 7n, 2],
+  ["Horcrux'", '{"height":"7","round":"3","step":1,"signbytes":"0A0B"}', 7n, 3],
+])(
+  'of another signer, whose steps count otherwise, the whole round was signed: %s',
+  (_, text, height, round) => {
+    expect(stateOf(text)).toEqual({ height, round, step: 3, signBytes: new Uint8Array() });
+  },
+);
+
+test('the file of a tmkms that never signed says that nothing was', () => {
+  expect(stateOf('{"height":"0","round":"0","step":0,"block_id":null}')).toEqual(NOTHING_SIGNED);
 });

@@ -102,6 +102,16 @@ test('two fields of one number, a cut message, a wrong type and two requests in 
   expect(() => decodeRequest(new Uint8Array(), 'v0.38')).toThrow('exactly one request');
 });
 
+test('a mebibyte of tiny fields is refused at the first ones, since it would hold up every other chain', () => {
+  const tiny = Array.from({ length: 200_000 }, (_, n) => new Writer().integer(n + 1, 1).finish());
+  const vote = new Uint8Array(Buffer.concat(tiny));
+  const bytes = new Writer().message(3, new Writer().message(1, vote).finish()).finish();
+  expect(decodeRequest(bytes, 'v0.38')).toMatchObject({
+    problem: { message: expect.stringContaining('more than 16') },
+  });
+  expect(() => decodeRequest(vote, 'v0.38')).toThrow('more than 16 fields');
+});
+
 test('whatever bytes come, a request is read, is a misfit, or is refused with a code', () => {
   const bases = [...privvalVectors.values()].map((hex) => fromHex(hex));
   fc.assert(

@@ -30,7 +30,8 @@ test('the same is signed again, with the time of the first', () => {
 test('another block in the same step is conflicting data', () => {
   const conflict = expect.objectContaining({ code: 'SIGN_CONFLICT' });
   expect(() => decide(vote(), vote({ blockId: NIL_BLOCK }))).toThrow(conflict);
-  expect(() => decide({ ...vote(), signBytes: new Uint8Array() }, vote())).toThrow(conflict);
+  for (const imported of [new Uint8Array(), Uint8Array.of(1, 2, 3), Uint8Array.of(2, 8, 1)])
+    expect(() => decide({ ...vote(), signBytes: imported }, vote())).toThrow(conflict);
 });
 
 test.each([

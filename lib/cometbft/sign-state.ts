@@ -57,9 +57,32 @@ export function decide(last: SignState, asked: SignState): Decision {
     );
   }
   if (bytesEqual(last.signBytes, asked.signBytes)) return { sign: last.signBytes };
-  const timestamp = timestampIfSame(last.signBytes, asked.signBytes);
+  const timestamp = sameButForTime(last.signBytes, asked.signBytes);
   if (timestamp !== undefined) return { sign: last.signBytes, timestamp };
   throw new DstackError('SIGN_CONFLICT', `conflicting data: something else was signed at ${at(last)}`);
+}
+
+/** A record that was imported may hold bytes of any form: those are another thing than what is asked for. */
+function sameButForTime(signed: Uint8Array, asked: Uint8Array): Timestamp | undefined {
+  try {
+    return timestampIfSame(signed, asked);
+  } catch (error) {
+    if (error instanceof DstackError) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Whether a record may follow one that was seen before: it only goes forward, and within a step it never changes.
+ * @throws STORE_WENT_BACK
+ */
+export function requireForward(seen: SignState, now: SignState): void {
+  const order = compare(now, seen);
+  if (order > 0 || (order === 0 && bytesEqual(now.signBytes, seen.signBytes))) return;
+  throw new DstackError(
+    'STORE_WENT_BACK',
+    `the store went back in time: it says that ${at(now)} was signed last, and said ${at(seen)} before. Nothing is signed until it says that again: \`dstack signer state import\``,
+  );
 }
 
 /** Negative when `a` comes before `b`. */

@@ -11,6 +11,8 @@ const VARINT = 0;
 const FIXED64 = 1;
 const BYTES = 2;
 
+/** Ten are the most that a message of the protocol has; to read a mebibyte of tiny ones would hold up every other chain. */
+const MAX_FIELDS = 16;
 /** Of a varint of 64 bits. */
 const MAX_VARINT_BYTES = 10;
 
@@ -113,6 +115,7 @@ export class Reader {
       const field = Number(key.value >> 3n);
       if (field < 1 || field > 536_870_911) throw malformed(`${what} has a field ${field}`);
       if (this.#fields.has(field)) throw malformed(`${what} has field ${field} twice`);
+      if (this.#fields.size === MAX_FIELDS) throw malformed(`${what} has more than ${MAX_FIELDS} fields`);
       const type = Number(key.value & 7n);
       const { value, next } = this.#value(bytes, key.next, type);
       this.#fields.set(field, { type, value });
