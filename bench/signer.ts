@@ -9,7 +9,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { EtcdRecords } from '../guest/signer/records.ts';
+import { EtcdRecords, type Stored } from '../guest/signer/records.ts';
 import { print } from '../lib/daemon/terminal.ts';
 import { EtcdClient } from '../lib/etcd/client.ts';
 import { toHex } from '../lib/protocol/encoding.ts';
@@ -90,16 +90,16 @@ async function turns(
   signed: Series,
   bare: Series,
 ): Promise<void> {
-  let revision = 0n;
+  let stored: Stored | undefined;
   const value = 'x'.repeat(300);
   for (let height = 1; height <= WARM + REQUESTS; height += 1) {
     const first = performance.now();
     await vote(node, chain, height);
     const second = performance.now();
-    const swapped = await records.swap(key, revision, value);
+    const swapped = await records.swap(key, stored, value);
     const third = performance.now();
     if (!swapped.written) throw new Error('somebody else wrote');
-    revision = swapped.revision;
+    stored = { value, revision: swapped.revision };
     if (height <= WARM) continue;
     signed.times.push(second - first);
     bare.times.push(third - second);

@@ -1,5 +1,6 @@
 /** `signer …`: a validator's remote signer, for whoever runs one: its configuration, its keys, what it signed, and the signer itself outside of a VM. */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { parseConfig } from '../../guest/signer/config.ts';
 import { networkSeed } from '../../guest/signer/keys.ts';
 import { importKey, importState, publicKeyOf, showState } from '../../guest/signer/operator.ts';
@@ -61,13 +62,14 @@ const init: Command = {
       prefix,
     });
     const { chains } = typed(() => parseConfig(text));
+    // Whatever may fail comes before anything is written.
+    statSync(dirname(file));
+    const secretFile = args.optional('secret');
+    const secret = secretFile === undefined ? undefined : secretIn(secretFile);
     writeDurably(file, text, 0o600);
     printError(`${file} is written; its comments say what to set`);
-    const secretFile = args.optional('secret');
-    if (secretFile !== undefined) {
-      const seed = networkSeed(secretIn(secretFile), chains[0]!.id);
-      print(shown(ed25519Key(seed).publicKey, display, prefix));
-    }
+    if (secret !== undefined)
+      print(shown(ed25519Key(networkSeed(secret, chains[0]!.id)).publicKey, display, prefix));
     return Promise.resolve();
   },
 };
@@ -80,7 +82,8 @@ const pubkey: Command = {
     const display = displayOf(args);
     await atDesk(args, async (desk, chain) => {
       const prefix = args.optional('bech32-prefix') ?? chain.bech32Prefix;
-      print(shown(await publicKeyOf(desk, chain), display, prefix));
+      const publicKey = await publicKeyOf(desk, chain);
+      print(typed(() => shown(publicKey, display, prefix)));
     });
   },
 };
@@ -95,7 +98,9 @@ const importCommand: Command = {
     fresh: { help: 'it never signed anything' },
   },
   async run(args) {
-    const seed = typed(() => seedOf(readText(args.positionals[0]!)));
+    const [file] = args.positionals as [string];
+    const text = readText(file);
+    const seed = typed(() => seedOf(text));
     const state = stateFrom(args, args.optional('state'));
     await atDesk(args, (desk, chain) => importKey(desk, chain, seed, state));
     printJson(cometJson(ed25519Key(seed).publicKey));

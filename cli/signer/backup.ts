@@ -1,16 +1,20 @@
 /** `signer backup | wrap | recover`: a key outside of the network, encrypted to a key of the operator's or wrapped by a cloud's key service. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { awsKms } from '../../guest/signer/aws-kms.ts';
-import { encryptBackup, type KeyService, openBackup, wrapBackup } from '../../guest/signer/backup.ts';
+import {
+  encryptBackup,
+  encrypterTo,
+  type KeyService,
+  openBackup,
+  wrapBackup,
+} from '../../guest/signer/backup.ts';
 import { makeBackup, recover } from '../../guest/signer/operator.ts';
 import { cometJson, ed25519Key } from '../../lib/cometbft/ed25519.ts';
 import { at } from '../../lib/cometbft/sign-state.ts';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
 import { printError, printJson } from '../../lib/daemon/terminal.ts';
-import { type Arguments, type Command, type Option, UsageError } from '../command.ts';
-import { atDesk, deskOptions, readText } from './desk.ts';
-
-const MAX_BACKUP = 1024 * 1024;
+import { type Arguments, type Command, type Option, typed, UsageError } from '../command.ts';
+import { atDesk, configFrom, deskOptions, readBytes, readText } from './desk.ts';
 
 const kmsOptions: Record<string, Option> = {
   'kms-key': {
@@ -32,10 +36,12 @@ const backup: Command = {
   },
   async run(args) {
     const out = newFile(args);
-    await atDesk(args, async (desk, chain, { recipients }) => {
-      const given = args.list('recipient');
+    const given = args.list('recipient');
+    const recipients = given.length > 0 ? given : configFrom(args).recipients;
+    typed(() => encrypterTo(recipients));
+    await atDesk(args, async (desk, chain) => {
       const made = await makeBackup(desk, chain);
-      writeDurably(out, await encryptBackup(made, given.length > 0 ? given : recipients), 0o600);
+      writeDurably(out, await encryptBackup(made, recipients), 0o600);
       printError(`${out} holds the key of ${chain.id} and its state at ${at(made.state)}`);
     });
   },
@@ -77,10 +83,9 @@ const recoverCommand: Command = {
   },
   async run(args) {
     const [file] = args.positionals as [string];
-    if (statSync(file).size > MAX_BACKUP) throw new UsageError(`${file} is too large for a backup`);
     const identityFile = args.optional('identity');
     const identity = identityFile === undefined ? undefined : identityIn(readText(identityFile));
-    const opened = await openBackup(new Uint8Array(readFileSync(file)), {
+    const opened = await openBackup(new Uint8Array(readBytes(file)), {
       identity,
       service: serviceFrom(args),
     });
@@ -114,13 +119,8 @@ function serviceFrom(args: Arguments): KeyService | undefined {
   if (!accessKeyId || !secretAccessKey) {
     throw new UsageError('AWS KMS needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment');
   }
-  return awsKms({
-    keyArn,
-    accessKeyId,
-    secretAccessKey,
-    sessionToken,
-    endpoint: args.optional('kms-endpoint'),
-  });
+  const endpoint = args.optional('kms-endpoint');
+  return typed(() => awsKms({ keyArn, accessKeyId, secretAccessKey, sessionToken, endpoint }));
 }
 
 export const signerBackupCommands: readonly Command[] = [wrap, backup, recoverCommand];

@@ -1,14 +1,16 @@
 /** What the commands of the signer share: the configuration, the chain that is meant, the secret of a signer outside of a VM. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { type ChainConfig, parseConfig, type SignerConfig } from '../../guest/signer/config.ts';
-import { openStore } from '../../guest/signer/daemon.ts';
+import { type OpenStore, openStore } from '../../guest/signer/daemon.ts';
 import type { SignerSecret } from '../../guest/signer/keys.ts';
 import type { Desk } from '../../guest/signer/operator.ts';
+import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
+import { RpcError } from '../../lib/etcd/errors.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { type Arguments, type Option, UsageError } from '../command.ts';
+import { type Arguments, type Option, typed, UsageError } from '../command.ts';
 
 const MAX_FILE = 1024 * 1024;
 
@@ -32,23 +34,34 @@ export const deskOptions: Record<string, Option> = {
   'chain-id': { value: 'ID', help: 'which chain of the configuration; its only one by default' },
 };
 
-export function readText(file: string): string {
-  if (statSync(file).size > MAX_FILE) throw new UsageError(`${file} has more than ${MAX_FILE} bytes`);
-  return readFileSync(file, 'utf8');
+/** @throws FILE_KIND, FILE_TOO_LARGE, and the file system's errors */
+export function readBytes(file: string): Uint8Array {
+  return typed(() => readBounded(file, { maxBytes: MAX_FILE, pipes: true }));
 }
 
+export function readText(file: string): string {
+  return Buffer.from(readBytes(file)).toString('utf8');
+}
+
+/** @throws SIGNER_CONFIG, and as `readBytes` */
 export function configFrom(args: Arguments): SignerConfig {
-  return parseConfig(readText(args.text('config')));
+  const file = args.text('config');
+  if (!existsSync(file))
+    throw new UsageError(
+      `${file} is not there: --config names the configuration, and \`signer init\` writes one`,
+    );
+  const text = readText(file);
+  return typed(() => parseConfig(text));
 }
 
 /** @throws SIGNER_SECRET */
 export function secretFrom(file: string): SignerSecret {
-  if ((statSync(file).mode & 0o077) !== 0) {
-    throw new DstackError('SIGNER_SECRET', `${file} can be read by others: chmod 600 ${file}`);
-  }
+  const wrong = (why: string) => new UsageError(`${file} ${why}`, 'SIGNER_SECRET');
+  if (!existsSync(file)) throw wrong('is not there: `signer init --secret FILE` makes a secret');
+  const stat = statSync(file);
+  if (stat.isFile() && (stat.mode & 0o077) !== 0) throw wrong(`can be read by others: chmod 600 ${file}`);
   const text = readText(file).trim();
-  if (!/^[0-9a-f]{64}$/.test(text))
-    throw new DstackError('SIGNER_SECRET', `${file} does not hold 64 hex digits`);
+  if (!/^[0-9a-f]{64}$/.test(text)) throw wrong('does not hold 64 hex digits, in lower case');
   return { secret: fromHex(text, 32), epoch: 0 };
 }
 
@@ -81,10 +94,24 @@ export async function atDesk<T>(
   const config = configFrom(args);
   const chain = chainFrom(args, config);
   const secret = secretFrom(args.text('secret'));
-  const { client, records } = openStore(config);
+  return atStore(config, ({ records }) => act({ records, secret }, chain, config));
+}
+
+/** Does something at the store, and leaves it. @throws STORE_UNAVAILABLE instead of the store's errors */
+export async function atStore<T>(config: SignerConfig, act: (store: OpenStore) => Promise<T>): Promise<T> {
+  const store = openStore(config);
   try {
-    return await act({ records, secret }, chain, config);
+    return await act(store);
+  } catch (error) {
+    throw error instanceof RpcError ? unavailable(config, error) : error;
   } finally {
-    client.close();
+    store.client.close();
   }
+}
+
+export function unavailable({ store }: SignerConfig, error: RpcError): DstackError {
+  const why = error.cause instanceof Error ? `: ${error.cause.message}` : '';
+  return new DstackError('STORE_UNAVAILABLE', `${store.endpoints.join(', ')}: ${error.message}${why}`, {
+    cause: error,
+  });
 }

@@ -2,20 +2,23 @@
 
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { request } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
 import { pino } from 'pino';
+import { type Static, Type } from 'typebox';
 import { recordKey } from '../../guest/signer/chain-signer.ts';
-import type { SignerConfig } from '../../guest/signer/config.ts';
+import { placeOf, type SignerConfig } from '../../guest/signer/config.ts';
 import { openStore, SignerDaemon } from '../../guest/signer/daemon.ts';
 import { keysOf, networkSeed, type SignerSecret } from '../../guest/signer/keys.ts';
-import { placeOf, serveStatus } from '../../guest/signer/status-server.ts';
+import { serveStatus } from '../../guest/signer/status-server.ts';
 import { ed25519Key } from '../../lib/cometbft/ed25519.ts';
 import { encodeState, NOTHING_SIGNED } from '../../lib/cometbft/sign-state.ts';
 import { stopSignal } from '../../lib/daemon/stop-signal.ts';
 import { logLines, print, printError, printJson } from '../../lib/daemon/terminal.ts';
+import { RpcError } from '../../lib/etcd/errors.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { parseJson } from '../../lib/protocol/schema.ts';
 import { type Command, UsageError } from '../command.ts';
-import { configFrom, configOption, secretIn } from './desk.ts';
+import { atStore, configFrom, configOption, secretFrom, unavailable } from './desk.ts';
 
 const MAX_STATUS = 1024 * 1024;
 
@@ -27,7 +30,7 @@ export const startCommand: Command = {
     dev: { help: 'says that this is a test: whoever has this machine has the keys' },
     secret: {
       value: 'FILE',
-      help: 'keeps the secret in a file, made if it is not there',
+      help: 'the secret, as init makes it; without it a new one, which ends with the process',
       env: 'DSTACK_SIGNER_SECRET',
     },
   },
@@ -42,13 +45,19 @@ export const startCommand: Command = {
         ? 'WARNING: its secret is made now and ends with it: so do the keys that are derived from it.'
         : `WARNING: its secret is in ${file}.`,
     );
-    const secret = file === undefined ? await throwaway(config) : secretIn(file);
+    const kept = file === undefined ? undefined : secretFrom(file);
     const log = pino({ name: 'signer' }, logLines);
-    const store = openStore(config);
-    const keys = keysOf(secret, store.records);
-    const daemon = await SignerDaemon.start({ config, store, keys, log });
+    let daemon: SignerDaemon | undefined;
     const server =
-      config.statusListen === undefined ? undefined : await serveStatus(config.statusListen, daemon);
+      config.statusListen === undefined ? undefined : await serveStatus(config.statusListen, () => daemon);
+    try {
+      const secret = kept ?? (await throwaway(config));
+      const store = openStore(config);
+      daemon = await SignerDaemon.start({ config, store, keys: keysOf(secret, store.records), log });
+    } catch (error) {
+      server?.close();
+      throw error instanceof RpcError ? unavailable(config, error) : error;
+    }
     for (const { id, protocol, publicKey, address } of daemon.status().chains) {
       log.info({ chain: id, protocol, publicKey, address }, 'signs');
     }
@@ -62,21 +71,19 @@ export const startCommand: Command = {
 /** Keys of a new secret never signed anything: they need no record from elsewhere. */
 async function throwaway(config: SignerConfig): Promise<SignerSecret> {
   const secret = { secret: new Uint8Array(randomBytes(32)), epoch: 0 };
-  const { client, records } = openStore(config);
-  try {
-    for (const { id, key } of config.chains) {
-      if (key === 'imported') {
-        throw new UsageError(
-          `chain ${id} has an imported key, which needs the secret that sealed it: --secret`,
-        );
-      }
-      const { publicKey } = ed25519Key(networkSeed(secret, id));
-      await records.swap(recordKey(id, publicKey), 0n, encodeState(NOTHING_SIGNED));
-    }
-    return secret;
-  } finally {
-    client.close();
+  const imported = config.chains.find(({ key }) => key === 'imported');
+  if (imported !== undefined) {
+    throw new UsageError(
+      `chain ${imported.id} has an imported key, which needs the secret that sealed it: --secret`,
+    );
   }
+  await atStore(config, async ({ records }) => {
+    for (const { id } of config.chains) {
+      const { publicKey } = ed25519Key(networkSeed(secret, id));
+      await records.swap(recordKey(id, publicKey), undefined, encodeState(NOTHING_SIGNED));
+    }
+  });
+  return secret;
 }
 
 export const statusCommand: Command = {
@@ -86,7 +93,7 @@ export const statusCommand: Command = {
   async run(args) {
     const { statusListen } = configFrom(args);
     if (statusListen === undefined) throw new UsageError('the configuration has no [status] listen');
-    const status = JSON.parse(await fetchText(statusListen)) as ReturnType<SignerDaemon['status']>;
+    const status = statusIn(await fetchText(statusListen), statusListen);
     if (args.flag('json')) printJson(status);
     else print(...linesOf(status));
     const served = (id: string): boolean =>
@@ -95,7 +102,34 @@ export const statusCommand: Command = {
   },
 };
 
-function linesOf(status: ReturnType<SignerDaemon['status']>): string[] {
+/** As far as it is shown. */
+const Shown = Type.Object({
+  rollbackProtected: Type.Boolean(),
+  dials: Type.Boolean(),
+  stopped: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),
+  chains: Type.Array(
+    Type.Object({
+      ...{ id: Type.String(), protocol: Type.String(), address: Type.String() },
+      ...{ height: Type.Optional(Type.String()), round: Type.Optional(Type.Number()) },
+      step: Type.Optional(Type.Number()),
+    }),
+  ),
+  connections: Type.Array(
+    Type.Object({
+      ...{ chain: Type.String(), address: Type.String(), state: Type.String() },
+      ...{ seconds: Type.Number(), quiet: Type.Boolean(), asked: Type.Record(Type.String(), Type.Number()) },
+      problem: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),
+    }),
+  ),
+});
+
+/** @throws SIGNER_AWAY for what is no signer's */
+function statusIn(text: string, listen: string): Static<typeof Shown> {
+  const what = `what answers at ${listen}, which should be a signer,`;
+  return parseJson(Shown, text, 'SIGNER_AWAY', what, MAX_STATUS);
+}
+
+function linesOf(status: Static<typeof Shown>): string[] {
   const { rollbackProtected, dials, stopped, chains, connections } = status;
   return [
     rollbackProtected
@@ -123,9 +157,10 @@ async function fetchText(listen: string): Promise<string> {
   try {
     const call = request({ ...target, path: '/v1/status', signal: AbortSignal.timeout(5_000) });
     call.end();
-    const [answer] = (await once(call, 'response')) as [AsyncIterable<Buffer>];
+    const [answer] = (await once(call, 'response')) as [IncomingMessage];
+    if (answer.statusCode === 503) throw new Error('the signer there is starting');
     const chunks: Buffer[] = [];
-    for await (const chunk of answer) {
+    for await (const chunk of answer as AsyncIterable<Buffer>) {
       chunks.push(chunk);
       if (chunks.reduce((sum, { length }) => sum + length, 0) > MAX_STATUS)
         throw new Error('the answer is too long');

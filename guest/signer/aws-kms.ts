@@ -25,8 +25,10 @@ const Base64 = Type.String({ pattern: '^[A-Za-z0-9+/]+={0,2}$', maxLength: 32 * 
 const Encrypted = Type.Object({ CiphertextBlob: Base64 });
 const Decrypted = Type.Object({ Plaintext: Base64 });
 
-/** @throws KMS_KEY for what is no ARN of a key */
+/** @throws KMS_KEY for what is no ARN of a key, KMS_ENDPOINT for what is no URL */
 export function awsKms(access: AwsAccess): KeyService {
+  if (access.endpoint !== undefined && !/^https?:$/.test(URL.parse(access.endpoint)?.protocol ?? ''))
+    throw new DstackError('KMS_ENDPOINT', `${access.endpoint} is no URL of a key service`);
   const region = /^arn:aws[a-z-]*:kms:([a-z0-9-]+):\d{12}:(?:key|alias)\/[\w/-]+$/.exec(access.keyArn)?.[1];
   if (region === undefined)
     throw new DstackError('KMS_KEY', `${access.keyArn} is no ARN of a key of AWS KMS`);

@@ -43,6 +43,11 @@ const Wrapped = Strict({
  * @throws BACKUP_RECIPIENT when there is none, or one is no recipient of age
  */
 export async function encryptBackup(backup: Backup, recipients: readonly string[]): Promise<Uint8Array> {
+  return encrypterTo(recipients).encrypt(encode(backup));
+}
+
+/** @throws BACKUP_RECIPIENT */
+export function encrypterTo(recipients: readonly string[]): Encrypter {
   if (recipients.length === 0) {
     throw new DstackError(
       'BACKUP_RECIPIENT',
@@ -59,7 +64,7 @@ export async function encryptBackup(backup: Backup, recipients: readonly string[
       });
     }
   }
-  return encrypter.encrypt(encode(backup));
+  return encrypter;
 }
 
 export async function wrapBackup(backup: Backup, service: KeyService): Promise<Uint8Array> {

@@ -3,8 +3,10 @@
  * both have the same thing; a field of tmkms that has no meaning here is refused with the reason.
  */
 import { parse } from 'smol-toml';
-import { type Static, Type } from 'typebox';
+import { type Static, type TSchema, Type } from 'typebox';
+import { bech32 } from '../../lib/cometbft/bech32.ts';
 import { PROTOCOL_VERSIONS, type ProtocolVersion } from '../../lib/cometbft/consensus.ts';
+import { requireEndpoint } from '../../lib/etcd/client.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { check, OneOf, Strict } from '../../lib/protocol/schema.ts';
 import { ChainId } from '../../lib/protocol/signer-part.ts';
@@ -102,6 +104,7 @@ export function parseConfig(text: string): SignerConfig {
     throw new DstackError('SIGNER_CONFIG', `the configuration is no TOML: ${first}`, { cause });
   }
   refuseForeign(value, '');
+  refuseUnknown(ConfigSchema, value, '');
   const config = check(ConfigSchema, value, 'SIGNER_CONFIG', 'the configuration');
   const chains = config.chain.map((chain) => ({
     id: chain.id,
@@ -113,7 +116,8 @@ export function parseConfig(text: string): SignerConfig {
   const ids = chains.map(({ id }) => id);
   const twice = ids.find((id, at) => ids.indexOf(id) !== at);
   if (twice !== undefined) throw wrong(`chain ${twice} is there twice`);
-  for (const { signsBytes, id, protocol } of chains) {
+  for (const { signsBytes, id, protocol, bech32Prefix } of chains) {
+    inConfig(`chain ${id}: bech32_prefix`, () => bech32(bech32Prefix, new Uint8Array()));
     if (signsBytes && protocol !== 'v1')
       throw wrong(`chain ${id}: sign_bytes is of protocol_version v1 only`);
   }
@@ -121,6 +125,12 @@ export function parseConfig(text: string): SignerConfig {
     if (!ids.includes(chainId)) throw wrong(`a validator is of chain ${chainId}, which is not there`);
     return { chainId, address: parseAddress(address) };
   });
+  const addresses = config.validator.map(({ address }) => address);
+  const again = addresses.find((address, at) => addresses.indexOf(address) !== at);
+  // A node serves one of two connections, and says nothing to the other.
+  if (again !== undefined) throw wrong(`two validators are at ${again}, and a node serves one connection`);
+  requireStore(config.store);
+  if (config.status !== undefined) placeOf(config.status.listen);
   return {
     store: config.store,
     acceptHostRollback: config.store.accept_host_rollback ?? false,
@@ -131,6 +141,28 @@ export function parseConfig(text: string): SignerConfig {
   };
 }
 
+/** What is named has to be used: with a certificate that counts for nothing, whoever is on the way could write the records. */
+function requireStore({ endpoints, ca, certificate, key }: Static<typeof ConfigSchema>['store']): void {
+  for (const endpoint of endpoints) inConfig('store.endpoints', () => requireEndpoint(endpoint));
+  if ((certificate === undefined) !== (key === undefined))
+    throw wrong('store.certificate and store.key go together');
+  if (ca === undefined) {
+    if (certificate !== undefined) throw wrong('store.certificate needs store.ca beside it');
+    return;
+  }
+  const plain = endpoints.find((endpoint) => !endpoint.startsWith('https://'));
+  if (plain !== undefined)
+    throw wrong(`store.ca, certificate and key are for https, and store.endpoints has ${plain}`);
+}
+
+function inConfig(where: string, act: () => unknown): void {
+  try {
+    act();
+  } catch (cause) {
+    throw new DstackError('SIGNER_CONFIG', `${where}: ${(cause as Error).message}`, { cause });
+  }
+}
+
 function refuseForeign(value: unknown, where: string): void {
   if (typeof value !== 'object' || value === null) return;
   for (const [name, inner] of Object.entries(value)) {
@@ -138,6 +170,31 @@ function refuseForeign(value: unknown, where: string): void {
     if (why !== undefined) throw wrong(`${where}${name}: ${why}`);
     refuseForeign(inner, Array.isArray(value) ? where : `${where}${name}.`);
   }
+}
+
+/** A name that is mistyped is told before what is missing because of it. */
+function refuseUnknown(schema: TSchema, value: unknown, where: string): void {
+  const { properties, items } = schema as { properties?: Record<string, TSchema>; items?: TSchema };
+  if (Array.isArray(value) && items !== undefined) for (const one of value) refuseUnknown(items, one, where);
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || properties === undefined) return;
+  for (const [name, inner] of Object.entries(value)) {
+    const known = Object.hasOwn(properties, name) ? properties[name] : undefined;
+    if (known === undefined)
+      throw wrong(`${where}${name} is no field; there are ${Object.keys(properties).join(', ')}`);
+    refuseUnknown(known, inner, `${where}${name}.`);
+  }
+}
+
+/** `unix:///path`, or `tcp://127.0.0.1:port`: for `listen`, and for whoever asks. @throws SIGNER_CONFIG */
+export function placeOf(
+  listen: string,
+): { readonly path: string } | { readonly host: string; readonly port: number } {
+  const path = /^unix:\/\/(\/.+)$/.exec(listen)?.[1];
+  if (path !== undefined) return { path };
+  const [, host, port] = /^tcp:\/\/(127\.0\.0\.1|\[::1\]):(\d{1,5})$/.exec(listen) ?? [];
+  if (host === undefined || Number(port) < 1 || Number(port) > 65535)
+    throw wrong(`status.listen: ${listen} is not unix:///path or tcp://127.0.0.1:port`);
+  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) };
 }
 
 /** `tcp://[node id@]host:port` or `unix:///path`. @throws SIGNER_CONFIG */

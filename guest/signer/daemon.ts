@@ -1,7 +1,10 @@
 /** The signer's parts put together: in the VM and outside of it the same. */
+
+import { createSecureContext } from 'node:tls';
 import type { ProtocolVersion } from '../../lib/cometbft/consensus.ts';
+import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import type { Log } from '../../lib/daemon/log.ts';
-import { EtcdClient, tlsFromFiles } from '../../lib/etcd/client.ts';
+import { type EtcdAccess, EtcdClient } from '../../lib/etcd/client.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { ChainSigner, describeKey, type Surroundings } from './chain-signer.ts';
 import type { ChainConfig, SignerConfig } from './config.ts';
@@ -11,6 +14,8 @@ import { Election } from './election.ts';
 import type { ChainKeys, KeySource } from './keys.ts';
 import { Metrics } from './metrics.ts';
 import { EtcdRecords } from './records.ts';
+
+const MAX_PEM_BYTES = 1024 * 1024;
 
 export interface SignerStatus {
   /** False with a store of one member: whoever has its disk can put an old copy back, and no record is safe from that. */
@@ -53,12 +58,31 @@ export interface DaemonOptions {
   readonly times?: ConnectionTimes;
 }
 
+/** @throws SIGNER_CONFIG for certificates that are none, FILE_KIND, FILE_TOO_LARGE, and the file system's errors */
 export function openStore({ store }: SignerConfig): OpenStore {
-  const { endpoints, ca, certificate, key } = store;
-  const files = { ...(certificate !== undefined && { certificate }), ...(key !== undefined && { key }) };
-  const tls = ca === undefined ? undefined : tlsFromFiles({ ca, ...files });
-  const client = new EtcdClient({ endpoints, ...(tls !== undefined && { tls }) });
+  const tls = tlsOf(store);
+  const client = new EtcdClient({ endpoints: store.endpoints, ...(tls !== undefined && { tls }) });
   return { client, records: new EtcdRecords(client) };
+}
+
+function tlsOf({ ca: caFile, certificate, key }: SignerConfig['store']): EtcdAccess['tls'] {
+  if (caFile === undefined) return undefined;
+  const read = (file: string): string => readBounded(file, { maxBytes: MAX_PEM_BYTES }).toString();
+  const ca = read(caFile);
+  const own =
+    certificate === undefined || key === undefined ? {} : { certificate: read(certificate), key: read(key) };
+  // Node would take it, and trust nobody.
+  if (!ca.includes('-----BEGIN CERTIFICATE-----'))
+    throw new DstackError('SIGNER_CONFIG', `store.ca: ${caFile} holds no certificate in PEM`);
+  try {
+    createSecureContext({ ca, cert: own.certificate, key: own.key });
+  } catch (cause) {
+    const why = (cause as Error).message;
+    throw new DstackError('SIGNER_CONFIG', `store.ca, certificate and key: they cannot be used: ${why}`, {
+      cause,
+    });
+  }
+  return { ca, ...own };
 }
 
 export class SignerDaemon {
@@ -108,7 +132,11 @@ export class SignerDaemon {
         }),
       );
       const chains = opened.map(({ signer }) => signer);
-      const election = new Election(client, log);
+      const election = new Election(
+        client,
+        log,
+        chains.map(({ lastSigned }) => lastSigned.key),
+      );
       const diallers = config.validators.map(
         ({ chainId, address }) =>
           new Dialler({

@@ -1,8 +1,9 @@
 /**
  * Which of several signers dials: the one whose name is in the store, under a lease that it keeps alive. Nothing but dialling rests on
- * it: what may be signed is decided by the record alone (last-signed.ts), whoever signs.
+ * it: what may be signed is decided by the record alone (last-signed.ts), whoever signs. It is among signers of the same keys: those of
+ * other chains, on the same store, dial beside them.
  */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../../lib/daemon/log.ts';
 import type { EtcdClient } from '../../lib/etcd/client.ts';
@@ -15,11 +16,11 @@ import { codeOf } from '../../lib/protocol/errors.ts';
 const TTL = 5;
 /** Milliseconds. */
 const EVERY = 1_000;
-const KEY = utf8('signer/dialler');
 
 export class Election {
   readonly #client: EtcdClient;
   readonly #log: Log<'info' | 'warn'>;
+  readonly #key: Uint8Array;
   readonly #name = randomUUID();
   readonly #stop = new AbortController();
   #lease: bigint | undefined;
@@ -28,7 +29,10 @@ export class Election {
   #running: Promise<void> = Promise.resolve();
   #said = '';
 
-  constructor(client: EtcdClient, log: Log<'info' | 'warn'>) {
+  /** @param records the keys of the records of those that this process signs with */
+  constructor(client: EtcdClient, log: Log<'info' | 'warn'>, records: readonly string[]) {
+    const names = createHash('sha256').update(JSON.stringify([...records].sort()));
+    this.#key = utf8(`signer/dialler/${names.digest('hex')}`);
     this.#client = client;
     this.#log = log;
   }
@@ -90,7 +94,7 @@ export class Election {
     const answer = await this.#client.call(KV.method.txn, {
       compare: [
         {
-          key: KEY,
+          key: this.#key,
           target: Compare_CompareTarget.CREATE,
           result: Compare_CompareResult.EQUAL,
           targetUnion: { case: 'createRevision', value: 0n },
@@ -98,10 +102,13 @@ export class Election {
       ],
       success: [
         {
-          request: { case: 'requestPut', value: { key: KEY, value: utf8(this.#name), lease: this.#lease! } },
+          request: {
+            case: 'requestPut',
+            value: { key: this.#key, value: utf8(this.#name), lease: this.#lease! },
+          },
         },
       ],
-      failure: [{ request: { case: 'requestRange', value: { key: KEY } } }],
+      failure: [{ request: { case: 'requestRange', value: { key: this.#key } } }],
     });
     if (answer.succeeded) return true;
     const { response } = answer.responses[0]!;

@@ -3,13 +3,16 @@
  * no lock and no clock is relied on: of two that sign with one key, one replaces the record, and the other one sees what is there now.
  *
  * What the last answer of the store said is kept, so that one round trip is enough; it is only ever compared with, and every signature
- * has an answer of the store of its own.
+ * has an answer of the store of its own. The furthest state that the store ever showed is kept too: a store that says less than that was
+ * put back to an old copy, and on its word nothing is signed.
  */
 import {
+  compare,
   type Decision,
   decide,
   decodeState,
   encodeState,
+  requireForward,
   type SignState,
 } from '../../lib/cometbft/sign-state.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -20,14 +23,16 @@ const PAUSE_MS = 40;
 
 interface Known {
   readonly state: SignState;
-  readonly revision: bigint;
+  readonly stored: Stored;
 }
 
 export class LastSigned {
   readonly #records: Records;
-  readonly #key: string;
+  /** Of the record. */
+  readonly key: string;
   readonly #pause: () => Promise<void>;
   #known: Known | undefined;
+  #furthest: SignState | undefined;
 
   /** @param key of the record */
   constructor(
@@ -36,23 +41,23 @@ export class LastSigned {
     pause = () => new Promise<void>((resolve) => setTimeout(resolve, PAUSE_MS)),
   ) {
     this.#records = records;
-    this.#key = key;
+    this.key = key;
     this.#pause = pause;
   }
 
-  /** For the status: as it was when the store last said so. */
+  /** For the status: as the store last said. */
   get state(): SignState | undefined {
-    return this.#known?.state;
+    return this.#furthest;
   }
 
-  /** The record by a quorum. @throws SIGN_STATE_MISSING, SIGN_STATE, and the store's errors */
+  /** The record by a quorum. @throws SIGN_STATE_MISSING, SIGN_STATE, STORE_WENT_BACK, and the store's errors */
   async read(signal?: AbortSignal): Promise<SignState> {
     return (await this.#read(signal)).state;
   }
 
   /**
    * What may be signed for a request, once the record says so.
-   * @throws SIGN_REGRESSION, SIGN_CONFLICT, SIGN_STATE_MISSING, SIGN_STATE; STORE_UNAVAILABLE when the signal aborts before the store
+   * @throws SIGN_REGRESSION, SIGN_CONFLICT, SIGN_STATE_MISSING, SIGN_STATE, STORE_WENT_BACK; STORE_UNAVAILABLE when the signal aborts before the store
    * has answered. Then it is unknown whether the record says so, and nothing may be signed.
    */
   async permit(asked: SignState, signal: AbortSignal): Promise<Decision> {
@@ -67,7 +72,7 @@ export class LastSigned {
         }
         const decision = decide(known.state, asked);
         if (decision.write !== undefined) {
-          const swapped = await this.#swap(known.revision, decision.write, signal);
+          const swapped = await this.#swap(known.stored, decision.write, signal);
           if (swapped === undefined) return decision;
           known = swapped;
           isFresh = true;
@@ -86,30 +91,44 @@ export class LastSigned {
   }
 
   /** Undefined when it is written; else what is there. */
-  async #swap(revision: bigint, state: SignState, signal: AbortSignal): Promise<Known | undefined> {
-    const swapped = await this.#records.swap(this.#key, revision, encodeState(state), signal);
-    if (!swapped.written) return this.#learn(swapped.current);
-    this.#known = { state, revision: swapped.revision };
+  async #swap(before: Stored, state: SignState, signal: AbortSignal): Promise<Known | undefined> {
+    const value = encodeState(state);
+    const seen = this.#furthest;
+    const swapped = await this.#records.swap(this.key, before, value, signal);
+    if (!swapped.written) return this.#learn(swapped.current, seen);
+    this.#know({ state, stored: { value, revision: swapped.revision } });
     return undefined;
   }
 
   async #read(signal?: AbortSignal): Promise<Known> {
-    return this.#learn(await this.#records.read(this.#key, signal));
+    const seen = this.#furthest;
+    return this.#learn(await this.#records.read(this.key, signal), seen);
   }
 
-  #learn(stored: Stored | undefined): Known {
+  /** @param seen what was known before the store was asked: its answer is no older */
+  #learn(stored: Stored | undefined, seen: SignState | undefined): Known {
+    this.#known = undefined;
     if (stored === undefined) {
       throw new DstackError(
         'SIGN_STATE_MISSING',
         'the store has no record of what this key signed: `dstack signer state import` makes one',
       );
     }
-    this.#known = { state: decodeState(stored.value), revision: stored.revision };
-    return this.#known;
+    const state = decodeState(stored.value);
+    if (seen !== undefined) requireForward(seen, state);
+    return this.#know({ state, stored });
+  }
+
+  /** Answers may come in another order than that in which the store gave them. */
+  #know(known: Known): Known {
+    if (this.#furthest !== undefined && compare(known.state, this.#furthest) < 0) return known;
+    this.#known = known;
+    this.#furthest = known.state;
+    return known;
   }
 }
 
-const FINAL = ['SIGN_REGRESSION', 'SIGN_CONFLICT', 'SIGN_STATE_MISSING', 'SIGN_STATE'];
+const FINAL = ['SIGN_REGRESSION', 'SIGN_CONFLICT', 'SIGN_STATE_MISSING', 'SIGN_STATE', 'STORE_WENT_BACK'];
 
 function isFinal(error: unknown): boolean {
   return error instanceof DstackError && FINAL.includes(error.code);

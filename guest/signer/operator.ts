@@ -63,7 +63,7 @@ export async function importKey(
   // The record first: a key without one signs nothing.
   await advance(records, recordKey(chain.id, publicKey), state);
   if (stored !== undefined) return;
-  const { written } = await records.swap(sealedKey(chain.id), 0n, seal(secret, chain.id, seed));
+  const { written } = await records.swap(sealedKey(chain.id), undefined, seal(secret, chain.id, seed));
   if (!written)
     throw new DstackError('KEY_OTHER', `somebody else imported a key of chain ${chain.id} just now`);
 }
@@ -94,7 +94,7 @@ async function advance(records: Records, key: string, to: SignState | 'fresh'): 
   const stored = await records.read(key);
   const next = to === 'fresh' ? NOTHING_SIGNED : to;
   if (stored !== undefined && isThere(stored, to)) return;
-  const swapped = await records.swap(key, stored?.revision ?? 0n, encodeState(next));
+  const swapped = await records.swap(key, stored, encodeState(next));
   if (!swapped.written)
     throw new DstackError('STATE_CHANGED', 'the record was changed just now: the key is in use');
 }
@@ -102,9 +102,11 @@ async function advance(records: Records, key: string, to: SignState | 'fresh'): 
 /** Whether nothing is to be written. @throws STATE_NEWER */
 function isThere(stored: Stored, to: SignState | 'fresh'): boolean {
   const there = decodeState(stored.value);
-  const order = to === 'fresh' ? -1 : compare(to, there);
+  const next = to === 'fresh' ? NOTHING_SIGNED : to;
+  const order = compare(next, there);
   if (order > 0) return false;
-  if (to !== 'fresh' && order === 0 && bytesEqual(to.signBytes, there.signBytes)) return true;
+  // The same once more: an import that was cut short is made good by another one.
+  if (order === 0 && bytesEqual(next.signBytes, there.signBytes)) return true;
   throw new DstackError(
     'STATE_NEWER',
     `the store says that ${at(there)} was signed: it only goes forward, and nothing was changed`,

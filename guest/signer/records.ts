@@ -1,5 +1,5 @@
 /** The store as the signer needs it: keys whose values are replaced only by who knows the last one. Over etcd's API and nothing else. */
-import type { EtcdClient } from '../../lib/etcd/client.ts';
+import { type EtcdClient, isAway } from '../../lib/etcd/client.ts';
 import { Cluster } from '../../lib/etcd/gen/cluster_pb.js';
 import {
   Compare_CompareResult,
@@ -25,8 +25,11 @@ export type Swapped =
 export interface Records {
   /** The newest value, by a quorum. */
   read(key: string, signal?: AbortSignal): Promise<Stored | undefined>;
-  /** Writes if the key's value is still of that revision; 0: if there is none. */
-  swap(key: string, revision: bigint, value: string, signal?: AbortSignal): Promise<Swapped>;
+  /**
+   * Writes if what is there is still `before`; undefined: if there is nothing. Its value counts beside its revision: a store that was put
+   * back to an old copy gives out the same revisions again.
+   */
+  swap(key: string, before: Stored | undefined, value: string, signal?: AbortSignal): Promise<Swapped>;
 }
 
 export class EtcdRecords implements Records {
@@ -39,43 +42,68 @@ export class EtcdRecords implements Records {
   }
 
   async read(key: string, signal?: AbortSignal): Promise<Stored | undefined> {
-    return storedOf(await this.#client.call(KV.method.range, { key: this.#key(key) }, signal));
+    return this.#ofAnyMember(async () =>
+      storedOf(await this.#client.call(KV.method.range, { key: this.#key(key) }, signal)),
+    );
   }
 
-  async swap(key: string, revision: bigint, value: string, signal?: AbortSignal): Promise<Swapped> {
+  async swap(key: string, before: Stored | undefined, value: string, signal?: AbortSignal): Promise<Swapped> {
     const name = this.#key(key);
     const answer = await this.#client.call(
       KV.method.txn,
       {
-        compare: [
-          {
-            key: name,
-            target: Compare_CompareTarget.MOD,
-            result: Compare_CompareResult.EQUAL,
-            targetUnion: { case: 'modRevision', value: revision },
-          },
-        ],
+        compare: isStill(name, before),
         success: [{ request: { case: 'requestPut', value: { key: name, value: utf8(value) } } }],
         failure: [{ request: { case: 'requestRange', value: { key: name } } }],
       },
       signal,
     );
-    if (answer.succeeded) return { written: true, revision: answer.header!.revision };
-    const { response } = answer.responses[0]!;
-    if (response.case !== 'responseRange')
-      throw new DstackError('STORE_ANSWER', 'the store answered something else');
+    if (answer.succeeded && answer.header !== undefined)
+      return { written: true, revision: answer.header.revision };
+    const response = answer.responses[0]?.response;
+    if (answer.succeeded || response?.case !== 'responseRange')
+      throw new DstackError('STORE_ANSWER', 'the store answered something else than what it was asked');
     return { written: false, current: storedOf(response.value) };
   }
 
   /** Members that vote. */
   async members(signal?: AbortSignal): Promise<number> {
-    const { members } = await this.#client.call(Cluster.method.memberList, { linearizable: true }, signal);
+    const { members } = await this.#ofAnyMember(() =>
+      this.#client.call(Cluster.method.memberList, { linearizable: true }, signal),
+    );
     return members.filter(({ isLearner }) => !isLearner).length;
+  }
+
+  /** What changes nothing is asked of each member, until one answers. */
+  async #ofAnyMember<T>(ask: () => Promise<T>): Promise<T> {
+    for (let left = this.#client.endpoints.length; ; left -= 1) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (left === 1 || !isAway(error)) throw error;
+      }
+    }
   }
 
   #key(key: string): Uint8Array {
     return utf8(`${this.#prefix}${key}`);
   }
+}
+
+function isStill(key: Uint8Array, before: Stored | undefined) {
+  const equal = { key, result: Compare_CompareResult.EQUAL };
+  const revision = {
+    ...equal,
+    target: Compare_CompareTarget.MOD,
+    targetUnion: { case: 'modRevision' as const, value: before?.revision ?? 0n },
+  };
+  if (before === undefined) return [revision];
+  const value = {
+    ...equal,
+    target: Compare_CompareTarget.VALUE,
+    targetUnion: { case: 'value' as const, value: utf8(before.value) },
+  };
+  return [revision, value];
 }
 
 function storedOf({ kvs: [found] }: RangeResponse): Stored | undefined {

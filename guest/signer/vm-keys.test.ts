@@ -25,12 +25,13 @@ function memory(race: (values: Map<string, Stored>) => void = () => {}) {
   const values = new Map<string, Stored>();
   const records: Records = {
     read: async (key) => values.get(key),
-    async swap(key, revision, value) {
+    async swap(key, before, value) {
       race(values);
       const current = values.get(key);
-      if ((current?.revision ?? 0n) !== revision) return { written: false, current };
-      values.set(key, { value, revision: revision + 1n });
-      return { written: true, revision: revision + 1n };
+      if (current?.revision !== before?.revision) return { written: false, current };
+      const revision = (before?.revision ?? 0n) + 1n;
+      values.set(key, { value, revision });
+      return { written: true, revision };
     },
   };
   return { records, values };

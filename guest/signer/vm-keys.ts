@@ -68,7 +68,7 @@ async function keysSinceBirth(
   if (stored !== undefined) return siblings.keys(chain, epochIn(stored.value));
   const newest = await siblings.keys(chain);
   const value = JSON.stringify({ version: 1, epoch: newest.epoch });
-  const swapped = await records.swap(bornKey(chain), 0n, value);
+  const swapped = await records.swap(bornKey(chain), undefined, value);
   if (swapped.written) return newest;
   // Somebody else was first.
   return siblings.keys(chain, epochIn(swapped.current?.value ?? ''));
@@ -91,7 +91,7 @@ export async function raiseRecord(
   const floor = floorOf(chain.afterHeight);
   const stored = await records.read(key);
   if (stored !== undefined && compare(floor, decodeState(stored.value)) <= 0) return;
-  const { written } = await records.swap(key, stored?.revision ?? 0n, encodeState(floor));
+  const { written } = await records.swap(key, stored, encodeState(floor));
   if (written) return;
   throw new DstackError('STATE_CHANGED', `the record of chain ${chain.id} was changed just now`);
 }

@@ -77,6 +77,17 @@ test("etcd's refusal comes as it is, in trailers and without an answer at all", 
   });
 });
 
+test("a refusal's text of any length, and not escaped as it should be, is a refusal and nothing worse", async () => {
+  for (const said of ['%zz', '100%', `%e2%28${'x'.repeat(50_000)}`]) {
+    const endpoint = await member((stream) =>
+      stream.respond({ ':status': 200, 'grpc-status': '14', 'grpc-message': said }, { endStream: true }),
+    );
+    const refused = await ask(client(endpoint)).catch((error: Error) => error);
+    expect(refused).toMatchObject({ code: 'RPC_REFUSED', status: status.unavailable });
+    expect((refused as Error).message).toBe(said.slice(0, 1_000));
+  }
+});
+
 test('the next member is asked after one that is away, frozen, or no etcd', async () => {
   const cut = await member((stream) => stream.session?.destroy());
   const frozen = await member(() => {});
@@ -88,11 +99,12 @@ test('the next member is asked after one that is away, frozen, or no etcd', asyn
   }
 });
 
-test('an answer that is too large, cut or compressed is none', async () => {
+test('an answer that is too large, cut, compressed or of another form is none', async () => {
   const answers = [
     Buffer.alloc(5 * 1024 * 1024),
     framed(ANSWER).subarray(0, 6),
     Buffer.concat([Buffer.of(1), framed(ANSWER).subarray(1)]),
+    framed(Uint8Array.of(0xff, 0xff, 0xff)),
   ];
   for (const bytes of answers) {
     const endpoint = await member((stream) => {
@@ -114,7 +126,10 @@ test('a call ends when its time is over', async () => {
   });
 });
 
-test.each(['127.0.0.1:2379', 'unix://relative', 'ftp://x'])('%s is no endpoint', (endpoint) => {
+test.each([
+  ...['127.0.0.1:2379', 'unix://relative', 'ftp://x', 'http://127.0.0.1', 'http://127.0.0.1:99999'],
+  ...['http://[::1:2379', 'http://127.0.0.1:2379/v3', 'https://user@host:2379', 'http://a b:1'],
+])('%s is no endpoint', (endpoint) => {
   expect(() => new EtcdClient({ endpoints: [endpoint] })).toThrow(
     expect.objectContaining({ code: 'ETCD_ENDPOINT' }),
   );

@@ -8,7 +8,6 @@
  *
  * A call is made once. One that failed may have taken place, unless etcd itself refused it: whoever writes has to read again.
  */
-import { readFileSync } from 'node:fs';
 import {
   type ClientHttp2Session,
   type ClientHttp2Stream,
@@ -33,6 +32,8 @@ import { RpcError, status, statusOf } from './errors.ts';
 
 /** What is asked is small, and so are the answers. */
 const MAX_ANSWER = 4 * 1024 * 1024;
+/** Of what a member says of a call that failed, in characters. */
+const MAX_TEXT = 1_000;
 /** A member that does not answer in that time is left for the next one. Milliseconds; a leader's election takes one second. */
 const ATTEMPT_MS = 900;
 /** The same for the only one: to leave it would cost a connection, and lead back to it. */
@@ -45,14 +46,15 @@ export interface EtcdAccess {
   readonly tls?: { readonly ca: string; readonly certificate?: string; readonly key?: string };
 }
 
-/** The certificates in files. @throws the file system's error */
-export function tlsFromFiles(files: { ca: string; certificate?: string; key?: string }): EtcdAccess['tls'] {
-  const { ca, certificate, key } = files;
-  return {
-    ca: readFileSync(ca, 'utf8'),
-    ...(certificate !== undefined && { certificate: readFileSync(certificate, 'utf8') }),
-    ...(key !== undefined && { key: readFileSync(key, 'utf8') }),
-  };
+/** @throws ETCD_ENDPOINT */
+export function requireEndpoint(endpoint: string): void {
+  if (/^unix:\/\/\/[^/\s]/.test(endpoint)) return;
+  if (/^https?:\/\/(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):\d{1,5}\/?$/.test(endpoint) && URL.canParse(endpoint))
+    return;
+  throw new DstackError(
+    'ETCD_ENDPOINT',
+    `${endpoint} is not unix:///path, http://host:port or https://host:port`,
+  );
 }
 
 interface Method<I extends DescMessage, O extends DescMessage> {
@@ -72,14 +74,12 @@ export class EtcdClient {
   constructor(access: EtcdAccess) {
     if (access.endpoints.length === 0)
       throw new DstackError('ETCD_ENDPOINT', 'no endpoint of the store is named');
-    for (const endpoint of access.endpoints) {
-      if (/^(unix:\/\/\/|https?:\/\/)[^/\s]+/.test(endpoint)) continue;
-      throw new DstackError(
-        'ETCD_ENDPOINT',
-        `${endpoint} is not unix:///path, http://host:port or https://host:port`,
-      );
-    }
+    for (const endpoint of access.endpoints) requireEndpoint(endpoint);
     this.#access = access;
+  }
+
+  get endpoints(): readonly string[] {
+    return this.#access.endpoints;
   }
 
   /**
@@ -101,7 +101,7 @@ export class EtcdClient {
         signal,
         within: this.#access.endpoints.length > 1 ? ATTEMPT_MS : ONLY_ATTEMPT_MS,
       });
-      return fromBinary(output, answer);
+      return decoded(output, answer);
     } catch (error) {
       if (isAway(error) && this.#session === session) this.#leave(session);
       throw error;
@@ -148,7 +148,8 @@ function open(endpoint: string, tls: EtcdAccess['tls']): ClientHttp2Session {
   return connect(endpoint, options);
 }
 
-function isAway(error: unknown): boolean {
+/** Whether a call failed because of the member that was asked, and the next one may answer. */
+export function isAway(error: unknown): boolean {
   return (
     error instanceof RpcError &&
     (error.status === status.unavailable || error.status === status.deadlineExceeded)
@@ -206,7 +207,7 @@ function exchange(
     stream.on('end', () => {
       const code = trailers['grpc-status'];
       if (code === undefined) return fail(status.unavailable, 'the store ended the call without an answer');
-      const text = decodeURIComponent(String(trailers['grpc-message'] ?? ''));
+      const text = messageOf(trailers);
       if (code !== '0') return fail(statusOf(Number(code)), text);
       if (!isWhole(chunks, size)) return fail(status.internal, 'the answer of the store is not one message');
       finish(() => resolve(unframed(chunks)));
@@ -218,6 +219,24 @@ function exchange(
     if (once) stream.write(frame);
     else stream.end(frame);
   });
+}
+
+/** A member may say anything there. */
+function messageOf(trailers: IncomingHttpHeaders): string {
+  const text = String(trailers['grpc-message'] ?? '').slice(0, MAX_TEXT);
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function decoded<O extends DescMessage>(output: O, answer: Uint8Array): MessageShape<O> {
+  try {
+    return fromBinary(output, answer);
+  } catch (cause) {
+    throw new RpcError(status.internal, 'the answer of the store is not what was asked for', cause);
+  }
 }
 
 /** Whether all of one message is there: a byte for compression, which is never asked for, and its length before it. */

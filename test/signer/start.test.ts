@@ -4,8 +4,10 @@ import type { SignerDaemon } from '../../guest/signer/daemon.ts';
 import { seal, sealedKey } from '../../guest/signer/keys.ts';
 import { importKey, importState, makeBackup, recover, showState } from '../../guest/signer/operator.ts';
 import { EtcdRecords } from '../../guest/signer/records.ts';
-import { NOTHING_SIGNED } from '../../lib/cometbft/sign-state.ts';
+import { ed25519Key } from '../../lib/cometbft/ed25519.ts';
+import { encodeState, NOTHING_SIGNED } from '../../lib/cometbft/sign-state.ts';
 import { EtcdClient } from '../../lib/etcd/client.ts';
+import { freePort } from '../support/free-port.ts';
 import { TestEtcd } from './support/etcd.ts';
 import { configText, freshRecord, publicKeyOf, startWith, testSecret } from './support/signer.ts';
 
@@ -43,15 +45,49 @@ test('a store of one member is refused, unless that is accepted, and then the st
 
 test('no start without a record of what was signed, or with one that is not understood', async () => {
   await expect(start('two')).rejects.toThrow(refused('SIGN_STATE_MISSING'));
-  await records.swap(recordKey('two', publicKeyOf(secret, 'two')), 0n, '{"version":2}');
+  await records.swap(recordKey('two', publicKeyOf(secret, 'two')), undefined, '{"version":2}');
   await expect(start('two')).rejects.toThrow(refused('SIGN_STATE'));
 });
 
 test('an imported key that is not there, or that another network sealed, is no reason to take another one', async () => {
   const imported = (text: string): string => text.replace('key = "network"', 'key = "imported"');
   await expect(start('three', imported)).rejects.toThrow(refused('KEY_NOT_IMPORTED'));
-  await records.swap(sealedKey('three'), 0n, seal(testSecret(), 'three', new Uint8Array(32)));
+  await records.swap(sealedKey('three'), undefined, seal(testSecret(), 'three', new Uint8Array(32)));
   await expect(start('three', imported)).rejects.toThrow(refused('KEY_SEALED'));
+});
+
+test('a record is replaced only by who knows its value, whatever its revision', async () => {
+  await records.swap('seven', undefined, 'first');
+  const { revision } = (await records.read('seven'))!;
+  expect(await records.swap('seven', { revision, value: 'another' }, 'second')).toEqual({
+    written: false,
+    current: { revision, value: 'first' },
+  });
+  expect(await records.swap('seven', { revision, value: 'first' }, 'second')).toMatchObject({
+    written: true,
+  });
+});
+
+test('a key that never signed is imported once more after an import that was cut short', async () => {
+  const desk = { records, secret };
+  const chain = { id: 'eight', key: 'imported' as const };
+  const seed = new Uint8Array(32).fill(8);
+  // The record was written, and the key was not.
+  await records.swap(recordKey('eight', ed25519Key(seed).publicKey), undefined, encodeState(NOTHING_SIGNED));
+  await importKey(desk, chain, seed, 'fresh');
+  await importKey(desk, chain, seed, 'fresh');
+  expect(await showState(desk, chain)).toEqual(NOTHING_SIGNED);
+});
+
+test('with the first member of the list down the others are asked', async () => {
+  const down = `http://127.0.0.1:${await freePort()}`;
+  const some = new EtcdClient({ endpoints: [down, ...etcd.endpoints] });
+  const through = new EtcdRecords(some);
+  expect(await through.members()).toBe(1);
+  some.close();
+  const again = new EtcdClient({ endpoints: [down, ...etcd.endpoints] });
+  expect(await new EtcdRecords(again).read('none')).toBeUndefined();
+  again.close();
 });
 
 test('a record only goes forward, whoever changes it', async () => {

@@ -149,9 +149,9 @@ class World {
         await this.#step();
         return stored;
       },
-      swap: async (_, revision, value) => {
+      swap: async (_, before, value) => {
         await this.#step();
-        return this.#swap(revision, value);
+        return this.#swap(before?.revision ?? 0n, value);
       },
     };
   }

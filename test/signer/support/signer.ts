@@ -31,7 +31,7 @@ export async function freshRecord(
   try {
     await new EtcdRecords(client).swap(
       recordKey(chain, publicKeyOf(secret, chain)),
-      0n,
+      undefined,
       encodeState(NOTHING_SIGNED),
     );
   } finally {
