@@ -3,14 +3,12 @@ import { ChainSigner, recordKey } from '../../guest/signer/chain-signer.ts';
 import { networkSeed } from '../../guest/signer/keys.ts';
 import { Metrics } from '../../guest/signer/metrics.ts';
 import { EtcdRecords, type Records } from '../../guest/signer/records.ts';
-import { NO_VOTE, type Vote } from '../../lib/cometbft/consensus.ts';
 import { ed25519Key } from '../../lib/cometbft/ed25519.ts';
-import type { Reply } from '../../lib/cometbft/messages.ts';
 import { decodeState } from '../../lib/cometbft/sign-state.ts';
 import { EtcdClient } from '../../lib/etcd/client.ts';
-import { toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { TestEtcd } from './support/etcd.ts';
+import { ask, outcome, precommit } from './support/racing.ts';
 import { freshRecord, quiet, startSigner, testSecret } from './support/signer.ts';
 
 const CHAIN = 'cluster-1';
@@ -39,26 +37,6 @@ function recordsOf(...members: number[]): EtcdRecords {
 function signerOn(records: Records, gate = () => {}, within = 60_000): ChainSigner {
   const options = { id: CHAIN, protocol: 'v0.38' as const, signsBytes: false, key };
   return new ChainSigner(options, { records, metrics: new Metrics(), log: quiet, gate }, within);
-}
-
-function precommit(height: number, block: number, seconds = 1n): Vote {
-  const hash = new Uint8Array(32).fill(block);
-  return {
-    ...NO_VOTE,
-    type: 2,
-    height: BigInt(height),
-    blockId: { hash, parts: { total: 1, hash } },
-    timestamp: { seconds, nanos: 0 },
-  };
-}
-
-const ask = (signer: ChainSigner, vote: Vote): Promise<Reply> =>
-  signer.answer({ kind: 'vote', chainId: CHAIN, vote, skipExtension: false }, 'r');
-
-/** A signature, or why there is none. */
-function outcome(reply: Reply): string {
-  if ('error' in reply) return reply.error.description.split(':')[0]!;
-  return 'vote' in reply ? `signed ${toHex(reply.vote.signature)}` : '?';
 }
 
 test('signers at different members, asked for different blocks of one step at once: one is signed, the others conflict', async () => {

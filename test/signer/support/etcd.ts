@@ -8,11 +8,14 @@ import { toolCommand } from '../../../lib/daemon/tool-root.ts';
 import { EtcdClient } from '../../../lib/etcd/client.ts';
 import { KV } from '../../../lib/etcd/gen/kv_pb.js';
 import { freePort } from '../../support/free-port.ts';
+import type { Links } from './links.ts';
 
 interface Member {
   readonly name: string;
   readonly client: string;
+  /** What the others know it by, and where it listens for them: the same, or a link is between. */
   readonly peer: string;
+  readonly peerListens: string;
   process?: ChildProcess;
 }
 
@@ -24,13 +27,17 @@ export class TestEtcd {
     this.members = members;
   }
 
-  static async start(count = 1): Promise<TestEtcd> {
+  /** @param links what is between the members */
+  static async start(count = 1, links?: Links): Promise<TestEtcd> {
     const members: Member[] = [];
     for (let n = 0; n < count; n += 1) {
+      const port = await freePort();
+      const peerListens = `http://127.0.0.1:${port}`;
       members.push({
         name: `m${n}`,
         client: `http://127.0.0.1:${await freePort()}`,
-        peer: `http://127.0.0.1:${await freePort()}`,
+        peer: links === undefined ? peerListens : `http://127.0.0.1:${await links.to(n, port)}`,
+        peerListens,
       });
     }
     const etcd = new TestEtcd(members);
@@ -50,7 +57,7 @@ export class TestEtcd {
       'data-dir': join(this.folder, member.name),
       'listen-client-urls': member.client,
       'advertise-client-urls': member.client,
-      'listen-peer-urls': member.peer,
+      'listen-peer-urls': member.peerListens,
       'initial-advertise-peer-urls': member.peer,
       'initial-cluster': this.members.map(({ name, peer }) => `${name}=${peer}`).join(','),
       'heartbeat-interval': '50',
