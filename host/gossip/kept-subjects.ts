@@ -14,11 +14,13 @@ const KEPT_AT_LEAST_MS = 60 * 60_000;
 const MAX_ROWS = 200_000;
 
 export class KeptSubjects {
+  readonly #store: Store;
   readonly #table: Table<typeof KeptSchema>;
   readonly #now: () => number;
   readonly #subjects = new Map<string, { until?: number; since: number }>();
 
   constructor(store: Store, now: () => number = Date.now) {
+    this.#store = store;
     this.#table = new Table(store, 'gossip/kept/', KeptSchema);
     this.#now = now;
     const { sound, spoiled } = this.#table.sift({ limit: MAX_ROWS });
@@ -40,13 +42,19 @@ export class KeptSubjects {
     const known = this.#subjects.get(subject);
     if (known !== undefined && (until === undefined || until <= (known.until ?? 0))) return;
     const kept = { since: known?.since ?? this.#now(), ...(until !== undefined && { until }) };
-    this.#table.put(subject, kept);
+    // Anyone can cause any number of these; who says so does it again if it is lost.
+    this.#store.batch([this.#table.putting(subject, kept)], 'soon');
     this.#subjects.set(subject, kept);
   }
 
   /** What ends it, for a batch that is written at once. */
   ending(subject: string): StoreOperation[] {
-    return this.#subjects.delete(subject) ? [this.#table.deleting(subject)] : [];
+    return this.#subjects.has(subject) ? [this.#table.deleting(subject)] : [];
+  }
+
+  /** That batch is written. */
+  ended(subject: string): void {
+    this.#subjects.delete(subject);
   }
 
   /** Those whose end is known, with it. */
@@ -56,11 +64,14 @@ export class KeptSubjects {
     );
   }
 
-  /** Those of which nothing is of use at this block any more. */
-  over(block: number): string[] {
+  /** Those of which nothing is of use at this block any more; at most so many. */
+  over(block: number, most: number): string[] {
     const old = this.#now() - KEPT_AT_LEAST_MS;
-    return [...this.#subjects].flatMap(([subject, { until = Number.POSITIVE_INFINITY, since }]) =>
-      until < block && since < old ? [subject] : [],
-    );
+    const found: string[] = [];
+    for (const [subject, { until = Number.POSITIVE_INFINITY, since }] of this.#subjects) {
+      if (found.length === most) break;
+      if (until < block && since < old) found.push(subject);
+    }
+    return found;
   }
 }

@@ -22,6 +22,10 @@ export class MessageIndex {
   /** In order of their sequences; rows that were removed stay until they are many. */
   #rows: IndexRow[] = [];
   #looseCount = 0;
+  /** Characters of loose messages, by source. */
+  readonly #looseSizes = new Map<string, number>();
+  /** The same, of all. */
+  looseSize = 0;
   /** Characters of what is kept. */
   keptSize = 0;
 
@@ -87,6 +91,11 @@ export class MessageIndex {
     return this.#loose.get(source) ?? new Set();
   }
 
+  /** Characters of them. */
+  looseSizeOf(source: string): number {
+    return this.#looseSizes.get(source) ?? 0;
+  }
+
   /** All loose messages by source. */
   loose(): IterableIterator<[string, ReadonlySet<IndexRow>]> {
     return this.#loose.entries();
@@ -110,6 +119,14 @@ export class MessageIndex {
   #addLoose(row: IndexRow): void {
     this.#loose.set(row.source, (this.#loose.get(row.source) ?? new Set()).add(row));
     this.#looseCount += 1;
+    this.#addLooseSize(row.source, row.size);
+  }
+
+  #addLooseSize(source: string, size: number): void {
+    this.looseSize += size;
+    const left = this.looseSizeOf(source) + size;
+    if (left === 0) this.#looseSizes.delete(source);
+    else this.#looseSizes.set(source, left);
   }
 
   /** False when it was not loose. */
@@ -118,6 +135,7 @@ export class MessageIndex {
     if (own?.delete(row) !== true) return false;
     if (own.size === 0) this.#loose.delete(row.source);
     this.#looseCount -= 1;
+    this.#addLooseSize(row.source, -row.size);
     return true;
   }
 

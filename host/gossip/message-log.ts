@@ -8,7 +8,7 @@
  * that it chose do not compete with those of strangers at all. A copy that the node refused frees its place and is not taken
  * again. What an audit needs for ever is in the relay's archive, not here.
  *
- * The more requests are on chain, the more are on their way to it: room for loose messages grows with what is kept.
+ * The more requests are on chain, the more are on their way to it: room for loose messages grows with what is kept, as far as bytes go.
  */
 import { randomBytes } from 'node:crypto';
 import { type Static, Type } from 'typebox';
@@ -39,6 +39,9 @@ export interface MessageLogLimits {
   loose: number;
   /** Loose messages of one source, while little is kept. */
   loosePerSource: number;
+  /** Characters of loose messages: of all strangers, and of one source, however much is kept. */
+  looseSize: number;
+  looseSizePerSource: number;
   /** Messages about requests that are on chain: a bound that only those reach who pay for a great many. */
   kept: number;
   /** Characters of them. */
@@ -52,6 +55,8 @@ export interface MessageLogLimits {
 const DEFAULT_LIMITS: MessageLogLimits = {
   loose: 1024,
   loosePerSource: 64,
+  looseSize: 256 * 1024 * 1024,
+  looseSizePerSource: 16 * 1024 * 1024,
   kept: 65_536,
   keptSize: 512 * 1024 * 1024,
   perSubject: 8,
@@ -65,6 +70,8 @@ export const SELF = 'self';
 
 /** Refused copies that are remembered: about one subject, and in total. */
 const MAX_REFUSED = { perSubject: 64, all: 4096 };
+/** Subjects that are removed without a turn for the rest of the process. */
+const EXPIRED_AT_ONCE = 100;
 /** Copies refused for now that are remembered. */
 const MAX_TRIED = 4096;
 
@@ -143,7 +150,7 @@ export class MessageLog {
     if (source !== SELF && !this.#hasPlace(message.type, subject, source)) {
       return { entry: { sequence: 0, id, message }, fresh: false };
     }
-    return { entry: this.#append({ id, message, source }, []), fresh: true };
+    return { entry: this.#append({ id, message, source }), fresh: true };
   }
 
   /**
@@ -153,7 +160,7 @@ export class MessageLog {
   renew(id: string): Entry | undefined {
     const row = this.#index.get(id);
     const stored = row && this.#entries.get(keyOf(row.sequence));
-    return stored && this.#append(stored, [this.#removing(row)]);
+    return stored && this.#append(stored, row);
   }
 
   /** The node refused this copy: it is removed, and not taken from anyone again. @param id as `messageId` gives it */
@@ -161,6 +168,7 @@ export class MessageLog {
     const row = this.#index.get(id);
     if (row === undefined) return;
     this.#store.batch([this.#removing(row), { kind: 'put', key: refusedKey(row.subject, id), value: '1' }]);
+    this.#index.delete(id);
     this.#refused.set(id, row.subject);
     this.#trimRefused(row.subject);
   }
@@ -174,11 +182,19 @@ export class MessageLog {
   /** Nothing more will come of a subject: all messages about it are removed. */
   forget(subject: string): void {
     const refused = [...this.#refused].filter(([, about]) => about === subject).map(([id]) => id);
-    this.#store.batch([
-      ...this.#index.about(subject).map((row) => this.#removing(row)),
-      ...this.#kept.ending(subject),
-      ...refused.map((id) => ({ kind: 'delete' as const, key: refusedKey(subject, id) })),
-    ]);
+    const rows = this.#index.about(subject);
+    // What is there again after a loss of power is forgotten again.
+    this.#store.batch(
+      [
+        ...rows.map((row) => this.#removing(row)),
+        ...this.#kept.ending(subject),
+        ...refused.map((id) => ({ kind: 'delete' as const, key: refusedKey(subject, id) })),
+      ],
+      'soon',
+    );
+    // While it is kept: the index goes by that.
+    for (const { id } of rows) this.#index.delete(id);
+    this.#kept.ended(subject);
     for (const id of refused) this.#refused.delete(id);
     this.sought.delete(subject);
   }
@@ -226,10 +242,12 @@ export class MessageLog {
     return this.#kept.has(subject);
   }
 
-  /** The chain has got to this block: what is of no use any more is removed. */
-  expire(block: number): void {
+  /** The chain has got to this block: what is of no use any more is removed. @returns whether there may be more of it */
+  expire(block: number): boolean {
     this.sought.expire(block);
-    for (const subject of this.#kept.over(block)) this.forget(subject);
+    const over = this.#kept.over(block, EXPIRED_AT_ONCE);
+    for (const subject of over) this.forget(subject);
+    return over.length === EXPIRED_AT_ONCE;
   }
 
   /** Messages about this subject should be here: carriers ask for them. @param until the last block at which they are of use */
@@ -247,7 +265,15 @@ export class MessageLog {
    */
   #load(): void {
     const { sound, spoiled } = this.#entries.sift({ limit: MAX_ROWS });
-    for (const { id, value } of sound) this.#index.add(this.#rowOf(Number(id), value));
+    const twice: StoreOperation[] = [];
+    for (const { id, value } of sound) {
+      const before = this.#index.get(value.id);
+      if (before !== undefined) {
+        twice.push(this.#removing(before));
+        this.#index.delete(value.id);
+      }
+      this.#index.add(this.#rowOf(Number(id), value));
+    }
     for (const { key } of this.#store.list('gossip/refused/', { limit: MAX_REFUSED.all + 1 })) {
       const [, , subject, id] = key.split('/');
       this.#refused.set(id!, subject!);
@@ -261,6 +287,7 @@ export class MessageLog {
       this.#store.list(prefix, { limit: MAX_ROWS }),
     );
     this.#store.batch([
+      ...twice,
       ...spoiled.map(({ id }) => this.#entries.deleting(id)),
       ...old.map(({ key }) => ({ kind: 'delete' as const, key })),
     ]);
@@ -275,15 +302,18 @@ export class MessageLog {
     return this.#index.about(subject).filter((row) => row.type === type);
   }
 
-  #append({ id, message, source }: Stored, before: readonly StoreOperation[]): Entry {
+  /** @param before the same message's row, which this one takes the place of */
+  #append({ id, message, source }: Stored, before?: IndexRow): Entry {
     const sequence = this.#last + 1;
     const row = this.#rowOf(sequence, { id, message, source });
     this.#store.batch([
-      ...before,
+      ...(before === undefined ? [] : [this.#removing(before)]),
       this.#entries.putting(keyOf(sequence), { id, message, source }),
       { kind: 'put', key: 'gossip/last', value: JSON.stringify({ sequence }) },
     ]);
     this.#last = sequence;
+    // Only now: a store that is full keeps what it had, and so does the index.
+    if (before !== undefined) this.#index.delete(id);
     this.#index.add(row);
     this.sought.delete(row.subject);
     this.#makeRoom(source);
@@ -291,8 +321,7 @@ export class MessageLog {
   }
 
   /** What removes a message, for a batch that is written at once. */
-  #removing({ id, sequence }: IndexRow): StoreOperation {
-    this.#index.delete(id);
+  #removing({ sequence }: IndexRow): StoreOperation {
     return this.#entries.deleting(keyOf(sequence));
   }
 
@@ -331,18 +360,29 @@ export class MessageLog {
   #makeRoom(source?: string): void {
     const { kept, keptSize } = this.#limits;
     if (source !== undefined) {
-      const own = this.#index.looseOf(source);
-      if (own.size > this.#grown('loosePerSource')) this.#drop(first(own));
+      const own = () => this.#index.looseOf(source);
+      if (own().size > this.#grown('loosePerSource')) this.#drop(first(own()));
+      while (own().size > 1 && this.#index.looseSizeOf(source) > this.#limits.looseSizePerSource)
+        this.#drop(first(own()));
     }
-    const loose = this.#grown('loose');
-    if (this.#index.count.loose > loose) {
-      // Known sources have room of their own: only strangers compete.
-      const theirs = [...this.#index.loose()].filter(([from]) => !this.#isReserved(from));
-      const groups = theirs.map(([, rows]) => rows);
-      if (groups.reduce((sum, { size }) => sum + size, 0) > loose) this.#drop(first(fullestOf(groups)));
-    }
+    this.#makeRoomOfStrangers();
     // All messages about a subject become kept at once.
     while (this.#index.count.kept > kept || this.#index.keptSize > keptSize) this.#dropKept();
+  }
+
+  /** Known sources have room of their own: only strangers compete. */
+  #makeRoomOfStrangers(): void {
+    const loose = this.#grown('loose');
+    const { looseSize } = this.#limits;
+    if (this.#index.count.loose <= loose && this.#index.looseSize <= looseSize) return;
+    const theirs = [...this.#index.loose()].filter(([from]) => !this.#isReserved(from));
+    const groups = theirs.map(([, rows]) => rows);
+    if (groups.reduce((sum, { size }) => sum + size, 0) > loose) this.#drop(first(fullestOf(groups)));
+    const sizes = () => theirs.map(([from]) => this.#index.looseSizeOf(from));
+    while (sizes().reduce((sum, size) => sum + size, 0) > looseSize) {
+      const largestOf = sizes();
+      this.#drop(first(theirs[largestOf.indexOf(Math.max(...largestOf))]![1]));
+    }
   }
 
   /** A limit on loose messages: the more is on chain, the more is on its way there. */
@@ -358,12 +398,15 @@ export class MessageLog {
     this.#drop((copies.length > 1 ? copies.at(-1) : rows[0])!);
   }
 
-  #drop(row: IndexRow): void {
-    this.#store.batch([this.#removing(row)]);
+  #drop({ id, subject, sequence }: IndexRow): void {
     // The mark goes with the last message about its subject: the store is not for ever.
-    if (this.#kept.has(row.subject) && this.#index.about(row.subject).length === 0) {
-      this.#store.batch(this.#kept.ending(row.subject));
-    }
+    const isLast = this.#index.about(subject).length === 1;
+    this.#store.batch([
+      this.#entries.deleting(keyOf(sequence)),
+      ...(isLast ? this.#kept.ending(subject) : []),
+    ]);
+    this.#index.delete(id);
+    if (isLast) this.#kept.ended(subject);
   }
 
   #trimRefused(subject: string): void {

@@ -83,6 +83,22 @@ test('however many ask at once, there is one call; one who would be sure has the
   expect(calls).toBe(11);
 });
 
+test('an endpoint that fails is asked once in a while, however many ask', async () => {
+  let [now, calls] = [1_000_000, 0];
+  const heads = new Heads(
+    async () => {
+      calls += 1;
+      if (calls < 3) throw new Error('down');
+      return header(1, 1);
+    },
+    () => now,
+  );
+  for (let n = 0; n < 100; n += 1, now += 10) await expect(heads.newest()).rejects.toThrow('down');
+  expect(calls).toBe(2);
+  now += 1_000;
+  expect((await heads.newest()).number).toBe(1);
+});
+
 test.each([
   ['lie beyond all days', (n: number) => 9_000_000_000_000 + 12 * n],
   ['are days apart', (n: number) => 86_400 * n],

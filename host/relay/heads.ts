@@ -45,6 +45,8 @@ export class Heads {
   readonly #intervals: number[] = [];
   #newest: Header | undefined;
   #asking: Promise<Header> | undefined;
+  /** Why the last call failed, and until when all who ask are told so. */
+  #failed: { error: unknown; until: number } | undefined;
   #askedAt = Number.NEGATIVE_INFINITY;
   /** When the next block may be there, milliseconds; 0 when the chain's pace is not known. */
   #due = 0;
@@ -69,6 +71,8 @@ export class Heads {
     const now = this.#now();
     const early = (now < this.#due && anew === undefined) || now < this.#askedAt + this.#pause(now);
     if (this.#newest !== undefined && early) return this.#newest;
+    // Whatever anyone sends to this host makes it ask: not more often than an endpoint that answers.
+    if (this.#failed !== undefined && now < this.#failed.until) throw this.#failed.error;
     this.#asking ??= this.#read().finally(() => {
       this.#asking = undefined;
     });
@@ -102,16 +106,29 @@ export class Heads {
    */
   isQuiet(from: number, to: number, contract: string, topics: readonly string[] = []): boolean {
     for (let number = from; number <= to; number += 1) {
-      const bloom = this.#linked.get(number)?.logsBloom;
-      if (bloom === undefined || /^0x0*$/.test(bloom)) return false;
-      const may = (item: string) => mayContain(bloom, item);
-      if (may(contract) && (topics.length === 0 || topics.some(may))) return false;
+      const bloom = this.#filterOf(number);
+      if (bloom === undefined || mayHave(bloom, contract, topics)) return false;
     }
     return true;
   }
 
+  /** Whether a block is known to say that it may have such a log: nearly always because it has. */
+  isLoud(number: number, contract: string, topics: readonly string[]): boolean {
+    const bloom = this.#filterOf(number);
+    return bloom !== undefined && !/^0xf*$/.test(bloom) && mayHave(bloom, contract, topics);
+  }
+
+  #filterOf(number: number): string | undefined {
+    const bloom = this.#linked.get(number)?.logsBloom;
+    return bloom === undefined || /^0x0*$/.test(bloom) ? undefined : bloom;
+  }
+
   async #read(): Promise<Header> {
-    const found = await this.#ask();
+    const found = await this.#ask().catch((error: unknown) => {
+      this.#failed = { error, until: this.#now() + DUE_PAUSE };
+      throw error;
+    });
+    this.#failed = undefined;
     const known = this.#newest;
     const now = this.#now();
     this.#askedAt = now;
@@ -158,6 +175,11 @@ export class Heads {
     return Math.min(WAIT_MAX, ...this.#intervals);
   }
 }
+
+const mayHave = (bloom: string, contract: string, topics: readonly string[]): boolean => {
+  const may = (item: string) => mayContain(bloom, item);
+  return may(contract) && (topics.length === 0 || topics.some(may));
+};
 
 /** @param item an address or a topic, 0x-prefixed */
 function mayContain(bloom: string, item: string): boolean {

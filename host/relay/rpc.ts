@@ -136,6 +136,10 @@ export class Rpc implements LogSource {
     return this.heads.isQuiet(from, to, this.contract, topics);
   }
 
+  isLoud(block: number, topics: readonly string[]): boolean {
+    return this.heads.isLoud(block, this.contract, topics);
+  }
+
   async blockHash(number: number): Promise<string | undefined> {
     const known = this.heads.hashOf(number);
     if (known !== undefined) return known;

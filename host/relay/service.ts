@@ -319,8 +319,8 @@ export class NetworkService {
   /** Until a block that was read to its end: an endpoint that runs ahead must not make messages go. */
   async #expire(): Promise<number> {
     const block = this.#loop.cursor();
-    if (block !== undefined) this.#gossip.messages.expire(block);
-    return EXPIRE_MS;
+    const isMore = block !== undefined && this.#gossip.messages.expire(block);
+    return isMore ? 0 : EXPIRE_MS;
   }
 
   /** Joining hosts get it from here. */

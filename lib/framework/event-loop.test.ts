@@ -177,6 +177,81 @@ test.each([0, 2])(
   },
 );
 
+test('an endpoint whose logs come much later than its head loses no event in blocks that say that they have one', async () => {
+  const world = newWorld();
+  world.chain.height = 100;
+  for (const block of [101, 110]) world.chain.add(block, block);
+  const { logs } = world.chain;
+  world.chain.logs = (from, to, topics) =>
+    logs.call(world.chain, from, Math.min(to, world.chain.height - 40), topics);
+  // One of them is not ours: it is not looked for for ever.
+  Object.assign(world.chain, { isLoud: (block: number) => [101, 105, 110].includes(block) });
+  const loop = run(world);
+  for (; world.chain.height <= 200; world.chain.height += 1) {
+    await until(() => loop.cursor() === world.chain.height);
+  }
+  await until(() => world.asked.length === 2 && loop.open().length === 0);
+  expect(world.asked).toEqual([101, 110].map(word));
+  expect(Math.min(...world.chain.ranges.slice(-20).map(([from]) => from))).toBeGreaterThan(160);
+});
+
+test.each([100, 2 ** 40])(
+  'an endpoint that once shows a head %i blocks too far delays events, and no event is lost',
+  async (lie) => {
+    const world = newWorld();
+    let now = 1_700_000_000_000;
+    const parked: Verdict = { kind: 'park', key: parseHex('11'.repeat(32)), until: 160, reason: 'later' };
+    const over: string[] = [];
+    world.options = { now: () => now, startBlock: async (head) => head - 50 };
+    world.handler.request = async (event) =>
+      event === word(95) ? parked : { kind: 'request', path: '/do', body: event };
+    world.handler.over = (event) => void over.push(event);
+    world.chain.height = 100;
+    world.chain.add(95, 95);
+    const loop = run(world);
+    await until(() => loop.count().parked === 1);
+    world.chain.height += lie;
+    await until(() => loop.cursor() === 100 + lie && loop.count().parked === 0);
+    expect(over).toEqual([word(95)]);
+    world.chain.height = 101;
+    world.chain.add(101, 101);
+    // At once, though it is before the cursor.
+    await until(() => world.asked.includes(word(101)));
+    now += 40_000;
+    await until(() => loop.cursor() === 101);
+    expect(world.said.join()).toContain('had shown more than there is');
+    // What the lie had ended is looked at again.
+    await until(() => loop.count().parked === 1);
+    world.chain.height = 110;
+    world.chain.add(109, 109);
+    await until(() => world.asked.includes(word(109)) && loop.cursor() === 110);
+  },
+);
+
+test('while there is much to do, the rest of the process has its turns', async () => {
+  const world = newWorld();
+  world.handler.request = async (event) => ({
+    kind: 'park',
+    key: parseHex(event.slice(2)),
+    until: 20,
+    reason: 'not there',
+  });
+  for (let n = 0; n < 300; n += 1) world.chain.add(5, n);
+  let turns = 0;
+  const timer = setInterval(() => {
+    turns += 1;
+  }, 1);
+  const loop = run(world);
+  await until(() => loop.count().parked === 300);
+  const before = turns;
+  world.chain.height = 100;
+  await until(() => loop.count().parked === 0);
+  clearInterval(timer);
+  // Without them there is at most one at the beginning and one at the end of each.
+  expect(before).toBeGreaterThan(3);
+  expect(turns - before).toBeGreaterThan(3);
+});
+
 test('without new blocks the chain is not read again, and the cursor never goes back', async () => {
   const world = newWorld();
   world.options = { maxRange: 4 };

@@ -15,6 +15,9 @@
  *
  * Re-orgs: logs are read `confirmations` deep. If the block at the cursor is later replaced by another, the loop goes back
  * `rewind` blocks; an event that moved has a new id and is handled again, which is harmless because handlers read state.
+ *
+ * An endpoint may show a head that is far beyond its chain, once. The cursor is then where nothing will be for long; the loop goes
+ * back to the first block that matters when the chain is still shorter after a while.
  */
 import type { Static, TSchema } from 'typebox';
 import { LogReader } from '../chain/log-reader.ts';
@@ -31,6 +34,7 @@ import {
   type Verdict,
 } from './handler.ts';
 import { CursorSchema, DoneSchema, EffectsSchema, type Job, JobSchema, ParkedSchema } from './job.ts';
+import { OwedBlocks } from './owed-blocks.ts';
 import { Rounds } from './rounds.ts';
 import { type Spoiled, type Store, type StoreOperation, Table } from './store.ts';
 
@@ -44,6 +48,8 @@ export interface LogSource {
   blockHash(number: number): Promise<string | undefined>;
   /** Whether those blocks, by what they say of themselves, have no such logs; false when that is not known. */
   isQuiet?(from: number, to: number, topics: readonly string[]): boolean;
+  /** Whether a block says of itself that it may well have such logs; false when that is not known. */
+  isLoud?(block: number, topics: readonly string[]): boolean;
   /** The contract's logs with one of `topics` as topic 0; `from` and `to` are inclusive. */
   logs(from: number, to: number, topics: readonly string[]): Promise<ContractLog[]>;
 }
@@ -101,6 +107,12 @@ const MAX_ASIDE = 100;
 const WAIT_MIN_MS = 1000;
 const WAIT_MAX_MS = 15_000;
 const BACKOFF_MAX_MS = 15_000;
+/** How long the chain may be shorter than it was: endpoints behind one address are some blocks apart. */
+const SHORTER_MS = 30_000;
+/** Jobs that are read at once. */
+const PAGE = 100;
+/** Work without a turn for the rest of the process. */
+const TURN_MS = 20;
 
 export class EventLoop {
   readonly #options: Required<EventLoopOptions>;
@@ -126,6 +138,10 @@ export class EventLoop {
   #trustsQuiet = true;
   /** Whether more blocks can be read at once. */
   #behind = false;
+  /** Since when the chain has been shorter than what was read of it. */
+  #shorterSince: number | undefined;
+  /** Blocks whose logs are not there yet, by what they say of themselves. */
+  readonly #owed = new OwedBlocks();
 
   constructor(options: EventLoopOptions) {
     this.#options = {
@@ -212,7 +228,7 @@ export class EventLoop {
 
   async #round(): Promise<number> {
     await this.#guarded('reading the chain', () => this.#collect());
-    await this.#guarded('forgetting events', async () => this.#endParked());
+    await this.#guarded('forgetting events', () => this.#endParked());
     await this.#guarded('working on events', () => this.#work());
     const { pollInterval, source } = this.#options;
     return this.#behind ? 0 : Math.min(pollInterval, source.rest || pollInterval);
@@ -237,13 +253,23 @@ export class EventLoop {
     this.#behind = false;
     const { source, confirmations, maxJobs, rewind, reread, startBlock, log } = this.#options;
     const head = await source.head();
-    if (head.hash === this.#complete) {
+    const safe = Math.max(0, head.number - confirmations);
+    let cursor = this.#readCursor();
+    const isShorter = this.#isShorter(cursor?.block, safe);
+    if (head.hash === this.#complete && !isShorter) {
       this.#polledAt = this.#options.now();
       return;
     }
     this.#complete = undefined;
-    const safe = Math.max(0, head.number - confirmations);
-    let cursor = this.#readCursor();
+    if (cursor !== undefined && isShorter) {
+      const fields = { block: cursor.block, head: head.number };
+      log.warn(
+        fields,
+        'the chain ends before the block up to which it was read: the endpoint had shown more than there is. Its last blocks are looked at again',
+      );
+      cursor = undefined;
+      this.#forgetDone(await startBlock(safe));
+    }
     if (
       cursor !== undefined &&
       cursor.block <= safe &&
@@ -253,7 +279,9 @@ export class EventLoop {
       cursor = { block: Math.max(0, cursor.block - rewind), hash: '' };
     }
     const known = cursor?.block ?? -1;
-    let from = known < safe ? Math.max(0, known + 1 - reread) : safe + 1;
+    const again = Math.max(0, Math.min(known, safe) + 1 - reread);
+    // Not beyond the cursor either: what is there is read again from where the chain ends.
+    let from = known === safe ? safe + 1 : this.#owed.from(again, safe);
     if (cursor === undefined || safe - known > rewind) {
       const start = Math.max(0, await startBlock(safe));
       if (cursor !== undefined && start > known + 1) {
@@ -268,8 +296,10 @@ export class EventLoop {
       const hash = await source.blockHash(safe);
       if (hash === undefined) return;
       if (safe > known) this.#cursor.put('cursor', { block: safe, hash });
+      this.#owed.read(from, safe, () => false);
       from = safe + 1;
     }
+    const turn = turns();
     for (let pages = 0; from <= safe; pages += 1) {
       if (this.#rounds.stopped) return;
       if (this.#jobs.count() >= maxJobs) return;
@@ -280,6 +310,8 @@ export class EventLoop {
       const { to, page } = await this.#logs.next(from, safe);
       if (page === undefined) return;
       this.#readTo = to;
+      const shown = new Set(page.logs.map(({ blockNumber }) => blockNumber));
+      this.#owed.read(from, to, (n) => !shown.has(n) && source.isLoud?.(n, this.#topics) === true);
       if (this.#trustsQuiet && page.logs.some(({ blockNumber: n }) => this.#isSaidQuiet(n, n))) {
         log.warn(
           {},
@@ -287,8 +319,13 @@ export class EventLoop {
         );
         this.#trustsQuiet = false;
       }
+      const jobs: StoreOperation[] = [];
+      for (const entry of page.logs) {
+        await turn();
+        jobs.push(...this.#jobsOf(entry));
+      }
       this.#options.store.batch([
-        ...page.logs.flatMap((entry) => this.#jobsOf(entry)),
+        ...jobs,
         // A page that is read again may end before the cursor.
         ...(to > known ? [this.#cursor.putting('cursor', { block: to, hash: page.hash })] : []),
         ...this.#forgettable(to),
@@ -297,6 +334,28 @@ export class EventLoop {
     }
     this.#complete = head.hash;
     this.#polledAt = this.#options.now();
+  }
+
+  /** Whether the chain ends before the cursor, and has for so long that it won't get there soon. */
+  #isShorter(block: number | undefined, safe: number): boolean {
+    if (block === undefined || block <= safe) {
+      this.#shorterSince = undefined;
+      return false;
+    }
+    const now = this.#options.now();
+    this.#shorterSince ??= now;
+    if (now - this.#shorterSince < SHORTER_MS) return false;
+    this.#shorterSince = undefined;
+    return true;
+  }
+
+  /** Events from a block on are handled again. */
+  #forgetDone(block: number): void {
+    for (;;) {
+      const { sound, spoiled } = this.#done.sift({ after: String(Math.max(0, block)).padStart(16, '0') });
+      if (sound.length + spoiled.length === 0) return;
+      this.#options.store.batch([...sound, ...spoiled].map(({ id }) => this.#done.deleting(id)));
+    }
   }
 
   /**
@@ -378,15 +437,15 @@ export class EventLoop {
     const impatient = this.#impatient;
     this.#impatient = false;
     this.#woken.clear();
-    const { sound, spoiled } = this.#jobs.sift({ limit: this.#options.maxJobs });
-    for (const job of spoiled) this.#putAside(job);
-    const due = sound.filter(
+    const turn = turns();
+    const due = (await this.#readJobs(turn)).filter(
       ({ id, value }) => value.notBefore <= now && (impatient || (this.#waitUntil.get(id) ?? 0) <= now),
     );
     this.#foresee(due.map(({ value }) => value));
     const queue = due.values();
     const worker = async () => {
       for (const { id, value } of queue) {
+        await turn();
         if (this.#rounds.stopped) return;
         if (this.#running.has(id)) continue;
         this.#running.add(id);
@@ -398,6 +457,19 @@ export class EventLoop {
       }
     };
     await Promise.all(Array.from({ length: this.#options.concurrency }, worker));
+  }
+
+  async #readJobs(turn: () => Promise<void>): Promise<{ id: string; value: Job }[]> {
+    const jobs: { id: string; value: Job }[] = [];
+    for (let after: string | undefined; jobs.length < this.#options.maxJobs; ) {
+      await turn();
+      const { sound, spoiled } = this.#jobs.sift({ limit: PAGE, ...(after !== undefined && { after }) });
+      for (const job of spoiled) this.#putAside(job);
+      jobs.push(...sound);
+      if (sound.length + spoiled.length < PAGE) break;
+      after = [...sound, ...spoiled].map(({ id }) => id).reduce((a, b) => (a > b ? a : b));
+    }
+    return jobs;
   }
 
   /** What is to be looked at now, all at once: a handler may read what it needs for all of them together. */
@@ -485,11 +557,15 @@ export class EventLoop {
     if (this.#woken.has(key)) return;
     this.#waitUntil.delete(id);
     const parked = { job: { ...job, attempts: 0, notBefore: 0, reason: clip(reason) }, key, until };
-    this.#options.store.batch([
-      this.#jobs.deleting(id),
-      this.#parked.putting(id, parked),
-      { kind: 'put', key: parkedKey(key, id), value: '1' },
-    ]);
+    // Lost, it is a job again. Anyone can cause any number of these.
+    this.#options.store.batch(
+      [
+        this.#jobs.deleting(id),
+        this.#parked.putting(id, parked),
+        { kind: 'put', key: parkedKey(key, id), value: '1' },
+      ],
+      'soon',
+    );
     const fields = { handler: job.handler, block: job.log.blockNumber };
     if (job.reason !== parked.job.reason) this.#options.log.info(fields, `waiting: ${reason}`);
   }
@@ -520,10 +596,12 @@ export class EventLoop {
   }
 
   /** Events are parked for about the same time, so the oldest expire first. */
-  #endParked(): void {
+  async #endParked(): Promise<void> {
     const { store } = this.#options;
     const cursor = this.#readCursor()?.block ?? 0;
-    for (;;) {
+    const turn = turns();
+    while (!this.#rounds.stopped) {
+      await turn();
       const [row] = store.list(this.#parked.prefix, { limit: 1 });
       if (row === undefined) return;
       const id = row.key.slice(this.#parked.prefix.length);
@@ -536,11 +614,14 @@ export class EventLoop {
       const { job, key } = parked;
       const handler = this.#options.handlers.find((candidate) => candidate.name === job.handler);
       handler?.over?.(handler.decode(job.log));
-      store.batch([
-        this.#parked.deleting(id),
-        { kind: 'delete', key: parkedKey(key, id) },
-        this.#done.putting(id, { block: job.log.blockNumber }),
-      ]);
+      store.batch(
+        [
+          this.#parked.deleting(id),
+          { kind: 'delete', key: parkedKey(key, id) },
+          this.#done.putting(id, { block: job.log.blockNumber }),
+        ],
+        'soon',
+      );
     }
   }
 
@@ -617,6 +698,16 @@ export class EventLoop {
       reason: clip(reason),
     });
   }
+}
+
+/** Lets the rest of the process have a turn once in a while: the store's calls and most handlers' never wait for anything. */
+function turns(): () => Promise<void> {
+  let since = performance.now();
+  return async () => {
+    if (performance.now() - since < TURN_MS) return;
+    await new Promise((resolve) => setImmediate(resolve));
+    since = performance.now();
+  };
 }
 
 /** Identifies one log entry on one fork of the chain; block first, so that the store lists jobs in order. */

@@ -28,8 +28,12 @@ export interface Store {
   list(prefix: string, options?: ListOptions): { key: string; value: string }[];
   /** How many keys start with `prefix`. */
   count(prefix: string): number;
-  /** All operations or, after a crash or an error, none. */
-  batch(operations: readonly StoreOperation[]): void;
+  /**
+   * All operations or, after a crash or an error, none.
+   * @param when 'soon' is for what is only done again if it is lost: a crash of the process loses nothing, a loss of power what was
+   * written last, and never what was written before something that is there. It spares the wait for the disk
+   */
+  batch(operations: readonly StoreOperation[], when?: 'now' | 'soon'): void;
   close(): void;
 }
 
@@ -117,8 +121,18 @@ class SqliteStore implements Store {
     return this.#counts.of(prefix, () => Number(this.#count.get(prefix, endOf(prefix))?.n ?? 0));
   }
 
-  batch(operations: readonly StoreOperation[]): void {
+  batch(operations: readonly StoreOperation[], when: 'now' | 'soon' = 'now'): void {
     for (const operation of operations) checkSize(operation);
+    // The log of changes is in order: what is written with FULL takes all before it to the disk.
+    if (when === 'soon') this.#db.exec('PRAGMA synchronous=NORMAL');
+    try {
+      this.#commit(operations);
+    } finally {
+      if (when === 'soon') this.#db.exec('PRAGMA synchronous=FULL');
+    }
+  }
+
+  #commit(operations: readonly StoreOperation[]): void {
     this.#db.exec('BEGIN IMMEDIATE');
     try {
       for (const operation of operations) this.#write(operation);
