@@ -1,5 +1,5 @@
 /** What carries messages between hosts, and what it may do with this host's log of them. README.md says how to add one. */
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Message } from './message-kind.ts';
 import type { SharedParts } from './shared-parts.ts';
 import type { Sought } from './sought.ts';
@@ -49,6 +49,8 @@ export interface Exchange {
   readonly parts: SharedParts;
   /** Whether what refused this message with this code may turn into its admission, once another message has come. */
   isEarly(value: unknown, code: string): boolean;
+  /** Whether no honest relay passes on what is refused with this code. */
+  isFault(value: unknown, code: string): boolean;
   /**
    * Checks what a carrier brought, stores it and tells everyone; `fresh` is false for what adds nothing, which is found out
    * before any check. One bad message
@@ -78,6 +80,8 @@ export interface Carrier {
   start(): void;
   /** Serves on the port for other hosts, where it needs one. */
   routes?(app: FastifyInstance): void;
+  /** Which of `peers` makes a request to that port; undefined for anyone else. */
+  callerOf?(request: FastifyRequest): string | undefined;
   status(): readonly PeerStatus[];
   /** Milliseconds that a message takes to one of the peers; undefined while none was seen. */
   latency?(): number | undefined;

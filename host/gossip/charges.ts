@@ -1,6 +1,9 @@
 /**
- * What sources have used up of others' patience: announcing what they do not give, giving what was not asked for, or what is
- * refused. Everyone has some credit and regains it, since an honest peer may have lost a message, or see the chain differently.
+ * What sources have used up of others' patience: announcing what they do not give, giving what was not asked for, or what no honest
+ * relay passes on. Everyone has some credit and regains it, since an honest peer may have lost a message.
+ *
+ * What an honest relay may well pass on, though it is of no use here, costs no credit: whose node is not there yet checks less, and
+ * what was recent when it came is held for an hour. So that it can't keep us busy, such a source is only asked more slowly.
  */
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { RateLimit } from './rate-limit.ts';
@@ -10,18 +13,27 @@ const COSTS = {
   /** The body of another message. */
   GOSSIP_OTHER_BODY: 8,
   GOSSIP_UNDELIVERED: 4,
+  /** It said so itself, at once. */
+  GOSSIP_MISSING: 1,
   GOSSIP_REFUSED: 1,
 } as const;
 export type Charge = keyof typeof COSTS;
 
 const CREDIT = { burst: 64, perSecond: 0.5 };
+/** Messages of no use here. */
+const USELESS = { burst: 512, perSecond: 4 };
 
 export class Charges {
   readonly #credit: RateLimit;
-  readonly #onCharge: (source: string, what: Charge) => void;
+  readonly #useless: RateLimit;
+  readonly #onCharge: (source: string, what: Charge | 'GOSSIP_USELESS') => void;
 
-  constructor(onCharge: (source: string, what: Charge) => void = () => {}, now: () => number = Date.now) {
+  constructor(
+    onCharge: (source: string, what: Charge | 'GOSSIP_USELESS') => void = () => {},
+    now: () => number = Date.now,
+  ) {
     this.#credit = new RateLimit({ ...CREDIT, now });
+    this.#useless = new RateLimit({ ...USELESS, now });
     this.#onCharge = onCharge;
   }
 
@@ -31,6 +43,12 @@ export class Charges {
     // Who can't pay all of it pays what is left: nothing.
     if (!this.#credit.take(source, COSTS[what])) this.#credit.empty(source);
     return new DstackError(what, `${source} ${message}`);
+  }
+
+  /** What a source gave is of no use here. @returns milliseconds for which nothing more is to be asked of it */
+  useless(source: string): number {
+    this.#onCharge(source, 'GOSSIP_USELESS');
+    return this.#useless.take(source) ? 0 : 1000 / USELESS.perSecond;
   }
 
   /** @throws GOSSIP_CREDIT for a source that has none left */

@@ -4,7 +4,7 @@
  * Nothing that a carrier brings is trusted: a message is kept when its kind's own checks let it through, and a bad one is
  * left out by itself. Whoever subscribes sees what the log holds, then what is new.
  */
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { TUnsafe } from 'typebox';
 import type { Log } from '../../lib/daemon/log.ts';
 import type { Store } from '../../lib/framework/store.ts';
@@ -45,6 +45,8 @@ const BATCH = 32;
 /** How often this host's own message is given out again while it is published again and again. */
 const RENEW_AFTER_MS = 30_000;
 const MAX_RENEWED = 64;
+/** Of any kind of message. */
+const FAULTS = ['GOSSIP_MALFORMED', 'GOSSIP_TOO_LARGE'];
 /** While none was seen. */
 const LATENCY_MS = 200;
 
@@ -78,6 +80,15 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
   /** Serves what carriers have to serve to other hosts. */
   routes(app: FastifyInstance): void {
     for (const carrier of this.#options.carriers) carrier.routes?.(app);
+  }
+
+  /** Which peer of this host's settings makes a request; undefined for anyone else. */
+  callerOf(request: FastifyRequest): string | undefined {
+    for (const carrier of this.#options.carriers) {
+      const caller = carrier.callerOf?.(request);
+      if (caller !== undefined) return caller;
+    }
+    return undefined;
   }
 
   /** Which peers could be reached when last tried. */
@@ -167,6 +178,12 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
     return (
       this.#kinds.types.includes(type) && this.#kinds.of(value as Message).earlyCodes?.includes(code) === true
     );
+  }
+
+  isFault(value: unknown, code: string): boolean {
+    const type = (value as Partial<Message> | null)?.type ?? '';
+    if (!this.#kinds.types.includes(type) || FAULTS.includes(code)) return true;
+    return this.#kinds.of(value as Message).faultCodes?.includes(code) === true;
   }
 
   async accept(value: unknown, source: string): Promise<{ entry: Entry; fresh: boolean }> {

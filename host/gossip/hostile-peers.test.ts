@@ -74,7 +74,7 @@ test('a peer that announces ids of nothing, without end, is charged, then left a
     () => held(seen).length === 2 && liar.asked.length >= 16,
     () => [held(seen), liar.asked.length],
   );
-  expect(seen.charges.get('GOSSIP_UNDELIVERED') ?? 0).toBeGreaterThanOrEqual(16);
+  expect(seen.charges.get('GOSSIP_MISSING') ?? 0).toBeGreaterThanOrEqual(16);
   // Its credit is for so many; then only what it regains.
   await new Promise((resolve) => setTimeout(resolve, 1000));
   expect(liar.asked.length).toBeLessThan(100);
@@ -84,7 +84,7 @@ test('a peer that announces ids of nothing, without end, is charged, then left a
 test('ids of bodies that are refused: each is fetched and checked once, from whichever of many peers', async () => {
   const bad = Array.from({ length: 10 }, (_, n) => someRequest(n + 1));
   const refusing = someKinds(async () => {
-    throw new DstackError('GOSSIP_STALE', 'too old');
+    throw new DstackError('GOSSIP_SIGNATURE', 'not signed by the node');
   });
   const peers = await Promise.all([1, 2, 3, 4].map(() => peerThat({ messages: bad })));
   const seen = await relayOf(peers, refusing);
@@ -154,12 +154,60 @@ test('a part that is left out, and that the reader does not have, makes no messa
   });
   const seen = await relayOf([liar]);
   await until(
-    () => times >= 1,
-    () => times,
+    () => (seen.charges.get('GOSSIP_OTHER_BODY') ?? 0) >= 2,
+    () => [...seen.charges],
   );
-  await new Promise((resolve) => setTimeout(resolve, 300));
   expect(held(seen)).toEqual([]);
   expect(seen.checks()).toBe(0);
+  // Nor is it asked again and again without a pause.
+  expect(times).toBeLessThan(20);
+}, 90_000);
+
+test('what an honest relay may hold and is of no use here costs it nothing: all that is good comes', async () => {
+  const messages = Array.from({ length: 85 }, (_, n) => someRequest(n + 1));
+  const stale = someKinds(async (message) => {
+    if (numberOf(message) > 80) return message;
+    throw new DstackError('GOSSIP_STALE', 'too old');
+  });
+  const honest = await peerThat({ messages });
+  const seen = await relayOf([honest], stale);
+  await until(
+    () => held(seen).length === 5,
+    () => [held(seen), [...seen.charges]],
+  );
+  expect([...seen.charges]).toEqual([['GOSSIP_USELESS', 80]]);
+}, 90_000);
+
+test('who has no credit left is heard later, from where it was left: nothing of it is lost', async () => {
+  const messages = Array.from({ length: 66 }, (_, n) => someRequest(n + 1));
+  const forged = someKinds(async (message) => {
+    if (numberOf(message) > 65) return message;
+    throw new DstackError('GOSSIP_SIGNATURE', 'not signed by the node');
+  });
+  const seen = await relayOf([await peerThat({ messages })], forged);
+  await until(
+    () => held(seen).length === 1,
+    () => [held(seen), [...seen.charges]],
+  );
+  expect(seen.charges.get('GOSSIP_REFUSED')).toBe(65);
+}, 90_000);
+
+test('a peer that announces what nobody else does, and does not have it, becomes no more important by that', async () => {
+  const honest = await Promise.all(Array.from({ length: 6 }, () => peerThat({})));
+  const liars = await Promise.all([1, 2, 3].map((n) => peerThat({ ids: [ghost(n)] })));
+  const seen = await relayOf([...honest, ...liars], someKinds(), { lazyMs: 60_000 });
+  await until(
+    () => liars.every(({ asked }) => asked.length > 0),
+    () => liars.map(({ asked }) => asked),
+  );
+  const before = [...honest, ...liars].map((peer) => peer.polls());
+  await until(
+    () => [...honest, ...liars].filter((peer, n) => peer.polls() > before[n]! + 3).length >= 6,
+    () => [...honest, ...liars].map((peer) => peer.polls()),
+  );
+  // As many as before are listened to.
+  expect([...honest, ...liars].filter((peer, n) => peer.polls() > before[n]! + 1)).toHaveLength(6);
+  expect(seen.charges.get('GOSSIP_MISSING')).toBe(3);
 }, 90_000);
 
 test('strangers who announce and do not send: each holds a message up once, has so many open, and is told to stop', async () => {

@@ -45,17 +45,17 @@ export interface HttpCarrierOptions {
   /** Milliseconds between looks at a lazy peer; by default so many that one of them is looked at each second. */
   lazyMs?: number;
   /** For the metrics. */
-  onCharge?: (source: string, what: Charge) => void;
+  onCharge?: (source: string, what: Charge | 'GOSSIP_USELESS') => void;
 }
 
 /** Milliseconds. */
 const ASK_MS = 5_000;
 /** Messages in one reply to a relay of before. */
 const BATCH = 32;
-/** Long polls at once: in total, and of one source. */
+/** Long polls at once: of all strangers, and of one source. */
 const MAX_WAITERS = 128;
 const MAX_WAITERS_OF_ONE = 8;
-/** Ids that one source may have open, and all of them. */
+/** Ids that one source may have open, and all strangers. */
 const OPEN = { perSource: 2 * IDS, total: 16 * IDS };
 /** Who can't be asked, and is told to send, has this part of the time that others have. */
 const SENT_WITHIN = 0.4;
@@ -84,6 +84,7 @@ export class HttpCarrier implements Carrier {
   readonly #waiting = new Map<string, number>();
   readonly #closing = new AbortController();
   readonly #links = new Map<string, PeerLink>();
+  readonly #sources = new WeakMap<FastifyRequest, string>();
   #mesh = new Mesh<PeerLink>([]);
   #exchange!: Exchange;
   #loops: Promise<void>[] = [];
@@ -97,6 +98,7 @@ export class HttpCarrier implements Carrier {
     this.#wants = new Wants({
       ...OPEN,
       askMs,
+      isChosen: (source) => this.peers.includes(source),
       onTurn: (source) => this.#links.get(source)?.turn(),
       onLate: (id, source) => {
         this.#charges.charge(source, 'GOSSIP_UNDELIVERED');
@@ -170,7 +172,15 @@ export class HttpCarrier implements Carrier {
       const { rows, next } = await this.#news(source, after, wait);
       this.#links.get(source)?.heard(after);
       const { identity } = this.#exchange;
-      return { protocol: GOSSIP_PROTOCOL, key: this.#keys.own, log: identity, next, ids: rows };
+      const proof = this.#keys.proof(headerOf(request));
+      return {
+        protocol: GOSSIP_PROTOCOL,
+        key: this.#keys.own,
+        ...(proof !== undefined && { proof }),
+        log: identity,
+        next,
+        ids: rows,
+      };
     });
     app.post(gossipPaths.ids, { bodyLimit: 16 * 1024 }, async (request) => {
       const source = this.#spend('announce', this.#sourceOf(request));
@@ -283,7 +293,8 @@ export class HttpCarrier implements Carrier {
   /** False where there is no room left, or the source has many long polls already: there is no wait then, and the reader polls. */
   async #waitFor(source: string, after: number, wait: number): Promise<boolean> {
     const others = this.#waiting.get(source) ?? 0;
-    if (others >= MAX_WAITERS_OF_ONE || sum(this.#waiting) >= MAX_WAITERS) return false;
+    if (others >= MAX_WAITERS_OF_ONE) return false;
+    if (!this.#links.has(source) && this.#strangersWaiting() >= MAX_WAITERS) return false;
     this.#waiting.set(source, others + 1);
     await this.#exchange.change(after, wait);
     const left = this.#waiting.get(source)! - 1;
@@ -292,12 +303,24 @@ export class HttpCarrier implements Carrier {
     return true;
   }
 
-  /** A peer that this host's operator chose, by its key; else an address. To be asked once for a request: a key counts once. */
+  #strangersWaiting(): number {
+    return [...this.#waiting].reduce((sum, [source, own]) => (this.#links.has(source) ? sum : sum + own), 0);
+  }
+
+  callerOf(request: FastifyRequest): string | undefined {
+    const found = this.#sourceOf(request);
+    return this.#links.has(found) ? found : undefined;
+  }
+
+  /** A peer that this host's operator chose, by its key; else an address. */
   #sourceOf(request: FastifyRequest): string {
-    const header = request.headers[PEER_HEADER];
-    const known =
-      typeof header === 'string' ? this.#keys.peerOf(header, request.method, request.url) : undefined;
-    return known ?? sourceOf(request.ip);
+    // Said once, a header counts once.
+    const found =
+      this.#sources.get(request) ??
+      this.#keys.peerOf(headerOf(request), request.method, request.url) ??
+      sourceOf(request.ip);
+    this.#sources.set(request, found);
+    return found;
   }
 
   #pushOf(source: string): 'push' | 'pushOfPeer' {
@@ -313,6 +336,11 @@ export class HttpCarrier implements Carrier {
   }
 }
 
+function headerOf(request: FastifyRequest): string | undefined {
+  const header = request.headers[PEER_HEADER];
+  return typeof header === 'string' ? header : undefined;
+}
+
 /** The more peers there are, the more rarely each is looked at: one look a second finds a gap as well. */
 const lazyMsOf = (peers: number): number => Math.max(5_000, Math.min(30_000, 1_000 * peers));
 
@@ -325,9 +353,6 @@ function fitting(entries: readonly Entry[]): Entry[] {
     return true;
   });
 }
-
-const sum = (counts: ReadonlyMap<string, number>): number =>
-  counts.values().reduce((total, count) => total + count, 0);
 
 const numeric = (query: Record<string, unknown>, name: string): Record<string, unknown> =>
   typeof query[name] === 'string' && /^\d{1,16}$/.test(query[name]) ? { [name]: Number(query[name]) } : {};

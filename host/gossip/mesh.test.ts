@@ -78,6 +78,22 @@ test('a few at random are eager; who has what they lack becomes so too, and the 
   expect(third.hurried).toBe(1);
 });
 
+test('however many are grafted, and however useful, none takes a place that went by lot', () => {
+  const peers = Array.from({ length: 40 }, (_, nth) => new Peer(nth));
+  const mesh = new Mesh(peers);
+  const chosen = peers.filter((peer) => mesh.isEager(peer));
+  for (const peer of peers) {
+    if (!mesh.isEager(peer)) peer.usefulAt = 100;
+    mesh.graft(peer);
+  }
+  expect(chosen.every((peer) => mesh.isEager(peer))).toBe(true);
+  expect(mesh.eager).toHaveLength(8);
+  // One of those that can't be reached makes room, for nobody.
+  const grafted = peers.find((peer) => mesh.isEager(peer) && !chosen.includes(peer))!;
+  mesh.failed(grafted);
+  expect(mesh.eager).toHaveLength(7);
+});
+
 test('an eager peer that can not be reached gives its place to one that can', () => {
   const peers = Array.from({ length: 20 }, (_, nth) => new Peer(nth));
   const mesh = new Mesh(peers);

@@ -3,8 +3,10 @@
  *
  * Of the peers that the operator chose, a few at random are *eager*: their news are waited for, and they are told ours at once. The
  * rest are *lazy*: every few seconds they are asked what they have. If that brings a message of which no eager peer has
- * spoken, the graph has a gap: that peer becomes eager (it is *grafted*), and the one that was of use the longest ago becomes
- * lazy. So does one that can't be reached. (The idea: Leitão, Pereira, Rodrigues, "Epidemic Broadcast Trees", 2007.)
+ * spoken, and that is good, the graph has a gap: that peer becomes eager (it is *grafted*). Few places are for such peers, and of those
+ * in them the one that was of use the longest ago makes room: whoever has good messages of its own to show can have these, and none of
+ * the places that went by lot. Those are lost only by peers that can't be reached. (The idea: Leitão, Pereira, Rodrigues,
+ * "Epidemic Broadcast Trees", 2007.)
  */
 
 export interface MeshPeer {
@@ -17,13 +19,14 @@ export interface MeshPeer {
   hurry(): void;
 }
 
-/** Eager peers to begin with, and at most. */
+/** Places that go by lot, and those of peers that were grafted. */
 const EAGER = 6;
-const EAGER_MAX = 8;
+const GRAFTED = 2;
 
 export class Mesh<Peer extends MeshPeer> {
   readonly #peers: readonly Peer[];
   readonly #eager: Set<Peer>;
+  readonly #grafted = new Set<Peer>();
   readonly #random: () => number;
 
   /** @param random in [0, 1): nobody else may know the choice, or it could be had by whoever wants to be chosen */
@@ -34,27 +37,28 @@ export class Mesh<Peer extends MeshPeer> {
   }
 
   isEager(peer: Peer): boolean {
-    return this.#eager.has(peer);
+    return this.#eager.has(peer) || this.#grafted.has(peer);
   }
 
   get eager(): string[] {
-    return [...this.#eager].map(({ peer }) => peer);
+    return [...this.#eager, ...this.#grafted].map(({ peer }) => peer);
   }
 
-  /** A lazy peer has what no eager one has spoken of. */
+  /** A lazy peer has given what no eager one has spoken of. */
   graft(peer: Peer): void {
-    if (this.#eager.has(peer)) return;
-    if (this.#eager.size >= EAGER_MAX) {
-      this.#eager.delete([...this.#eager].reduce((a, b) => (b.usefulAt < a.usefulAt ? b : a)));
+    if (this.isEager(peer)) return;
+    if (this.#grafted.size >= GRAFTED) {
+      this.#grafted.delete([...this.#grafted].reduce((a, b) => (b.usefulAt < a.usefulAt ? b : a)));
     }
-    this.#eager.add(peer);
+    this.#grafted.add(peer);
     peer.hurry();
   }
 
   /** An eager peer can't be reached: one that may be takes its place, if there is one. */
   failed(peer: Peer): void {
+    this.#grafted.delete(peer);
     if (!this.#eager.has(peer)) return;
-    const others = shuffled(this.#peers, this.#random).filter((other) => !this.#eager.has(other));
+    const others = shuffled(this.#peers, this.#random).filter((other) => !this.isEager(other));
     const next = others.find(({ isReachable }) => isReachable === true);
     if (next === undefined) return;
     this.#eager.delete(peer);

@@ -27,6 +27,8 @@ export interface MessageForm<M extends Message = Message> {
   readonly sharedFields?: readonly string[];
   /** Codes of refusals that a message about the same subject, still on its way, may turn around: such a message is held for a moment. */
   readonly earlyCodes?: readonly string[];
+  /** Codes of refusals that say something of whoever passed it on: no honest relay does, whatever it knows of the chain. */
+  readonly faultCodes?: readonly string[];
 }
 
 /** @typeParam Context what its checks may ask: the chain, say, or what is held already */

@@ -51,13 +51,36 @@ test('only keys that a configured URL has shown count; a key is kept across rest
   expect(a.header('0'.repeat(64), 'GET', '/x')).toBeUndefined();
 });
 
-test("a URL that shows another key than before has that one; a key that two URLs show is the first one's", () => {
+test('a URL that shows another key than before has that one; a key that two URLs have counts for neither', () => {
   const { a, b } = pair();
   const c = new PeerKeys(openStore(':memory:'));
   c.learn('http://b', b.own);
-  b.learn('http://liar', a.own);
-  expect(b.peerOf(a.header(b.own, 'GET', '/x'), 'GET', '/x')).toBe('http://a');
-  b.learn('http://a', c.own);
-  expect(b.peerOf(c.header(b.own, 'GET', '/x'), 'GET', '/x')).toBe('http://a');
+  expect(b.learn('http://other', a.own)).toBe('http://a');
+  expect(b.learn('http://a', a.own)).toBe('http://other');
   expect(b.peerOf(a.header(b.own, 'GET', '/x'), 'GET', '/x')).toBeUndefined();
+  expect(b.learn('http://other', c.own)).toBeUndefined();
+  expect(b.peerOf(a.header(b.own, 'GET', '/x'), 'GET', '/x')).toBe('http://a');
+  expect(b.peerOf(c.header(b.own, 'GET', '/x'), 'GET', '/x')).toBe('http://other');
+  b.learn('http://a', new PeerKeys(openStore(':memory:')).own);
+  expect(b.peerOf(a.header(b.own, 'GET', '/x'), 'GET', '/x')).toBeUndefined();
+});
+
+test('who shows a key proves to whoever asks that it has it; a copy of the key proves nothing', () => {
+  const [a, b, thief] = [1, 2, 3].map(() => new PeerKeys(openStore(':memory:'))) as [
+    PeerKeys,
+    PeerKeys,
+    PeerKeys,
+  ];
+  for (const header of [a.header(undefined, 'GET', '/x'), a.header(b.own, 'GET', '/x')]) {
+    const proof = b.proof(header);
+    expect(a.isProof(b.own, header, proof)).toBe(true);
+    // Of one question alone, to one who asks, by one who answers.
+    expect(a.isProof(b.own, a.header(undefined, 'GET', '/x'), proof)).toBe(false);
+    expect(a.isProof(b.own, header, thief.proof(header))).toBe(false);
+    expect(a.isProof(thief.own, header, proof)).toBe(false);
+    expect(a.isProof(b.own, header, undefined)).toBe(false);
+    expect(thief.isProof(b.own, header, proof)).toBe(false);
+    expect(b.peerOf(header, 'GET', '/x')).toBeUndefined();
+  }
+  for (const bad of [undefined, '', 'x', `${'0'.repeat(64)} 1 -`]) expect(b.proof(bad)).toBeUndefined();
 });

@@ -95,6 +95,11 @@ export class PeerLink implements MeshPeer {
   readonly #pace = new Bell();
   readonly #heardBell = new Bell();
   readonly #seekBell = new Bell();
+  /** Ids of which no eager peer has spoken. */
+  readonly #gaps = new Set<string>();
+  #trouble = '';
+  /** Until when nothing is asked of it, because what it gives is of no use. */
+  #restUntil = 0;
   /** How often this peer was asked about a subject that is sought, and when it is again. */
   readonly #soughtOf = new Map<string, { times: number; again: number }>();
   /** Where the next poll goes on. */
@@ -184,25 +189,30 @@ export class PeerLink implements MeshPeer {
       query.set('log', this.#position.log);
       query.set('after', String(this.#position.after));
     }
-    const batch = await this.#ask(AnnouncedSchema, `${gossipPaths.ids}?${query}`, {
+    const from = this.#position;
+    const path = `${gossipPaths.ids}?${query}`;
+    const header = keys.header(this.#key, 'GET', path) ?? keys.header(undefined, 'GET', path);
+    const batch = await this.#ask(AnnouncedSchema, path, {
+      header,
       timeout: (WAIT_MAX_SECONDS + 10) * 1000,
       maxBytes: 64 * 1024,
     });
     if (batch.key === keys.own) {
       throw new DstackError('GOSSIP_SELF', `${this.peer} is this relay itself: take it out of the peers`);
     }
-    keys.learn(this.peer, batch.key);
-    this.#key = batch.key;
+    this.#identify(batch.key, keys.isProof(batch.key, header, batch.proof));
     let news = batch.ids.filter((id) => !exchange.knows(id, this.peer));
     if (!isEager && news.length > 0) {
       await pausing(GRACE_MS, this.#shared.closing);
       news = news.filter((id) => !exchange.knows(id, this.peer));
-      if (news.some((id) => !wants.has(id))) this.#shared.mesh().graft(this);
+      this.#gaps.clear();
+      for (const id of news) if (!wants.has(id)) this.#gaps.add(id);
     }
     charges.check(this.peer);
-    if (!news.every((id) => wants.offer(id, this.peer))) {
-      throw new Retryable('GOSSIP_BUSY', 'too many messages are being fetched; they are asked for later');
-    }
+    // Meanwhile it was decided to read what was before once more.
+    if (from !== this.#position) return PAUSE_MIN_MS;
+    // No room to hear all of it: it is read again.
+    if (!news.every((id) => wants.offer(id, this.peer))) return 5 * PAUSE_MIN_MS;
     this.#batches.push({ log: batch.log, next: batch.next, open: new Set(news) });
     this.#position = { log: batch.log, after: batch.next };
     if (Date.now() - this.#savedAt > SAVE_MS) this.save();
@@ -215,6 +225,8 @@ export class PeerLink implements MeshPeer {
   async #fetch(): Promise<number> {
     const { wants, charges, exchange, askMs } = this.#shared;
     for (const [id, { notBefore }] of this.#waiting) if (notBefore <= Date.now()) await this.#judge(id);
+    const rest = this.#restUntil - Date.now();
+    if (rest > 0) return rest;
     const room = this.#size() > WAITING_SIZE ? 0 : WAITING - this.#waiting.size;
     const ids = room === 0 ? [] : wants.claim(this.peer, Math.min(BODIES, room));
     if (ids.length === 0) {
@@ -225,20 +237,19 @@ export class PeerLink implements MeshPeer {
     }
     const asked = new Set<string>(ids);
     const started = Date.now();
+    const parts = exchange.parts.atHand();
     let given = 0;
     try {
       charges.check(this.peer);
       const reply = await this.#ask(BodiesReplySchema, gossipPaths.bodies, {
-        body: { ids, knows: exchange.parts.names() },
+        body: { ids, knows: parts.names() },
         timeout: askMs,
         maxBytes: BODIES_MAX_BYTES,
       });
       const took = Date.now() - started;
       this.latency = this.latency === undefined ? took : 0.8 * this.latency + 0.2 * took;
       for (const sent of reply.messages) {
-        const value = exchange.parts.whole(sent as { message: unknown; without?: Record<string, string> });
-        // Its place in the cache went to another while it was on its way.
-        if (value === undefined) continue;
+        const value = parts.whole(sent as { message: unknown; without?: Record<string, string> });
         const id = idOf(value) ?? '';
         if (!asked.delete(id)) {
           charges.charge(this.peer, 'GOSSIP_OTHER_BODY');
@@ -251,16 +262,17 @@ export class PeerLink implements MeshPeer {
       for (const id of reply.missing) {
         if (!asked.delete(id)) continue;
         wants.fail(id, this.peer);
-        charges.charge(this.peer, 'GOSSIP_UNDELIVERED');
+        charges.charge(this.peer, 'GOSSIP_MISSING');
       }
       // What did not fit is asked for again, after something that did.
       if (given === 0 && asked.size > 0 && reply.messages.length === 0) {
         for (const id of asked) wants.fail(id, this.peer);
         throw charges.charge(this.peer, 'GOSSIP_UNDELIVERED', 'announced messages that it does not give');
       }
-      return given * MESSAGE_PAUSE_MS;
+      // However it fails to give anything, it is not asked without a pause.
+      return given === 0 ? PAUSE_MIN_MS : given * MESSAGE_PAUSE_MS;
     } catch (error) {
-      if (codeOf(error) === 'GOSSIP_CREDIT') wants.drop(this.peer);
+      if (codeOf(error) === 'GOSSIP_CREDIT') this.#goBack();
       if (Date.now() - started >= askMs) charges.charge(this.peer, 'GOSSIP_UNDELIVERED');
       throw error;
     } finally {
@@ -276,6 +288,7 @@ export class PeerLink implements MeshPeer {
     try {
       const { fresh } = await exchange.accept(waiting.value, this.peer);
       if (fresh) this.usefulAt = Date.now();
+      if (this.#gaps.delete(id) && fresh) this.#shared.mesh().graft(this);
     } catch (error) {
       const { tries } = waiting;
       const isEarly = exchange.isEarly(waiting.value, codeOf(error)) && tries < EARLY_TRIES;
@@ -285,10 +298,35 @@ export class PeerLink implements MeshPeer {
         wants.renew(id, this.peer, pause);
         return;
       }
-      charges.charge(this.peer, 'GOSSIP_REFUSED');
+      if (exchange.isFault(waiting.value, codeOf(error))) charges.charge(this.peer, 'GOSSIP_REFUSED');
+      else this.#restUntil = Date.now() + charges.useless(this.peer);
     }
     this.#waiting.delete(id);
     wants.settle(id);
+  }
+
+  /** Nothing that it said counts; what was not done is read again once it is heard again, since some of it may be good. */
+  #goBack(): void {
+    this.#shared.wants.drop(this.peer);
+    this.#batches.length = 0;
+    const done = this.#settled ?? this.#pulled.get(keyOf(this.peer));
+    this.#position = done && { ...done };
+  }
+
+  /** What it says of itself counts once it has shown that the key is its own. */
+  #identify(key: string, isProven: boolean): void {
+    const { keys, log } = this.#shared;
+    const other = isProven ? keys.learn(this.peer, key) : undefined;
+    this.#key = isProven ? key : undefined;
+    const trouble = !isProven
+      ? "shows a key that it does not prove to have: what it sends by itself counts as a stranger's"
+      : other === undefined
+        ? ''
+        : `has the same key as ${other}: take one of them out of the peers. Until then what this relay sends by itself counts as a stranger's`;
+    if (trouble !== '' && trouble !== this.#trouble) {
+      log.warn({ peer: this.peer, code: 'GOSSIP_KEY' }, `gossip peer ${this.peer} ${trouble}`);
+    }
+    this.#trouble = trouble;
   }
 
   #size(): number {
@@ -339,7 +377,12 @@ export class PeerLink implements MeshPeer {
     const sought = new Set(exchange.sought.all());
     for (const subject of this.#soughtOf.keys()) if (!sought.has(subject)) this.#soughtOf.delete(subject);
     if (sought.size === 0 || this.isReachable !== true || !mesh().isEager(this)) return SEEK_PAUSE_MS;
-    const due = [...sought].filter((subject) => (this.#soughtOf.get(subject)?.again ?? 0) <= now);
+    const timesOf = (subject: string) => this.#soughtOf.get(subject)?.times ?? 0;
+    // Anyone can have any number of them sought: the newest first, since a while later the chain names others.
+    const due = [...sought]
+      .reverse()
+      .filter((subject) => (this.#soughtOf.get(subject)?.again ?? 0) <= now)
+      .toSorted((a, b) => timesOf(a) - timesOf(b));
     const subjects = due.slice(0, SUBJECTS);
     if (subjects.length === 0 || wants.openOf(this.peer) > IDS) return SEEK_PAUSE_MS;
     const { ids } = await this.#ask(AboutReplySchema, gossipPaths.about, {
@@ -348,13 +391,14 @@ export class PeerLink implements MeshPeer {
       maxBytes: 64 * 1024,
     });
     for (const subject of subjects) {
-      const times = 1 + (this.#soughtOf.get(subject)?.times ?? 0);
+      const times = 1 + timesOf(subject);
       // The first time it may just not be there yet.
       this.#soughtOf.set(subject, { times, again: now + Math.min(SEEK_MAX_MS, SEEK_MIN_MS * 2 ** times) });
     }
     charges.check(this.peer);
     for (const id of ids) if (!exchange.knows(id, this.peer)) wants.offer(id, this.peer);
-    return subjects.length === SUBJECTS ? PAUSE_MIN_MS : SEEK_PAUSE_MS;
+    // No faster than a peer takes it.
+    return SEEK_PAUSE_MS;
   }
 
   async #deliver(id: string): Promise<void> {
@@ -387,7 +431,8 @@ export class PeerLink implements MeshPeer {
 
   async #call(path: string, how: Asked): Promise<HttpJsonReply> {
     const method = how.body === undefined ? 'GET' : 'POST';
-    const header = this.#key === undefined ? undefined : this.#shared.keys.header(this.#key, method, path);
+    const known = this.#key === undefined ? undefined : this.#shared.keys.header(this.#key, method, path);
+    const header = how.header ?? known;
     return httpJson({
       url: `${this.peer}${path}`,
       ...how,
@@ -418,7 +463,7 @@ export class PeerLink implements MeshPeer {
           );
         }
         this.#works.set(what, false);
-        this.#shared.mesh().failed(this);
+        if (what === 'poll' || what === 'fetch') this.#shared.mesh().failed(this);
       }
       if (pause > 0) await pace.pause(pause, closing);
     }
@@ -427,6 +472,8 @@ export class PeerLink implements MeshPeer {
 
 interface Asked {
   body?: unknown;
+  /** PEER_HEADER; by default what the peer's key asks for. */
+  header?: string | undefined;
   timeout: number;
   maxBytes: number;
 }

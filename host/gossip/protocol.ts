@@ -45,6 +45,8 @@ export const AnnouncedSchema = Type.Object({
   protocol: Count,
   /** Of the one who answers: peer-keys.ts. */
   key: HexOf(32),
+  /** That it has that key, for the one who asked. */
+  proof: Type.Optional(HexOf(32)),
   /** Names the log that `next` is a position in. */
   log: HexOf(16),
   next: Count,

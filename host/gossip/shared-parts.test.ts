@@ -13,9 +13,9 @@ const request = (n: number, nth: number) =>
 test('a part that both have is left out, and put back; the message is the same', () => {
   const [here, there] = [new SharedParts(registered), new SharedParts(registered)];
   there.note(request(1, 1));
-  const sent = here.without(request(2, 1), new Set(there.names()));
+  const sent = here.without(request(2, 1), new Set(there.atHand().names()));
   expect(JSON.stringify(sent).length).toBeLessThan(JSON.stringify(request(2, 1)).length - 800);
-  const whole = there.whole(JSON.parse(JSON.stringify(sent)));
+  const whole = there.atHand().whole(JSON.parse(JSON.stringify(sent)));
   expect(whole).toEqual(request(2, 1));
   expect(messageId(whole as ReturnType<typeof request>)).toBe(messageId(request(2, 1)));
 });
@@ -23,11 +23,14 @@ test('a part that both have is left out, and put back; the message is the same',
 test('a part that the reader does not have is sent; one that it has lost makes no message', () => {
   const [here, there] = [new SharedParts(registered), new SharedParts(registered)];
   there.note(request(1, 1));
-  expect(here.without(request(2, 2), new Set(there.names()))).toEqual({ message: request(2, 2) });
-  const sent = here.without(request(2, 1), new Set(there.names()));
+  expect(here.without(request(2, 2), new Set(there.atHand().names()))).toEqual({ message: request(2, 2) });
+  const sent = here.without(request(2, 1), new Set(there.atHand().names()));
+  const before = there.atHand();
   for (let nth = 2; nth < 40; nth += 1) there.note(request(1, nth));
-  expect(there.names()).toHaveLength(16);
-  expect(there.whole(sent)).toBeUndefined();
+  expect(there.atHand().names()).toHaveLength(16);
+  // Asked for while it was there, it is put back all the same.
+  expect(before.whole(sent)).toEqual(request(2, 1));
+  expect(there.atHand().whole(sent)).toBeUndefined();
 });
 
 test('a message without such parts, or with a small one, travels as it is', () => {
@@ -37,5 +40,5 @@ test('a message without such parts, or with a small one, travels as it is', () =
     parts.note(message);
     expect(parts.without(message, new Set(['00'.repeat(8)]))).toEqual({ message });
   }
-  expect(parts.names()).toEqual([]);
+  expect(parts.atHand().names()).toEqual([]);
 });

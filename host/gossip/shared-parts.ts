@@ -39,9 +39,9 @@ export class SharedParts {
     }
   }
 
-  /** The names of those at hand. */
-  names(): string[] {
-    return [...this.#parts.keys()];
+  /** Those at hand, to be put back into what is sent without them: also if they make room meanwhile. */
+  atHand(): PartsAtHand {
+    return new PartsAtHand(new Map(this.#parts));
   }
 
   /** The message for a reader who has the parts of these names. */
@@ -54,17 +54,6 @@ export class SharedParts {
     return { message: rest, without: Object.fromEntries(left.map(({ field, name }) => [field, name])) };
   }
 
-  /** The message with its parts again; undefined when one is not at hand. */
-  whole({ message, without = {} }: Sent): unknown {
-    const fields = Object.entries(without);
-    if (fields.length === 0 || typeof message !== 'object' || message === null) return message;
-    if (fields.some(([, name]) => !this.#parts.has(name))) return undefined;
-    return {
-      ...message,
-      ...Object.fromEntries(fields.map(([field, name]) => [field, this.#parts.get(name)])),
-    };
-  }
-
   #partsOf(message: Message): { field: string; name: string; value: unknown }[] {
     return (this.#kinds.of(message).sharedFields ?? []).flatMap((field) => {
       const value = message[field];
@@ -74,6 +63,30 @@ export class SharedParts {
       this.#names.set(value, name);
       return [{ field, name, value }];
     });
+  }
+}
+
+/** What a reader said that it has. */
+export class PartsAtHand {
+  readonly #parts: ReadonlyMap<string, unknown>;
+
+  constructor(parts: ReadonlyMap<string, unknown>) {
+    this.#parts = parts;
+  }
+
+  names(): string[] {
+    return [...this.#parts.keys()];
+  }
+
+  /** The message with its parts again; undefined when one is left out that was not said to be here. */
+  whole({ message, without = {} }: Sent): unknown {
+    const fields = Object.entries(without);
+    if (fields.length === 0 || typeof message !== 'object' || message === null) return message;
+    if (fields.some(([, name]) => !this.#parts.has(name))) return undefined;
+    return {
+      ...message,
+      ...Object.fromEntries(fields.map(([field, name]) => [field, this.#parts.get(name)])),
+    };
   }
 }
 

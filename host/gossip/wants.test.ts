@@ -10,6 +10,7 @@ function newWants(options: Partial<WantsOptions> = {}) {
     askMs: 1000,
     perSource: 4,
     total: 6,
+    isChosen: (source) => source.startsWith('peer'),
     onTurn: (source) => turns.push(source),
     onLate: (id, source) => late.push(`${id} ${source}`),
     ...options,
@@ -84,4 +85,35 @@ test('who can only be told to send has a turn when nobody is being asked, and le
   expect(wants.isOffered('x', 'other')).toBe(false);
   wants.fail('x', 'stranger');
   expect(wants.size).toBe(0);
+});
+
+test('strangers, however many, take no room of those that the operator chose', () => {
+  const { wants } = newWants();
+  for (let n = 0; n < 20; n += 1) wants.offer(`stranger's ${n}`, `stranger ${n}`);
+  expect(wants.size).toBe(6);
+  for (const peer of ['peer 1', 'peer 2', 'peer 3']) {
+    for (let n = 0; n < 4; n += 1) expect(wants.offer(`${peer}'s ${n}`, peer)).toBe(true);
+    expect(wants.offer(`${peer}'s 5`, peer)).toBe(false);
+  }
+  // What is settled or failed makes room again.
+  wants.settle("stranger's 0");
+  wants.fail("stranger's 1", 'stranger 1');
+  expect(['x', 'y', 'z'].map((id) => wants.offer(id, 'stranger 99'))).toEqual([true, true, false]);
+});
+
+test('nobody is late because this process stood still', () => {
+  vi.useFakeTimers();
+  let now = 0;
+  const { wants, late } = newWants({ now: () => now });
+  wants.offer('x', 'a');
+  wants.claim('a', 9);
+  // Timers come before what has arrived meanwhile.
+  now = 60_000;
+  vi.advanceTimersByTime(300);
+  expect(late).toEqual([]);
+  now += 250;
+  vi.advanceTimersByTime(250);
+  expect(late).toEqual([]);
+  for (; late.length === 0 && now < 65_000; now += 250) vi.advanceTimersByTime(250);
+  expect(late).toEqual(['x a']);
 });

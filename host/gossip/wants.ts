@@ -8,8 +8,10 @@ export interface WantsOptions {
   askMs: number;
   /** Ids that one source may have open; what it says beyond that is not heard. */
   perSource: number;
-  /** Ids in all. */
+  /** Ids that all strangers together may have open: those that the operator chose have their own room. */
   total: number;
+  /** Whether the operator chose this source. */
+  isChosen(source: string): boolean;
   /** Who was asked for this did not deliver in time. */
   onLate(id: string, source: string): void;
   /** Something can be claimed by this source now. */
@@ -21,6 +23,8 @@ interface Want {
   /** In the order of their turns. */
   offers: Set<string>;
   asked?: { source: string; until: number };
+  /** A stranger was the first to name it. */
+  ofStrangers: boolean;
 }
 
 export class Wants {
@@ -34,6 +38,8 @@ export class Wants {
   readonly #offered = new Map<string, Set<string>>();
   /** Sources that did not deliver lately: others go first. */
   readonly #doubtful = new Set<string>();
+  /** Open ids that strangers were the first to name. */
+  #strangers = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: WantsOptions) {
@@ -52,11 +58,13 @@ export class Wants {
 
   /** A source says that it has a message that is not known here. False when there is no room to hear it. */
   offer(id: string, source: string, canBeAsked = true): boolean {
-    const { perSource, total } = this.#options;
+    const { perSource, total, isChosen } = this.#options;
     const want = this.#wants.get(id);
     if (want?.offers.has(source)) return true;
-    if (this.openOf(source) >= perSource || (want === undefined && this.#wants.size >= total)) return false;
-    const found = want ?? { offers: new Set() };
+    const ofStrangers = want === undefined && !isChosen(source);
+    if (this.openOf(source) >= perSource || (ofStrangers && this.#strangers >= total)) return false;
+    const found = want ?? { offers: new Set(), ofStrangers };
+    if (ofStrangers) this.#strangers += 1;
     if (want === undefined) this.#wants.set(id, found);
     found.offers.add(source);
     const own = this.#offered.get(source) ?? new Set();
@@ -123,7 +131,7 @@ export class Wants {
     if (want.asked !== undefined) this.#doubtful.delete(want.asked.source);
     for (const source of want.offers) this.#forget(id, source);
     this.#asked.delete(id);
-    this.#wants.delete(id);
+    this.#end(id, want);
   }
 
   /** Not now: it keeps its offer, behind the others'. @param isDoubtful whether others go first from now on */
@@ -148,7 +156,7 @@ export class Wants {
       delete want.asked;
       this.#asked.delete(id);
     }
-    if (want.offers.size === 0) this.#wants.delete(id);
+    if (want.offers.size === 0) this.#end(id, want);
     else if (want.asked === undefined) this.#pass(want);
   }
 
@@ -170,15 +178,26 @@ export class Wants {
     if (this.#doubtful.size > MAX_DOUBTFUL) this.#doubtful.delete(this.#doubtful.values().next().value!);
   }
 
+  #end(id: string, { ofStrangers }: Want): void {
+    this.#wants.delete(id);
+    if (ofStrangers) this.#strangers -= 1;
+  }
+
   #forget(id: string, source: string): void {
     const own = this.#offered.get(source);
     own?.delete(id);
     if (own?.size === 0) this.#offered.delete(source);
   }
 
-  /** Whoever was asked too long ago leaves its turn to the next. */
-  #sweep(): void {
+  /**
+   * Whoever was asked too long ago leaves its turn to the next.
+   * @param stood milliseconds for which this process itself did nothing: what has come meanwhile has not been looked at
+   */
+  #sweep(stood: number): void {
     const now = this.#now();
+    if (stood > SWEEP_MS) {
+      for (const id of this.#asked) this.#wants.get(id)!.asked!.until += stood;
+    }
     for (const id of [...this.#asked]) {
       const asked = this.#wants.get(id)?.asked;
       if (asked === undefined || asked.until > now) continue;
@@ -189,9 +208,10 @@ export class Wants {
 
   #watch(): void {
     if (this.#timer !== undefined) return;
+    const due = this.#now() + SWEEP_MS;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#sweep();
+      this.#sweep(this.#now() - due);
       if (this.#asked.size > 0) this.#watch();
     }, SWEEP_MS);
     this.#timer.unref();

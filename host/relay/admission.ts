@@ -46,6 +46,8 @@ export async function withRecent(
     judge(await network.recent());
   } catch (error) {
     if (!(error instanceof DstackError) || error.code.startsWith('RPC_')) throw error;
+    // What is stale stays so, and anyone has any number of old requests to send.
+    if (error.code === 'GOSSIP_STALE') throw error;
     judge(await network.recent('anew'));
   }
 }

@@ -22,6 +22,7 @@ import {
 } from '../../lib/protocol/onboarding-messages.ts';
 import { answerHash, isRecordedAnswer } from '../../lib/protocol/sealing.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
+import { RateLimit } from '../gossip/rate-limit.ts';
 import { purposeOf } from './purpose.ts';
 import type { Rpc } from './rpc.ts';
 
@@ -51,6 +52,8 @@ export class Network {
   /** Asked for, or about to be. */
   readonly #wanted = new Set<Hex>();
   #readingRequests: Promise<void> | undefined;
+  /** Calls before a new block is due, because of what anyone may send. */
+  readonly #sooner = new RateLimit({ burst: 8, perSecond: 1 / 15 });
 
   constructor(rpc: Rpc, domain: Domain) {
     this.#rpc = rpc;
@@ -59,7 +62,7 @@ export class Network {
 
   /** The network at the newest block, and that block's number. However many ask, it is read once a block. */
   async recent(anew?: 'anew'): Promise<{ view: NetworkView; head: number }> {
-    const { number, hash } = await this.#rpc.head(anew);
+    const { number, hash } = await this.#rpc.head(anew && this.#sooner.take('') ? anew : undefined);
     if (this.#view?.hash === hash) return this.#view;
     this.#reading ??= this.#rpc
       .call(encodeNetwork())

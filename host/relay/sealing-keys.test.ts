@@ -72,7 +72,7 @@ test('peers ask by the same path as the host asks its node, with an app and noth
     if (app === 'early') throw new DstackError('NODE_STATE', 'this node is requesting');
     return messageOf(app);
   });
-  const gossip = { routes: () => {} };
+  const gossip = { routes: () => {}, callerOf: () => undefined };
   const app = gossipServer(gossip, new Archive(folder), undefined, keys, { warn: () => {} });
   const ask = async (payload: object) => {
     const { statusCode, body } = await app.inject({ method: 'POST', url: nodePaths.sealingKey, payload });

@@ -32,7 +32,7 @@ const OPERATORS: ConnectionLimits = { connections: 128, perSource: 64 };
 
 /** What peers may ask. */
 export function gossipServer(
-  gossip: Pick<Gossip, 'routes'>,
+  gossip: Pick<Gossip, 'routes' | 'callerOf'>,
   archive: Archive,
   files: AppFiles | undefined,
   sealingKeys: SealingKeys,
@@ -41,7 +41,8 @@ export function gossipServer(
   const app = server(log, PEERS);
   const limit = new RateLimit({ burst: 240, perSecond: 20 });
   app.addHook('onRequest', async (request) => {
-    if (!limit.take(sourceOf(request.ip))) {
+    // By who it is, where that is known: a stranger may have the address of a peer.
+    if (!limit.take(gossip.callerOf(request) ?? sourceOf(request.ip))) {
       throw new DstackError('GOSSIP_RATE', 'too many requests from this address; slow down and try again');
     }
   });

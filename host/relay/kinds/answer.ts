@@ -7,6 +7,8 @@ export const answerKind: MessageKind<AnswerMessage, Admission> = {
   type: 'answer',
   schema: AnswerMessageSchema,
   subjectOf: ({ requestHash }) => requestHash,
+  // Not a signature: it may be of the network's key of before.
+  faultCodes: ['GOSSIP_OTHER_NETWORK'],
 
   /** @throws GOSSIP_OTHER_NETWORK, GOSSIP_SIGNATURE; Retryable RPC_* */
   async admit(message, { network }) {

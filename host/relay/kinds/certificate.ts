@@ -26,6 +26,7 @@ export const certificateKind: MessageKind<CertificateMessage, Admission> = {
   schema: CertificateMessageSchema,
   hasSpareCopies: true,
   subjectOf: () => SUBJECT,
+  faultCodes: ['GOSSIP_OTHER_NETWORK', 'CERT_MALFORMED'],
 
   /** @throws GOSSIP_OTHER_NETWORK, GOSSIP_NO_SITE, CERT_* */
   async admit(message, { network, held, certificate: rule }) {

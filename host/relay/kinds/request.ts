@@ -28,6 +28,8 @@ export const requestKind: MessageKind<RequestMessage, Admission> = {
   hasSpareCopies: true,
   // The same for all platforms of one kind.
   sharedFields: ['collateral'],
+  // Not a quote that is refused: a relay whose node is not there yet takes either root's.
+  faultCodes: ['GOSSIP_OTHER_NETWORK', 'GOSSIP_SIGNATURE'],
   subjectOf: (message) => toHex(requestOf(message).hash),
 
   /** @throws GOSSIP_OTHER_NETWORK, GOSSIP_SIGNATURE, GOSSIP_STALE, GOSSIP_QUOTE; Retryable GOSSIP_AHEAD (our endpoint is behind the sender's) and RPC_* */

@@ -15,6 +15,7 @@ export const sealedKind: MessageKind<SealedMessage, Admission> = {
   subjectOf: ({ requestHash }) => requestHash,
   // The answer may come by another way.
   earlyCodes: ['GOSSIP_SEALED'],
+  faultCodes: ['GOSSIP_OTHER_NETWORK'],
 
   /** @throws GOSSIP_OTHER_NETWORK, GOSSIP_SEALED; Retryable RPC_* */
   async admit(message, { network, held }) {

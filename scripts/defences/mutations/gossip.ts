@@ -60,7 +60,7 @@ export const gossipRules: readonly Mutation[] = [
   one(
     13,
     'the charge for what is announced and not given',
-    [LINK, "        charges.charge(this.peer, 'GOSSIP_UNDELIVERED');\n      }", '      }'],
+    [LINK, "        charges.charge(this.peer, 'GOSSIP_MISSING');\n      }", '      }'],
     [HOSTILE, '^a peer that announces ids of nothing'],
   ),
   one(
@@ -68,6 +68,70 @@ export const gossipRules: readonly Mutation[] = [
     'that a body is looked at only under its own id',
     [LINK, 'if (!asked.delete(id)) {', 'if (asked.delete(id) && false) {'],
     [HOSTILE, '^another body under an id'],
+  ),
+  one(
+    13,
+    'the room for what the operator chose, beside that of strangers',
+    ['host/gossip/wants.ts', 'want === undefined && !isChosen(source)', 'want === undefined'],
+    ['host/gossip/wants.test.ts', '^strangers, however many'],
+  ),
+  one(
+    13,
+    'the time in which this process itself stood still',
+    ['host/gossip/wants.ts', 'asked!.until += stood', 'asked!.until += 0'],
+    ['host/gossip/wants.test.ts', '^nobody is late because'],
+  ),
+  one(
+    13,
+    'what an honest relay may hold, though it is of no use here',
+    [LINK, 'if (exchange.isFault(waiting.value, codeOf(error)))', 'if (true)'],
+    [HOSTILE, '^what an honest relay may hold'],
+  ),
+  one(
+    13,
+    'reading again what was left out when a peer had no credit',
+    [
+      LINK,
+      "if (codeOf(error) === 'GOSSIP_CREDIT') this.#goBack();",
+      "if (codeOf(error) === 'GOSSIP_CREDIT') wants.drop(this.peer);",
+    ],
+    [HOSTILE, '^who has no credit left'],
+  ),
+  one(
+    13,
+    'the places of eager peers that go by lot',
+    [
+      'host/gossip/mesh.ts',
+      'this.#grafted.delete([...this.#grafted].reduce(',
+      'this.#eager.delete([...this.#eager].reduce(',
+    ],
+    ['host/gossip/mesh.test.ts', '^however many are grafted'],
+  ),
+  one(
+    13,
+    'the proof of a key that a peer shows',
+    [
+      'host/gossip/peer-keys.ts',
+      "return timingSafeEqual(Buffer.from(proof, 'hex'), proofOf(secret, key, own, at));",
+      'return true;',
+    ],
+    ['host/gossip/peer-keys.test.ts', '^who shows a key proves'],
+  ),
+  one(
+    13,
+    'that an index follows the store, and not the other way round',
+    [
+      LOG,
+      '    this.#store.batch([this.#removing(row), {',
+      '    this.#index.delete(id);\n    this.#store.batch([this.#removing(row), {',
+    ],
+    [LOG_TEST, '^a store that can not be written'],
+  ),
+  one(
+    13,
+    'the bound on the size of loose messages',
+    [LOG, 'this.#index.looseSizeOf(source) > this.#limits.looseSizePerSource', 'false'],
+    [LOG_TEST, '^however many messages the chain'],
   ),
   one(
     13,
