@@ -1,5 +1,6 @@
 /** What a command of the CLI is, and how its arguments are read: one table, which is also the source of the help. */
 import { parseArgs } from 'node:util';
+import { print, printError } from '../lib/daemon/terminal.ts';
 import { DstackError } from '../lib/protocol/errors.ts';
 
 export interface Option {
@@ -33,6 +34,20 @@ export interface Command {
   positionals?: readonly string[];
   options: Record<string, Option>;
   run(args: Arguments): Promise<void>;
+}
+
+/** Of every command whose lines for people are not all that it has to say. */
+export const narrationOptions = {
+  json: {
+    help: 'one JSON object on standard output, as docs/cli.md has it; what people read goes to standard error',
+  },
+  quiet: { help: 'no lines for people; errors are printed all the same', short: 'q' },
+} satisfies Record<string, Option>;
+
+/** How a command with these options tells people what happens. */
+export function narration(args: Arguments): (...lines: readonly string[]) => void {
+  if (args.flag('quiet')) return () => {};
+  return args.flag('json') ? printError : print;
 }
 
 /** A mistake in how the command was called: exit code 2. */

@@ -153,6 +153,29 @@ export function networkSource(): string {
   return readFileSync(join(CONTRACTS, 'Network.sol'), 'utf8');
 }
 
+/**
+ * The contract with every source that it is made of, and the settings: solc's standard JSON input, as block explorers take it to
+ * compare a network's code with its source. Paths are those that solc sees.
+ */
+export function standardJsonInput(): string {
+  const sources = new Map<string, string>([['Network.sol', networkSource()]]);
+  for (const [path, text] of sources) {
+    for (const [, imported] of text.matchAll(/^import (?:[^"';]*from )?["']([^"']+)["'];/gm)) {
+      const at = imported!.startsWith('.') ? normalize(join(dirname(path), imported!)) : imported!;
+      if (!sources.has(at)) sources.set(at, textOf(at));
+    }
+  }
+  const input = {
+    language: 'Solidity',
+    sources: Object.fromEntries([...sources].map(([path, content]) => [path, { content }])),
+    settings: {
+      ...SETTINGS,
+      outputSelection: { '*': { '*': ['abi', 'evm.bytecode.object', 'evm.deployedBytecode.object'] } },
+    },
+  };
+  return `${JSON.stringify(input, null, 2)}\n`;
+}
+
 /** Bytecode, and where each of its instructions comes from. */
 export interface MappedCode {
   /** Without `0x`; immutables zeroed. */

@@ -22,6 +22,7 @@ import { diff, manifestOfApp } from './app-diff.ts';
 import { pack } from './app-pack.ts';
 import { secretCommands } from './app-secret.ts';
 import { logs, status } from './app-status.ts';
+import { appList } from './network-list.ts';
 import { fromWhen } from './network-policy.ts';
 
 const rollout: Command = {
@@ -149,6 +150,7 @@ export const appCommands: readonly Command[] = [
   rollout,
   rollback,
   withdraw,
+  appList,
   status,
   logs,
 ];

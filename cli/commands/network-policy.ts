@@ -3,6 +3,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { openImage, registersOf } from '../../host/vm/image.ts';
 import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
+import type { Head } from '../../lib/chain/chain-client.ts';
 import { fromHex, sha256, to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
@@ -26,6 +27,7 @@ import {
   encodeRevokePlatform,
 } from '../../lib/protocol/network-contract.ts';
 import { type Command, UsageError } from '../command.ts';
+import { showDuration } from '../duration.ts';
 import { instant } from '../instant.ts';
 import { act, type Deed, openOwner, ownerOptions } from '../owner/act.ts';
 import { type NetworkConnection, parseOwnersConfig, requireSameNetwork } from '../owner/connection.ts';
@@ -51,10 +53,22 @@ const allowable = {
     decode: decodePlatformAllowedFrom,
   },
 } as const;
-type Kind = keyof typeof allowable;
+export type Kind = keyof typeof allowable;
+export const kinds = Object.keys(allowable) as readonly Kind[];
 
 /** The date that the contract keeps for a revoked platform. */
-const REVOKED = 2n ** 64n - 1n;
+export const NEVER_AGAIN = 2n ** 64n - 1n;
+
+/** Unix seconds since or from when nodes with it may join; 0 when not, NEVER_AGAIN for a platform that was revoked. */
+export async function allowedFrom(
+  kind: Kind,
+  value: string,
+  { call }: Pick<NetworkConnection, 'call'>,
+  at: Head,
+): Promise<bigint> {
+  const { from, decode } = allowable[kind];
+  return decode(await call(from(value), at));
+}
 
 export const allow = changePolicy(
   'allow',
@@ -113,8 +127,7 @@ async function policyDeed(
       ...about,
     ],
     async proof(at) {
-      const from = what.decode(await owner.call(what.from(value), at));
-      return shownAs(verb, `${kind} ${value}`, from);
+      return shownAs(verb, `${kind} ${value}`, await allowedFrom(kind, value, owner, at));
     },
   };
 }
@@ -138,7 +151,7 @@ async function platformsDeed(verb: 'allow' | 'revoke', owner: NetworkConnection)
 }
 
 function shownAs(verb: 'allow' | 'revoke', what: string, from: bigint): Awaited<ReturnType<Deed['proof']>> {
-  const isAllowed = from !== 0n && from !== REVOKED;
+  const isAllowed = from !== 0n && from !== NEVER_AGAIN;
   const text = isAllowed ? `${what} is allowed from ${instant(from)}` : `${what} is not allowed`;
   return isAllowed === (verb === 'allow') ? { done: [text] } : { instead: text };
 }
@@ -148,7 +161,9 @@ export async function fromWhen({ reader, chain }: NetworkConnection): Promise<st
   const head = await chain.head();
   const { delay, epoch } = await reader.network(head);
   if (epoch === 0) return 'at once: the network has no secret yet';
-  return delay === 0 ? 'at once: the network has no delay' : `after the network's delay of ${delay} s`;
+  return delay === 0
+    ? 'at once: the network has no delay'
+    : `after the network's delay of ${showDuration(delay)}, about ${instant(BigInt(head.timestamp) + BigInt(delay))}`;
 }
 
 /** 32 bytes of hex are taken as they are; of a file, the value is computed: the image beside image.json is measured, network.json is hashed. */

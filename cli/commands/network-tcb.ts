@@ -23,6 +23,7 @@ import {
   statusMask,
 } from '../../lib/protocol/tcb-policy.ts';
 import { type Command, UsageError } from '../command.ts';
+import { parseDuration } from '../duration.ts';
 import { instant } from '../instant.ts';
 import { act, type Deed, openOwner, ownerOptions } from '../owner/act.ts';
 import type { NetworkConnection } from '../owner/connection.ts';
@@ -30,7 +31,6 @@ import { fromWhen } from './network-policy.ts';
 
 const FOREVER = 2n ** 64n - 1n;
 const DAY = 86_400;
-const UNITS: Readonly<Record<string, number>> = { s: 1, h: 3_600, d: DAY };
 
 /** One part of the policy: the value in force, the value set last, and the time from which that is in force. */
 interface Part {
@@ -69,7 +69,7 @@ const parts = {
 export const tcb: Command = {
   name: 'network tcb',
   summary: "sets how current a platform's TCB must be: stricter at once, looser after the delay",
-  positionals: ['minimum|statuses|grace|deny|allow', 'NUMBER|NAME,NAME|DAYSd|FMSPC'],
+  positionals: ['minimum|statuses|grace|deny|allow', 'NUMBER|NAME,NAME|DURATION|FMSPC'],
   options: ownerOptions,
   async run(args) {
     const [kind, text] = args.positionals as [string, string];
@@ -208,14 +208,7 @@ function acceptedStatuses(text: string): number {
   return statusMask(statuses);
 }
 
-/** `30d`, `12h`, `90s`; `none`. */
+/** A duration, or `none`. */
 function period(text: string): number {
-  if (text === 'none') return 0;
-  const [, count, unit] = /^([0-9]{1,10})([dhs])$/.exec(text) ?? [];
-  if (count === undefined) throw new UsageError(`a grace period is like 30d, 12h, 90s or none, not ${text}`);
-  const seconds = Number(count) * UNITS[unit!]!;
-  if (seconds > LONGEST_GRACE_SECONDS) {
-    throw new UsageError(`a grace period is ${LONGEST_GRACE_SECONDS / DAY} days at most, not ${text}`);
-  }
-  return seconds;
+  return text === 'none' ? 0 : parseDuration('a grace period (or none)', text, LONGEST_GRACE_SECONDS);
 }

@@ -1,21 +1,27 @@
 /** `network …`: the owner's commands. */
 import { writeFileSync } from 'node:fs';
 import { parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
-import { print } from '../../lib/daemon/terminal.ts';
-import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
-import { type Address, sameAddress, ZERO_WORD } from '../../lib/protocol/hex.ts';
-import { appName } from '../../lib/protocol/manifest.ts';
+import { print, printJson } from '../../lib/daemon/terminal.ts';
+import { to0x, utf8 } from '../../lib/protocol/encoding.ts';
+import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
 import { configHash, type Flavour, flavours } from '../../lib/protocol/network-config.ts';
-import { decodeOwner, encodeBootstrap, encodeOwner } from '../../lib/protocol/network-contract.ts';
+import {
+  decodeOwner,
+  decodePendingOwner,
+  encodeBootstrap,
+  encodeOwner,
+  encodePendingOwner,
+} from '../../lib/protocol/network-contract.ts';
 import {
   type BootstrapPackage,
   BootstrapPackageSchema,
   MESSAGE_MAX_BYTES,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
-import { type Arguments, type Command, UsageError } from '../command.ts';
+import { type Arguments, type Command, narration, narrationOptions, UsageError } from '../command.ts';
+import { parseDuration, showDuration } from '../duration.ts';
 import { instant } from '../instant.ts';
-import { act, type Deed, deployOptions, openOwner, ownerOptions, settled, signerOf } from '../owner/act.ts';
+import { act, type Deed, deployOptions, keyOf, openOwner, ownerOptions, settled } from '../owner/act.ts';
 import {
   chainOptions,
   connectChain,
@@ -29,7 +35,10 @@ import {
 import { deployNetwork } from '../owner/deploy.ts';
 import { readSiteFile } from '../site/site-file.ts';
 import { verifyBootstrap } from '../verify-bootstrap.ts';
+import { appRow, list, listedApp } from './network-list.ts';
+import { networkOwnerCommands, pendingDelay } from './network-owner.ts';
 import { allow, revoke } from './network-policy.ts';
+import { networkSourceCommands, writeSource } from './network-source.ts';
 import { tcb, tcbStatus } from './network-tcb.ts';
 
 const deploy: Command = {
@@ -42,24 +51,35 @@ const deploy: Command = {
       help: 'the owner, if it is another account than the one that deploys (a multisig)',
     },
     delay: {
-      value: 'SECONDS',
-      help: 'how long changes that loosen the rules take; 0 is allowed',
-      default: '172800',
+      value: 'DURATION',
+      help: 'how long changes that loosen the rules take, such as 2d, 12h or 90s; 0 is allowed',
+      default: '2d',
     },
     'request-window': { value: 'BLOCKS', help: 'how long a request stays open', default: '256' },
+    source: {
+      value: 'FILE',
+      help: 'writes the source there, as block explorers verify it (standard JSON input)',
+    },
   },
   async run(args) {
-    const signer = signerOf(args);
     const wanted = {
-      owner: ownerAddress(args) ?? signer.address,
-      delay: wholeNumber(args, 'delay', 0xffff_ffff),
+      delay: parseDuration('--delay', args.text('delay'), LONGEST_DELAY, 'seconds'),
       requestWindow: wholeNumber(args, 'request-window', 0xffff_ffff),
     };
+    const given = ownerAddress(args);
+    const key = await keyOf(args);
+    const owner = given ?? key?.address;
+    if (owner === undefined) throw new UsageError('--dry-run without a key needs --owner');
     const connection = await connectChain(args);
-    await settled(connection, signer.address);
-    await deployNetwork(args, connection, signer, wanted);
+    if (key !== undefined) await settled(connection, key.address);
+    const contract = await deployNetwork(args, connection, key ?? owner, { owner, ...wanted });
+    const source = args.optional('source');
+    if (contract !== undefined && source !== undefined) writeSource(args, source);
   },
 };
+
+/** What fits the contract's field; the contract itself refuses more than a year. */
+const LONGEST_DELAY = 0xffff_ffff;
 
 /** The account that is to own the network. @throws USAGE */
 function ownerAddress(args: Arguments): Address | undefined {
@@ -88,7 +108,7 @@ const config: Command = {
     depth: { value: 'BLOCKS', help: "confirmations; without it, nodes go by the chain's finalized block" },
     'minimum-nodes': { value: 'NUMBER', help: 'nodes before production apps start', default: '2' },
     'superseded-grace': {
-      value: 'SECONDS',
+      value: 'DURATION',
       help: 'how long nodes still run a version that was replaced and whose successor does not come up; a day when left out',
     },
     site: {
@@ -126,7 +146,12 @@ const config: Command = {
           : wholeNumber(args, 'quorum'),
       minimumNodes: wholeNumber(args, 'minimum-nodes'),
       ...(args.optional('superseded-grace') !== undefined && {
-        supersededGrace: wholeNumber(args, 'superseded-grace'),
+        supersededGrace: parseDuration(
+          '--superseded-grace',
+          args.text('superseded-grace'),
+          0xffff_ffff,
+          'seconds',
+        ),
       }),
       ...(args.optional('raw-quotes') !== undefined && { rawQuotes: args.text('raw-quotes') }),
       ...(args.optional('store-quota') !== undefined && {
@@ -167,11 +192,6 @@ const bootstrap: Command = {
   positionals: ['FILE'],
   options: {
     ...ownerOptions,
-    'owner-key': {
-      ...ownerOptions['owner-key'],
-      required: false,
-      help: `${ownerOptions['owner-key'].help}; not needed with --check-only`,
-    },
     flavour: {
       value: 'NAME',
       help: 'the flavour of the image that made it: production, sim or dev',
@@ -181,7 +201,7 @@ const bootstrap: Command = {
       value: 'FILE',
       help: 'a collateral.json to judge the quote by, instead of the collateral in the package',
     },
-    'check-only': { help: 'verify, and sign nothing' },
+    'check-only': { help: 'verify, and sign nothing; needs no key' },
   },
   async run(args) {
     const message = bootstrapPackage(args);
@@ -233,16 +253,22 @@ function bootstrapDeed(message: BootstrapPackage, { reader }: NetworkConnection)
 const status: Command = {
   name: 'network status',
   summary: "prints the network's state, its TCB policy and its apps",
-  options: { ...chainOptions, contract: contractOption },
+  options: { ...chainOptions, contract: contractOption, ...narrationOptions },
   async run(args) {
     const connection = await connectNetwork(args);
-    const { contract, chain, reader, call } = connection;
+    const { contract, chain, reader, call, isOurCode, sources } = connection;
     const head = await chain.head();
     const network = await reader.network(head);
+    const owner = decodeOwner(await call(encodeOwner(), head));
+    const next = decodePendingOwner(await call(encodePendingOwner(), head));
+    const nextOwner = BigInt(next) === 0n ? null : next;
+    const nextDelay = await pendingDelay(connection, head);
+    const apps = (await reader.apps(head)).map(listedApp);
     const rows = {
       contract,
-      code: connection.isOurCode ? 'of this release' : "OTHER THAN THIS RELEASE'S",
-      owner: decodeOwner(await call(encodeOwner(), head)),
+      code: isOurCode ? 'of this release' : "OTHER THAN THIS RELEASE'S",
+      owner,
+      ...(nextOwner !== null && { 'next owner': `${nextOwner}, once that account accepts` }),
       'network key': network.epoch === 0 ? 'none: not bootstrapped' : network.networkKey,
       epoch: network.epoch,
       onboarded: network.onboarded
@@ -250,18 +276,37 @@ const status: Command = {
         : network.epoch === 0
           ? 'NO: NOBODY HAS THE SECRET YET'
           : 'NO: AT MOST ONE NODE HAS THE SECRET',
-      delay: `${network.delay} s`,
+      delay: `${showDuration(network.delay)}${nextDelay === undefined ? '' : `; ${showDuration(nextDelay.delay)} from ${instant(nextDelay.from)}`}`,
       'request window': `${network.requestWindow} blocks`,
       platforms: network.platformsOpen ? 'OPEN: any that is not revoked' : 'listed ones only',
     };
-    for (const [name, value] of Object.entries(rows)) print(`${name.padEnd(16)} ${value}`);
-    for (const row of await tcbStatus(connection, head)) print(row);
-    for (const app of await reader.apps(head)) {
-      const now = app.manifestHash === ZERO_WORD ? 'none' : app.manifestHash;
-      const pending = app.latest !== app.manifestHash ? `, ${app.latest} from ${instant(app.from)}` : '';
-      print(`app ${appName(fromHex(app.app)).padEnd(12)} ${now}${pending}`);
-    }
-    print(`as of block ${head.number}, by ${connection.sources}`);
+    narration(args)(
+      ...Object.entries(rows).map(([name, value]) => `${name.padEnd(16)} ${value}`),
+      ...(await tcbStatus(connection, head)),
+      ...apps.map(appRow),
+      `as of block ${head.number}, by ${sources}; what may join: network list`,
+    );
+    if (!args.flag('json')) return;
+    const { epoch, networkKey, onboarded, delay, requestWindow, platformsOpen } = network;
+    printJson(
+      {
+        chainId: connection.chainId,
+        contract,
+        isOurCode,
+        owner,
+        nextOwner,
+        networkKey: epoch === 0 ? null : networkKey,
+        epoch,
+        onboarded,
+        delay,
+        nextDelay: nextDelay === undefined ? null : { delay: nextDelay.delay, from: Number(nextDelay.from) },
+        requestWindow,
+        platformsOpen,
+        apps,
+        block: head.number,
+      },
+      2,
+    );
   },
 };
 
@@ -282,4 +327,15 @@ function flavourOf(args: Arguments): Flavour {
   return flavour;
 }
 
-export const networkCommands: readonly Command[] = [deploy, config, bootstrap, allow, revoke, tcb, status];
+export const networkCommands: readonly Command[] = [
+  deploy,
+  config,
+  bootstrap,
+  allow,
+  revoke,
+  tcb,
+  ...networkOwnerCommands,
+  status,
+  list,
+  ...networkSourceCommands,
+];

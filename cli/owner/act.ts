@@ -4,12 +4,18 @@
  * state, read back through the quorum, shows the change. A receipt alone proves nothing.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readKeyFile } from '../../host/relay/settings.ts';
-import { Signer, type Unsigned } from '../../host/relay/signer.ts';
+import type { Unsigned } from '../../host/relay/signer.ts';
 import type { Head } from '../../lib/chain/chain-client.ts';
-import { confirm, print } from '../../lib/daemon/terminal.ts';
+import { confirm, printError, printJson } from '../../lib/daemon/terminal.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { type Arguments, type Option, UsageError } from '../command.ts';
+import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
+import {
+  decodeOwner,
+  decodePendingOwner,
+  encodeOwner,
+  encodePendingOwner,
+} from '../../lib/protocol/network-contract.ts';
+import { type Arguments, narration, narrationOptions, type Option, UsageError } from '../command.ts';
 import {
   type ChainConnection,
   chainIdOf,
@@ -18,15 +24,12 @@ import {
   contractOption,
   type NetworkConnection,
 } from './connection.ts';
-import { describeTransaction } from './describe.ts';
+import { type Decoded, decodedCall, describeTransaction } from './describe.ts';
+import { handOver, handOverOptions, isHandedOver } from './hand-over.ts';
+import { hasKey, keyOptions, type OwnerKey, ownerKey } from './keys.ts';
 
 const signingOptions = {
-  'owner-key': {
-    value: 'FILE',
-    help: "file with the owner's private key, in hex; chmod 600",
-    env: 'DSTACK_OWNER_KEY_FILE',
-    required: true,
-  },
+  ...keyOptions,
   'max-fee-gwei': {
     value: 'NUMBER',
     help: 'never offer more per gas',
@@ -34,10 +37,17 @@ const signingOptions = {
     default: '100',
   },
   yes: { help: 'sign what is shown without asking; for scripts' },
+  'dry-run': { help: 'do all but sign; without a key, as if the account that may do this had sent it' },
+  ...narrationOptions,
 } satisfies Record<string, Option>;
 
 export const deployOptions = { ...chainOptions, ...signingOptions };
-export const ownerOptions = { ...chainOptions, contract: contractOption, ...signingOptions };
+export const ownerOptions = {
+  ...chainOptions,
+  contract: contractOption,
+  ...signingOptions,
+  ...handOverOptions,
+};
 
 /** One transaction of the owner's. */
 export interface Deed {
@@ -51,72 +61,126 @@ export interface Deed {
 }
 
 export interface Owner extends NetworkConnection {
-  readonly signer: Signer;
+  /** Who may do it. */
+  readonly account: Address;
+  /** Undefined where nothing is signed on this machine. */
+  readonly key: OwnerKey | undefined;
+}
+
+/** What a command that was given `--json` prints. Amounts are of wei, in decimal. */
+interface Done {
+  readonly chainId: number;
+  readonly from: string;
+  /** Null for a deployment. */
+  readonly to: string | null;
+  readonly value: '0';
+  readonly data: string;
+  readonly decoded: Decoded | null;
+  readonly effect: readonly string[];
+  /** Null when nothing was sent. */
+  readonly sent: { readonly hash: string; readonly block: number; readonly gasUsed: number } | null;
 }
 
 /**
- * The contract and its owner's key, once the account has no transaction under way: an interrupted command may already have sent
- * one, and whatever a check reads before that is mined is about to change.
- * @throws KEY_FILE, TRANSACTION_PENDING; the codes of connectNetwork
+ * The contract and the key of whoever may do this, once the account has no transaction under way: an interrupted command may
+ * already have sent one, and whatever a check reads before that is mined is about to change.
+ * @param who the owner; to take over, the one that was named for it
+ * @throws NOT_THE_OWNER, TRANSACTION_PENDING; the codes of ownerKey and connectNetwork
  */
-export async function openOwner(args: Arguments): Promise<Owner> {
-  const signer = signerOf(args);
+export async function openOwner(args: Arguments, who: 'owner' | 'next owner' = 'owner'): Promise<Owner> {
+  const key = isHandedOver(args) ? undefined : await keyOf(args);
   const connection = await connectNetwork(args);
-  await settled(connection, signer.address);
-  return { ...connection, signer };
+  const account = await whoMay(connection, who);
+  if (key !== undefined && !sameAddress(key.address, account)) {
+    throw new DstackError(
+      'NOT_THE_OWNER',
+      `${connection.contract} does this for its ${who} alone, ${account}, and the key of --owner-key is that of ${key.address}: give the other key, or let that account send what --unsigned (for a Safe: --format safe) writes`,
+    );
+  }
+  if (key !== undefined) await settled(connection, key.address);
+  return { ...connection, account, key };
 }
 
-/** Finds what is wrong on this machine before any endpoint is asked. @throws USAGE, KEY_FILE */
-export function signerOf(args: Arguments): Signer {
+async function whoMay({ chain, call }: NetworkConnection, who: 'owner' | 'next owner'): Promise<Address> {
+  const head = await chain.head();
+  if (who === 'owner') return decodeOwner(await call(encodeOwner(), head));
+  const account = decodePendingOwner(await call(encodePendingOwner(), head));
+  if (BigInt(account) !== 0n) return account;
+  throw new DstackError('NO_NEXT_OWNER', 'nobody was named as the next owner: first, network owner transfer');
+}
+
+/**
+ * Finds what is wrong on this machine before any endpoint is asked.
+ * @returns undefined for `--dry-run` without a key
+ * @throws USAGE; the codes of ownerKey
+ */
+export async function keyOf(args: Arguments): Promise<OwnerKey | undefined> {
   feeCeiling(args);
   const chainId = chainIdOf(args);
-  const file = args.text('owner-key');
-  const key = readKeyFile(file, 'KEY_FILE', "the owner's key");
-  try {
-    return new Signer(key, chainId);
-  } catch {
-    // The cause may quote the key.
-    throw new DstackError('KEY_FILE', `${file} holds 32 bytes that are not a secp256k1 private key`);
-  }
+  if (args.flag('dry-run') && !hasKey(args)) return undefined;
+  return ownerKey(args, chainId);
 }
 
-/** Carries out one deed on the contract: shows it, signs and sends it, reads it back. */
+/** Carries out one deed on the contract: shows it, signs and sends it, reads it back; or hands it over to who signs elsewhere. */
 export async function act(args: Arguments, owner: Owner, deed: Deed): Promise<void> {
-  const { contract, isOurCode, signer, chain } = owner;
-  const { block } = await signAndSend(
-    args,
-    owner,
-    signer,
-    { to: contract, data: deed.data },
-    {
-      isOurCode,
-      effect: deed.effect,
-    },
-  );
-  const shown = await until(async () => {
+  const { contract, isOurCode, chain, key, account, chainId, endpoints } = owner;
+  const say = narration(args);
+  if (isHandedOver(args)) {
+    // The contract says now what it would say to the owner.
+    await endpoints.gas({ from: account, to: contract, data: deed.data });
+    await handOver(args, { ...deed, to: contract, from: account, chainId, isOurCode });
+    return;
+  }
+  const transaction = { to: contract, data: deed.data };
+  const shown = { isOurCode, effect: deed.effect };
+  const sent = await signAndSend(args, owner, key ?? account, transaction, shown);
+  const done = {
+    chainId,
+    from: key?.address ?? account,
+    ...transaction,
+    value: '0',
+    decoded: decodedCall(deed.data),
+    effect: deed.effect,
+  } as const;
+  if (sent === undefined) return report(args, { ...done, sent: null });
+  const shownState = await until(async () => {
     const head = await chain.head();
-    if (head.number < block) return { instead: `block ${head.number} as the newest` };
+    if (head.number < sent.block) return { instead: `block ${head.number} as the newest` };
     const proof = await deed.proof(head);
     return 'done' in proof ? { ...proof, head } : proof;
   });
-  print(...shown.done, `read back at block ${shown.head.number}, by ${owner.sources}`);
+  say(...shownState.done, `read back at block ${shownState.head.number}, by ${owner.sources}`);
+  const { hash, block, gasUsed } = sent;
+  report(args, { ...done, sent: { hash, block, gasUsed } });
+}
+
+/** The result for a program. */
+export function report(args: Arguments, done: Done & Readonly<Record<string, unknown>>): void {
+  if (args.flag('json')) printJson(done, 2);
 }
 
 /**
  * Shows, asks, signs, sends, and waits until a quorum has the receipt.
+ * @param signer a key, or, with `--dry-run`, an account alone
+ * @returns undefined when nothing was to be signed
  * @throws NOT_CONFIRMED before anything is signed; BALANCE_TOO_LOW, TX_GAS, TX_FEE_CEILING, CONTRACT_REFUSED, CHAIN_*;
  *   afterwards TRANSACTION_REFUSED, TRANSACTION_UNSEEN, TRANSACTION_FAILED
  */
 export async function signAndSend(
   args: Arguments,
   { chainId, endpoints }: ChainConnection,
-  signer: Signer,
+  signer: OwnerKey | Address,
   { to, data }: { readonly to?: string; readonly data: string },
   shown: { readonly isOurCode: boolean | undefined; readonly effect: readonly string[] },
-): Promise<{ readonly block: number; readonly nonce: number }> {
-  const from = signer.address;
+): Promise<
+  | { readonly hash: string; readonly block: number; readonly gasUsed: number; readonly nonce: number }
+  | undefined
+> {
+  const say = narration(args);
+  const isDryRun = args.flag('dry-run');
+  const from = typeof signer === 'string' ? signer : signer.address;
   const balance = await endpoints.balance(from);
-  if (balance === 0n) throw tooPoor(from, 'nothing');
+  if (balance === 0n && !isDryRun) throw tooPoor(from, 'nothing');
   const target = to === undefined ? {} : { to };
   const transaction: Unsigned = {
     ...target,
@@ -125,27 +189,33 @@ export async function signAndSend(
     gas: await endpoints.gas({ from, data, ...target }),
     fees: await endpoints.fees(feeCeiling(args)),
   };
-  if (balance < transaction.gas * transaction.fees.maxFee) throw tooPoor(from, `${balance} wei`);
+  const isEnough = balance >= transaction.gas * transaction.fees.maxFee;
+  if (!isEnough && !isDryRun) throw tooPoor(from, `${balance} wei`);
 
-  print(
-    ...describeTransaction({
-      chainId,
-      firstBlock: endpoints.firstBlock,
-      account: from,
-      transaction,
-      ...shown,
-    }),
-  );
+  const lines = describeTransaction({
+    chainId,
+    firstBlock: endpoints.firstBlock,
+    account: from,
+    transaction,
+    ...shown,
+  });
+  say(...lines);
+  if (isDryRun || typeof signer === 'string') {
+    say(
+      `nothing was signed (--dry-run)${isEnough ? '' : `; ${from} has ${balance} wei, which does not pay for it`}`,
+    );
+    return undefined;
+  }
   await requireConsent(args);
-  const { hash, raw } = signer.sign(transaction);
+  const { hash, raw } = await signer.sign(transaction);
   await endpoints.send(raw);
-  print(`sent ${hash}; waiting`);
+  say(`sent ${hash}; waiting`);
   const receipt = await minedReceipt(endpoints, hash);
   if (!receipt.succeeded) {
     throw new DstackError('TRANSACTION_FAILED', `${hash} failed in block ${receipt.block}`);
   }
-  print(`in block ${receipt.block}, ${receipt.gasUsed} gas`);
-  return { block: receipt.block, nonce: transaction.nonce };
+  say(`in block ${receipt.block}, ${receipt.gasUsed} gas`);
+  return { hash, block: receipt.block, gasUsed: receipt.gasUsed, nonce: transaction.nonce };
 }
 
 /** Much longer than blocks usually take: by then its fee is too low, and waiting longer is no use. */
@@ -166,7 +236,7 @@ export async function settled({ endpoints }: ChainConnection, account: string): 
         `${account} has an earlier transaction (nonce ${mined}) that is not mined: wait for it or replace it, then run this again`,
       );
     }
-    if (!said) print(`an earlier transaction of ${account} is not mined yet; waiting`);
+    if (!said) printError(`an earlier transaction of ${account} is not mined yet; waiting`);
     await sleep(PAUSE_MS);
   }
 }

@@ -1,9 +1,7 @@
 /** Deploys a new network's contract. Its address is computed from sender and nonce, never taken from a receipt. */
 import { getCreateAddress } from 'ethers';
 import { type DeployArgs, encodeDeploy } from '../../contracts/bindings.ts';
-import type { Signer } from '../../host/relay/signer.ts';
 import type { Head } from '../../lib/chain/chain-client.ts';
-import { print } from '../../lib/daemon/terminal.ts';
 import { type Address, parseAddress, sameAddress } from '../../lib/protocol/hex.ts';
 import {
   decodeEip712Domain,
@@ -13,26 +11,40 @@ import {
   encodeNetwork,
   encodeOwner,
 } from '../../lib/protocol/network-contract.ts';
-import type { Arguments } from '../command.ts';
-import { signAndSend, until } from './act.ts';
+import { type Arguments, narration } from '../command.ts';
+import { report, signAndSend, until } from './act.ts';
 import { isOurCode } from './code.ts';
 import type { ChainConnection } from './connection.ts';
+import type { OwnerKey } from './keys.ts';
 
-/** Deploys, reads everything back, and prints the address. @throws NOT_READ_BACK; the codes of signAndSend */
+/**
+ * Deploys, reads everything back, and prints the address.
+ * @param signer an account alone for `--dry-run`
+ * @returns the address; undefined when nothing was signed
+ * @throws NOT_READ_BACK; the codes of signAndSend
+ */
 export async function deployNetwork(
   args: Arguments,
   connection: ChainConnection,
-  signer: Signer,
+  signer: OwnerKey | Address,
   wanted: DeployArgs & { readonly owner: Address },
-): Promise<void> {
+): Promise<Address | undefined> {
+  const say = narration(args);
   const { chain, endpoints, chainId, sources } = connection;
   const effect = [
     `a new network, owned by ${wanted.owner}; from its bootstrap on, changes that loosen its rules take ${wanted.delay} s`,
   ];
   const transaction = { data: encodeDeploy(wanted) };
   const shown = { isOurCode: undefined, effect };
-  const { block, nonce } = await signAndSend(args, connection, signer, transaction, shown);
-  const contract = parseAddress(getCreateAddress({ from: signer.address, nonce }));
+  const sent = await signAndSend(args, connection, signer, transaction, shown);
+  const from = typeof signer === 'string' ? signer : signer.address;
+  const result = { chainId, from, to: null, value: '0', ...transaction, decoded: null, effect } as const;
+  if (sent === undefined) {
+    report(args, { ...result, contract: null, sent: null });
+    return undefined;
+  }
+  const { hash, block, gasUsed } = sent;
+  const contract = parseAddress(getCreateAddress({ from, nonce: sent.nonce }));
 
   const done = await until(async () => {
     const code = await endpoints.code(contract);
@@ -43,10 +55,12 @@ export async function deployNetwork(
     const other = await difference(head);
     return other === undefined ? { head } : { instead: other };
   });
-  print(`contract ${contract}`);
-  print(
+  say(
+    `contract ${contract}`,
     `read back at block ${done.head.number}, by ${sources}: this release's code, owner, delay and window as asked for`,
   );
+  report(args, { ...result, contract, sent: { hash, block, gasUsed } });
+  return contract;
 
   async function difference(head: Head): Promise<string | undefined> {
     const call = (data: string) => chain.call(contract, data, head);

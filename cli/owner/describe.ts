@@ -55,27 +55,72 @@ export function describeTransaction({
       `at most ${formatEther(most)} ETH (${gas} gas at up to ${formatUnits(fees.maxFee, 'gwei')} gwei); no value is sent`,
     ],
   ];
-  return ['To be signed:', ...rows.map(([name, value]) => `  ${name.padEnd(9)} ${value}`)];
+  return ['To be signed:', ...table(rows)];
 }
 
-/** Function and arguments. */
-function call(data: string): [string, string][] {
+/** Lines of what somebody else is to send. @throws UNKNOWN_CALL */
+export function describeHandedOver(
+  to: string,
+  data: string,
+  {
+    chainId,
+    from,
+    isOurCode,
+    effect,
+  }: Omit<Shown, 'firstBlock' | 'account' | 'transaction'> & { from: string },
+): readonly string[] {
+  const rows: [string, string][] = [
+    ['chain', chainName(chainId)],
+    ['to', `${to}, ${isOurCode ? "with this release's code" : "WITH OTHER CODE THAN THIS RELEASE'S"}`],
+    ['value', '0'],
+    ['data', data],
+    ...call(data),
+    ...effect.map((line, at): [string, string] => [at === 0 ? 'effect' : '', line]),
+  ];
+  return [`To be sent by ${from}; nothing is signed here:`, ...table(rows)];
+}
+
+const table = (rows: readonly [string, string][]): string[] =>
+  rows.map(([name, value]) => `  ${name.padEnd(9)} ${value}`);
+
+/** A call of the contract, by the ABI. */
+export interface Decoded {
+  /** Such as `setDelay(uint32)`. */
+  readonly function: string;
+  readonly arguments: readonly { readonly name: string; readonly type: string; readonly value: string }[];
+}
+
+/** @throws UNKNOWN_CALL */
+export function decodedCall(data: string): Decoded {
   const parsed = networkInterface.parseTransaction({ data });
   // The arguments are encoded again: otherwise bytes after them would be signed unseen.
   if (parsed === null || networkInterface.encodeFunctionData(parsed.fragment, parsed.args) !== data) {
     throw new DstackError('UNKNOWN_CALL', `not a call of a network's contract: ${data.slice(0, 74)}`);
   }
-  const inputs = parsed.fragment.inputs.map(({ name }, at): [string, string] => [
-    '',
-    `${name} = ${argument(name, parsed.args[at] as unknown)}`,
-  ]);
-  return [['function', parsed.signature], ...inputs];
+  return {
+    function: parsed.signature,
+    arguments: parsed.fragment.inputs.map(({ name, type }, at) => ({
+      name,
+      type,
+      value: String(parsed.args[at] as unknown),
+    })),
+  };
 }
 
-function argument(name: string, value: unknown): string {
-  if (name === 'app') return `${value} (${appName(fromHex(String(value)))})`;
+/** Function and arguments. */
+export function call(data: string): [string, string][] {
+  const decoded = decodedCall(data);
+  const inputs = decoded.arguments.map(({ name, value }): [string, string] => [
+    '',
+    `${name} = ${argument(name, value)}`,
+  ]);
+  return [['function', decoded.function], ...inputs];
+}
+
+function argument(name: string, value: string): string {
+  if (name === 'app') return `${value} (${appName(fromHex(value))})`;
   if (name === 'statuses') return `${value} (${statusesOf(Number(value)).join(', ')})`;
-  return String(value);
+  return value;
 }
 
 function creation(data: string): [string, string][] {

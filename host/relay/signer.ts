@@ -35,18 +35,23 @@ export class Signer {
   }
 
   /** A transaction without value, EIP-1559 or legacy (with EIP-155); `raw` is ready to be sent. */
-  sign({ nonce, to, data = '0x', gas, fees }: Unsigned): { hash: string; raw: string } {
-    const transaction = Transaction.from({
-      chainId: this.#chainId,
-      nonce,
-      to: to ?? null,
-      data,
-      gasLimit: gas,
-      ...(fees.legacy
-        ? { type: 0, gasPrice: fees.maxFee }
-        : { type: 2, maxFeePerGas: fees.maxFee, maxPriorityFeePerGas: fees.tip }),
-    });
+  sign(unsigned: Unsigned): { hash: string; raw: string } {
+    const transaction = transactionOf(this.#chainId, unsigned);
     transaction.signature = this.#key.sign(transaction.unsignedHash);
     return { hash: transaction.hash!, raw: transaction.serialized };
   }
+}
+
+/** What is signed: a transaction without value, EIP-1559, or legacy with EIP-155. */
+export function transactionOf(chainId: number, { nonce, to, data = '0x', gas, fees }: Unsigned): Transaction {
+  return Transaction.from({
+    chainId,
+    nonce,
+    to: to ?? null,
+    data,
+    gasLimit: gas,
+    ...(fees.legacy
+      ? { type: 0, gasPrice: fees.maxFee }
+      : { type: 2, maxFeePerGas: fees.maxFee, maxPriorityFeePerGas: fees.tip }),
+  });
 }

@@ -6,6 +6,7 @@
  * `npm run check` refuses every other use of standard output and standard error (scripts/printing.grit).
  */
 import { createInterface } from 'node:readline/promises';
+import { Writable } from 'node:stream';
 import { DstackError } from '../protocol/errors.ts';
 import { printable } from '../protocol/printable.ts';
 
@@ -53,6 +54,21 @@ export async function confirm(question: string): Promise<'yes' | 'no' | 'no term
     return /^y(es)?$/i.test(answer.trim()) ? 'yes' : 'no';
   } finally {
     lines.close();
+  }
+}
+
+/** Asks for what must not be seen, on standard error, and shows nothing of the answer. Undefined where there is no terminal. */
+export async function askSecret(question: string): Promise<string | undefined> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
+  const unseen = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const lines = createInterface({ input: process.stdin, output: unseen, terminal: true });
+  const ended = new Promise<undefined>((resolve) => lines.once('close', () => resolve(undefined)));
+  process.stderr.write(`${printable(question)}: `);
+  try {
+    return await Promise.race([lines.question(''), ended]);
+  } finally {
+    lines.close();
+    process.stderr.write('\n');
   }
 }
 
