@@ -1,34 +1,22 @@
-/** `npx dstack`: the one place that may import both sides. Each command is one entry of a table in commands/. */
+/** `npx dstack`: the one place that may import both sides. */
 
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { print, printError, printFailure } from '../lib/daemon/terminal.ts';
-import { type Command, helpOf, readArguments, UsageError } from './command.ts';
-import { appCommands } from './commands/app.ts';
-import { auditCommands } from './commands/audit.ts';
-import { imageCommands } from './commands/image.ts';
-import { kvCommands } from './commands/kv.ts';
-import { networkCommands } from './commands/network.ts';
-import { nodeCommands } from './commands/node.ts';
-import { quoteCommands } from './commands/quote.ts';
-import { relayCommands } from './commands/relay.ts';
-import { signerCommands } from './commands/signer.ts';
-import { siteCommands } from './commands/site.ts';
-import { vmCommands } from './commands/vm.ts';
-
-const commands: readonly Command[] = [
-  ...networkCommands,
-  ...appCommands,
-  ...nodeCommands,
-  ...quoteCommands,
-  ...auditCommands,
-  ...kvCommands,
-  ...siteCommands,
-  ...signerCommands,
-  ...relayCommands,
-  ...vmCommands,
-  ...imageCommands,
-];
+import { helpOf, readArguments, UsageError } from './command.ts';
+import { commands } from './commands.ts';
+import { completion } from './completion.ts';
+import { repository } from './repository.ts';
 
 async function main(argv: readonly string[]): Promise<number> {
+  if (argv.length === 1 && ['--version', '-V', 'version'].includes(argv[0]!)) {
+    print(`dstack ${version()}`);
+    return 0;
+  }
+  if (argv[0] === 'completion') {
+    print(...completion(argv.slice(1), commands));
+    return 0;
+  }
   const words = argv
     .filter((word) => !word.startsWith('-'))
     .slice(0, 3)
@@ -47,7 +35,9 @@ async function main(argv: readonly string[]): Promise<number> {
     const unknown = question !== undefined && !['help', '--help', '-h'].includes(question);
     const listed = group.length > 0 ? group : commands;
     print(...listed.map(({ name, summary }) => `npx dstack ${name.padEnd(20)} ${summary}`), '');
-    print('`npx dstack COMMAND --help` explains a command.');
+    print(
+      '`npx dstack COMMAND --help` explains a command; `--version`, `completion bash|zsh|fish`: docs/cli.md.',
+    );
     const asked = argv.slice(0, (depth ?? 1) + 1).join(' ');
     if (unknown) printError('', `dstack: USAGE: no command ${JSON.stringify(asked)}`);
     return unknown ? 2 : 0;
@@ -60,6 +50,13 @@ async function main(argv: readonly string[]): Promise<number> {
   await command.run(readArguments(command, rest));
   // A command whose answer is no says so with its exit code, not with an error.
   return Number(process.exitCode ?? 0);
+}
+
+function version(): string {
+  const { version } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as {
+    version: string;
+  };
+  return version;
 }
 
 // Node would print an error that nobody awaits unescaped.

@@ -13,13 +13,30 @@ import {
   installNpmPackages,
   node24,
   root,
-  stop,
 } from './set-up.mjs';
 
+const help = `npm run demo [-- OPTION]
+
+Sets up what is missing, builds the image, and runs a whole network on this machine: a chain, two VMs, two relays, an app.
+It stays until Ctrl-C. The first time it downloads 330 MB, takes 2.2 GB of disk and a quarter of an hour; 2 GB of memory per VM.
+
+  --once         check itself, shut down; exit code 0 or 1; the last line is JSON
+  --set-up-only  only what has to be installed and built
+  --help         this`;
+
 const started = Date.now();
+if (process.argv.slice(2).some((argument) => ['--help', '-h'].includes(argument))) {
+  console.log(help);
+  process.exit(0);
+}
 const known = ['--once', '--set-up-only'];
 const unknown = process.argv.slice(2).filter((argument) => !known.includes(argument));
-if (unknown.length > 0) stop(`the demo takes ${known.join(' or ')}, not ${unknown.join(' ')}`);
+if (unknown.length > 0) {
+  console.error(
+    `dstack: the demo takes ${known.join(' or ')}, not ${unknown.join(' ')}: npm run demo -- --help`,
+  );
+  process.exit(2);
+}
 
 installDebianPackages();
 installNpmPackages();

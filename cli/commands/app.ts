@@ -84,8 +84,8 @@ async function namedManifest(
   manifest: string,
 ): Promise<{ readonly hash: string; readonly about: readonly string[] }> {
   if (/^(0x)?[0-9a-fA-F]{64}$/.test(manifest)) return { hash: to0x(fromHex(manifest, 32)), about: [] };
-  if (/^0x/.test(manifest) && !existsSync(manifest))
-    throw new UsageError(`a manifest is a file or its hash, 0x and 64 hex digits, and not ${manifest}`);
+  if (/^0x|^[0-9a-f]+$/i.test(manifest) && !existsSync(manifest))
+    throw new UsageError(`a manifest is a file or its hash, 64 hex digits, and not ${manifest}`);
   const bytes = readGiven('the manifest', manifest);
   const parsed = manifestOfApp(app, bytes, manifest);
   return { hash: to0x(manifestHash(bytes)), about: manifestLines(parsed) };

@@ -1,13 +1,12 @@
 /** `image measure`: the registers of an image from its files, and what each depends on. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type FirmwareEvent, parseFirmwareLog } from '../../lib/attestation/registers/firmware-log.ts';
 import type { ImageRegisters } from '../../lib/attestation/registers/measurement.ts';
 import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import { simulatedRegisters } from '../../lib/attestation/simulated/measurement.ts';
-import { type AcpiTable, MAX_ACPI_FILE_BYTES } from '../../lib/attestation/tdx/acpi.ts';
-import type { BootEvent, MachineTables } from '../../lib/attestation/tdx/boot-events.ts';
-import { parseTables, tablesOf } from '../../lib/attestation/tdx/machine-tables.ts';
+import type { AcpiTable } from '../../lib/attestation/tdx/acpi.ts';
+import type { BootEvent } from '../../lib/attestation/tdx/boot-events.ts';
 import {
   inputsOf,
   measureTdx,
@@ -19,6 +18,7 @@ import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseImageManifest } from '../../lib/protocol/image.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
+import { readTables } from '../production-measurement.ts';
 import { describeReview, imageOptions } from './image-tables.ts';
 
 const registerNames: readonly RegisterName[] = ['mrtd', 'rtmr0', 'rtmr1', 'rtmr2'];
@@ -49,7 +49,8 @@ export const measureCommand: Command = {
       args.optional('event-log') === undefined
         ? undefined
         : parseFirmwareLog(readFileSync(args.text('event-log')));
-    const { tables, review } = readTables(args, boot.shape) ?? {};
+    const given = args.optional('tables');
+    const { tables, review } = given === undefined ? {} : readTables(given, boot.shape);
     const measured = measureTdx({
       ...boot,
       memoryMiB: boot.shape.memoryMiB,
@@ -92,34 +93,6 @@ function number(args: Arguments, name: string): number | undefined {
   if (!/^[1-9]\d{0,8}$/.test(text))
     throw new UsageError(`--${name} takes a positive whole number, not ${text}`);
   return Number(text);
-}
-
-/** The digests of the bytes beside tables.json; undefined when none was given. */
-function readTables(
-  args: Arguments,
-  shape: { readonly cpus: number; readonly memoryMiB: number },
-): { readonly tables: MachineTables; readonly review: readonly AcpiTable[] } | undefined {
-  const given = args.optional('tables');
-  if (given === undefined) return undefined;
-  const file = parseTables(readFileSync(given, 'utf8'));
-  if (file.cpus !== shape.cpus || file.memoryMiB !== shape.memoryMiB) {
-    throw new DstackError(
-      'TABLES_SHAPE',
-      `${given} holds for ${file.cpus} processors and ${file.memoryMiB} MiB, not for ${shape.cpus} and ${shape.memoryMiB}`,
-    );
-  }
-  return tablesOf(file, (name) => readTable(join(dirname(given), name)));
-}
-
-function readTable(path: string): Uint8Array {
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found === undefined || !found.isFile() || found.size > MAX_ACPI_FILE_BYTES) {
-    throw new DstackError(
-      'TABLES_WITHOUT_BYTES',
-      `tables.json names ${path}, which is not a file of at most ${MAX_ACPI_FILE_BYTES} bytes: a digest without bytes allows code that nobody saw`,
-    );
-  }
-  return readFileSync(path);
 }
 
 function report(measured: TdxMeasurement, review: readonly AcpiTable[]): void {

@@ -31,6 +31,7 @@ import { showDuration } from '../duration.ts';
 import { instant } from '../instant.ts';
 import { act, type Deed, openOwner, ownerOptions } from '../owner/act.ts';
 import { type NetworkConnection, parseOwnersConfig, requireSameNetwork } from '../owner/connection.ts';
+import { productionMeasurement, tablesOption } from '../production-measurement.ts';
 
 /** What can be allowed and revoked: the calls that do it, and the view that says from when it is allowed (0: not at all). */
 const allowable = {
@@ -84,7 +85,7 @@ function changePolicy(verb: 'allow' | 'revoke', summary: string): Command {
     name: `network ${verb}`,
     summary,
     positionals: ['measurement|config|platform', 'HEX|FILE|any'],
-    options: ownerOptions,
+    options: { ...ownerOptions, tables: tablesOption },
     async run(args) {
       const [kind, value] = args.positionals as [string, string];
       if (!isKind(kind)) throw new UsageError(`${kind} is not one of measurement, config, platform`);
@@ -93,7 +94,7 @@ function changePolicy(verb: 'allow' | 'revoke', summary: string): Command {
         return act(args, owner, await platformsDeed(verb, owner));
       }
       // Finds what is wrong with a file before any endpoint is asked.
-      const named = await policyValue(kind, value);
+      const named = await policyValue(kind, value, args.optional('tables'));
       const owner = await openOwner(args);
       named.requireOf(owner);
       await act(args, owner, await policyDeed(verb, kind, named, owner));
@@ -167,19 +168,19 @@ export async function fromWhen({ reader, chain }: NetworkConnection): Promise<st
 }
 
 /** 32 bytes of hex are taken as they are; of a file, the value is computed: the image beside image.json is measured, network.json is hashed. */
-async function policyValue(kind: Kind, value: string): Promise<Named> {
+async function policyValue(kind: Kind, value: string, tables: string | undefined): Promise<Named> {
   if (/^(0x)?[0-9a-fA-F]{64}$/.test(value)) {
     return { value: to0x(fromHex(value, 32)), about: [], requireOf: () => {} };
   }
   const isFile = statSync(value, { throwIfNoEntry: false })?.isFile() ?? false;
   if (!isFile) {
-    throw new DstackError('POLICY_VALUE', `${value} is neither 32 bytes of hex nor a file that can be read`);
+    throw new UsageError(`${value} is neither 32 bytes of hex nor a file that can be read`, 'POLICY_VALUE');
   }
   if (kind === 'config') return configOf(value);
-  if (kind === 'measurement') return imageOf(value);
-  throw new DstackError(
-    'POLICY_VALUE',
+  if (kind === 'measurement') return imageOf(value, tables);
+  throw new UsageError(
     `a ${kind} is not read from a file (${value}): give 32 bytes of hex, as the host prints them`,
+    'POLICY_VALUE',
   );
 }
 
@@ -229,20 +230,24 @@ function rootFingerprint(pem: string): Uint8Array {
 }
 
 /** The files beside image.json are measured; the measurement in it is only compared. */
-async function imageOf(file: string): Promise<Named> {
+async function imageOf(file: string, tables: string | undefined): Promise<Named> {
   if (basename(file) !== 'image.json') {
-    throw new DstackError(
-      'POLICY_VALUE',
+    throw new UsageError(
       `${file} is not the image.json of an image, so there is nothing to measure`,
+      'POLICY_VALUE',
     );
   }
   const image = await openImage(dirname(file));
   const { flavour, defaultShape, measurement: said } = image.manifest;
   if (flavour === 'production') {
-    throw new DstackError(
-      'POLICY_VALUE',
-      `${file} is of a production image: its measurement depends on the machine's tables; npx dstack image measure --image ${dirname(file)} --tables FILE computes it, and this command takes the value`,
-    );
+    const { cpus, memoryMiB } = defaultShape;
+    return {
+      value: productionMeasurement(image, defaultShape, tables),
+      about: [
+        `computed for TDX from the files in ${dirname(file)} and ${tables}: a production image, ${cpus} CPUs and ${memoryMiB} MiB`,
+      ],
+      requireOf: () => {},
+    };
   }
   const value = to0x(measurementOf(await registersOf(image, defaultShape)));
   if (value !== said) {

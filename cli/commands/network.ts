@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
 import { print, printJson } from '../../lib/daemon/terminal.ts';
 import { to0x, utf8 } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
 import { configHash, type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import {
@@ -208,7 +209,13 @@ const bootstrap: Command = {
     const checkOnly = args.flag('check-only');
     const owner = checkOnly ? undefined : await openOwner(args);
     const network = owner ?? (await connectNetwork(args));
-    const verdict = await verifyBootstrap(message, network, flavourOf(args), network.reader);
+    if (await isPosted(message, network)) {
+      print(
+        `this package is posted already: the network's key is ${message.networkKey}, epoch ${message.epoch}`,
+      );
+      return;
+    }
+    const verdict = await verdictOn(message, network, flavourOf(args));
     for (const step of verdict.steps) print(`ok  ${step.name}: ${step.detail}`);
     if (flavourOf(args) !== 'production')
       print('NOT PRODUCTION: anyone can forge a quote of the simulated platform');
@@ -217,6 +224,41 @@ const bootstrap: Command = {
     print(`the network's key is ${message.networkKey}, epoch ${message.epoch}`);
   },
 };
+
+/** Whether the network's key is that of the package, in its epoch: posting it again would be refused. */
+async function isPosted(
+  message: BootstrapPackage,
+  { reader, chainId, contract }: NetworkConnection,
+): Promise<boolean> {
+  const { epoch, networkKey } = await reader.network();
+  const isOfThis = message.chainId === chainId && sameAddress(message.contract, contract);
+  return isOfThis && epoch === message.epoch && sameAddress(networkKey, message.networkKey);
+}
+
+/** A refusal as a production image's says so when the package is that of another flavour. @throws the codes of verifyBootstrap */
+async function verdictOn(message: BootstrapPackage, network: NetworkConnection, flavour: Flavour) {
+  const verdict = (as: Flavour) => verifyBootstrap(message, network, as, network.reader);
+  try {
+    return await verdict(flavour);
+  } catch (cause) {
+    if (!(cause instanceof DstackError)) throw cause;
+    for (const other of flavours.filter((one) => one !== flavour)) {
+      if (
+        !(await verdict(other).then(
+          () => true,
+          () => false,
+        ))
+      )
+        continue;
+      throw new DstackError(
+        cause.code,
+        `${cause.message}; this package is of an image of flavour ${other}, and was judged as ${flavour}: --flavour ${other}, if that is what you mean`,
+        { cause },
+      );
+    }
+    throw cause;
+  }
+}
 
 function bootstrapPackage(args: Arguments): BootstrapPackage {
   const text = readGiven('the bootstrap package', args.positionals[0]!).toString('utf8');

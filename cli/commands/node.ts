@@ -7,6 +7,7 @@ import type { Arguments, Command, Option } from '../command.ts';
 import { joinNetwork } from '../join/join.ts';
 import { nodeStatus } from '../join/status.ts';
 import { requireAddress } from '../owner/connection.ts';
+import { tablesOption } from '../production-measurement.ts';
 import { envFileOption } from './relay.ts';
 
 const networkOption: Option = {
@@ -27,6 +28,7 @@ const join: Command = {
     'create-disk': {
       help: 'let the VM format its data disk if that is blank; DSTACK_VM_DATA_DISK_MIB makes a new one',
     },
+    tables: tablesOption,
     'once-joined': { help: 'end, VM and all, as soon as the node has joined' },
   },
   async run(args) {
@@ -39,6 +41,7 @@ const join: Command = {
         relay: relaySettings(environment),
         vm: vmSettings(environment),
         ...(source === undefined ? {} : { networkJson: source }),
+        ...(args.optional('tables') === undefined ? {} : { tables: args.text('tables') }),
         createDisk: args.flag('create-disk'),
         onceJoined: args.flag('once-joined'),
       },

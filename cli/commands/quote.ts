@@ -29,7 +29,7 @@ import { type Arguments, type Command, UsageError } from '../command.ts';
 const verify: Command = {
   name: 'quote verify',
   summary: "judges a quote by Intel's rules, and by a policy if there is one; exits 1 when it is refused",
-  positionals: ['QUOTE'],
+  positionals: ['QUOTE|-'],
   options: {
     collateral: { value: 'FILE', help: 'collateral.json: TCB info, QE identity, CRLs and their issuers' },
     at: { value: 'TIME', help: 'the instant to judge at: ISO 8601 or seconds since 1970; default: now' },
@@ -58,7 +58,7 @@ const verify: Command = {
 const show: Command = {
   name: 'quote show',
   summary: 'prints what a quote says; checks nothing but its structure',
-  positionals: ['QUOTE'],
+  positionals: ['QUOTE|-'],
   options: {},
   run(args) {
     const [file] = args.positionals as [string];
@@ -72,7 +72,7 @@ const collateral: Command = {
   name: 'quote collateral',
   summary:
     "gets the collateral of a quote's platform from a service, for quote verify or a folder of a relay",
-  positionals: ['QUOTE'],
+  positionals: ['QUOTE|-'],
   options: {
     pcs: {
       value: 'URL',
@@ -133,10 +133,11 @@ function judgeWith(args: Arguments, judge: (collateral: Collateral | undefined) 
   return judge(collateral);
 }
 
-/** A quote as bytes, or as the hex in which many tools print it. */
+/** A quote as bytes, or as the hex or base64 in which many tools print it. A quote's own bytes begin with its version, which is no text. */
 function quoteBytes(bytes: Uint8Array): Uint8Array {
-  const text = Buffer.from(bytes).toString('latin1').trim().replace(/^0x/, '');
-  return /^(?:[0-9a-fA-F]{2})+$/.test(text) ? new Uint8Array(Buffer.from(text, 'hex')) : bytes;
+  const text = Buffer.from(bytes).toString('latin1').replace(/\s/g, '').replace(/^0x/i, '');
+  if (/^(?:[0-9a-fA-F]{2})+$/.test(text)) return new Uint8Array(Buffer.from(text, 'hex'));
+  return /^[A-Za-z0-9+/_-]+={0,2}$/.test(text) ? new Uint8Array(Buffer.from(text, 'base64')) : bytes;
 }
 
 /** Intel's, the simulated one, or any other that names its certificates as Intel does. */
@@ -182,10 +183,11 @@ function ownInput<Value>(read: () => Value): Value {
 function readBytes(file: string, limit: number): Uint8Array {
   let bytes: Buffer;
   try {
-    bytes = readFileSync(file);
+    bytes = readFileSync(file === '-' ? 0 : file);
   } catch (error) {
     throw new UsageError(`can't read ${file}: ${(error as Error).message}`);
   }
+  if (bytes.length === 0) throw new UsageError(`${file === '-' ? 'standard input' : file} is empty`);
   if (bytes.length > limit) throw new UsageError(`${file} has ${bytes.length} bytes, more than ${limit}`);
   return new Uint8Array(bytes);
 }

@@ -8,12 +8,15 @@ import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, chainHex } from '../../lib/protocol/hex.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 import { addressOf } from '../../lib/protocol/secp256k1.ts';
+import { productionMeasurement } from '../production-measurement.ts';
 
 export interface HostSettings {
   readonly imageFolder: string;
   readonly platformStateFile: string;
   readonly shape?: Shape;
   readonly gasKeyFile: string;
+  /** For a production image: tables.json of this host's machine. */
+  readonly tables?: string;
 }
 
 export interface HostFacts {
@@ -27,7 +30,7 @@ export interface HostFacts {
   readonly gasAddress: Address;
 }
 
-/** @throws IMAGE_MISSING with the command that builds it, IMAGE_INVALID, PLATFORM_STATE, GAS_KEY */
+/** @throws IMAGE_MISSING with the command that builds it, IMAGE_INVALID, MEASUREMENT_UNKNOWN, PLATFORM_STATE, GAS_KEY */
 export async function hostFacts(settings: HostSettings): Promise<HostFacts> {
   const image = await openImage(settings.imageFolder).catch((error) => {
     throw codeOf(error) === 'IMAGE_MISSING' ? notBuilt(settings.imageFolder, error) : error;
@@ -37,7 +40,11 @@ export async function hostFacts(settings: HostSettings): Promise<HostFacts> {
   return {
     flavour,
     shape,
-    measurement: to0x(measurementOf(await registersOf(image, shape))),
+    // Of each flavour what its own platform measures: a quote of TDX never has what the simulated one computes.
+    measurement:
+      flavour === 'production'
+        ? productionMeasurement(image, shape, settings.tables)
+        : to0x(measurementOf(await registersOf(image, shape))),
     platform:
       flavour === 'production' ? undefined : chainHex(await simulatedPlatformId(settings.platformStateFile)),
     gasAddress: gasAddress(settings.gasKeyFile),

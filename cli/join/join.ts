@@ -39,6 +39,8 @@ export interface JoinSettings {
   readonly createDisk: boolean;
   /** Return once the node has joined. */
   readonly onceJoined: boolean;
+  /** For a production image: tables.json of this host's machine. */
+  readonly tables?: string;
 }
 
 export interface JoinDependencies {
@@ -64,7 +66,11 @@ export async function joinNetwork(settings: JoinSettings, dependencies: JoinDepe
   const contract = new ContractView(settings.relay);
   const waiting = new Waiting(settings.relay, tell, dependencies.stop);
 
-  const host = await hostFacts({ ...settings.vm, gasKeyFile: settings.relay.gasKeyFile });
+  const host = await hostFacts({
+    ...settings.vm,
+    gasKeyFile: settings.relay.gasKeyFile,
+    ...(settings.tables === undefined ? {} : { tables: settings.tables }),
+  });
   describe(host, settings, tell);
   await waiting.until(async () => ({ done: await contract.network() }));
   const file = await waiting.until(() => networkFile(settings, host, contract));

@@ -172,10 +172,10 @@ export function parseOwnersConfig(bytes: Uint8Array, file: string): NetworkConfi
   throw new DstackError('NETWORK_CONFIG', `${file}: ${twice}`);
 }
 
-/** A file that the command line names. Node's own message does not name a directory that is given for one. @throws FILE */
+/** A file that the command line names; `-` is standard input. Node's own message does not name a directory that is given for one. @throws FILE */
 export function readGiven(what: string, file: string): Buffer {
   try {
-    return readFileSync(file);
+    return readFileSync(file === '-' ? 0 : file);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     throw new DstackError('FILE', `cannot read ${file} (${what}): ${code}`, { cause });
@@ -184,9 +184,10 @@ export function readGiven(what: string, file: string): Buffer {
 
 /** The checksum of mixed case (EIP-55) is checked, which finds most mistyped digits; names are not resolved. @throws USAGE */
 export function requireAddress(option: string, text: string): Address {
-  if (isAddress(text) && hasRightChecksum(text)) return text;
+  const address = text.startsWith('0x') ? text : `0x${text}`;
+  if (isAddress(address) && hasRightChecksum(address)) return address;
   throw new UsageError(
-    `--${option} takes an address, 0x and 40 hex digits with a right checksum, not ${text.slice(0, 100)}`,
+    `--${option} takes an address, 40 hex digits with a right checksum, not ${text.slice(0, 100)}`,
   );
 }
 

@@ -177,7 +177,7 @@ function requireCollateral({ collateral, trustRoot }: IntelInputs): Collateral {
   if (collateral === undefined) {
     throw new AttestationError(
       'COLLATERAL_MISSING',
-      `a quote under the ${trustRoot.name} root is judged with collateral only, and none was given`,
+      `a quote under the ${trustRoot.name} root is judged with collateral only, and none was given: npx dstack quote collateral QUOTE gets it, and --collateral takes it`,
     );
   }
   return collateral;

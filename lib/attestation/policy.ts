@@ -232,7 +232,7 @@ function requireAttributes(body: QuoteBody, policy: Policy): void {
 
 /** @returns which set matched, for the trace */
 function requireMeasurements(body: QuoteBody, { measurements }: Policy): string {
-  if (measurements === undefined) return 'any';
+  if (measurements === undefined) return 'not required by the policy: any would do';
   const actual = namedMeasurements(body);
   const match = measurements.find((set) => {
     const { name: _, minimumIsvSvn, ...exact } = set;

@@ -23,7 +23,7 @@ export interface Running {
 }
 
 /** The commands that ask before they sign. */
-const SIGNING = /^(network (deploy|allow|revoke|tcb|bootstrap)|app (rollout|rollback|withdraw))$/;
+const SIGNING = /^(network (deploy|allow|revoke|tcb|delay|owner|bootstrap)|app (rollout|rollback|withdraw))$/;
 
 /** There is no terminal here on which to agree. */
 function agreed(args: readonly string[]): readonly string[] {
