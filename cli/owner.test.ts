@@ -343,6 +343,7 @@ describe('apps', () => {
       manifests.push(/^manifest (0x[0-9a-f]{64})$/m.exec(stdout)![1]!);
     }
     expect(manifests[0]).toBe(manifests[2]);
+    expect((await pack(archive)).stdout).toContain('no port: no container of this app answers over HTTP');
     expect(manifests[0]).not.toBe(manifests[1]);
     const manifest = readFileSync(path(`out/manifests/${manifests[0]!.slice(2)}.json`));
     expect(`0x${toHex(sha256(manifest))}`).toBe(manifests[0]);

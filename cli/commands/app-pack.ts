@@ -82,14 +82,20 @@ export const pack: Command = {
       await prepareVolumes(volumes, folders);
       for (const volume of volumes) await place(volume, { archives, secrets, manifest: bytes, hash });
       for (const digest of archives.keys()) print(`config   sha256:${digest}`);
-      if (archives.size > 0 && !/"http":/.test(new TextDecoder().decode(bytes)))
-        print('no port: no container of this app answers over HTTP (--port, or `expose` in a Compose file)');
+      if (archives.size > 0 && !hasPort(bytes))
+        print('no port: no container of this app answers over HTTP (--port, or `ports` in a Compose file)');
       print(`manifest 0x${hash}`, ...volumes.map((volume) => `file     ${manifestFile(volume, hash)}`));
     } finally {
       await scratch.remove();
     }
   },
 };
+
+/** Whether a visitor of a website can reach any of its containers. */
+function hasPort(manifest: Uint8Array): boolean {
+  const { containers } = JSON.parse(new TextDecoder().decode(manifest)) as Pick<Manifest, 'containers'>;
+  return containers.some(({ http }) => http !== undefined);
+}
 
 function packedFrom(
   args: Arguments,
