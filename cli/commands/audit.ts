@@ -4,10 +4,12 @@ import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
 import { type Address, isAddress } from '../../lib/protocol/hex.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import { readRecords } from '../audit/archives.ts';
-import { type AuditReport, audit, instant } from '../audit/audit.ts';
+import { audit } from '../audit/audit.ts';
 import { auditedHead } from '../audit/head.ts';
 import { readHistory } from '../audit/history.ts';
+import type { AuditReport } from '../audit/report.ts';
 import { readStateProof, readUpcoming } from '../audit/state.ts';
+import { instant } from '../audit/words.ts';
 import { type Arguments, type Command, UsageError } from '../command.ts';
 
 const command: Command = {

@@ -24,13 +24,13 @@ export const auditRules: readonly Mutation[] = [
   one(
     'audit',
     'the comparison of what is pending',
-    [AUDIT, '  await auditor.compareUpcoming();\n', ''],
+    [AUDIT, '  await comparison.withUpcoming();\n', ''],
     [storage, 'hidden by the log, a manifest'],
   ),
   one(
     'audit',
     'the comparison of the whole storage',
-    [AUDIT, '  auditor.compareStorage();\n', ''],
+    [AUDIT, '  comparison.withStorage();\n', ''],
     [storage, 'hidden by the log, a measurement'],
   ),
   one(
