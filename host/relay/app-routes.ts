@@ -7,32 +7,14 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { sourceOf } from '../../lib/daemon/server-limits.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { APP_FILE_KINDS, type AppFiles, type OpenAppFile } from './app-files.ts';
+import { Sending, type SendingLimits } from './sending.ts';
 
-export interface AppRouteLimits {
-  /** Files that are being sent: in all, and to one source. */
-  sending: number;
-  perSource: number;
-  /** Milliseconds that one may take to be taken: what is left is to be asked for anew. */
-  within: number;
-}
+export type AppRouteLimits = SendingLimits;
 
 const LIMITS: AppRouteLimits = { sending: 32, perSource: 2, within: 900_000 };
 
 export function appRoutes(app: FastifyInstance, files: AppFiles, limits = LIMITS): void {
-  const sending = new Map<string, number>();
-  const take = (source: string): void => {
-    const has = sending.get(source) ?? 0;
-    const all = sending.values().reduce((sum, count) => sum + count, 0);
-    if (has >= limits.perSource || all >= limits.sending)
-      throw new DstackError('GOSSIP_RATE', 'too many files are being sent; try again later');
-    sending.set(source, has + 1);
-  };
-  const giveBack = (source: string): void => {
-    const left = sending.get(source)! - 1;
-    if (left === 0) sending.delete(source);
-    else sending.set(source, left);
-  };
-
+  const sending = new Sending(limits);
   for (const kind of APP_FILE_KINDS) {
     const find = async (request: FastifyRequest): Promise<OpenAppFile> => {
       const { hash } = request.params as { hash: string };
@@ -52,13 +34,7 @@ export function appRoutes(app: FastifyInstance, files: AppFiles, limits = LIMITS
     });
 
     app.get(`/v1/${kind}/:hash`, async (request, reply) => {
-      const source = sourceOf(request.ip);
-      take(source);
-      let isOver = false;
-      const over = () => {
-        if (!isOver) giveBack(source);
-        isOver = true;
-      };
+      const over = sending.begin(sourceOf(request.ip), request.raw.socket);
       try {
         const { file, size, tag } = await find(request);
         const from = startOf(request.headers, `"${tag}"`);
@@ -68,11 +44,7 @@ export function appRoutes(app: FastifyInstance, files: AppFiles, limits = LIMITS
           return reply.status(416).header('content-range', `bytes */${size}`).send();
         }
         const stream = file.createReadStream({ start: from ?? 0, end: Math.max(0, size - 1) });
-        const timer = setTimeout(() => request.raw.socket.destroy(), limits.within);
-        stream.once('close', () => {
-          clearTimeout(timer);
-          over();
-        });
+        stream.once('close', over);
         describe(reply.status(from === undefined ? 200 : 206), tag, size - (from ?? 0));
         if (from !== undefined) reply.header('content-range', `bytes ${from}-${size - 1}/${size}`);
         return reply.send(stream);

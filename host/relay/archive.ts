@@ -129,7 +129,7 @@ function firstAfter(names: readonly string[], name: string): number {
 }
 
 /** The name says what the message is about and, since there can be several versions, which one it is (by its own hash). */
-function nameOf(message: Archived): string {
+export function nameOf(message: Archived): string {
   const version = messageId(message).slice(0, 16);
   switch (message.type) {
     case 'bootstrap':

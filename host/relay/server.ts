@@ -22,6 +22,7 @@ import { RateLimit } from '../gossip/rate-limit.ts';
 import type { AppFiles } from './app-files.ts';
 import { appRoutes } from './app-routes.ts';
 import type { Archive } from './archive.ts';
+import { archiveRoutes } from './archive-routes.ts';
 import type { Metrics } from './metrics.ts';
 import type { SealingKeys } from './sealing-keys.ts';
 
@@ -191,18 +192,4 @@ function refusal(error: unknown): { status: number; code: string; message: strin
     return { status: statusCode, code: 'HTTP_REQUEST', message: String(message).slice(0, 500) };
   }
   return { status: 500, code: 'INTERNAL', message: "internal error; see the relay's log" };
-}
-
-/** `GET /v1/records?after=<name>` lists the archive, `GET /v1/records/<name>` gives one file. */
-function archiveRoutes(app: FastifyInstance, archive: Pick<Archive, 'list' | 'read'>): void {
-  app.get('/v1/records', async (request) => {
-    const { after } = request.query as { after?: unknown };
-    return { records: archive.list(typeof after === 'string' ? after : '') };
-  });
-  app.get('/v1/records/:name', async (request, reply) => {
-    const { name } = request.params as { name: string };
-    const text = archive.read(name);
-    if (text === undefined) throw new DstackError('NO_RECORD', `the archive has no ${name.slice(0, 100)}`);
-    return reply.type('application/json').send(text);
-  });
 }

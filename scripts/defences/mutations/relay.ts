@@ -143,7 +143,7 @@ export const relayRules: readonly Mutation[] = [
     'relay',
     'how many files one source is sent at once',
     [
-      'host/relay/app-routes.ts',
+      'host/relay/sending.ts',
       'if (has >= limits.perSource || all >= limits.sending)',
       'if (all >= limits.sending)',
     ],
