@@ -5,13 +5,18 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import fastify, { type FastifyReply } from 'fastify';
+import { pack } from 'tar-stream';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { Archive } from '../../host/relay/archive.ts';
+import { archiveRoutes } from '../../host/relay/archive-routes.ts';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { configHash } from '../../lib/protocol/network-config.ts';
 import { type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { KEM_PUBLIC_KEY_BYTES } from '../../lib/protocol/sealing.ts';
-import { readRecords, type SourceLimits } from './archives.ts';
+import { readRecords as readInto, type SourceLimits } from './archives.ts';
+import type { FoundRecord } from './record.ts';
 
 const config = utf8('{"a":"network.json"}');
 const configName = `config-${toHex(configHash(config))}.json`;
@@ -70,6 +75,22 @@ const relayOf = (files: Record<string, Uint8Array | string>, spoil: Handler | un
     } else response.end(files[decodeURIComponent(url.pathname.split('/').at(-1)!)]);
   });
 const files = () => ({ [configName]: config, [requestName(0)]: JSON.stringify(request()) });
+
+/** An audit that asks for whatever there is. */
+async function readRecords(sources: readonly string[], limits: Partial<SourceLimits> = {}) {
+  const requests = new Map<string, RequestMessage[]>();
+  const configs = new Map<string, Uint8Array>();
+  const taker = {
+    skips: () => false,
+    wants: () => true,
+    take(record: FoundRecord) {
+      if (record.kind === 'config') configs.set(record.subject, record.bytes);
+      if (record.kind !== 'request') return;
+      requests.set(record.subject, [...(requests.get(record.subject) ?? []), record.message]);
+    },
+  };
+  return { sources: await readInto(sources, taker, limits), requests, configs };
+}
 
 /** Reads a hostile source before and beside a good one: what the good one has must be there. */
 async function besideGood(source: string, limits: Partial<SourceLimits> = {}) {
@@ -166,10 +187,97 @@ describe('a source whose list', () => {
   });
 });
 
+describe('a relay that gives bundles', () => {
+  /** Many different requests, as a real archive has them. */
+  const recordsOf = (count: number) =>
+    Array.from({ length: count }, (_, n): [string, string] => [
+      requestName(n),
+      JSON.stringify({ ...request(), epoch: n + 2 }),
+    ]);
+  async function archiveOf(count: number, spoil?: (asked: string, reply: FastifyReply) => unknown) {
+    const folder = mkdtempSync(join(tmpdir(), 'dstack-records-'));
+    for (const [name, text] of recordsOf(count)) writeFileSync(join(folder, name), text);
+    const app = fastify({ forceCloseConnections: true });
+    let asked = 0;
+    app.addHook('onRequest', async ({ url }, reply) => {
+      asked += 1;
+      return spoil?.(url, reply);
+    });
+    archiveRoutes(app, new Archive(folder));
+    const url = await app.listen({ host: '127.0.0.1', port: 0 });
+    after.push(async () => {
+      await app.close();
+      rmSync(folder, { recursive: true, force: true });
+    });
+    return { url, asked: () => asked };
+  }
+  const after: (() => Promise<void>)[] = [];
+  afterEach(async () => {
+    for (const end of after.splice(0)) await end();
+  });
+
+  test('is asked for many records at a time, and has all of them', async () => {
+    const { url, asked } = await archiveOf(1_100);
+    // What an audit asks for is no part of the source's share.
+    const { sources, requests } = await readRecords([url], { records: 10, bytes: 1_000 });
+    expect(sources[0]).toMatchObject({ records: 1_100, faults: [] });
+    expect(requests.size).toBe(1_100);
+    // Three lists, and some eight bundles.
+    expect(asked()).toBeLessThan(20);
+  });
+
+  test('is asked one by one for the few that an audit has not read', async () => {
+    const { url, asked } = await archiveOf(100);
+    const found: string[] = [];
+    const taker = {
+      skips: (name: string) => name >= requestName(10),
+      wants: () => true,
+      take: ({ subject }: FoundRecord) => void found.push(subject),
+    };
+    const [source] = await readInto([url], taker);
+    expect(found).toHaveLength(10);
+    expect(source).toMatchObject({ records: 10, faults: [] });
+    expect(asked()).toBe(2 + 10);
+  });
+
+  const tar = (entries: [string, string][]) => {
+    const out = pack();
+    for (const [name, text] of entries) out.entry({ name }, text);
+    out.finalize();
+    return out.read() as Buffer;
+  };
+  const [first, second] = recordsOf(2) as [[string, string], [string, string]];
+  test.each<[string, (asked: string) => Buffer | string]>([
+    ['of before bundles', () => JSON.stringify({ records: [] })],
+    ['with garbage', () => 'x'.repeat(4096)],
+    ['cut off', () => tar([first, second]).subarray(0, 1500)],
+    ['out of order', () => tar([second, first])],
+    ['of the same file for ever', () => tar([first])],
+    ['of files that nobody listed', () => tar([['a', '{}']])],
+    ['without end', () => Buffer.alloc(5 * 1024 * 1024)],
+    ['empty', () => tar([])],
+  ])('%s, has its records asked for one by one', async (_, bundle) => {
+    const { url } = await archiveOf(40, (asked, reply) =>
+      asked.includes('?bundle=') ? reply.type('application/x-tar').send(bundle(asked)) : undefined,
+    );
+    const { sources, requests } = await readRecords([url]);
+    expect(requests.size).toBe(40);
+    expect(sources[0]).toMatchObject({ records: 40, faults: [] });
+  });
+
+  test('whose bundles never come has no more than its time', async () => {
+    const { url } = await archiveOf(40, (asked) =>
+      asked.includes('?bundle=') ? new Promise(() => {}) : undefined,
+    );
+    const { hostile } = await besideGood(url, { milliseconds: 1_000 });
+    expect(hostile.faults).toEqual([expect.stringContaining('no reply from')]);
+  });
+});
+
 test('one file under 3,000 names is kept once', async () => {
   const text = JSON.stringify(request('ab'.repeat(8_000)));
   const many = Object.fromEntries(Array.from({ length: 3_000 }, (_, at) => [requestName(at), text]));
-  const { hostile, requests } = await besideGood(await relayOf(many), { milliseconds: 60_000 });
+  const { hostile, requests } = await besideGood(await relayOf(many), { milliseconds: 600_000 });
   expect(hostile).toMatchObject({ records: 3_000, faultCount: 0 });
   expect(requests.get(requestHash)).toHaveLength(2);
 });
@@ -181,7 +289,7 @@ test('of 3,000 versions of one request a few are kept, and the good one of anoth
       JSON.stringify(request(String(at).padStart(4, '0'))),
     ]),
   );
-  const { hostile, requests } = await besideGood(await relayOf(many), { milliseconds: 60_000 });
+  const { hostile, requests } = await besideGood(await relayOf(many), { milliseconds: 600_000 });
   expect(hostile.faultCount).toBe(3_000 - 16);
   expect(hostile.faults.length).toBe(10);
   expect(requests.get(requestHash)).toHaveLength(17);
@@ -190,7 +298,7 @@ test('of 3,000 versions of one request a few are kept, and the good one of anoth
 test('a source is not read beyond its share of bytes', async () => {
   const text = JSON.stringify(request('ab'.repeat(8_000)));
   const many = Object.fromEntries(Array.from({ length: 1_000 }, (_, at) => [requestName(at), text]));
-  const { hostile } = await besideGood(await relayOf(many), { bytes: 200_000 });
+  const { hostile } = await besideGood(await relayOf(many), { bytes: 200_000, versions: 1 });
   expect(hostile.bytes).toBeLessThan(600_000);
   expect(hostile.faults).toEqual([expect.stringContaining('more than 200000 bytes')]);
 });
@@ -226,14 +334,14 @@ test('a relay that wants fewer requests is waited for, as long as it says; nothi
     response.writeHead(429).end();
     if (refused % 10 === 0) tokens = 60;
   });
-  const { sources } = await readRecords([url], { milliseconds: 60_000 });
+  const { sources } = await readRecords([url], { milliseconds: 600_000 });
   expect(sources[0]).toMatchObject({ records: 301, faults: [] });
   expect(refused).toBeGreaterThan(0);
 });
 
 test('one that wants none at all, for an hour, has no more than its time', async () => {
   const url = await serve((_, response) => response.writeHead(429, { 'retry-after': '3600' }).end());
-  const { hostile } = await besideGood(url, { milliseconds: 500 });
+  const { hostile } = await besideGood(url, { milliseconds: 2_000 });
   expect(hostile.faults).toEqual([expect.stringContaining('HTTP 429')]);
 });
 

@@ -3,73 +3,44 @@
  * trusted. A file counts by what it hashes to, never by its name or by who served it, so copies from several relays
  * can be thrown together: a spoiled one does not hide a good one.
  *
+ * An archive may be of any size: each record is handed on as it is read, and none is kept here. What a source may cost besides is
+ * bounded: files that are about nothing in the network's history, versions of what is, and its time.
+ *
  * Each source is read separately, within its own limits. Its faults are reported as its own and cost the others nothing. A source
  * can make a verdict worse, never better: a malformed record is a failure where a missing one would be a gap.
  */
 import { opendir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Type } from 'typebox';
-import { sha256, toHex } from '../../lib/protocol/encoding.ts';
+import { sha256 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { CONFIG_MAX_BYTES, configHash } from '../../lib/protocol/network-config.ts';
-import {
-  type AnswerMessage,
-  AnswerMessageSchema,
-  type BootstrapPackage,
-  BootstrapPackageSchema,
-  type RequestMessage,
-  RequestMessageSchema,
-  requestOf,
-  type SealedMessage,
-  SealedMessageSchema,
-} from '../../lib/protocol/onboarding-messages.ts';
-import { parseJson } from '../../lib/protocol/schema.ts';
-import { download } from '../download.ts';
+import { kindOf, MAX_RECORD_BYTES, type RecordKind, type RecordTaker, recordOf } from './record.ts';
+import { RelayArchive } from './relay-archive.ts';
 
 /** What is taken from one source. */
 export interface SourceLimits {
-  /** Files, including useless ones. */
+  /** Files that are about nothing that the audit asks for, or were read before. */
   readonly records: number;
-  /** Of all its files in total. */
+  /** Of those files in total. */
   readonly bytes: number;
   readonly milliseconds: number;
   /** Different files about the same subject. An honest relay has one or a few; each is judged, which takes time. */
   readonly versions: number;
 }
 const LIMITS: SourceLimits = {
-  records: 100_000,
-  bytes: 256 * 1024 * 1024,
+  records: 1_000_000,
+  bytes: 1024 * 1024 * 1024,
   milliseconds: 600_000,
   versions: 16,
 };
-/** Larger files are skipped. Bytes. */
-const MAX_RECORD_BYTES = 2 * 1024 * 1024;
 /** How many files are requested from a relay at the same time. */
 const AT_ONCE = 8;
 /** How many faults of a source are reported; the others are counted. */
 const FAULTS_TOLD = 10;
-const ListSchema = Type.Object({ records: Type.Array(Type.String({ maxLength: 200 }), { maxItems: 1000 }) });
-const LIST_MAX_BYTES = 256 * 1024;
-
-/** Every well-formed version that was found, by what it is about. Keys are lower-case hex without 0x. */
-export interface Archives {
-  /** By request hash. */
-  readonly requests: ReadonlyMap<string, readonly RequestMessage[]>;
-  /** By request hash. */
-  readonly answers: ReadonlyMap<string, readonly AnswerMessage[]>;
-  /** By request hash. Relays keep none: what gossip carried may have been caught by somebody. */
-  readonly sealed: ReadonlyMap<string, readonly SealedMessage[]>;
-  /** By quote hash. */
-  readonly bootstraps: ReadonlyMap<string, readonly BootstrapPackage[]>;
-  /** network.json, by its hash. */
-  readonly configs: ReadonlyMap<string, Uint8Array>;
-  readonly sources: readonly SourceReport[];
-}
 
 /** What one source gave. */
 export interface SourceReport {
   readonly source: string;
-  /** The files that it gave, useful or not, and their bytes. */
+  /** The files that it gave, useful or not, and their bytes. What the audit had no need of is not among them. */
   readonly records: number;
   readonly bytes: number;
   /** The first few of its faults, in words, some of which may be somebody else's. */
@@ -78,87 +49,75 @@ export interface SourceReport {
 }
 
 /**
- * Reads all sources at the same time. Whatever one of them does wrong is in its report; it is never thrown.
+ * Reads all sources at the same time, and hands on each record once, however many sources have it under however many names. Whatever one
+ * of them does wrong is in its report; it is never thrown.
  * @param sources folders, or a relay's base URL
  */
 export async function readRecords(
   sources: readonly string[],
+  taker: RecordTaker,
   limits: Partial<SourceLimits> = {},
-): Promise<Archives> {
-  const kept = new Kept();
-  const readers = sources.map((name) => new Source(name, { ...LIMITS, ...limits }, kept));
+): Promise<SourceReport[]> {
+  const once = new Once(taker);
+  const readers = sources.map((name) => new Source(name, { ...LIMITS, ...limits }, once));
   await Promise.all(readers.map((reader) => reader.read()));
-  const { requests, answers, sealed, bootstraps, configs } = kept;
-  const reports = readers.map((reader) => reader.report());
-  return { requests, answers, sealed, bootstraps, configs, sources: reports };
+  return readers.map((reader) => reader.report());
 }
 
-/** What all sources gave: each file once, however many sources have it under however many names. */
-class Kept {
-  readonly requests = new Map<string, RequestMessage[]>();
-  readonly answers = new Map<string, AnswerMessage[]>();
-  readonly sealed = new Map<string, SealedMessage[]>();
-  readonly bootstraps = new Map<string, BootstrapPackage[]>();
-  readonly configs = new Map<string, Uint8Array>();
-  readonly #hashes = new Set<string>();
+/** Hands on what the audit asks for once. What it does not ask for is not remembered: of that there may be any number. */
+class Once {
+  readonly #taker: RecordTaker;
+  /** What each that was taken is about, by its hash. */
+  readonly #taken = new Map<string, string>();
 
-  /** @param admit asked whether one more about this subject is taken @throws AUDIT_RECORDS for anything but a record */
-  add(kind: RecordKind, bytes: Uint8Array, admit: (subject: string) => void): void {
-    const hash = `${kind} ${toHex(sha256(bytes))}`;
-    if (this.#hashes.has(hash)) return;
-    const text = new TextDecoder().decode(bytes);
-    const what = `this ${kind}`;
-    const keep = <T>(map: Map<string, T[]>, subject: string, message: T) => {
-      admit(`${kind} ${subject}`);
-      const present = map.get(subject);
-      if (present === undefined) map.set(subject, [message]);
-      else present.push(message);
-    };
-    if (kind === 'config') {
-      if (bytes.length > CONFIG_MAX_BYTES) {
-        throw new DstackError(
-          'AUDIT_RECORDS',
-          `${what} has ${bytes.length} bytes, more than ${CONFIG_MAX_BYTES}`,
-        );
+  constructor(taker: RecordTaker) {
+    this.#taker = taker;
+  }
+
+  skips(name: string): boolean {
+    return this.#taker.skips(name);
+  }
+
+  /**
+   * @param hasRoom whether the source may give one more file about this subject
+   * @returns whether it is about something that the audit asks for, and not too often
+   * @throws AUDIT_RECORDS for anything but a record, and for a version too many
+   */
+  take(kind: RecordKind, bytes: Uint8Array, hasRoom: (subject: string) => boolean): boolean {
+    const hash = `${kind} ${Buffer.from(sha256(bytes)).toString('base64')}`;
+    const known = this.#taken.get(hash);
+    if (known !== undefined) return hasRoom(known);
+    const record = recordOf(kind, bytes);
+    const wanted = this.#taker.wants(record);
+    if (wanted) {
+      const subject = `${kind} ${record.subject}`;
+      if (!hasRoom(subject)) {
+        throw new DstackError('AUDIT_RECORDS', `it is one of too many versions of ${subject}`);
       }
-      this.configs.set(toHex(configHash(bytes)), bytes);
-    } else if (kind === 'request') {
-      const message = parseJson(RequestMessageSchema, text, 'AUDIT_RECORDS', what, MAX_RECORD_BYTES);
-      keep(this.requests, toHex(requestOf(message).hash), message);
-    } else if (kind === 'answer') {
-      const message = parseJson(AnswerMessageSchema, text, 'AUDIT_RECORDS', what, MAX_RECORD_BYTES);
-      keep(this.answers, message.requestHash, message);
-    } else if (kind === 'sealed') {
-      const message = parseJson(SealedMessageSchema, text, 'AUDIT_RECORDS', what, MAX_RECORD_BYTES);
-      keep(this.sealed, message.requestHash, message);
-    } else {
-      const message = parseJson(BootstrapPackageSchema, text, 'AUDIT_RECORDS', what, MAX_RECORD_BYTES);
-      keep(this.bootstraps, message.quoteHash, message);
+      this.#taken.set(hash, subject);
     }
-    this.#hashes.add(hash);
+    this.#taker.take(record);
+    return wanted;
   }
 }
-
-type RecordKind = 'request' | 'answer' | 'sealed' | 'bootstrap' | 'config';
-/** By the beginning of its name; undefined for files that an audit does not read. */
-const kindOf = (name: string): RecordKind | undefined =>
-  /^(request|answer|sealed|bootstrap|config)-.*\.json$/s.exec(name)?.[1] as RecordKind | undefined;
 
 /** One source while it is read. */
 class Source {
   readonly #source: string;
   readonly #limits: SourceLimits;
-  readonly #kept: Kept;
+  readonly #once: Once;
   readonly #faults: string[] = [];
   #faultCount = 0;
   #records = 0;
   #bytes = 0;
+  /** Of those, what was of no use. */
+  #idle = { records: 0, bytes: 0 };
   readonly #versions = new Map<string, number>();
 
-  constructor(source: string, limits: SourceLimits, kept: Kept) {
+  constructor(source: string, limits: SourceLimits, once: Once) {
     this.#source = source;
     this.#limits = limits;
-    this.#kept = kept;
+    this.#once = once;
   }
 
   async read(): Promise<void> {
@@ -185,7 +144,7 @@ class Source {
   async #readFolder(overdue: AbortSignal): Promise<void> {
     for await (const { name } of await opendir(this.#source)) {
       const kind = kindOf(name);
-      if (kind === undefined) continue;
+      if (kind === undefined || this.#once.skips(name)) continue;
       this.#goesOn(overdue);
       await this.#take(name, kind, async () => {
         const path = join(this.#source, name);
@@ -200,46 +159,53 @@ class Source {
   }
 
   async #readRelay(overdue: AbortSignal): Promise<void> {
-    const url = `${this.#source.replace(/\/$/, '')}/v1/records`;
-    const get = (path: string, maxBytes: number) =>
-      download(`${url}${path}`, maxBytes, 'AUDIT_RECORDS', overdue);
-    for (let after = ''; ; ) {
+    const relay = new RelayArchive(this.#source, overdue);
+    for await (const { after, names } of relay.pages()) {
       this.#goesOn(overdue);
-      const text = new TextDecoder().decode(await get(`?after=${encodeURIComponent(after)}`, LIST_MAX_BYTES));
-      const { records } = parseJson(ListSchema, text, 'AUDIT_RECORDS', 'its list', LIST_MAX_BYTES);
-      const last = records.at(-1);
-      if (last === undefined) return;
-      for (let at = 0; at < records.length; at += AT_ONCE) {
+      const left = new Set(names.filter((name) => this.#isOfUse(name)));
+      for await (const { name, bytes } of relay.bundled(after, [...left])) {
         this.#goesOn(overdue);
-        await Promise.all(
-          records.slice(at, at + AT_ONCE).map(async (name) => {
-            const kind = kindOf(name);
-            if (kind === undefined) this.#records += 1;
-            else await this.#take(name, kind, () => get(`/${encodeURIComponent(name)}`, MAX_RECORD_BYTES));
-          }),
-        );
+        left.delete(name);
+        await this.#take(name, kindOf(name)!, async () => bytes);
       }
-      if (last <= after) throw new DstackError('AUDIT_RECORDS', `its list does not continue after ${after}`);
-      after = last;
+      const single = [...left];
+      for (let at = 0; at < single.length; at += AT_ONCE) {
+        this.#goesOn(overdue);
+        const some = single.slice(at, at + AT_ONCE);
+        await Promise.all(some.map((name) => this.#take(name, kindOf(name)!, () => relay.file(name))));
+      }
     }
+  }
+
+  /** By its name. One that is no record's counts: a list may never end. */
+  #isOfUse(name: string): boolean {
+    if (kindOf(name) !== undefined) return !this.#once.skips(name);
+    this.#records += 1;
+    this.#idle.records += 1;
+    return false;
   }
 
   /** Takes one file; what is wrong with it concerns no other. */
   async #take(name: string, kind: RecordKind, read: () => Promise<Uint8Array>): Promise<void> {
     this.#records += 1;
+    let size = 0;
     try {
       const bytes = await read();
-      this.#bytes += bytes.length;
-      this.#kept.add(kind, bytes, (subject) => {
-        const given = this.#versions.get(subject) ?? 0;
-        if (given >= this.#limits.versions) {
-          throw new DstackError('AUDIT_RECORDS', `it is one of more than ${given} versions of ${subject}`);
-        }
-        this.#versions.set(subject, given + 1);
-      });
+      size = bytes.length;
+      this.#bytes += size;
+      if (this.#once.take(kind, bytes, (subject) => this.#hasRoom(subject))) return;
     } catch (error) {
       this.#fault(error as Error, name);
     }
+    this.#idle.records += 1;
+    this.#idle.bytes += size;
+  }
+
+  #hasRoom(subject: string): boolean {
+    const given = this.#versions.get(subject) ?? 0;
+    if (given >= this.#limits.versions) return false;
+    this.#versions.set(subject, given + 1);
+    return true;
   }
 
   /** @throws AUDIT_RECORDS once the source has had its share */
@@ -247,10 +213,10 @@ class Source {
     const { records, bytes, milliseconds } = this.#limits;
     const over = overdue.aborted
       ? `it took more than ${milliseconds / 1000} s`
-      : this.#bytes >= bytes
-        ? `it gave more than ${bytes} bytes`
-        : this.#records >= records
-          ? `it has more than ${records} files`
+      : this.#idle.bytes >= bytes
+        ? `it gave more than ${bytes} bytes of no use to this audit`
+        : this.#idle.records >= records
+          ? `it has more than ${records} files of no use to this audit`
           : undefined;
     if (over !== undefined) throw new DstackError('AUDIT_RECORDS', `${over}: the rest was not read`);
   }

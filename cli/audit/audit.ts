@@ -5,49 +5,68 @@
 import { trustRootOf } from '../../lib/attestation/certificates/trust-roots.ts';
 import { createMemory } from '../../lib/attestation/memory.ts';
 import type { NetworkReader } from '../../lib/chain/network-reader.ts';
+import { parseHex } from '../../lib/protocol/hex.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
-import type { RequestView } from '../../lib/protocol/network-contract.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
-import type { Archives } from './archives.ts';
+import { readRecords, type SourceLimits } from './archives.ts';
+import type { Earlier } from './checkpoint.ts';
+import type { Verdict } from './checkpoint-lines.ts';
 import { Comparison } from './compare.ts';
+import { EvidenceFound } from './evidence-found.ts';
 import { Findings } from './findings.ts';
 import type { AuditedHead } from './head.ts';
 import type { History } from './history.ts';
-import { Holders } from './holders.ts';
+import { Holders, type Recorded } from './holders.ts';
 import { LooseEnds } from './loose-ends.ts';
 import { Past } from './past.ts';
 import type { AuditReport } from './report.ts';
-import { judgeDeployment, judgeHead, judgeSources } from './sources.ts';
+import { judgeCheckpoint, judgeDeployment, judgeHead, judgeSources } from './sources.ts';
 import type { StateProof, Upcoming } from './state.ts';
 import { judgeHolders, judgeToday } from './today.ts';
 import { bare, bytesOf, nameOf } from './words.ts';
 
 export type { AuditReport } from './report.ts';
 
+/** How long a source may take, and how much longer for each claim of the history. Milliseconds. */
+const BASE_MS = 600_000;
+const CLAIM_MS = 200;
+
 export interface AuditInput {
   readonly network: Domain;
   readonly flavour: Flavour;
   readonly history: History;
-  readonly records: Archives;
+  /** Folders with public files, or relays that serve theirs. */
+  readonly archives: readonly string[];
+  readonly limits?: Partial<SourceLimits>;
   readonly reader: NetworkReader;
   /** The block at which the contract's state is compared. */
   readonly head: AuditedHead;
   /** Both of the same block. */
   readonly stateProof: StateProof;
   readonly upcoming: Upcoming;
+  /** What a checkpoint has. */
+  readonly earlier?: Earlier | undefined;
 }
 
-export async function audit(input: AuditInput): Promise<AuditReport> {
-  const { network, flavour, history, records, reader, head } = input;
+export interface Audited {
+  readonly report: AuditReport;
+  /** What the next audit need not judge again. */
+  readonly verdicts: readonly Verdict[];
+  /** Whether the events are what the contract says, as far as that could be told: only then is anything to be built on them. */
+  readonly historyHolds: boolean;
+}
+
+export async function audit(input: AuditInput): Promise<Audited> {
+  const { network, flavour, history, reader, head, earlier } = input;
   const findings = new Findings();
   judgeHead(head, findings);
   judgeDeployment(history.deployment, findings);
-  judgeSources(records.sources, findings);
 
   const past = new Past(findings);
+  const evidence = new EvidenceFound(network, flavour, past, earlier);
   const memory = createMemory(trustRootOf(flavour));
   const answers = await readAnswers(input);
-  const holders = new Holders({ network, flavour, past, records, reader, memory, answers }, findings);
+  const holders = new Holders({ network, flavour, past, evidence, reader, memory, answers }, findings);
   for (const entry of history.entries) {
     past.take(entry);
     await holders.take(entry);
@@ -57,10 +76,19 @@ export async function audit(input: AuditInput): Promise<AuditReport> {
   const requestWindow = await comparison.withState();
   await comparison.withUpcoming();
   comparison.withStorage();
+  const historyHolds = !findings.has('failure');
+  judgeCheckpoint(earlier, historyHolds, findings);
 
-  const loose = new LooseEnds({ network, past, records, reader, head, requestWindow }, findings);
+  const sources = await readRecords(input.archives, evidence, {
+    milliseconds: BASE_MS + evidence.unproven * CLAIM_MS,
+    ...input.limits,
+  });
+  judgeSources(sources, findings);
+  holders.judge();
+
+  const loose = new LooseEnds({ past, evidence, reader, head, requestWindow }, findings);
   // If the events explain all of the storage there is none, whatever the records say.
-  if (!comparison.isExplained()) await loose.lookForHiddenOnboardings();
+  const hidden = comparison.isExplained() ? 0 : await loose.lookForHiddenOnboardings();
   const unanswered = loose.unanswered();
   const unposted = loose.unposted();
 
@@ -69,7 +97,7 @@ export async function audit(input: AuditInput): Promise<AuditReport> {
   judgeToday(past.replay, flavour, now, findings);
   judgeHolders(holdersToday, findings);
 
-  return {
+  const report: AuditReport = {
     verdict: findings.verdict(),
     ...network,
     head: {
@@ -94,16 +122,26 @@ export async function audit(input: AuditInput): Promise<AuditReport> {
       app: nameOf(app),
       manifest: past.replay.manifestAt(app, now),
     })),
-    sources: records.sources,
+    sources,
     findings: findings.sorted(),
   };
+  return { report, verdicts: evidence.newVerdicts(), historyHolds: historyHolds && hidden === 0 };
 }
 
-/** What the contract shows of each request that an event says was answered, by its hash: read together. */
-async function readAnswers({ history, reader, head }: AuditInput): Promise<Map<string, RequestView>> {
+/**
+ * What the contract recorded for each request that an event says was answered, by its hash: read together. Of those that were read by an
+ * earlier audit it is known, and never changes.
+ */
+async function readAnswers({ history, reader, head, earlier }: AuditInput): Promise<Map<string, Recorded>> {
   const hashes = history.entries.flatMap(({ event }) =>
     event.name === 'Onboarded' ? [bare(event.requestHash)] : [],
   );
-  const views = await reader.requests(hashes.map(bytesOf), head);
-  return new Map(hashes.map((hash, at) => [hash, views[at]!]));
+  const answers = new Map<string, Recorded>();
+  for (const { of, recorded } of earlier?.verdicts.values() ?? []) {
+    if (recorded !== undefined) answers.set(of, { state: 'answered', answerHash: parseHex(`0x${recorded}`) });
+  }
+  const unknown = hashes.filter((hash) => !answers.has(hash));
+  const views = await reader.requests(unknown.map(bytesOf), head);
+  for (const [at, hash] of unknown.entries()) answers.set(hash, views[at]!);
+  return answers;
 }

@@ -10,7 +10,7 @@ import type { Head } from '../../lib/chain/chain-client.ts';
 import { type RpcEndpoint, rpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import { LogReader } from '../../lib/chain/log-reader.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { type Address, addressKey, sameAddress } from '../../lib/protocol/hex.ts';
+import { type Address, addressKey, type Hex, sameAddress } from '../../lib/protocol/hex.ts';
 import { type NetworkEvent, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
 import { Address0x, Word0x } from '../../lib/protocol/schema.ts';
 import { sideBySide } from './side-by-side.ts';
@@ -21,9 +21,12 @@ export interface Entry {
   readonly time: number;
   /** Its place in the block. */
   readonly index: number;
-  /** The hash of the transaction that caused it, 0x-prefixed. */
-  readonly transaction: string;
+  /** The hash of the transaction that caused it. */
+  readonly transaction: Hex;
   readonly event: NetworkEvent;
+  /** The same as the chain has it, 0x-hex. */
+  readonly topics: readonly Hex[];
+  readonly data: string;
 }
 
 export interface History {
@@ -73,6 +76,8 @@ export interface HistoryOptions {
   /** The first block to read; the deployment must not be before it. */
   readonly from: number;
   readonly head: Head;
+  /** What is known already: every event up to a block that the chain still has. */
+  readonly known?: { readonly block: number; readonly entries: readonly Entry[] } | undefined;
   /** Called with the last block read so far. */
   readonly onProgress?: (block: number) => void;
 }
@@ -83,7 +88,8 @@ export async function readHistory(options: HistoryOptions): Promise<History> {
     rpcEndpoint(url, { timeout: TIMEOUT_MS, maxReplyBytes: MAX_REPLY_BYTES }),
   );
   const logs = await readLogs(all, options);
-  const entries = await entriesOf(all, logs, options.contract);
+  const known = options.known?.entries ?? [];
+  const entries = [...known, ...(await entriesOf(all, logs, options.contract))];
   const [first] = entries;
   if (first === undefined) {
     throw new DstackError(
@@ -105,7 +111,8 @@ async function readLogs(all: readonly RpcEndpoint[], options: HistoryOptions): P
     },
   });
   const logs: Log[] = [];
-  for (let from = options.from; from <= head.number; ) {
+  const first = options.known === undefined ? options.from : options.known.block + 1;
+  for (let from = first; from <= head.number; ) {
     const { to, page } = await reader.next(from, head.number);
     logs.push(...page);
     from = to + 1;
@@ -139,7 +146,8 @@ async function entriesOf(
         `block ${block} has an event ${log.topics[0] ?? 'without a name'} of ${contract} that contracts/Network.sol does not have: it is another contract`,
       );
     }
-    entries.push({ block, time, index, transaction: log.transactionHash, event });
+    const { transactionHash: transaction, topics, data } = log;
+    entries.push({ block, time, index, transaction, event, topics, data });
   }
   return entries;
 }

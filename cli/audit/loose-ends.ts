@@ -3,10 +3,7 @@
  * onboardings of which the history says nothing.
  */
 import type { NetworkReader } from '../../lib/chain/network-reader.ts';
-import { parseHex } from '../../lib/protocol/hex.ts';
-import type { Domain } from '../../lib/protocol/typed-data.ts';
-import type { Archives } from './archives.ts';
-import { signedAnswers } from './evidence.ts';
+import type { EvidenceFound } from './evidence-found.ts';
 import type { Findings } from './findings.ts';
 import type { AuditedHead } from './head.ts';
 import type { Past } from './past.ts';
@@ -15,9 +12,8 @@ import type { RequestStanding, Unanswered, Unposted } from './report.ts';
 import { bare, bytesOf } from './words.ts';
 
 export interface LooseEndsOptions {
-  readonly network: Domain;
   readonly past: Past;
-  readonly records: Archives;
+  readonly evidence: EvidenceFound;
   readonly reader: NetworkReader;
   readonly head: AuditedHead;
   /** How long a request stays open, blocks. */
@@ -38,13 +34,12 @@ export class LooseEnds {
     this.#findings = findings;
   }
 
-  /** A request or answer in a record that the contract shows as answered although no event says so. */
-  async lookForHiddenOnboardings(): Promise<void> {
-    const { records, reader, head, past } = this.#of;
+  /** Requests that the contract shows as answered although no event says so: how many of those that are known there are. */
+  async lookForHiddenOnboardings(): Promise<number> {
+    const { evidence, reader, head, past } = this.#of;
     const { requests } = past.replay;
     const own = [...requests.keys()].map(bare);
-    const recorded = new Set([...records.requests.keys(), ...records.answers.keys()]);
-    const others = [...recorded].filter((hash) => !requests.has(`0x${hash}`));
+    const others = [...evidence.strangers.keys()];
     if (others.length > MOST_LOOKED_UP) {
       const message = `there are records of ${others.length} requests that are not in the history: ${MOST_LOOKED_UP} of them were looked up`;
       this.#findings.add('gap', 'RECORDS_TOO_MANY', 'records', message);
@@ -53,16 +48,10 @@ export class LooseEnds {
       (hash) => requests.get(`0x${hash}`)?.answered !== true,
     );
     const views = await reader.requests(lookedUp.map(bytesOf), head);
-    for (const [at, hash] of lookedUp.entries()) {
-      if (views[at]!.state === 'answered') {
-        this.#findings.add(
-          'failure',
-          'HIDDEN_ONBOARDING',
-          `request ${hash}`,
-          'the contract shows it as answered, and no event says so: the endpoints hide one',
-        );
-      }
-    }
+    const hidden = lookedUp.filter((_, at) => views[at]!.state === 'answered');
+    const message = 'the contract shows it as answered, and no event says so: the endpoints hide one';
+    for (const hash of hidden) this.#findings.add('failure', 'HIDDEN_ONBOARDING', `request ${hash}`, message);
+    return hidden.length;
   }
 
   /** Anyone can register; a request that nobody answered was refused, or nobody could answer it. */
@@ -86,32 +75,17 @@ export class LooseEnds {
    * that rule.
    */
   unposted(): Unposted[] {
-    const { records, network, head, past, requestWindow } = this.#of;
-    const all: Unposted[] = [];
-    for (const [requestHash, versions] of records.answers) {
-      const request = past.replay.requests.get(`0x${requestHash}`);
-      const posted = past.storage.answerOf(`0x${requestHash}`);
+    const { evidence, head, past, requestWindow } = this.#of;
+    return evidence.signedAnswers.map((signed) => {
+      const request = past.replay.requests.get(`0x${signed.requestHash}`);
+      const made = evidence.strangers.get(signed.requestHash) ?? Number.POSITIVE_INFINITY;
+      const over = request === undefined ? made : request.block + requestWindow;
       const standing = this.#standingOf(request);
-      const made = records.requests.get(requestHash)?.[0]?.blockNumber;
-      const over =
-        request !== undefined
-          ? request.block + BLOCK_HASHES + requestWindow
-          : (made ?? Number.POSITIVE_INFINITY) + BLOCK_HASHES;
-      const final = standing !== 'open' && head.number > over;
-      for (const { node, answerHash, sealedFound } of signedAnswers(
-        versions,
-        records.sealed.get(requestHash) ?? [],
-        parseHex(requestHash),
-        past.replay.networkKeys,
-        network,
-      )) {
-        if (posted !== undefined && answerHash.slice(0, 62) === posted) continue;
-        const unposted = { requestHash, node, answerHash, standing, final, sealedFound };
-        all.push(unposted);
-        this.#judgeUnposted(unposted);
-      }
-    }
-    return all;
+      const final = standing !== 'open' && head.number > over + BLOCK_HASHES;
+      const unposted = { ...signed, standing, final, sealedFound: evidence.hasSealed(signed) };
+      this.#judgeUnposted(unposted);
+      return unposted;
+    });
   }
 
   #judgeUnposted({ requestHash, node, standing, final, sealedFound }: Unposted): void {

@@ -194,6 +194,11 @@ export class Replay {
     return { is: 'unlisted' };
   }
 
+  /** Whether a value was ever listed or revoked. */
+  wasListed(kind: Kind, value: string): boolean {
+    return this.#allowedFrom[kind].has(value) || this.#revokedAt[kind].has(value);
+  }
+
   /** Every value of a kind that was ever listed or revoked. */
   valuesOf(kind: Kind): string[] {
     return [...new Set([...this.#allowedFrom[kind].keys(), ...this.#revokedAt[kind].keys()])];

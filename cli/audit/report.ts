@@ -96,5 +96,17 @@ export interface AuditReport {
   readonly apps: readonly { readonly app: string; readonly manifest: string | undefined }[];
   /** Where the public files came from, and what was wrong there. */
   readonly sources: readonly SourceReport[];
+  /** What is kept for the next audit; undefined without a checkpoint. */
+  readonly checkpoint?: CheckpointReport;
   readonly findings: readonly Finding[];
+}
+
+export interface CheckpointReport {
+  /** What stands for the file as this audit leaves it: give it to the next one. Undefined when there is no run in it. */
+  readonly hash: string | undefined;
+  /** The block up to which earlier audits were built on; undefined when there were none. */
+  readonly from: number | undefined;
+  /** Quotes that earlier audits had accepted, and those that this one accepted. */
+  readonly known: number;
+  readonly added: number;
 }

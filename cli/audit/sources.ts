@@ -1,5 +1,6 @@
 /** What an audit is made from: how old the block is, whose code the contract has, and who gave the public files. */
 import type { SourceReport } from './archives.ts';
+import type { Earlier } from './checkpoint.ts';
 import type { Findings } from './findings.ts';
 import { type AuditedHead, CLOCK_SKEW_SECONDS, OLD_HEAD_SECONDS } from './head.ts';
 import type { Deployment } from './history.ts';
@@ -32,5 +33,23 @@ export function judgeSources(sources: readonly SourceReport[], findings: Finding
     if (faultCount === 0) continue;
     const more = faultCount > faults.length ? ` (and ${faultCount - faults.length} more)` : '';
     findings.add('warning', 'RECORD_SOURCE_FAULTY', source, `${faults.join('; ')}${more}`);
+  }
+}
+
+/** What earlier audits read counts as the chain's by the hash of a block that the chain still has. */
+export function judgeCheckpoint(
+  earlier: Earlier | undefined,
+  historyHolds: boolean,
+  findings: Findings,
+): void {
+  if (earlier === undefined) return;
+  const { block, fellBackFrom } = earlier;
+  if (fellBackFrom !== undefined) {
+    const message = `the chain no longer has block ${fellBackFrom}, of which the newest audit in it was made: what came after block ${block} was read and judged again`;
+    findings.add('warning', 'CHECKPOINT_FELL_BACK', 'checkpoint', message);
+  }
+  if (!historyHolds) {
+    const message = `the history does not hold, and up to block ${block} it is the checkpoint's: audit without --checkpoint to learn whether the fault is there; the file is left as it is`;
+    findings.add('warning', 'CHECKPOINT_IN_DOUBT', 'checkpoint', message);
   }
 }

@@ -20,7 +20,6 @@ import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { requestOver } from '../../test/support/guest.ts';
 import { type Lie, type LyingRpc, startLyingRpc } from '../../test/support/lying-rpc.ts';
 import { OWNER_KEY } from '../../test/support/network.ts';
-import { readRecords } from './archives.ts';
 import { audit } from './audit.ts';
 import { auditedHead } from './head.ts';
 import { readHistory } from './history.ts';
@@ -306,11 +305,11 @@ describe('what is pending', () => {
     };
     const endpoints = [liar.url];
     const { head, chain } = await auditedHead({ endpoints, confirmation: { depth: 0 }, waitMs: 0 });
-    const report = await audit({
+    const { report } = await audit({
       network: { chainId: chain.chainId, contract: contract },
       flavour: 'sim',
       history: await readHistory({ endpoints, contract: contract, from: 0, head }),
-      records: await readRecords(records),
+      archives: records,
       reader: networkReader(chain, contract),
       head,
       stateProof: await readStateProof(endpoints, contract, head),

@@ -1,16 +1,13 @@
 /** `audit`: replays a network's life from its chain and its public files, and says who could hold the secret today. */
-import { networkReader } from '../../lib/chain/network-reader.ts';
+import { statSync } from 'node:fs';
 import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
-import { type Address, isAddress } from '../../lib/protocol/hex.ts';
+import { isAddress } from '../../lib/protocol/hex.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
-import { readRecords } from '../audit/archives.ts';
-import { audit } from '../audit/audit.ts';
-import { auditedHead } from '../audit/head.ts';
-import { readHistory } from '../audit/history.ts';
-import type { AuditReport } from '../audit/report.ts';
-import { readStateProof, readUpcoming } from '../audit/state.ts';
+import { requireUsable } from '../audit/checkpoint.ts';
+import type { AuditReport, CheckpointReport } from '../audit/report.ts';
+import { type RunOptions, runAudit } from '../audit/run.ts';
 import { instant } from '../audit/words.ts';
-import { type Arguments, type Command, UsageError } from '../command.ts';
+import { type Arguments, type Command, typed, UsageError } from '../command.ts';
 
 const command: Command = {
   name: 'audit',
@@ -50,6 +47,14 @@ const command: Command = {
       help: "of the network's images: production, sim or dev",
       default: 'production',
     },
+    checkpoint: {
+      value: 'FILE',
+      help: 'what is known is read from it and what is new is added, so that the next audit pays only for that',
+    },
+    pin: {
+      value: 'HASH',
+      help: 'the hash of the checkpoint that the audit before printed: any other file is refused',
+    },
     json: { help: 'prints one JSON object' },
   },
   async run(args) {
@@ -58,52 +63,75 @@ const command: Command = {
     if (contract === undefined) throw new UsageError(`CONTRACT is 0x and 40 hex digits, not ${text}`);
     const flavour = flavours.find((name) => name === args.text('flavour')) as Flavour | undefined;
     if (flavour === undefined) throw new UsageError(`--flavour takes one of ${flavours.join(', ')}`);
-    const report = await auditOf(args, contract, flavour);
-    if (args.flag('json')) printJson(report);
-    else print(...asText(report));
+    const { report, save } = await runAudit({ ...optionsOf(args), contract, flavour });
+    const saved = await save().then(
+      (checkpoint) => ({ checkpoint }),
+      (error: unknown) => ({ error }),
+    );
+    const full =
+      'checkpoint' in saved && saved.checkpoint ? { ...report, checkpoint: saved.checkpoint } : report;
+    if (args.flag('json')) printJson(full);
+    else print(...asText(full));
+    // Whatever became of the file, the report was paid for.
+    if ('error' in saved) throw saved.error;
     if (report.verdict === 'unproven' || report.verdict === 'failed') process.exitCode = 1;
   },
 };
 
-async function auditOf(args: Arguments, contract: Address, flavour: Flavour): Promise<AuditReport> {
+/** All of what was typed is looked at before anything is asked of anybody. @throws USAGE */
+function optionsOf(args: Arguments): Omit<RunOptions, 'contract' | 'flavour'> {
   const endpoints = args.list('rpc').length > 0 ? args.list('rpc') : [args.text('rpc')];
   for (const url of endpoints) {
     if (!/^https?:\/\/[^\s]+$/.test(url) || !URL.canParse(url)) {
       throw new UsageError(`--rpc takes an http(s) URL, not ${JSON.stringify(url.slice(0, 100))}`);
     }
   }
+  const archives = args.list('archive');
+  for (const archive of archives) requireArchive(archive);
   const number = (name: string) => {
     const text = args.optional(name);
     return text === undefined ? undefined : wholeNumber(name, text);
   };
-  const depth = number('depth');
-  const { chain, head } = await auditedHead({
+  return {
     endpoints,
-    confirmation: depth === undefined ? { finalized: true } : { depth },
+    archives,
+    from: wholeNumber('from', args.text('from')),
+    depth: number('depth'),
     at: number('at'),
     waitMs: wholeNumber('wait', args.text('wait')) * 1000,
+    checkpoint: checkpointOf(args),
     onWait: (who) => printError(`waiting for ${who} to get to the newest block`),
-  });
-  const progress = progressUpTo(head.number);
-  const history = await readHistory({
-    endpoints,
-    contract,
-    from: wholeNumber('from', args.text('from')),
-    head,
-    onProgress: progress,
-  });
-  const records = await readRecords(args.list('archive'));
-  const reader = networkReader(chain, contract);
-  const stateProof = await readStateProof(endpoints, contract, head);
-  const upcoming = await readUpcoming(chain, contract, head);
-  const network = { chainId: chain.chainId, contract };
-  return audit({ network, flavour, history, records, reader, head, stateProof, upcoming });
+    onProgress: progress(),
+  };
+}
+
+function checkpointOf(args: Arguments): RunOptions['checkpoint'] {
+  const [path, pin] = [args.optional('checkpoint'), args.optional('pin')];
+  if (pin !== undefined && !/^[0-9a-f]{64}$/.test(pin)) {
+    throw new UsageError(`--pin takes 64 lower-case hex digits, not ${JSON.stringify(pin.slice(0, 100))}`);
+  }
+  if (path === undefined) {
+    if (pin !== undefined) throw new UsageError('--pin is about a checkpoint: give --checkpoint FILE too');
+    return undefined;
+  }
+  typed(() => requireUsable(path));
+  return { path, pin };
+}
+
+/** Mistyped, a folder would be a source with a fault, and every record missing. */
+function requireArchive(archive: string): void {
+  const isUrl = /^[a-z][a-z0-9+.-]*:\/\//i.test(archive);
+  if (isUrl && /^https?:\/\/[^\s]+$/.test(archive) && URL.canParse(archive)) return;
+  if (!isUrl && statSync(archive, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  throw new UsageError(
+    `--archive takes a folder that is there, or an http(s) URL, not ${JSON.stringify(archive.slice(0, 200))}`,
+  );
 }
 
 /** Prints a line now and then, once it takes longer than a few seconds. */
-function progressUpTo(last: number): (block: number) => void {
+function progress(): (block: number, last: number) => void {
   let said = Date.now();
-  return (block) => {
+  return (block, last) => {
     if (Date.now() - said < 2_000) return;
     said = Date.now();
     printError(`read up to block ${block} of ${last}`);
@@ -120,6 +148,7 @@ function asText(report: AuditReport): readonly string[] {
   return [
     `network  ${report.contract} on chain ${report.chainId}, as of block ${head.number} (${instant(head.timestamp)}), ${head.hash}`,
     `storage  ${storageOf(report.storage)}`,
+    ...(report.checkpoint === undefined ? [] : [`known    ${knownOf(report.checkpoint)}`]),
     `owner    ${report.owner}; loosening takes ${report.delay} s`,
     '',
     'history',
@@ -156,6 +185,12 @@ function asText(report: AuditReport): readonly string[] {
     ),
     `verdict  ${report.verdict}, as of block ${head.number} (${head.hash}), which was ${head.age} s old when this machine's clock said ${instant(head.seenAt)}`,
   ];
+}
+
+function knownOf({ hash, from, known, added }: CheckpointReport): string {
+  const before =
+    from === undefined ? 'nothing before' : `up to block ${from}, with ${known} quotes accepted before`;
+  return `${before}; ${added} accepted now; checkpoint ${hash ?? 'not written'}`;
 }
 
 function storageOf(storage: AuditReport['storage']): string {

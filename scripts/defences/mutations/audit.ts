@@ -52,7 +52,7 @@ export const auditRules: readonly Mutation[] = [
   one(
     'audit',
     'keeping one file once',
-    [RECORDS, 'if (this.#hashes.has(hash)) return;', ''],
+    [RECORDS, 'if (known !== undefined) return hasRoom(known);', ''],
     [records, '^one file under 3,000 names'],
   ),
   one(
@@ -64,7 +64,7 @@ export const auditRules: readonly Mutation[] = [
   one(
     'audit',
     "the bound on a source's bytes",
-    [RECORDS, 'this.#bytes >= bytes', 'this.#bytes < 0'],
+    [RECORDS, 'this.#idle.bytes >= bytes', 'this.#idle.bytes < 0'],
     [records, 'its share of bytes'],
   ),
 ];
