@@ -1,9 +1,14 @@
 /**
  * `npm run bench -- scale`: what grows with a network, counted where it can be counted: rows that a store reads, calls to a relay's
- * endpoint in a day without any join and with many, calls for a list of apps, platforms that a verifier still knows. The chain is
- * one in memory, whose days take seconds. A table, and JSON on the last line.
+ * endpoint in a day without any join and with many, calls for a list of apps, platforms that a verifier still knows, audits. The chain is
+ * one in memory, whose days take seconds.
+ *
+ *   npm run bench -- scale [--only store,verifier,audit,relay]
+ *
+ * A table, how each figure grows, and JSON on the last line.
  */
 import { mock } from 'node:test';
+import { parseArgs } from 'node:util';
 import { Type } from 'typebox';
 import { Metrics } from '../host/relay/metrics.ts';
 import { Network } from '../host/relay/network.ts';
@@ -23,13 +28,8 @@ import { bareHex, type Hex } from '../lib/protocol/hex.ts';
 import { networkTopics, parseNetworkEvent } from '../lib/protocol/network-contract.ts';
 import { newPrivateKey } from '../lib/protocol/secp256k1.ts';
 import { PacedChain, type PacedChainOptions, word } from '../test/support/paced-chain.ts';
-
-interface Row {
-  readonly what: string;
-  readonly size: number;
-  readonly figure: number;
-  readonly unit: string;
-}
+import { curvesOf, curveTable, type Row, shown } from './growth.ts';
+import { auditRows } from './scale-audit.ts';
 
 /** Of the chain's time: what is measured of each case, after a while in which the relay gets to know its pace. */
 const SPAN = 1_200_000;
@@ -38,20 +38,30 @@ const DAY = 86_400_000;
 const BLOCK_MS = 12_000;
 const FIRST_BLOCK = 400;
 
-export async function benchScale(): Promise<void> {
+export async function benchScale(args: readonly string[] = []): Promise<void> {
+  const { values } = parseArgs({ args: [...args], options: { only: { type: 'string' } } });
+  const parts: Record<string, (tell: (row: Row) => void) => void | Promise<void>> = {
+    store: (tell) => storeRows().forEach(tell),
+    verifier: (tell) => memoryRows().forEach(tell),
+    audit: auditRows,
+    relay: relayRows,
+  };
+  const chosen = values.only?.split(',') ?? Object.keys(parts);
   print('| what | at | figure | |', '|---|---:|---:|---|');
   const rows: Row[] = [];
   // Each as soon as it is known: the days of the chain take a while.
   const tell = (row: Row) => {
     const { what, size, figure, unit } = row;
-    print(
-      `| ${what} | ${size.toLocaleString('en')} | ${Number(figure.toPrecision(3)).toLocaleString('en')} | ${unit} |`,
-    );
+    print(`| ${what} | ${size.toLocaleString('en')} | ${shown(figure)} | ${unit} |`);
     rows.push(row);
   };
-  for (const row of [...storeRows(), ...memoryRows()]) tell(row);
-  await relayRows(tell);
-  printJson({ bench: 'scale', rows });
+  for (const name of chosen) {
+    if (parts[name] === undefined) throw new Error(`--only takes some of ${Object.keys(parts)}`);
+    await parts[name](tell);
+  }
+  const curves = curvesOf(rows);
+  print('', ...curveTable(curves));
+  printJson({ bench: 'scale', rows, exponents: curves.map(({ what, exponent }) => ({ what, exponent })) });
 }
 
 /** By time: how long one of many takes. In memory, so that the disk has no part in it. */
@@ -129,10 +139,10 @@ async function relayRows(tell: (row: Row) => void): Promise<void> {
     ]);
     if (seen < 1.8 * joins) throw new Error(`the relay saw ${seen} of ${2 * joins} events`);
     tell({
-      what: 'relay: calls for a join',
+      what: 'relay: calls for a join, of so many a block',
       size: perBlock,
       figure: calls / joins,
-      unit: `calls, of so many joins a block`,
+      unit: 'calls',
     });
   }
   for (const open of [100, 2_000, 5_000]) {
