@@ -37,26 +37,6 @@ export const relayRules: readonly Mutation[] = [
   ),
   one(
     'relay',
-    'going back when an endpoint had shown more of the chain than there is',
-    [
-      'lib/framework/event-loop.ts',
-      'if (now - this.#shorterSince < SHORTER_MS) return false;',
-      'return false;',
-    ],
-    ['lib/framework/event-loop.test.ts', '^an endpoint that once shows'],
-  ),
-  one(
-    'relay',
-    'leaving an endpoint that fails alone for a moment',
-    [
-      'host/relay/heads.ts',
-      'if (this.#failed !== undefined && now < this.#failed.until) throw',
-      'if (false) throw',
-    ],
-    ['host/relay/heads.test.ts', '^an endpoint that fails'],
-  ),
-  one(
-    'relay',
     "that no times of an endpoint's blocks make the relay wait for long",
     ['host/relay/heads.ts', 'Math.min(WAIT_MAX, ...this.#intervals)', 'Math.min(...this.#intervals)'],
     ['host/relay/heads.test.ts', '^an endpoint whose times'],
