@@ -59,6 +59,7 @@ async function main(): Promise<void> {
   startEngine(network);
   const store = await startStore({
     socket: at(join('run/dstack', sockets.etcd)),
+    folder,
     urls: () => [`http://dstack-guest:${guestPorts.store}`],
     log,
     ledger: async (upstream, onRevision) =>

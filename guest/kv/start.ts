@@ -18,6 +18,7 @@ import { Metrics } from './api/metrics.ts';
 import { receiptMethods } from './api/receipt.ts';
 import { watchMethods } from './api/watch.ts';
 import { EtcdClient } from './engine/client.ts';
+import { DiskSpace } from './namespace/disk-space.ts';
 import { Room } from './namespace/room.ts';
 import { Store } from './namespace/store.ts';
 import { Usage } from './namespace/usage.ts';
@@ -26,6 +27,8 @@ import type { Ledger, OnRevision, ServedMethod, Upstream } from './types.ts';
 export interface StoreSettings {
   /** etcd's socket. */
   readonly socket: string;
+  /** Where its data is; left out, nobody looks whether the disk there is full. */
+  readonly folder?: string;
   /** Where clients reach the store, as `member list` tells them. */
   readonly urls: () => readonly string[];
   /** Makes the ledger, once etcd answers. It tells of all revisions from then on. */
@@ -67,7 +70,10 @@ export async function startStore(settings: StoreSettings): Promise<RunningStore>
   const ledger = await settings.ledger(etcd, (revision, events) => usage.told(revision, events));
   await usage.scan(etcd);
   const upstream = covered(etcd, ledger);
-  const store = await Store.open(upstream, { durable: () => ledger.durable, usage });
+  const store = await Store.open(upstream, {
+    durable: () => ledger.durable,
+    usage,
+  });
   const methods: ServedMethod[] = [
     ...kvMethods(store),
     ...watchMethods(store),
@@ -103,10 +109,13 @@ export async function startStore(settings: StoreSettings): Promise<RunningStore>
         share === undefined ? [] : [{ labels: { namespace }, value: share }],
       ),
   });
-  const condition = conditionOf(etcd);
   const doors: Door[] = [];
-  const room = new Room(upstream, store.floors, settings.shares.database);
+  const room = new Room(upstream, store.floors, settings.shares.database, () => usage.deletedOf());
+  const disk = settings.folder === undefined ? undefined : new DiskSpace(settings.folder);
+  store.disk = disk;
+  await lookAtDisk(disk, log);
   const looking = setInterval(() => {
+    void lookAtDisk(disk, log);
     room.look().then(
       (done) => {
         if (done === 'dropped')
@@ -115,6 +124,7 @@ export async function startStore(settings: StoreSettings): Promise<RunningStore>
       (error: unknown) => log.warn({ err: error }, 'no room could be made'),
     );
   }, settings.roomEvery ?? ROOM_EVERY).unref();
+  const condition = conditionOf(etcd, disk);
   return {
     upstream,
     store,
@@ -152,7 +162,17 @@ async function answering(etcd: EtcdClient): Promise<void> {
   }
 }
 
-function conditionOf(etcd: EtcdClient): Condition {
+async function lookAtDisk(disk: DiskSpace | undefined, log: Log): Promise<void> {
+  try {
+    if (!(await disk?.look())) return;
+    if (disk?.isFull) log.warn({}, 'the disk is nearly full: writes are refused until there is room');
+    else log.info({}, 'the disk has room again: writes are done');
+  } catch (error) {
+    log.warn({ err: error }, 'it is not known how full the disk is');
+  }
+}
+
+function conditionOf(etcd: EtcdClient, disk: Pick<DiskSpace, 'isFull'> | undefined): Condition {
   const within = () => ({ deadline: performance.now() + HEALTHY_WITHIN });
   return {
     async problem() {
@@ -160,7 +180,7 @@ function conditionOf(etcd: EtcdClient): Condition {
         // Linearizable: it is answered by a majority of the members or not at all.
         await etcd.unary(KV.method.range, { key: utf8('k/health'), countOnly: true }, within());
         const { alarms } = await etcd.unary(Maintenance.method.alarm, {}, within());
-        return alarms.length === 0 ? undefined : 'ALARM NOSPACE';
+        return alarms.length === 0 && !disk?.isFull ? undefined : 'ALARM NOSPACE';
       } catch {
         return 'RAFT NO LEADER';
       }

@@ -138,8 +138,10 @@ export class Gateway {
         if (!response.destroyed) this.#unsent.hold(caller, text.length, response);
         output.unary(text);
       } else {
-        const send = (answer: MessageInitShape<DescMessage>) =>
-          output.line({ result: jsonOf(served.method.output, answer) });
+        const send = (answer: MessageInitShape<DescMessage>) => {
+          const line = `${JSON.stringify({ result: jsonOf(served.method.output, answer) })}\n`;
+          return this.#unsent.during(caller, line.length, () => output.line(line));
+        };
         await served.handle(streamOf(request, served.method.input, budget), send, call);
         output.end();
       }
@@ -203,11 +205,11 @@ class Output {
     this.#response.end(text);
   }
 
-  async line(value: JsonValue): Promise<void> {
+  async line(text: string): Promise<void> {
     if (this.#response.destroyed || this.#response.writableEnded)
       throw new RpcError(status.cancelled, 'context canceled');
     if (!this.#begun) this.#head(200);
-    if ((this.#response as ServerResponse).write(`${JSON.stringify(value)}\n`)) return;
+    if ((this.#response as ServerResponse).write(text)) return;
     await new Promise<void>((resolve) => {
       const done = (): void => {
         this.#response.off('drain', done).off('close', done);

@@ -77,7 +77,7 @@ export class GrpcServer {
         call.abort();
       };
       if (served.kind === 'unary') serveUnary(exchange, served, call, { budget, unsent: this.#unsent }, end);
-      else serveStream(exchange, served, call, budget, end);
+      else serveStream(exchange, served, call, { budget, unsent: this.#unsent }, end);
     } catch (error) {
       exchange.refuse(refusalOf(error, this.#log, path));
     }
@@ -137,6 +137,8 @@ class Exchange {
   refuse(error: RpcError): void {
     if (!this.#end(error.status)) return;
     const trailers = { 'grpc-status': String(error.status), 'grpc-message': percentEncoded(error.message) };
+    // What it does not take stands before the trailers.
+    if (this.stream.writableNeedDrain) this.#forget();
     if (this.#begun) {
       this.stream.once('wantTrailers', () => this.stream.sendTrailers(trailers));
       this.stream.end();
@@ -228,12 +230,14 @@ function serveStream(
   exchange: Exchange,
   { method, handle }: ServedMethod & { kind: 'stream' },
   call: ClientCall,
-  budget: Budget,
+  { budget, unsent }: { readonly budget: Budget; readonly unsent: Unsent },
   fail: (error: unknown) => void,
 ): void {
   const { stream } = exchange;
-  const send = (answer: MessageInitShape<DescMessage>): Promise<void> =>
-    exchange.send(framed(method.output, answer));
+  const send = (answer: MessageInitShape<DescMessage>): Promise<void> => {
+    const frame = framed(method.output, answer);
+    return unsent.during(call.caller, frame.length, () => exchange.send(frame));
+  };
   stream.on('close', () => exchange.left(call));
   exchange.begin();
   handle(requests(stream, method.input, budget), send, call).then(() => {

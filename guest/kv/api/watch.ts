@@ -10,18 +10,27 @@ export function watchMethods(store: Store): ServedMethod[] {
   return [
     streaming(Watch.method.watch, async (requests, send, call) => {
       const upstream = store.upstream.stream(Watch.method.watch, { signal: call.signal });
+      const left = Promise.withResolvers<never>();
       const session = await WatchSession.open(store, call, {
         etcd: (request) => upstream.send(request),
-        client: send,
+        // Not waited for: what a client does not take is this process's, which bounds it. Etcd would keep all that is still to come
+        // besides, for each of its streams, and has no bound.
+        client: async (answer) => {
+          send(answer).catch((error: unknown) => {
+            left.reject(error);
+            upstream.close();
+          });
+        },
       });
       try {
-        await relayed(
+        const told = relayed(
           upstream,
           async () => {
             for await (const request of requests) await session.request(request);
           },
           (reply) => session.reply(reply),
         );
+        await Promise.race([told, left.promise]);
       } finally {
         session.close();
       }

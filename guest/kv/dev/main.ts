@@ -171,6 +171,7 @@ async function run(
   });
   const started = startStore({
     socket,
+    folder: data,
     urls: () => [url],
     log,
     shares,

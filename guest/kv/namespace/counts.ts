@@ -17,6 +17,10 @@ export class Counts {
     return true;
   }
 
+  of({ id }: Keyspace): number {
+    return this.#counts.get(id) ?? 0;
+  }
+
   release({ id }: Keyspace, taken = 1): void {
     this.#counts.set(id, (this.#counts.get(id) ?? 0) - taken);
   }

@@ -31,24 +31,35 @@ interface Floor {
 export class Floors {
   readonly #upstream: Upstream;
   readonly #durable: () => bigint;
+  readonly #onCompacted: (revision: bigint) => void;
   readonly #floors: Map<string, Floor>;
   readonly #registering = new Map<string, Promise<void>>();
   #physical: Promise<void> = Promise.resolve();
 
-  private constructor(upstream: Upstream, durable: () => bigint, floors: Map<string, Floor>) {
+  private constructor(
+    upstream: Upstream,
+    durable: () => bigint,
+    onCompacted: (revision: bigint) => void,
+    floors: Map<string, Floor>,
+  ) {
     this.#upstream = upstream;
     this.#durable = durable;
+    this.#onCompacted = onCompacted;
     this.#floors = floors;
   }
 
-  /** @param durable the revision that etcd may be compacted to at most */
-  static async open(upstream: Upstream, durable: () => bigint): Promise<Floors> {
+  /** @param durable the revision that etcd may be compacted to at most @param onCompacted told how far it was */
+  static async open(
+    upstream: Upstream,
+    durable: () => bigint,
+    onCompacted: (revision: bigint) => void = () => {},
+  ): Promise<Floors> {
     const { kvs } = await upstream.unary(KV.method.range, { key: FLOORS, rangeEnd: prefixEnd(FLOORS) });
     const floors = kvs.map(({ key, value, modRevision }) => {
       const { id } = new Keyspace(key.subarray(FLOORS.length));
       return [id, { revision: parsed(value), modRevision }] as const;
     });
-    return new Floors(upstream, durable, new Map(floors));
+    return new Floors(upstream, durable, onCompacted, new Map(floors));
   }
 
   of({ id }: Keyspace): bigint {
@@ -156,6 +167,7 @@ export class Floors {
       // It has been that far.
       if (!(error instanceof RpcError && error.message === etcdError('compacted').message)) throw error;
     });
+    this.#onCompacted(target);
   }
 
   #lowest(): bigint {

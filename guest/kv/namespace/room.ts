@@ -4,6 +4,8 @@
  * revisions, whoever still wants them, then as much as is in the ledger on the disk. So a namespace that never compacts does not stop the
  * writes of all, nor does one that writes much. Whoever wants what is gone is told so as of etcd's own compaction.
  */
+import { RpcError, status } from '../../../lib/etcd/errors.ts';
+import { Lease } from '../../../lib/etcd/gen/lease_pb.js';
 import { AlarmRequest_AlarmAction, AlarmType, Maintenance } from '../../../lib/etcd/gen/maintenance_pb.js';
 import type { Upstream } from '../types.ts';
 import type { Floors } from './floors.ts';
@@ -21,25 +23,39 @@ const PARTS = {
 };
 /** Revisions that are kept as long as there is room: for watches that are taken up again. */
 const LAST = 1_000n;
-/** Until etcd's figures show what was deleted: it commits ten times a second. Milliseconds. */
-const SHOWN_AFTER = 300;
+/** Etcd commits ten times a second, if anything was written. Milliseconds. */
+const COMMITTED_AFTER = 150;
+/** What one commit frees is in the figures after the next ones: those of a store that nobody writes to stay what they were. */
+const COMMITS = 3;
+/** Keys that were deleted and not compacted: etcd has them in memory, and looks at them with the others. */
+const MOST_DELETED = 500_000;
 
 /** What was done, for the log: `dropped` is history that somebody may have wanted. */
 export type Done = 'nothing' | 'compacted' | 'dropped';
+
+interface State {
+  /** Bytes on the disk. */
+  readonly dbSize: number;
+  readonly inUse: number;
+  /** Etcd refuses writes. */
+  readonly isFull: boolean;
+}
 
 export class Room {
   readonly #upstream: Upstream;
   readonly #floors: Floors;
   readonly #database: number;
+  readonly #deleted: () => number;
   /** Bytes in use after the last time. */
   #after = 0;
   #looking: Promise<Done> | undefined;
 
-  /** @param database bytes that etcd's database may have */
-  constructor(upstream: Upstream, floors: Floors, database: number) {
+  /** @param database bytes that etcd's database may have @param deleted keys that were deleted and not compacted */
+  constructor(upstream: Upstream, floors: Floors, database: number, deleted: () => number = () => 0) {
     this.#upstream = upstream;
     this.#floors = floors;
     this.#database = database;
+    this.#deleted = deleted;
   }
 
   /** Looks whether room is to be made, and makes it. To be called every second. @throws RpcError when etcd is away */
@@ -51,11 +67,31 @@ export class Room {
   }
 
   async #look(): Promise<Done> {
-    const { dbSize, inUse, isFull } = await this.#state();
-    const isMuch = inUse > PARTS.high * this.#database && inUse > this.#after + PARTS.step * this.#database;
-    const done = isMuch || isFull ? await this.#compact(isFull) : 'nothing';
-    if (isFull || dbSize > PARTS.large * this.#database) await this.#defragment(isFull);
+    const state = await this.#state();
+    this.#after = Math.min(this.#after, state.inUse);
+    const isWanted = this.#isMuch(state.inUse) || this.#areMany || state.isFull || this.#isLarge(state);
+    return isWanted ? this.#make(state) : 'nothing';
+  }
+
+  async #make(found: State): Promise<Done> {
+    // What is let go of because of figures of the past, nobody gets back.
+    const isSure = !this.#isMuch(found.inUse) || found.isFull;
+    const { dbSize, inUse, isFull } = isSure ? found : await this.#stateNow();
+    const done = this.#isMuch(inUse) || this.#areMany || isFull ? await this.#compact(isFull) : 'nothing';
+    if (isFull || this.#isLarge({ dbSize })) await this.#defragment(isFull);
     return done;
+  }
+
+  #isLarge({ dbSize }: Pick<State, 'dbSize'>): boolean {
+    return dbSize > PARTS.large * this.#database;
+  }
+
+  #isMuch(inUse: number): boolean {
+    return inUse > PARTS.high * this.#database && inUse > this.#after + PARTS.step * this.#database;
+  }
+
+  get #areMany(): boolean {
+    return this.#deleted() > MOST_DELETED;
   }
 
   async #compact(isFull: boolean): Promise<Done> {
@@ -68,10 +104,9 @@ export class Room {
     for (const [what, step] of steps) {
       await step();
       done = what;
-      await new Promise((resolve) => setTimeout(resolve, SHOWN_AFTER));
-      const { inUse } = await this.#state();
+      const { inUse } = await this.#stateNow();
       this.#after = inUse;
-      if (!isFull && inUse <= (PARTS.high - PARTS.step) * this.#database) break;
+      if (!isFull && !this.#areMany && inUse <= (PARTS.high - PARTS.step) * this.#database) break;
     }
     return done;
   }
@@ -92,7 +127,26 @@ export class Room {
         });
   }
 
-  async #state(): Promise<{ dbSize: number; inUse: number; isFull: boolean }> {
+  /** With what was deleted up to now. */
+  async #stateNow() {
+    for (let n = 0; n < COMMITS; n += 1) {
+      await this.#writeSomething();
+      await new Promise((resolve) => setTimeout(resolve, COMMITTED_AFTER));
+    }
+    return this.#state();
+  }
+
+  /** What makes no revision, so that nobody sees it. Etcd refuses it when it is full. */
+  async #writeSomething(): Promise<void> {
+    try {
+      const { ID } = await this.#upstream.unary(Lease.method.leaseGrant, { TTL: 60n });
+      await this.#upstream.unary(Lease.method.leaseRevoke, { ID });
+    } catch (error) {
+      if (!(error instanceof RpcError && error.status === status.resourceExhausted)) throw error;
+    }
+  }
+
+  async #state(): Promise<State> {
     const { method } = Maintenance;
     const [status, { alarms }] = await Promise.all([
       this.#upstream.unary(method.status, {}),

@@ -36,12 +36,13 @@ import { Passwords } from '../auth/passwords.ts';
 import type { Call, Caller, Upstream, UpstreamOptions } from '../types.ts';
 import { checkDeleteRange, checkPut, checkRange, checkSize, checkTxn, payloadOf } from './check.ts';
 import { Counts } from './counts.ts';
+import type { DiskSpace } from './disk-space.ts';
 import { Floors } from './floors.ts';
 import { type Growth, growthOf, type Operation } from './growth.ts';
 import { Keyspace } from './keyspace.ts';
 import { Leases } from './leases.ts';
 import { leaseKey } from './own-keys.ts';
-import { Reads } from './reads.ts';
+import { Reads, type Watching } from './reads.ts';
 import { deleteReply, putReply, rangeReply, txnReply } from './replies.ts';
 import { deleteUpstream, leasesOf, putUpstream, rangeUpstream, type Scope, txnUpstream } from './requests.ts';
 import { Shares } from './shares.ts';
@@ -79,11 +80,16 @@ export class Store {
   readonly auths: Auths;
   readonly watches: Counts;
   readonly streams = new Counts(MOST_STREAMS);
+  /** Of the streams those with watches, and those whose watches are told what was before. */
+  readonly watching = new Counts(MOST_STREAMS);
+  readonly watchingPrevious = new Counts(MOST_STREAMS);
   readonly #spaces = new Map<string, Keyspace>();
   readonly #turns = new Turns();
   readonly usage: Usage;
   readonly #reads: Reads;
   readonly #writes = new Shares(WRITES.most);
+  /** Where writes are refused once the disk has none left. */
+  disk: Pick<DiskSpace, 'isFull'> | undefined;
 
   private constructor(
     upstream: Upstream,
@@ -103,7 +109,9 @@ export class Store {
   /** @param upstream whose answers to writes come when the ledger covers them */
   static async open(upstream: Upstream, options: StoreOptions): Promise<Store> {
     const leases = await Leases.open(upstream);
-    return new Store(upstream, leases, await Floors.open(upstream, options.durable), options);
+    const { durable, usage } = options;
+    const floors = await Floors.open(upstream, durable, (revision) => usage?.compacted(revision));
+    return new Store(upstream, leases, floors, options);
   }
 
   /** @throws KV_PREFIX */
@@ -221,7 +229,8 @@ export class Store {
   ): Reply<typeof LeaseTimeToLiveResponseSchema> {
     const { space, auth } = await this.enter(call);
     auth.requireUser(call);
-    const reply = await this.leases.timeToLive(space, request, call);
+    const ask = () => this.leases.timeToLive(space, request, call);
+    const reply = await (request.keys ? this.#readingKeys(call, space, ask) : ask());
     const keys = reply.keys ?? [];
     await guardOf(
       auth,
@@ -234,7 +243,12 @@ export class Store {
   async leaseLeases(call: Call): Reply<typeof LeaseLeasesResponseSchema> {
     const { space, auth } = await this.enter(call);
     auth.requireUser(call);
-    return this.leases.list(space, call);
+    return this.#readingKeys(call, space, () => this.leases.list(space, call));
+  }
+
+  /** Runs what may be answered with all keys that the namespace has, or with as many leases. */
+  #readingKeys<T>(call: Call, space: Keyspace, run: () => Promise<T>): Promise<T> {
+    return this.#reads.run(space, this.usage.mostOf(space), run, call);
   }
 
   /** Etcd's id of the lease to keep alive; one that never was, for one that is not the namespace's. */
@@ -257,7 +271,7 @@ export class Store {
   }
 
   async #accessOfLease(call: Call, space: Keyspace, kind: Access['kind'], lease: bigint): Promise<Access[]> {
-    const keys = await this.leases.attached(space, lease, call);
+    const keys = await this.#readingKeys(call, space, () => this.leases.attached(space, lease, call));
     return keys.map((key) => ({ kind, key, rangeEnd: ALONE }));
   }
 
@@ -323,19 +337,33 @@ export class Store {
       const options = grows || cost > MUCH ? {} : call;
       return this.#reads.run(space, cost, () => this.#ask(options, guard, method, request), call);
     };
-    const cost = this.#reads.costOf(space, request);
+    const asked = () => ({ request, growth: growth(), watching: this.#watchingOf(space) });
+    const cost = this.#reads.costOf(space, asked());
     if (cost !== undefined) return grows ? this.#grow(call, bytes, growth, () => ask(cost)) : ask(cost);
     const alone = async () => {
-      const measured = await this.#reads.measure(space, request, call);
+      const measured = await this.#reads.measure(space, asked(), call);
+      if (grows) this.#requireDisk();
       return grows ? this.usage.grow(space, growth, () => ask(measured), call) : ask(measured);
     };
     return this.#writes.run(space.id, this.#writes.most, alone, call);
   }
 
+  #watchingOf(space: Keyspace): Watching {
+    return { streams: this.watching.of(space), previous: this.watchingPrevious.of(space) };
+  }
+
   #grow<T>(call: Call, bytes: number, growth: () => Growth, run: () => Promise<T>): Promise<T> {
     const space = this.spaceOf(call.caller);
-    const grow = () => this.usage.grow(space, growth, run, call);
+    const grow = async () => {
+      this.#requireDisk();
+      return this.usage.grow(space, growth, run, call);
+    };
     return this.#writes.run(space.id, WRITES.one + bytes, grow, call);
+  }
+
+  /** @throws RpcError "database space exceeded" */
+  #requireDisk(): void {
+    if (this.disk?.isFull) throw etcdError('noSpace');
   }
 
   /** One request of etcd's, or the same within a transaction that a guard is compared in; undefined if the guard does not hold. */

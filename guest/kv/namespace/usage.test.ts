@@ -5,6 +5,7 @@ import { etcdError, status } from '../../../lib/etcd/errors.ts';
 import { storeShares } from '../../../lib/protocol/store-shares.ts';
 import { bytesOf } from '../../../test/support/etcd.ts';
 import { owner, startKv, type TestKv } from '../../../test/support/kv.ts';
+import { DiskSpace } from './disk-space.ts';
 import { Keyspace } from './keyspace.ts';
 import { type Client, callOf, clientOf, refusalOf } from './store.fixture.ts';
 import { OF_A_KEY, Usage } from './usage.ts';
@@ -120,6 +121,28 @@ test('all apps together leave room for the owner', { timeout }, async () => {
   await own.put('mine', large);
   await own.remove('mine');
   for (const { client } of many) await client.remove('\0', '\0');
+});
+
+test('where the disk is nearly full, writes are refused, and what is there can be read and deleted', {
+  timeout,
+}, async () => {
+  const { client } = fresh();
+  const { store } = kv.running;
+  const { header } = await client.put('a', 'b');
+  const disk = new DiskSpace(kv.etcd.folder, 2 ** 60);
+  expect(await disk.look()).toBe(true);
+  store.disk = disk;
+  const root = clientOf(store, { ...client.call, caller: owner });
+  for (const one of [client, root]) {
+    expect(await refusalOf(one.put('a', 'c'))).toBe(FULL);
+    expect(await refusalOf(one.grant())).toBe(FULL);
+  }
+  expect((await client.range('a')).kvs?.[0]?.modRevision).toBe(header!.revision);
+  expect((await client.remove('a')).deleted).toBe(1n);
+  const again = new DiskSpace(kv.etcd.folder, 1);
+  expect(await again.look()).toBe(false);
+  store.disk = again;
+  expect(await refusalOf(client.put('a', 'c'))).toBe('accepted');
 });
 
 test('a share by name is its app’s alone', () => {

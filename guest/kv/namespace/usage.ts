@@ -7,6 +7,7 @@ import { cancelled, etcdError, RpcError, status } from '../../../lib/etcd/errors
 import { KV } from '../../../lib/etcd/gen/kv_pb.js';
 import type { StoreShares } from '../../../lib/protocol/store-shares.ts';
 import type { LedgerEvent, Upstream } from '../types.ts';
+import { Deleted } from './deleted.ts';
 import type { Growth } from './growth.ts';
 import { type Keyspace, ZERO } from './keyspace.ts';
 import type { Waiter } from './shares.ts';
@@ -29,6 +30,8 @@ export interface Used {
 
 class Account {
   used = 0;
+  /** How many keys there are. */
+  keys = 0;
   /** Of writes that are under way. */
   reserved = 0;
   readonly most: number;
@@ -57,6 +60,7 @@ export class Usage {
   readonly #shares: StoreShares | undefined;
   readonly #sizes = new Map<string, number>();
   readonly #accounts = new Map<string, Account>();
+  readonly #deleted = new Deleted();
   /** Of all apps that have no share by name. */
   readonly #others: Account;
   /** Revisions that came before the scan was done. */
@@ -100,6 +104,16 @@ export class Usage {
     for (const one of early) if (one.revision > revision) this.told(one.revision, one.events);
   }
 
+  /** Etcd has compacted its history up to this revision. */
+  compacted(revision: bigint): void {
+    this.#deleted.compacted(revision);
+  }
+
+  /** How many keys were deleted that etcd still keeps the history of, and so looks at: of one namespace, or of all. */
+  deletedOf(space?: Keyspace): number {
+    return this.#deleted.of(space?.id);
+  }
+
   /** A revision of etcd's, in order. */
   told(revision: bigint, events: readonly LedgerEvent[]): void {
     if (this.#early !== undefined) {
@@ -108,7 +122,7 @@ export class Usage {
     }
     for (const { type, key, value } of events) {
       if (type === 'put') this.#put(textOf(key), key.length + value.length);
-      else this.#delete(textOf(key));
+      else this.#delete(textOf(key), revision);
     }
   }
 
@@ -121,6 +135,11 @@ export class Usage {
   mostOf({ id }: Keyspace): number {
     const account = this.#accounts.get(id);
     return account === undefined ? 0 : account.used + account.reserved;
+  }
+
+  /** How many keys a namespace has. */
+  keysOf({ id }: Keyspace): number {
+    return this.#accounts.get(id)?.keys ?? 0;
   }
 
   shareOf({ id }: Keyspace): number | undefined {
@@ -173,25 +192,29 @@ export class Usage {
   }
 
   #put(key: string, bytes: number): void {
-    const before = this.#sizes.get(key) ?? 0;
+    const before = this.#sizes.get(key);
     this.#sizes.set(key, bytes + OF_A_KEY);
-    this.#count(key, bytes + OF_A_KEY - before);
+    this.#count(key, bytes + OF_A_KEY - (before ?? 0), before === undefined ? 1 : 0);
   }
 
-  #delete(key: string): void {
+  #delete(key: string, revision: bigint): void {
     const before = this.#sizes.get(key);
     if (before === undefined) return;
     this.#sizes.delete(key);
-    this.#count(key, -before);
+    const id = this.#count(key, -before, -1);
+    this.#deleted.add(id ?? '', revision);
   }
 
-  #count(key: string, bytes: number): void {
+  #count(key: string, bytes: number, keys: number): string | undefined {
     const id = NAMESPACE.exec(key)?.[1];
     // The store's own, of no namespace.
-    if (id === undefined) return;
-    this.#accountOf(id).used += bytes;
+    if (id === undefined) return undefined;
+    const account = this.#accountOf(id);
+    account.used += bytes;
+    account.keys += keys;
     const pool = this.#poolOf(id);
     if (pool !== undefined) pool.used += bytes;
+    return id;
   }
 
   #accountOf(id: string): Account {

@@ -16,6 +16,7 @@ import type { NamespaceAuth } from '../auth/namespace-auth.ts';
 import type { Call } from '../types.ts';
 import type { KeyRange, Keyspace } from './keyspace.ts';
 import type { Store } from './store.ts';
+import { WatchParts } from './watch-parts.ts';
 import { refusedWatch, watchedRange, watchReply, watchUpstream } from './watches.ts';
 
 /** Bytes. */
@@ -25,6 +26,12 @@ export interface WatchEnds {
   readonly etcd: (request: MessageInitShape<typeof WatchRequestSchema>) => void;
   /** Resolves when the client can take more. */
   readonly client: (reply: MessageInitShape<typeof WatchResponseSchema>) => Promise<void>;
+}
+
+/** One watch: what it is of, and what of it waits to be told; nothing where the client takes it in parts. */
+interface Watched {
+  readonly range: KeyRange;
+  readonly parts: WatchParts | undefined;
 }
 
 /** As how many a watch counts: its keys are held here and by etcd as long as it is open. */
@@ -39,12 +46,13 @@ export class WatchSession {
   readonly #space: Keyspace;
   readonly #auth: NamespaceAuth;
   /** What is asked of etcd and not answered yet: it answers in order. */
-  readonly #asked: KeyRange[] = [];
-  readonly #watches = new Map<bigint, KeyRange>();
+  readonly #asked: Watched[] = [];
+  readonly #watches = new Map<bigint, Watched>();
   /** Cancelled because the user may not read them any longer, and why. */
   readonly #ended = new Map<bigint, string>();
   readonly #stopListening: () => void;
   #closed = false;
+  #tellsPrevious = false;
 
   private constructor(
     store: Store,
@@ -58,7 +66,7 @@ export class WatchSession {
     this.#space = entered.space;
     this.#auth = entered.auth;
     this.#stopListening = this.#auth.onChange(() => {
-      for (const [id, range] of this.#watches) this.#recheck(id, range);
+      for (const [id, { range }] of this.#watches) this.#recheck(id, range);
     });
   }
 
@@ -66,6 +74,7 @@ export class WatchSession {
   static async open(store: Store, call: Call, ends: WatchEnds): Promise<WatchSession> {
     const entered = await store.enter(call);
     if (!store.streams.take(entered.space)) throw etcdError('tooManyRequests');
+    store.watching.take(entered.space);
     return new WatchSession(store, call, ends, entered);
   }
 
@@ -74,7 +83,9 @@ export class WatchSession {
     this.#closed = true;
     this.#stopListening();
     this.#store.streams.release(this.#space);
-    for (const range of [...this.#asked, ...this.#watches.values()]) this.#release(range);
+    this.#store.watching.release(this.#space);
+    if (this.#tellsPrevious) this.#store.watchingPrevious.release(this.#space);
+    for (const { range } of [...this.#asked, ...this.#watches.values()]) this.#release(range);
     this.#asked.length = 0;
     this.#watches.clear();
   }
@@ -104,7 +115,11 @@ export class WatchSession {
     if (this.#closed) return;
     if (!this.#store.watches.take(this.#space, weightOf(range)))
       return this.#ends.client(refusedWatch({}, reasonOf(etcdError('tooManyRequests'))));
-    this.#asked.push(range);
+    if (request.prevKv && !this.#tellsPrevious) {
+      this.#tellsPrevious = true;
+      this.#store.watchingPrevious.take(this.#space);
+    }
+    this.#asked.push({ range, parts: request.fragment ? undefined : new WatchParts() });
     const value = watchUpstream(this.#store.scope(this.#space), request);
     this.#ends.etcd({ requestUnion: { case: 'createRequest', value } });
   }
@@ -122,7 +137,10 @@ export class WatchSession {
   /** What etcd answers, as the client sees it. @throws KV_FOREIGN_KEY, upon which the stream has to end */
   async reply(reply: WatchResponse): Promise<void> {
     this.#note(reply);
-    const answer = watchReply(this.#store.scope(this.#space), reply);
+    const parts = this.#watches.get(reply.watchId)?.parts;
+    const told = parts === undefined || reply.events.length === 0 ? reply : parts.take(reply);
+    if (told === undefined) return;
+    const answer = watchReply(this.#store.scope(this.#space), told);
     const reason = this.#ended.get(reply.watchId);
     if (reason === undefined) return this.#ends.client(answer);
     // Between a permission's end and etcd's answer to the cancellation nothing is told.
@@ -133,23 +151,23 @@ export class WatchSession {
 
   #note({ created, canceled, watchId }: WatchResponse): void {
     if (created) {
-      const range = this.#asked.shift();
-      if (range === undefined)
+      const watched = this.#asked.shift();
+      if (watched === undefined)
         throw new RpcError(status.internal, 'etcdserver: a watch was created that was not asked for');
-      if (canceled) this.#release(range);
-      else this.#begin(watchId, range);
+      if (canceled) this.#release(watched.range);
+      else this.#begin(watchId, watched);
       return;
     }
-    const range = this.#watches.get(watchId);
-    if (!canceled || range === undefined) return;
+    const watched = this.#watches.get(watchId);
+    if (!canceled || watched === undefined) return;
     this.#watches.delete(watchId);
-    this.#release(range);
+    this.#release(watched.range);
   }
 
-  #begin(id: bigint, range: KeyRange): void {
-    this.#watches.set(id, range);
+  #begin(id: bigint, watched: Watched): void {
+    this.#watches.set(id, watched);
     // Users and roles may have changed since it was asked for.
-    this.#recheck(id, range);
+    this.#recheck(id, watched.range);
   }
 
   #recheck(id: bigint, range: KeyRange): void {

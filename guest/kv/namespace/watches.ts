@@ -36,7 +36,8 @@ export function watchUpstream(
     filters: request.filters.filter((filter) => WatchCreateRequest_FilterType[filter] !== undefined),
     prevKv: request.prevKv,
     watchId: request.watchId,
-    fragment: request.fragment,
+    // Else etcd would put a thousand revisions into one message, whatever they come to (watch-parts.ts).
+    fragment: true,
   };
 }
 

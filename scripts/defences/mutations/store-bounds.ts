@@ -6,6 +6,8 @@ const READS = ['guest/kv/namespace/reads.ts', 'guest/kv/namespace/reads.test.ts'
 const COST = ['guest/kv/namespace/cost.ts', READS[1]] as const;
 const SHARES = ['guest/kv/namespace/shares.ts', 'guest/kv/namespace/shares.test.ts'] as const;
 const USAGE = ['guest/kv/namespace/usage.ts', 'guest/kv/namespace/usage.test.ts'] as const;
+const COSTS = ['guest/kv/namespace/cost.ts', 'guest/kv/namespace/cost.test.ts'] as const;
+const READS_COSTS = ['guest/kv/namespace/reads.ts', COSTS[1]] as const;
 const ROOM = ['guest/kv/namespace/room.ts', 'guest/kv/namespace/room.test.ts'] as const;
 const APPS = ['guest/kv/apps.ts', 'guest/kv/apps.test.ts'] as const;
 
@@ -32,6 +34,83 @@ export const storeBounds: readonly Mutation[] = [
     'if (revision >= 0n) found.push(',
     'if (revision === 0n) found.push(',
     'wide ranges of the past in one',
+  ),
+  row(
+    'that etcd reads one key more than it is asked for',
+    COST,
+    '(value.limit ?? 0n) + 1n',
+    'value.limit ?? 0n',
+    'what is one more than the first in one',
+  ),
+  row(
+    'that a write counts for each stream that is told of it',
+    READS_COSTS,
+    "    if (told > MOST_READ) throw etcdError('readTooLarge');\n",
+    '',
+    'what is put counts for each stream',
+  ),
+  row(
+    'that what was before counts for each stream that is told of it',
+    READS_COSTS,
+    'watching.previous > 0 ? shownOf(',
+    'watching.previous < 0 ? shownOf(',
+    'what was before counts for each stream',
+  ),
+  row(
+    'that ranges which are only counted or deleted count',
+    COSTS,
+    '(times > 0 || isWide(read))',
+    'times > 0',
+    'what is only counted or deleted counts',
+  ),
+  row(
+    'that deleted keys are not looked at again and again',
+    READS_COSTS,
+    "    if (ranges > 1 && deleted > DELETED_VISITS) throw etcdError('readTooLarge');\n",
+    '',
+    'deleted keys that etcd still has cannot',
+  ),
+  row(
+    'that what keys a lease has is asked for by a few at a time',
+    ['guest/kv/namespace/store.ts', READS[1]],
+    'return this.#reads.run(space, this.usage.mostOf(space), run, call);',
+    'return call.signal.aborted ? this.#reads.run(space, this.usage.mostOf(space), run, call) : run();',
+    'what keys a lease has is asked for',
+  ),
+  row(
+    'that a revision which is told in parts comes whole',
+    ['guest/kv/namespace/watch-parts.ts', 'guest/kv/namespace/watch-parts.test.ts'],
+    'return from > 0 ? { ...reply, events: all.slice(0, from), fragment: false } : undefined;',
+    'return { ...reply, events: all.splice(0), fragment: false };',
+    'a revision comes whole',
+  ),
+  row(
+    'that nothing of a revision is kept without end',
+    ['guest/kv/namespace/watch-parts.ts', 'guest/kv/namespace/watch-parts.test.ts'],
+    'if (this.#bytes > MOST_READ)',
+    'if (this.#bytes < 0)',
+    'a revision that is more than an answer',
+  ),
+  row(
+    'that writes are refused before the disk is full',
+    ['guest/kv/namespace/store.ts', USAGE[1]],
+    "    if (this.disk?.isFull) throw etcdError('noSpace');\n",
+    '',
+    'where the disk is nearly full',
+  ),
+  row(
+    'that history gives way by figures of now only',
+    ROOM,
+    'isSure ? found : await this.#stateNow()',
+    'isSure || true ? found : await this.#stateNow()',
+    'what all have let go of goes first',
+  ),
+  row(
+    'that many keys which were deleted give way',
+    ROOM,
+    'this.#isMuch(inUse) || this.#areMany || isFull',
+    'this.#isMuch(inUse) || isFull',
+    'many keys that were deleted',
   ),
   row(
     'that nothing is written to a namespace between the measure and the read',
@@ -99,8 +178,8 @@ export const storeBounds: readonly Mutation[] = [
   row(
     'that history gives way before the store is full',
     ROOM,
-    "isMuch || isFull ? await this.#compact(isFull) : 'nothing'",
-    "isFull ? await this.#compact(isFull) : 'nothing'",
+    'this.#isMuch(inUse) || this.#areMany || isFull ? await',
+    'this.#areMany || isFull ? await',
     'history that somebody wants gives way',
   ),
   row(
