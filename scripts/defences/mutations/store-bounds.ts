@@ -24,15 +24,15 @@ export const storeBounds: readonly Mutation[] = [
   row(
     'that what is sorted is read as a whole',
     COST,
-    'isLimited(value) ? value.limit : 0n',
-    'value.limit',
+    'const limit = isLimited(value) ? (',
+    'const limit = isLimited({ limit: value.limit ?? 0n }) ? (',
     'the first of what is sorted in one',
   ),
   row(
     'that a read of the past counts',
     COST,
-    'if (revision >= 0n) found.push(',
-    'if (revision === 0n) found.push(',
+    'if (revision >= 0n && (times',
+    'if (revision === 0n && (times',
     'wide ranges of the past in one',
   ),
   row(

@@ -216,7 +216,7 @@ export const storeNamespaces: readonly Mutation[] = [
   one(
     'store',
     'the end of a watch with its permission',
-    [WATCH[0], 'for (const [id, range] of this.#watches) this.#recheck(id, range);', ''],
+    [WATCH[0], 'for (const [id, { range }] of this.#watches) this.#recheck(id, range);', ''],
     [WATCH[1], 'a watch is allowed as a read is'],
   ),
   one(
