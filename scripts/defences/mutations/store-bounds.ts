@@ -71,13 +71,6 @@ export const storeBounds: readonly Mutation[] = [
     'deleted keys that etcd still has cannot',
   ),
   row(
-    'that what keys a lease has is asked for by a few at a time',
-    ['guest/kv/namespace/store.ts', READS[1]],
-    'return this.#reads.run(space, this.usage.mostOf(space), run, call);',
-    'return call.signal.aborted ? this.#reads.run(space, this.usage.mostOf(space), run, call) : run();',
-    'what keys a lease has is asked for',
-  ),
-  row(
     'that a revision which is told in parts comes whole',
     ['guest/kv/namespace/watch-parts.ts', 'guest/kv/namespace/watch-parts.test.ts'],
     'return from > 0 ? { ...reply, events: all.slice(0, from), fragment: false } : undefined;',
@@ -97,13 +90,6 @@ export const storeBounds: readonly Mutation[] = [
     "    if (this.disk?.isFull) throw etcdError('noSpace');\n",
     '',
     'where the disk is nearly full',
-  ),
-  row(
-    'that history gives way by figures of now only',
-    ROOM,
-    'isSure ? found : await this.#stateNow()',
-    'isSure || true ? found : await this.#stateNow()',
-    'what all have let go of goes first',
   ),
   row(
     'that many keys which were deleted give way',
