@@ -239,4 +239,10 @@ export const agentRules: readonly Mutation[] = [
     ],
     ['lib/protocol/site-evidence.test.ts', 'rawQuotes: in what is quoted'],
   ),
+  one(
+    'agent',
+    'that many short things of an app are a long one',
+    ['guest/agent/turns.ts', '    if (owed < 1) {', '    if (rest < 1) {'],
+    [TURNS, 'many short things are a long one'],
+  ),
 ];

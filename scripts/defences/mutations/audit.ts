@@ -4,7 +4,9 @@ import { type Mutation, one } from '../mutation.ts';
 const head = 'cli/audit/head.test.ts';
 const storage = 'cli/audit/storage.test.ts';
 const records = 'cli/audit/archives.test.ts';
+const checkpoint = 'cli/audit/checkpoint.test.ts';
 const AUDIT = 'cli/audit/audit.ts';
+const CHECKPOINT = 'cli/audit/checkpoint.ts';
 const HEAD = 'cli/audit/head.ts';
 const RECORDS = 'cli/audit/archives.ts';
 
@@ -66,5 +68,49 @@ export const auditRules: readonly Mutation[] = [
     "the bound on a source's bytes",
     [RECORDS, 'this.#idle.bytes >= bytes', 'this.#idle.bytes < 0'],
     [records, 'its share of bytes'],
+  ),
+  one(
+    'audit',
+    'that a run of a checkpoint follows the former one',
+    [CHECKPOINT, 'if (found.former !== former) throw', "if (found.former === '') throw"],
+    [checkpoint, 'of which the first run is another'],
+  ),
+  one(
+    'audit',
+    'the hash of a run of a checkpoint over its lines',
+    [CHECKPOINT, "if (found.lines !== lines.digest('hex')) throw", "if (found.lines === '') throw"],
+    [checkpoint, 'with a verdict of another quote'],
+  ),
+  one(
+    'audit',
+    "that a checkpoint's block is on the chain",
+    [
+      CHECKPOINT,
+      '(await chain.block(block)).hash === blockHash',
+      '(await chain.block(block)).hash.length > 0',
+    ],
+    [checkpoint, 'of a chain with none of its blocks'],
+  ),
+  one(
+    'audit',
+    'that a checkpoint is not ahead of the chain',
+    [CHECKPOINT, 'if (newest.block > head.number) {', 'if (newest.block < 0) {'],
+    [checkpoint, 'ahead of what the endpoints show'],
+  ),
+  one(
+    'audit',
+    "that a verdict was come to by the contract's policy",
+    [
+      'cli/audit/evidence-found.ts',
+      'verdict.time === time && verdict.policy === policyHash(policy)',
+      'verdict.time === time',
+    ],
+    [checkpoint, 'made whole again with a verdict by another policy'],
+  ),
+  one(
+    'audit',
+    'that nothing is built on a history that does not hold',
+    ['cli/audit/run.ts', 'historyHolds ? await', 'verdicts !== undefined ? await'],
+    [checkpoint, 'on a history that does not hold'],
   ),
 ];

@@ -266,4 +266,30 @@ export const frontRules: readonly Mutation[] = [
     ],
     [FRONT, 'that comes slowly keeps it from nobody'],
   ),
+  one(
+    'front',
+    'that nobody is led to where a silent kubernethes said long ago',
+    ['guest/tls/front-state.ts', 'now - this.#heldAt < LED_FOR && now - at', 'now - at'],
+    ['guest/tls/front-state.test.ts', 'while kubernethes is away visitors are led as before'],
+  ),
+  one(
+    'front',
+    'that an address is believed no more once it may be of another app',
+    [
+      'guest/tls/front-state.ts',
+      "if (said === 'gone' && now - this.#heldAt < LED_FOR) this.#heldAt",
+      "if (said === 'gone') this.#heldAt",
+    ],
+    ['guest/tls/front-state.test.ts', 'a kubernethes that is gone changes nothing, for ten minutes'],
+  ),
+  one(
+    'front',
+    'that a supervisor which has not taken over yet does not say that nothing runs',
+    [
+      'guest/kubernethes/main.ts',
+      '    if (isLeftOver())\n',
+      '    if (isLeftOver() && turns === undefined)\n',
+    ],
+    ['guest/kubernethes/main.test.ts', 'the daemon answers its siblings at once'],
+  ),
 ];

@@ -165,4 +165,46 @@ export const signerRules: readonly Mutation[] = [
     ],
     ['guest/signer/vm-keys.test.ts', 'a secret that is no key is refused'],
   ),
+  one(
+    'signer',
+    'that a store which went back in time is believed no more',
+    [LAST, 'if (seen !== undefined) requireForward(seen, state);', ''],
+    ['guest/signer/last-signed.test.ts', 'put back to an old copy under a running signer'],
+  ),
+  one(
+    'signer',
+    'that a revision which is given out again is not the same record',
+    [
+      'guest/signer/records.ts',
+      '  return [revision, value];',
+      '  return value === undefined ? [] : [revision];',
+    ],
+    ['guest/signer/last-signed.test.ts', 'a revision that an old copy gives out once more'],
+  ),
+  one(
+    'signer',
+    "that other programs' files, which count steps otherwise, stand for the whole round",
+    ['lib/cometbft/key-files.ts', '  if (isOfAnother) {', '  if (isOfAnother && file.step > 9) {'],
+    ['lib/cometbft/keys.test.ts', 'tmkms'],
+  ),
+  one(
+    'signer',
+    'the bound on the fields of a message',
+    [
+      'lib/cometbft/wire.ts',
+      'if (this.#fields.size === MAX_FIELDS) throw',
+      'if (this.#fields.size < 0) throw',
+    ],
+    ['lib/cometbft/messages.test.ts', 'a mebibyte of tiny fields'],
+  ),
+  one(
+    'signer',
+    "that a member's text which is no text is passed over",
+    [
+      'lib/etcd/client.ts',
+      '    return decodeURIComponent(text);\n  } catch {',
+      '    return decodeURIComponent(text);\n  } catch (error) {\n    if (text.length > 0) throw error;',
+    ],
+    ['lib/etcd/client.test.ts', 'not escaped as it should be'],
+  ),
 ];
