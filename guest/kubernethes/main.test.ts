@@ -91,8 +91,8 @@ test('the daemon answers its siblings at once, but touches nothing before the no
   daemon.kill('SIGKILL');
   await once(daemon, 'exit');
   daemon = spawn(process.execPath, [join(import.meta.dirname, 'main.ts'), '--root', root]);
-  const again = /not taken over yet/;
-  expect(await ask('tls.sock', '/v1/upstream', {})).toMatch(again);
-  expect(await ask('agent.sock', '/v1/containers')).toMatch(again);
-  expect(await ask('kv.sock', '/v1/containers')).toMatch(again);
+  const again = expect.stringContaining('not taken over yet');
+  expect(await ask('tls.sock', '/v1/upstream', {})).toEqual(again);
+  expect(await ask('agent.sock', '/v1/containers')).toEqual(again);
+  expect(await ask('kv.sock', '/v1/containers')).toEqual(again);
 });

@@ -69,6 +69,7 @@ export class Leads {
   /** @returns where visitors are led; undefined before it was ever heard */
   heard(said: Upstreams | Silence): Upstreams | undefined {
     const now = this.#now();
+    // Once it was silent for too long, its addresses may be others' by now, also if it is gone since.
     if (said === 'gone' && now - this.#heldAt < LED_FOR) this.#heldAt = now;
     if (typeof said !== 'string') {
       this.#last = { led: said, at: now };
@@ -76,10 +77,7 @@ export class Leads {
     }
     if (this.#last === undefined) return undefined;
     const { led, at } = this.#last;
-    if (now - this.#heldAt < LED_FOR && now - at < LED_WITHOUT) return led;
-    // For good, until it speaks again: its addresses may be others' by now.
-    this.#last = { led: ledNowhere(led), at: Number.POSITIVE_INFINITY };
-    return this.#last.led;
+    return now - this.#heldAt < LED_FOR && now - at < LED_WITHOUT ? led : ledNowhere(led);
   }
 }
 

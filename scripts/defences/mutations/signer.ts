@@ -173,16 +173,6 @@ export const signerRules: readonly Mutation[] = [
   ),
   one(
     'signer',
-    'that a revision which is given out again is not the same record',
-    [
-      'guest/signer/records.ts',
-      '  return [revision, value];',
-      '  return value === undefined ? [] : [revision];',
-    ],
-    ['guest/signer/last-signed.test.ts', 'a revision that an old copy gives out once more'],
-  ),
-  one(
-    'signer',
     "that other programs' files, which count steps otherwise, stand for the whole round",
     ['lib/cometbft/key-files.ts', '  if (isOfAnother) {', '  if (isOfAnother && file.step > 9) {'],
     ['lib/cometbft/keys.test.ts', 'tmkms'],
