@@ -3,6 +3,7 @@
  * tests and rehearsals, bare in a file. The first of these that is given counts; the environment alone comes last.
  */
 import { execFile } from 'node:child_process';
+import { statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { decryptKeystoreJson, isKeystoreJson, Transaction } from 'ethers';
@@ -137,16 +138,22 @@ function keystoreText(file: string): string | undefined {
 /** Of a password file its last line break is left out, as by `cast`. */
 async function passwordOf(args: Arguments, keystore: string): Promise<string> {
   const file = args.optional('password-file');
-  if (file !== undefined)
-    return readGiven('--password-file', file)
-      .toString('utf8')
-      .replace(/\r?\n$/, '');
+  if (file !== undefined) return passwordIn(file);
   const password = await askSecret(`Password of ${keystore}`);
   if (password !== undefined) return password;
   throw new DstackError(
     'KEY_PASSWORD',
     `${keystore} is encrypted, and there is no terminal to ask for its password on: give --password-file`,
   );
+}
+
+/** As private as a bare key: it opens one. @throws KEY_PASSWORD */
+function passwordIn(file: string): string {
+  const text = readGiven('--password-file', file).toString('utf8');
+  if (file !== '-' && (statSync(file).mode & 0o077) !== 0) {
+    throw new DstackError('KEY_PASSWORD', `others may read the password in ${file}: chmod 600 it`);
+  }
+  return text.replace(/\r?\n$/, '');
 }
 
 async function typedKey(): Promise<string> {

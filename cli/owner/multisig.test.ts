@@ -1,5 +1,5 @@
 /** An owner who signs elsewhere, by a multisig, a device or a keystore; who hands the network over; and who only wants to look. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encryptKeystoreJsonSync, getAddress, Wallet } from 'ethers';
@@ -350,6 +350,9 @@ test("an encrypted keystore signs, by its file or by its name among foundry's; a
   await chain.rpc('anvil_setBalance', KEYSTORE_ACCOUNT, '0xde0b6b3a7640000');
   const accept = (...options: string[]) => run(['network', 'owner', 'accept'], '--yes', ...options);
   expect((await accept('--account', 'cold', '--password-file', path('wrong'))).code).toBe('KEY_PASSWORD');
+  chmodSync(path('wrong'), 0o640);
+  const readable = await accept('--account', 'cold', '--password-file', path('wrong'));
+  expect(`${readable.code} ${readable.err}`).toMatch(/^KEY_PASSWORD others may read/);
   expect((await accept('--account', 'cold')).code).toBe('KEY_PASSWORD');
   expect((await accept('--account', '../cold')).code).toBe('USAGE');
   expect((await accept('--account', 'none', '--password-file', path('password'))).code).toBe('KEY_FILE');
