@@ -51,21 +51,28 @@ export interface Transfer {
   readonly isOurCode: boolean;
 }
 
-/** Prints it, or writes it to `--out`. @throws SAFE_FILE; FILE */
+/** Prints it, or writes it to `--out`. @throws SAFE_FILE, OUT_EXISTS; FILE */
 export async function handOver(args: Arguments, transfer: Transfer): Promise<void> {
   const { from, to, data, effect, chainId } = transfer;
   const format = args.optional('format') ?? (args.flag('json') ? 'json' : 'text');
   const out = args.optional('out');
   const lines = describeHandedOver(to, data, transfer);
+  // A batch is added to; what else is there may be anything, a key too.
+  if (format !== 'safe' && out !== undefined && existsSync(out))
+    throw new DstackError('OUT_EXISTS', `${out} is there already, and is kept: name another file by --out`);
   if (format === 'text') {
     if (out === undefined) print(...lines);
     else writeDurably(out, toUtf8Bytes(`${lines.join('\n')}\n`));
     return;
   }
-  if (!args.flag('quiet')) printError(...lines);
+  const before = format === 'safe' && out !== undefined && existsSync(out) ? earlier(out, transfer) : [];
+  const others = before.map(
+    ({ data: other }) => `  with it   ${describedIn(other)}, which is in ${out} already`,
+  );
+  if (!args.flag('quiet')) printError(...lines, ...others);
   const value =
     format === 'safe'
-      ? safeFile(transfer, out !== undefined && existsSync(out) ? earlier(out, transfer) : [], Date.now())
+      ? safeFile(transfer, before, Date.now())
       : { chainId, from, to, value: '0', data, decoded: decodedCall(data), effect, sent: null };
   if (out === undefined) printJson(value, 2);
   else writeDurably(out, toUtf8Bytes(`${JSON.stringify(value, null, 2)}\n`));
@@ -134,8 +141,8 @@ const describedIn = (data: string): string => {
 };
 
 /**
- * The transactions of a batch that this one joins. What somebody added in another way is refused: it would be sent along, and
- * was never shown here.
+ * The transactions of a batch that this one joins. What was changed without the Transaction Builder's checksum is refused; anyone can
+ * compute that, so what is in the batch is shown once more.
  * @throws SAFE_FILE
  */
 function earlier(file: string, { chainId, from, to }: Transfer): SafeFile['transactions'] {

@@ -190,6 +190,19 @@ test('several commands fill one Safe file, whose transactions do what was shown'
   expect(await delayNow()).toBe(3 * 86_400);
 });
 
+test('what is in the batch already is shown with what joins it; a file that is no batch is kept', async () => {
+  const safe = ['--format', 'safe', '--out', path('shown.json')];
+  await run(['network', 'delay', '3d'], ...safe);
+  const joined = await run(['network', 'allow', 'measurement', NEW], ...safe);
+  expect(joined.err).toMatch(/with it +setDelay\(uint32\) 259200, which is in .*shown\.json already/);
+  writeFileSync(path('precious'), 'a key');
+  for (const format of ['text', 'json']) {
+    const over = await run(['network', 'delay', '3d'], '--format', format, '--out', path('precious'));
+    expect(over.code).toBe('OUT_EXISTS');
+  }
+  expect(readFileSync(path('precious'), 'utf8')).toBe('a key');
+});
+
 test('a Safe file that was changed, or is of another Safe or contract, takes nothing', async () => {
   const file = path('other.json');
   const more = () => run(['network', 'allow', 'measurement', NEW], '--format', 'safe', '--out', file);
