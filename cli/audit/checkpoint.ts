@@ -24,6 +24,7 @@ import {
   type CheckpointHead,
   FORMAT,
   hashOf,
+  LINE_MAX_BYTES,
   lineOf,
   linesOf,
   parseLine,
@@ -184,7 +185,7 @@ export class Checkpoint {
    * @param entries all of the history
    * @param verdicts those that are new
    * @returns the hash of the run
-   * @throws AUDIT_CHECKPOINT_CHANGED when somebody else has written the file since it was opened
+   * @throws AUDIT_CHECKPOINT_CHANGED when somebody else has written the file since it was opened, AUDIT_CHECKPOINT_LARGE
    */
   async add(head: Head, entries: readonly Entry[], verdicts: readonly Verdict[]): Promise<string> {
     const last = this.#runs[this.#continued - 1];
@@ -193,6 +194,12 @@ export class Checkpoint {
       return last.hash;
     }
     const lines = [...added.map(eventOf), ...verdicts].map((line) => `${lineOf(line)}\n`);
+    // It would be a file that the next audit refuses to read.
+    if (lines.some((line) => line.length > LINE_MAX_BYTES))
+      throw refusal(
+        'LARGE',
+        `an event has more than ${LINE_MAX_BYTES} bytes: ${this.#path} is left as it is`,
+      );
     const content = createHash('sha256');
     for (const line of lines) content.update(line);
     const headLine = lineOf(this.#head);
