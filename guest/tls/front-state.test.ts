@@ -1,6 +1,13 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Type } from 'typebox';
 import { expect, test } from 'vitest';
+import { callUnix, serveUnix } from '../../lib/daemon/unix-http.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
 import { LED_FOR, LED_WITHOUT, REST } from '../bridges.ts';
-import { Leads } from './front-state.ts';
+import { Leads, silenceOf } from './front-state.ts';
 
 test("while kubernethes is away visitors are led as before; later nowhere, and no app's domain becomes the website's", () => {
   let now = 1_000;
@@ -61,4 +68,37 @@ test('a kubernethes that is gone changes nothing, for ten minutes; one that was 
 test('no address has another owner before the front has forgotten whose it was', () => {
   // One look that waits for its answer as long as it may, the pause before it, and some seconds for telling the front.
   expect(LED_FOR + 10_000 + 1_000).toBeLessThan(REST - 5_000);
+});
+
+test('only one that nobody listens for is gone, or one that says that it has not taken over', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'dstack-silence-'));
+  const path = join(folder, 'tls.sock');
+  const ask = (timeout = 5_000) =>
+    callUnix({ path, method: 'POST', route: '/v1/upstream', body: {}, reply: Type.Object({}), timeout }).then(
+      () => 'answered',
+      silenceOf,
+    );
+  expect(await ask()).toBe('gone');
+  let code = 'NOT_READY';
+  const server = await serveUnix({
+    path,
+    routes: {
+      'POST /v1/upstream': () => {
+        throw new DstackError(code, 'no');
+      },
+    },
+  });
+  expect(await ask()).toBe('gone');
+  code = 'APP_RECORD';
+  expect(await ask()).toBe('silent');
+  server.close();
+  rmSync(path, { force: true });
+  // It is there, and stuck, or hangs up.
+  const stuck = createServer(() => {}).listen(path);
+  expect(await ask(200)).toBe('silent');
+  stuck.removeAllListeners('request').on('request', (request) => void request.socket.destroy());
+  expect(await ask()).toBe('silent');
+  stuck.closeAllConnections();
+  stuck.close();
+  rmSync(folder, { recursive: true, force: true });
 });

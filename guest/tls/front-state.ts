@@ -1,4 +1,6 @@
 /** What the front should be, from what this node's other daemons say. Pure. */
+
+import { codeOf } from '../../lib/protocol/errors.ts';
 import type { SiteConfig } from '../../lib/protocol/network-config.ts';
 import type { AcmeSite, Upstreams } from '../../lib/protocol/sockets.ts';
 import { LED_FOR, LED_WITHOUT } from '../bridges.ts';
@@ -53,6 +55,13 @@ function led({
 
 /** Why kubernethes says nothing: it is gone, or has not taken over yet what it ran before; or it is there, and silent. */
 export type Silence = 'gone' | 'silent';
+
+/** Nobody listens only where there is no process; one that is stuck, or has too many callers, is silent. */
+export function silenceOf(error: unknown): Silence {
+  if (codeOf(error) === 'NOT_READY') return 'gone';
+  const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+  return code === 'ECONNREFUSED' || code === 'ENOENT' ? 'gone' : 'silent';
+}
 
 /** What kubernethes has said last. Once nobody knows any more which addresses are still whose, visitors are led nowhere. */
 export class Leads {

@@ -38,6 +38,7 @@ import {
   reasonAt,
   reasonsOf,
   type Silence,
+  silenceOf,
   type Told,
 } from './front-state.ts';
 import { nodePaths } from './node-paths.ts';
@@ -236,11 +237,4 @@ async function upstream(
     timeout: 10_000,
   });
   return reply.then(({ turn, ...led }) => ({ turn, led }), silenceOf);
-}
-
-/** Nobody listens only where there is no process; one that is stuck, or has too many callers, is silent. */
-function silenceOf(error: unknown): Silence {
-  if (codeOf(error) === 'NOT_READY') return 'gone';
-  const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
-  return code === 'ECONNREFUSED' || code === 'ENOENT' ? 'gone' : 'silent';
 }
