@@ -4,7 +4,7 @@
  */
 import { type Static, type TSchema, Type } from 'typebox';
 import { type RpcEndpoint, rpcEndpoint } from '../../lib/chain/json-rpc.ts';
-import type { LogSource } from '../../lib/framework/event-loop.ts';
+import type { LogSource } from '../../lib/framework/event-reader.ts';
 import type { ContractLog } from '../../lib/framework/handler.ts';
 import { DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey, sameAddress } from '../../lib/protocol/hex.ts';

@@ -2,7 +2,8 @@ import { Type } from 'typebox';
 import { afterEach, expect, test } from 'vitest';
 import { DstackError, Retryable } from '../protocol/errors.ts';
 import { parseHex } from '../protocol/hex.ts';
-import { EventLoop, type EventLoopOptions, type LogSource } from './event-loop.ts';
+import { EventLoop, type EventLoopOptions } from './event-loop.ts';
+import type { LogSource } from './event-reader.ts';
 import {
   type ContractLog,
   type EventHandler,

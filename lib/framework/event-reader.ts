@@ -1,0 +1,291 @@
+/**
+ * Reads a contract's logs: a job for each event and handler, stored in the same batch as the cursor that moves past it.
+ *
+ * An endpoint's logs may lag behind its own head, so the last blocks are read again with each new one; events already known
+ * are recognised by their id.
+ *
+ * Re-orgs: logs are read `confirmations` deep. If the block at the cursor is later replaced by another, the loop goes back
+ * `rewind` blocks; an event that moved has a new id and is handled again, which is harmless because handlers read state.
+ *
+ * An endpoint may show a head that is far beyond its chain, once. The cursor is then where nothing will be for long; the loop goes
+ * back to the first block that matters when the chain is still shorter after a while.
+ */
+import type { Static } from 'typebox';
+import { LogReader } from '../chain/log-reader.ts';
+import type { Log } from '../daemon/log.ts';
+import { codeOf } from '../protocol/errors.ts';
+import type { ContractLog, EventHandler } from './handler.ts';
+import { CursorSchema, type DoneSchema, type Job, type JobSchema, type ParkedSchema } from './job.ts';
+import { OwedBlocks } from './owed-blocks.ts';
+import { type Store, type StoreOperation, Table } from './store.ts';
+import { turns } from './turns.ts';
+
+/** Where logs come from. Replies are expected to be bounded and checked by the implementation. */
+export interface LogSource {
+  /** The newest block; the one before, as long as no newer one can be there. */
+  head(): Promise<{ readonly number: number; readonly hash: string }>;
+  /** Milliseconds until a newer block may be there; 0 when that is not known. */
+  readonly rest?: number;
+  /** The hash of a block, undefined when there is no block with that number. */
+  blockHash(number: number): Promise<string | undefined>;
+  /** Whether those blocks, by what they say of themselves, have no such logs; false when that is not known. */
+  isQuiet?(from: number, to: number, topics: readonly string[]): boolean;
+  /** Whether a block says of itself that it may well have such logs; false when that is not known. */
+  isLoud?(block: number, topics: readonly string[]): boolean;
+  /** The contract's logs with one of `topics` as topic 0; `from` and `to` are inclusive. */
+  logs(from: number, to: number, topics: readonly string[]): Promise<ContractLog[]>;
+}
+
+/** What is read, and for whom. */
+export interface EventReading {
+  store: Store;
+  source: LogSource;
+  // biome-ignore lint/suspicious/noExplicitAny: handlers of different events in one list; each E stays inside its handler
+  handlers: readonly EventHandler<any>[];
+  log: Log;
+  /** The first block that matters: where to start without a cursor, or with one that is far behind. */
+  startBlock(head: number): Promise<number>;
+  /** Blocks that must follow an event's block before it is handled. */
+  confirmations: number;
+}
+
+export interface EventReadingLimits {
+  /** Blocks per call, where the endpoint allows that many. */
+  maxRange: number;
+  /** The cursor stops while this many jobs are held. */
+  maxJobs: number;
+  /** How far to go back after a re-org, blocks. */
+  rewind: number;
+  /**
+   * Blocks that are read again with each new one: an endpoint may have a block before it has the block's logs, and then
+   * answers as if there were none. At most `rewind`.
+   */
+  reread: number;
+  now: () => number;
+}
+
+/** Pages of blocks to read before looking at the jobs. */
+const MAX_PAGES = 50;
+/** How long the chain may be shorter than it was: endpoints behind one address are some blocks apart. */
+const SHORTER_MS = 30_000;
+
+/** Where events are that are known already. */
+export interface EventTables {
+  readonly jobs: Table<typeof JobSchema>;
+  readonly parked: Table<typeof ParkedSchema>;
+  readonly done: Table<typeof DoneSchema>;
+}
+
+export class EventReader {
+  readonly #options: EventReading & EventReadingLimits;
+  readonly #tables: EventTables;
+  readonly #cursor: Table<typeof CursorSchema>;
+  readonly #logs: LogReader<{ hash: string; logs: ContractLog[] } | undefined>;
+  /** When the chain was last read to its end, Unix milliseconds. */
+  polledAt: number | undefined;
+  /** The newest block when everything up to it had been read. */
+  #complete: string | undefined;
+  /** The last block whose logs were asked for, and not only said to be none. */
+  #readTo: number | undefined;
+  /** Whether blocks that are said to be quiet were so far. */
+  #trustsQuiet = true;
+  /** Whether more blocks can be read at once. */
+  isBehind = false;
+  /** Since when the chain has been shorter than what was read of it. */
+  #shorterSince: number | undefined;
+  /** Blocks whose logs are not there yet, by what they say of themselves. */
+  readonly #owed = new OwedBlocks();
+
+  constructor(options: EventReading & EventReadingLimits, tables: EventTables) {
+    this.#options = options;
+    this.#tables = tables;
+    this.#cursor = new Table(options.store, 'loop/', CursorSchema);
+    const { maxRange } = options;
+    this.#logs = new LogReader({
+      first: maxRange,
+      longest: maxRange,
+      read: (from, to) => this.#readPage(from, to),
+    });
+  }
+
+  /** Stores a job for every new event, together with the cursor that has moved past it. @param stopped ends it between two pages */
+  async collect(stopped: () => boolean): Promise<void> {
+    this.isBehind = false;
+    const { source, confirmations, maxJobs, rewind, reread, startBlock, log } = this.#options;
+    const head = await source.head();
+    const safe = Math.max(0, head.number - confirmations);
+    let cursor = this.cursor;
+    const isShorter = this.#isShorter(cursor?.block, safe);
+    if (head.hash === this.#complete && !isShorter) {
+      this.polledAt = this.#options.now();
+      return;
+    }
+    this.#complete = undefined;
+    if (cursor !== undefined && isShorter) {
+      const fields = { block: cursor.block, head: head.number };
+      log.warn(
+        fields,
+        'the chain ends before the block up to which it was read: the endpoint had shown more than there is. Its last blocks are looked at again',
+      );
+      cursor = undefined;
+      this.#forgetDone(await startBlock(safe));
+    }
+    if (
+      cursor !== undefined &&
+      cursor.block <= safe &&
+      (await source.blockHash(cursor.block)) !== cursor.hash
+    ) {
+      log.warn({ block: cursor.block }, 'the chain was re-organised: looking at its last blocks again');
+      cursor = { block: Math.max(0, cursor.block - rewind), hash: '' };
+    }
+    const known = cursor?.block ?? -1;
+    const again = Math.max(0, Math.min(known, safe) + 1 - reread);
+    // Not beyond the cursor either: what is there is read again from where the chain ends.
+    let from = known === safe ? safe + 1 : this.#owed.from(again, safe);
+    if (cursor === undefined || safe - known > rewind) {
+      const start = Math.max(0, await startBlock(safe));
+      if (cursor !== undefined && start > known + 1) {
+        log.warn(
+          { from: known + 1, to: start - 1 },
+          'too far behind: these blocks are left out, nothing in them matters any more',
+        );
+      }
+      from = Math.max(from, start);
+    }
+    if (cursor !== undefined && from <= known && this.#isQuiet(from, safe)) {
+      const hash = await source.blockHash(safe);
+      if (hash === undefined) return;
+      if (safe > known) this.#cursor.put('cursor', { block: safe, hash });
+      this.#owed.read(from, safe, () => false);
+      from = safe + 1;
+    }
+    const turn = turns();
+    for (let pages = 0; from <= safe; pages += 1) {
+      if (stopped()) return;
+      if (this.#tables.jobs.count() >= maxJobs) return;
+      if (pages === MAX_PAGES) {
+        this.isBehind = true;
+        return;
+      }
+      const { to, page } = await this.#logs.next(from, safe);
+      if (page === undefined) return;
+      this.#readTo = to;
+      const shown = new Set(page.logs.map(({ blockNumber }) => blockNumber));
+      this.#owed.read(from, to, (n) => !shown.has(n) && source.isLoud?.(n, this.#topics) === true);
+      if (this.#trustsQuiet && page.logs.some(({ blockNumber: n }) => this.#isSaidQuiet(n, n))) {
+        log.warn(
+          {},
+          'the endpoint shows events in blocks that say that they have none: it is asked at each block',
+        );
+        this.#trustsQuiet = false;
+      }
+      const jobs: StoreOperation[] = [];
+      for (const entry of page.logs) {
+        await turn();
+        jobs.push(...this.#jobsOf(entry));
+      }
+      this.#options.store.batch([
+        ...jobs,
+        // A page that is read again may end before the cursor.
+        ...(to > known ? [this.#cursor.putting('cursor', { block: to, hash: page.hash })] : []),
+        ...this.#forgettable(to),
+      ]);
+      from = to + 1;
+    }
+    this.#complete = head.hash;
+    this.polledAt = this.#options.now();
+  }
+
+  /** Whether the chain ends before the cursor, and has for so long that it won't get there soon. */
+  #isShorter(block: number | undefined, safe: number): boolean {
+    if (block === undefined || block <= safe) {
+      this.#shorterSince = undefined;
+      return false;
+    }
+    const now = this.#options.now();
+    this.#shorterSince ??= now;
+    if (now - this.#shorterSince < SHORTER_MS) return false;
+    this.#shorterSince = undefined;
+    return true;
+  }
+
+  /** Events from a block on are handled again. */
+  #forgetDone(block: number): void {
+    for (;;) {
+      const { sound, spoiled } = this.#tables.done.sift({
+        after: String(Math.max(0, block)).padStart(16, '0'),
+      });
+      if (sound.length + spoiled.length === 0) return;
+      this.#options.store.batch([...sound, ...spoiled].map(({ id }) => this.#tables.done.deleting(id)));
+    }
+  }
+
+  /**
+   * Whether those blocks need not be read: they say that they have no event of ours. So that this can only delay an event, each
+   * block is read once all the same, with the others that are read again.
+   */
+  #isQuiet(from: number, to: number): boolean {
+    const { reread } = this.#options;
+    if (!this.#trustsQuiet || this.#readTo === undefined || to - this.#readTo >= reread) return false;
+    return this.#isSaidQuiet(from, to);
+  }
+
+  #isSaidQuiet(from: number, to: number): boolean {
+    return this.#options.source.isQuiet?.(from, to, this.#topics) ?? false;
+  }
+
+  get #topics(): string[] {
+    return [...new Set(this.#options.handlers.map(({ topic }) => topic))];
+  }
+
+  /** Undefined when the chain no longer has such a block. */
+  async #readPage(from: number, to: number): Promise<{ hash: string; logs: ContractLog[] } | undefined> {
+    const { source } = this.#options;
+    // The hash is read before the logs: if a re-org comes between, the next poll sees another hash and goes back.
+    const hash = await source.blockHash(to);
+    if (hash === undefined) return undefined;
+    return { hash, logs: await source.logs(from, to, this.#topics) };
+  }
+
+  /** A job for each handler of the event. */
+  #jobsOf(log: ContractLog): StoreOperation[] {
+    return this.#options.handlers
+      .filter(({ topic }) => topic === log.topics[0])
+      .flatMap(({ name }) => {
+        const id = `${eventId(log)}/${name}`;
+        if (Object.values(this.#tables).some((table) => table.has(id))) return [];
+        const job: Job = {
+          handler: name,
+          log: { ...log, topics: [...log.topics] },
+          firstSeen: this.#options.now(),
+          notBefore: 0,
+          attempts: 0,
+        };
+        return [this.#tables.jobs.putting(id, job)];
+      });
+  }
+
+  /** Drops marks of handled events that are too old for any re-org the loop goes back for. */
+  #forgettable(block: number): StoreOperation[] {
+    const horizon = block - 2 * this.#options.rewind - this.#options.maxRange;
+    const { sound, spoiled } = this.#tables.done.sift({ limit: 500 });
+    const old = sound.filter(({ value }) => value.block < horizon);
+    return [...old, ...spoiled].map(({ id }) => this.#tables.done.deleting(id));
+  }
+
+  /** A cursor that can't be read counts as missing: events are handled again, which is harmless. */
+  get cursor(): Static<typeof CursorSchema> | undefined {
+    try {
+      return this.#cursor.get('cursor');
+    } catch (error) {
+      if (codeOf(error) !== 'STORE_CORRUPT') throw error;
+      return undefined;
+    }
+  }
+}
+
+/** Identifies one log entry on one fork of the chain; block first, so that the store lists jobs in order. */
+function eventId(log: ContractLog): string {
+  const block = String(log.blockNumber).padStart(16, '0');
+  return `${block}/${log.blockHash}/${log.transactionHash}/${log.logIndex}`;
+}
