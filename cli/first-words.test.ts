@@ -9,11 +9,13 @@ import { codeOf } from '../lib/protocol/errors.ts';
 import { dstack } from '../test/support/cli.ts';
 import { writeTestImage } from '../test/support/vm-process.ts';
 import { readArguments, UsageError } from './command.ts';
-import { commands } from './commands.ts';
+import { allCommands } from './commands.ts';
 import { completion } from './completion.ts';
 import { parseDuration, showDuration } from './duration.ts';
 import { hostFacts } from './join/host.ts';
 import { requireAddress } from './owner/connection.ts';
+
+const commands = await allCommands();
 
 // A process takes some seconds to load on a busy machine.
 vi.setConfig({ testTimeout: 120_000 });

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { print, printError, printFailure } from '../lib/daemon/terminal.ts';
 import { helpOf, readArguments, UsageError } from './command.ts';
-import { commands } from './commands.ts';
+import { allCommands, commandsOf } from './commands.ts';
 import { completion } from './completion.ts';
 import { repository } from './repository.ts';
 
@@ -14,9 +14,10 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   if (argv[0] === 'completion') {
-    print(...completion(argv.slice(1), commands));
+    print(...completion(argv.slice(1), await allCommands()));
     return 0;
   }
+  const commands = await commandsOf(argv[0]);
   const words = argv
     .filter((word) => !word.startsWith('-'))
     .slice(0, 3)
