@@ -117,6 +117,27 @@ test('validators are named by their chain, and by addresses alone', () => {
     expect(() => of(odd)).toThrowError(/DSTACK_VM_VALIDATORS/);
 });
 
+test('a network of its own leads to the ports that are named, and to the validators of this host', () => {
+  const example = readEnvironment(EXAMPLE, {});
+  const of = (more: Record<string, string>) => vmSettings({ ...example, ...more }).ownNetwork;
+  const validators = 'chain-1=10.0.2.2:26659,chain-2=192.0.2.1:1';
+  expect(of({})).toBeUndefined();
+  expect(of({ DSTACK_VM_LOOPBACK_PORTS: '8545' })).toBeUndefined();
+  expect(of({ DSTACK_VM_NETWORK: 'own' })).toEqual({ loopbackPorts: [] });
+  expect(
+    of({
+      DSTACK_VM_NETWORK: 'own',
+      DSTACK_VM_LOOPBACK_PORTS: '8545, 26659',
+      DSTACK_VM_VALIDATORS: validators,
+    }),
+  ).toEqual({ loopbackPorts: [8545, 26659] });
+  for (const odd of ['all', '0', '65536', '8545,8545', '1-5'])
+    expect(() => of({ DSTACK_VM_NETWORK: 'own', DSTACK_VM_LOOPBACK_PORTS: odd })).toThrowError(
+      /LOOPBACK_PORTS/,
+    );
+  expect(() => of({ DSTACK_VM_NETWORK: 'none' })).toThrowError(/DSTACK_VM_NETWORK/);
+});
+
 test('a misspelt name, a line that is none, and a missing file are refused', () => {
   const path = join(scratch, 'bad.env');
   for (const line of [

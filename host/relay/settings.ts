@@ -31,6 +31,8 @@ function setting<T extends TSchema>(
 const Url = Type.String({ pattern: '^https?://[^\\s]+$', maxLength: 500 });
 const SiteUrl = Type.String({ pattern: '^https://[^\\s/?#@]+$', maxLength: 300 });
 const Path = Type.String({ minLength: 1, maxLength: 4096 });
+/** What QEMU's user network leads to the loopback of where QEMU runs. */
+const LOOPBACK_SEEN_BY_VMS = '10.0.2.2';
 const Port = Type.Integer({ minimum: 1, maximum: 65535 });
 const Listen = Strict({
   host: Type.String({ minLength: 1, maxLength: 255 }),
@@ -85,6 +87,8 @@ const settings = {
   DSTACK_VM_HTTP_PORT: setting(Port, number, '8080'),
   DSTACK_VM_VISITORS_LISTEN: setting(Listen, listen),
   DSTACK_VM_VALIDATORS: setting(ValidatorsSchema, validators),
+  DSTACK_VM_NETWORK: setting(Type.Union([Type.Literal('own'), Type.Literal('shared')]), text, 'shared'),
+  DSTACK_VM_LOOPBACK_PORTS: setting(Type.Array(Port, { maxItems: 32, uniqueItems: true }), numbers, ' '),
   DSTACK_VM_DATA_DISK: setting(Path, text),
   DSTACK_VM_DATA_DISK_MIB: setting(Whole(64, 64 * 1024 * 1024), number),
 } as const;
@@ -145,6 +149,8 @@ export interface VmSettings {
   visitors?: ValueOf<'DSTACK_VM_VISITORS_LISTEN'>;
   /** Where validators listen for the VM's signer; absent: nowhere. */
   validators?: ValueOf<'DSTACK_VM_VALIDATORS'>;
+  /** A network namespace for QEMU alone, and which TCP ports of this host's loopback are reached from it; absent: the host's. */
+  ownNetwork?: { loopbackPorts: readonly number[] };
   dataDisk?: { path: string; createMiB?: number };
 }
 
@@ -284,6 +290,9 @@ export function vmSettings(environment: Environment): VmSettings {
     ...(isSet(environment, 'DSTACK_VM_VALIDATORS') && {
       validators: take(environment, 'DSTACK_VM_VALIDATORS'),
     }),
+    ...(take(environment, 'DSTACK_VM_NETWORK') === 'own' && {
+      ownNetwork: { loopbackPorts: loopbackPorts(environment) },
+    }),
     ...(shaped && {
       shape: {
         cpus: take(environment, 'DSTACK_VM_CPUS'),
@@ -299,6 +308,15 @@ export function vmSettings(environment: Environment): VmSettings {
       },
     }),
   };
+}
+
+/** What is listed, and the validators that the VM is told to find there. */
+function loopbackPorts(environment: Environment): number[] {
+  const validators = isSet(environment, 'DSTACK_VM_VALIDATORS')
+    ? take(environment, 'DSTACK_VM_VALIDATORS')
+    : [];
+  const here = validators.filter(({ address }) => address === LOOPBACK_SEEN_BY_VMS).map(({ port }) => port);
+  return [...new Set([...take(environment, 'DSTACK_VM_LOOPBACK_PORTS'), ...here])];
 }
 
 /**
@@ -412,6 +430,10 @@ function list(value: string): string[] {
     .split(',')
     .map((item) => withoutSlash(item.trim()))
     .filter((item) => item !== '');
+}
+
+function numbers(value: string): unknown[] {
+  return list(value).map(number);
 }
 
 /** `127.0.0.1:7610`, `[::1]:7610` */

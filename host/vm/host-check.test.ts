@@ -25,6 +25,7 @@ beforeEach(() => {
     sgx: [put('sgx_enclave', ''), put('sgx_provision', '')],
     vsock: put('vsock', ''),
     disks: folder,
+    networkReason: () => undefined,
     kernel: () => '6.16.0-1-amd64',
   };
 });
@@ -92,4 +93,9 @@ test('memory, and KVM', () => {
     seen: expect.stringContaining('/nowhere/kvm does not open'),
   });
   expect(checkMachine({ ...host, memory: put('meminfo', '') })[0]!.state).toBe('unknown');
+});
+
+test('a network of its own is advice: a VM runs without it', () => {
+  const findings = checkMachine({ ...host, networkReason: () => 'pasta is missing' });
+  expect(findings.at(-1)).toMatchObject({ state: 'unknown', seen: 'pasta is missing' });
 });

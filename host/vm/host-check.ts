@@ -7,6 +7,7 @@
  */
 import { existsSync, readFileSync, statfsSync } from 'node:fs';
 import { release } from 'node:os';
+import { ownNetworkReason } from './own-network.ts';
 import { findQemu, kvmReason, parameterReason, type TdxHost, thisHost } from './tdx.ts';
 
 export interface Finding {
@@ -29,6 +30,8 @@ export interface HostPlaces extends TdxHost {
   readonly vsock: string;
   /** Where VMs keep their disks. */
   readonly disks: string;
+  /** Why QEMU can't have a network of its own here, if it can't. */
+  networkReason(): string | undefined;
   kernel(): string;
 }
 
@@ -39,6 +42,7 @@ export const thisMachine: HostPlaces = {
   sgx: ['/dev/sgx_enclave', '/dev/sgx_provision'],
   vsock: '/dev/vsock',
   disks: '.',
+  networkReason: ownNetworkReason,
   kernel: release,
 };
 
@@ -49,7 +53,7 @@ const [MEMORY_MIB, DISK_MIB] = [2_304, 2_048];
 
 /** For any image. */
 export function checkMachine(places: HostPlaces = thisMachine): Finding[] {
-  return [memoryOf(places.memory), diskOf(places.disks), kvmOf(places.kvmDevice)];
+  return [memoryOf(places.memory), diskOf(places.disks), kvmOf(places.kvmDevice), networkOf(places)];
 }
 
 /** What a production image needs besides. */
@@ -95,6 +99,16 @@ function kvmOf(device: string): Finding {
   const advice =
     'switch virtualisation on in the BIOS and load kvm_intel or kvm_amd; whoever runs the VM has to be in the group kvm. Without it VMs are emulated, some thirty times slower';
   return { what: 'KVM', state: 'missing', seen: reason, advice };
+}
+
+/** Without it a VM still runs, in the host's network: so it's said, and no more. */
+function networkOf({ networkReason }: HostPlaces): Finding {
+  const what = 'a network of its own for QEMU';
+  const reason = networkReason();
+  if (reason === undefined) return { what, state: 'ok', seen: 'pasta, and a tunnel device that opens' };
+  const advice =
+    'it is what DSTACK_VM_NETWORK=own takes; with shared, the VM reaches the loopback of this host';
+  return { what, state: 'unknown', seen: reason, advice };
 }
 
 function processorOf(file: string): Finding {

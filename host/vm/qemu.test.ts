@@ -84,6 +84,12 @@ describe("QEMU's command line", () => {
     ]);
   });
 
+  it('forwards from any address where QEMU is alone in its network, whose loopback is not up yet', () => {
+    expect(valuesOf(qemuArguments({ ...options, ownNetwork: true }), '-netdev')).toEqual([
+      'user,id=net,hostfwd=tcp:0.0.0.0:20443-:443',
+    ]);
+  });
+
   it('connects the simulated platform to the first console, and leaves it out without one', () => {
     expect(valuesOf(qemuArguments(options), '-chardev')).toContain(
       'socket,id=platform,path=/vm/platform.sock,server=off',

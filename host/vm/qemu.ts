@@ -27,6 +27,8 @@ export interface QemuOptions {
   /** A raw disk image; the guest knows it by its serial number, dstack-data. */
   readonly dataDisk?: string;
   readonly ports: readonly PortForward[];
+  /** QEMU has a network namespace of its own (own-network.ts), whose loopback is not up yet when it starts. */
+  readonly ownNetwork?: boolean;
   /** On TDX: who turns reports into quotes. Intel's default when absent. */
   readonly quoteGeneration?: QuoteGenerationSocket;
   /** Where the simulated platform listens; without it the guest has none, as on TDX. */
@@ -64,7 +66,7 @@ export function qemuArguments(options: QemuOptions): string[] {
     ...(options.dataDisk === undefined ? [] : disk('data', options.dataDisk, 'dstack-data', false)),
     ...['-fsdev', `local,id=host_volume,path=${escaped(options.hostVolume)},security_model=none,readonly=on`],
     ...['-device', 'virtio-9p-pci,fsdev=host_volume,mount_tag=host_volume'],
-    ...['-netdev', ['user', 'id=net', ...options.ports.map(forward)].join(',')],
+    ...['-netdev', ['user', 'id=net', ...options.ports.map((ports) => forward(ports, options))].join(',')],
     ...['-device', 'virtio-net-pci,netdev=net,romfile='],
     ...['-device', 'virtio-rng-pci'],
     ...simulatedPlatform(options.platformSocket),
@@ -128,14 +130,14 @@ function shell(socket: string | undefined): string[] {
   ];
 }
 
-/** Ports are bound to loopback alone: what the world should reach is for the operator to forward. */
-function forward({ host, guest }: PortForward): string {
+/** Ports are bound to loopback alone, or in a namespace that nobody else is in: what the world should reach is for the operator to forward. */
+function forward({ host, guest }: PortForward, { ownNetwork = false }: QemuOptions): string {
   for (const port of [host, guest]) {
     if (!Number.isInteger(port) || port < 1 || port > 65535) {
       throw new DstackError('PORT_INVALID', `a port is from 1 to 65535, not ${port}`);
     }
   }
-  return `hostfwd=tcp:127.0.0.1:${host}-:${guest}`;
+  return `hostfwd=tcp:${ownNetwork ? '0.0.0.0' : '127.0.0.1'}:${host}-:${guest}`;
 }
 
 /** QEMU's option parser ends a value at a comma unless it is doubled. */

@@ -17,6 +17,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { guestPorts } from '../../lib/protocol/ports.ts';
 import { forwardVisitors } from './forwarder.ts';
 import { type Image, measuredBoot, openImage, type Shape } from './image.ts';
+import { inOwnNetwork, joinOwnNetwork, type OwnNetwork, ownNetworkReason } from './own-network.ts';
 import { type Probe, probeAccelerator } from './probe.ts';
 import { type Accelerator, type PortForward, type QuoteGenerationSocket, qemuArguments } from './qemu.ts';
 import { qmpCommand } from './qmp.ts';
@@ -43,6 +44,11 @@ export interface VmOptions {
    * visitors come by `ports.tls`, and to the guest they all look alike.
    */
   readonly visitors?: { readonly host: string; readonly port: number };
+  /**
+   * QEMU in a network namespace of its own, from which only these TCP ports of the host's loopback are reached, as 10.0.2.2 of the guest;
+   * absent: QEMU shares the host's network, and the whole of its loopback is behind 10.0.2.2.
+   */
+  readonly ownNetwork?: { readonly loopbackPorts: readonly number[] };
   /** The data disk; with `createMiB` a sparse one of that size is made if there is none. Default: no disk. */
   readonly dataDisk?: { readonly path: string; readonly createMiB?: number };
   /** Found by `probeAccelerator` when absent. A production image runs on TDX only, and only a production image does. */
@@ -85,7 +91,8 @@ export interface VmExit {
 
 /**
  * Starts a VM; resolves once QEMU runs (the guest takes a while after that).
- * @throws DstackError IMAGE_MISSING, IMAGE_INVALID, TOOL_MISSING, TDX_UNAVAILABLE, DISK_MISSING, VM_START with what QEMU said.
+ * @throws DstackError IMAGE_MISSING, IMAGE_INVALID, TOOL_MISSING, TDX_UNAVAILABLE, DISK_MISSING, VM_START with what QEMU said,
+ *   VM_NETWORK when it is to have a network of its own and this machine gives none.
  */
 export async function startVm(options: VmOptions): Promise<Vm> {
   const log = options.log ?? (() => {});
@@ -101,6 +108,7 @@ export async function startVm(options: VmOptions): Promise<Vm> {
   await Promise.all([consoleLog, qmpSocket, shellSocket].map((file) => rm(file, { force: true })));
   if (options.dataDisk !== undefined) await ensureDisk(options.dataDisk, log);
 
+  if (options.ownNetwork !== undefined) requireOwnNetwork();
   const probe = await chooseAccelerator(image, options.accelerator);
   log(`${probe.accelerator}: ${probe.why}`);
   const ports = {
@@ -147,17 +155,31 @@ export async function startVm(options: VmOptions): Promise<Vm> {
       qmpSocket,
       consoleLog,
       ...(dev && { shellSocket }),
+      ownNetwork: options.ownNetwork !== undefined,
     }),
+    options.ownNetwork && folder,
   );
+  let network: OwnNetwork | undefined;
   const exited = ended(qemu).finally(() => {
+    network?.close();
     forwarder?.close();
     return platform?.close();
   });
-  await started(qemu, qmpSocket, exited);
   const kill = () => {
     qemu.kill('SIGKILL');
     return exited;
   };
+  await started(qemu, qmpSocket, exited);
+  if (options.ownNetwork !== undefined) {
+    const inward = forwards.map(({ host }) => host);
+    const outward = options.ownNetwork.loopbackPorts;
+    network = await joinOwnNetwork(qemu.pid!, { folder, inward, outward, log }).catch(
+      async (error: unknown) => {
+        await kill();
+        throw error;
+      },
+    );
+  }
   return {
     pid: qemu.pid!,
     accelerator: probe.accelerator,
@@ -182,17 +204,34 @@ async function chooseAccelerator(image: Image, asked: VmOptions['accelerator']):
     : { accelerator: asked, why: 'it was asked for', qemu: 'tool root' };
 }
 
-/** Spawns QEMU with these arguments; the caller ends it, if it does not end by itself. */
-export function spawnQemu(qemu: Probe['qemu'], args: readonly string[]): ChildProcess {
+/**
+ * Spawns QEMU with these arguments; the caller ends it, if it does not end by itself.
+ * @param ownNetwork a folder, if it is to start in a network namespace of its own
+ */
+export function spawnQemu(qemu: Probe['qemu'], args: readonly string[], ownNetwork?: string): ChildProcess {
   const tool =
     qemu === 'tool root'
       ? toolCommand('qemu-system-x86_64', [...qemuDataArguments(), ...args])
       : { command: qemu, args, env: {} };
-  // setpriv replaces itself by QEMU: the pid is QEMU's. It is part of util-linux, which Debian and Ubuntu always have.
-  return spawn('setpriv', ['--pdeathsig', 'KILL', '--', tool.command, ...tool.args], {
+  // Both replace themselves by QEMU: the pid is QEMU's. They are part of util-linux, which Debian and Ubuntu always have.
+  const { command, args: words } =
+    ownNetwork === undefined
+      ? { command: 'setpriv', args: ['--pdeathsig', 'KILL', '--', tool.command, ...tool.args] }
+      : inOwnNetwork(tool, ownNetwork);
+  return spawn(command, words, {
     env: { ...process.env, ...tool.env },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
+}
+
+/** @throws DstackError VM_NETWORK */
+function requireOwnNetwork(): void {
+  const reason = ownNetworkReason();
+  if (reason === undefined) return;
+  throw new DstackError(
+    'VM_NETWORK',
+    `the VM can't have a network of its own: ${reason}; or set DSTACK_VM_NETWORK=shared`,
+  );
 }
 
 function ended(qemu: ChildProcess): Promise<VmExit> {

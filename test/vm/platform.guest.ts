@@ -46,11 +46,28 @@ function abi(): Record<string, unknown> {
   );
 }
 
+/** What the host's loopback answers at each port, or why it does not. */
+function loopback(ports: readonly number[]): Promise<string[]> {
+  return Promise.all(
+    ports.map((port) =>
+      fetch(`http://10.0.2.2:${port}/`, { signal: AbortSignal.timeout(30_000) }).then(
+        (answer) => answer.text(),
+        ({ cause, name }: Error) => errnoOf(cause) ?? name,
+      ),
+    ),
+  );
+}
+
 console.log('"ready"');
 for await (const line of createInterface({ input: process.stdin })) {
   const began = performance.now();
-  const { act, callWithin } = JSON.parse(line) as { act: Act | 'abi'; callWithin: number };
+  const { act, callWithin, ports } = JSON.parse(line) as {
+    act: Act | 'abi' | 'loopback';
+    callWithin: number;
+    ports: readonly number[];
+  };
   const device = attestationDevice('sim', kernelFiles(root), { callWithin, quoteWithin: 0 });
-  const result = act === 'abi' ? abi() : await perform(device, act);
+  const result =
+    act === 'abi' ? abi() : act === 'loopback' ? await loopback(ports) : await perform(device, act);
   console.log(JSON.stringify({ result, ms: Math.round(performance.now() - began) }));
 }

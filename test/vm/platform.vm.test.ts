@@ -3,8 +3,9 @@
  * out of a system call. The image is the built one but for its initramfs's last line, which starts the test instead of systemd.
  */
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -12,6 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'esbuild';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { cpioArchive } from '../../guest/image/cpio.ts';
+import { ownNetworkReason } from '../../host/vm/own-network.ts';
 import { FaultPlan } from '../../host/vm/simulated-tsm/faults.ts';
 import { consoleTail, startVm, type Vm } from '../../host/vm/vm.ts';
 import { faultCases } from '../support/platform-faults.ts';
@@ -23,6 +25,17 @@ const faults = new FaultPlan();
 let vm: Vm;
 let socket: Socket;
 let answers: AsyncIterator<string>;
+/** Why QEMU shares this machine's network, if it has to. */
+const networkReason = ownNetworkReason();
+const services: Server[] = [];
+/** On this machine's loopback; the port. */
+async function serve(word: string): Promise<number> {
+  const service = createServer((_, reply) => reply.end(word)).listen(0, '127.0.0.1');
+  await once(service, 'listening');
+  services.push(service);
+  return portOf(service);
+}
+const portOf = (service: Server) => (service.address() as AddressInfo).port;
 
 /** The built image, with another end of its initramfs: the kernel unpacks both archives, and the later file counts. */
 function testImage(folder: string): string {
@@ -32,6 +45,8 @@ function testImage(folder: string): string {
   const ours = init.replace(
     LAST_LINE,
     `busybox stty -F ${terminal} raw -echo\n` +
+      // As QEMU's user network has it; systemd, which is not here, learns it by DHCP.
+      'busybox ip link set eth0 up\nbusybox ip addr add 10.0.2.15/24 dev eth0\n' +
       `exec busybox switch_root /root /usr/bin/node /mnt/host_volume/platform.mjs <${terminal} >${terminal} 2>&1`,
   );
   const first = readFileSync(join(built, 'initramfs.cpio.zst'));
@@ -66,6 +81,7 @@ beforeAll(async () => {
     platformStateFile: join(folder, 'platform.json'),
     shape: { cpus: 2, memoryMiB: 1024 },
     faults,
+    ...(networkReason === undefined && { ownNetwork: { loopbackPorts: [await serve('named')] } }),
   });
   socket = connect(vm.shellSocket!);
   await once(socket, 'connect');
@@ -76,6 +92,7 @@ beforeAll(async () => {
 afterAll(async () => {
   socket?.destroy();
   await vm?.stop();
+  for (const service of services) service.close();
 });
 afterEach(() => faults.clear());
 
@@ -89,8 +106,8 @@ async function answer(start: string): Promise<string> {
   }
 }
 
-async function perform(act: string, callWithin = 60_000): Promise<unknown> {
-  socket.write(`${JSON.stringify({ act, callWithin })}\n`);
+async function perform(act: string, callWithin = 60_000, ports: readonly number[] = []): Promise<unknown> {
+  socket.write(`${JSON.stringify({ act, callWithin, ports })}\n`);
   return JSON.parse(await answer('{')).result;
 }
 
@@ -118,5 +135,17 @@ test.each(faultCases.filter(({ unmounted }) => unmounted === undefined))(
   async ({ arm, act, code }) => {
     arm(faults);
     expect(await perform(act, code === 'PLATFORM_SILENT' ? 3_000 : undefined)).toBe(code);
+  },
+);
+
+test.skipIf(networkReason !== undefined)(
+  `in a network of its own the VM reaches of the host's loopback the port that is named${networkReason ? ` (not here: ${networkReason})` : ''}`,
+  async () => {
+    const other = await serve('other');
+    expect(await perform('loopback', undefined, [portOf(services[0]!), other])).toEqual([
+      'named',
+      'ECONNREFUSED',
+    ]);
+    expect(readlinkSync(`/proc/${vm.pid}/ns/net`)).not.toBe(readlinkSync('/proc/self/ns/net'));
   },
 );

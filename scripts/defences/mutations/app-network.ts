@@ -98,4 +98,10 @@ export const appNetworkRules: readonly Mutation[] = [
     ['guest/image/initramfs/init', 'set -- 8192 32768 65536', 'set -- 128 512 1024'],
     ['test/app-egress.test.ts', 'asks for all addresses of its bridge'],
   ),
+  one(
+    'image',
+    "the loopback of QEMU's own network, from its gateway's address",
+    ['host/vm/own-network.ts', "'--no-map-gw',", "'--no-dhcp',"],
+    ['host/vm/own-network.test.ts', 'reaches of the loopback outside what is named'],
+  ),
 ];

@@ -1,0 +1,168 @@
+/**
+ * A network namespace for QEMU alone, so that the operator's loopback is not behind the guest's 10.0.2.2: what an app may make of the
+ * guest, or the guest of the emulator, finds an empty loopback there, and the few ports that the operator named.
+ *
+ * pasta (Debian's and Ubuntu's package passt) joins it to the machine's network, without a right that its caller has not: whom the guest
+ * calls, pasta calls from outside; what is forwarded from 127.0.0.1 outside arrives at 127.0.0.1 inside. QEMU's own user network stays as
+ * it is, one namespace further in, so that the guest sees no difference.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, openSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DstackError } from '../../lib/protocol/errors.ts';
+
+/** Asked inside; pasta hands what comes to its port 53 to the machine's own resolver, which may be on the loopback. */
+const RESOLVER = '10.0.2.3';
+const TUN = '/dev/net/tun';
+const READY_WITHIN_MS = 10_000;
+const AGAIN_AFTER_MS = 1_000;
+
+export interface OwnNetworkOptions {
+  /** Holds pasta's pid and the guest's resolv.conf. */
+  readonly folder: string;
+  /** Ports of 127.0.0.1 that lead to the same ports inside: the guest's. */
+  readonly inward: readonly number[];
+  /** TCP ports of this machine's loopback that may be reached from inside, at 127.0.0.1: an own chain node, a validator. */
+  readonly outward: readonly number[];
+  readonly log: (message: string) => void;
+}
+
+export interface OwnNetwork {
+  close(): void;
+}
+
+/** A program with its arguments. */
+export interface Command {
+  readonly command: string;
+  readonly args: readonly string[];
+}
+
+/** What keeps this machine from it: a sentence that says what to do; undefined if nothing does. */
+export function ownNetworkReason(path = process.env.PATH ?? '', tun = TUN): string | undefined {
+  const isThere = path.split(delimiter).some((folder) => existsSync(join(folder, 'pasta')));
+  if (!isThere) return 'pasta is missing: install the package passt';
+  try {
+    closeSync(openSync(tun, 'r+'));
+  } catch (error) {
+    return `${tun} does not open (${(error as NodeJS.ErrnoException).code}): load the module tun, and let this user open it`;
+  }
+  return undefined;
+}
+
+/**
+ * The command that runs `program` in new namespaces: a network without any interface that is up, and a name server that is pasta. Its pid
+ * is the program's; it ends with the process that starts it.
+ * @param folder for the file that stands for resolv.conf
+ */
+export function inOwnNetwork(program: Command, folder: string): Command {
+  const resolvConf = join(folder, 'resolv.conf');
+  writeFileSync(resolvConf, `nameserver ${RESOLVER}\n`, { mode: 0o644 });
+  const script = 'mount --bind "$0" /etc/resolv.conf && exec setpriv --pdeathsig KILL -- "$@"';
+  return {
+    command: 'unshare',
+    args: [
+      ...(isRoot() ? [] : ['--user', '--map-root-user']),
+      ...['--net', '--mount', 'sh', '-c', script, resolvConf],
+      ...[program.command, ...program.args],
+    ],
+  };
+}
+
+/**
+ * Joins the namespace of a process that `inOwnNetwork` started to the machine's network; until then it has none. If pasta ends before
+ * `close`, it is started again: meanwhile the guest is without a network.
+ * @throws DstackError VM_NETWORK with what pasta said
+ */
+export async function joinOwnNetwork(pid: number, options: OwnNetworkOptions): Promise<OwnNetwork> {
+  await hasOwnNetwork(pid);
+  // By its descriptor: pasta gives up the rights by which root could open another process's.
+  const namespace = openSync(`/proc/${pid}/ns/net`, 'r');
+  let closed = false;
+  let current = await startPasta(pid, namespace, options);
+  const keep = async () => {
+    for (;;) {
+      await once(current, 'exit');
+      if (closed) return;
+      options.log("pasta ended: the VM has no network until it is back; it's started again");
+      await sleep(AGAIN_AFTER_MS);
+      if (closed) return;
+      current = spawnPasta(pid, namespace, options);
+    }
+  };
+  void keep().finally(() => closeSync(namespace));
+  return {
+    close: () => {
+      closed = true;
+      current.kill('SIGKILL');
+    },
+  };
+}
+
+/** @throws VM_NETWORK for a process that ended, or that stays where it was started */
+async function hasOwnNetwork(pid: number): Promise<void> {
+  const outside = readlinkSync('/proc/self/ns/net');
+  for (const deadline = Date.now() + READY_WITHIN_MS; Date.now() < deadline; await sleep(5)) {
+    try {
+      if (readlinkSync(`/proc/${pid}/ns/net`) !== outside) return;
+    } catch {
+      break;
+    }
+  }
+  throw new DstackError(
+    'VM_NETWORK',
+    'QEMU got no network namespace of its own: unshare is refused here. Allow user namespaces, run as root, or set DSTACK_VM_NETWORK=shared',
+  );
+}
+
+/** Resolves once pasta has taken the forwarded ports: it writes its pid then. */
+async function startPasta(pid: number, namespace: number, options: OwnNetworkOptions): Promise<ChildProcess> {
+  const pidFile = pidFileIn(options.folder);
+  await rm(pidFile, { force: true });
+  const pasta = spawnPasta(pid, namespace, options);
+  let said = '';
+  pasta.stderr?.on('data', (chunk: Buffer) => {
+    said = (said + chunk.toString('utf8')).slice(-2048);
+  });
+  let ended = false;
+  pasta.on('error', (error) => {
+    said += error.message;
+  });
+  pasta.on('close', () => {
+    ended = true;
+  });
+  for (const deadline = Date.now() + READY_WITHIN_MS; Date.now() < deadline; await sleep(10)) {
+    if (ended) break;
+    if (existsSync(pidFile) && readFileSync(pidFile, 'utf8') !== '') return pasta;
+  }
+  pasta.kill('SIGKILL');
+  throw new DstackError('VM_NETWORK', `pasta did not start: ${said.trim() || 'it said nothing'}`);
+}
+
+function spawnPasta(pid: number, namespace: number, options: OwnNetworkOptions): ChildProcess {
+  const list = (ports: readonly number[]) => (ports.length === 0 ? 'none' : ports.join(','));
+  const target = isRoot() ? ['--runas', '0', '--netns-only', '--netns', '/proc/self/fd/3'] : [String(pid)];
+  return spawn(
+    'setpriv',
+    [
+      ...['--pdeathsig', 'KILL', '--', 'pasta', '--foreground', '--quiet', '--config-net'],
+      // Else the gateway's address inside would be the loopback outside.
+      '--no-map-gw',
+      ...['--tcp-ports', options.inward.length === 0 ? 'none' : `127.0.0.1/${list(options.inward)}`],
+      ...['--tcp-ns', list(options.outward), '--udp-ports', 'none', '--udp-ns', 'none'],
+      ...['--dns-forward', RESOLVER, '--pid', pidFileIn(options.folder)],
+      ...target,
+    ],
+    { stdio: ['ignore', 'ignore', 'pipe', namespace] },
+  );
+}
+
+function pidFileIn(folder: string): string {
+  return join(folder, 'pasta.pid');
+}
+
+function isRoot(): boolean {
+  return process.getuid?.() === 0;
+}
