@@ -1,7 +1,9 @@
 /** The website's front: what a visitor sends, what an app answers, and what the driver tells HAProxy. */
 import { type Mutation, one } from '../mutation.ts';
 
-const FRONT = 'guest/tls/front.test.ts';
+const REQUESTS = 'guest/tls/front-requests.test.ts';
+const LIMITS = 'guest/tls/front-limits.test.ts';
+const DRIVER = 'guest/tls/front-driver.test.ts';
 const CONFIG = 'guest/tls/front-config.ts';
 const PLAIN = 'guest/tls/plain-http.test.ts';
 const LUA = 'guest/tls/front.lua';
@@ -15,13 +17,13 @@ export const frontRules: readonly Mutation[] = [
       'const next = servers.find((server) => addressOf(server) === undefined) ?? servers[0];',
       'const next = servers.find((server) => addressOf(server) !== undefined) ?? servers[0];',
     ],
-    [FRONT, 'no visitor notices that an app moves'],
+    [DRIVER, 'no visitor notices that an app moves'],
   ),
   one(
     'front',
     'requests waiting while an app is replaced',
     [CONFIG, '  http-request lua.wait_for_app if', '  http-request set-var(txn.nothing) int(0) if'],
-    [FRONT, 'requests wait for the next one'],
+    [DRIVER, 'requests wait for the next one'],
   ),
   one(
     'front',
@@ -39,44 +41,44 @@ export const frontRules: readonly Mutation[] = [
     'front',
     "the gate until the driver has sent the site's key",
     [CONFIG, '-m str yes }', '-m found }'],
-    [FRONT, 'nobody gets in before it has'],
+    [DRIVER, 'nobody gets in before it has'],
   ),
   one(
     'front',
     "dropping a client's claims of where it comes from",
     // biome-ignore lint/suspicious/noTemplateCurlyInString: the text of a source file
     [CONFIG, '^(${CLAIMS}|${HOP})$ -m reg', '^(${HOP})$ -m reg'],
-    [FRONT, 'say where a request came from'],
+    [REQUESTS, 'say where a request came from'],
   ),
   one(
     'front',
     "dropping names that CGI's convention changes",
     [CONFIG, 'http-restrict-req-hdr-names delete', 'http-restrict-req-hdr-names preserve'],
-    [FRONT, "which CGI's convention turns"],
+    [REQUESTS, "which CGI's convention turns"],
   ),
   one(
     'front',
     'dropping what Connection names',
     [LUA, 'if not kept[name] then txn.http:req_del_header(name) end', ''],
-    [FRONT, 'say where a request came from'],
+    [REQUESTS, 'say where a request came from'],
   ),
   one(
     'front',
     'passing on offers of WebSocket only',
     [LUA, 'includes(offers, "websocket")', '#offers > 0'],
-    [FRONT, 'an offer of '],
+    [REQUESTS, 'an offer of '],
   ),
   one(
     'front',
     'asking for one host',
     [CONFIG, 'unless { req.hdr_cnt(host) eq 1 }', 'unless { always_true }'],
-    [FRONT, 'is one, and the one'],
+    [REQUESTS, 'is one, and the one'],
   ),
   one(
     'front',
     'the bound of a body of unknown length',
     [LUA, 'if self.left < 0 then', 'if self.left < -1e12 then'],
-    [FRONT, 'a body that is too large'],
+    [LIMITS, 'a body that is too large'],
   ),
   one(
     'front',
@@ -92,19 +94,19 @@ export const frontRules: readonly Mutation[] = [
       'connection reject if { sc0_conn_cur(sources) gt ',
       'connection reject if { sc0_conn_cur(sources) gt 1000',
     ],
-    [FRONT, 'connections in all and by source'],
+    [LIMITS, 'connections in all and by source'],
   ),
   one(
     'front',
     'refusing a status that HTTP does not have',
     [CONFIG, '  http-response deny deny_status 502 if { status gt 599 }\n', ''],
-    [FRONT, 'an app that answers'],
+    [LIMITS, 'an app that answers'],
   ),
   one(
     'front',
     "refusing the node's own addresses",
     ['guest/tls/front.ts', 'assertForeign(host);', 'void host;'],
-    [FRONT, 'never leads to an address'],
+    [DRIVER, 'never leads to an address'],
   ),
   one(
     'front',
@@ -151,67 +153,67 @@ export const frontRules: readonly Mutation[] = [
     'front',
     'the bound of requests at once by source',
     [CONFIG, 'sc1_conn_cur gt ', 'sc1_conn_cur gt 1000'],
-    [FRONT, 'requests at once'],
+    [LIMITS, 'requests at once'],
   ),
   one(
     'front',
     'the bound of requests at once in all',
     [CONFIG, 'sc2_conn_cur gt ', 'sc2_conn_cur gt 1000'],
-    [FRONT, 'requests at once'],
+    [LIMITS, 'requests at once'],
   ),
   one(
     'front',
     'ending the requests of a visitor who has left',
     [CONFIG, '  option abortonclose\n', ''],
-    [FRONT, 'requests at once'],
+    [LIMITS, 'requests at once'],
   ),
   one(
     'front',
     'keeping few connections to an app for a visitor',
     [CONFIG, 'max-session-srv-conns $', 'max-session-srv-conns 100 #$'],
-    [FRONT, 'requests at once'],
+    [LIMITS, 'requests at once'],
   ),
   one(
     'front',
     'the bound by source of what the driver answers',
     [CONFIG, 'sc_conn_cur(3) gt ', 'sc_conn_cur(3) gt 1000'],
-    [FRONT, "an answer of the node's own that nobody reads"],
+    [LIMITS, "an answer of the node's own that nobody reads"],
   ),
   one(
     'front',
     'looking at the end of a body',
     [LUA, 'if has_trailer(txn) then', 'if false then'],
-    [FRONT, 'reach no app: they come after'],
+    [REQUESTS, 'reach no app: they come after'],
   ),
   one(
     'front',
     'looking at the end of a body that is there as a whole',
     [CONFIG, ' || { internal.htx_blk.type(tail) -m str HTX_BLK_EOT }', ''],
-    [FRONT, 'reach no app: they come with everything'],
+    [REQUESTS, 'reach no app: they come with everything'],
   ),
   one(
     'front',
     'looking at the end of a body that has a length',
     [CONFIG, ' || !{ internal.htx.has_eom } !{ req.hdr(upgrade) -m found }', ''],
-    [FRONT, 'over HTTP/2 neither'],
+    [REQUESTS, 'over HTTP/2 neither'],
   ),
   one(
     'front',
     'an app gets a target in the usual form only',
     [CONFIG, '!{ url -m str * }\n', '!{ url -m str * } !{ req.ver 2.0 }\n'],
-    [FRONT, 'is one, and the one'],
+    [REQUESTS, 'is one, and the one'],
   ),
   one(
     'front',
     'an address that is no machine',
     ['guest/tls/front.ts', 'if (first === 0 || first >= 224) {', 'if (first > 255) {'],
-    [FRONT, 'which is no container'],
+    [DRIVER, 'which is no container'],
   ),
   one(
     'front',
     'one spelling of an address',
     ['lib/protocol/schema.ts', '|[1-9]?\\\\d)(', '|\\\\d{1,3})('],
-    [FRONT, 'the host .* is refused'],
+    [DRIVER, 'the host .* is refused'],
   ),
   one(
     'front',
@@ -221,7 +223,7 @@ export const frontRules: readonly Mutation[] = [
       'if (server === kept || addressOf',
       'if (kept === undefined || server === kept || addressOf',
     ],
-    [FRONT, 'which is no container'],
+    [DRIVER, 'which is no container'],
   ),
   one(
     'front',
@@ -231,7 +233,7 @@ export const frontRules: readonly Mutation[] = [
       'kept = next;\n        }\n      } catch (error) {\n        refuse(error);',
       'kept = next;\n        }\n      } catch (error) {\n        throw error;',
     ],
-    [FRONT, 'what is refused holds up nothing else'],
+    [DRIVER, 'what is refused holds up nothing else'],
   ),
   one(
     'front',
@@ -241,19 +243,19 @@ export const frontRules: readonly Mutation[] = [
       'refuse(error);\n      }\n      listed.delete(file);',
       'throw error;\n      }\n      listed.delete(file);',
     ],
-    [FRONT, 'what is refused holds up nothing else'],
+    [DRIVER, 'what is refused holds up nothing else'],
   ),
   one(
     'front',
     'ending what another certificate left half done',
     ['guest/tls/front.ts', 'if (pending !== undefined) await', 'if (pending === file) await'],
-    [FRONT, 'what is refused holds up nothing else'],
+    [DRIVER, 'what is refused holds up nothing else'],
   ),
   one(
     'front',
     'comparing certificates with their issuers',
     ['guest/tls/front.ts', ' && this.#sent.get(file) === all', ''],
-    [FRONT, 'with other issuers'],
+    [DRIVER, 'with other issuers'],
   ),
   one(
     'front',
@@ -264,7 +266,7 @@ export const frontRules: readonly Mutation[] = [
       '  http-request wait-for-body time ${times.request}\n  http-request deny status 413 content-type application/json string ${quoted(TOO_LARGE)} unless { internal.htx.has_eom }\n',
       '',
     ],
-    [FRONT, 'that comes slowly keeps it from nobody'],
+    [LIMITS, 'that comes slowly keeps it from nobody'],
   ),
   one(
     'front',
