@@ -466,13 +466,14 @@ function changed<T extends Readonly<Record<string, unknown>>>(
 }
 
 /** Calldata or value that the compiler's checks refuse before any line of the contract runs. */
-function malformed({ pick, other }: Choice): Operation {
+export function malformed({ pick, other }: Pick<Choice, 'pick' | 'other'>): Operation {
   const functions = networkInterface.fragments.filter((fragment) => fragment.type === 'function');
   const fragment = networkInterface.getFunction((at(functions, pick) as unknown as { name: string }).name)!;
   const words = fragment.inputs.length;
   const sound = fragment.selector + '00'.repeat(fragment.inputs.length * 32);
   const call = (data: string, paid = 0n): Operation => ({ name: 'malformed', args: { data, value: paid } });
-  const dirty = fragment.inputs.findIndex(({ type }) => type !== 'bytes32');
+  // Of these types any word is a value.
+  const dirty = fragment.inputs.findIndex(({ type }) => type !== 'bytes32' && type !== 'uint256');
   switch (other % 6) {
     case 0:
       return call(sound, 1n);
