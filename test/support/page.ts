@@ -91,6 +91,8 @@ export function reader(folder: string, programs: Readonly<Record<string, string>
 
 /** What the pages' images begin with, under the name by which a registry has another build of it. */
 function layBusybox(images: string, files: string): void {
+  // A second page is read where the first one was.
+  rmSync(files, { recursive: true, force: true });
   mkdirSync(join(files, 'bin'), { recursive: true });
   copyFileSync(BUSYBOX, join(files, 'bin/busybox'));
   for (const name of APPLETS) symlinkSync('busybox', join(files, 'bin', name));
