@@ -24,6 +24,11 @@ const debianPackages = {
   curl: "runs the documentation's lines in tests",
 };
 
+/** Those that only what looks at pages needs: the test command, and the screenshots of the docs. */
+const browserPackages = {
+  chromium: 'looks at the pages in tests, as people do (125 MB, 440 MB unpacked)',
+};
+
 /** An environment in which `node` is the pinned Node 24. */
 export function environment() {
   return { ...process.env, PATH: `${join(root, 'node_modules/.bin')}:${process.env.PATH}` };
@@ -48,10 +53,29 @@ export function stop(message) {
 
 /** Prints what is missing, then installs it. */
 export function installDebianPackages() {
-  const missing = Object.keys(debianPackages).filter((name) => !isInstalled(name));
+  install(debianPackages);
+}
+
+/**
+ * The same for the browser. Ubuntu has none as a package, only a snap: there the tests that need one are skipped, and counted as
+ * such, unless DSTACK_CHROMIUM names one.
+ */
+export function installBrowser() {
+  if (process.env.DSTACK_CHROMIUM !== undefined || existsSync('/usr/bin/chromium')) return;
+  if (/^ID=ubuntu$/m.test(readOr('/etc/os-release', ''))) {
+    console.log(
+      'Ubuntu has no package of Chromium: name one in DSTACK_CHROMIUM, or the tests of the pages are skipped',
+    );
+    return;
+  }
+  install(browserPackages);
+}
+
+function install(packages) {
+  const missing = Object.keys(packages).filter((name) => !isInstalled(name));
   if (missing.length === 0) return;
   console.log('Debian packages to be installed on this machine:');
-  for (const name of missing) console.log(`  ${name.padEnd(24)} ${debianPackages[name]}`);
+  for (const name of missing) console.log(`  ${name.padEnd(24)} ${packages[name]}`);
   const sudo = process.getuid?.() === 0 ? [] : ['sudo'];
   const apt = (...args) => {
     const [command, ...rest] = [...sudo, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', ...args];
@@ -59,6 +83,10 @@ export function installDebianPackages() {
   };
   apt('update', '-qq');
   apt('install', '-y', '-qq', '--no-install-recommends', ...missing);
+}
+
+function readOr(path, otherwise) {
+  return existsSync(path) ? readFileSync(path, 'utf8') : otherwise;
 }
 
 function isInstalled(name) {

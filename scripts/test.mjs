@@ -11,6 +11,7 @@ import {
   buildImage,
   buildTools,
   environment,
+  installBrowser,
   installDebianPackages,
   installNpmPackages,
   node24,
@@ -46,6 +47,7 @@ if (process.argv.includes('--disk')) {
   buildImage('sim');
   vitest('signer');
 } else {
+  installBrowser();
   run('npm', ['run', '--silent', 'check']);
   // First, because some of the tests without a VM run the image's own programs.
   if (fast) buildTools();

@@ -83,10 +83,7 @@ export async function joinNetwork(settings: JoinSettings, dependencies: JoinDepe
   const logFile = join(settings.relay.stateDir, 'relay.log');
   const relay = await runRelay(
     { ...settings.relay, nodeUrl: `http://127.0.0.1:${settings.vm.ports.replicator}` },
-    pino(
-      { level: settings.relay.logLevel, base: { service: 'relay' } },
-      pino.destination({ dest: logFile, mkdir: true }),
-    ),
+    pino.destination({ dest: logFile, mkdir: true }),
   );
   try {
     tell.say(

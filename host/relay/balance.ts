@@ -37,6 +37,11 @@ export class BalanceWatch {
     return this.#wei;
   }
 
+  /** Wei; a balance below it is low. */
+  get low(): bigint {
+    return this.#options.lowBalance;
+  }
+
   /** What the operator has to do; undefined unless the balance is low. */
   get warning(): string | undefined {
     if (this.#wei === undefined || this.#wei >= this.#options.lowBalance) return undefined;
@@ -45,10 +50,10 @@ export class BalanceWatch {
     return `the gas key runs low: send ${address} some ether; it has ${ether(this.#wei)}, enough for ${joins} joins at the fee ceiling`;
   }
 
-  /** At most once a minute. @throws RPC_* */
-  async look(): Promise<void> {
+  /** @param every milliseconds between two looks, at least; a minute. @throws RPC_* */
+  async look(every = LOOK_EVERY_MS): Promise<void> {
     const { now, rpc, address, metrics, log } = this.#options;
-    if (now() - this.#lookedAt < LOOK_EVERY_MS) return;
+    if (now() - this.#lookedAt < every) return;
     this.#wei = await rpc.balance(address);
     this.#lookedAt = now();
     const { warning } = this;

@@ -15,12 +15,21 @@ import { codeOf } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey, sameAddress } from '../../lib/protocol/hex.ts';
 import { collateralDesk } from '../collateral/attach.ts';
 import { collateralSources } from '../collateral/sources.ts';
+import { Dashboard } from '../dashboard/dashboard.ts';
+import { LogTail } from '../dashboard/log-tail.ts';
+import { redactor, secretsOfUrl } from '../dashboard/redact.ts';
 import { Metrics } from './metrics.ts';
 import { Payers } from './payers.ts';
 import { type HostEndpoint, sharedEndpoint } from './rpc.ts';
 import { adminServer } from './server.ts';
 import { NetworkService, type RelayStatus } from './service.ts';
-import { type NetworkSettings, type RelaySettings, readEnvironment, relaySettings } from './settings.ts';
+import {
+  type NetworkSettings,
+  type RelaySettings,
+  readEnvironment,
+  readGasKey,
+  relaySettings,
+} from './settings.ts';
 
 export type { RelayStatus } from './service.ts';
 
@@ -38,18 +47,26 @@ export interface Relay {
 
 /**
  * Starts a relay; resolves once it serves.
+ * @param lines where its log goes, JSON lines; standard output by default
  * @throws GAS_KEY, SETTINGS, STORE_OPEN (another relay has a state directory), or the listeners' own errors
  */
-export async function runRelay(settings: RelaySettings, logger?: Logger): Promise<Relay> {
-  const log = logger ?? pino({ level: settings.logLevel, base: { service: 'relay' } }, logLines);
+export async function runRelay(
+  settings: RelaySettings,
+  lines: { write(line: string): void } = logLines,
+): Promise<Relay> {
   const networks: readonly NetworkSettings[] = [settings, ...(settings.furtherNetworks ?? [])];
+  const redact = redactor(secretsOf(networks));
+  const tail = new LogTail(redact);
+  const log = loggerOf(settings, lines, tail);
   const metrics = new Metrics();
   const stores: Store[] = [];
   const services: NetworkService[] = [];
   let payers: Payers | undefined;
+  let dashboard: Dashboard | undefined;
   let operatorSide: ReturnType<typeof adminServer> | undefined;
 
   async function close(): Promise<void> {
+    dashboard?.close();
     await Promise.all(services.map((service) => service.stop()));
     await payers?.stop();
     await operatorSide?.close();
@@ -74,11 +91,13 @@ export async function runRelay(settings: RelaySettings, logger?: Logger): Promis
           transactions: payers.of(network, endpoint),
           collateral,
           metrics: metrics.of({ contract: addressKey(network.contract) }),
+          redact,
           log: networks.length === 1 ? log : log.child({ contract: network.contract }),
         }),
       );
     }
-    operatorSide = adminServer({ services, metrics, log, hostName: settings.adminListen.host });
+    dashboard = new Dashboard({ networks: services.map((service) => service.dashboard), tail });
+    operatorSide = adminServer({ services, metrics, log, hostName: settings.adminListen.host, dashboard });
     const gossipUrls = await Promise.all(services.map((service) => service.listen()));
     const adminUrl = await operatorSide.listen(settings.adminListen);
     payers.start();
@@ -96,6 +115,24 @@ export async function runRelay(settings: RelaySettings, logger?: Logger): Promis
     await close();
     throw error;
   }
+}
+
+/** Its lines go where they should, and to the dashboard. */
+function loggerOf(
+  { logLevel: level }: RelaySettings,
+  lines: { write(line: string): void },
+  tail: LogTail,
+): Logger {
+  const write = (line: string): void => {
+    lines.write(line);
+    tail.write(line);
+  };
+  return pino({ level, base: { service: 'relay' } }, { write });
+}
+
+/** What no line that a browser shows may have in it: keys, and the parts of the endpoint's URL in which providers put theirs. */
+function secretsOf(networks: readonly NetworkSettings[]): readonly string[] {
+  return networks.flatMap(({ gasKeyFile, rpcUrl }) => [readGasKey(gasKeyFile), ...secretsOfUrl(rpcUrl)]);
 }
 
 async function main(): Promise<void> {

@@ -50,6 +50,7 @@ const ReceiptSchema = Type.Union([
     blockHash: Word0x,
     status: Small,
     gasUsed: Small,
+    effectiveGasPrice: Type.Optional(Quantity),
     transactionHash: Word0x,
   }),
 ]);
@@ -61,6 +62,8 @@ export interface Receipt {
   block: number;
   succeeded: boolean;
   gasUsed: number;
+  /** Wei per gas that was paid; undefined where the endpoint does not say it. */
+  price: bigint | undefined;
 }
 
 export interface RpcOptions {
@@ -222,6 +225,7 @@ export class Rpc implements LogSource {
       block: Number(receipt.blockNumber),
       succeeded: Number(receipt.status) === 1,
       gasUsed: Number(receipt.gasUsed),
+      price: receipt.effectiveGasPrice === undefined ? undefined : BigInt(receipt.effectiveGasPrice),
     };
   }
 

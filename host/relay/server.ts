@@ -17,6 +17,7 @@ import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey } from '../../lib/protocol/hex.ts';
 import { nodePaths } from '../../lib/protocol/onboarding-messages.ts';
 import { check } from '../../lib/protocol/schema.ts';
+import type { Dashboard } from '../dashboard/dashboard.ts';
 import type { Gossip } from '../gossip/gossip.ts';
 import { RateLimit } from '../gossip/rate-limit.ts';
 import type { AppFiles } from './app-files.ts';
@@ -28,8 +29,8 @@ import type { SealingKeys } from './sealing-keys.ts';
 
 /** Anyone may connect. A peer polls on one connection and pushes on another; several peers may share an address. */
 const PEERS: ConnectionLimits = { connections: 512, perSource: 16 };
-/** The operator's own tools. */
-const OPERATORS: ConnectionLimits = { connections: 128, perSource: 64 };
+/** The operator's own tools: as many dashboards as there may be, and whoever is told that there are too many. */
+const OPERATORS: ConnectionLimits = { connections: 256, perSource: 192 };
 
 /** What peers may ask. */
 export function gossipServer(
@@ -74,6 +75,8 @@ export interface AdminOptions {
   log: Log<'warn'>;
   /** The host in DSTACK_ADMIN_LISTEN: requests may use that name too. */
   hostName: string;
+  /** The page that people look at. */
+  dashboard?: Pick<Dashboard, 'routes'>;
 }
 
 /**
@@ -81,7 +84,8 @@ export interface AdminOptions {
  * reach loopback too, and if it makes its own name point there (DNS rebinding) the browser lets it read the answers. The
  * browser then says which name it asked for, so only addresses and our own names are answered.
  */
-export function adminServer({ services, metrics, log, hostName }: AdminOptions): FastifyInstance {
+export function adminServer(options: AdminOptions): FastifyInstance {
+  const { services, metrics, log, hostName, dashboard } = options;
   const app = server(log, OPERATORS);
   app.addHook('onRequest', async (request) => {
     if (!isOwnName(request.headers.host, hostName)) {
@@ -108,6 +112,7 @@ export function adminServer({ services, metrics, log, hostName }: AdminOptions):
   app.get('/v1/status', async (request) =>
     statusOf(services, (request.query as { contract?: unknown }).contract),
   );
+  dashboard?.routes(app);
   return app;
 }
 
@@ -172,19 +177,21 @@ function server(log: Log<'warn'>, limits: ConnectionLimits): FastifyInstance {
   return app;
 }
 
+/** Of refusals with another status than 400, or 503 where trying again may help. */
+const STATUSES: Readonly<Record<string, number>> = {
+  GOSSIP_RATE: 429,
+  GOSSIP_CREDIT: 429,
+  HOST_REFUSED: 403,
+  ORIGIN_REFUSED: 403,
+  NO_RECORD: 404,
+  NO_NETWORK: 404,
+  DASHBOARD_FULL: 503,
+};
+
 /** Our own refusals say why; fastify's (body too large, not JSON) keep their status; anything else is our fault and says nothing. */
 function refusal(error: unknown): { status: number; code: string; message: string } {
   if (error instanceof DstackError) {
-    const status =
-      error.code === 'GOSSIP_RATE' || error.code === 'GOSSIP_CREDIT'
-        ? 429
-        : error instanceof Retryable
-          ? 503
-          : error.code === 'HOST_REFUSED'
-            ? 403
-            : error.code === 'NO_RECORD' || error.code === 'NO_NETWORK'
-              ? 404
-              : 400;
+    const status = STATUSES[error.code] ?? (error instanceof Retryable ? 503 : 400);
     return { status, code: codeOf(error), message: error.message.slice(0, 500) };
   }
   const { statusCode, message } = error as { statusCode?: number; message?: string };

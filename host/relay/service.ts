@@ -17,6 +17,7 @@ import { type NetworkConfig, parseNetworkConfig } from '../../lib/protocol/netwo
 import { check } from '../../lib/protocol/schema.ts';
 import type { SignerStatus } from '../../lib/protocol/signer-status.ts';
 import { type CollateralDesk, withCollateral } from '../collateral/attach.ts';
+import type { NetworkSource } from '../dashboard/live-state.ts';
 import { carriersOf } from '../gossip/carriers.ts';
 import { Gossip } from '../gossip/gossip.ts';
 import { isOfKind } from '../gossip/message-kind.ts';
@@ -29,6 +30,7 @@ import { AppCourier } from './app-courier.ts';
 import { AppFiles } from './app-files.ts';
 import { AppsWatch } from './apps-watch.ts';
 import { type Archive, archiveIn } from './archive.ts';
+import { DashboardSource } from './dashboard-source.ts';
 import { relayHandlers } from './handlers.ts';
 import { Join, type JoinStatus } from './join.ts';
 import { answerKind } from './kinds/answer.ts';
@@ -75,6 +77,8 @@ export interface ServiceOptions {
   collateral: CollateralDesk;
   metrics: Metrics;
   log: Logger;
+  /** Takes secrets out of text that the dashboard shows. */
+  redact(text: string): string;
 }
 
 /** When the chain has not been read for this long, the relay is not healthy. Milliseconds. */
@@ -87,6 +91,8 @@ const EXPIRE_MS = 60_000;
 export class NetworkService {
   readonly contract: Address;
   readonly archive: Archive;
+  /** What its dashboard shows. */
+  readonly dashboard: NetworkSource;
   readonly #options: ServiceOptions;
   readonly #gossip: Gossip<Admission>;
   readonly #network: Network;
@@ -218,6 +224,18 @@ export class NetworkService {
       this.#loop.wake(subject);
       this.#joining.wake();
     }, this.#gossip.last);
+    this.dashboard = new DashboardSource({
+      chainId,
+      contract,
+      rpc,
+      network: this.#network,
+      transactions,
+      certificate: () => certificates.known,
+      isOwn,
+      status: () => this.status(),
+      unhealthy: () => this.unhealthy(),
+      redact: options.redact,
+    });
     const { appFiles } = settings;
     const files = appFiles === undefined ? undefined : new AppFiles(appFiles.volume);
     this.#peerSide = gossipServer(this.#gossip, this.archive, files, new SealingKeys(node), log);

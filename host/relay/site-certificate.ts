@@ -55,6 +55,7 @@ export class SiteCertificateCourier {
   #roots: readonly WebCertificate[] | undefined;
   #nextAt = Number.NEGATIVE_INFINITY;
   #said = '';
+  #known: SiteCertificate | undefined;
 
   constructor(options: SiteCertificateOptions) {
     this.#options = options;
@@ -68,6 +69,11 @@ export class SiteCertificateCourier {
     if (this.#request === undefined) return undefined;
     this.#roots ??= parseRoots([...rootCertificates, ...this.#options.extraRoots()].join('\n'));
     return { ...this.#request, roots: this.#roots, now: Math.floor(Date.now() / 1000) };
+  }
+
+  /** The newest one, as of the last look; undefined while there is none. */
+  get known(): SiteCertificate | undefined {
+    return this.#known;
   }
 
   /** A certificate came by gossip: the older ones are of no more use, and the node is looked at soon. */
@@ -103,6 +109,7 @@ export class SiteCertificateCourier {
     const shown = await client.chain();
     if (shown !== undefined) await this.#publish(shown);
     const newest = this.#newest();
+    this.#known = newest;
     if (newest !== undefined && newest.chain !== shown) await this.#give(newest);
     const help = 'When the newest known certificate of the website ends, Unix seconds.';
     metrics.gauge('dstack_relay_certificate_not_after', help, newest?.notAfter ?? 0);

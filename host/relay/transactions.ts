@@ -28,6 +28,7 @@ import { fillerOf, kindOf } from './purpose.ts';
 import { type Attempt, type Entry, MAX_ATTEMPTS, Queue } from './queue.ts';
 import type { Rpc } from './rpc.ts';
 import { Signer } from './signer.ts';
+import { Spending } from './spent.ts';
 
 export type TransactionState = Entry['state'];
 
@@ -115,6 +116,7 @@ const ENDS_THE_ROUND: readonly string[] = ['RPC_RATE_LIMITED', 'RPC_WRONG_CHAIN'
 export class Transactions {
   readonly address: Address;
   readonly balance: BalanceWatch;
+  readonly spending = new Spending();
   readonly #options: Required<TransactionsOptions>;
   readonly #signer: Signer;
   readonly #queue: Queue;
@@ -466,6 +468,7 @@ export class Transactions {
       const kind = kindOf(entry.purpose);
       const gas = Number(receipt.gasUsed);
       metrics.count('dstack_relay_gas_used_total', 'Gas of mined transactions.', { kind }, gas);
+      this.spending.add(kind, gas, receipt.price);
       const { hash, nonce } = attempt;
       const { lostSince: _, code: __, message: ___, refusal: ____, refusals: _____, ...rest } = entry;
       const found: Entry = { ...rest, nonce, hash, block: receipt.block };

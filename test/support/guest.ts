@@ -8,6 +8,7 @@ import { Chain, CONFIG, MEASUREMENT, PLATFORM, TestNetwork } from '../../contrac
 import { parseQuote, quoteHash } from '../../lib/attestation/quote/quote.ts';
 import { createSimulatedPlatform, SIMULATED_FMSPC } from '../../lib/attestation/simulated/platform.ts';
 import { requireTd } from '../../lib/attestation/verify.ts';
+import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { type CollateralMessage, CollateralSchema } from '../../lib/protocol/collateral.ts';
 import { fromHex, sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
@@ -154,6 +155,8 @@ export class TestGuest {
   url = '';
   secret: Uint8Array | undefined;
   collateral: CollateralMessage | undefined;
+  /** What it says of its apps; an error: why it does not. */
+  apps: AppsStatus | Error = new DstackError('NO_ROUTE', nodePaths.apps);
   /** Set to have an onboard refused, or answered with something else. */
   onboards: (request: RequestMessage) => Promise<unknown>;
   readonly #network: TestNetwork;
@@ -215,6 +218,9 @@ export class TestGuest {
         if (body === undefined) return { tee: 'tdx', fmspc: toHex(SIMULATED_FMSPC), ca: 'platform' };
         this.collateral = check(CollateralSchema, body, 'MESSAGE_MALFORMED', 'the collateral');
         return {};
+      case nodePaths.apps:
+        if (this.apps instanceof Error) throw this.apps;
+        return this.apps;
       case nodePaths.bootstrap:
         return this.#bootstrapPackage();
       default:

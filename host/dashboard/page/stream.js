@@ -1,0 +1,64 @@
+/**
+ * The connection to the relay. While the page is hidden it is closed: a browser has few of them, and a relay too. Where there is no room
+ * for another stream the state is asked for now and then instead.
+ */
+
+const AGAIN_MS = 2_000;
+const POLL_MS = 10_000;
+
+/**
+ * @param {{
+ *   state: (state: import('../state.ts').DashboardState) => void,
+ *   patch: (patch: import('../state.ts').Patch) => void,
+ *   log: (lines: readonly import('../state.ts').LogLine[]) => void,
+ *   live: (state: 'live' | 'connecting' | 'away' | 'slow', text: string) => void,
+ * }} on
+ */
+export function follow(on) {
+  /** @type {EventSource | undefined} */
+  let source;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+
+  function open() {
+    close();
+    source = new EventSource('events');
+    source.addEventListener('state', ({ data }) => {
+      on.state(JSON.parse(data));
+      on.live('live', 'live');
+    });
+    source.addEventListener('patch', ({ data }) => on.patch(JSON.parse(data)));
+    source.addEventListener('log', ({ data }) => on.log(JSON.parse(data)));
+    source.addEventListener('error', () => {
+      if (source?.readyState === EventSource.CLOSED) void instead();
+      else on.live('connecting', 'connecting again');
+    });
+  }
+
+  function close() {
+    clearTimeout(timer);
+    source?.close();
+    source = undefined;
+  }
+
+  /** A refusal ends an EventSource without saying why. */
+  async function instead() {
+    close();
+    try {
+      const answer = await fetch('state');
+      if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+      on.state(await answer.json());
+      on.live('slow', 'too many dashboards are open: asked every 10 s');
+      timer = setTimeout(open, POLL_MS);
+    } catch {
+      on.live('away', 'the relay does not answer');
+      timer = setTimeout(open, AGAIN_MS);
+    }
+  }
+
+  document.addEventListener('visibilitychange', () => {
+    if (document.visibilityState === 'hidden') close();
+    else if (source === undefined) open();
+  });
+  open();
+}

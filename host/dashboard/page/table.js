@@ -1,0 +1,59 @@
+/** Tables that are drawn again when their rows change. Rows that were not there before are marked. */
+import { el, empty } from './dom.js';
+
+/**
+ * @typedef {{ title: string, cell: (row: any) => Node | string | number | null, kind?: string }} Column `kind`: a class: number, note,
+ *   or wide, which a narrow screen leaves out
+ */
+
+/** Keys of the rows that each place showed last. @type {WeakMap<Element, Set<string>>} */
+const shown = new WeakMap();
+
+/**
+ * @param {HTMLElement} place whose content it becomes
+ * @param {{ label: string, columns: readonly Column[], rows: { list: readonly any[], more: number } | null, key: (row: any) => string, none: string, detail?: (row: any) => Node | null }} table
+ *   `detail`: what follows a row over the table's whole width, if anything
+ */
+export function table(place, { label, columns, rows, key, none, detail }) {
+  if (rows === null) {
+    place.replaceChildren(empty('Not known yet.'));
+    return;
+  }
+  const before = shown.get(place);
+  const keys = new Set(rows.list.map(key));
+  shown.set(place, keys);
+  if (rows.list.length === 0) {
+    place.replaceChildren(empty(none));
+    return;
+  }
+  const head = el(
+    'tr',
+    {},
+    ...columns.map(({ title, kind }) => el('th', { scope: 'col', class: kind }, title)),
+  );
+  const body = el('tbody');
+  for (const row of rows.list) {
+    const isNew = before !== undefined && !before.has(key(row));
+    body.append(
+      el(
+        'tr',
+        { class: isNew ? 'fresh' : undefined },
+        ...columns.map(({ cell, kind }) => el('td', { class: kind }, cell(row))),
+      ),
+    );
+    const more = detail?.(row) ?? null;
+    if (more !== null) body.append(el('tr', {}, el('td', { colspan: columns.length }, more)));
+  }
+  const old = place.querySelector('.scroll');
+  const [top, left, hadFocus] = [old?.scrollTop ?? 0, old?.scrollLeft ?? 0, old === document.activeElement];
+  // A place that scrolls must be reachable by keyboard.
+  const scroll = el(
+    'div',
+    { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label },
+    el('table', {}, el('thead', {}, head), body),
+  );
+  const more = rows.more > 0 ? [empty(`and ${rows.more} more`)] : [];
+  place.replaceChildren(scroll, ...more);
+  [scroll.scrollTop, scroll.scrollLeft] = [top, left];
+  if (hadFocus) scroll.focus({ preventScroll: true });
+}
