@@ -3,33 +3,84 @@
 escape() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
 ask() { wget -q -T 5 -O - "http://dstack-guest/$1" || echo "(not available)"; }
 
-version=$(cat /app/version)
+# One visit more. The new number replaces the old one whole, or not at all. A lock that is held for a second is of one who was ended while
+# holding it: it is taken away, since the next visitors should not wait for it too.
+count_visit() {
+  tries=0
+  until mkdir "$DATA/visits.lock" 2>/dev/null; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 20 ] || break
+    sleep 0.05
+  done
+  visits=$(visits_so_far)
+  echo $((visits + 1)) > "$DATA/visits.part" && mv "$DATA/visits.part" "$DATA/visits"
+  rmdir "$DATA/visits.lock"
+} 2>/dev/null
+visits_so_far() { grep -E '^[0-9]{1,15}$' "$DATA/visits" 2>/dev/null || echo 0; }
+
+# A CGI program starts in its own folder.
+version=$(cat ../version)
 # A fingerprint: the key itself never leaves this container. That of an error would look like a key's.
 key=$(ask getkey/greeting)
 fingerprint=$key
 [ "$key" = "(not available)" ] || fingerprint=$(printf '%s' "$key" | sha256sum | cut -c1-32)
 note=$(cat "$DATA/note.txt" 2>/dev/null || echo "no disk: nothing is kept")
+[ -d "$DATA" ] && count_visit
 
 # Header lines end in CR LF: what stands in front of the app takes HTTP by the letter.
-printf 'Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\n\r\n'
+printf 'Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\n'
+printf "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'\r\n"
+printf 'X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\r\n'
 cat <<HTML
 <!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>Greeting $version</title>
-<style>
-  body { font: 16px/1.6 system-ui, sans-serif; max-width: 44rem; margin: 4rem auto; padding: 0 1rem; color: #1d2733 }
-  h1 { font-size: 2.2rem; margin-bottom: .2rem }
-  dt { font-weight: 600; margin-top: 1rem } dd { margin: 0; overflow-wrap: anywhere }
-  code, pre { font: 14px/1.5 ui-monospace, monospace; background: #f1f4f7; padding: .1rem .3rem; white-space: pre-wrap }
-</style>
+<link rel="icon" href="/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/style.css">
+<script type="module" src="/page.js"></script>
+<header>
+<p class="welcome">Welcome to Dstack with unstoppable TLS!</p>
 <h1>Hello from version $version</h1>
-<p>This page comes from a container that a contract named, inside a confidential VM that its host can not look into.</p>
+<p>This page comes from a container that a contract named, inside a confidential VM that its host can not look into. Its TLS key belongs to the
+network, not to a machine: take any node away, and the next one answers with the same key.</p>
+</header>
+<main>
+<section aria-labelledby="h-app">
+<h2 id="h-app">This app</h2>
 <dl>
+  <dt>Visits</dt><dd><strong id="visits">$(visits_so_far)</strong>, counted on this node’s encrypted disk</dd>
   <dt>Key of this app</dt><dd>fingerprint <code id="fingerprint">$fingerprint</code>, the same on every node of the network</dd>
   <dt>On the encrypted disk</dt><dd><code id="note">$(printf '%s' "$note" | escape)</code></dd>
-  <dt>The node says</dt><dd><pre id="info">$(ask info | escape)</pre></dd>
 </dl>
+</section>
+<section id="evidence" aria-labelledby="h-evidence" hidden>
+<h2 id="h-evidence">Who answers</h2>
+<p id="verdict" role="status" data-state="checking">Asking the node …</p>
+<ol id="steps" aria-label="What was checked"></ol>
+<p><button id="again" type="button">Ask again</button></p>
+<dl>
+  <dt>Platform that served it</dt><dd><code id="about-platform"></code></dd>
+  <dt>Its software (measurement)</dt><dd><code id="about-measurement"></code></dd>
+  <dt>Network key</dt><dd><code id="about-networkKey"></code></dd>
+  <dt>Contract</dt><dd><code id="about-contract"></code></dd>
+  <dt>Epoch</dt><dd><code id="about-epoch"></code></dd>
+  <dt>Newest block it knew</dt><dd><code id="about-blockNumber"></code></dd>
+</dl>
+<h3>A page cannot vouch for itself</h3>
+<p>What is above was checked by a script that came from the same place as what it checked. It cannot know</p>
+<ul id="beyond"></ul>
+<p>A program of your own can, if you take contract and chain from somebody you trust, and not from here (and, of a network of simulated platforms, add
+<code>--flavour sim</code>):</p>
+<pre tabindex="0" aria-label="The command"><code id="verify"></code></pre>
+</section>
+<section aria-labelledby="h-node">
+<h2 id="h-node">What the node says of itself</h2>
+<pre id="info" tabindex="0" aria-labelledby="h-node">$(ask info | escape)</pre>
+</section>
+<noscript><p>Without its script this page shows no evidence. <code>npx dstack site verify</code> needs no page.</p></noscript>
+</main>
 </html>
 HTML
