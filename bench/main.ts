@@ -8,6 +8,7 @@ import { benchAgent } from './agent.ts';
 import { benchArchives } from './archives.ts';
 import { benchAttestation } from './attestation.ts';
 import { benchBoot } from './boot.ts';
+import { benchDashboard } from './dashboard.ts';
 import { benchGossip } from './gossip.ts';
 import { benchKv } from './kv.ts';
 import { benchScale } from './scale.ts';
@@ -19,6 +20,7 @@ const benchmarks: Readonly<Record<string, (args: readonly string[]) => Promise<v
   archives: benchArchives,
   attestation: benchAttestation,
   boot: benchBoot,
+  dashboard: benchDashboard,
   gossip: benchGossip,
   scale: benchScale,
   signer: benchSigner,

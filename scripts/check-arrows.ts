@@ -72,7 +72,7 @@ const allowed: Record<string, readonly string[]> = {
   // The boot benchmark makes an image as the build does, and starts VMs as the demo does; that of TLS starts the front as tests do;
   // that of archives runs a part of kubernethes in a VM as tests do; that of the agent runs it beside a node as tests do; that of kv
   // starts the store and etcd as tests do; that of the signer has the tests' etcd and nodes, that of gossip their requests, that of growth their
-  // chains in memory.
+  // chains in memory, that of the dashboard their relays.
   bench: [
     ...lib,
     'cli',
@@ -84,11 +84,13 @@ const allowed: Record<string, readonly string[]> = {
     'scripts',
     'test/signer/support',
     'test/support/agent.ts',
+    'test/support/anvil.ts',
     'test/support/front.ts',
     'test/support/guest.ts',
     'test/support/modelled-chain.ts',
     'test/support/network.ts',
     'test/support/paced-chain.ts',
+    'test/support/relay.ts',
     'test/kv/support',
     'test/vm/dev-vm.ts',
   ],
