@@ -6,6 +6,7 @@ import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
 import { type AppSecret, type Manifest, secretsOf, signerPartOf } from '../../lib/protocol/manifest.ts';
 import { secretsOfSigner } from '../../lib/protocol/signer-part.ts';
+import { CONTRACT_UNREAD } from '../../lib/protocol/signer-status.ts';
 import type { SignerOrder, SignerOrderReply } from '../../lib/protocol/sockets.ts';
 import type { NetworkState } from './apps-reader.ts';
 
@@ -89,7 +90,7 @@ export class SignerOrders {
 
   #stopped(): SignerOrderReply['stopped'] {
     if (!this.#isRead)
-      return { code: 'CONTRACT_UNREAD', message: 'this node has not read the contract since it was started' };
+      return { code: CONTRACT_UNREAD, message: 'this node has not read the contract since it was started' };
     if (this.#named === undefined) {
       return {
         code: 'SIGNER_NOT_NAMED',

@@ -6,7 +6,7 @@ import type { Log } from '../../lib/daemon/log.ts';
 import { RpcError } from '../../lib/etcd/errors.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { Validators } from '../../lib/protocol/network-config.ts';
-import type { SignerProblem, SignerStatus } from '../../lib/protocol/signer-status.ts';
+import { CONTRACT_UNREAD, type SignerProblem, type SignerStatus } from '../../lib/protocol/signer-status.ts';
 import type { SignerOrder } from '../../lib/protocol/sockets.ts';
 import type { SignerConfig } from './config.ts';
 import type { ConnectionTimes } from './connection.ts';
@@ -49,7 +49,10 @@ export class Duty {
       const { order, stopped } = await siblings.order();
       this.#gate.tell(stopped);
       this.#untold = false;
-      if (order?.manifest !== this.#order?.manifest || order?.app !== this.#order?.app)
+      // A daemon that was started again takes nothing back before it has read the contract. Meanwhile nothing is signed, and the connections
+      // stay: a node that loses one misses rounds.
+      const isKnown = stopped?.code !== CONTRACT_UNREAD;
+      if (isKnown && (order?.manifest !== this.#order?.manifest || order?.app !== this.#order?.app))
         await this.#take(order);
     } catch (error) {
       // What was heard before counts for a while: the gate sees to that.

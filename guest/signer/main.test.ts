@@ -20,6 +20,7 @@ import type { SignerPart } from '../../lib/protocol/signer-part.ts';
 import { type SignerStatus, SignerStatusSchema } from '../../lib/protocol/signer-status.ts';
 import { type DiskStatusReply, type SignerOrderReply, sockets } from '../../lib/protocol/sockets.ts';
 import { TestNode } from '../../test/signer/support/node.ts';
+import { PATIENCE, prevote } from '../../test/signer/support/prevote.ts';
 import { app, startKv, type TestKv } from '../../test/support/kv.ts';
 
 // A store in this process, and an etcd, on a machine that may have much to do.
@@ -27,7 +28,6 @@ vi.setConfig({ testTimeout: 180_000 });
 
 const secret = new Uint8Array(32).fill(9);
 const DISK = parseHex('0123456789abcdef0123456789abcdef');
-const PATIENCE = { timeout: 50_000, interval: 100 };
 const root = mkdtempSync(join(tmpdir(), 'dstack-signer-main-'));
 const run = join(root, 'run/dstack');
 const servers: Server[] = [];
@@ -131,39 +131,6 @@ const signs = () =>
     expect({ stopped, chains: chains.length }).toEqual({ stopped: undefined, chains: 2 });
     expect(connections.map(({ state }) => state)).not.toContain('standby');
   }, PATIENCE);
-
-const block = (byte: number) => {
-  const hash = new Uint8Array(32).fill(byte);
-  return { hash, parts: { total: 1, hash } };
-};
-/** A prevote's signature in hex, or why there is none. A node asks again where the store was too slow, or the connection new. */
-async function prevote(node: TestNode, chain: string, height: number, byte = 1): Promise<string> {
-  for (const until = performance.now() + PATIENCE.timeout; ; ) {
-    const said = await prevoteOnce(node, chain, height, byte).catch((error: Error) => {
-      node.drop();
-      return `STORE_UNAVAILABLE, or none here: ${error.message}`;
-    });
-    if (!said.startsWith('STORE_UNAVAILABLE') || performance.now() > until) return said;
-  }
-}
-
-async function prevoteOnce(node: TestNode, chain: string, height: number, byte: number): Promise<string> {
-  const vote = {
-    ...{
-      type: 1,
-      height: BigInt(height),
-      round: 0,
-      block: block(byte),
-      timestamp: { seconds: 1n, nanos: 0 },
-    },
-    ...{ address: new Uint8Array(20), index: 0 },
-  };
-  const answer = (await node.ask({ vote: { vote, chain } })).vote as {
-    vote?: { signature: Uint8Array };
-    error?: { description: string };
-  };
-  return answer.error?.description ?? toHex(answer.vote!.signature);
-}
 
 test('nothing is dialled before the contract orders it, and the status says so', async () => {
   await stopsFor('SIGNER_NOT_NAMED');

@@ -12,6 +12,9 @@ const Problem = Strict({
 });
 export type SignerProblem = Static<typeof Problem>;
 
+/** The code while the daemon that reads the contract has not read it since it was started: what was ordered before may still be so. */
+export const CONTRACT_UNREAD = 'CONTRACT_UNREAD';
+
 /**
  * `queued`: the node has another signer now, and takes this one when that has gone. `connected`: nothing was asked yet. `serving`: the
  * node asks. `standby`: another signer on the same store dials.

@@ -73,7 +73,7 @@ export interface TestNode {
   /** What all daemons printed. */
   log(): string;
   /** Starts another of the guest's daemons on the same files; it ends with the node. */
-  daemon(name: 'agent' | 'tls' | 'kubernethes', args: string[]): ChildProcess;
+  daemon(name: 'agent' | 'tls' | 'kubernethes' | 'signer', args: string[]): ChildProcess;
   status(): Promise<NodeStatus>;
   /**
    * What a relay asks of its node. As a relay does, both add collateral to what the node says of itself: to its request

@@ -2,6 +2,7 @@
 import { type Mutation, one } from '../mutation.ts';
 
 const LAST = 'guest/signer/last-signed.ts';
+const CHAIN = 'guest/signer/chain-signer.ts';
 const MODEL = ['guest/signer/last-signed.test.ts', 'signers of one key under every fault'] as const;
 const RULE = ['lib/cometbft/sign-state.ts', 'lib/cometbft/sign-state.test.ts'] as const;
 const SECRET = ['lib/cometbft/secret-connection.ts', 'lib/cometbft/secret-connection.test.ts'] as const;
@@ -112,6 +113,64 @@ export const signerRules: readonly Mutation[] = [
       'if (this.#heardAt >= 0) return this.#stopped;',
     ],
     ['guest/signer/gate.test.ts', 'nothing is signed before it was told'],
+  ),
+  one(
+    'signer',
+    'that what was told is heeded',
+    ['guest/signer/duty.ts', 'this.#gate.tell(stopped);', 'this.#gate.tell(undefined);'],
+    ['test/signer/stopped.test.ts', 'an hour without a block'],
+  ),
+  one(
+    'signer',
+    'that nothing is recorded while nothing may be signed',
+    [
+      CHAIN,
+      '      this.#around.gate();\n      return this.lastSigned.permit(asked, signal);',
+      '      return this.lastSigned.permit(asked, signal);',
+    ],
+    ['guest/signer/chain-signer.test.ts', 'while nothing may be signed, a request for vote'],
+  ),
+  one(
+    'signer',
+    'that it is asked again after the answer of the store',
+    [
+      CHAIN,
+      "    // The chain's clock, or what else it hangs on, may have gone on meanwhile.\n    this.#around.gate();\n",
+      '',
+    ],
+    ['guest/signer/chain-signer.test.ts', 'what stops it while the store answers'],
+  ),
+  one(
+    'signer',
+    'that what has no record is not signed either while nothing may be',
+    [
+      CHAIN,
+      '    this.#around.gate();\n    return this.options.key.sign(rawSignBytes(',
+      '    return this.options.key.sign(rawSignBytes(',
+    ],
+    ['guest/signer/chain-signer.test.ts', 'while nothing may be signed, a request for rawBytes'],
+  ),
+  one(
+    'signer',
+    'that `SignBytes` is answered only while something may be signed',
+    [
+      CHAIN,
+      '    this.#around.gate();\n    return this.options.key.sign(value);',
+      '    return this.options.key.sign(value);',
+    ],
+    ['guest/signer/chain-signer.test.ts', 'while nothing may be signed, a request for bytes'],
+  ),
+  one(
+    'signer',
+    'that a daemon which was started again, and has not read the contract, takes nothing back',
+    ['guest/signer/duty.ts', 'stopped?.code !== CONTRACT_UNREAD;', "stopped?.code !== '';"],
+    ['test/signer/stopped.test.ts', 'while the daemon that reads the contract is away'],
+  ),
+  one(
+    'signer',
+    "the record's value beside its revision, which an old copy of the store gives out once more",
+    ['guest/signer/records.ts', '  return [revision, value];', '  return [revision];'],
+    ['guest/signer/records.test.ts', 'an old copy gives out a revision once more'],
   ),
   one(
     'signer',
