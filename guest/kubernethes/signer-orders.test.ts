@@ -94,6 +94,46 @@ test("of several, the first in the contract's order is followed; a manifest of a
   expect(orders.reply().order).toMatchObject({ app: 'c', manifest: three });
 });
 
+test('two nodes that have the manifests of different apps do not both sign: what comes before has to be here', () => {
+  const [x, y] = [setUp(), setUp()];
+  const apps = { validator: one, 'validator-y': two };
+  x.manifests.set(one, manifestOf('validator', part()));
+  y.manifests.set(two, manifestOf('validator-y', part({ disk: parseHex('ef'.repeat(16)) })));
+  for (const { read } of [x, y]) read(apps);
+  expect(x.orders.reply()).toMatchObject({ order: { app: 'validator' } });
+  expect(y.orders.reply()).toEqual({
+    stopped: { code: 'SIGNER_UNSURE', message: expect.stringContaining('the manifest of validator that') },
+  });
+  expect(y.counts.first).toBe(1);
+  // The secrets of one that is not followed are not given either.
+  expect(() => y.orders.secret(two, 'validator')).toThrow('no signer with a key');
+  y.read({ 'validator-y': two });
+  expect(y.orders.reply()).toMatchObject({ order: { app: 'validator-y' } });
+  expect(y.stopped()).toBeUndefined();
+});
+
+test('while the manifest of an app before it is awaited nothing is signed, and what was ordered stays', () => {
+  const { orders, manifests, read, stopped } = setUp();
+  manifests.set(one, manifestOf('web'));
+  manifests.set(two, manifestOf('validator', part()));
+  read({ web: one, validator: two });
+  expect(stopped()).toBeUndefined();
+  read({ web: three, validator: two });
+  expect(orders.reply()).toMatchObject({ order: { manifest: two }, stopped: { code: 'SIGNER_UNSURE' } });
+  // Another order is none before it is sure.
+  manifests.set(one, manifestOf('validator', part({ minimumNodes: 1 })));
+  read({ web: three, validator: one });
+  expect(orders.reply()).toMatchObject({ stopped: { code: 'SIGNER_UNSURE' } });
+  expect(orders.reply().order).toBeUndefined();
+  manifests.set(three, manifestOf('web'));
+  read({ web: three, validator: one });
+  expect(orders.reply()).toMatchObject({ order: { manifest: one } });
+  // What comes behind it is not asked about.
+  read({ web: three, validator: one, later: two });
+  manifests.delete(two);
+  expect(stopped()).toBeUndefined();
+});
+
 test('a network of one node signs nothing, unless its owner says so', () => {
   const { manifests, read, stopped } = setUp();
   manifests.set(one, manifestOf('validator', part()));

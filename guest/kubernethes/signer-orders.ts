@@ -15,7 +15,7 @@ export interface SignerOrdersOptions {
   manifest(hash: Hex): Manifest | undefined;
   /** The time by the chain's clock. @throws CHAIN_STALE when no block came for an hour */
   chainNow(): number;
-  /** Called once, when there is something to sign for the first time. */
+  /** Called once, when a manifest that is here and in force names a signer. */
   onFirst(): void;
 }
 
@@ -32,6 +32,8 @@ export class SignerOrders {
   /** Of the manifests in force, those that were here once: they may be tidied away where an app does not come up. */
   readonly #known = new Map<Hex, Manifest>();
   #named: Named | undefined;
+  /** An app that comes before the one with a signer, and whose manifest is not here. */
+  #awaited: { readonly app: string; readonly before: string } | undefined;
   #isRead = false;
   /** Once true it stays true. */
   #onboarded = false;
@@ -41,20 +43,39 @@ export class SignerOrders {
     this.#options = options;
   }
 
-  /** The contract was read. Of several apps with a signer, the first in its order is followed. */
+  /**
+   * The contract was read. Of several apps with a signer, the first in its order is followed, on every node: so as long as the manifest of an
+   * app before it is not here, which may name one too, nothing is begun. Two nodes that have different ones of them would sign for one chain
+   * by records of their own, and a host chooses which ones a node has.
+   */
   follow({ apps, onboarded }: Pick<NetworkState, 'apps' | 'onboarded'>): void {
     this.#isRead = true;
     this.#onboarded ||= onboarded;
-    const inForce = new Set(apps.values());
+    this.#learn(new Set(apps.values()));
+    const named = [...apps].map(([app, hash]) => this.#signerOf(app, hash)).find((one) => one !== undefined);
+    this.#awaited = named && this.#missingBefore(named.order.app, apps);
+    // What is signed by already is kept meanwhile, with its connections; nothing is signed.
+    if (this.#awaited === undefined) this.#named = named;
+    else if (this.#named?.order.manifest !== named?.order.manifest) this.#named = undefined;
+    if (named === undefined || this.#hadOrder) return;
+    this.#hadOrder = true;
+    this.#options.onFirst();
+  }
+
+  #learn(inForce: ReadonlySet<Hex>): void {
     for (const hash of this.#known.keys()) if (!inForce.has(hash)) this.#known.delete(hash);
     for (const hash of inForce) {
       const manifest = this.#known.get(hash) ?? this.#options.manifest(hash);
       if (manifest !== undefined) this.#known.set(hash, manifest);
     }
-    this.#named = [...apps].map(([app, hash]) => this.#signerOf(app, hash)).find((one) => one !== undefined);
-    if (this.#named === undefined || this.#hadOrder) return;
-    this.#hadOrder = true;
-    this.#options.onFirst();
+  }
+
+  #missingBefore(before: string, apps: NetworkState['apps']): { app: string; before: string } | undefined {
+    for (const [app, hash] of apps) {
+      if (app === before) return undefined;
+      if (!this.#known.has(hash)) return { app, before };
+    }
+    return undefined;
   }
 
   #signerOf(app: string, hash: Hex): Named | undefined {
@@ -91,6 +112,13 @@ export class SignerOrders {
   #stopped(): SignerOrderReply['stopped'] {
     if (!this.#isRead)
       return { code: CONTRACT_UNREAD, message: 'this node has not read the contract since it was started' };
+    if (this.#awaited !== undefined) {
+      const { app, before } = this.#awaited;
+      return {
+        code: 'SIGNER_UNSURE',
+        message: `the manifest of ${app} that is in force is not on this node, and may name another signer, which would come before that of ${before}: put it into the host's volume (\`app pack --out\`), or withdraw ${app}`,
+      };
+    }
     if (this.#named === undefined) {
       return {
         code: 'SIGNER_NOT_NAMED',

@@ -113,8 +113,25 @@ test('validators are named by their chain, and by addresses alone', () => {
     { chain: 'chain-1', address: '10.0.2.2', port: 26659 },
     { chain: 'chain-2', address: '192.0.2.1', port: 1 },
   ]);
-  for (const odd of ['10.0.2.2:26659', 'chain-1=localhost:26659', 'chain-1=10.0.2.2', 'chain-1=10.0.2.2:0'])
+  for (const odd of [
+    ...['10.0.2.2:26659', 'chain-1=localhost:26659', 'chain-1=10.0.2.2', 'chain-1=10.0.2.2:0'],
+    ...[
+      'chain-1=unix:///run/a',
+      'chain-1=[::1]:1',
+      'chain-1=010.0.2.2:1',
+      'chain-1=10.0.2.2\0:1',
+      'chäin=10.0.2.2:1',
+    ],
+    Array.from({ length: 300 }, (_, n) => `chain-1=10.0.${n >> 8}.${n & 255}:1`).join(),
+  ])
     expect(() => of(odd)).toThrowError(/DSTACK_VM_VALIDATORS/);
+  // Of the VM itself, and of nobody.
+  for (const nowhere of ['127.0.0.1', '127.9.9.9', '0.0.0.0', '224.0.0.1', '255.255.255.255'])
+    expect(() => of(`chain-1=${nowhere}:26659`)).toThrowError(/the loopback of this host is 10.0.2.2 there/);
+  for (const second of ['chain-1', 'chain-2'])
+    expect(() => of(`chain-1=10.0.2.2:1,${second}=10.0.2.2:1`)).toThrowError(
+      /two validators are at 10.0.2.2:1/,
+    );
 });
 
 test('a network of its own leads to the ports that are named, and to the validators of this host', () => {

@@ -12,6 +12,7 @@ import { ValidatorsSchema } from '../../lib/protocol/network-config.ts';
 import { guestPorts } from '../../lib/protocol/ports.ts';
 import { Address0x, Strict } from '../../lib/protocol/schema.ts';
 import type { CollateralSettings } from '../collateral/sources.ts';
+import { requireDialled } from './validators.ts';
 
 /** One setting: how its text is parsed, which values are valid, and the text that is used when it is absent. */
 interface Setting<T extends TSchema> {
@@ -287,12 +288,7 @@ export function vmSettings(environment: Environment): VmSettings {
     ...(isSet(environment, 'DSTACK_VM_VISITORS_LISTEN') && {
       visitors: take(environment, 'DSTACK_VM_VISITORS_LISTEN'),
     }),
-    ...(isSet(environment, 'DSTACK_VM_VALIDATORS') && {
-      validators: take(environment, 'DSTACK_VM_VALIDATORS'),
-    }),
-    ...(take(environment, 'DSTACK_VM_NETWORK') === 'own' && {
-      ownNetwork: { loopbackPorts: loopbackPorts(environment) },
-    }),
+    ...(isSet(environment, 'DSTACK_VM_VALIDATORS') && { validators: validatorsIn(environment) }),
     ...(shaped && {
       shape: {
         cpus: take(environment, 'DSTACK_VM_CPUS'),
@@ -440,6 +436,12 @@ function numbers(value: string): unknown[] {
 function listen(value: string): unknown {
   const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:\s]+)):(\d{1,5})$/.exec(value);
   return match === null ? value : { host: match[1] ?? match[2], port: Number(match[3]) };
+}
+
+function validatorsIn(environment: Environment): ValueOf<'DSTACK_VM_VALIDATORS'> {
+  const found = take(environment, 'DSTACK_VM_VALIDATORS');
+  requireDialled(found);
+  return found;
 }
 
 /** `chain-1=10.0.2.2:26659,chain-2=192.0.2.1:26659` */

@@ -200,6 +200,22 @@ export const signerRules: readonly Mutation[] = [
   ),
   one(
     'signer',
+    'that nothing is signed while the manifest of an app before it is not here',
+    ['guest/kubernethes/signer-orders.ts', 'if (!this.#known.has(hash)) return { app, before };', ''],
+    ['guest/kubernethes/signer-orders.test.ts', 'two nodes that have the manifests of different apps'],
+  ),
+  one(
+    'signer',
+    'that nothing new is begun while such a manifest is awaited',
+    [
+      'guest/kubernethes/signer-orders.ts',
+      'else if (this.#named?.order.manifest !== named?.order.manifest) this.#named = undefined;',
+      'else this.#named = named;',
+    ],
+    ['guest/kubernethes/signer-orders.test.ts', 'while the manifest of an app before it is awaited'],
+  ),
+  one(
+    'signer',
     'that secrets are given for the manifest in force, and for keys of its chains',
     [
       'guest/kubernethes/signer-orders.ts',
