@@ -56,18 +56,6 @@ test('an imported key that is not there, or that another network sealed, is no r
   await expect(start('three', imported)).rejects.toThrow(refused('KEY_SEALED'));
 });
 
-test('a record is replaced only by who knows its value, whatever its revision', async () => {
-  await records.swap('seven', undefined, 'first');
-  const { revision } = (await records.read('seven'))!;
-  expect(await records.swap('seven', { revision, value: 'another' }, 'second')).toEqual({
-    written: false,
-    current: { revision, value: 'first' },
-  });
-  expect(await records.swap('seven', { revision, value: 'first' }, 'second')).toMatchObject({
-    written: true,
-  });
-});
-
 test('a key that never signed is imported once more after an import that was cut short', async () => {
   const desk = { records, secret };
   const chain = { id: 'eight', key: 'imported' as const };
