@@ -129,7 +129,7 @@ function fromEnvironment(name: string | undefined): string | undefined {
 
 /** What is wrong with the options, in one sentence: Node's own has line breaks and advises what does not help here. */
 function plainly({ name: command }: Command, { code, message }: Error & { code?: string }): string {
-  const name = /'(-.*?)[' ]/.exec(message)?.[1];
+  const name = /'(-.*?)[', ]/.exec(message)?.[1];
   const help = `\`npx dstack ${command} --help\` lists the options`;
   if (name === undefined) return message;
   if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return `\`${command}\` has no option ${name}: ${help}`;

@@ -59,6 +59,12 @@ async function run(line: string): Promise<{ end: string; message: string }> {
 test.each([
   ['init --bogus', '2 USAGE', 'no option --bogus'],
   ['init extra', '2 USAGE', 'no arguments'],
+  ['init -p', '2 USAGE', '-p needs a value'],
+  [
+    'init --chain-id tcp://10.0.0.1:1234 --secret new.secret',
+    '2 SIGNER_CONFIG',
+    '/chain/0/id must be up to 50',
+  ],
   ['init -p hexx', '2 USAGE', 'not hexx'],
   ['init --protocol-version 0.38', '2 SIGNER_CONFIG', 'v0.34 or v0.37'],
   ['init --address 127.0.0.1:26659', '2 SIGNER_CONFIG', 'is no address'],
@@ -90,7 +96,11 @@ test.each([
   ['start', '2 USAGE', '--dev'],
   ['start --dev --secret dev.secrte', '2 SIGNER_SECRET', 'is not there'],
   ['import', '2 USAGE', 'KEY_FILE'],
-  ['import none.json --fresh --secret dev.secret', '1 ENOENT', 'none.json'],
+  ['import none.json --fresh --secret dev.secret', '2 FILE', 'cannot read none.json: ENOENT'],
+  ['import key.b64 --state none.json --secret dev.secret', '2 FILE', 'cannot read none.json: ENOENT'],
+  ['import raw.key --fresh --secret dev.secret', '2 KEY_FILE', 'not base64 of 32'],
+  ['import bn254.json --fresh --secret dev.secret', '2 KEY_TYPE', 'cometbft/PrivKeyBn254'],
+  ['import key.b64 --state empty.json --secret dev.secret', '2 STATE_FILE', 'not JSON'],
   ['import . --fresh --secret dev.secret', '2 FILE_KIND', 'a folder'],
   ['import state.json --fresh --secret dev.secret', '2 KEY_FILE', 'priv_key'],
   ['import key.b64 --secret dev.secret', '2 USAGE', '--fresh'],
@@ -102,6 +112,7 @@ test.each([
   ['state import --fresh --secret dev.secret', '1 STORE_UNAVAILABLE', 'ECONNREFUSED'],
   ['backup --secret dev.secret --out b.age', '2 BACKUP_RECIPIENT', 'age1'],
   ['backup --secret dev.secret --out b.age --recipient age1nonsense', '2 BACKUP_RECIPIENT', 'no recipient'],
+  ['backup --secret dev.secret --out none/b.age', '2 USAGE', 'none, the folder for --out'],
   ['backup --secret dev.secret --out state.json --recipient x', '2 USAGE', 'is there already'],
   ['wrap --secret dev.secret --out b.json', '2 USAGE', '--kms-key is missing'],
   ['wrap --secret dev.secret --out b.json --kms-key my-key', '2 KMS_KEY', 'no ARN'],
@@ -111,10 +122,11 @@ test.each([
     'no URL',
   ],
   ['recover', '2 USAGE', 'FILE'],
-  ['recover none.age --secret dev.secret', '1 ENOENT', 'none.age'],
+  ['recover none.age --secret dev.secret', '2 FILE', 'cannot read none.age: ENOENT'],
   ['recover . --secret dev.secret', '2 FILE_KIND', 'a folder'],
-  ['recover state.json --secret dev.secret', '1 BACKUP_FILE', 'malformed'],
-  ['recover cut.age --secret dev.secret', '1 BACKUP_KEY', '--identity'],
+  ['recover state.json --secret dev.secret', '2 BACKUP_FILE', 'malformed'],
+  ['recover cut.age --secret dev.secret', '2 BACKUP_KEY', '--identity'],
+  ['recover cut.age --secret dev.secret --identity none.key', '2 FILE', 'cannot read none.key: ENOENT'],
   ['recover cut.age --secret dev.secret --identity state.json', '2 USAGE', 'AGE-SECRET-KEY'],
   ['status -c none.toml', '2 USAGE', 'not there'],
   ['status', '1 SIGNER_AWAY', 'no signer answers'],
@@ -124,6 +136,9 @@ test.each([
   save('signer.toml', template().replace('26661', String(await freePort())));
   save('dev.secret', `${'ab'.repeat(32)}\n`);
   save('key.b64', Buffer.alloc(32, 7).toString('base64'));
+  save('empty.json', '');
+  writeFileSync('raw.key', Buffer.alloc(32, 200), { mode: 0o600 });
+  save('bn254.json', '{"priv_key":{"type":"cometbft/PrivKeyBn254","value":"AAAA"}}');
   save('state.json', '{"height":"7","round":0,"step":3}');
   save('cut.age', 'age-encryption.org/v1\n-> X25519 ');
   const there = readdirSync('.');
@@ -143,7 +158,7 @@ test.each([
   ['listen = "tcp://0.0.0.0:1"', /listen = .*/, 'status.listen'],
   ['listen = "tcp://127.0.0.1:0"', /listen = .*/, 'status.listen'],
   ['bech32_prefix = "Cosmos"', /bech32_prefix = .*/, 'bech32_prefix'],
-  ['id = testchain-1', 'id = "testchain-1"', 'no TOML'],
+  ['id = testchain-1', 'id = "testchain-1"', 'no TOML: line '],
 ])('signer.toml with %s', async (typo, text, words) => {
   save('signer.toml', template().replace(text, typo));
   save('dev.secret', 'ab'.repeat(32));

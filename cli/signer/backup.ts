@@ -1,5 +1,6 @@
 /** `signer backup | wrap | recover`: a key outside of the network, encrypted to a key of the operator's or wrapped by a cloud's key service. */
 import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { awsKms } from '../../guest/signer/aws-kms.ts';
 import {
   encryptBackup,
@@ -13,6 +14,7 @@ import { cometJson, ed25519Key } from '../../lib/cometbft/ed25519.ts';
 import { at } from '../../lib/cometbft/sign-state.ts';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
 import { printError, printJson } from '../../lib/daemon/terminal.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Arguments, type Command, type Option, typed, UsageError } from '../command.ts';
 import { atDesk, configFrom, deskOptions, readBytes, readText } from './desk.ts';
 
@@ -88,12 +90,19 @@ const recoverCommand: Command = {
     const opened = await openBackup(new Uint8Array(readBytes(file)), {
       identity,
       service: serviceFrom(args),
-    });
+    }).catch(asTyped);
     await atDesk(args, (desk, chain) => recover(desk, chain, opened));
     printJson(cometJson(ed25519Key(opened.seed).publicKey));
     printError(`recovered, with its state at ${at(opened.state)}. If it signed since, import that state too`);
   },
 };
+
+/** Another file, or another key, than was meant; what a key service refuses is none of that. */
+function asTyped(error: unknown): never {
+  if (error instanceof DstackError && ['BACKUP_FILE', 'BACKUP_KEY'].includes(error.code))
+    throw new UsageError(error.message, error.code);
+  throw error;
+}
 
 /** Behind comments, as age-keygen writes it. */
 function identityIn(text: string): string {
@@ -105,6 +114,8 @@ function identityIn(text: string): string {
 function newFile(args: Arguments): string {
   const out = args.text('out');
   if (existsSync(out)) throw new UsageError(`${out} is there already, and is kept`);
+  // Before a key is taken out of the store.
+  if (!existsSync(dirname(out))) throw new UsageError(`${dirname(out)}, the folder for --out, is not there`);
   return out;
 }
 

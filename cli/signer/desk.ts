@@ -34,9 +34,14 @@ export const deskOptions: Record<string, Option> = {
   'chain-id': { value: 'ID', help: 'which chain of the configuration; its only one by default' },
 };
 
-/** @throws FILE_KIND, FILE_TOO_LARGE, and the file system's errors */
+/** @throws FILE_KIND, FILE_TOO_LARGE, FILE for one that cannot be read: what was typed is another file's name */
 export function readBytes(file: string): Uint8Array {
-  return typed(() => readBounded(file, { maxBytes: MAX_FILE, pipes: true }));
+  try {
+    return typed(() => readBounded(file, { maxBytes: MAX_FILE, pipes: true }));
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    throw new UsageError(`cannot read ${file}: ${(error as NodeJS.ErrnoException).code}`, 'FILE');
+  }
 }
 
 export function readText(file: string): string {

@@ -2,7 +2,7 @@
  * The signer's configuration, TOML: what it signs for, where it dials and where its records are. The names are tmkms-light's where
  * both have the same thing; a field of tmkms that has no meaning here is refused with the reason.
  */
-import { parse } from 'smol-toml';
+import { parse, type TomlError } from 'smol-toml';
 import { type Static, type TSchema, Type } from 'typebox';
 import { bech32 } from '../../lib/cometbft/bech32.ts';
 import { PROTOCOL_VERSIONS, type ProtocolVersion } from '../../lib/cometbft/consensus.ts';
@@ -100,8 +100,9 @@ export function parseConfig(text: string): SignerConfig {
   try {
     value = parse(text);
   } catch (cause) {
-    const [first = ''] = (cause as Error).message.split('\n');
-    throw new DstackError('SIGNER_CONFIG', `the configuration is no TOML: ${first}`, { cause });
+    const { message, line } = cause as TomlError;
+    const [first = ''] = message.replace('Invalid TOML document: ', '').split('\n');
+    throw new DstackError('SIGNER_CONFIG', `the configuration is no TOML: line ${line}: ${first}`, { cause });
   }
   refuseForeign(value, '');
   refuseUnknown(ConfigSchema, value, '');
