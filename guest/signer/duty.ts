@@ -51,9 +51,8 @@ export class Duty {
       this.#untold = false;
       // A daemon that was started again takes nothing back before it has read the contract. Meanwhile nothing is signed, and the connections
       // stay: a node that loses one misses rounds.
-      const isKnown = stopped?.code !== CONTRACT_UNREAD;
-      if (isKnown && (order?.manifest !== this.#order?.manifest || order?.app !== this.#order?.app))
-        await this.#take(order);
+      if (stopped?.code !== CONTRACT_UNREAD && order?.manifest !== this.#order?.manifest)
+        await this.#follow(order);
     } catch (error) {
       // What was heard before counts for a while: the gate sees to that.
       if (!this.#untold)
@@ -88,6 +87,13 @@ export class Duty {
         ...(problem !== undefined && { problem: shown(problem) }),
       })),
     };
+  }
+
+  /** A manifest that changes nothing for the signer, such as one with another container, costs no connection. */
+  async #follow(order: SignerOrder | undefined): Promise<void> {
+    if (order !== undefined && this.#order !== undefined && isTheSame(order, this.#order))
+      this.#order = order;
+    else await this.#take(order);
   }
 
   /** Ends what was ordered before. */
@@ -159,6 +165,15 @@ export class Duty {
       `the manifest wants the signer on the data disk ${wanted}, and not on this node's, ${own}`,
     );
   }
+}
+
+/** Manifests are canonical JSON, so equal parts have equal text. Under the name of a secret there may be another one. */
+function isTheSame(one: SignerOrder, other: SignerOrder): boolean {
+  return (
+    one.app === other.app &&
+    JSON.stringify(one.signer) === JSON.stringify(other.signer) &&
+    one.signer.chains.every(({ key }) => key === 'derived')
+  );
 }
 
 function noStore(cause: RpcError): DstackError {

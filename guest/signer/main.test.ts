@@ -230,6 +230,26 @@ test('killed and started again in a later epoch, it has the same keys, and what 
   );
 });
 
+test('a manifest that changes nothing for the signer costs no connection; one with another secret under its name begins anew', async () => {
+  const chains = part().chains.slice(0, 1);
+  reply = { order: order({ chains }) };
+  await first.accept(PATIENCE.timeout);
+  expect(await prevote(first, 'first-1', 60)).toMatch(/^[0-9a-f]{128}$/);
+  const [before] = (await status()).chains;
+  reply = { order: order({ chains }) };
+  const isNow = async () => expect((await status()).manifest).toBe(reply.order!.manifest);
+  await vi.waitFor(isNow, PATIENCE);
+  expect(first.isConnected).toBe(true);
+  expect((await status()).chains).toEqual([before]);
+  expect(await prevote(first, 'first-1', 60, 2)).toContain('SIGN_CONFLICT');
+
+  reply = { order: order() };
+  await Promise.all([first.accept(PATIENCE.timeout), second.accept(PATIENCE.timeout)]);
+  reply = { order: order() };
+  await Promise.all([first.accept(PATIENCE.timeout), second.accept(PATIENCE.timeout)]);
+  await vi.waitFor(isNow, PATIENCE);
+});
+
 test('what the contract withdraws is signed no more, and nothing is dialled', async () => {
   reply = { stopped: { code: 'SIGNER_NOT_NAMED', message: 'withdrawn' } };
   await stopsFor('SIGNER_NOT_NAMED');

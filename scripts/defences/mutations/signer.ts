@@ -86,6 +86,12 @@ export const signerRules: readonly Mutation[] = [
   ),
   one(
     'signer',
+    'that under the name of a secret there may be another one in another manifest',
+    ['guest/signer/duty.ts', " &&\n    one.signer.chains.every(({ key }) => key === 'derived')", ''],
+    ['guest/signer/main.test.ts', 'a manifest that changes nothing for the signer'],
+  ),
+  one(
+    'signer',
     'the height of the manifest, for a key that has a record already',
     [
       'guest/signer/vm-keys.ts',
@@ -163,7 +169,7 @@ export const signerRules: readonly Mutation[] = [
   one(
     'signer',
     'that a daemon which was started again, and has not read the contract, takes nothing back',
-    ['guest/signer/duty.ts', 'stopped?.code !== CONTRACT_UNREAD;', "stopped?.code !== '';"],
+    ['guest/signer/duty.ts', 'stopped?.code !== CONTRACT_UNREAD && order', 'order'],
     ['test/signer/stopped.test.ts', 'while the daemon that reads the contract is away'],
   ),
   one(
