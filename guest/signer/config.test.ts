@@ -52,7 +52,21 @@ test('addresses', () => {
   });
   expect(parseAddress('tcp://[::1]:1')).toMatchObject({ host: '::1', port: 1 });
   expect(parseAddress('unix:///run/node.sock')).toMatchObject({ kind: 'unix', path: '/run/node.sock' });
-  for (const wrong of ['unix://relative', 'tcp://a:70000', 'tcp://abc@a:1', 'http://a:1', 'tcp://a b:1']) {
-    expect(() => parseAddress(wrong)).toThrow('is no address');
+  for (const wrong of [
+    ...['unix://relative', 'tcp://a:70000', 'tcp://abc@a:1', 'http://a:1', 'tcp://a b:1'],
+    ...['unix:///a\0b', 'tcp://[:::]:1', 'tcp://[10.0.0.1]:1', 'tcp://10.0.0.1:1/'],
+  ]) {
+    expect(() => parseAddress(wrong), wrong).toThrow('is no address');
   }
+  // What the system takes is a byte shorter than its field.
+  expect(parseAddress(`unix:///${'x'.repeat(106)}`).kind).toBe('unix');
+  expect(() => parseAddress(`unix:///${'x'.repeat(107)}`)).toThrow('107 bytes at most');
+});
+
+test('two validators at one place, however it is written', () => {
+  const again = `tcp://${'ab'.repeat(20)}@127.0.0.1:26659`;
+  const second = `[[validator]]\nchain_id = "testchain-1"\naddress = "${again}"\n[status]`;
+  expect(() => parseConfig(template.replace('[status]', second))).toThrow(
+    'two validators are at 127.0.0.1:26659',
+  );
 });

@@ -2,6 +2,7 @@
  * The signer's configuration, TOML: what it signs for, where it dials and where its records are. The names are tmkms-light's where
  * both have the same thing; a field of tmkms that has no meaning here is refused with the reason.
  */
+import { isIPv6 } from 'node:net';
 import { parse, type TomlError } from 'smol-toml';
 import { type Static, type TSchema, Type } from 'typebox';
 import { bech32 } from '../../lib/cometbft/bech32.ts';
@@ -12,6 +13,8 @@ import { check, OneOf, Strict } from '../../lib/protocol/schema.ts';
 import { ChainId } from '../../lib/protocol/signer-part.ts';
 
 const MAX_BYTES = 256 * 1024;
+/** unix(7): `sun_path`, with a zero behind it. */
+const SOCKET_PATH_BYTES = 107;
 const Path = Type.String({ minLength: 1, maxLength: 4096 });
 
 const ConfigSchema = Strict({
@@ -126,8 +129,8 @@ export function parseConfig(text: string): SignerConfig {
     if (!ids.includes(chainId)) throw wrong(`a validator is of chain ${chainId}, which is not there`);
     return { chainId, address: parseAddress(address) };
   });
-  const addresses = config.validator.map(({ address }) => address);
-  const again = addresses.find((address, at) => addresses.indexOf(address) !== at);
+  const places = validators.map(({ address }) => placeText(address));
+  const again = places.find((place, at) => places.indexOf(place) !== at);
   // A node serves one of two connections, and says nothing to the other.
   if (again !== undefined) throw wrong(`two validators are at ${again}, and a node serves one connection`);
   requireStore(config.store);
@@ -198,13 +201,20 @@ export function placeOf(
   return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) };
 }
 
+/** However it is written. */
+const placeText = (address: ValidatorAddress): string =>
+  address.kind === 'unix' ? address.path : `${address.host.toLowerCase()}:${address.port}`;
+
 /** `tcp://[node id@]host:port` or `unix:///path`. @throws SIGNER_CONFIG */
 export function parseAddress(text: string): ValidatorAddress {
-  const unix = /^unix:\/\/(\/.+)$/.exec(text);
-  if (unix !== null) return { kind: 'unix', text, path: unix[1]! };
+  const path = /^unix:\/\/(\/[^\0]+)$/.exec(text)?.[1];
+  if (path !== undefined && Buffer.byteLength(path) > SOCKET_PATH_BYTES)
+    throw wrong(`the path of a unix socket has ${SOCKET_PATH_BYTES} bytes at most, and ${path} has more`);
+  if (path !== undefined) return { kind: 'unix', text, path };
   const tcp = /^tcp:\/\/(?:([0-9a-fA-F]{40})@)?(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})$/.exec(text);
   const port = Number(tcp?.[3]);
-  if (tcp === null || port < 1 || port > 65535) {
+  const isBracketed = tcp?.[2]?.startsWith('[') === true;
+  if (tcp === null || port < 1 || port > 65535 || (isBracketed && !isIPv6(tcp[2]!.slice(1, -1)))) {
     throw wrong(
       `${JSON.stringify(text)} is no address: tcp://host:port, tcp://NODE_ID@host:port or unix:///path`,
     );
