@@ -56,6 +56,8 @@ export interface DaemonOptions {
   /** Throws why nothing may be signed now. */
   readonly gate?: () => void;
   readonly times?: ConnectionTimes;
+  /** Its name among those of the signers that share the store; by default this machine's. */
+  readonly machine?: string;
 }
 
 /** @throws SIGNER_CONFIG for certificates that are none, FILE_KIND, FILE_TOO_LARGE, and the file system's errors */
@@ -136,6 +138,7 @@ export class SignerDaemon {
         client,
         log,
         chains.map(({ lastSigned }) => lastSigned.key),
+        options.machine,
       );
       const diallers = config.validators.map(
         ({ chainId, address }) =>

@@ -3,7 +3,8 @@
  * it: what may be signed is decided by the record alone (last-signed.ts), whoever signs. It is among signers of the same keys: those of
  * other chains, on the same store, dial beside them.
  */
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../../lib/daemon/log.ts';
 import type { EtcdClient } from '../../lib/etcd/client.ts';
@@ -21,7 +22,7 @@ export class Election {
   readonly #client: EtcdClient;
   readonly #log: Log<'info' | 'warn'>;
   readonly #key: Uint8Array;
-  readonly #name = randomUUID();
+  readonly #machine: string;
   readonly #stop = new AbortController();
   #lease: bigint | undefined;
   /** By `performance.now()`: until then nobody else can be the one. */
@@ -29,8 +30,18 @@ export class Election {
   #running: Promise<void> = Promise.resolve();
   #said = '';
 
-  /** @param records the keys of the records of those that this process signs with */
-  constructor(client: EtcdClient, log: Log<'info' | 'warn'>, records: readonly string[]) {
+  /**
+   * @param records the keys of the records of those that this process signs with
+   * @param machine its name: one that is started again on the machine where it was killed dials at once, since its place is still its own. Two
+   * on one machine both dial, and the node lets the second one wait.
+   */
+  constructor(
+    client: EtcdClient,
+    log: Log<'info' | 'warn'>,
+    records: readonly string[],
+    machine = hostname(),
+  ) {
+    this.#machine = machine;
     const names = createHash('sha256').update(JSON.stringify([...records].sort()));
     this.#key = utf8(`signer/dialler/${names.digest('hex')}`);
     this.#client = client;
@@ -104,7 +115,7 @@ export class Election {
         {
           request: {
             case: 'requestPut',
-            value: { key: this.#key, value: utf8(this.#name), lease: this.#lease! },
+            value: { key: this.#key, value: utf8(this.#machine), lease: this.#lease! },
           },
         },
       ],
@@ -113,6 +124,6 @@ export class Election {
     if (answer.succeeded) return true;
     const { response } = answer.responses[0]!;
     const [holder] = response.case === 'responseRange' ? response.value.kvs : [];
-    return holder !== undefined && Buffer.from(holder.value).toString() === this.#name;
+    return holder !== undefined && Buffer.from(holder.value).toString() === this.#machine;
   }
 }

@@ -181,7 +181,7 @@ test('several members protect from one disk put back; one signer dials, and anot
   const first = await startSigner(etcd.endpoints, secret, chains);
   await expect.poll(() => first.status().dials).toBe(true);
   expect(first.status().rollbackProtected).toBe(true);
-  const second = await startSigner(etcd.endpoints, secret, chains);
+  const second = await startSigner(etcd.endpoints, secret, chains, { machine: 'another one' });
   await expect.poll(() => second.status().connections[0]!.state).toBe('standby');
   await first.stop();
   await expect.poll(() => second.status().dials).toBe(true);

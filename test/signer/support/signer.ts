@@ -2,8 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { recordKey } from '../../../guest/signer/chain-signer.ts';
 import { parseConfig } from '../../../guest/signer/config.ts';
-import type { ConnectionTimes } from '../../../guest/signer/connection.ts';
-import { openStore, SignerDaemon } from '../../../guest/signer/daemon.ts';
+import { type DaemonOptions, openStore, SignerDaemon } from '../../../guest/signer/daemon.ts';
 import { keysOf, networkSeed, type SignerSecret } from '../../../guest/signer/keys.ts';
 import { EtcdRecords } from '../../../guest/signer/records.ts';
 import type { ProtocolVersion } from '../../../lib/cometbft/consensus.ts';
@@ -63,21 +62,19 @@ export function configText(endpoints: readonly string[], chains: readonly Chain[
   ].join('\n');
 }
 
+type More = Pick<DaemonOptions, 'times' | 'gate' | 'machine'>;
+
 export function startSigner(
   endpoints: readonly string[],
   secret: SignerSecret,
   chains: readonly Chain[],
-  more: { times?: ConnectionTimes; gate?: () => void } = {},
+  more: More = {},
 ): Promise<SignerDaemon> {
   return startWith(configText(endpoints, chains), secret, more);
 }
 
 /** The same by a whole configuration. */
-export function startWith(
-  text: string,
-  secret: SignerSecret,
-  more: { times?: ConnectionTimes; gate?: () => void } = {},
-): Promise<SignerDaemon> {
+export function startWith(text: string, secret: SignerSecret, more: More = {}): Promise<SignerDaemon> {
   const config = parseConfig(text);
   const store = openStore(config);
   return SignerDaemon.start({ config, store, keys: keysOf(secret, store.records), log: quiet, ...more });
