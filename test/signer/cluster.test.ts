@@ -124,18 +124,18 @@ test('one that is frozen between its look and its swap finds what the other one 
 
 test('with one member frozen the others serve; without a quorum nothing is signed, and after it everything is', async () => {
   const signer = signerOn(recordsOf(0, 1, 2), undefined, 3_000);
-  etcd.signal(0, 'SIGSTOP');
+  await etcd.freeze(0);
   expect(outcome(await ask(signer, precommit(80, 1)))).toMatch(/^signed|^STORE_UNAVAILABLE$/);
   await expect.poll(async () => outcome(await ask(signer, precommit(81, 1)))).toMatch(/^signed/);
-  etcd.signal(1, 'SIGSTOP');
+  await etcd.freeze(1);
   const begun = performance.now();
   expect(outcome(await ask(signer, precommit(82, 1)))).toBe('STORE_UNAVAILABLE');
   expect(performance.now() - begun).toBeLessThan(45_000);
   expect(outcome(await ask(signer, precommit(82, 1)))).toBe('STORE_UNAVAILABLE');
   // Nor is what was signed before signed again.
   expect(outcome(await ask(signer, precommit(81, 1)))).toBe('STORE_UNAVAILABLE');
-  etcd.signal(0, 'SIGCONT');
-  etcd.signal(1, 'SIGCONT');
+  etcd.thaw(0);
+  etcd.thaw(1);
   await expect.poll(async () => outcome(await ask(signer, precommit(83, 1)))).toMatch(/^signed/);
 }, 300_000);
 
@@ -145,11 +145,11 @@ test('two signers race while members come and go: never two signatures of one st
   const reasons = new Map<string, number>();
   for (let height = 100; height < 130; height += 1) {
     const member = height % 3;
-    if (height % 5 === 0) etcd.signal(member, 'SIGSTOP');
+    if (height % 5 === 0) await etcd.freeze(member);
     const outcomes = (
       await Promise.all(signers.map((signer, n) => ask(signer, precommit(height, n + 1))))
     ).map(outcome);
-    if (height % 5 === 0) etcd.signal(member, 'SIGCONT');
+    if (height % 5 === 0) etcd.thaw(member);
     for (const one of outcomes) {
       if (one.startsWith('signed')) signatures.set(height, (signatures.get(height) ?? new Set()).add(one));
       else reasons.set(one, (reasons.get(one) ?? 0) + 1);

@@ -2,16 +2,17 @@
  * What a hostile host can do to processes and to the connections between them: pause a process, cut a connection, let it hang,
  * redirect it, and deliver gossip in another order, twice, or not at all.
  */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { gossipPaths } from '../../host/gossip/protocol.ts';
 import { eventually } from './network.ts';
 
-/** Pauses a process (SIGSTOP). Resolves once the kernel shows it stopped. */
+/** Pauses a process (SIGSTOP). Resolves once the kernel shows all of it stopped: on a busy machine one thread may stop long before another. */
 export async function pause(pid: number): Promise<void> {
   process.kill(pid, 'SIGSTOP');
-  await eventually(async () => stateOf(pid) === 'T', `process ${pid} to stand still`);
+  const standsStill = async () => statesOf(pid).every((state) => state === 'T');
+  await eventually(standsStill, `process ${pid} to stand still`);
 }
 
 /** Lets it go on. */
@@ -19,11 +20,13 @@ export function resume(pid: number): void {
   process.kill(pid, 'SIGCONT');
 }
 
-/** The process's state as proc(5) shows it: `R`, `S`, `T`, … */
-function stateOf(pid: number): string | undefined {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The name before it may contain anything, so start after its last bracket.
-  return stat.slice(stat.lastIndexOf(')') + 2)[0];
+/** The states of its threads as proc(5) shows them: `R`, `S`, `T`, … */
+function statesOf(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/task`).map((thread) => {
+    const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8');
+    // The name before it may contain anything, so start after its last bracket.
+    return stat.slice(stat.lastIndexOf(')') + 2)[0]!;
+  });
 }
 
 /** A connection to a server that can be cut: whoever may be partitioned from the server gets this address instead. */

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { toolCommand } from '../../../lib/daemon/tool-root.ts';
 import { EtcdClient } from '../../../lib/etcd/client.ts';
 import { KV } from '../../../lib/etcd/gen/kv_pb.js';
+import { pause, resume } from '../../support/faults.ts';
 import { freePort } from '../../support/free-port.ts';
 import type { Links } from './links.ts';
 
@@ -75,8 +76,13 @@ export class TestEtcd {
     });
   }
 
-  signal(at: number, signal: NodeJS.Signals): void {
-    this.members[at]!.process?.kill(signal);
+  /** Resolves when it stands still. */
+  freeze(at: number): Promise<void> {
+    return pause(this.members[at]!.process!.pid!);
+  }
+
+  thaw(at: number): void {
+    resume(this.members[at]!.process!.pid!);
   }
 
   async stop(): Promise<void> {
