@@ -200,14 +200,11 @@ export class ChainSigner {
       return this.lastSigned.permit(asked, signal);
     })();
     this.#turn = permitted;
-    const { sign, timestamp } = await permitted;
+    const { sign, timestamp, write } = await permitted;
     // The chain's clock, or what else it hangs on, may have gone on meanwhile.
     this.#around.gate();
     this.#around.metrics.signed(id, asked);
-    this.#around.log.info(
-      { requestId, chain: id, ...inLog(asked), again: timestamp !== undefined },
-      'signed',
-    );
+    this.#around.log.info({ requestId, chain: id, ...inLog(asked), again: write === undefined }, 'signed');
     return { signature: key.sign(sign), timestamp };
   }
 }

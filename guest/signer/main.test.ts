@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -101,8 +101,9 @@ afterAll(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-/** The store's door for the signer, as kv opens it. */
+/** The store's door for the signer, as kv opens it; once. */
 async function openDoor(): Promise<void> {
+  if (existsSync(join(run, sockets.kvForSigner))) return;
   const callerOf = () => ({ prefix: utf8('d/signer/'), name: 'signer', owner: false });
   await listenUnix(kv.running.door({ callerOf }).server, { path: join(run, sockets.kvForSigner) });
 }
@@ -232,6 +233,7 @@ test('killed and started again in a later epoch, it has the same keys, and what 
 
 test('a manifest that changes nothing for the signer costs no connection; one with another secret under its name begins anew', async () => {
   const chains = part().chains.slice(0, 1);
+  await openDoor();
   reply = { order: order({ chains }) };
   await first.accept(PATIENCE.timeout);
   expect(await prevote(first, 'first-1', 60)).toMatch(/^[0-9a-f]{128}$/);
@@ -255,5 +257,5 @@ test('what the contract withdraws is signed no more, and nothing is dialled', as
   await stopsFor('SIGNER_NOT_NAMED');
   await vi.waitFor(async () => expect((await status()).chains).toEqual([]), PATIENCE);
   expect(first.isConnected).toBe(false);
-  expect(said).toContain('there is nothing to sign');
+  await expect.poll(() => said.includes('there is nothing to sign')).toBe(true);
 });
