@@ -7,7 +7,7 @@ export default defineConfig({
       {
         test: {
           name: 'processes',
-          include: ['{contracts,guest,host,lib,cli,auditing,app-example,scripts,test}/**/*.test.ts'],
+          include: ['{contracts,guest,host,lib,cli,auditing,app-example,bench,scripts,test}/**/*.test.ts'],
           exclude: ['**/*.vm.test.ts', '**/node_modules/**'],
           // Only what hangs takes so long, on a slow machine that has other work too. What waits for an event says what it waited for before.
           testTimeout: 240_000,

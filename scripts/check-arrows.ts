@@ -88,6 +88,7 @@ const allowed: Record<string, readonly string[]> = {
     'test/support/front.ts',
     'test/support/guest.ts',
     'test/support/modelled-chain.ts',
+    'test/support/modelled-hosts.ts',
     'test/support/network.ts',
     'test/support/paced-chain.ts',
     'test/support/relay.ts',

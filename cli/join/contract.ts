@@ -2,7 +2,7 @@
  * What the contract says about a host that wants to join, as reported by this host's endpoint. A lie costs no more than a start in
  * vain, since the nodes read the chain for themselves.
  */
-import { Network } from '../../host/relay/network.ts';
+import { Network, type RecentView } from '../../host/relay/network.ts';
 import { Rpc } from '../../host/relay/rpc.ts';
 import { appList } from '../../lib/protocol/app-list.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
@@ -17,7 +17,6 @@ import {
   encodeIsAllowed,
   encodeMeasurementAllowedFrom,
   encodePlatformAllowedFrom,
-  type NetworkView,
   type RequestView,
 } from '../../lib/protocol/network-contract.ts';
 
@@ -75,7 +74,7 @@ export class ContractView {
    * The network and the newest block.
    * @throws NETWORK_MISSING when no network's contract is at the address; Retryable RPC_* when the endpoint fails
    */
-  async network(): Promise<{ view: NetworkView; head: number }> {
+  async network(): Promise<{ view: RecentView; head: number }> {
     try {
       return await this.#network.recent();
     } catch (error) {

@@ -1,16 +1,17 @@
 /** Why a node has not joined yet, in sentences that say who has to do what. Pure functions of their arguments. */
 import { formatEther } from 'ethers';
 import type { RelayStatus } from '../../host/relay/main.ts';
+import type { RecentView } from '../../host/relay/network.ts';
 import { type PurposeKind, purposeOf } from '../../host/relay/purpose.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
-import type { NetworkView, RequestView } from '../../lib/protocol/network-contract.ts';
+import type { RequestView } from '../../lib/protocol/network-contract.ts';
 import type { NodeStatus } from '../../lib/protocol/onboarding-messages.ts';
 import type { Funds, NodeClaims, Permission, Permissions } from './contract.ts';
 import type { Reason } from './narrator.ts';
 
 /** What prevents a start, as far as chain and account tell; empty when nothing does. */
 export function blockers(
-  network: NetworkView,
+  network: RecentView,
   identity: NodeClaims,
   permissions: Permissions,
   funds: Funds,

@@ -2,11 +2,11 @@
 import { type Static, Type } from 'typebox';
 import { httpJson } from '../../host/http-json.ts';
 import type { RelayStatus } from '../../host/relay/main.ts';
+import type { RecentView } from '../../host/relay/network.ts';
 import type { RelaySettings } from '../../host/relay/settings.ts';
 import { AppsStatusSchema } from '../../lib/protocol/app-status.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { sameAddress } from '../../lib/protocol/hex.ts';
-import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import { NodeStatusSchema } from '../../lib/protocol/onboarding-messages.ts';
 import { Address0x, Count, check } from '../../lib/protocol/schema.ts';
 import { SignerStatusSchema } from '../../lib/protocol/signer-status.ts';
@@ -104,14 +104,14 @@ export async function relayStatus({
   };
 }
 
-function networkSentence(settings: RelaySettings, view: NetworkView, head: number): string {
+function networkSentence(settings: RelaySettings, view: RecentView, head: number): string {
   const place = `Network ${settings.contract} on chain ${settings.chainId}, at block ${head},`;
   if (view.epoch === 0) return `${place} is not bootstrapped. ${notBootstrapped.text}`;
   const alone = view.onboarded ? '' : ' AT MOST ONE NODE HAS THE SECRET: nobody was onboarded yet.';
   return `${place} is in epoch ${view.epoch} with the key ${view.networkKey}.${alone}`;
 }
 
-function nodeSentence({ node }: RelayStatus, view: NetworkView): string {
+function nodeSentence({ node }: RelayStatus, view: RecentView): string {
   if (node === undefined) return "This host's node does not answer its relay.";
   const key = node.networkKey;
   const agrees =

@@ -8,7 +8,6 @@
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
-import type { NetworkView } from '../../lib/protocol/network-contract.ts';
 import type {
   AnswerMessage,
   BootstrapPackage,
@@ -18,7 +17,7 @@ import { requireSigner } from '../../lib/protocol/signed-messages.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
 import type { CertificateRule } from '../../lib/site/certificate-rule.ts';
 import type { MessageLog } from '../gossip/message-log.ts';
-import type { Network } from './network.ts';
+import type { Network, RecentView as SettledView } from './network.ts';
 
 /** What a check of a message may ask. */
 export interface Admission {
@@ -33,7 +32,7 @@ export interface Admission {
 
 /** The network and the newest block's number. */
 export interface RecentView {
-  view: NetworkView;
+  view: SettledView;
   head: number;
 }
 

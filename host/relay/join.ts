@@ -17,7 +17,7 @@ import { type Store, Table } from '../../lib/framework/store.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, chainHex, type Hex, sameAddress } from '../../lib/protocol/hex.ts';
-import type { NetworkView, RequestView } from '../../lib/protocol/network-contract.ts';
+import type { RequestView } from '../../lib/protocol/network-contract.ts';
 import {
   type AnswerMessage,
   AnswerMessageSchema,
@@ -38,7 +38,7 @@ import {
 import type { Archive } from './archive.ts';
 import { answerKind } from './kinds/answer.ts';
 import { sealedKind } from './kinds/sealed.ts';
-import { isHashOnChain, isSealedOnChain, type Network } from './network.ts';
+import { isHashOnChain, isSealedOnChain, type Network, type RecentView } from './network.ts';
 import type { Transactions } from './transactions.ts';
 
 export interface JoinOptions {
@@ -213,7 +213,7 @@ export class Join {
     return `register of ${chainHex(hash)} to be mined${status?.message === undefined ? '' : ` (${status.message})`}`;
   }
 
-  async #onboard(hash: Hex, view: NetworkView, onChain: RequestView): Promise<string> {
+  async #onboard(hash: Hex, view: RecentView, onChain: RequestView): Promise<string> {
     const { network, transactions, archive, log } = this.#options;
     const stored = this.#answers.get(hash);
     const answer = stored ?? this.#goodAnswer(hash, onChain.node, view.networkKey);

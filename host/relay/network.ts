@@ -11,6 +11,7 @@ import {
   encodeNetwork,
   encodeRequestsByHash,
   type NetworkView,
+  networkTopics,
   type RequestView,
 } from '../../lib/protocol/network-contract.ts';
 import { onboardCall, registerCall } from '../../lib/protocol/onboarding-calls.ts';
@@ -26,13 +27,30 @@ import { RateLimit } from '../gossip/rate-limit.ts';
 import { purposeOf } from './purpose.ts';
 import type { Rpc } from './rpc.ts';
 
-/** What one block showed. `head`: the number of the block at which it was read. */
+/** What one block showed. `head`: the number of the block up to which it is known to be so. */
 interface Seen<View> {
   view: View;
   head: number;
   /** The hash of that block. */
   hash: string;
+  /** The number of the block at which it was read. */
+  readAt: number;
 }
+
+/** Of the network what nothing but events change: no time that passes does. */
+export type RecentView = Pick<NetworkView, 'networkKey' | 'epoch' | 'requestWindow' | 'onboarded'>;
+
+/** Events by which it changes, and by which the list of apps does; whatever else happens, they stay as they were read. */
+const changesOf = ({ onboarded }: RecentView): string[] => [
+  networkTopics.Bootstrapped,
+  ...(onboarded ? [] : [networkTopics.Onboarded]),
+];
+const ROLLOUTS = [networkTopics.RolledOut, networkTopics.RolledBack, networkTopics.Withdrawn];
+/**
+ * Blocks after which it is read again even so: an endpoint that is several machines may have answered from one that was behind its
+ * own head.
+ */
+const READ_AGAIN_BLOCKS = 16;
 
 /**
  * Requests in one call. Each takes the endpoint two reads of storage and 192 bytes of its answer; memory beyond this would cost an
@@ -45,9 +63,9 @@ const REMEMBERED_BLOCKS = 4;
 export class Network {
   readonly domain: Domain;
   readonly #rpc: Rpc;
-  #view: Seen<NetworkView> | undefined;
+  #view: Seen<RecentView> | undefined;
   #apps: Seen<readonly AppView[]> | undefined;
-  #reading: Promise<Seen<NetworkView>> | undefined;
+  #reading: Promise<Seen<RecentView>> | undefined;
   #requests = new Map<Hex, Seen<RequestView> & { asked: number }>();
   /** Asked for, or about to be. */
   readonly #wanted = new Set<Hex>();
@@ -60,13 +78,15 @@ export class Network {
     this.domain = domain;
   }
 
-  /** The network at the newest block, and that block's number. However many ask, it is read once a block. */
-  async recent(anew?: 'anew'): Promise<{ view: NetworkView; head: number }> {
-    const { number, hash } = await this.#rpc.head(anew && this.#sooner.take('') ? anew : undefined);
-    if (this.#view?.hash === hash) return this.#view;
+  /** The network at the newest block, and that block's number. However many ask, it is read once a block at most. */
+  async recent(anew?: 'anew'): Promise<{ view: RecentView; head: number }> {
+    const head = await this.#rpc.head(anew && this.#sooner.take('') ? anew : undefined);
+    const known = this.#view;
+    if (known !== undefined && this.#isUnchanged(known, head, changesOf(known.view))) return known;
+    const { number, hash } = head;
     this.#reading ??= this.#rpc
       .call(encodeNetwork())
-      .then((data) => ({ view: decodeNetwork(data), head: number, hash }))
+      .then((data) => ({ view: decodeNetwork(data), head: number, hash, readAt: number }))
       .finally(() => {
         this.#reading = undefined;
       });
@@ -74,12 +94,12 @@ export class Network {
     return this.#view;
   }
 
-  /** The apps that have a manifest: read again once something may have happened to the contract. */
+  /** The apps that have a manifest: read again once something may have happened to them. */
   async apps(): Promise<readonly AppView[]> {
     const head = await this.#rpc.head();
-    if (this.#apps !== undefined && this.#isUnchanged(this.#apps, head)) return this.#apps.view;
+    if (this.#apps !== undefined && this.#isUnchanged(this.#apps, head, ROLLOUTS)) return this.#apps.view;
     const view = await appList((data) => this.#rpc.call(data));
-    this.#apps = { view, head: head.number, hash: head.hash };
+    this.#apps = { view, head: head.number, hash: head.hash, readAt: head.number };
     return view;
   }
 
@@ -119,11 +139,19 @@ export class Network {
     return this.#isUnchanged(seen, now);
   }
 
-  /** At the same block, or at a later one if nothing happened to the contract in between: then it counts as seen there. */
-  #isUnchanged(seen: Seen<unknown>, now: { number: number; hash: string }): boolean {
+  /**
+   * At the same block, or at a later one if nothing happened to the contract in between: then it counts as seen there.
+   * @param topics of the events by which it changes; any by default
+   */
+  #isUnchanged(
+    seen: Seen<unknown>,
+    now: { number: number; hash: string },
+    topics?: readonly string[],
+  ): boolean {
     if (seen.hash === now.hash) return true;
+    if (now.number - seen.readAt >= READ_AGAIN_BLOCKS) return false;
     if (this.#rpc.heads.hashOf(seen.head) !== seen.hash) return false;
-    if (!this.#rpc.isQuiet(seen.head + 1, now.number)) return false;
+    if (!this.#rpc.isQuiet(seen.head + 1, now.number, topics)) return false;
     [seen.head, seen.hash] = [now.number, now.hash];
     return true;
   }
@@ -145,7 +173,8 @@ export class Network {
       }
       for (const [at, hash] of some.entries()) {
         const asked = this.#requests.get(hash)?.asked ?? head.number;
-        this.#requests.set(hash, { view: views[at]!, head: head.number, hash: head.hash, asked });
+        const { number, hash: block } = head;
+        this.#requests.set(hash, { view: views[at]!, head: number, hash: block, readAt: number, asked });
       }
     }
   }

@@ -74,6 +74,8 @@ const RECHECK_POLLS = 20;
 const BREAK_POLLS = 10;
 const IDLE_POLLS = 60;
 const RESEND_AFTER_MS = 15_000;
+/** Polls between looks at the chain while it has no newer block, and nothing is to be sent. */
+const SAME_HEAD_POLLS = 5;
 /** Polls between looks at the market or the balance while either holds a transaction back. */
 const WAIT_POLLS = 15;
 /**
@@ -124,6 +126,8 @@ export class Transactions {
   /** A missing nonce and the head when it was first missed. */
   #gap: { nonce: number; since: number } | undefined;
   #lookedAt = 0;
+  /** The newest block then; empty when something failed. */
+  #lookedAtHead = '';
   /** Of the chain's heads, when it was last looked at: another number may be a re-organisation. */
   #breaks = 0;
   #problem = '';
@@ -211,6 +215,7 @@ export class Transactions {
       await this.#step();
       this.#problem = '';
     } catch (error) {
+      this.#lookedAtHead = '';
       const problem = `${codeOf(error)}: ${(error as Error).message}`;
       if (problem !== this.#problem)
         this.#options.log.warn({ code: codeOf(error) }, `transactions wait: ${problem}`);
@@ -225,8 +230,10 @@ export class Transactions {
     const { breaks } = rpc.heads;
     const polls = breaks === this.#breaks ? IDLE_POLLS : BREAK_POLLS;
     if (this.#queue.count() === 0 && now() - this.#lookedAt < polls * pollInterval) return;
-    [this.#lookedAt, this.#breaks] = [now(), breaks];
-    const chain = { head: (await rpc.head()).number, nonce: await rpc.nonce(this.address) };
+    const head = await rpc.head();
+    if (head.hash === this.#lookedAtHead && !this.#isDue()) return;
+    [this.#lookedAt, this.#lookedAtHead, this.#breaks] = [now(), head.hash, breaks];
+    const chain = { head: head.number, nonce: await rpc.nonce(this.address) };
     this.#takeUpDropped(chain.nonce);
     for (const entry of this.#queue.open()) {
       if (entry.state === 'sent') await this.#alone(entry, () => this.#follow(entry, chain));
@@ -236,7 +243,7 @@ export class Transactions {
     const open = this.#queue.open();
     metrics.gauge('dstack_relay_transactions_open', 'Transactions not final yet.', open.length);
     if (open.some((entry) => entry.state === 'sent')) return;
-    const due = open.filter((entry) => entry.state === 'queued' && entry.notBefore <= now());
+    const due = open.filter((entry) => isWaiting(entry, now()));
     for (const entry of due.slice(0, MAX_TRIED)) {
       let goOn = true;
       const well = await this.#alone(entry, async () => {
@@ -245,6 +252,14 @@ export class Transactions {
       if (!well) this.#putBack(this.#queue.get(entry.purpose) ?? entry);
       if (!goOn) return;
     }
+  }
+
+  /** Whether there is something to do although the chain has not gone on: an endpoint may show late what is in its newest block. */
+  #isDue(): boolean {
+    const { now, pollInterval } = this.#options;
+    if (now() - this.#lookedAt >= SAME_HEAD_POLLS * pollInterval) return true;
+    const open = this.#queue.open();
+    return open.every(({ state }) => state !== 'sent') && open.some((entry) => isWaiting(entry, now()));
   }
 
   /**
@@ -256,6 +271,7 @@ export class Transactions {
     try {
       await step();
     } catch (error) {
+      this.#lookedAtHead = '';
       if (!(error instanceof Retryable) || ENDS_THE_ROUND.includes(error.code)) throw error;
       const current = this.#queue.get(entry.purpose) ?? entry;
       const message = `${error.code}: ${shown(error.message, 400)}`;
@@ -436,7 +452,7 @@ export class Transactions {
 
   #othersWait(): boolean {
     const { now } = this.#options;
-    return this.#queue.open().some(({ state, notBefore }) => state === 'queued' && notBefore <= now());
+    return this.#queue.open().some((entry) => isWaiting(entry, now()));
   }
 
   /**
@@ -638,6 +654,10 @@ export class Transactions {
 function settled({ attempts, hash }: Entry): { attempts: Attempt[] } {
   return { attempts: attempts.filter((attempt) => attempt.hash === hash) };
 }
+
+/** Whether it is to be sent now. */
+const isWaiting = ({ state, notBefore }: Entry, now: number): boolean =>
+  state === 'queued' && notBefore <= now;
 
 /** The contract's error in words; undefined when it is not one of the contract's own. */
 function namedError(data: string): string | undefined {

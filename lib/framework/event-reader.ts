@@ -89,6 +89,8 @@ export class EventReader {
   #readTo: number | undefined;
   /** Whether blocks that are said to be quiet were so far. */
   #trustsQuiet = true;
+  /** Blocks that have shown their logs, which are all there at once: they need not be read again, until the chain is another. */
+  readonly #shown = new Set<number>();
   /** Whether more blocks can be read at once. */
   isBehind = false;
   /** Since when the chain has been shorter than what was read of it. */
@@ -128,6 +130,7 @@ export class EventReader {
         'the chain ends before the block up to which it was read: the endpoint had shown more than there is. Its last blocks are looked at again',
       );
       cursor = undefined;
+      this.#shown.clear();
       this.#forgetDone(await startBlock(safe));
     }
     if (
@@ -136,6 +139,7 @@ export class EventReader {
       (await source.blockHash(cursor.block)) !== cursor.hash
     ) {
       log.warn({ block: cursor.block }, 'the chain was re-organised: looking at its last blocks again');
+      this.#shown.clear();
       cursor = { block: Math.max(0, cursor.block - rewind), hash: '' };
     }
     const known = cursor?.block ?? -1;
@@ -171,6 +175,8 @@ export class EventReader {
       if (page === undefined) return;
       this.#readTo = to;
       const shown = new Set(page.logs.map(({ blockNumber }) => blockNumber));
+      for (const block of shown) this.#shown.add(block);
+      for (const block of this.#shown) if (block < safe - reread) this.#shown.delete(block);
       this.#owed.read(from, to, (n) => !shown.has(n) && source.isLoud?.(n, this.#topics) === true);
       if (this.#trustsQuiet && page.logs.some(({ blockNumber: n }) => this.#isSaidQuiet(n, n))) {
         log.warn(
@@ -221,13 +227,16 @@ export class EventReader {
   }
 
   /**
-   * Whether those blocks need not be read: they say that they have no event of ours. So that this can only delay an event, each
+   * Whether those blocks need not be read: they have shown their events, or say that they have none of ours. So that this can only delay an event, each
    * block is read once all the same, with the others that are read again.
    */
   #isQuiet(from: number, to: number): boolean {
     const { reread } = this.#options;
     if (!this.#trustsQuiet || this.#readTo === undefined || to - this.#readTo >= reread) return false;
-    return this.#isSaidQuiet(from, to);
+    for (let block = from; block <= to; block += 1) {
+      if (!this.#shown.has(block) && !this.#isSaidQuiet(block, block)) return false;
+    }
+    return true;
   }
 
   #isSaidQuiet(from: number, to: number): boolean {
