@@ -5,7 +5,7 @@
  *   npm run bench -- gossip [--relays 8,16,32] [--messages 6]
  *
  * All relays are in one process, so the processor's time is that of all of them, client and server, divided. Times to spread say
- * more about this machine than about gossip. The last line is JSON, which bench/simulate-network.ts takes its costs from.
+ * more about this machine than about gossip. The last line is JSON, which bench/simulate-network.ts can take its costs from.
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -56,7 +56,9 @@ export async function benchGossip(args: readonly string[]): Promise<void> {
     options: { relays: { type: 'string', default: '8,16,32' }, messages: { type: 'string', default: '6' } },
   });
   print(`${cpus().length} processors, ${cpus()[0]?.model}, Node ${process.version}`, '');
-  const figures = await gossipFigures(values.relays.split(',').map(Number), Number(values.messages));
+  print('relays  bodies  checks   bytes  requests  cpu ms  spread ms   (for each relay and message)');
+  const relays = values.relays.split(',').map(Number);
+  const figures = await gossipFigures(relays, Number(values.messages), (row) => print(lineOf(row)));
   print(
     '',
     `a check of a new request: ${figures.checkMs.toFixed(2)} ms; sizes: ${JSON.stringify(figures.sizes)}`,
@@ -64,27 +66,31 @@ export async function benchGossip(args: readonly string[]): Promise<void> {
   printJson({ bench: 'gossip', ...figures });
 }
 
-/** Prints the table as it goes. */
-export async function gossipFigures(relays: readonly number[], messages: number): Promise<GossipFigures> {
-  print('relays  bodies  checks   bytes  requests  cpu ms  spread ms   (for each relay and message)');
+/** @param onRow called with each row as soon as it is measured */
+export async function gossipFigures(
+  relays: readonly number[],
+  messages: number,
+  onRow: (row: GossipRow) => void = () => {},
+): Promise<GossipFigures> {
   const rows: GossipRow[] = [];
   for (const count of relays) {
     const row = await meshRow(count, messages);
     rows.push(row);
-    print(
-      [
-        String(row.relays).padStart(6),
-        row.bodies.toFixed(2).padStart(8),
-        row.checks.toFixed(2).padStart(8),
-        String(Math.round(row.bytes)).padStart(8),
-        row.requests.toFixed(1).padStart(10),
-        row.cpuMs.toFixed(2).padStart(8),
-        String(Math.round(row.spreadMs)).padStart(11),
-      ].join(''),
-    );
+    onRow(row);
   }
   return { rows, sizes: await sizes(), checkMs: await checkCost() };
 }
+
+const lineOf = (row: GossipRow): string =>
+  [
+    String(row.relays).padStart(6),
+    row.bodies.toFixed(2).padStart(8),
+    row.checks.toFixed(2).padStart(8),
+    String(Math.round(row.bytes)).padStart(8),
+    row.requests.toFixed(1).padStart(10),
+    row.cpuMs.toFixed(2).padStart(8),
+    String(Math.round(row.spreadMs)).padStart(11),
+  ].join('');
 
 async function meshRow(relays: number, messages: number): Promise<GossipRow> {
   const kinds = [requestKind] as unknown as readonly MessageKind[];

@@ -9,6 +9,7 @@ import {
   type ModelOptions,
 } from '../test/support/modelled-hosts.ts';
 import type { Row } from './growth.ts';
+import type { Costs } from './simulation/costs.ts';
 
 export interface JoinFigures {
   joins: number;
@@ -19,6 +20,8 @@ export interface JoinFigures {
   by: Record<string, number>;
   /** Calls of the relay whose node joins, until it has. */
   own: number;
+  /** Writes of one relay that wait for its disk, for each join of another's node, beyond idling. */
+  syncs: number;
   /** How many nodes answered a request, and sealed the secret, on average. */
   onboards: number;
   seals: number;
@@ -35,7 +38,8 @@ export interface JoinLoad extends Omit<ModelOptions, 'joiners'> {
 /** Of so many relays: 8 is what the goals are said for. */
 const HOSTS = 8;
 
-export async function hostRows(tell: (row: Row) => void): Promise<void> {
+export async function hostRows(tell: (row: Row) => void): Promise<Partial<Costs>> {
+  let costs: Partial<Costs> = {};
   for (const [perBlock, blocks] of [
     [1, 1],
     [1, 10],
@@ -51,13 +55,16 @@ export async function hostRows(tell: (row: Row) => void): Promise<void> {
     row('calls of the relay whose node joins', found.own, 'calls');
     row('nodes that answer a request', found.onboards, 'nodes');
     row('nodes that seal a secret', found.seals, 'nodes');
+    row('writes of a relay that wait for its disk, for a join', found.syncs, 'writes');
     row('time to join', found.seconds, 's');
+    costs = { callsOfJoin: found.further, syncsOfJoin: found.syncs };
   }
   for (const hosts of [2, 4, 16]) {
     const { onboards, seals } = await joinFigures({ hosts, perBlock: 4, blocks: 3 });
     tell({ what: 'hosts: nodes that answer a request', size: hosts, figure: onboards, unit: 'nodes' });
     tell({ what: 'hosts: nodes that seal a secret', size: hosts, figure: seals, unit: 'nodes' });
   }
+  return costs;
 }
 
 /** @throws Error when a node has not joined after an hour of the chain's time */
@@ -65,8 +72,8 @@ export async function joinFigures({ perBlock, blocks, ...options }: JoinLoad): P
   const joins = perBlock * blocks;
   const model = await ModelledHosts.open({ ...options, joiners: joins });
   try {
-    const perMs = await idleRate(model);
-    const [before, begun] = [model.calls(), Date.now()];
+    const idle = await idleRate(model);
+    const [before, syncs, begun] = [model.calls(), model.syncs(), Date.now()];
     const added: ModelledHost[] = [];
     for (let block = 0; block < blocks; block += 1) {
       for (let nth = 0; nth < perBlock; nth += 1) added.push(model.add(model.joiners[added.length]!));
@@ -82,8 +89,8 @@ export async function joinFigures({ perBlock, blocks, ...options }: JoinLoad): P
     const [after, took] = [model.calls(), Date.now() - begun];
     const by = Object.fromEntries(
       [...after].map(([method, times]) => {
-        const idle = took * (perMs.get(method) ?? 0);
-        return [method, (times - (before.get(method) ?? 0) - idle) / options.hosts];
+        const anyway = took * (idle.calls.get(method) ?? 0);
+        return [method, (times - (before.get(method) ?? 0) - anyway) / options.hosts];
       }),
     );
     const times = added.map(({ joinedAt, addedAt }) => joinedAt! - addedAt).toSorted((a, b) => a - b);
@@ -93,6 +100,7 @@ export async function joinFigures({ perBlock, blocks, ...options }: JoinLoad): P
       further: sum(Object.values(by)) / joins,
       by,
       own: sum(added.map(({ callsToJoin }) => callsToJoin)) / joins,
+      syncs: (model.syncs() - syncs - took * idle.syncs) / options.hosts / joins,
       onboards: sum(model.onboards.values()) / joins,
       seals: sum(model.seals.values()) / joins,
       seconds: times[times.length >> 1]! / 1000,
@@ -102,14 +110,15 @@ export async function joinFigures({ perBlock, blocks, ...options }: JoinLoad): P
   }
 }
 
-/** Calls of all relays in a millisecond without a join, by what is called: over as many blocks as some of them are apart. */
-async function idleRate(model: ModelledHosts): Promise<Map<string, number>> {
-  const before = model.calls();
+/** What all relays do in a millisecond without a join, by what is called: over as many blocks as some of it is apart. */
+async function idleRate(model: ModelledHosts): Promise<{ calls: Map<string, number>; syncs: number }> {
+  const [before, syncs] = [model.calls(), model.syncs()];
   const span = 80 * BLOCK_MS;
   await model.pass(span);
-  return new Map(
-    [...model.calls()].map(([method, times]) => [method, (times - (before.get(method) ?? 0)) / span]),
+  const calls = [...model.calls()].map(
+    ([method, times]) => [method, (times - (before.get(method) ?? 0)) / span] as const,
   );
+  return { calls: new Map(calls), syncs: (model.syncs() - syncs) / span };
 }
 
 /** Relays whose nodes have joined go: the others stay as many. */

@@ -1,264 +1,100 @@
 /**
- * `npm run bench -- scale`: what grows with a network, counted where it can be counted: rows that a store reads, calls to a relay's
- * endpoint in a day without any join and with many, calls for a list of apps, platforms that a verifier still knows, audits. The chain is
- * one in memory, whose days take seconds.
+ * `npm run bench -- scale`: what grows with a network, counted where it can be counted. Start reading here; each part is a file of its own.
  *
- *   npm run bench -- scale [--only store,verifier,audit,relay]
+ *   npm run bench -- scale [--only store,verifier,relay,hosts,answers,gossip,audit,simulation] [--joins 20] [--seed 1]
  *
- * A table, how each figure grows, and JSON on the last line.
+ * A table, how each figure grows, what a network of ten thousand relays would be by these figures (`simulation`; those of parts that are left
+ * out are those of docs/growth.md), and JSON on the last line. Some twenty minutes.
  */
-import { mock } from 'node:test';
 import { parseArgs } from 'node:util';
-import { Type } from 'typebox';
-import { Metrics } from '../host/relay/metrics.ts';
-import { Network } from '../host/relay/network.ts';
-import { Rpc } from '../host/relay/rpc.ts';
-import { Transactions } from '../host/relay/transactions.ts';
-import { SIMULATED_ROOT } from '../lib/attestation/certificates/trust-roots.ts';
-import { createMemory } from '../lib/attestation/memory.ts';
-import { createSimulatedPlatform } from '../lib/attestation/simulated/platform.ts';
-import { simulatedCase } from '../lib/attestation/testing.ts';
-import { verify } from '../lib/attestation/verify.ts';
 import { print, printJson } from '../lib/daemon/terminal.ts';
-import { EventLoop } from '../lib/framework/event-loop.ts';
-import type { EventHandler } from '../lib/framework/handler.ts';
-import { openStore } from '../lib/framework/store.ts';
-import { to0x } from '../lib/protocol/encoding.ts';
-import { bareHex, type Hex } from '../lib/protocol/hex.ts';
-import { networkTopics, parseNetworkEvent } from '../lib/protocol/network-contract.ts';
-import { newPrivateKey } from '../lib/protocol/secp256k1.ts';
-import { PacedChain, type PacedChainOptions, word } from '../test/support/paced-chain.ts';
+import { gossipFigures } from './gossip.ts';
 import { curvesOf, curveTable, type Row, shown } from './growth.ts';
+import { answerRows } from './scale-answers.ts';
 import { auditRows } from './scale-audit.ts';
+import { hostRows } from './scale-hosts.ts';
+import { memoryRows, storeRows } from './scale-parts.ts';
+import { relayRows } from './scale-relay.ts';
+import { type Costs, gossipCosts, MEASURED } from './simulation/costs.ts';
+import { fullLines, rateHeader, rateLine, type Simulation, simulate } from './simulation/simulate.ts';
 
-/** Of the chain's time: what is measured of each case, after a while in which the relay gets to know its pace. */
-const SPAN = 1_200_000;
-const WARM_UP = 240_000;
-const DAY = 86_400_000;
-const BLOCK_MS = 12_000;
-const FIRST_BLOCK = 400;
+type Tell = (row: Row) => void;
+/** A part tells its figures as it gets them, and may return what the simulation needs to know of them. */
+// biome-ignore lint/suspicious/noConfusingVoidType: most of them return nothing
+type Part = (tell: Tell) => Promise<Partial<Costs> | void>;
+
+const parts: Readonly<Record<string, Part>> = {
+  store: async (tell) => storeRows().forEach(tell),
+  verifier: async (tell) => memoryRows().forEach(tell),
+  relay: relayRows,
+  hosts: hostRows,
+  answers: answerRows,
+  gossip: gossipRows,
+  audit: auditRows,
+};
+const SIMULATION = 'simulation';
 
 export async function benchScale(args: readonly string[] = []): Promise<void> {
-  const { values } = parseArgs({ args: [...args], options: { only: { type: 'string' } } });
-  const parts: Record<string, (tell: (row: Row) => void) => void | Promise<void>> = {
-    store: (tell) => storeRows().forEach(tell),
-    verifier: (tell) => memoryRows().forEach(tell),
-    audit: auditRows,
-    relay: relayRows,
-  };
-  const chosen = values.only?.split(',') ?? Object.keys(parts);
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      only: { type: 'string' },
+      joins: { type: 'string', default: '20' },
+      seed: { type: 'string', default: '1' },
+    },
+  });
+  const known = [...Object.keys(parts), SIMULATION];
+  const chosen = values.only?.split(',') ?? known;
+  const unknown = chosen.find((name) => !known.includes(name));
+  if (unknown !== undefined) throw new Error(`--only takes some of ${known}, not ${unknown}`);
   print('| what | at | figure | |', '|---|---:|---:|---|');
   const rows: Row[] = [];
-  // Each as soon as it is known: the days of the chain take a while.
+  // Each as soon as it is known: some take a while.
   const tell = (row: Row) => {
     const { what, size, figure, unit } = row;
     print(`| ${what} | ${size.toLocaleString('en')} | ${shown(figure)} | ${unit} |`);
     rows.push(row);
   };
-  for (const name of chosen) {
-    if (parts[name] === undefined) throw new Error(`--only takes some of ${Object.keys(parts)}`);
-    await parts[name](tell);
-  }
+  let costs: Costs = MEASURED;
+  for (const name of chosen) costs = { ...costs, ...(await parts[name]?.(tell)) };
   const curves = curvesOf(rows);
   print('', ...curveTable(curves));
-  printJson({ bench: 'scale', rows, exponents: curves.map(({ what, exponent }) => ({ what, exponent })) });
-}
-
-/** By time: how long one of many takes. In memory, so that the disk has no part in it. */
-function storeRows(): Row[] {
-  return [1_000, 100_000].flatMap((size) => {
-    const store = openStore(':memory:');
-    for (let from = 0; from < size; from += 1000) {
-      const some = Array.from({ length: 1000 }, (_, n) => String(from + n).padStart(8, '0'));
-      store.batch(some.map((name) => ({ kind: 'put', key: `a/${name}`, value: name })));
-    }
-    store.put('z/1', 'x');
-    const each = (times: number, action: (n: number) => unknown): number => {
-      const begun = performance.now();
-      for (let n = 0; n < times; n += 1) action(n);
-      return (1000 * (performance.now() - begun)) / times;
-    };
-    const listed = each(200, () => store.list('z/'));
-    const counted = each(200, (n) => {
-      store.put(`a/more-${n}`, 'x');
-      return store.count('a/');
-    });
-    store.close();
-    return [
-      { what: 'store: a list of one row behind others', size, figure: listed, unit: 'µs' },
-      { what: 'store: a write, and a count of all', size, figure: counted, unit: 'µs' },
-    ];
+  const simulation = chosen.includes(SIMULATION)
+    ? simulated(costs, Number(values.joins), Number(values.seed))
+    : undefined;
+  printJson({
+    bench: 'scale',
+    rows,
+    exponents: curves.map(({ what, exponent }) => ({ what, exponent })),
+    costs,
+    simulation,
   });
 }
 
-/** Platforms that come in turn, as after an update of all. */
-function memoryRows(): Row[] {
-  return [100, 129, 1_000].flatMap((size) => {
-    const { expected, registers, reportData } = simulatedCase();
-    const quotes = Array.from({ length: size }, (_, n) => {
-      const ppid = Buffer.alloc(16);
-      ppid.writeUInt32BE(n + 1);
-      return createSimulatedPlatform({ ppid }).signQuote({ registers, reportData });
-    });
-    const memory = createMemory(SIMULATED_ROOT);
-    const round = () => {
-      for (const quote of quotes) verify(quote, { ...expected, memory });
-    };
-    round();
-    let hits = 0;
-    const { get } = memory.pckChains;
-    memory.pckChains.get = (key) => {
-      const found = get.call(memory.pckChains, key);
-      if (found !== undefined) hits += 1;
-      return found;
-    };
-    const before = process.cpuUsage();
-    round();
-    const { user, system } = process.cpuUsage(before);
-    return [
-      { what: 'verifier: platforms still known, all in turn', size, figure: (100 * hits) / size, unit: '%' },
-      { what: 'verifier: a quote', size, figure: (user + system) / 1000 / size, unit: 'ms of CPU' },
-    ];
+/** Among relays that all know each other, over real HTTP, with the relay's own checks. */
+async function gossipRows(tell: Tell): Promise<Partial<Costs>> {
+  const figures = await gossipFigures([8, 16, 32], 6, (row) => {
+    const one = (what: string, figure: number, unit: string) =>
+      tell({ what: `gossip, for each relay and message: ${what}`, size: row.relays, figure, unit });
+    one('bodies', row.bodies, 'bodies');
+    one('checks', row.checks, 'checks');
+    one('bytes', row.bytes / 1000, 'kB');
+    one('processor', row.cpuMs, 'ms of CPU');
   });
+  return gossipCosts(figures);
 }
 
-async function relayRows(tell: (row: Row) => void): Promise<void> {
-  const idle = await relayOf(() => []);
-  tell({
-    what: 'relay: calls of an idle day',
-    size: 0,
-    figure: (DAY / SPAN) * idle.calls,
-    unit: 'calls',
-  });
-  for (const perBlock of [1, 10]) {
-    const joins = perBlock * (SPAN / BLOCK_MS);
-    // Each is registered, and onboarded five blocks later.
-    const { calls, seen } = await relayOf((block) => [
-      ...joinsOf(block, perBlock, 'Registered'),
-      ...joinsOf(block - 5, perBlock, 'Onboarded'),
-    ]);
-    if (seen < 1.8 * joins) throw new Error(`the relay saw ${seen} of ${2 * joins} events`);
-    tell({
-      what: 'relay: calls for a join, of so many a block',
-      size: perBlock,
-      figure: calls / joins,
-      unit: 'calls',
-    });
-  }
-  for (const open of [100, 2_000, 5_000]) {
-    tell({
-      what: 'relay: a block with so many open requests',
-      size: open,
-      figure: await openBlock(open),
-      unit: 'calls',
-    });
-  }
-}
-
-function joinsOf(block: number, perBlock: number, name: 'Registered' | 'Onboarded') {
-  if (block <= FIRST_BLOCK) return [];
-  return Array.from({ length: perBlock }, (_, n) => ({ name, requestHash: word(1000 * block + n) }));
-}
-
-/** The loop, the payer and the look at apps, as a relay runs them, on a chain of twelve seconds. */
-async function relayOf(
-  events: NonNullable<PacedChainOptions['events']>,
-): Promise<{ calls: number; seen: number }> {
-  mock.timers.enable({ apis: ['Date', 'setTimeout', 'setInterval'], now: 1_800_000_000_000 });
-  try {
-    const chain = new PacedChain({ now: Date.now, events });
-    const domain = { chainId: 1, contract: chain.address };
-    const rpc = new Rpc({ url: chain.url, endpoint: chain, ...domain });
-    const network = new Network(rpc, domain);
-    const log = { info() {}, warn() {} };
-    const store = openStore(':memory:');
-    let seen = 0;
-    /** Waits for an answer as the relay's own handlers do, by the state of the request. */
-    const handler = (name: 'Registered' | 'Onboarded'): EventHandler<Hex> => ({
-      name: name.toLowerCase(),
-      topic: networkTopics[name],
-      decode: (entry) => bareHex((parseNetworkEvent(entry) as { requestHash: Hex }).requestHash),
-      foresee: (hashes) => network.foresee(hashes),
-      async request(hash) {
-        const { state } = await network.request(hash);
-        if (state !== 'answered') return { kind: 'wait', reason: 'it is open' };
-        seen += 1;
-        return { kind: 'skip', reason: 'it is answered' };
-      },
-      settle: async () => [],
-    });
-    const loop = new EventLoop({
-      ...{
-        store,
-        source: rpc,
-        log,
-        message: Type.Object({}),
-        confirmations: 2,
-        pollInterval: 1000,
-        rewind: 256,
-      },
-      enclave: { request: async () => ({}) },
-      host: { submit: async () => {}, publish: async () => {} },
-      handlers: [handler('Registered'), handler('Onboarded')],
-      startBlock: async (head) => head - 256,
-    });
-    const payer = new Transactions({
-      ...{ store, log, chainId: 1, maxFee: 1n, bumpAfter: 45_000, confirmations: 2, lowBalance: 0n },
-      rpc: new Rpc({ url: chain.url, endpoint: chain, heads: rpc.heads, ...domain }),
-      privateKey: to0x(newPrivateKey()),
-      metrics: new Metrics(),
-      pollInterval: 1000,
-    });
-    const looks = setInterval(() => void network.apps(), 5_000);
-    loop.start();
-    payer.start();
-    await pass(WARM_UP);
-    const [calls, before] = [chain.calls, seen];
-    await pass(SPAN);
-    const found = { calls: chain.calls - calls, seen: seen - before };
-    clearInterval(looks);
-    const stopped = Promise.all([loop.stop(), payer.stop()]);
-    await pass(5_000);
-    await stopped;
-    store.close();
-    return found;
-  } finally {
-    mock.timers.reset();
-  }
-}
-
-/** Calls that it takes to know all open requests once something has happened to the contract. */
-async function openBlock(open: number): Promise<number> {
-  let now = 1_800_000_000_000;
-  const hashes = Array.from({ length: open }, (_, n) => word(n + 1));
-  const chain = new PacedChain({
-    now: () => now,
-    events: (block) => {
-      if (block === FIRST_BLOCK - 5)
-        return hashes.map((requestHash) => ({ name: 'Registered', requestHash }));
-      return block === FIRST_BLOCK ? [{ name: 'Registered', requestHash: word(0) }] : [];
-    },
-  });
-  const domain = { chainId: 1, contract: chain.address };
-  const network = new Network(new Rpc({ url: chain.url, endpoint: chain, ...domain }), domain);
-  const look = async () => {
-    const all = hashes.map((hash) => bareHex(hash as Hex));
-    network.foresee(all);
-    for (const hash of all) await network.request(hash);
-  };
-  await look();
-  now += BLOCK_MS;
-  // The pause that any two calls have between them is by this machine's clock.
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  const before = chain.calls;
-  await look();
-  return chain.calls - before;
-}
-
-/** Lets the relay do what is due, a quarter of a second at a time. */
-async function pass(milliseconds: number): Promise<void> {
-  for (let done = 0; done < milliseconds; done += 250) {
-    mock.timers.tick(250);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
+function simulated(costs: Costs, joins: number, seed: number): Simulation {
+  const relays = 10_000;
+  const bad = 0.01;
+  print(
+    '',
+    `${relays} relays, ${100 * bad} % of them dead or silent, ${joins} joins at each rate, seed ${seed}:`,
+  );
+  print('', ...rateHeader);
+  const found = simulate({ relays, joins, bad, seed, costs, rates: [10, 100, 200] }, (row) =>
+    print(rateLine(row)),
+  );
+  print('', ...fullLines(found));
+  return found;
 }

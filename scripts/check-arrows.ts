@@ -92,6 +92,7 @@ const allowed: Record<string, readonly string[]> = {
     'test/support/network.ts',
     'test/support/paced-chain.ts',
     'test/support/relay.ts',
+    'test/support/served-chain.ts',
     'test/kv/support',
     'test/vm/dev-vm.ts',
   ],

@@ -23,7 +23,7 @@ import { Rpc } from '../../host/relay/rpc.ts';
 import { Transactions } from '../../host/relay/transactions.ts';
 import type { RpcEndpoint } from '../../lib/chain/json-rpc.ts';
 import { EventLoop } from '../../lib/framework/event-loop.ts';
-import { openStore } from '../../lib/framework/store.ts';
+import { openStore, type Store } from '../../lib/framework/store.ts';
 import { fromHex, sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
@@ -75,6 +75,8 @@ export class ModelledHosts {
   /** How often nodes were asked to answer, and to seal, by request. */
   readonly onboards = new Map<string, number>();
   readonly seals = new Map<string, number>();
+  /** What happens in the next block, besides what is paid for. */
+  readonly #events: ChainEvent[] = [];
   readonly scratch = mkdtempSync(join(tmpdir(), 'modelled-hosts-'));
   readonly options: Required<ModelOptions>;
   readonly domain: Domain;
@@ -93,6 +95,7 @@ export class ModelledHosts {
     }
     this.chain = new PacedChain({
       now: Date.now,
+      events: () => this.#events.splice(0),
       effectOf: (data) => effects.get(data),
       networkKey: networkKey(SECRET, 1).address,
     });
@@ -122,6 +125,11 @@ export class ModelledHosts {
     return host;
   }
 
+  /** A request is registered by a relay that is not here. */
+  register({ hash, request }: Joiner): void {
+    this.#events.push({ name: 'Registered', requestHash: to0x(fromHex(hash)), node: request.node });
+  }
+
   /** Lets all of them do what is due. */
   async pass(milliseconds: number): Promise<void> {
     for (let done = 0; done < milliseconds; done += TICK_MS) {
@@ -136,6 +144,11 @@ export class ModelledHosts {
     for (const { asked } of this.hosts.slice(0, this.options.hosts))
       for (const [method, times] of asked) sum.set(method, times + (sum.get(method) ?? 0));
     return sum;
+  }
+
+  /** Their writes that wait for the disk. */
+  syncs(): number {
+    return sum(this.hosts.slice(0, this.options.hosts).map((host) => host.syncs));
   }
 
   /** What a relay publishes reaches all others; those whose nodes wait, what is about them. */
@@ -166,7 +179,11 @@ async function newJoiner(domain: Domain, kemPublicKey: Uint8Array): Promise<Join
 /** One relay, put together as host/relay/service.ts does, and its guest. */
 export class ModelledHost {
   readonly nth: number;
-  readonly store = openStore(':memory:');
+  /** Rows that were read from it, one by one or in lists. */
+  rowsRead = 0;
+  /** Writes that wait for the disk. */
+  syncs = 0;
+  readonly store: Store = this.#counted(openStore(':memory:'));
   readonly asked = new Map<string, number>();
   readonly air: Air;
   readonly addedAt = Date.now();
@@ -251,6 +268,30 @@ export class ModelledHost {
     clearInterval(this.#looks);
     this.#stopping ??= Promise.all([...this.#parts.map((part) => part.stop()), this.#gossip.close()]);
     return this.#stopping;
+  }
+
+  #counted(store: Store): Store {
+    const [get, list] = [store.get.bind(store), store.list.bind(store)];
+    const [batch, remove] = [store.batch.bind(store), store.delete.bind(store)];
+    // A put is a batch.
+    store.batch = (operations, when) => {
+      if (when !== 'soon') this.syncs += 1;
+      batch(operations, when);
+    };
+    store.delete = (key) => {
+      this.syncs += 1;
+      remove(key);
+    };
+    store.get = (key) => {
+      this.rowsRead += 1;
+      return get(key);
+    };
+    store.list = (prefix, options) => {
+      const rows = list(prefix, options);
+      this.rowsRead += rows.length;
+      return rows;
+    };
+    return store;
   }
 
   #counting(chain: PacedChain): RpcEndpoint {
