@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { parseEnvFile, readEnvironment, readGasKey, relaySettings, vmSettings } from './settings.ts';
+import { type Name, settings as table, take } from './settings-table.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'settings-test-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -43,8 +44,7 @@ test('the example is a complete file, and says every default as it is', () => {
 });
 
 test('every setting is in the example', () => {
-  const source = readFileSync(join(import.meta.dirname, 'settings.ts'), 'utf8');
-  const names = new Set([...source.matchAll(/^ {2}(DSTACK_[A-Z_]+): setting\(/gm)].map((match) => match[1]));
+  const names = new Set(Object.keys(table));
   expect(names.size).toBeGreaterThan(20);
   expect(new Set(Object.keys(parseEnvFile(readFileSync(EXAMPLE, 'utf8'))))).toEqual(names);
 });
@@ -89,22 +89,95 @@ test('the environment overrides the file; lists, addresses and options are read'
   expect(() => vmSettings({ ...vm, DSTACK_VM_CPUS: '4' })).toThrowError(/DSTACK_VM_MEMORY_MIB is not set/);
 });
 
-test.each([
-  ['DSTACK_CONTRACT', ''],
-  ['DSTACK_CONTRACT', '0x12'],
-  ['DSTACK_CHAIN_ID', '0x1'],
-  ['DSTACK_CHAIN_ID', '1.5'],
-  ['DSTACK_RPC_URL', 'file:///etc/passwd'],
-  ['DSTACK_GOSSIP_LISTEN', '7610'],
-  ['DSTACK_GOSSIP_LISTEN', 'a:99999'],
-  ['DSTACK_GOSSIP_PEERS', 'http://a,a'],
-  ['DSTACK_MAX_FEE_GWEI', '-1'],
-  ['DSTACK_LOG_LEVEL', 'loud'],
-])('%s=%s is refused by its name', (name, value) => {
-  expect(() => relaySettings({ ...NEEDED, [name]: value })).toThrowError(
-    expect.objectContaining({ code: 'SETTINGS', message: expect.stringContaining(name) }),
-  );
+/** What cannot be the value of each setting: of another type, and out of its range. */
+const mistyped: Readonly<Record<Name, readonly string[]>> = {
+  DSTACK_RPC_URL: ['file:///etc/passwd', 'http://', 'https://key@[::1'],
+  DSTACK_CHAIN_ID: ['0x1', '1.5', '-1', '0', 'mainnet', '1e3'],
+  DSTACK_CONTRACT: ['0x12', '11'.repeat(20), `0x${'zz'.repeat(20)}`],
+  DSTACK_CONFIRMATIONS: ['two', '-1', '1001', '0.5'],
+  DSTACK_POLL_MS: ['1s', '49', '60001'],
+  DSTACK_GAS_KEY_FILE: ['x'.repeat(4097)],
+  DSTACK_MAX_FEE_GWEI: ['-1', '0', '100001', '1 gwei', 'NaN', 'Infinity'],
+  DSTACK_FEE_BUMP_SECONDS: ['0', '3601', '45s'],
+  DSTACK_LOW_BALANCE_ETH: ['-0.1', '1001', 'one'],
+  DSTACK_NODE_URL: ['127.0.0.1:7600', 'http://a b', 'http://:99999'],
+  DSTACK_SITE_URL: ['http://127.0.0.1', 'https://a/path', 'https://'],
+  DSTACK_STATE_DIR: ['x'.repeat(4097)],
+  DSTACK_GOSSIP_LISTEN: ['7610', 'a:99999', ':7610', '::1:7610', 'a:-1'],
+  DSTACK_GOSSIP_PEERS: ['http://a,b:7610', 'ftp://a', 'http://a:x'],
+  DSTACK_ADMIN_LISTEN: ['7611', '127.0.0.1', 'a:65536'],
+  DSTACK_PCS_URL: ['pccs:8081', 'None'],
+  DSTACK_PCS_ROOT_CRL_URL: ['root.crl', '/etc/root.crl'],
+  DSTACK_PCS_UPDATE: ['late', 'Standard'],
+  DSTACK_COLLATERAL_DIR: ['x'.repeat(4097)],
+  DSTACK_FURTHER_NETWORKS: ['x'.repeat(4097)],
+  DSTACK_APP_FILES: ['all', 'yes'],
+  DSTACK_LOG_LEVEL: ['loud', 'INFO', 'trace'],
+  DSTACK_VM_IMAGE_DIR: ['x'.repeat(4097)],
+  DSTACK_VM_VOLUME_DIR: ['x'.repeat(4097)],
+  DSTACK_VM_STATE_DIR: ['x'.repeat(4097)],
+  DSTACK_VM_PLATFORM_FILE: ['x'.repeat(4097)],
+  DSTACK_VM_CPUS: ['0', '257', 'all'],
+  DSTACK_VM_MEMORY_MIB: ['511', '2G', '1048577'],
+  DSTACK_VM_NODE_PORT: ['0', '65536', 'http'],
+  DSTACK_VM_TLS_PORT: ['0', '65536'],
+  DSTACK_VM_HTTP_PORT: ['0', '65536'],
+  DSTACK_VM_VISITORS_LISTEN: ['443', 'a:99999'],
+  DSTACK_VM_VALIDATORS: ['10.0.2.2:26659', 'chain-1=localhost:26659', 'chain-1=10.0.2.2:0'],
+  DSTACK_VM_DATA_DISK: ['x'.repeat(4097)],
+  DSTACK_VM_DATA_DISK_MIB: ['63', '1G', '67108865'],
+};
+
+test.each(Object.entries(mistyped))(
+  '%s mistyped is refused by one sentence, which says what it is',
+  (name, values) => {
+    for (const value of values) {
+      const sentence = refusal(() => take({ [name]: value }, name as Name));
+      expect(sentence, value).toContain(
+        `: ${sentence.includes('each item') ? 'each item is' : 'it is'} ${table[name as Name].is};`,
+      );
+      expect(sentence.startsWith(`${name} can't `), sentence).toBe(true);
+      expect(sentence.length).toBeLessThan(400);
+      expect(sentence).not.toMatch(/[\n\u2028]|\. [A-Z]/);
+    }
+  },
+);
+
+test('a setting without a default that is not there, or empty, is missed by its name and what it is', () => {
+  const needed = (Object.keys(table) as Name[]).filter((name) => table[name].fallback === undefined);
+  expect(needed.length).toBeGreaterThan(10);
+  for (const name of needed)
+    for (const environment of [{}, { [name]: '' }])
+      expect(refusal(() => take(environment, name))).toContain(
+        `${name} is not set: it is ${table[name].is};`,
+      );
 });
+
+test('what is in a list twice, or too often, is said; an endpoint that is mistyped is not shown', () => {
+  const peers = (value: string) => refusal(() => take({ DSTACK_GOSSIP_PEERS: value }, 'DSTACK_GOSSIP_PEERS'));
+  expect(peers('http://a, http://b, http://a/')).toContain('DSTACK_GOSSIP_PEERS has "http://a" twice');
+  expect(peers(Array.from({ length: 65 }, (_, n) => `http://a${n}`).join())).toContain(
+    'has 65 items, more than 64',
+  );
+  expect(peers('http://a,b:7610')).toContain('can\'t have "b:7610" in it');
+  const files = Array.from({ length: 33 }, (_, n) => `${n}.env`).join();
+  expect(refusal(() => take({ DSTACK_FURTHER_NETWORKS: files }, 'DSTACK_FURTHER_NETWORKS'))).toContain(
+    'more than 32',
+  );
+  expect(
+    refusal(() => take({ DSTACK_RPC_URL: 'htps://rpc.example/v3/secret' }, 'DSTACK_RPC_URL')),
+  ).not.toContain('secret');
+});
+
+function refusal(action: () => unknown): string {
+  try {
+    action();
+  } catch (error) {
+    expect(error).toEqual(settings('SETTINGS'));
+    return (error as Error).message;
+  }
+  throw new Error('it was not refused');
+}
 
 test('validators are named by their chain, and by addresses alone', () => {
   const example = readEnvironment(EXAMPLE, {});
@@ -153,6 +226,22 @@ test('a network of its own leads to the ports that are named, and to the validat
       /LOOPBACK_PORTS/,
     );
   expect(() => of({ DSTACK_VM_NETWORK: 'none' })).toThrowError(/DSTACK_VM_NETWORK/);
+});
+
+test('a misspelt name is refused with the one that was probably meant; one that is there twice, with both lines', () => {
+  const path = join(scratch, 'odd.env');
+  const said = (content: string) => {
+    writeFileSync(path, content);
+    return refusal(() => readEnvironment(path, {}));
+  };
+  expect(said('DSTACK_CHAIN_IDD=1')).toBe(
+    `${path} sets DSTACK_CHAIN_IDD, which does not exist; did you mean DSTACK_CHAIN_ID?`,
+  );
+  expect(said('DSTACK_GOSIP_PEER=x')).toContain('did you mean DSTACK_GOSSIP_PEERS?');
+  expect(said('PATH=/bin')).toBe(`${path} sets PATH, which does not exist; see host.env.example`);
+  expect(said('# c\nDSTACK_CHAIN_ID=1\n\nDSTACK_CHAIN_ID=1\n')).toBe(
+    `line 4 of ${path} sets DSTACK_CHAIN_ID, as line 2 does: leave one of them out`,
+  );
 });
 
 test('a misspelt name, a line that is none, and a missing file are refused', () => {
@@ -213,7 +302,12 @@ test("further networks come from files of their own; chain and gas settings that
     (files: string[], more: Record<string, string> = {}) =>
     () =>
       relaySettings({ ...NEEDED, ...more, DSTACK_FURTHER_NETWORKS: files.join(',') });
-  const four = (change: string) => file('four.env', `${own(4)}${change}\n`);
+  const four = (change: string) => {
+    const others = own(4)
+      .split('\n')
+      .filter((line) => line.split('=')[0] !== change.split('=')[0]);
+    return file('four.env', [...others, change].join('\n'));
+  };
   expect(refusing([four('DSTACK_STATE_DIR=./.state')])).toThrowError(settings('SETTINGS'));
   expect(refusing([four('DSTACK_NODE_URL=http://127.0.0.1:7600')])).toThrowError(/DSTACK_NODE_URL/);
   expect(refusing([four('DSTACK_GOSSIP_LISTEN=127.0.0.1:7610')])).toThrowError(/DSTACK_GOSSIP_LISTEN/);

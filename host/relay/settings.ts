@@ -4,99 +4,20 @@
  */
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { type Static, type TSchema, Type } from 'typebox';
-import { Value } from 'typebox/value';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey } from '../../lib/protocol/hex.ts';
-import { ValidatorsSchema } from '../../lib/protocol/network-config.ts';
-import { guestPorts } from '../../lib/protocol/ports.ts';
-import { Address0x, Strict } from '../../lib/protocol/schema.ts';
 import type { CollateralSettings } from '../collateral/sources.ts';
-import { requireDialled } from './validators.ts';
+import {
+  type Environment,
+  isSet,
+  type Name,
+  nearest,
+  settings,
+  take,
+  type ValueOf,
+} from './settings-table.ts';
 
-/** One setting: how its text is parsed, which values are valid, and the text that is used when it is absent. */
-interface Setting<T extends TSchema> {
-  schema: T;
-  parse(text: string): unknown;
-  fallback: string | undefined;
-}
-
-function setting<T extends TSchema>(
-  schema: T,
-  parse: (text: string) => unknown,
-  fallback?: string,
-): Setting<T> {
-  return { schema, parse, fallback };
-}
-
-const Url = Type.String({ pattern: '^https?://[^\\s]+$', maxLength: 500 });
-const SiteUrl = Type.String({ pattern: '^https://[^\\s/?#@]+$', maxLength: 300 });
-const Path = Type.String({ minLength: 1, maxLength: 4096 });
-/** What QEMU's user network leads to the loopback of where QEMU runs. */
-const LOOPBACK_SEEN_BY_VMS = '10.0.2.2';
-const Port = Type.Integer({ minimum: 1, maximum: 65535 });
-const Listen = Strict({
-  host: Type.String({ minLength: 1, maxLength: 255 }),
-  port: Type.Integer({ minimum: 0, maximum: 65535 }),
-});
-const Whole = (minimum: number, maximum: number) => Type.Integer({ minimum, maximum });
-const Level = Type.Union([
-  Type.Literal('debug'),
-  Type.Literal('info'),
-  Type.Literal('warn'),
-  Type.Literal('error'),
-  Type.Literal('silent'),
-]);
-
-const AppFileUse = Type.Union([Type.Literal('share'), Type.Literal('serve'), Type.Literal('none')]);
-
-/** Intel's Provisioning Certification Service. */
-const INTEL_PCS = 'https://api.trustedservices.intel.com';
-
-/** Every setting there is. */
-const settings = {
-  DSTACK_RPC_URL: setting(Url, text),
-  DSTACK_CHAIN_ID: setting(Whole(1, Number.MAX_SAFE_INTEGER), number),
-  DSTACK_CONTRACT: setting(Address0x, text),
-  DSTACK_CONFIRMATIONS: setting(Whole(0, 1000), number, '2'),
-  DSTACK_POLL_MS: setting(Whole(50, 60_000), number, '1000'),
-  DSTACK_GAS_KEY_FILE: setting(Path, text),
-  DSTACK_MAX_FEE_GWEI: setting(Type.Number({ exclusiveMinimum: 0, maximum: 100_000 }), number, '100'),
-  DSTACK_FEE_BUMP_SECONDS: setting(Whole(1, 3600), number, '45'),
-  DSTACK_LOW_BALANCE_ETH: setting(Type.Number({ minimum: 0, maximum: 1000 }), number, '0.01'),
-  DSTACK_NODE_URL: setting(Url, withoutSlash, `http://127.0.0.1:${guestPorts.replicator}`),
-  DSTACK_SITE_URL: setting(SiteUrl, withoutSlash),
-  DSTACK_STATE_DIR: setting(Path, text),
-  DSTACK_GOSSIP_LISTEN: setting(Listen, listen, '127.0.0.1:7610'),
-  DSTACK_GOSSIP_PEERS: setting(Type.Array(Url, { maxItems: 64, uniqueItems: true }), list, ' '),
-  DSTACK_ADMIN_LISTEN: setting(Listen, listen, '127.0.0.1:7611'),
-  DSTACK_PCS_URL: setting(Type.Union([Url, Type.Literal('none')]), withoutSlash, INTEL_PCS),
-  DSTACK_PCS_ROOT_CRL_URL: setting(Url, text),
-  DSTACK_PCS_UPDATE: setting(Type.Union([Type.Literal('standard'), Type.Literal('early')]), text, 'standard'),
-  DSTACK_COLLATERAL_DIR: setting(Path, text),
-  DSTACK_FURTHER_NETWORKS: setting(Type.Array(Path, { maxItems: 32, uniqueItems: true }), list, ' '),
-  DSTACK_APP_FILES: setting(AppFileUse, text, 'share'),
-  DSTACK_LOG_LEVEL: setting(Level, text, 'info'),
-  DSTACK_VM_IMAGE_DIR: setting(Path, text),
-  DSTACK_VM_VOLUME_DIR: setting(Path, text),
-  DSTACK_VM_STATE_DIR: setting(Path, text),
-  DSTACK_VM_PLATFORM_FILE: setting(Path, text),
-  DSTACK_VM_CPUS: setting(Whole(1, 256), number),
-  DSTACK_VM_MEMORY_MIB: setting(Whole(512, 1024 * 1024), number),
-  DSTACK_VM_NODE_PORT: setting(Port, number, String(guestPorts.replicator)),
-  DSTACK_VM_TLS_PORT: setting(Port, number, '8443'),
-  DSTACK_VM_HTTP_PORT: setting(Port, number, '8080'),
-  DSTACK_VM_VISITORS_LISTEN: setting(Listen, listen),
-  DSTACK_VM_VALIDATORS: setting(ValidatorsSchema, validators),
-  DSTACK_VM_NETWORK: setting(Type.Union([Type.Literal('own'), Type.Literal('shared')]), text, 'shared'),
-  DSTACK_VM_LOOPBACK_PORTS: setting(Type.Array(Port, { maxItems: 32, uniqueItems: true }), numbers, ' '),
-  DSTACK_VM_DATA_DISK: setting(Path, text),
-  DSTACK_VM_DATA_DISK_MIB: setting(Whole(64, 64 * 1024 * 1024), number),
-} as const;
-type Name = keyof typeof settings;
-type ValueOf<N extends Name> = Static<(typeof settings)[N]['schema']>;
-
-export type Environment = Readonly<Record<string, string | undefined>>;
+export type { Environment };
 
 /** What the relay needs to serve one network. */
 export interface NetworkSettings {
@@ -317,22 +238,25 @@ function loopbackPorts(environment: Environment): number[] {
 
 /**
  * Reads a settings file and lays the environment over it.
- * @throws SETTINGS for a file that can't be read, a line that is not `NAME=value`, or a name that does not exist
+ * @throws SETTINGS for a file that can't be read, a line that is not `NAME=value`, a name that does not exist or is there twice
  */
 export function readEnvironment(path: string | undefined, environment: Environment): Environment {
-  const fromFile = path === undefined ? {} : parseEnvFile(readSettingsFile(path));
+  const fromFile = path === undefined ? {} : parseEnvFile(readSettingsFile(path), path);
   const unknown = Object.keys(fromFile).find((name) => !Object.hasOwn(settings, name));
   if (unknown !== undefined) {
-    throw new DstackError('SETTINGS', `${path} sets ${unknown}, which does not exist; see host.env.example`);
+    const meant = nearest(unknown);
+    const hint = meant === undefined ? 'see host.env.example' : `did you mean ${meant}?`;
+    throw new DstackError('SETTINGS', `${path} sets ${unknown}, which does not exist; ${hint}`);
   }
   // The environment also holds variables of others, so only known names are taken from it.
   const known = Object.keys(settings).filter((name) => environment[name] !== undefined);
   return { ...fromFile, ...Object.fromEntries(known.map((name) => [name, environment[name]])) };
 }
 
-/** `NAME=value` lines, `#` comments, empty lines; a value may stand in quotes. Nothing is expanded. @throws SETTINGS */
-export function parseEnvFile(content: string): Record<string, string> {
+/** `NAME=value` lines, `#` comments, empty lines; a value may stand in quotes. Nothing is expanded, no name is there twice. @throws SETTINGS */
+export function parseEnvFile(content: string, file = 'the settings'): Record<string, string> {
   const found: Record<string, string> = {};
+  const lines: Record<string, number> = {};
   for (const [index, raw] of content.split('\n').entries()) {
     const line = raw.trim();
     if (line === '' || line.startsWith('#')) continue;
@@ -340,10 +264,18 @@ export function parseEnvFile(content: string): Record<string, string> {
     if (match === null) {
       throw new DstackError(
         'SETTINGS',
-        `line ${index + 1} of the settings is not NAME=value: ${line.slice(0, 60)}`,
+        `line ${index + 1} of ${file} is not NAME=value: ${line.slice(0, 60)}`,
       );
     }
-    found[match[1]!] = match[2] ?? match[3] ?? match[4] ?? '';
+    const name = match[1]!;
+    if (Object.hasOwn(lines, name)) {
+      throw new DstackError(
+        'SETTINGS',
+        `line ${index + 1} of ${file} sets ${name}, as line ${lines[name]} does: leave one of them out`,
+      );
+    }
+    lines[name] = index + 1;
+    found[name] = match[2] ?? match[3] ?? match[4] ?? '';
   }
   return found;
 }
@@ -380,26 +312,6 @@ export function readKeyFile(path: string, code: string, what: string): string {
   return content.startsWith('0x') ? content : `0x${content}`;
 }
 
-/** An empty value counts as absent, as in a shell. */
-function isSet(environment: Environment, name: Name): boolean {
-  return (environment[name] ?? '') !== '';
-}
-
-function take<N extends Name>(environment: Environment, name: N): ValueOf<N> {
-  const { schema, parse, fallback } = settings[name];
-  const given = environment[name] || fallback;
-  if (given === undefined)
-    throw new DstackError('SETTINGS', `${name} is not set; host.env.example says what it is`);
-  const value = parse(given);
-  if (!Value.Check(schema, value)) {
-    throw new DstackError(
-      'SETTINGS',
-      `${name} can't be ${JSON.stringify(given)}; host.env.example says what it is`,
-    );
-  }
-  return value as ValueOf<N>;
-}
-
 function readSettingsFile(path: string): string {
   try {
     return readFileSync(path, 'utf8');
@@ -407,47 +319,4 @@ function readSettingsFile(path: string): string {
     const { code } = cause as NodeJS.ErrnoException;
     throw new DstackError('SETTINGS', `cannot read the settings in ${path}: ${code}`, { cause });
   }
-}
-
-function text(value: string): string {
-  return value;
-}
-
-function withoutSlash(value: string): string {
-  return value.replace(/\/+$/, '');
-}
-
-function number(value: string): unknown {
-  return /^\d+(\.\d+)?$/.test(value) ? Number(value) : value;
-}
-
-function list(value: string): string[] {
-  return value
-    .split(',')
-    .map((item) => withoutSlash(item.trim()))
-    .filter((item) => item !== '');
-}
-
-function numbers(value: string): unknown[] {
-  return list(value).map(number);
-}
-
-/** `127.0.0.1:7610`, `[::1]:7610` */
-function listen(value: string): unknown {
-  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:\s]+)):(\d{1,5})$/.exec(value);
-  return match === null ? value : { host: match[1] ?? match[2], port: Number(match[3]) };
-}
-
-function validatorsIn(environment: Environment): ValueOf<'DSTACK_VM_VALIDATORS'> {
-  const found = take(environment, 'DSTACK_VM_VALIDATORS');
-  requireDialled(found);
-  return found;
-}
-
-/** `chain-1=10.0.2.2:26659,chain-2=192.0.2.1:26659` */
-function validators(value: string): unknown[] {
-  return list(value).map((item) => {
-    const match = /^([^=]+)=([^:]+):(\d{1,5})$/.exec(item);
-    return match === null ? item : { chain: match[1], address: match[2], port: Number(match[3]) };
-  });
 }
