@@ -19,6 +19,7 @@ import { receiptMethods } from './api/receipt.ts';
 import { watchMethods } from './api/watch.ts';
 import { EtcdClient } from './engine/client.ts';
 import { DiskSpace } from './namespace/disk-space.ts';
+import { Intake } from './namespace/intake.ts';
 import { Room } from './namespace/room.ts';
 import { Store } from './namespace/store.ts';
 import { Usage } from './namespace/usage.ts';
@@ -67,7 +68,11 @@ export async function startStore(settings: StoreSettings): Promise<RunningStore>
   const usage = new Usage(settings.shares, (namespace, { used, share }) =>
     log.warn({ namespace, used, share }, 'an app keeps what it may, or all apps do: its writes are refused'),
   );
-  const ledger = await settings.ledger(etcd, (revision, events) => usage.told(revision, events));
+  let intake: Intake | undefined;
+  const ledger = await settings.ledger(etcd, (revision, events) => {
+    usage.told(revision, events);
+    intake?.told(events);
+  });
   await usage.scan(etcd);
   const upstream = covered(etcd, ledger);
   const store = await Store.open(upstream, {
@@ -112,11 +117,14 @@ export async function startStore(settings: StoreSettings): Promise<RunningStore>
   const doors: Door[] = [];
   const room = new Room(upstream, store.floors, settings.shares.database, () => usage.deletedOf());
   const disk = settings.folder === undefined ? undefined : new DiskSpace(settings.folder);
+  intake = new Intake(room, settings.shares.database);
   store.disk = disk;
+  store.intake = intake;
   await lookAtDisk(disk, log);
+  await intake.look();
   const looking = setInterval(() => {
     void lookAtDisk(disk, log);
-    room.look().then(
+    intake.look().then(
       (done) => {
         if (done === 'dropped')
           log.warn({}, 'the store was full of history: that of all namespaces was dropped');

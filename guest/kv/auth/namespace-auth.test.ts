@@ -372,6 +372,23 @@ test('codes are etcd’s', async () => {
   expect(await codeOf(clientOf(store, callOf(PREFIX, { token: 'x' })).range('w/1'))).toBe(16);
 });
 
+test('a change of users or roles waits for room as a put does', async () => {
+  const asked: number[] = [];
+  store.intake = {
+    run: (_space, bytes, run) => {
+      asked.push(bytes);
+      return run();
+    },
+  };
+  try {
+    await call('roleAdd', { name: 'late' }, { token: root.call.token });
+  } finally {
+    store.intake = undefined;
+  }
+  expect(asked).toHaveLength(1);
+  expect(asked[0]).toBeGreaterThan(100);
+});
+
 test('without users again, everybody may do everything', async () => {
   await call('authDisable', {}, { token: root.call.token });
   expect(await refusalOf(nobody.put('secret'))).toBe('accepted');

@@ -7,6 +7,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { etcdError } from '../../../lib/etcd/errors.ts';
 import type { ResponseHeader } from '../../../lib/etcd/gen/header_pb.js';
 import { Compare_CompareTarget, type CompareSchema, KV } from '../../../lib/etcd/gen/kv_pb.js';
+import type { Intake } from '../namespace/intake.ts';
 import type { Keyspace } from '../namespace/keyspace.ts';
 import { authKey } from '../namespace/own-keys.ts';
 import type { Call, Upstream, UpstreamOptions } from '../types.ts';
@@ -30,6 +31,7 @@ export class NamespaceAuth {
   readonly #key: Uint8Array;
   readonly #upstream: Upstream;
   readonly #passwords: Passwords;
+  readonly #admit: Intake['run'];
   readonly #tokens = new Tokens();
   readonly #listeners = new Set<() => void>();
   #state = EMPTY;
@@ -37,11 +39,12 @@ export class NamespaceAuth {
   /** Of the key that holds the state; 0 while there is none. Undefined until it was read. */
   #modRevision: bigint | undefined;
 
-  constructor(space: Keyspace, upstream: Upstream, passwords: Passwords) {
+  constructor(space: Keyspace, upstream: Upstream, passwords: Passwords, admit: Intake['run']) {
     this.#space = space;
     this.#key = authKey(space);
     this.#upstream = upstream;
     this.#passwords = passwords;
+    this.#admit = admit;
   }
 
   get state(): AuthState {
@@ -185,12 +188,15 @@ export class NamespaceAuth {
       this.requireRoot(call);
       const next = change(this.#state);
       if (next === undefined) return read;
-      const reply = await this.#upstream.unary(
-        KV.method.txn,
-        {
-          compare: [this.#guard()],
-          success: [{ request: { case: 'requestPut', value: { key: this.#key, value: encodeState(next) } } }],
-        },
+      const put = { key: this.#key, value: encodeState(next) };
+      const request = {
+        compare: [this.#guard()],
+        success: [{ request: { case: 'requestPut' as const, value: put } }],
+      };
+      const reply = await this.#admit(
+        this.#space,
+        put.key.length + put.value.length,
+        () => this.#upstream.unary(KV.method.txn, request, call),
         call,
       );
       if (!reply.succeeded) continue;
@@ -227,17 +233,24 @@ export class NamespaceAuth {
 export class Auths {
   readonly #upstream: Upstream;
   readonly #passwords: Passwords;
+  readonly #admit: Intake['run'];
   readonly #auths = new Map<string, NamespaceAuth>();
 
-  constructor(upstream: Upstream, passwords: Passwords) {
+  /** @param admit runs a change once there is room for it; by default at once */
+  constructor(
+    upstream: Upstream,
+    passwords: Passwords,
+    admit: Intake['run'] = (_space, _bytes, run) => run(),
+  ) {
     this.#upstream = upstream;
     this.#passwords = passwords;
+    this.#admit = admit;
   }
 
   of(space: Keyspace): NamespaceAuth {
     let auth = this.#auths.get(space.id);
     if (auth === undefined) {
-      auth = new NamespaceAuth(space, this.#upstream, this.#passwords);
+      auth = new NamespaceAuth(space, this.#upstream, this.#passwords, this.#admit);
       this.#auths.set(space.id, auth);
     }
     return auth;

@@ -1,7 +1,8 @@
 import { create } from '@bufbuild/protobuf';
 import { afterEach, expect, test } from 'vitest';
-import { CompactionRequestSchema } from '../../../lib/etcd/gen/kv_pb.js';
+import { CompactionRequestSchema, KV } from '../../../lib/etcd/gen/kv_pb.js';
 import { Maintenance } from '../../../lib/etcd/gen/maintenance_pb.js';
+import { bytesOf } from '../../../test/support/etcd.ts';
 import { startKv, type TestKv } from '../../../test/support/kv.ts';
 import { Room } from './room.ts';
 import { type Client, callOf, clientOf, refusalOf } from './store.fixture.ts';
@@ -68,11 +69,14 @@ test('many keys that were deleted give way too', { timeout }, async () => {
 test('a store that is full takes the writes of all again', { timeout }, async () => {
   const room = await start(16 * MIB);
   await other.put('a', 'b');
+  // By whoever it is that writes past the store.
+  const put = { key: bytesOf('a/greedy/k'), value: new Uint8Array(1_000_000) };
   const fill = async () => {
-    for (let n = 0; n < 100; n += 1) await greedy.put('k', 'x'.repeat(1_000_000));
+    for (let n = 0; n < 100; n += 1) await kv.running.upstream.unary(KV.method.put, put);
   };
   await expect(fill()).rejects.toThrow('database space exceeded');
-  await expect(other.put('a', 'c')).rejects.toThrow('database space exceeded');
+  const small = { key: bytesOf('a/other/a'), value: bytesOf('c') };
+  await expect(kv.running.upstream.unary(KV.method.put, small)).rejects.toThrow('database space exceeded');
   // Nobody can do it by a compaction.
   const { header } = await other.range('a');
   const request = create(CompactionRequestSchema, { revision: header!.revision! });
@@ -81,5 +85,27 @@ test('a store that is full takes the writes of all again', { timeout }, async ()
   expect((await other.range('a')).kvs).toHaveLength(1);
   await other.put('a', 'c');
   expect(await room.look()).toBe('nothing');
+  expect(kv.warnings).toEqual([]);
+});
+
+test('who writes faster than history gives way waits, and fills the store for nobody', {
+  timeout,
+}, async () => {
+  await start(16 * MIB);
+  const { upstream } = kv.running;
+  let writing = true;
+  // Eight at a time, one key each: in all twice what the database may have.
+  const done = Array.from({ length: 8 }, async (_, n) => {
+    for (let count = 0; count < 8; count += 1) await greedy.put(`k${n % 2}`, 'x'.repeat(500_000));
+  });
+  const all = Promise.all(done).finally(() => {
+    writing = false;
+  });
+  while (writing) {
+    await other.put('a', 'b');
+    expect((await upstream.unary(Maintenance.method.alarm, {})).alarms).toEqual([]);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  await all;
   expect(kv.warnings).toEqual([]);
 });

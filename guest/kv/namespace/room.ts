@@ -33,6 +33,16 @@ const MOST_DELETED = 500_000;
 /** What was done, for the log: `dropped` is history that somebody may have wanted. */
 export type Done = 'nothing' | 'compacted' | 'dropped';
 
+/** What it is looked for. */
+export interface Need {
+  /** Bytes that have to be free, on the disk. */
+  readonly wanted: number;
+  /** Something was answered since the last look, and may not be in etcd's figures yet. */
+  readonly written: boolean;
+}
+
+const NOTHING: Need = { wanted: 0, written: false };
+
 interface State {
   /** Bytes on the disk. */
   readonly dbSize: number;
@@ -48,6 +58,7 @@ export class Room {
   readonly #deleted: () => number;
   /** Bytes in use after the last time. */
   #after = 0;
+  #dbSize = 0;
   #looking: Promise<Done> | undefined;
 
   /** @param database bytes that etcd's database may have @param deleted keys that were deleted and not compacted */
@@ -58,43 +69,53 @@ export class Room {
     this.#deleted = deleted;
   }
 
+  /** Bytes that the database had on the disk at the end of the last look. */
+  get dbSize(): number {
+    return this.#dbSize;
+  }
+
   /** Looks whether room is to be made, and makes it. To be called every second. @throws RpcError when etcd is away */
-  look(): Promise<Done> {
-    this.#looking ??= this.#look().finally(() => {
+  look(need: Need = NOTHING): Promise<Done> {
+    this.#looking ??= this.#look(need).finally(() => {
       this.#looking = undefined;
     });
     return this.#looking;
   }
 
-  async #look(): Promise<Done> {
-    const state = await this.#state();
+  async #look({ wanted, written }: Need): Promise<Done> {
+    const state = await (written ? this.#committed() : this.#state());
     this.#after = Math.min(this.#after, state.inUse);
-    const isWanted = this.#isMuch(state.inUse) || this.#areMany || state.isFull || this.#isLarge(state);
-    return isWanted ? this.#make(state) : 'nothing';
+    const isWanted =
+      this.#isMuch(state.inUse, wanted) || this.#areMany || state.isFull || this.#isLarge(state, wanted);
+    return isWanted ? this.#make(state, wanted) : 'nothing';
   }
 
-  async #make(found: State): Promise<Done> {
+  async #make(found: State, wanted: number): Promise<Done> {
     // What is let go of because of figures of the past, nobody gets back.
-    const isSure = !this.#isMuch(found.inUse) || found.isFull;
-    const { dbSize, inUse, isFull } = isSure ? found : await this.#stateNow();
-    const done = this.#isMuch(inUse) || this.#areMany || isFull ? await this.#compact(isFull) : 'nothing';
-    if (isFull || this.#isLarge({ dbSize })) await this.#defragment(isFull);
+    const isSure = !this.#isMuch(found.inUse, wanted) || found.isFull;
+    const { inUse, isFull } = isSure ? found : await this.#stateNow();
+    const isCompacted = this.#isMuch(inUse, wanted) || this.#areMany || isFull;
+    const done = isCompacted ? await this.#compact(isFull, wanted) : 'nothing';
+    if (isFull || this.#isLarge(await this.#state(), wanted)) await this.#defragment(isFull, wanted);
     return done;
   }
 
-  #isLarge({ dbSize }: Pick<State, 'dbSize'>): boolean {
-    return dbSize > PARTS.large * this.#database;
+  #isLarge({ dbSize }: Pick<State, 'dbSize'>, wanted: number): boolean {
+    return dbSize > Math.min(PARTS.large * this.#database, this.#database - wanted);
   }
 
-  #isMuch(inUse: number): boolean {
-    return inUse > PARTS.high * this.#database && inUse > this.#after + PARTS.step * this.#database;
+  #isMuch(inUse: number, wanted: number): boolean {
+    return (
+      inUse > Math.min(PARTS.high * this.#database, this.#database - wanted) &&
+      inUse > this.#after + PARTS.step * this.#database
+    );
   }
 
   get #areMany(): boolean {
     return this.#deleted() > MOST_DELETED;
   }
 
-  async #compact(isFull: boolean): Promise<Done> {
+  async #compact(isFull: boolean, wanted: number): Promise<Done> {
     const steps: [Done, () => Promise<void>][] = [
       ['compacted', () => this.#floors.compactEtcd(true)],
       ['dropped', () => this.#floors.dropHistory(LAST)],
@@ -106,16 +127,19 @@ export class Room {
       done = what;
       const { inUse } = await this.#stateNow();
       this.#after = inUse;
-      if (!isFull && !this.#areMany && inUse <= (PARTS.high - PARTS.step) * this.#database) break;
+      const enough = Math.min((PARTS.high - PARTS.step) * this.#database, this.#database - wanted);
+      if (!isFull && !this.#areMany && inUse <= enough) break;
     }
     return done;
   }
 
-  async #defragment(isFull: boolean): Promise<void> {
+  async #defragment(isFull: boolean, wanted: number): Promise<void> {
     const { method } = Maintenance;
     const { dbSize, inUse } = await this.#state();
-    if (dbSize - inUse < PARTS.free * this.#database) return;
+    const isShort = dbSize > this.#database - wanted;
+    if (dbSize - inUse < (isShort ? PARTS.step : PARTS.free) * this.#database) return;
     await this.#upstream.unary(method.defragment, {});
+    await this.#state();
     if (!isFull) return;
     const { alarms } = await this.#upstream.unary(method.alarm, {});
     for (const { memberID, alarm } of alarms)
@@ -136,6 +160,13 @@ export class Room {
     return this.#state();
   }
 
+  /** With what was answered up to now: etcd takes nothing while it commits, so that this follows the commit. */
+  async #committed(): Promise<State> {
+    await new Promise((resolve) => setTimeout(resolve, COMMITTED_AFTER));
+    await this.#writeSomething();
+    return this.#state();
+  }
+
   /** What makes no revision, so that nobody sees it. Etcd refuses it when it is full. */
   async #writeSomething(): Promise<void> {
     try {
@@ -152,8 +183,9 @@ export class Room {
       this.#upstream.unary(method.status, {}),
       this.#upstream.unary(method.alarm, {}),
     ]);
+    this.#dbSize = Number(status.dbSize);
     return {
-      dbSize: Number(status.dbSize),
+      dbSize: this.#dbSize,
       inUse: Number(status.dbSizeInUse),
       isFull: alarms.some(({ alarm }) => alarm === AlarmType.NOSPACE),
     };

@@ -39,13 +39,14 @@ import { Counts } from './counts.ts';
 import type { DiskSpace } from './disk-space.ts';
 import { Floors } from './floors.ts';
 import { type Growth, growthOf, type Operation } from './growth.ts';
+import type { Intake } from './intake.ts';
 import { Keyspace } from './keyspace.ts';
 import { Leases } from './leases.ts';
 import { leaseKey } from './own-keys.ts';
 import { Reads, type Watching } from './reads.ts';
 import { deleteReply, putReply, rangeReply, txnReply } from './replies.ts';
 import { deleteUpstream, leasesOf, putUpstream, rangeUpstream, type Scope, txnUpstream } from './requests.ts';
-import { Shares } from './shares.ts';
+import { Shares, type Waiter } from './shares.ts';
 import { Turns } from './turns.ts';
 import { OF_A_KEY, Usage } from './usage.ts';
 
@@ -90,6 +91,8 @@ export class Store {
   readonly #writes = new Shares(WRITES.most);
   /** Where writes are refused once the disk has none left. */
   disk: Pick<DiskSpace, 'isFull'> | undefined;
+  /** Where writes wait until the database has room. */
+  intake: Pick<Intake, 'run'> | undefined;
 
   private constructor(
     upstream: Upstream,
@@ -100,7 +103,7 @@ export class Store {
     this.upstream = upstream;
     this.leases = leases;
     this.floors = floors;
-    this.auths = new Auths(upstream, passwords);
+    this.auths = new Auths(upstream, passwords, (...write) => this.#admit(...write));
     this.watches = new Counts(mostWatches);
     this.usage = usage;
     this.#reads = new Reads(upstream, usage);
@@ -342,8 +345,7 @@ export class Store {
     if (cost !== undefined) return grows ? this.#grow(call, bytes, growth, () => ask(cost)) : ask(cost);
     const alone = async () => {
       const measured = await this.#reads.measure(space, asked(), call);
-      if (grows) this.#requireDisk();
-      return grows ? this.usage.grow(space, growth, () => ask(measured), call) : ask(measured);
+      return grows ? this.#growNow(call, growth, () => ask(measured)) : ask(measured);
     };
     return this.#writes.run(space.id, this.#writes.most, alone, call);
   }
@@ -353,17 +355,20 @@ export class Store {
   }
 
   #grow<T>(call: Call, bytes: number, growth: () => Growth, run: () => Promise<T>): Promise<T> {
-    const space = this.spaceOf(call.caller);
-    const grow = async () => {
-      this.#requireDisk();
-      return this.usage.grow(space, growth, run, call);
-    };
-    return this.#writes.run(space.id, WRITES.one + bytes, grow, call);
+    const grow = () => this.#growNow(call, growth, run);
+    return this.#writes.run(this.spaceOf(call.caller).id, WRITES.one + bytes, grow, call);
   }
 
   /** @throws RpcError "database space exceeded" */
-  #requireDisk(): void {
+  async #growNow<T>(call: Call, growth: () => Growth, run: () => Promise<T>): Promise<T> {
+    const space = this.spaceOf(call.caller);
     if (this.disk?.isFull) throw etcdError('noSpace');
+    return this.#admit(space, growth().put, () => this.usage.grow(space, growth, run, call), call);
+  }
+
+  /** @throws RpcError "database space exceeded" */
+  #admit<T>(space: Keyspace, bytes: number, run: () => Promise<T>, waiter?: Waiter): Promise<T> {
+    return this.intake === undefined ? run() : this.intake.run(space, bytes, run, waiter);
   }
 
   /** One request of etcd's, or the same within a transaction that a guard is compared in; undefined if the guard does not hold. */

@@ -236,6 +236,11 @@ export class Usage {
   }
 }
 
+/** The namespace that a key of etcd's counts for; undefined for the store's own. */
+export function namespaceOf(key: Uint8Array): string | undefined {
+  return NAMESPACE.exec(textOf(key))?.[1];
+}
+
 const nameIn = (id: string): string => id.slice(2, -1);
 
 function textOf(key: Uint8Array): string {

@@ -9,6 +9,7 @@ const USAGE = ['guest/kv/namespace/usage.ts', 'guest/kv/namespace/usage.test.ts'
 const COSTS = ['guest/kv/namespace/cost.ts', 'guest/kv/namespace/cost.test.ts'] as const;
 const READS_COSTS = ['guest/kv/namespace/reads.ts', COSTS[1]] as const;
 const ROOM = ['guest/kv/namespace/room.ts', 'guest/kv/namespace/room.test.ts'] as const;
+const INTAKE = ['guest/kv/namespace/intake.ts', 'guest/kv/namespace/intake.test.ts'] as const;
 const APPS = ['guest/kv/apps.ts', 'guest/kv/apps.test.ts'] as const;
 
 const row = rowsOf('store');
@@ -94,8 +95,8 @@ export const storeBounds: readonly Mutation[] = [
   row(
     'that many keys which were deleted give way',
     ROOM,
-    'this.#isMuch(inUse) || this.#areMany || isFull',
-    'this.#isMuch(inUse) || isFull',
+    'this.#isMuch(inUse, wanted) || this.#areMany || isFull;',
+    'this.#isMuch(inUse, wanted) || isFull;',
     'many keys that were deleted',
   ),
   row(
@@ -164,9 +165,44 @@ export const storeBounds: readonly Mutation[] = [
   row(
     'that history gives way before the store is full',
     ROOM,
-    'this.#isMuch(inUse) || this.#areMany || isFull ? await',
-    'this.#areMany || isFull ? await',
+    'this.#isMuch(inUse, wanted) || this.#areMany || isFull;',
+    'this.#areMany || isFull;',
     'history that somebody wants gives way',
+  ),
+  row(
+    'that writes wait where history is made faster than it gives way',
+    ['guest/kv/namespace/store.ts', ROOM[1]],
+    'return this.intake === undefined ? run()',
+    'return this.intake !== undefined ? run()',
+    'writes faster than history gives way',
+  ),
+  row(
+    'that one namespace leaves half of the room to others',
+    INTAKE,
+    '(own === 0 || own + needed - taken <= OF_ONE * room)',
+    'own >= 0',
+    'others find room meanwhile',
+  ),
+  row(
+    'that a look is of what was written before it',
+    INTAKE,
+    'written: before.size > 0',
+    'written: false',
+    'until a look that began after it',
+  ),
+  row(
+    "that the node's daemons wait for nobody's history",
+    INTAKE,
+    "!id.startsWith('d/') && (",
+    '(',
+    'do not wait, who has gone',
+  ),
+  row(
+    'that changes of users and roles wait too',
+    ['guest/kv/auth/namespace-auth.ts', 'guest/kv/auth/namespace-auth.test.ts'],
+    'new NamespaceAuth(space, this.#upstream, this.#passwords, this.#admit)',
+    'new NamespaceAuth(space, this.#upstream, this.#passwords, (_space, _bytes, run) => run())',
+    'waits for room as a put does',
   ),
   row(
     "that a connection is its own app's only",
