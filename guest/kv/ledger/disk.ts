@@ -6,7 +6,7 @@ import { constants, type FileHandle, mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DstackError } from '../../../lib/protocol/errors.ts';
 
-/** Every failure of one is final: what a failed write or fsync left behind is unknown (fsync(2)). */
+/** A failure of one is final, for what a failed fsync left behind is unknown (fsync(2)), but for a write that finds no room. */
 export interface Disk {
   /** In bytes; a file that was never written to has none. */
   size(file: string): Promise<number>;

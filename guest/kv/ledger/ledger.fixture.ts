@@ -59,13 +59,14 @@ interface SimulatedFile {
   content: Buffer;
 }
 
-/** Every operation may be the last one: `failAt` says which, and how. */
+/** Every operation may be the last one: `failAt` says which, and how; `only` that those of the other kind go on. */
 export class SimulatedDisk implements Disk {
   readonly #files = new Map<string, SimulatedFile>();
   operations = 0;
   failAt = Number.POSITIVE_INFINITY;
   code = 'EIO';
   failed = false;
+  only: 'write' | 'fsync' | undefined;
 
   async size(file: string): Promise<number> {
     return this.#file(file).content.length;
@@ -78,7 +79,7 @@ export class SimulatedDisk implements Disk {
   }
 
   async write(file: string, at: number, bytes: Uint8Array): Promise<void> {
-    await this.#step();
+    await this.#step('write');
     const known = this.#file(file);
     known.pending.push({ at, bytes: Buffer.from(bytes) });
     known.content = written(known.content, at, bytes);
@@ -92,7 +93,7 @@ export class SimulatedDisk implements Disk {
   }
 
   async sync(file: string): Promise<void> {
-    await this.#step();
+    await this.#step('fsync');
     const known = this.#file(file);
     known.durable = Buffer.from(known.content);
     known.pending.length = 0;
@@ -122,10 +123,11 @@ export class SimulatedDisk implements Disk {
     known.durable = known.content;
   }
 
-  async #step(): Promise<void> {
+  async #step(syscall: 'write' | 'fsync'): Promise<void> {
     this.operations += 1;
     if (this.operations >= this.failAt) this.failed = true;
-    if (this.failed) throw Object.assign(new Error(this.code), { code: this.code });
+    if (this.failed && (this.only ?? syscall) === syscall)
+      throw Object.assign(new Error(this.code), { code: this.code, syscall });
     await new Promise(setImmediate);
   }
 

@@ -8,7 +8,7 @@ import { noteSigner } from '../../../lib/ledger/note.ts';
 import { POLICY_KEY, policyValue } from '../../../lib/ledger/policy.ts';
 import { hasValue, verifyReceipt } from '../../../lib/ledger/receipt.ts';
 import { toHex, utf8 } from '../../../lib/protocol/encoding.ts';
-import { DstackError } from '../../../lib/protocol/errors.ts';
+import { codeOf, DstackError } from '../../../lib/protocol/errors.ts';
 import { ListedRevisions, openOn, type Revisions, SimulatedDisk, startOn } from './ledger.fixture.ts';
 import type { KvLedger } from './ledger.ts';
 import { logResource, receiptOf } from './receipts.ts';
@@ -292,35 +292,81 @@ describe('a revision that is not the next one stops it', () => {
 });
 
 describe('a disk that fails', () => {
-  test.each(['ENOSPC', 'EIO'])(
-    'with %s at any operation: nothing more is acknowledged, and it says so',
-    async (code) => {
-      for (let failAt = 1; failAt <= 20; failAt += 1) {
-        const disk = new SimulatedDisk();
-        Object.assign(disk, { failAt, code });
-        let told: DstackError | undefined;
-        const source = new ListedRevisions();
-        const ledger = await startOn(disk, source, {
-          onStop: (error) => (told = error),
-        });
-        const acknowledged: number[] = [];
-        const refused: string[] = [];
-        for (let at = 0; at < 6; at += 1) {
-          source.push([put(`o/${at}`, '')]);
-          await ledger.onDisk(BigInt(at + 2)).then(
-            () => acknowledged.push(at),
-            (error: DstackError) => refused.push(error.code),
-          );
-        }
-        expect(told).toEqual(refusal('LEDGER_DISK'));
-        expect(refused.length).toBeGreaterThan(0);
-        expect(new Set(refused)).toEqual(new Set(['LEDGER_STOPPED']));
-        const after = await openOn(disk.afterPowerLoss(() => 0));
-        expect(after.sizes.disk).toBeGreaterThanOrEqual(acknowledged.length);
-        await ledger.close();
+  test.each([
+    ['EIO', undefined],
+    ['ENOSPC', 'fsync'],
+  ])('with %s at any operation (%s): nothing more is acknowledged, and it says so', async (code, only) => {
+    for (let failAt = 1; failAt <= 20; failAt += 1) {
+      const disk = new SimulatedDisk();
+      Object.assign(disk, { failAt, code, only });
+      let told: DstackError | undefined;
+      const source = new ListedRevisions();
+      const ledger = await startOn(disk, source, {
+        onStop: (error) => (told = error),
+      });
+      const acknowledged: number[] = [];
+      const refused: string[] = [];
+      for (let at = 0; at < 6; at += 1) {
+        source.push([put(`o/${at}`, '')]);
+        await ledger.onDisk(BigInt(at + 2)).then(
+          () => acknowledged.push(at),
+          (error: DstackError) => refused.push(error.code),
+        );
       }
+      expect(told).toEqual(refusal('LEDGER_DISK'));
+      expect(refused.length).toBeGreaterThan(0);
+      expect(new Set(refused)).toEqual(new Set(['LEDGER_STOPPED']));
+      const after = await openOn(disk.afterPowerLoss(() => 0));
+      expect(after.sizes.disk).toBeGreaterThanOrEqual(acknowledged.length);
+      await ledger.close();
+    }
+  });
+
+  test.each([1, 4, 9])(
+    'without room for a write, from operation %i on: it waits, and goes on',
+    async (failAt) => {
+      const disk = new SimulatedDisk();
+      Object.assign(disk, { failAt, code: 'ENOSPC', only: 'write' });
+      const stops: string[] = [];
+      const options = { onStop: (error: DstackError) => stops.push(error.code), mostBehind: 3 };
+      const source = new ListedRevisions();
+      const ledger = await startOn(disk, source, options);
+      for (let at = 0; at < 12; at += 1) source.push([put(`o/${at}`, '')]);
+      const covered = ledger.covered(13n).then(() => 'covered', codeOf);
+      await expect.poll(() => disk.failed).toBe(true);
+      expect(ledger.sizes).toEqual({ tree: 12, disk: 0 });
+      expect(await Promise.race([covered, 'waiting'])).toBe('waiting');
+      disk.failAt = Number.POSITIVE_INFINITY;
+      disk.failed = false;
+      expect(await covered).toBe('covered');
+      await ledger.onDisk(13n);
+      expect(stops).toEqual([]);
+      await ledger.close();
+      const again = await startOn(
+        disk.afterPowerLoss(() => 0),
+        source,
+      );
+      expect(again.sizes).toEqual({ tree: 12, disk: 12 });
+      await again.close();
     },
   );
+
+  test('without room when it ends: what is not there is made again at the next start', async () => {
+    const disk = new SimulatedDisk();
+    Object.assign(disk, { failAt: 1, code: 'ENOSPC', only: 'write' });
+    const stops: string[] = [];
+    const source = new ListedRevisions([[put('o/0', '')]]);
+    const ledger = await startOn(disk, source, { onStop: (error) => stops.push(error.code) });
+    await ledger.covered(2n);
+    await ledger.close();
+    expect(stops).toEqual([]);
+    const again = await startOn(
+      disk.afterPowerLoss(() => 1),
+      source,
+    );
+    await again.onDisk(2n);
+    await again.close();
+  });
 });
 
 test('whenever the power goes, and whatever of the writes was kept: no signed head is lost, and the log goes on as it was', async () => {

@@ -3,8 +3,8 @@
  *
  * A revision is covered when its leaf is in the tree in memory: etcd has it on the disk, and every leaf is made again from etcd's events after a crash. What is
  * signed and served is what is on the disk: leaves are written in batches, one sync for many, and the head over them
- * after. Compaction waits for that too (`durable`). Any failure, of the disk or of the order of revisions, stops the
- * ledger for good, and with it every answer to a write.
+ * after. Compaction waits for that too (`durable`). A disk without room is waited for: what was not written is known, and is written
+ * when there is some. Any other failure, of the disk or of the order of revisions, stops the ledger for good, and with it every answer to a write.
  */
 
 import { openCheckpoint, signCheckpoint } from '../../../lib/ledger/checkpoint.ts';
@@ -24,7 +24,7 @@ import { bytesEqual } from '../../../lib/protocol/encoding.ts';
 import { codeOf, DstackError, hasCode } from '../../../lib/protocol/errors.ts';
 import type { Ledger, OnRevision, RevisionSource } from '../types.ts';
 import type { Disk } from './disk.ts';
-import { Batch, LogFiles, type LogState, mismatch, policyBytes, policyState } from './log-files.ts';
+import { Batch, isNoRoom, LogFiles, type LogState, mismatch, policyBytes, policyState } from './log-files.ts';
 
 export interface LedgerOptions {
   readonly disk: Disk;
@@ -35,6 +35,8 @@ export interface LedgerOptions {
   readonly now: () => number;
   /** Between two batches, while nobody waits for one. Milliseconds. */
   readonly pauseMs?: number;
+  /** How many leaves may be in memory alone before writes wait for the disk. */
+  readonly mostBehind?: number;
   /** Served beside the log (lib/protocol/ledger-evidence.ts). */
   readonly evidence?: string;
   /** Told once, when the ledger has stopped by itself. */
@@ -43,8 +45,9 @@ export interface LedgerOptions {
   readonly onRevision?: OnRevision;
 }
 
-/** How many leaves may be in memory alone before writes wait for the disk. */
 const MAX_BEHIND = 20_000;
+/** How often it is tried to write where the disk has no room. Milliseconds. */
+const ROOM_MS = 500;
 /** Syncs of the ledger's disk compete with etcd's, so they are few while nobody waits. Milliseconds. */
 const PAUSE_MS = 100;
 /** How many of the last leaves are made again at a start, and compared. */
@@ -71,6 +74,7 @@ export class KvLedger implements Ledger {
   #stopped: DstackError | undefined;
   #following: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
+  #closing = false;
   /** Hashes of the last leaves on the disk, to be compared with what etcd's events make of them. */
   #compared = new Map<number, Uint8Array>();
 
@@ -157,6 +161,10 @@ export class KvLedger implements Ledger {
     return this;
   }
 
+  get #mostBehind(): number {
+    return this.#options.mostBehind ?? MAX_BEHIND;
+  }
+
   /** How many leaves there are, and how many of them are on the disk. */
   get sizes(): { tree: number; disk: number } {
     return { tree: this.#edge.size, disk: this.#files.state.size };
@@ -193,6 +201,7 @@ export class KvLedger implements Ledger {
   }
 
   async #close(): Promise<void> {
+    this.#closing = true;
     if (this.#stopped === undefined) {
       this.#write();
       await this.#writing;
@@ -234,12 +243,12 @@ export class KvLedger implements Ledger {
 
   #acknowledge(): void {
     const { size } = this.#files.state;
-    const until = Math.min(this.#edge.size, size + MAX_BEHIND);
+    const until = Math.min(this.#edge.size, size + this.#mostBehind);
     for (; this.#acknowledged < until; this.#acknowledged += 1) settle(this.#waiting, this.#acknowledged);
   }
 
   #writeSoon(): void {
-    const isWanted = this.#waitingForDisk.size > 0 || this.#batch.count >= MAX_BEHIND / 2;
+    const isWanted = this.#waitingForDisk.size > 0 || this.#batch.count >= this.#mostBehind / 2;
     if (isWanted) setImmediate(() => this.#write());
     else this.#pause ??= setTimeout(() => this.#write(), this.#options.pauseMs ?? PAUSE_MS);
   }
@@ -264,9 +273,23 @@ export class KvLedger implements Ledger {
     const before = this.#files.state.size;
     const head = this.#sign(this.#edge.size, this.#edge.root());
     const policy = this.#policyState;
-    await this.#files.write(batch, { head, ...(policy === undefined ? {} : { policy }) });
+    if (!(await this.#written(batch, { head, ...(policy === undefined ? {} : { policy }) }))) return;
     for (let index = before; index < this.#files.state.size; index += 1) settle(this.#waitingForDisk, index);
     this.#acknowledge();
+  }
+
+  /** Waits for room. False when the ledger is closed before there is any: the next start makes the leaves again. */
+  async #written(batch: Batch, head: Pick<LogState, 'head' | 'policy'>): Promise<boolean> {
+    for (;;) {
+      try {
+        await this.#files.write(batch, head);
+        return true;
+      } catch (error) {
+        if (!isNoRoom(error)) throw error;
+        if (this.#closing) return false;
+        await new Promise((resolve) => setTimeout(resolve, ROOM_MS));
+      }
+    }
   }
 
   /** A head of the same size with a newer time: who reads it sees that the store is alive. */
@@ -275,8 +298,8 @@ export class KvLedger implements Ledger {
     const { size, policy } = this.#files.state;
     if (size !== this.#edge.size || size === 0) return;
     const head = this.#sign(size, this.#edge.root());
-    this.#writing = this.#files
-      .write(new Batch(), { head, ...(policy === undefined ? {} : { policy }) })
+    this.#writing = this.#written(new Batch(), { head, ...(policy === undefined ? {} : { policy }) })
+      .then(() => {})
       .catch((error: unknown) => this.#stop(error))
       .finally(() => {
         this.#writing = undefined;

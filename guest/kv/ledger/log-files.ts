@@ -114,7 +114,7 @@ export class LogFiles {
     batch.count += 1;
   }
 
-  /** Makes a batch durable, with its head: when it returns, both are. */
+  /** Makes a batch durable, with its head: when it returns, both are. One that found no room (`isNoRoom`) may be written again as it was. */
   async write(batch: Batch, head: Pick<LogState, 'head' | 'policy'>): Promise<void> {
     const { size, entries, records, sequence } = this.#state;
     const writes: [string, number, Uint8Array[]][] = [
@@ -293,11 +293,18 @@ function framed(bytes: Uint8Array): Uint8Array[] {
   return parts;
 }
 
-/** Waits for all, so that nothing is still being written when the first failure is told. */
+/** Waits for all, so that nothing is still being written when a failure is told: one that is final before one that is not. */
 async function allSettledOrThrow(promises: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(promises))
-    if (result.status === 'rejected') throw result.reason;
+  const results = await Promise.allSettled(promises);
+  const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+  if (failures.length > 0) throw failures.find((failure) => !isNoRoom(failure)) ?? failures[0];
 }
+
+/** A write, and no sync, that the disk had no room for: it is known what was not written. */
+export const isNoRoom = (error: unknown): boolean =>
+  error instanceof Error &&
+  ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '') &&
+  (error as NodeJS.ErrnoException).syscall === 'write';
 
 function uint32(value: number): Uint8Array {
   const bytes = Buffer.allocUnsafe(4);

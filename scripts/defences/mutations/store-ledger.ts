@@ -14,6 +14,13 @@ const RECEIPTS = 'guest/kv/ledger/receipts.ts';
 const row = rowsOf('store');
 
 export const storeLedger: readonly Mutation[] = [
+  row(
+    'that a ledger whose disk is full waits for room',
+    LEDGER,
+    'if (!isNoRoom(error)) throw error;',
+    'if (error !== undefined) throw error;',
+    'without room for a write',
+  ),
   row('the earlier root of a consistency proof', TREE, 'bytesEqual(fr, firstRoot) && ', '', 'wrong root1'),
   row('the later root of a consistency proof', TREE, ' && bytesEqual(sr, secondRoot)', '', 'wrong root2'),
   row(

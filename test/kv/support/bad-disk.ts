@@ -58,6 +58,12 @@ export class BadDisk {
     return ['nsenter', [...user, '-m', '-t', `${this.#holder.pid}`, '--', command, ...args]];
   }
 
+  /** What a shell of its namespace says to a script, in the disk's folder. */
+  run(script: string): string {
+    const [command, args] = this.enter('sh', ['-c', `cd ${this.folder}\n${script}`]);
+    return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  }
+
   /** Gives it room again. What was mounted on a disk that failed is mounted anew, as after a reboot: nothing may run on it. */
   enlarge(megabytes: number): void {
     const mounted = this.#kind === 'full' ? this.folder : join(this.#around, 'below');

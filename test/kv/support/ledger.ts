@@ -21,10 +21,12 @@ export async function startLedger(
   upstream: Upstream,
   folder: string,
   onRevision: OnRevision = () => {},
+  mostBehind?: number,
 ): Promise<KvLedger> {
   const disk = await openDisk(folderOf(folder), FILES);
   const now = () => Math.floor(Date.now() / 1000);
-  const ledger = await KvLedger.open({ disk, signer, salts, now, onRevision });
+  const behind = mostBehind === undefined ? {} : { mostBehind };
+  const ledger = await KvLedger.open({ disk, signer, salts, now, onRevision, ...behind });
   const revisions = await EtcdRevisions.open(upstream);
   await ledger.follow(revisions, await newest(upstream));
   return ledger;

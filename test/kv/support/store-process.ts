@@ -22,14 +22,20 @@ export interface StoreProcessSettings {
   /** Of the ledger. */
   readonly folder: string;
   readonly listeners: readonly ListenerSettings[];
+  /** Looks whether the disk of that folder has room. */
+  readonly watched?: boolean;
+  /** How many leaves may be in memory alone. */
+  readonly mostBehind?: number;
 }
 
-async function main({ socket, folder, listeners }: StoreProcessSettings): Promise<void> {
+async function main(settings: StoreProcessSettings): Promise<void> {
+  const { socket, folder, listeners, watched, mostBehind } = settings;
   const log = pino({ level: process.env.STORE_LOG ?? 'warn' });
   const running = await startStore({
     socket,
     urls: () => listeners.map(({ port }) => `http://127.0.0.1:${port}`),
-    ledger: (upstream, onRevision) => startLedger(upstream, folder, onRevision),
+    ...(watched && { folder }),
+    ledger: (upstream, onRevision) => startLedger(upstream, folder, onRevision, mostBehind),
     // As for etcd: what is tested there is not what they may keep.
     shares: storeShares({ quotaMiB: 4096 }),
     log,

@@ -24,6 +24,8 @@ export interface StoreOptions {
   readonly disk?: BadDisk;
   /** On which kv has its ledger. */
   readonly ledgerDisk?: BadDisk;
+  /** For kv. */
+  readonly kv?: Pick<StoreProcessSettings, 'watched' | 'mostBehind'>;
 }
 
 export class Store implements Subject {
@@ -93,7 +95,8 @@ export class Store implements Subject {
     if (!isRunning(this.#kv)) {
       const { ledgerDisk, execArgv = [] } = this.#options;
       const folder = ledgerDisk?.folder ?? this.folder;
-      const settings: StoreProcessSettings = { socket, folder, listeners: this.#listeners };
+      const listeners = this.#listeners;
+      const settings: StoreProcessSettings = { socket, folder, listeners, ...this.#options.kv };
       const program = join(import.meta.dirname, 'store-process.ts');
       const plain = [...execArgv, program, JSON.stringify(settings)];
       const [command, args] = ledgerDisk?.enter(node24, plain) ?? [node24, plain];
