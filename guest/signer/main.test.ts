@@ -248,8 +248,8 @@ test('a manifest that changes nothing for the signer costs no connection; one wi
   reply = { order: order() };
   await Promise.all([first.accept(PATIENCE.timeout), second.accept(PATIENCE.timeout)]);
   reply = { order: order() };
-  await Promise.all([first.accept(PATIENCE.timeout), second.accept(PATIENCE.timeout)]);
   await vi.waitFor(isNow, PATIENCE);
+  await vi.waitFor(() => expect([first.isConnected, second.isConnected]).toEqual([false, false]), PATIENCE);
 });
 
 test('what the contract withdraws is signed no more, and nothing is dialled', async () => {
