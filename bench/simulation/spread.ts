@@ -1,6 +1,6 @@
 /**
  * How one message gets from one relay to all others, event by event: announcements along eager links, a fetch from the first who
- * announced, the second choice when that one is silent, a check on a processor that is busy with everything else.
+ * announced, the second choice when that one is silent (once: then it is known), a check on a processor that is busy with everything else.
  */
 import { Agenda } from './agenda.ts';
 import { type Costs, LIMITS, WORLD } from './costs.ts';
@@ -13,6 +13,8 @@ export interface Graph {
   /** By relay: those who hear of what it has. */
   readonly listeners: readonly (readonly number[])[];
   readonly standing: readonly Standing[];
+  /** Who was asked and gave nothing, by who asked: it is not waited for once another has the body (host/gossip/wants.ts). */
+  readonly doubts: Set<number>;
 }
 
 /** @param bad the share of relays that are dead or silent, half of them each */
@@ -34,7 +36,7 @@ export function newGraph(relays: number, bad: number, random: () => number): Gra
     const lot = random();
     return lot >= bad ? 'good' : lot < bad / 2 ? 'dead' : 'silent';
   });
-  return { relays, listeners, standing };
+  return { relays, listeners, standing, doubts: new Set() };
 }
 
 export interface Spread {
@@ -92,7 +94,9 @@ export function spread(graph: Graph, from: number, bytes: number, { costs, busy,
       continue;
     }
     if (standing[source] === 'silent' && source !== from) {
-      asking[relay] = now + WORLD.askMs;
+      const doubt = relay * relays + source;
+      if (!graph.doubts.has(doubt)) asking[relay] = now + WORLD.askMs;
+      graph.doubts.add(doubt);
       vain += 1;
       continue;
     }

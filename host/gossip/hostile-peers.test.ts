@@ -210,6 +210,38 @@ test('a peer that announces what nobody else does, and does not have it, becomes
   expect(seen.charges.get('GOSSIP_MISSING')).toBe(3);
 }, 90_000);
 
+test('a peer that announces everything first and never gives a body is soon asked no more; all comes from the other', async () => {
+  const messages = Array.from({ length: 60 }, (_, n) => someRequest(n + 1));
+  const silent = await peerThat({ messages, bodies: () => undefined });
+  const honest = await peerThat({ messages });
+  const begun = performance.now();
+  const seen = await relayOf([silent, honest], someKinds(), { askMs: 400 });
+  await until(
+    () => held(seen).length === 60,
+    () => [held(seen).length, silent.asked.length, [...seen.charges]],
+  );
+  // Sixteen at a time: its credit is for one such time, then for one in two seconds.
+  expect(silent.asked.length).toBeLessThanOrEqual(32 + 8 * ((performance.now() - begun) / 1000));
+}, 120_000);
+
+test('a peer that gives one body of those that it is asked for, and holds back the others, holds up none of them', async () => {
+  const messages = Array.from({ length: 60 }, (_, n) => someRequest(n + 1));
+  const one = (ids: readonly string[]) => ({
+    messages: messages.filter((message) => messageId(message) === ids[0]).map((message) => ({ message })),
+    missing: [],
+  });
+  const holding = await peerThat({ messages, bodies: one });
+  const honest = await peerThat({ messages });
+  const seen = await relayOf([holding, honest], someKinds(), { askMs: 60_000 });
+  await until(
+    () => held(seen).length === 60,
+    () => [held(seen).length, holding.asked.length, honest.asked.length],
+  );
+  expect(seen.checks()).toBe(60);
+  // What it held back was asked of the other next.
+  expect(honest.asked.length).toBeGreaterThan(20);
+}, 120_000);
+
 test('strangers who announce and do not send: each holds a message up once, has so many open, and is told to stop', async () => {
   const { host, charges, ...seen } = await relayOf([]);
   type Reply = { wanted: string[]; later: string[]; code?: string };

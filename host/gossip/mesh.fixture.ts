@@ -28,15 +28,23 @@ export interface MeshOptions {
   context?: () => unknown;
   /** Which others a relay is told of; all by default. */
   peersOf?: (nth: number) => number[];
+  /** URLs that it is told of besides: of peers that are none of these. */
+  furtherPeers?: (nth: number) => string[];
+  /** Whether nothing gets from one relay to another at present, in either direction. */
+  isCut?: (one: number, other: number) => boolean;
   carrier?: Partial<HttpCarrierOptions>;
   limits?: GossipOptions<unknown>['limits'];
 }
+
+/** At the beginning of a path: which relay calls. */
+const FROM = /^\/from\/(\d+)/;
 
 /** Relays that are told of each other, not started yet. */
 export async function newMesh(
   options: MeshOptions,
 ): Promise<{ hosts: MeshHost[]; counts: Counts; close(): Promise<void> }> {
   const { relays, context = () => undefined, carrier = {}, limits } = options;
+  const { furtherPeers = () => [], isCut = () => false } = options;
   const peersOf = options.peersOf ?? ((nth) => [...Array(relays).keys()].filter((other) => other !== nth));
   const counts: Counts = { bodies: 0, checks: 0, bytes: 0, requests: 0 };
   const kinds = options.kinds.map((kind) => ({
@@ -47,19 +55,26 @@ export async function newMesh(
     },
   })) as typeof options.kinds;
   const apps = await Promise.all(
-    Array.from({ length: relays }, async () => {
-      const app = fastify({ forceCloseConnections: true });
+    Array.from({ length: relays }, async (_, nth) => {
+      const app = fastify({ forceCloseConnections: true, rewriteUrl: ({ url }) => url!.replace(FROM, '') });
+      const cutOff = ({ originalUrl }: { originalUrl: string }) =>
+        isCut(Number(FROM.exec(originalUrl)?.[1] ?? nth), nth);
+      app.addHook('onRequest', async (request, reply) => {
+        if (cutOff(request)) reply.hijack().raw.destroy();
+      });
       app.setErrorHandler((error, _request, reply) =>
         reply
           .status(error instanceof Retryable ? 503 : /^GOSSIP_(RATE|CREDIT)$/.test(codeOf(error)) ? 429 : 400)
           .send({ code: codeOf(error) }),
       );
-      app.addHook('onSend', async (request, _reply, payload) => {
+      app.addHook('onSend', async (request, reply, payload) => {
+        if (cutOff(request)) return void reply.raw.destroy();
         counts.requests += 1;
         counts.bytes += Number(request.headers['content-length'] ?? 0) + String(payload ?? '').length;
         if (request.method === 'POST' && request.url === '/v1/gossip') counts.bodies += 1;
         const found = JSON.parse(String(payload ?? '{}')) as { messages?: unknown[] };
         counts.bodies += found.messages?.length ?? 0;
+        return payload;
       });
       return app;
     }),
@@ -82,7 +97,8 @@ export async function newMesh(
     apps.map(async (app, nth) => {
       const store = openStore(':memory:');
       const log = { info() {}, warn() {} };
-      const peers = peersOf(nth).map(urlOf);
+      // Each calls the others by a path that says who it is, so that one direction can be cut and another not.
+      const peers = [...peersOf(nth).map((other) => `${urlOf(other)}/from/${nth}`), ...furtherPeers(nth)];
       const gossip = new Gossip({
         store,
         kinds,

@@ -53,6 +53,31 @@ test('who is late loses its turn, not its offer; from then on others go first, u
   wants.close();
 });
 
+test('who is asked and was late before gives way at once to one that was not: it holds nothing up twice', () => {
+  vi.useFakeTimers();
+  const { wants, turns, late } = newWants();
+  wants.offer('x', 'a');
+  wants.claim('a', 9);
+  vi.advanceTimersByTime(1300);
+  expect(late).toEqual(['x a']);
+  // It is the first to speak of another one too.
+  wants.offer('y', 'a');
+  expect(wants.claim('a', 1)).toContain('x');
+  expect(wants.claim('a', 9)).toEqual(['y']);
+  turns.length = 0;
+  wants.offer('y', 'b');
+  expect(turns).toContain('b');
+  expect(wants.claim('b', 9)).toEqual(['y']);
+  // One that was not late keeps its turn, and so does one that can only be told to send.
+  wants.offer('y', 'c');
+  expect(wants.claim('c', 9)).toEqual([]);
+  wants.offer('z', 'a');
+  wants.claim('a', 9);
+  wants.offer('z', 'stranger', false);
+  expect(wants.isAskedOf('z', 'a')).toBe(true);
+  wants.close();
+});
+
 test('a body that waits to be judged holds its place', () => {
   vi.useFakeTimers();
   const { wants, late } = newWants();

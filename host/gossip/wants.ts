@@ -69,8 +69,15 @@ export class Wants {
     found.offers.add(source);
     const own = this.#offered.get(source) ?? new Set();
     this.#offered.set(source, own.add(id));
-    if (found.asked === undefined && canBeAsked) this.#options.onTurn(source);
+    if (!canBeAsked) return true;
+    if (found.asked === undefined) this.#options.onTurn(source);
+    else this.#giveWay(id, found.asked.source, source);
     return true;
+  }
+
+  /** Who did not deliver lately is not waited for once one has it too that did. */
+  #giveWay(id: string, asked: string, source: string): void {
+    if (this.#doubtful.has(asked) && !this.#doubtful.has(source)) this.release(id, asked);
   }
 
   /** Whether this source, which offered it, has its turn with this id now; it is then being asked. */

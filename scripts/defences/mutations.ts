@@ -12,6 +12,7 @@ import { evidence } from './mutations/evidence.ts';
 import { frontRules } from './mutations/front.ts';
 import { fuzzRules } from './mutations/fuzz.ts';
 import { gossipRules } from './mutations/gossip.ts';
+import { gossipPeers } from './mutations/gossip-peers.ts';
 import { imageRules } from './mutations/image.ts';
 import { keysAndStrings } from './mutations/keys-and-strings.ts';
 import { machineRules } from './mutations/machine.ts';
@@ -35,6 +36,7 @@ const ofPoints: readonly Mutation[] = [
   ...machineRules,
   ...evidence,
   ...gossipRules,
+  ...gossipPeers,
 ].sort((a, b) => Number(a.point) - Number(b.point));
 
 /** Those that a test sees: the rows of docs/defences.md. */

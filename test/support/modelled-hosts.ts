@@ -188,6 +188,8 @@ export class ModelledHost {
   readonly air: Air;
   readonly addedAt = Date.now();
   joinedAt: number | undefined;
+  /** How often its own node was asked to answer or to seal. */
+  worked = 0;
   /** Calls of its own until then. */
   callsToJoin = 0;
   readonly #model: ModelledHosts;
@@ -313,6 +315,7 @@ export class ModelledHost {
     });
     const work = async <T>(counts: Map<string, number>, hash: Hex, result: T): Promise<T> => {
       counts.set(hash, 1 + (counts.get(hash) ?? 0));
+      this.worked += 1;
       await new Promise((resolve) => setTimeout(resolve, model.options.guestMs));
       return result;
     };

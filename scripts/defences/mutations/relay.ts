@@ -31,6 +31,22 @@ export const relayRules: readonly Mutation[] = [
   ),
   one(
     'relay',
+    'reading again after a re-org blocks that have shown their events',
+    [
+      'lib/framework/event-reader.ts',
+      "looking at its last blocks again');\n      this.#shown.clear();",
+      "looking at its last blocks again');",
+    ],
+    [LOOP_TEST, '^after a re-org blocks are read again although'],
+  ),
+  one(
+    'relay',
+    'reading again what an endpoint showed that was behind its head',
+    ['host/relay/network.ts', 'if (now.number - seen.readAt >= READ_AGAIN_BLOCKS) return false;', ''],
+    ['host/relay/network.test.ts', '^what an endpoint showed that was behind'],
+  ),
+  one(
+    'relay',
     'believing no filter of an endpoint that was wrong about one',
     [LOOP, 'this.#trustsQuiet = false;', ''],
     [LOOP_TEST, '^an endpoint whose blocks are wrong'],
