@@ -7,7 +7,8 @@
  * `reorgs`, `rpc` (endpoints that stall, limit, lie and forget), `races` (two onboarders, relays killed at random),
  * `orphans` (the node that answered is gone before the secret is sealed), `fees`
  * (spikes, evictions, an empty account, someone else with the gas key), `gossip` (spoiled and forged copies of requests, floods,
- * held connections, registrations that nobody published), all with real processes, round by round; and, only
+ * held connections, registrations that nobody published), all with real processes, round by round; `mesh` (gossip alone, among relays of
+ * one process: parts cut off from each other, and liars among their peers); and, only
  * when named, `store` (kv, its etcd or both killed twenty times a round under concurrent clients; 50 rounds are 1,000 kills), `alike`
  * (random requests of two hostile namespaces of the store, compared with two bare etcds), `contract` (contracts/fuzz.ts, N hundred
  * sequences), `defences` (npm run defences) and `signer` (a million requests to signers of one key, test/torture/signing.ts).
@@ -28,7 +29,7 @@ import { Count, parseJson, Strict } from '../lib/protocol/schema.ts';
 
 const root = join(import.meta.dirname, '..');
 const STATE_FILE = join(root, '.state/torture.json');
-const PLAYED = ['kills', 'reorgs', 'rpc', 'races', 'orphans', 'fees', 'gossip'];
+const PLAYED = ['kills', 'reorgs', 'rpc', 'races', 'orphans', 'fees', 'gossip', 'mesh'];
 const STORE = ['store', 'alike'];
 const SPAWNED = ['contract', 'defences', 'signer'];
 /** A round takes under a minute on an idle machine. */
@@ -43,11 +44,14 @@ const CountNames = [
   'spikes',
   'lies',
   'strangers',
+  'partitions',
   'doubleOnboards',
   'doublePurposes',
   'stuckNonces',
   'lostWrites',
 ] as const;
+/** Of these, what was done to the network. */
+const DEEDS = ['kills', 'reorgs', 'races', 'spikes', 'lies', 'strangers', 'partitions'] as const;
 const FigureNames = ['rounds', ...CountNames, 'notConverged'] as const;
 type Figures = Record<(typeof FigureNames)[number], number>;
 const StateSchema = Strict({
@@ -151,8 +155,7 @@ async function playRound(
 ): Promise<string | undefined> {
   const started = performance.now();
   const again = `npm run torture -- --only ${section} --seed ${seed} --rounds 1`;
-  const program = STORE.includes(section) ? 'test/kv/rounds.ts' : 'test/torture/round.ts';
-  const { output, ended } = await run([program, section, String(seed)], ROUND_TIMEOUT_MS);
+  const { output, ended } = await run([...programOf(section), String(seed)], ROUND_TIMEOUT_MS);
   const line = output.trim().split('\n').at(-1) ?? '';
   const seconds = Math.round((performance.now() - started) / 1000);
   if (ended !== 0 || !line.startsWith('{')) {
@@ -167,10 +170,8 @@ async function playRound(
   const verdict = parseJson(VerdictSchema, line, 'TORTURE_VERDICT', 'the verdict of a round', MAX_BYTES);
   for (const name of CountNames) figures[name] += verdict[name] ?? 0;
   if (!verdict.converged) figures.notConverged += 1;
-  const { kills = 0, reorgs = 0, races = 0, spikes = 0, lies = 0, strangers = 0, problems } = verdict;
-  const did = Object.entries({ kills, reorgs, races, spikes, lies, strangers }).flatMap(([name, count]) =>
-    count > 0 ? [`${count} ${name}`] : [],
-  );
+  const { problems } = verdict;
+  const did = DEEDS.flatMap((name) => ((verdict[name] ?? 0) > 0 ? [`${verdict[name]} ${name}`] : []));
   const good = verdict.converged && problems.length === 0;
   // Before its verdict a round of the store says what it did.
   if (STORE.includes(section)) did.push(...output.trim().split('\n').slice(0, -1));
@@ -180,6 +181,12 @@ async function playRound(
   if (good) return undefined;
   print(...problems, `  ${again}`);
   return `${again}: ${problems.join('; ')}`;
+}
+
+/** Its arguments but the seed. */
+function programOf(section: string): string[] {
+  if (section === 'mesh') return ['test/torture/mesh.ts'];
+  return [STORE.includes(section) ? 'test/kv/rounds.ts' : 'test/torture/round.ts', section];
 }
 
 /** Sections that are programs of their own, with their own figures. */
@@ -232,7 +239,7 @@ function save(state: State): void {
 function report({ figures, failures, seed, sections }: State, milliseconds: number): void {
   print('', `${sections.join(', ')}; first seed ${seed}; ${Math.round(milliseconds / 1000)} s in this run`);
   print(
-    `rounds ${figures.rounds}, kills ${figures.kills}, reorgs ${figures.reorgs}, races ${figures.races}, fee spikes ${figures.spikes}, lies ${figures.lies}`,
+    `rounds ${figures.rounds}, kills ${figures.kills}, reorgs ${figures.reorgs}, races ${figures.races}, fee spikes ${figures.spikes}, lies ${figures.lies}, partitions ${figures.partitions}`,
   );
   print(`networks that did not converge: ${figures.notConverged}`);
   print(`double onboards: ${figures.doubleOnboards}`);

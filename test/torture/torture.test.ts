@@ -1,5 +1,6 @@
-/** A bounded sample of `npm run torture`: one small round of four sections each, with fixed seeds. */
+/** A bounded sample of `npm run torture`: one small round of four sections each, and two of `mesh`, with fixed seeds. */
 import { expect, test, vi } from 'vitest';
+import { meshRound } from './mesh.ts';
 import { playRound } from './round.ts';
 
 vi.setConfig({ testTimeout: 240_000 });
@@ -28,4 +29,12 @@ test.concurrent('strangers copy, flood, hold connections and register what they 
   const verdict = await playRound('gossip', 14, 0.3);
   expect(verdict).toMatchObject(good);
   expect(verdict.strangers).toBeGreaterThan(80);
+});
+
+test.concurrent('relays are parted from each other, among peers who lie in every way: at last each has every message, checked once', async () => {
+  for (const seed of [3, 4]) {
+    const verdict = await meshRound(seed, 0.5);
+    expect(verdict).toMatchObject({ converged: true, problems: [] });
+    expect(verdict.lies).toBeGreaterThan(5);
+  }
 });
