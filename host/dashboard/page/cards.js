@@ -57,7 +57,7 @@ export function chainCard({ pulse, network, history }) {
   place.replaceChildren(
     el('p', { class: 'big' }, pulse?.head == null ? 'no block yet' : `block ${count(pulse.head)}`),
     facts([
-      ['its time', pulse?.time == null ? null : countdown(pulse.time)],
+      ['its time', pulse?.time == null ? null : countdown(pulse.time, 'own')],
       ['acted on', pulse?.block == null ? null : `block ${count(pulse.block)}`],
       ['epoch', network?.epoch ?? null],
       ['delay', network === null ? null : duration(network.delay)],
@@ -100,7 +100,7 @@ export function siteCard({ certificate }) {
   place.replaceChildren(
     el('p', { class: 'big' }, tag(left < 0 ? 'expired' : left < SOON ? 'ends soon' : 'valid', tone)),
     facts([
-      ['ends', countdown(notAfter)],
+      ['ends', countdown(notAfter, 'own')],
       ['names', names.join(', ')],
       ['serial', hash(serial)],
     ]),

@@ -2,16 +2,21 @@
 import { el } from './dom.js';
 import { chainNow, duration, instant } from './format.js';
 
-/** A time with how far it is from now, by the chain's clock. @param {number} seconds Unix */
-export function countdown(seconds) {
-  const element = el('time', { 'data-at': seconds, title: instant(seconds) });
+/**
+ * A time with how far it is from now.
+ * @param {number} seconds Unix
+ * @param {'chain' | 'own'} clock by which the time will come: what a contract decides is due by the chain's
+ */
+export function countdown(seconds, clock = 'chain') {
+  const element = el('time', { 'data-at': seconds, 'data-clock': clock, title: instant(seconds) });
   tick(element);
   return element;
 }
 
 /** @param {HTMLElement} element */
 function tick(element) {
-  const left = Number(element.dataset.at) - chainNow();
+  const now = element.dataset.clock === 'own' ? Date.now() / 1000 : chainNow();
+  const left = Number(element.dataset.at) - now;
   const text = left > 0 ? `in ${duration(left)}` : `${duration(-left)} ago`;
   if (element.textContent !== text) element.textContent = text;
 }
