@@ -212,8 +212,8 @@ function busy(network: FakeNetwork, tail: LogTail): void {
       standing: nth % 7 === 0 ? 'platform revoked' : 'allowed',
       own: nth === 3,
     })),
-    peers: some(100, (nth) => ({ peer: `https://relay-${nth}.example:7610`, reachable: nth % 3 > 0 })),
-    onboardings: some(100, (nth) => ({
+    peers: some(20, (nth) => ({ peer: `https://relay-${nth}.example:7610`, reachable: nth % 3 > 0 })),
+    onboardings: some(30, (nth) => ({
       request: word(nth),
       node: address(nth),
       state: 'asked',
@@ -223,13 +223,13 @@ function busy(network: FakeNetwork, tail: LogTail): void {
       own: false,
       note: 'its turn: other nodes can answer too',
     })),
-    apps: some(40, (nth) => ({
+    apps: some(20, (nth) => ({
       app: nth === 0 ? HOSTILE : `app-${nth}`,
       manifest: word(nth),
       next: { manifest: word(nth + 1), from: 1_800_000_500 },
       node: { state: 'serving', serving: word(nth), trouble: null },
     })),
-    rollouts: some(200, (nth) => ({
+    rollouts: some(50, (nth) => ({
       app: `app-${nth}`,
       manifest: word(nth),
       what: 'refused',
@@ -247,14 +247,14 @@ function busy(network: FakeNetwork, tail: LogTail): void {
       spent: [{ kind: 'register', transactions: 3, gas: 150_000, wei: '4500000000000' }],
       transactions: { list: [], more: 0 },
     },
-    allowed: some(300, (nth) => ({
+    allowed: some(60, (nth) => ({
       kind: 'measurement',
       value: word(nth),
       state: 'pending',
       from: 1_800_000_100 + nth,
       block: nth,
     })),
-    pending: some(100, (nth) => ({ what: 'measurement', value: word(nth), from: 1_800_000_100 + nth })),
+    pending: some(20, (nth) => ({ what: 'measurement', value: word(nth), from: 1_800_000_100 + nth })),
     history: { from: 0, complete: true, problem: null },
   });
   say(tail, 1_000);

@@ -87,7 +87,7 @@ export async function joinNetwork(settings: JoinSettings, dependencies: JoinDepe
   );
   try {
     tell.say(
-      `The relay runs: gossip ${relay.gossipUrl}, status ${relay.adminUrl}/v1/status, log ${logFile}.`,
+      `The relay runs: gossip ${relay.gossipUrl}, dashboard ${relay.adminUrl}/dashboard/, log ${logFile}.`,
     );
     // Whether peers answer is not known yet, but it is known if there are none.
     if (settings.relay.gossipPeers.length === 0) tell.waitFor(peerReasons(relay.status()));

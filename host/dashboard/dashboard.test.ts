@@ -151,6 +151,13 @@ test('a reader that does not keep up is cut off, and nobody waits for it', async
   await cut;
 });
 
+test('only a GET opens a stream', async () => {
+  const { url, dashboard } = await start();
+  for (const method of ['HEAD', 'POST', 'OPTIONS'])
+    expect([method, (await fetch(`${url}/events`, { method })).status]).toEqual([method, 404]);
+  expect(dashboard.streams).toBe(0);
+});
+
 test('a silent stream shows that it lives, far more often than a minute', async () => {
   expect(STREAM_LIMITS.heartbeat).toBeLessThan(60_000);
   const { url } = await start({ heartbeat: 50 });

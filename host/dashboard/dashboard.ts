@@ -80,7 +80,8 @@ export class Dashboard {
       await this.#fresh();
       return reply.headers(HEADERS).type('application/json; charset=utf-8').send(this.#live.whole());
     });
-    app.get('/dashboard/events', async (request, reply) => {
+    // A HEAD would hold a stream open that nothing is ever written to.
+    app.get('/dashboard/events', { exposeHeadRoute: false }, async (request, reply) => {
       requireOwnPage(request);
       this.#streams.requireRoom();
       await this.#fresh();

@@ -55,7 +55,7 @@ export async function runRelay(
   lines: { write(line: string): void } = logLines,
 ): Promise<Relay> {
   const networks: readonly NetworkSettings[] = [settings, ...(settings.furtherNetworks ?? [])];
-  const redact = redactor(secretsOf(networks));
+  const redact = redactor(secretsOf(settings, networks));
   const tail = new LogTail(redact);
   const log = loggerOf(settings, lines, tail);
   const metrics = new Metrics();
@@ -130,9 +130,14 @@ function loggerOf(
   return pino({ level, base: { service: 'relay' } }, { write });
 }
 
-/** What no line that a browser shows may have in it: keys, and the parts of the endpoint's URL in which providers put theirs. */
-function secretsOf(networks: readonly NetworkSettings[]): readonly string[] {
-  return networks.flatMap(({ gasKeyFile, rpcUrl }) => [readGasKey(gasKeyFile), ...secretsOfUrl(rpcUrl)]);
+/** What no line that a browser shows may have in it: keys, and the parts of endpoints' URLs in which providers put theirs. */
+function secretsOf({ collateral }: RelaySettings, networks: readonly NetworkSettings[]): readonly string[] {
+  const { pcs } = collateral ?? {};
+  const urls = [pcs?.url, pcs?.rootCrlUrl, ...networks.map(({ rpcUrl }) => rpcUrl)];
+  return [
+    ...networks.map(({ gasKeyFile }) => readGasKey(gasKeyFile)),
+    ...urls.flatMap((url) => (url === undefined ? [] : secretsOfUrl(url))),
+  ];
 }
 
 async function main(): Promise<void> {

@@ -182,7 +182,7 @@ async function stay(a: DemoHost, b: DemoHost, network: DemoNetwork): Promise<voi
     `  node B     https://127.0.0.1:${b.tlsPort}/`,
     `  contract   ${network.contract} on ${network.rpcUrl}`,
     `  logs       ${folder}/*.log, ${folder}/{a,b}/vm/console.log`,
-    `  relays     ${a.adminUrl}/v1/status ${b.adminUrl}/v1/status`,
+    `  relays     ${a.adminUrl}/dashboard/ ${b.adminUrl}/dashboard/`,
     '',
     `  export DSTACK_RPC_URL=${network.rpcUrl} DSTACK_CHAIN_ID=${network.chainId} DSTACK_CONTRACT=${network.contract} DSTACK_OWNER_KEY_FILE=${folder}/owner.key`,
     `  export RELAY=${a.gossipUrl} VOLUME=${a.volume} HOST_ENV=${a.operatorFile()} SITE_PORT=${a.tlsPort}`,
