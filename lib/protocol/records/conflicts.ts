@@ -1,0 +1,53 @@
+/**
+ * Which records are about the same thing, and which of them a reader is shown first.
+ *
+ * Two records conflict if they have the same names and ordinals, whoever owns them; in the shared mode only if they have the same owner too.
+ * All records of one owner in a conflict are one candidate: its newest value, at the weight of its heaviest record, so that
+ * who changes a value does not begin from nothing. Candidates are ordered by trust, and by weight only where trust is equal: work can be bought.
+ */
+import { lengthPrefixed, sha256, toHex, utf8 } from '../encoding.ts';
+import type { RecordHead } from './format.ts';
+
+/** 32 bytes: the same for records that conflict, and for those of one owner that follow each other. Of no use without selectors. */
+export function conflictKey({ selectors, shared, owner }: RecordHead): Uint8Array {
+  const names = lengthPrefixed(selectors.flatMap(({ claimKey, ordinalTag }) => [claimKey, ordinalTag]));
+  return sha256(
+    lengthPrefixed([utf8('dstack/v1/record-conflict'), names, shared ? owner : new Uint8Array()]),
+  );
+}
+
+/** A record of a conflict, and what is known of it. */
+export interface Contender {
+  readonly id: Uint8Array;
+  readonly owner: Uint8Array;
+  /** Milliseconds since 1970. */
+  readonly timestamp: number;
+  /** 0 to 1: trust.ts. */
+  readonly trust: number;
+  /** Of weights.ts. */
+  readonly weight: number;
+}
+
+/**
+ * One for each owner, the one to believe first. The same for every order of the contenders.
+ * @returns each owner's newest record, with the trust of that record and the weight of the owner's heaviest
+ */
+export function rank(contenders: readonly Contender[]): Contender[] {
+  const byOwner = Map.groupBy(contenders, ({ owner }) => toHex(owner));
+  const candidates = [...byOwner.values()].map((own): Contender => {
+    const newest = own.toSorted(newestFirst)[0]!;
+    return { ...newest, weight: Math.max(...own.map(({ weight }) => weight)) };
+  });
+  return candidates.toSorted(
+    (a, b) => b.trust - a.trust || b.weight - a.weight || a.timestamp - b.timestamp || byId(a, b),
+  );
+}
+
+/** Of the same time: the one with the higher identity, which nobody chooses for free. */
+function newestFirst(a: Contender, b: Contender): number {
+  return b.timestamp - a.timestamp || byId(b, a);
+}
+
+function byId(a: Contender, b: Contender): number {
+  return Buffer.compare(a.id, b.id);
+}
