@@ -8,6 +8,7 @@ import type { Command } from './command.ts';
 const groups: Readonly<Record<string, () => Promise<readonly Command[]>>> = {
   network: async () => (await import('./commands/network.ts')).networkCommands,
   app: async () => (await import('./commands/app.ts')).appCommands,
+  agent: async () => (await import('./commands/agent.ts')).agentCommands,
   node: async () => (await import('./commands/node.ts')).nodeCommands,
   quote: async () => (await import('./commands/quote.ts')).quoteCommands,
   audit: async () => (await import('./commands/audit.ts')).auditCommands,

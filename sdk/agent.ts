@@ -95,10 +95,15 @@ export class AgentRefusal extends Error {
   }
 }
 
-/** @param options.socket a path; without it the container's own, and where it has none, `options.url` @param options.timeout milliseconds */
+/**
+ * @param options.socket a path; without it `options.url`; without both the socket that DSTACK_SIMULATOR_ENDPOINT names (`npx dstack agent dev`), the
+ * container's own, or http://dstack-guest
+ * @param options.timeout milliseconds
+ */
 export function agent(options: { socket?: string; url?: string; timeout?: number } = {}): Agent {
   const { url = URL_OF_AGENT, timeout = 30_000 } = options;
-  const socket = options.socket ?? (options.url === undefined && existsSync(SOCKET) ? SOCKET : undefined);
+  const own = process.env.DSTACK_SIMULATOR_ENDPOINT ?? (existsSync(SOCKET) ? SOCKET : undefined);
+  const socket = options.socket ?? (options.url === undefined ? own : undefined);
 
   async function call<T>(method: 'GET' | 'POST', path: string, asked?: object): Promise<T> {
     const body = asked === undefined ? undefined : JSON.stringify(asked);

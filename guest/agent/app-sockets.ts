@@ -17,8 +17,8 @@ import { fromHex, lengthPrefixed, sha256, toHex, utf8 } from '../../lib/protocol
 import type { AppFolderRequest, ContainersReply } from '../../lib/protocol/sockets.ts';
 
 /** In a container's folder. The second is what the older of the ecosystem's clients look for. */
-const SOCKET = 'dstack.sock';
-const OLDER = 'tappd.sock';
+export const SOCKET = 'dstack.sock';
+export const OLDER = 'tappd.sock';
 /** How long a folder stays that no container needs any more: kubernethes may be starting again, and know of none yet. Milliseconds. */
 const KEPT = 600_000;
 
@@ -92,6 +92,12 @@ export class AppSockets {
       rmSync(join(this.#root, id), { recursive: true, force: true });
     }
     if (problems.length > 0) throw problems[0];
+  }
+
+  /** Takes no more connections. Folders stay, for the agent that comes next. */
+  async close(): Promise<void> {
+    for (const opening of this.#opened.values()) (await opening).listener.close();
+    this.#opened.clear();
   }
 
   /** Removes folders of an earlier agent that nobody has asked for. */

@@ -7,19 +7,21 @@ import { fromHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { ATTEST_MAX_BYTES } from '../../lib/protocol/sockets.ts';
 
-const HOST = 'dstack-guest';
+/** By which name an app asks by way of its bridge. */
+export const HOST = 'dstack-guest';
 const FORWARDED =
   /^(forwarded|via|origin|x-real-ip|x-forwarded(-.*)?|x-original-.*|true-client-ip|cf-connecting-ip)$/;
 const TAG = /^[A-Za-z0-9._-]{1,64}$/;
 
 /**
- * @param host what the request must be for: of a socket's, which is a container's own, any
+ * @param hosts what the request must be for, one of them: of a socket's, which is a container's own, any
  * @throws WRONG_HOST, FORWARDED_REQUEST
  */
-export function assertPlain(request: IncomingMessage, host: string | 'any' = HOST): void {
+export function assertPlain(request: IncomingMessage, hosts: readonly string[] | 'any'): void {
   const names = request.rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase());
-  const hosts = names.filter((name) => name === 'host').length;
-  if (hosts !== 1 || (host !== 'any' && request.headers.host !== host) || !request.url?.startsWith('/')) {
+  const { host = '' } = request.headers;
+  const isOnce = names.filter((name) => name === 'host').length === 1;
+  if (!isOnce || (hosts !== 'any' && !hosts.includes(host)) || !request.url?.startsWith('/')) {
     throw new DstackError('WRONG_HOST', `ask http://${HOST}/…, by that name and without a port`);
   }
   const mark = names.find((name) => FORWARDED.test(name));

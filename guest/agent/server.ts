@@ -19,7 +19,7 @@ import { attestationDigest } from '../../lib/protocol/typed-data.ts';
 import type { Caller, Callers, Origin } from '../callers.ts';
 import { answers } from './answers.ts';
 import { ecosystemCalls } from './ecosystem.ts';
-import { assertPlain, parseQuestion, type Question } from './guards.ts';
+import { assertPlain, HOST, parseQuestion, type Question } from './guards.ts';
 import { openApi } from './openapi.ts';
 import { PacedSocket } from './paced-socket.ts';
 import type { Siblings } from './siblings.ts';
@@ -127,12 +127,17 @@ const routes: ReadonlyMap<string, Route> = new Map([
 const methodsOf = (path: string): readonly string[] =>
   ['GET', 'POST'].filter((method) => routes.has(`${method} ${path}`));
 
-/** The server, not yet listening. @param ownerOf whose socket a connection came by; undefined for one from a bridge */
+/**
+ * The server, not yet listening.
+ * @param ownerOf whose socket a connection came by; undefined for one from a bridge
+ * @param hosts what a request from a bridge may be for
+ */
 export function agentServer(
   callers: Callers,
   siblings: Siblings,
   log: Log<'debug' | 'warn'>,
   ownerOf: (socket: Socket) => AppFolderRequest | undefined = () => undefined,
+  hosts: () => readonly string[] = () => [HOST],
 ): Server {
   let count = 0;
   const doing = new Turns();
@@ -178,7 +183,7 @@ export function agentServer(
     const isOwn = 'socketOf' in origin;
 
     const answered = doing.atMost(socket.app, async () => {
-      assertPlain(request, isOwn ? 'any' : undefined);
+      assertPlain(request, isOwn ? 'any' : hosts());
       route = routeOf(request);
       return answer(request, socket, route);
     });

@@ -30,7 +30,10 @@ export interface AppQuotes {
 /** The event type of what the guest itself said: no type of the firmware's (TCG PC Client Platform Firmware Profile, section 10.4.1). */
 const GUEST_EVENT = 0x08000001;
 
-export function appQuotes(identity: Identity, attestor: Attestor): AppQuotes {
+export function appQuotes(
+  identity: Pick<Identity, 'image' | 'network' | 'config'>,
+  attestor: Pick<Attestor, 'quote' | 'firmwareLog'>,
+): AppQuotes {
   const { flavour } = identity.image;
   const { rawQuotes } = identity.network;
   let known: Promise<MachineReply> | undefined;

@@ -46,14 +46,18 @@ import type { LedgerWitness } from './ledger-evidence.ts';
 import type { SiteWitness } from './site-evidence.ts';
 
 /** A node that has joined: its keys, and what others may know about it. */
-export interface Joined {
-  keys: KeyManager;
-  info: InfoReply;
+export interface Joined extends JoinedForApps {
   site: SiteWitness;
-  quotes: AppQuotes;
   ledgerEvidence: LedgerWitness;
   /** What an authority signs, for the names of network.json and no others. @throws NO_SITE when it has none */
   siteRequest(): SiteRequestReply;
+}
+
+/** The part of it that answers apps. */
+export interface JoinedForApps {
+  keys: KeyManager;
+  info: InfoReply;
+  quotes: AppQuotes;
   /** The time by the chain's clock, Unix seconds: after an hour without a new block, nothing more is attested. @throws CHAIN_STALE */
   requireFresh(): number;
   /** The block and the time that this node has reached: its other reader must not start before them. */
@@ -84,14 +88,8 @@ export async function serveSiblings(
   );
 }
 
-/** Apps whose authority's certificate is remembered: it is the same each time, and takes longer to make than one by it. */
-const AUTHORITIES = 256;
-
 /** Every route by which a key, or a signature made with one, leaves this process. */
 function keyRoutes(joined: Promise<Joined>): Routes {
-  const authorityOf = remembered(AUTHORITIES, async (app: string) =>
-    authorityCertificate((await joined).keys, app),
-  );
   return {
     'GET /v1/tls-key': async () => {
       const { keys } = await joined;
@@ -142,6 +140,24 @@ function keyRoutes(joined: Promise<Joined>): Routes {
       const { seed, identity } = keys.signerKeys(chain, born);
       return { epoch: born, seed: toHex(seed), identity: toHex(identity) };
     },
+    'POST /v1/open-secret': async (body) => {
+      const { app, name, envelope } = check(OpenSecretRequest, body, 'BAD_REQUEST', 'the secret to open');
+      const { keys } = await joined;
+      return { value: toHex(await keys.openSecret(app, name, utf8(envelope))) };
+    },
+    ...appRoutes(joined),
+  };
+}
+
+/** Apps whose authority's certificate is remembered: it is the same each time, and takes longer to make than one by it. */
+const AUTHORITIES = 256;
+
+/** What apps get by the agent, and what the agent says of the node; the simulator of the command line serves these, too. */
+export function appRoutes(joined: Promise<JoinedForApps>): Routes {
+  const authorityOf = remembered(AUTHORITIES, async (app: string) =>
+    authorityCertificate((await joined).keys, app),
+  );
+  return {
     'POST /v1/app-key': async (body) => {
       const asked = check(AppKeyRequest, body, 'BAD_REQUEST', 'the request for an app key');
       const { app, tag, type = 'raw', purpose = '' } = asked;
@@ -151,11 +167,6 @@ function keyRoutes(joined: Promise<Joined>): Routes {
       const publicKey = publicKeyOfApp(type, key);
       const chain = keys.keyChain(app, purpose, publicKey).map(toHex);
       return { key: toHex(key), publicKey: toHex(publicKey), chain };
-    },
-    'POST /v1/open-secret': async (body) => {
-      const { app, name, envelope } = check(OpenSecretRequest, body, 'BAD_REQUEST', 'the secret to open');
-      const { keys } = await joined;
-      return { value: toHex(await keys.openSecret(app, name, utf8(envelope))) };
     },
     'POST /v1/app-signature': async (body) => {
       const asked = check(AppSignatureRequest, body, 'BAD_REQUEST', 'the request for a signature');
@@ -210,7 +221,7 @@ function keyRoutes(joined: Promise<Joined>): Routes {
 }
 
 /** The routes that the table gives one daemon. @throws DstackError ROUTE_UNKNOWN when the table names a route that does not exist */
-function routesOf(asker: string, table: readonly Daemon[], routes: Routes): Routes {
+export function routesOf(asker: string, table: readonly Daemon[], routes: Routes): Routes {
   const allowed = table.find(({ name }) => name === asker)?.keys ?? [];
   return Object.fromEntries(
     allowed.map((name) => {

@@ -245,4 +245,16 @@ export const agentRules: readonly Mutation[] = [
     ['guest/agent/turns.ts', '    if (owed < 1) {', '    if (rest < 1) {'],
     [TURNS, 'many short things are a long one'],
   ),
+  one(
+    'agent',
+    'the names that a port is asked by',
+    ['guest/agent/guards.ts', "(hosts !== 'any' && !hosts.includes(host)) || ", ''],
+    ['cli/commands/agent.test.ts', 'to no name that a web page could have'],
+  ),
+  one(
+    'agent',
+    'that one agent at a time has a folder on a laptop',
+    ['cli/agent/folder.ts', "if (!(await holdFolder(data, 'agent')))", "if (data === '')"],
+    ['cli/commands/agent.test.ts', '--data data is refused'],
+  ),
 ];

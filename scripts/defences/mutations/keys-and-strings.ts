@@ -28,7 +28,7 @@ export const keysAndStrings: readonly Mutation[] = [
   one(
     1,
     'the refusal of forwarded requests',
-    ['guest/agent/server.ts', "      assertPlain(request, isOwn ? 'any' : undefined);\n", ''],
+    ['guest/agent/server.ts', "      assertPlain(request, isOwn ? 'any' : hosts());\n", ''],
     [node, '^1: a visitor'],
   ),
   one(

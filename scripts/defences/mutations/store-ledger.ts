@@ -244,7 +244,7 @@ export const storeLedger: readonly Mutation[] = [
   row(
     'how much may be covered in memory alone',
     LEDGER,
-    'Math.min(this.#edge.size, size + MAX_BEHIND)',
+    'Math.min(this.#edge.size, size + this.#mostBehind)',
     'this.#edge.size',
     'waits for the disk when too much',
   ),
