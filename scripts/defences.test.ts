@@ -27,6 +27,7 @@ test('each of the thirteen points has a test, and a defence in the table', () =>
       'agent',
       'store',
       'signer',
+      'records',
     ],
   ]);
 });

@@ -68,6 +68,7 @@ test.each([
   ['docs/threat-model.md', 60],
   ['docs/defences.md', 100],
   ['test/trust/README.md', 20],
+  ['docs/records.md', 20],
 ])('every file, symbol and test that %s names is there', (page, atLeast) => {
   const text = read(page);
   expect(problemsOf(text)).toEqual([]);

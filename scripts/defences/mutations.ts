@@ -1,6 +1,6 @@
 /**
  * Every defence that `npm run defences` removes, in the order of the points; then the replicator's, the image's, the audit's,
- * the owner's, the relay's, the website's, its front's, the apps', the agent's and the signer's; and apart from these, what the contract's fuzz has to notice.
+ * the owner's, the relay's, the website's, its front's, the apps', the agent's, the signer's and the records'; and apart from these, what the contract's fuzz has to notice.
  */
 import type { Mutation } from './mutation.ts';
 import { agentRules } from './mutations/agent.ts';
@@ -18,6 +18,7 @@ import { keysAndStrings } from './mutations/keys-and-strings.ts';
 import { machineRules } from './mutations/machine.ts';
 import { onboarding } from './mutations/onboarding.ts';
 import { ownerRules } from './mutations/owner.ts';
+import { recordRules } from './mutations/records.ts';
 import { relayRules } from './mutations/relay.ts';
 import { replicatorRules } from './mutations/replicator.ts';
 import { secretRules } from './mutations/secrets.ts';
@@ -59,6 +60,7 @@ export const mutations: readonly Mutation[] = [
   ...storeDoor,
   ...storeBounds,
   ...signerRules,
+  ...recordRules,
 ];
 
 export const allMutations: readonly Mutation[] = [...mutations, ...fuzzRules];
