@@ -92,7 +92,7 @@ export function isFirst(record: DagRecord): boolean {
 
 /** What an amendment says anew. @throws RECORD_AMENDMENT */
 export function amendmentOf(record: DagRecord, rules: GenesisRules): Amendment {
-  const text = new TextDecoder().decode(wholeValue(record));
+  const text = strictText(wholeValue(record), 'RECORD_AMENDMENT', 'an amendment');
   const said = parseJson(Amendment, text, 'RECORD_AMENDMENT', 'an amendment', MAX_GENESIS_BYTES);
   const fixed = AMENDABLE.find((word) => said[word] !== undefined && !rules.amendable.includes(word));
   if (fixed !== undefined) {
@@ -102,7 +102,7 @@ export function amendmentOf(record: DagRecord, rules: GenesisRules): Amendment {
 }
 
 function parseRules(bytes: Uint8Array): GenesisRules {
-  const text = new TextDecoder().decode(bytes);
+  const text = strictText(bytes, 'RECORD_GENESIS', 'a genesis');
   const rules = parseJson(GenesisRules, text, 'RECORD_GENESIS', 'a genesis', MAX_GENESIS_BYTES);
   if (rules.certificateRequired && rules.authorities.length === 0) {
     throw new DstackError(
@@ -111,6 +111,15 @@ function parseRules(bytes: Uint8Array): GenesisRules {
     );
   }
   return rules;
+}
+
+/** UTF-8 and nothing else, without a mark at its beginning: what one reader mends and another refuses would divide a network. */
+function strictText(bytes: Uint8Array, code: string, what: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw new DstackError(code, `${what} is not UTF-8 text; write it as JSON in UTF-8`, { cause });
+  }
 }
 
 function wholeValue({ value }: DagRecord): Uint8Array {

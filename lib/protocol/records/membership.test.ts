@@ -76,6 +76,18 @@ describe('genesis', () => {
     expect(outcome(() => genesisOf(write(FOUNDER, { type: 'genesis', value })))).toBe('RECORD_GENESIS');
   });
 
+  test('is UTF-8, and is not mended where it is not', () => {
+    const of = (bytes: Uint8Array) =>
+      outcome(() => genesisOf(write(FOUNDER, { type: 'genesis', value: bytes })));
+    const text = JSON.stringify(rulesOf({ contact: 'X' }));
+    expect(of(utf8(text))).toBe('accepted');
+    expect(of(utf8(`\ufeff${text}`))).toBe('RECORD_GENESIS');
+    const broken = new Uint8Array(Buffer.from(text.replace('X', '\xff'), 'latin1'));
+    expect(of(broken)).toBe('RECORD_GENESIS');
+    const amended = new Uint8Array(Buffer.from('{"contact":"\xff"}', 'latin1'));
+    expect(alone(write(FOUNDER, { type: 'genesis', links, value: amended }))).toBe('RECORD_AMENDMENT');
+  });
+
   test('has nothing but its rules', () => {
     const value = genesisValue(rulesOf());
     const first = write(FOUNDER, { type: 'genesis', value });

@@ -36,7 +36,8 @@ test('a range of ordinals is exactly its ranges of tags', () => {
       const ranges = ordinalRanges(key, from, to);
       expect(ranges.length).toBeLessThanOrEqual(126);
       for (const one of [from, to, c, from - 1n, to + 1n].filter((it) => it >= 0n && it <= MAX_ORDINAL)) {
-        const inside = ranges.filter((range) => within(ordinalTag(key, one), range)).length;
+        const tag = ordinalTag(key, one);
+        const inside = ranges.filter((range) => within(tag, range)).length;
         expect(inside).toBe(one >= from && one <= to ? 1 : 0);
       }
       // As many tags as ordinals, in order, and none twice.

@@ -42,7 +42,7 @@ describe('a solution', () => {
     isSolution(seed, solutions[at]!.nonce, packIndices(changed));
   beforeAll(() => {
     const solver = new EquihashSolver();
-    solutions = [0, 1, 2, 3, 4, 5].flatMap((last) => {
+    solutions = [0, 1, 2].flatMap((last) => {
       const nonce = zeroNonce.with(15, last);
       return solver.solutions(seed, nonce).map((solution) => ({ nonce, solution }));
     });
@@ -50,7 +50,7 @@ describe('a solution', () => {
   });
 
   test('is found for most nonces, and each that is found is one', () => {
-    expect(solutions.length).toBeGreaterThan(3);
+    expect(solutions.length).toBeGreaterThan(2);
     for (const { nonce, solution } of solutions) {
       expect(isSolution(seed, nonce, solution)).toBe(true);
       expect(toHex(packIndices(unpackIndices(solution)))).toBe(toHex(solution));
@@ -153,11 +153,11 @@ describe('work for a record', () => {
     const difficulty = 2 ** 32 - 1;
     const solver = new EquihashSolver();
     const easy = recordOf({}, (seedFor) => {
-      const found = [0, 1, 2, 3, 4, 5].flatMap((last) => {
+      for (let last = 0; ; last++) {
         const nonce = zeroNonce.with(15, last);
-        return solver.solutions(seedFor(difficulty), nonce).map((solution) => ({ nonce, solution }));
-      });
-      return { kind: 'work', difficulty, ...found[0]! };
+        const [solution] = solver.solutions(seedFor(difficulty), nonce);
+        if (solution !== undefined) return { kind: 'work', difficulty, nonce, solution };
+      }
     });
     const claimed = easy.permit as WorkPermit;
     const own = workSeed(bodyHash(easy, easy.value), easy.claims, difficulty);
@@ -188,14 +188,14 @@ describe('the solver', () => {
     const action = () =>
       solveWork(seed, impossible, {
         firstNonce: zeroNonce,
-        isCancelled: () => seen.length === 3,
+        isCancelled: () => seen.length === 2,
         onProgress: (progress) => seen.push(progress),
       });
     expect(outcome(action)).toBe('RECORD_WORK_CANCELLED');
-    expect(seen.map(({ nonces }) => nonces)).toEqual([1, 2, 3]);
+    expect(seen.map(({ nonces }) => nonces)).toEqual([1, 2]);
     const solver = new EquihashSolver();
-    const each = [0, 1, 2].map((last) => solver.solutions(seed, zeroNonce.with(15, last)).length);
-    expect(seen.at(-1)!.solutions).toBe(each[0]! + each[1]! + each[2]!);
+    const each = [0, 1].map((last) => solver.solutions(seed, zeroNonce.with(15, last)).length);
+    expect(seen.at(-1)!.solutions).toBe(each[0]! + each[1]!);
   });
 
   test('takes seeds and nonces of the right size only', () => {
