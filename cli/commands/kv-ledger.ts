@@ -4,9 +4,10 @@ import { dirname } from 'node:path';
 import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
 import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
-import { auditLog, fetchHead, requireContinues } from '../../lib/ledger/audit.ts';
-import { openCheckpoint } from '../../lib/ledger/checkpoint.ts';
+import { auditLog, fetchHead, requireContinues, requireContinuesFrom } from '../../lib/ledger/audit.ts';
+import { type Checkpoint, openCheckpoint } from '../../lib/ledger/checkpoint.ts';
 import { receiptInAnswer } from '../../lib/ledger/lskv.ts';
+import { type NoteKey, parseVerifierKey } from '../../lib/ledger/note.ts';
 import {
   hasValue,
   MAX_RECEIPT_BYTES,
@@ -17,7 +18,7 @@ import {
 import { bytesEqual, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseUniqueJson } from '../../lib/protocol/json.ts';
-import { type Command, UsageError } from '../command.ts';
+import { type Arguments, type Command, typed, UsageError } from '../command.ts';
 import { LogCopy, MAX_HEAD_BYTES } from '../kv/log-copy.ts';
 import { keyOptions, logKey } from '../kv/log-key.ts';
 import { logSource } from '../kv/log-source.ts';
@@ -107,6 +108,10 @@ const audit: Command = {
   options: {
     ...keyOptions,
     head: { value: 'FILE', help: 'a signed head from before: the log has to continue it' },
+    'head-vkey': {
+      value: 'KEY',
+      help: 'the verifier key of that head, where it is of the log of before a restore',
+    },
     'save-head': { value: 'FILE', help: 'where to keep the head for the next time, once all is well' },
     copy: { value: 'FOLDER', help: 'keeps what is fetched there: a copy that can be audited offline' },
     ...clientOptions,
@@ -116,8 +121,9 @@ const audit: Command = {
     const [where] = args.positionals as [string];
     const log = logKey(args);
     const [earlier, saved] = [args.optional('head'), args.optional('save-head')];
-    const before =
-      earlier === undefined ? undefined : openCheckpoint(textOf(earlier, MAX_HEAD_BYTES), log.name, [log]);
+    const before = earlier === undefined ? undefined : earlierHead(args, earlier, log);
+    if (earlier === undefined && args.optional('head-vkey') !== undefined)
+      throw new UsageError('--head-vkey is of --head: say which head too');
     // An audit may take an hour, at the end of which this would be too late to say.
     if (saved !== undefined) requireWritable(saved);
     const source = logSource(where, args);
@@ -126,7 +132,9 @@ const audit: Command = {
     const copied = copy?.head;
     const fetch = copy?.keeping(source) ?? source;
     const head = await fetchHead(fetch, log.name, [log]);
-    if (before !== undefined) await requireContinues(fetch, before, head);
+    if (before !== undefined) await requireContinuesFrom(fetch, before, head);
+    // What it says that it began with is in it.
+    for (const begun of head.continues ?? []) await requireContinues(fetch, begun, head);
     // The tiles of another log may lie beside those of the copy without meeting them.
     if (copied !== undefined) await requireContinues(fetch, openCheckpoint(copied, log.name, [log]), head);
     let readable = 0;
@@ -143,6 +151,7 @@ const audit: Command = {
       root: toHex(head.root),
       time: head.time,
       readable,
+      continues: (head.continues ?? []).map(({ origin, size }) => ({ origin, revisions: size })),
     };
     if (args.flag('json')) printJson(found);
     else {
@@ -151,11 +160,22 @@ const audit: Command = {
         `revisions  ${head.size}, of which ${readable} events are readable`,
         `root       ${toHex(head.root)}`,
         ...(head.time === undefined ? [] : [`signed at  ${isoTime(head.time)}, by the chain's clock`]),
+        ...found.continues.map(
+          ({ origin, revisions }) =>
+            `restored   from a backup: it begins with ${revisions} revisions of ${origin}`,
+        ),
         earlier === undefined ? 'SOUND' : 'SOUND, and it continues the earlier head',
       );
     }
   },
 };
+
+/** A head that was kept. @throws USAGE, VKEY_INVALID, NOTE_*, CHECKPOINT_* */
+function earlierHead(args: Arguments, file: string, log: NoteKey): Checkpoint {
+  const text = args.optional('head-vkey');
+  const key = text === undefined ? log : typed(() => parseVerifierKey(text));
+  return openCheckpoint(textOf(file, MAX_HEAD_BYTES), key.name, [key]);
+}
 
 /** A key of the same name may be in any other app. @throws RECEIPT_OTHER_NAMESPACE */
 function requireNamespace({ namespace }: ProvenReceipt, wanted: string | undefined): void {

@@ -1,6 +1,7 @@
 /** `kv start`: the store on a laptop, in the foreground. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineTools } from '../../guest/image/engine-tools.ts';
 import { print } from '../../lib/daemon/terminal.ts';
@@ -37,15 +38,63 @@ const start: Command = {
     if (args.flag('plain')) options.push('--plain');
     if (args.optional('etcd') === undefined)
       options.push(`--tools=${await engineTools(join(repository, '.cache'), print)}`);
-    const child = spawn(process.execPath, [join(repository, 'guest/kv/dev/main.ts'), ...options], {
-      stdio: 'inherit',
-    });
-    // Ctrl-C reaches both; what is sent to this process alone goes on to the store, which takes no harm of hearing it twice.
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-      process.on(signal, () => child.kill(signal));
-    const [code] = (await once(child, 'exit')) as [number | null];
-    process.exitCode = code ?? 1;
+    await runHere('main', options);
   },
 };
 
-export const kvCommands: readonly Command[] = [start, ...kvLedgerCommands];
+const backup: Command = {
+  name: 'kv backup',
+  summary:
+    'writes the store that runs on a folder of this machine into one file, encrypted to recipients of age',
+  options: {
+    data: { value: 'DIR', help: 'where the store is', default: join(repository, '.state/kv') },
+    out: { value: 'FILE', help: 'where to write it: a new file', required: true },
+    recipient: { value: 'RECIPIENT', help: 'age1…; may be given more than once', multiple: true },
+  },
+  async run(args) {
+    const recipients = args.list('recipient');
+    if (recipients.length === 0)
+      throw new UsageError('--recipient is missing: the key of age that will open it (age1…)');
+    await runHere('backup', [
+      `--data=${args.text('data')}`,
+      `--out=${args.text('out')}`,
+      ...recipients.map((recipient) => `--recipient=${recipient}`),
+    ]);
+  },
+};
+
+const restore: Command = {
+  name: 'kv restore',
+  summary:
+    'makes a store of a backup, in a new folder, once all of it was checked; its log continues the one of the backup under a name of its own',
+  positionals: ['FILE'],
+  options: {
+    data: { value: 'DIR', help: 'where to make it: a new folder', required: true },
+    identity: { value: 'FILE', help: 'the key of age that opens it (AGE-SECRET-KEY-1…)', required: true },
+    secret: {
+      value: 'FILE',
+      help: 'the secret of the store that the backup is of, as it was in its folder',
+      required: true,
+    },
+  },
+  async run(args) {
+    const [file] = args.positionals as [string];
+    const given = ['data', 'identity', 'secret'].map((name) => `--${name}=${args.text(name)}`);
+    for (const path of [file, args.text('identity'), args.text('secret')])
+      if (!existsSync(path)) throw new UsageError(`${path} is not there`);
+    const tools = await engineTools(join(repository, '.cache'), print);
+    await runHere('restore', [`--file=${file}`, ...given, `--tools=${tools}`]);
+  },
+};
+
+/** A program of the store's on a laptop, in the foreground; its end is this one's. */
+async function runHere(program: string, options: readonly string[]): Promise<void> {
+  const path = join(repository, `guest/kv/dev/${program}.ts`);
+  const child = spawn(process.execPath, [path, ...options], { stdio: 'inherit' });
+  // Ctrl-C reaches both; what is sent to this process alone goes on to the store, which takes no harm of hearing it twice.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  const [code] = (await once(child, 'exit')) as [number | null];
+  process.exitCode = code ?? 1;
+}
+
+export const kvCommands: readonly Command[] = [start, backup, restore, ...kvLedgerCommands];

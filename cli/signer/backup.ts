@@ -2,16 +2,11 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { awsKms } from '../../guest/signer/aws-kms.ts';
-import {
-  encryptBackup,
-  encrypterTo,
-  type KeyService,
-  openBackup,
-  wrapBackup,
-} from '../../guest/signer/backup.ts';
+import { encryptBackup, type KeyService, openBackup, wrapBackup } from '../../guest/signer/backup.ts';
 import { makeBackup, recover } from '../../guest/signer/operator.ts';
 import { cometJson, ed25519Key } from '../../lib/cometbft/ed25519.ts';
 import { at } from '../../lib/cometbft/sign-state.ts';
+import { encrypterTo } from '../../lib/daemon/age.ts';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
 import { printError, printJson } from '../../lib/daemon/terminal.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';

@@ -1,13 +1,20 @@
 /** The ledger over a running etcd: opened from its files, and caught up with. */
 import { KV } from '../../lib/etcd/gen/kv_pb.js';
+import type { EarlierHead } from '../../lib/ledger/checkpoint.ts';
+import { revisionAt } from '../../lib/ledger/leaf.ts';
 import { noteSigner } from '../../lib/ledger/note.ts';
-import { SaltKey } from '../../lib/ledger/salt.ts';
+import { SaltKey, type Salts, saltsAfter } from '../../lib/ledger/salt.ts';
 import type { DstackError } from '../../lib/protocol/errors.ts';
 import { EtcdRevisions } from './engine/follow.ts';
 import { openDisk } from './ledger/disk.ts';
 import { KvLedger } from './ledger/ledger.ts';
 import { FILES } from './ledger/log-files.ts';
 import type { OnRevision, Upstream } from './types.ts';
+
+/** A log that another one continues: of the store of which a backup was restored. */
+export interface EarlierLog extends EarlierHead {
+  readonly saltKey: Uint8Array;
+}
 
 export interface LedgerSettings {
   /** Of the log's files. */
@@ -18,6 +25,10 @@ export interface LedgerSettings {
   readonly seed: Uint8Array;
   /** `ledgerSaltKey`. */
   readonly saltKey: Uint8Array;
+  /** The logs that this one began with, the first one first. */
+  readonly earlier?: readonly EarlierLog[];
+  /** How many of the last leaves are made again, and compared (`KvLedger`). */
+  readonly compared?: number;
   /** Seconds since 1970: the chain's time. */
   readonly now: () => number;
   readonly onStop: (why: DstackError) => void;
@@ -31,11 +42,16 @@ export async function openLedger(
   upstream: Upstream,
   onRevision: OnRevision = () => {},
 ): Promise<KvLedger> {
-  const { folder, origin, seed, saltKey, now, onStop, evidence } = settings;
+  const { folder, origin, seed, saltKey, earlier = [], compared, now, onStop, evidence } = settings;
   const ledger = await KvLedger.open({
     disk: await openDisk(folder, FILES),
     signer: noteSigner(origin, seed),
-    salts: new SaltKey(saltKey),
+    salts: earlier.reduceRight<Salts>(
+      (later, log) => saltsAfter(new SaltKey(log.saltKey), revisionAt(log.size - 1), later),
+      new SaltKey(saltKey),
+    ),
+    continues: earlier.map(({ origin, size, root }) => ({ origin, size, root })),
+    ...(compared !== undefined && { compared }),
     now,
     onStop,
     onRevision,

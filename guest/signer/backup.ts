@@ -2,9 +2,10 @@
  * A key outside of the network: its seed and what it signed last, encrypted to a key that the operator holds (age-encryption.org/v1), or
  * wrapped by a cloud's key service. Whoever opens one can sign as the validator.
  */
-import { Decrypter, Encrypter } from 'age-encryption';
+import { Decrypter } from 'age-encryption';
 import { type Static, Type } from 'typebox';
 import { decodeState, encodeState, type SignState } from '../../lib/cometbft/sign-state.ts';
+import { encrypterTo } from '../../lib/daemon/age.ts';
 import { fromHex, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { HexOf, parseJson, Strict } from '../../lib/protocol/schema.ts';
@@ -44,27 +45,6 @@ const Wrapped = Strict({
  */
 export async function encryptBackup(backup: Backup, recipients: readonly string[]): Promise<Uint8Array> {
   return encrypterTo(recipients).encrypt(encode(backup));
-}
-
-/** @throws BACKUP_RECIPIENT */
-export function encrypterTo(recipients: readonly string[]): Encrypter {
-  if (recipients.length === 0) {
-    throw new DstackError(
-      'BACKUP_RECIPIENT',
-      'a backup is encrypted to a key of yours: name its recipient (age1…)',
-    );
-  }
-  const encrypter = new Encrypter();
-  for (const recipient of recipients) {
-    try {
-      encrypter.addRecipient(recipient);
-    } catch (cause) {
-      throw new DstackError('BACKUP_RECIPIENT', `${recipient.slice(0, 80)} is no recipient of age`, {
-        cause,
-      });
-    }
-  }
-  return encrypter;
 }
 
 export async function wrapBackup(backup: Backup, service: KeyService): Promise<Uint8Array> {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { auditLog, fetchHead, requireContinues } from './audit.ts';
+import { auditLog, fetchHead, requireContinues, requireContinuesFrom } from './audit.ts';
 import { openCheckpoint, signCheckpoint } from './checkpoint.ts';
 import { buildLeaf } from './leaf.ts';
 import { fetchFrom, MemoryLog, origin, put, salts, signer } from './log.fixture.ts';
@@ -100,5 +100,33 @@ describe('an earlier head', () => {
     await expect(continues(log.checkpoint(700), log.files(600))).rejects.toThrowError(
       refusal('LOG_ROLLED_BACK'),
     );
+  });
+
+  describe('of the log of before a restore', () => {
+    const fetch = fetchFrom(log.files());
+    const head = headOf(log.checkpoint());
+    const at = (size: number) => ({ ...headOf(log.checkpoint(size)), origin: 'old' });
+    const restored = { ...head, continues: [at(512)] };
+
+    test.each([1, 300, 512])('of %i leaves is continued', async (size) => {
+      await requireContinuesFrom(fetch, at(size), restored);
+    });
+
+    test('with more than was taken over shows what is lost', async () => {
+      await expect(requireContinuesFrom(fetch, at(600), restored)).rejects.toThrowError(
+        refusal('LOG_ROLLED_BACK'),
+      );
+    });
+
+    test('that the head does not name is of another log', async () => {
+      await expect(requireContinuesFrom(fetch, at(300), head)).rejects.toThrowError(
+        refusal('CHECKPOINT_ORIGIN'),
+      );
+    });
+
+    test('with another history is a fork, whatever the head says', async () => {
+      const forged = { ...headOf(fork.checkpoint(400)), origin: 'old' };
+      await expect(requireContinuesFrom(fetch, forged, restored)).rejects.toThrowError(refusal('LOG_FORKED'));
+    });
   });
 });

@@ -67,6 +67,30 @@ export async function requireContinues(fetch: Fetch, earlier: Checkpoint, head: 
   }
 }
 
+/**
+ * Refuses a log whose head does not continue an earlier one, which may be of a log that this one began with.
+ * @throws LOG_FORKED; LOG_ROLLED_BACK for a head that has more than was taken over; CHECKPOINT_ORIGIN for one of another log
+ */
+export async function requireContinuesFrom(
+  fetch: Fetch,
+  earlier: Checkpoint,
+  head: Checkpoint,
+): Promise<void> {
+  if (earlier.origin === head.origin) return requireContinues(fetch, earlier, head);
+  const taken = head.continues?.find(({ origin }) => origin === earlier.origin);
+  if (taken === undefined)
+    throw new DstackError(
+      'CHECKPOINT_ORIGIN',
+      `the earlier head is of ${earlier.origin}, which ${head.origin} does not continue`,
+    );
+  if (earlier.size > taken.size)
+    throw new DstackError(
+      'LOG_ROLLED_BACK',
+      `the store was restored from a backup of ${taken.size} leaves of ${earlier.origin}; the earlier head has ${earlier.size}: the writes of the last ${earlier.size - taken.size} are lost`,
+    );
+  return requireContinues(fetch, earlier, head);
+}
+
 export interface AuditOptions {
   /** The first leaf whose entry is read; those before it are taken from the tiles. */
   readonly from?: number;

@@ -7,6 +7,9 @@
  *     CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
  *     time 1764421380
  *
+ * A log of a store that was restored from a backup begins with the leaves of the log that the backup is of, and each of its heads names that
+ * log, and how far it continues it, in another line: `continues <origin> <size> <root>`. What that log had after is lost, and can't be hidden.
+ *
  * The origin names the network and the log, which is one node's, so that no head of one is taken for another's. A head is in the ledger's history; its time is
  * not: two replicas sign the same tree at different times.
  */
@@ -17,11 +20,17 @@ import type { Domain } from '../protocol/typed-data.ts';
 import { HASH_BYTES } from './merkle.ts';
 import { base64, fromBase64, type NoteKey, type NoteSigner, openNote, parseNote, signNote } from './note.ts';
 
-export interface Checkpoint {
+/** Of a log, at a size: what a head says of it. */
+export interface EarlierHead {
   readonly origin: string;
   readonly size: number;
   /** 32 bytes. */
   readonly root: Uint8Array;
+}
+
+export interface Checkpoint extends EarlierHead {
+  /** The logs whose leaves this one began with; absent for one that began empty. */
+  readonly continues?: readonly EarlierHead[];
   /** Seconds since 1970, by the chain; absent in heads of others. */
   readonly time?: number;
 }
@@ -34,9 +43,12 @@ export function originOf(
   return `dstack/kv/${chainId}/${addressKey(contract)}/${toHex(log)}`;
 }
 
-export function checkpointText({ origin, size, root, time }: Checkpoint): string {
-  const extension = time === undefined ? '' : `time ${time}\n`;
-  return `${origin}\n${size}\n${base64(root)}\n${extension}`;
+export function checkpointText({ time, continues = [], ...head }: Checkpoint): string {
+  const lines = [
+    ...(time === undefined ? [] : [`time ${time}`]),
+    ...continues.map(({ origin, size, root }) => `continues ${origin} ${size} ${base64(root)}`),
+  ];
+  return `${head.origin}\n${head.size}\n${base64(head.root)}\n${lines.map((line) => `${line}\n`).join('')}`;
 }
 
 export function signCheckpoint(checkpoint: Checkpoint, signers: readonly NoteSigner[]): string {
@@ -76,5 +88,18 @@ function parseText(text: string): Checkpoint {
     );
   }
   const [time] = extensions.flatMap((line) => /^time ((?:0|[1-9]\d{0,11}))$/.exec(line)?.[1] ?? []);
-  return { origin, size: Number(size), root, ...(time === undefined ? {} : { time: Number(time) }) };
+  const continues = extensions.flatMap(parseContinues);
+  return {
+    origin,
+    size: Number(size),
+    root,
+    ...(time === undefined ? {} : { time: Number(time) }),
+    ...(continues.length === 0 ? {} : { continues }),
+  };
+}
+
+function parseContinues(line: string): EarlierHead[] {
+  const [, origin, size, encoded = ''] = /^continues (\S+) ([1-9]\d{0,14}) (\S+)$/.exec(line) ?? [];
+  const root = fromBase64(encoded);
+  return origin === undefined || root?.length !== HASH_BYTES ? [] : [{ origin, size: Number(size), root }];
 }

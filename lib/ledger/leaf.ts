@@ -24,7 +24,7 @@ import {
 } from './merkle.ts';
 import { isPublic, type LeafPolicy } from './policy.ts';
 import { type EventRecord, type LedgerEvent, parseRecord, recordOf } from './record.ts';
-import type { SaltKey } from './salt.ts';
+import type { Salts } from './salt.ts';
 
 export const LEAF_VERSION = 1;
 const MAX_ROWS = 1_024;
@@ -76,7 +76,7 @@ export function buildLeaf(
   revision: bigint,
   events: readonly LedgerEvent[],
   policy: LeafPolicy,
-  salts: SaltKey,
+  salts: Salts,
 ): BuiltLeaf {
   const records = events.map(recordOf);
   const perRow = rowOf(events.length);
@@ -139,12 +139,7 @@ export function parseLeaf(entry: Uint8Array): Leaf {
 }
 
 /** @param records of all events of the leaf */
-export function openingOf(
-  leaf: Leaf,
-  records: readonly Uint8Array[],
-  index: number,
-  salts: SaltKey,
-): Opening {
+export function openingOf(leaf: Leaf, records: readonly Uint8Array[], index: number, salts: Salts): Opening {
   const saltOf = (at: number) =>
     leaf.readable.some((event) => event.index === at) ? NO_SALT : salts.salt(leaf.revision, at);
   const first = index - (index % leaf.perRow);

@@ -3,11 +3,16 @@ import { sha256Of } from './merkle.ts';
 
 const BLOCK_BYTES = 64;
 
+/** The salt of each event, 32 bytes. */
+export interface Salts {
+  salt(revision: bigint, index: number): Uint8Array;
+}
+
 /**
  * salt = HMAC-SHA256(key, revision as 8 bytes ‖ index as 4 bytes), both big-endian. HMAC as RFC 2104 writes it, because node:crypto takes
  * some 25 µs to set one up, and two hashes take 3.
  */
-export class SaltKey {
+export class SaltKey implements Salts {
   readonly #inner = Buffer.alloc(BLOCK_BYTES + 12, 0x36);
   readonly #outer = Buffer.alloc(BLOCK_BYTES + 32, 0x5c);
 
@@ -25,4 +30,9 @@ export class SaltKey {
     this.#outer.set(sha256Of(this.#inner), BLOCK_BYTES);
     return sha256Of(this.#outer);
   }
+}
+
+/** Those of a log that continues an earlier one, whose leaves up to a revision have the earlier one's. */
+export function saltsAfter(earlier: Salts, until: bigint, own: Salts): Salts {
+  return { salt: (revision, index) => (revision <= until ? earlier : own).salt(revision, index) };
 }

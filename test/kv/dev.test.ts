@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { dstack } from '../support/cli.ts';
 import { freePort } from '../support/free-port.ts';
 import { node24 } from '../support/network.ts';
 
@@ -184,5 +185,41 @@ describe('a store on a laptop', () => {
   ])('a folder that is none for a store: %s', async (_, where, wanted) => {
     const { code, said } = await (await start('--dev', '--data', where)).ended;
     expect([code, said]).toEqual([1, expect.stringMatching(wanted)]);
+  });
+});
+
+/** Of a key that nobody has any more. */
+const recipient = 'age1289kjmj2sjyw3zty8xpea3jq8rljcapa5yuxpf20uwldvfs2jvrq2dvng4';
+
+describe('backup and restore, mistyped', () => {
+  const none = '/nonexistent';
+  test.each([
+    ['no recipient', ['backup', '--out=x.age'], 2, /USAGE: --recipient is missing/],
+    ['no file to write', ['backup', '--recipient=age1x'], 2, /USAGE: .*--out/],
+    ['what is no recipient', ['backup', '--out=x.age', '--recipient=age1x'], 2, /BACKUP_RECIPIENT/],
+    [
+      'no store',
+      ['backup', '--out=x.age', `--data=${none}`, `--recipient=${recipient}`],
+      2,
+      /KV_DATA: there is no store/,
+    ],
+    ['no folder to restore to', ['restore', none], 2, /USAGE: .*--data/],
+    [
+      'no backup',
+      ['restore', none, '--data=x', '--identity=package.json', '--secret=package.json'],
+      2,
+      /USAGE: \/nonexistent is not there/,
+    ],
+    [
+      'no key',
+      ['restore', 'package.json', '--data=x', '--identity=package.json', '--secret=package.json'],
+      2,
+      /KV_SECRET/,
+    ],
+  ])('%s: refused, in a line, and nothing is made', async (_, args, wantedCode, wanted) => {
+    const { code, stdout, stderr } = await dstack(['kv', ...args]);
+    expect([code, stderr]).toEqual([wantedCode, expect.stringMatching(wanted)]);
+    expect(stdout + stderr).not.toMatch(/\n +at |node:internal/);
+    expect(existsSync(join(root, 'x.age')) || existsSync(join(root, 'x'))).toBe(false);
   });
 });

@@ -21,10 +21,23 @@ export function openData(data: string): { readonly secret: Uint8Array } {
       );
     writeDurably(path, randomBytes(32).toString('hex'), 0o600);
   }
-  const text = readFileSync(path, 'utf8').trim();
+  return { secret: secretIn(path) };
+}
+
+/** @throws KV_DATA for a folder without a store, KV_SECRET */
+export function existingSecret(data: string): Uint8Array {
+  const path = join(data, 'secret');
+  if (!existsSync(path))
+    throw new DstackError('KV_DATA', `there is no store in ${data}: say with --data where it is`);
+  return secretIn(path);
+}
+
+/** @throws KV_SECRET */
+export function secretIn(path: string): Uint8Array {
+  const text = existsSync(path) ? readFileSync(path, 'utf8').trim() : '';
   if (!/^[\da-f]{64}$/.test(text))
     throw new DstackError('KV_SECRET', `${path} is not the secret of a store: put back what it was`);
-  return { secret: Buffer.from(text, 'hex') };
+  return Buffer.from(text, 'hex');
 }
 
 /**

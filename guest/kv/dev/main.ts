@@ -10,10 +10,9 @@ import { parseArgs } from 'node:util';
 import { pino } from 'pino';
 import { print, printError, printFailure } from '../../../lib/daemon/terminal.ts';
 import { toolCommand } from '../../../lib/daemon/tool-root.ts';
-import { noteSigner, verifierKey } from '../../../lib/ledger/note.ts';
+import { verifierKey } from '../../../lib/ledger/note.ts';
 import { utf8 } from '../../../lib/protocol/encoding.ts';
 import { DstackError } from '../../../lib/protocol/errors.ts';
-import { ledgerKey, ledgerSaltKey } from '../../../lib/protocol/keys.ts';
 import { type StoreShares, storeShares } from '../../../lib/protocol/store-shares.ts';
 import { openLedger } from '../open-ledger.ts';
 import { startStore } from '../start.ts';
@@ -21,6 +20,7 @@ import type { Caller } from '../types.ts';
 import { devCertificates, namesOf, serviceTls } from './certificates.ts';
 import { lockData, openData } from './data-folder.ts';
 import { type EtcdProcess, startEtcdProcess } from './etcd-process.ts';
+import { ledgerOf, readName, signerOf } from './log.ts';
 import { type Address, type StartOptions, startOptions, urlOf } from './options.ts';
 
 const { values: flags } = parseArgs({
@@ -34,10 +34,6 @@ const { values: flags } = parseArgs({
     plain: { type: 'boolean', default: false },
   },
 });
-
-/** The log's name: nobody's network. */
-const LOG = new Uint8Array(16);
-const ORIGIN = 'dstack.localhost/dev';
 
 function tlsOf({ data, address, plain, certificate }: StartOptions): { tls?: TlsOptions; lines: string[] } {
   if (plain) return { lines: ['No TLS: whoever reaches the port is the owner.'] };
@@ -151,14 +147,9 @@ async function run(
   const url = urlOf(transport.tls === undefined ? 'http' : 'https', address);
   // Opened at once: an end before it is open would be a crash.
   const log = pino({ name: 'kv' }, pino.destination({ dest: join(data, 'kv.log'), sync: true }));
-  const seed = ledgerKey(secret, 1, LOG);
+  const name = readName(data);
   const ledgerSettings = {
-    folder: join(data, 'ledger'),
-    origin: ORIGIN,
-    seed,
-    saltKey: ledgerSaltKey(secret, 1, LOG),
-    // There is no chain here.
-    now: () => Math.floor(Date.now() / 1000),
+    ...ledgerOf(data, secret, name),
     onStop: (why: DstackError) => printFailure('kv', why),
   };
   const ended = etcd.ended.then((said) => {
@@ -186,7 +177,7 @@ async function run(
     print(
       `kv listens at ${url}`,
       ...lines,
-      `The ledger's verifier key, for kv receipt and kv audit: ${verifierKey(noteSigner(ORIGIN, seed))}`,
+      `The ledger's verifier key, for kv receipt and kv audit: ${verifierKey(signerOf(secret, name))}`,
     );
     await Promise.race([ended, told]);
   } finally {

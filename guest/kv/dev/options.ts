@@ -32,7 +32,7 @@ export interface StartOptions {
 }
 
 /** Of a unix socket's path, on Linux. */
-const LONGEST_PATH = 107;
+export const LONGEST_PATH = 107;
 
 /** @throws KV_DATA, KV_PATH_TOO_LONG, KV_LISTEN, KV_PLAIN, KV_CERTIFICATE */
 export function startOptions(flags: StartFlags): StartOptions {

@@ -7,7 +7,7 @@
  * when there is some. Any other failure, of the disk or of the order of revisions, stops the ledger for good, and with it every answer to a write.
  */
 
-import { openCheckpoint, signCheckpoint } from '../../../lib/ledger/checkpoint.ts';
+import { type EarlierHead, openCheckpoint, signCheckpoint } from '../../../lib/ledger/checkpoint.ts';
 import { buildLeaf, indexOf, revisionAt } from '../../../lib/ledger/leaf.ts';
 import { Edge, EMPTY_ROOT, edgeOf, leafHash, type OnNode } from '../../../lib/ledger/merkle.ts';
 import type { NoteSigner } from '../../../lib/ledger/note.ts';
@@ -19,7 +19,7 @@ import {
   readPolicy,
 } from '../../../lib/ledger/policy.ts';
 import type { LedgerEvent } from '../../../lib/ledger/record.ts';
-import type { SaltKey } from '../../../lib/ledger/salt.ts';
+import type { Salts } from '../../../lib/ledger/salt.ts';
 import { bytesEqual } from '../../../lib/protocol/encoding.ts';
 import { codeOf, DstackError, hasCode } from '../../../lib/protocol/errors.ts';
 import type { Ledger, OnRevision, RevisionSource } from '../types.ts';
@@ -30,11 +30,15 @@ export interface LedgerOptions {
   readonly disk: Disk;
   /** Its name is the log's origin. */
   readonly signer: NoteSigner;
-  readonly salts: SaltKey;
+  readonly salts: Salts;
   /** The chain's time, seconds since 1970: it goes into signed heads. */
   readonly now: () => number;
   /** Between two batches, while nobody waits for one. Milliseconds. */
   readonly pauseMs?: number;
+  /** The logs whose leaves it began with: its heads name them. */
+  readonly continues?: readonly EarlierHead[];
+  /** How many of the last leaves are made again at a start, and compared. */
+  readonly compared?: number;
   /** How many leaves may be in memory alone before writes wait for the disk. */
   readonly mostBehind?: number;
   /** Served beside the log (lib/protocol/ledger-evidence.ts). */
@@ -50,7 +54,6 @@ const MAX_BEHIND = 20_000;
 const ROOM_MS = 500;
 /** Syncs of the ledger's disk compete with etcd's, so they are few while nobody waits. Milliseconds. */
 const PAUSE_MS = 100;
-/** How many of the last leaves are made again at a start, and compared. */
 const COMPARED = 256;
 /** A tile is so many levels of the tree, of which it has the lowest. */
 const TILE_LEVELS = 8;
@@ -124,7 +127,12 @@ export class KvLedger implements Ledger {
       );
     }
     // Leaves from before a policy was in force can't be compared: they were made under another.
-    const from = Math.max(0, size - COMPARED, policy?.since ?? 0, indexOf(compacted) + 1);
+    const from = Math.max(
+      0,
+      size - (this.#options.compared ?? COMPARED),
+      policy?.since ?? 0,
+      indexOf(compacted) + 1,
+    );
     for (let index = from; index < size; index += 1) {
       const node = { level: 0, index };
       this.#compared.set(index, (await this.#files.hashes([node]))(node));
@@ -308,8 +316,8 @@ export class KvLedger implements Ledger {
   }
 
   #sign(size: number, root: Uint8Array): string {
-    const { signer, now } = this.#options;
-    return signCheckpoint({ origin: signer.name, size, root, time: now() }, [signer]);
+    const { signer, now, continues = [] } = this.#options;
+    return signCheckpoint({ origin: signer.name, size, root, time: now(), continues }, [signer]);
   }
 
   #stop(cause: unknown, told = true): void {

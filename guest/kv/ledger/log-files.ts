@@ -82,8 +82,7 @@ export class LogFiles {
 
   /** @throws LEDGER_MISMATCH when the files are not those of the newest head; the disk's errors */
   static async open(disk: Disk): Promise<LogFiles> {
-    const state = newest(await readSlot(disk, 0), await readSlot(disk, 1));
-    const files = new LogFiles(disk, state ?? EMPTY);
+    const files = new LogFiles(disk, await readState(disk));
     await files.#cutToState();
     return files;
   }
@@ -232,22 +231,30 @@ export class LogFiles {
   }
 
   async #cutToState(): Promise<void> {
-    const { size, entries, records } = this.#state;
-    const lengths: [string, number][] = [
-      ['entries', entries],
-      ['records', records],
-      ['places', Math.ceil(size / TILE_WIDTH) * PLACE_BYTES],
-      ...Array.from({ length: LEVELS }, (_, level): [string, number] => [
-        levelFile(level),
-        lengthOfLevel(level, size) * HASH_BYTES,
-      ]),
-    ];
-    for (const [file, length] of lengths) {
+    for (const [file, length] of lengthsOf(this.#state)) {
       const found = await this.#disk.size(file);
       if (found < length) throw mismatch(`${file} has ${found} bytes, and the signed head is over ${length}`);
       if (found > length) await this.#disk.cut(file, length);
     }
   }
+}
+
+/** What is durable, by the newest sound slot. */
+export async function readState(disk: Pick<Disk, 'size' | 'read'>): Promise<LogState> {
+  return newest(await readSlot(disk, 0), await readSlot(disk, 1)) ?? EMPTY;
+}
+
+/** How long each file but `heads` is at least; what is behind that is of a batch without a head. */
+export function lengthsOf({ size, entries, records }: LogState): [string, number][] {
+  return [
+    ['entries', entries],
+    ['records', records],
+    ['places', Math.ceil(size / TILE_WIDTH) * PLACE_BYTES],
+    ...Array.from({ length: LEVELS }, (_, level): [string, number] => [
+      levelFile(level),
+      lengthOfLevel(level, size) * HASH_BYTES,
+    ]),
+  ];
 }
 
 const EMPTY: LogState = { version: 1, size: 0, entries: 0, records: 0, sequence: 0, head: '' };
@@ -264,7 +271,7 @@ function slotBytes(state: LogState): Uint8Array {
   return Buffer.concat([sha256(body), body]);
 }
 
-async function readSlot(disk: Disk, slot: number): Promise<LogState | undefined> {
+async function readSlot(disk: Pick<Disk, 'size' | 'read'>, slot: number): Promise<LogState | undefined> {
   const at = slot * SLOT_BYTES;
   const available = Math.min((await disk.size('heads')) - at, SLOT_BYTES);
   if (available < SUM_BYTES + 4) return undefined;

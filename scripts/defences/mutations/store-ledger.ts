@@ -10,10 +10,39 @@ const KEY = ['lib/protocol/ledger-evidence.ts', 'lib/protocol/ledger-evidence.te
 const LEDGER = ['guest/kv/ledger/ledger.ts', 'guest/kv/ledger/ledger.test.ts'] as const;
 const FILES = 'guest/kv/ledger/log-files.ts';
 const RECEIPTS = 'guest/kv/ledger/receipts.ts';
+const BACKUP = ['guest/kv/dev/backup-file.ts', 'test/kv/backup.test.ts'] as const;
 
 const row = rowsOf('store');
 
 export const storeLedger: readonly Mutation[] = [
+  row(
+    'who made a backup',
+    BACKUP,
+    '    openNote(note, [signerOf(manifest.name)]);\n',
+    '    void openNote;\n',
+    'another key of age, another secret',
+  ),
+  row(
+    'that a backup is whole',
+    BACKUP,
+    '  if (!isWhole) throw',
+    '  if (!isWhole && note === undefined) throw',
+    'whose parts are not of one time',
+  ),
+  row(
+    'that a restored store does not go on with the log of before',
+    ['guest/kv/dev/restore.ts', BACKUP[1]],
+    'const next = nameAfter(name, randomBytes(16), head);',
+    'const next = head.size > 0 ? name : nameAfter(name, randomBytes(16), head);',
+    'the log goes on under another name',
+  ),
+  row(
+    'that a head of after the backup shows what was lost',
+    AUDIT,
+    'if (earlier.size > taken.size)',
+    'if (earlier.size > head.size)',
+    'with more than was taken over',
+  ),
   row(
     'that a ledger whose disk is full waits for room',
     LEDGER,
