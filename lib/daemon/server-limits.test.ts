@@ -114,6 +114,7 @@ const EXCEPT: Readonly<Record<string, string>> = {
     "hands each connection to the agent's server, whose bounds count it by the app",
   'guest/listen.ts': 'hands each connection to the server of the agent or the store, whose bounds count it',
   'guest/kv/dev/main.ts': 'looks for a free port, serves nothing',
+  'guest/kv/dev/restore.ts': 'looks for a free port, serves nothing',
   'host/vm/quoting.ts': 'a unix socket of mode 0600, for one QEMU',
   'host/vm/vm.ts': 'looks for a free port, serves nothing',
 };
