@@ -26,7 +26,7 @@ const debianPackages = {
 
 /** Those that only what looks at pages needs: the test command, and the screenshots of the docs. */
 const browserPackages = {
-  chromium: 'looks at the pages in tests, as people do (125 MB, 440 MB unpacked)',
+  chromium: 'looks at the pages in tests, as people do (some 125 MB, 420 MB unpacked)',
 };
 
 /** An environment in which `node` is the pinned Node 24. */

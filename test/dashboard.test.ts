@@ -182,10 +182,10 @@ describe.skipIf(!hasChromium)('the dashboard in Chromium', () => {
   });
 });
 
-/** A relay with more of everything than most have. */
-function busy(network: FakeNetwork, tail: LogTail): void {
+/** A relay with more of everything than most have. @param rows of a list at most */
+function busy(network: FakeNetwork, tail: LogTail, rows: number): void {
   const some = <T>(count: number, make: (nth: number) => T) => ({
-    list: Array.from({ length: count }, (_, nth) => make(nth)),
+    list: Array.from({ length: Math.min(count, rows) }, (_, nth) => make(nth)),
     more: 0,
   });
   const address = (nth: number) => `0x${nth.toString(16).padStart(40, '0')}`;
@@ -257,7 +257,7 @@ function busy(network: FakeNetwork, tail: LogTail): void {
     pending: some(20, (nth) => ({ what: 'measurement', value: word(nth), from: 1_800_000_100 + nth })),
     history: { from: 0, complete: true, problem: null },
   });
-  say(tail, 1_000);
+  say(tail, 10 * rows);
 }
 
 function say(tail: LogTail, lines: number): void {
@@ -287,7 +287,8 @@ describe.skipIf(!hasChromium)('a dashboard with much on it', () => {
   let url: string;
 
   beforeAll(async () => {
-    busy(network, tail);
+    // What axe looks at grows with the rows, what it finds does not.
+    busy(network, tail, 5);
     url = `${await app.listen({ host: '127.0.0.1', port: 0 })}/dashboard/`;
     browser = await Browser.start();
   });
@@ -321,6 +322,7 @@ describe.skipIf(!hasChromium)('a dashboard with much on it', () => {
   );
 
   test('100 nodes and 10,000 lines: all nodes are there, the last lines are, and it still does what it is told', async () => {
+    busy(network, tail, 100);
     const look = await open();
     const { page, close } = look;
     expect(await page.locator('#nodes tbody tr').count()).toBe(100);
@@ -332,7 +334,8 @@ describe.skipIf(!hasChromium)('a dashboard with much on it', () => {
     expect(await page.locator('#log-lines > div').count()).toBe(500);
     await page.locator('#log-filter').fill(`LINE ${tail.last - 5} `);
     await expect.poll(() => page.locator('#log-count').textContent()).toBe('1 of 10,000 lines');
-    await expectSound(look);
+    expect(await overflow(page)).toBe(0);
+    expect(look.problems).toEqual([]);
     await close();
   });
 
