@@ -1,6 +1,7 @@
 /**
  * Every defence that `npm run defences` removes, in the order of the points; then the replicator's, the image's, the audit's,
- * the owner's, the relay's, the website's, its front's, the apps', the agent's, the signer's and the records'; and apart from these, what the contract's fuzz has to notice.
+ * the owner's, the relay's, the website's, its front's, the apps', the agent's, the signer's, the records' and the pages'; and apart from these,
+ * what the contract's fuzz has to notice.
  */
 import type { Mutation } from './mutation.ts';
 import { agentRules } from './mutations/agent.ts';
@@ -19,6 +20,7 @@ import { machineRules } from './mutations/machine.ts';
 import { onboarding } from './mutations/onboarding.ts';
 import { ownerRules } from './mutations/owner.ts';
 import { recordRules } from './mutations/records.ts';
+import { pageRules } from './mutations/pages.ts';
 import { relayRules } from './mutations/relay.ts';
 import { replicatorRules } from './mutations/replicator.ts';
 import { secretRules } from './mutations/secrets.ts';
@@ -61,6 +63,7 @@ export const mutations: readonly Mutation[] = [
   ...storeBounds,
   ...signerRules,
   ...recordRules,
+  ...pageRules,
 ];
 
 export const allMutations: readonly Mutation[] = [...mutations, ...fuzzRules];

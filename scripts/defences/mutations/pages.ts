@@ -1,0 +1,93 @@
+/** What people look at: the operator's dashboard, and the greeting app's page. */
+import { rowsOf } from '../mutation.ts';
+
+const relay = rowsOf('relay');
+const apps = rowsOf('apps');
+
+const DASHBOARD = ['host/dashboard/dashboard.ts', 'host/dashboard/dashboard.test.ts'] as const;
+const STREAMS = ['host/dashboard/streams.ts', 'host/dashboard/dashboard.test.ts'] as const;
+const REDACT = ['host/dashboard/redact.ts', 'host/dashboard/log-tail.test.ts'] as const;
+const TAIL = ['host/dashboard/log-tail.ts', 'host/dashboard/log-tail.test.ts'] as const;
+const HISTORY = ['host/dashboard/chain-history.ts', 'host/dashboard/chain-history.test.ts'] as const;
+const EVIDENCE = ['app-example/page/evidence.ts', 'app-example/evidence.test.ts'] as const;
+
+export const pageRules = [
+  relay(
+    'the number of open dashboards',
+    STREAMS,
+    'if (this.#open.size < streams) return;',
+    'if (this.#open.size >= 0) return;',
+    '64 streams, and the 65th is refused',
+  ),
+  relay(
+    'that a dashboard which does not keep up is cut off',
+    STREAMS,
+    'response.writableLength > this.#limits.behind',
+    'response.writableLength > 2 ** 50',
+    'a reader that does not keep up is cut off',
+  ),
+  relay(
+    "the refusal of other sites' pages by the dashboard",
+    DASHBOARD,
+    "site === undefined || site === 'same-origin' || site === 'none'",
+    "site !== ''",
+    'another name, as a page that rebinds',
+  ),
+  relay(
+    'that no text becomes markup on the dashboard',
+    DASHBOARD,
+    `    "require-trusted-types-for 'script'",\n`,
+    '',
+    'the page forbids everything',
+  ),
+  relay(
+    "this host's own secrets in its log's tail",
+    REDACT,
+    '.filter((secret) => secret.length >= 8)',
+    '.filter((secret) => secret.length < 0)',
+    'a line never shows the gas key',
+  ),
+  relay(
+    'passwords of URLs in the tail',
+    REDACT,
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: the source's own text
+    '`$1${REMOVED}@`',
+    "'$&'",
+    "a line never shows another URL's password",
+  ),
+  relay(
+    'that secrets are taken out before a line is cut',
+    TAIL,
+    'text(this.#redact(read.text), 2 * TEXT_MAX)',
+    'this.#redact(text(read.text, 2 * TEXT_MAX))',
+    'a key is removed before a line is cut',
+  ),
+  relay(
+    "what anyone may cause beside the owner's acts in the history",
+    HISTORY,
+    'GAVE_WAY.includes(event.name) && ',
+    '',
+    'what anyone may cause gives way',
+  ),
+  apps(
+    "the nonce of a page's evidence",
+    EVIDENCE,
+    'evidence.nonce !== nonce',
+    "nonce === ''",
+    'evidence of another visit is wrong',
+  ),
+  apps(
+    "the network key's signature, on the page",
+    EVIDENCE,
+    'signer !== String(evidence.networkKey).toLowerCase()',
+    "signer === ''",
+    'that was altered on the way is noticed',
+  ),
+  apps(
+    "the quote's own words, on the page",
+    EVIDENCE,
+    'if (!same(bodyOf(evidence).subarray(520, 584), reportData(evidence)))',
+    'if (bodyOf(evidence).length === 0)',
+    'a quote of another app',
+  ),
+];
