@@ -73,7 +73,9 @@ export async function benchScale(args: readonly string[] = []): Promise<void> {
 
 /** Among relays that all know each other, over real HTTP, with the relay's own checks. */
 async function gossipRows(tell: Tell): Promise<Partial<Costs>> {
-  const figures = await gossipFigures([8, 16, 32], 6, (row) => {
+  const figures = await gossipFigures([4, 8, 16, 32], 6, (row) => {
+    const mesh = (row.bytes * row.relays) / 1e6;
+    tell({ what: 'gossip: a message in the whole mesh', size: row.relays, figure: mesh, unit: 'MB' });
     const one = (what: string, figure: number, unit: string) =>
       tell({ what: `gossip, for each relay and message: ${what}`, size: row.relays, figure, unit });
     one('bodies', row.bodies, 'bodies');

@@ -19,13 +19,6 @@ export const gossipPeers = [
     '^what an honest relay may hold',
   ),
   row(
-    'reading again, from where it was left, who had no credit',
-    LINK,
-    "if (codeOf(error) === 'GOSSIP_CREDIT') this.#goBack();",
-    '',
-    '^who has no credit left',
-  ),
-  row(
     'that only good messages make a peer one that is listened to',
     LINK,
     'if (!wants.has(id)) this.#gaps.add(id);',
@@ -45,13 +38,6 @@ export const gossipPeers = [
     '      this.#charges.check(source);\n',
     '',
     '^strangers who announce and do not send',
-  ),
-  row(
-    'the bound on what a reply may have',
-    HTTP,
-    'if (bytes > REPLY_FULL_BYTES) break;',
-    '',
-    '^who asks for bodies gets',
   ),
   row(
     'that strangers of one address are told what one of them brought',
