@@ -3,7 +3,7 @@
  *
  *   node bench/growth-page.ts FILE [FILE …]
  *
- * Each file is the output of a run; of figures that several have, the last one's count. What is between the two marks of the page is replaced.
+ * Each file is the output of a run, whole or not; of figures that several have, the last one's count. What is between the two marks of the page is replaced.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,12 +21,24 @@ interface Run {
   simulation?: Simulation;
 }
 
-const runs = process.argv.slice(2).map((path) => {
+const runs = process.argv.slice(2).map((path): Run => {
   const lines = readFileSync(path, 'utf8').split('\n');
-  return JSON.parse(lines.findLast((line) => line.startsWith('{"bench"'))!) as Run;
+  const last = lines.findLast((line) => line.startsWith('{"bench"'));
+  if (last === undefined) return { rows: lines.flatMap(rowsIn) };
+  const said = JSON.parse(last) as Run & { bench: string };
+  // What node bench/simulate-network.ts ends with is a simulation alone.
+  return said.bench === 'simulation' ? { simulation: said as unknown as Simulation } : said;
 });
 const rows = new Map(runs.flatMap((run) => (run.rows ?? []).map((row) => [`${row.what} ${row.size}`, row])));
 const simulation = runs.findLast((run) => run.simulation !== undefined)?.simulation;
+
+/** Of a run that was ended before its last line: what its table has so far. */
+function rowsIn(line: string): Row[] {
+  const [, what, size, figure, unit] = /^\| ([^|]+) \| ([\d,]+) \| ([\d.,]+) \| ([^|]+) \|$/.exec(line) ?? [];
+  if (what === undefined) return [];
+  const number = (text: string) => Number(text.replaceAll(',', ''));
+  return [{ what, size: number(size!), figure: number(figure!), unit: unit! }];
+}
 
 /** A table of all curves, in the order in which they were measured. */
 function curveLines(): string[] {
