@@ -41,12 +41,6 @@ export const relayRules: readonly Mutation[] = [
   ),
   one(
     'relay',
-    'reading again what an endpoint showed that was behind its head',
-    ['host/relay/network.ts', 'if (now.number - seen.readAt >= READ_AGAIN_BLOCKS) return false;', ''],
-    ['host/relay/network.test.ts', '^what an endpoint showed that was behind'],
-  ),
-  one(
-    'relay',
     'believing no filter of an endpoint that was wrong about one',
     [LOOP, 'this.#trustsQuiet = false;', ''],
     [LOOP_TEST, '^an endpoint whose blocks are wrong'],
