@@ -5,7 +5,7 @@
 import { trustRootOf } from '../../lib/attestation/certificates/trust-roots.ts';
 import { createMemory } from '../../lib/attestation/memory.ts';
 import type { NetworkReader } from '../../lib/chain/network-reader.ts';
-import { parseHex } from '../../lib/protocol/hex.ts';
+import { type Hex, parseHex } from '../../lib/protocol/hex.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
 import { readRecords, type SourceLimits } from './archives.ts';
@@ -19,8 +19,17 @@ import type { History } from './history.ts';
 import { Holders, type Recorded } from './holders.ts';
 import { LooseEnds } from './loose-ends.ts';
 import { Past } from './past.ts';
+import type { FoundRecord, RecordTaker } from './record.ts';
+import type { Kind } from './replay.ts';
 import type { AuditReport } from './report.ts';
-import { judgeCheckpoint, judgeDeployment, judgeHead, judgeSources } from './sources.ts';
+import {
+  judgeCheckpoint,
+  judgeDeployment,
+  judgeHead,
+  judgeSources,
+  judgeTape,
+  type TapeSource,
+} from './sources.ts';
 import type { StateProof, Upcoming } from './state.ts';
 import { judgeHolders, judgeToday } from './today.ts';
 import { bare, bytesOf, nameOf } from './words.ts';
@@ -46,6 +55,10 @@ export interface AuditInput {
   readonly upcoming: Upcoming;
   /** What a checkpoint has. */
   readonly earlier?: Earlier | undefined;
+  /** Called with each record about something in the history. */
+  readonly onRecord?: ((record: FoundRecord) => void) | undefined;
+  /** For a chain that was not asked itself. */
+  readonly tape?: TapeSource | undefined;
 }
 
 export interface Audited {
@@ -54,12 +67,15 @@ export interface Audited {
   readonly verdicts: readonly Verdict[];
   /** Whether the events are what the contract says, as far as that could be told: only then is anything to be built on them. */
   readonly historyHolds: boolean;
+  /** What may join as of the audited block: hex without 0x. */
+  readonly allowed: Readonly<Record<Kind, Hex[]>>;
 }
 
 export async function audit(input: AuditInput): Promise<Audited> {
   const { network, flavour, history, reader, head, earlier } = input;
   const findings = new Findings();
   judgeHead(head, findings);
+  judgeTape(input.tape, head, input.stateProof, findings);
   judgeDeployment(history.deployment, findings);
 
   const past = new Past(findings);
@@ -79,7 +95,7 @@ export async function audit(input: AuditInput): Promise<Audited> {
   const historyHolds = !findings.has('failure');
   judgeCheckpoint(earlier, historyHolds, findings);
 
-  const sources = await readRecords(input.archives, evidence, {
+  const sources = await readRecords(input.archives, handingOn(evidence, input.onRecord), {
     milliseconds: BASE_MS + evidence.unproven * CLAIM_MS,
     ...input.limits,
   });
@@ -125,7 +141,25 @@ export async function audit(input: AuditInput): Promise<Audited> {
     sources,
     findings: findings.sorted(),
   };
-  return { report, verdicts: evidence.newVerdicts(), historyHolds: historyHolds && hidden === 0 };
+  return {
+    report,
+    verdicts: evidence.newVerdicts(),
+    historyHolds: historyHolds && hidden === 0,
+    allowed: past.replay.allowedAt(now),
+  };
+}
+
+/** Tells of each record that the history asks for, besides taking it. */
+function handingOn(evidence: EvidenceFound, onRecord: AuditInput['onRecord']): RecordTaker {
+  if (onRecord === undefined) return evidence;
+  return {
+    skips: (name) => evidence.skips(name),
+    wants: (record) => evidence.wants(record),
+    take(record) {
+      if (evidence.wants(record)) onRecord(record);
+      evidence.take(record);
+    },
+  };
 }
 
 /**

@@ -4,7 +4,15 @@
  * put, mostly can't be replayed; what still can is caught when the end is compared with the contract's state.
  */
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { type Address, addressKey, ZERO_ADDRESS, ZERO_WORD } from '../../lib/protocol/hex.ts';
+import {
+  type Address,
+  addressKey,
+  bareHex,
+  type Hex,
+  parseHex,
+  ZERO_ADDRESS,
+  ZERO_WORD,
+} from '../../lib/protocol/hex.ts';
 import type { Entry } from './history.ts';
 import { type TcbPolicy, TcbReplay } from './tcb-replay.ts';
 
@@ -202,6 +210,15 @@ export class Replay {
   /** Every value of a kind that was ever listed or revoked. */
   valuesOf(kind: Kind): string[] {
     return [...new Set([...this.#allowedFrom[kind].keys(), ...this.#revokedAt[kind].keys()])];
+  }
+
+  /** Every listed value that is allowed at this time: hex without 0x. Platforms may be open besides. */
+  allowedAt(time: number): Record<Kind, Hex[]> {
+    const of = (kind: Kind) =>
+      [...this.#allowedFrom[kind]]
+        .filter(([, from]) => time >= from)
+        .map(([value]) => bareHex(parseHex(value)));
+    return { measurement: of('measurement'), config: of('config'), platform: of('platform') };
   }
 
   /** Whose manifest is in force at this time. */

@@ -1,12 +1,17 @@
 /** One audit from its beginning to its end: what is read of the chain, in which order, and what is kept for the next one. */
 import { networkReader } from '../../lib/chain/network-reader.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 import { type Audited, audit } from './audit.ts';
+import { playChain } from './chain-tape.ts';
 import { Checkpoint } from './checkpoint.ts';
 import { auditedHead } from './head.ts';
 import { readHistory } from './history.ts';
+import type { Publication } from './publication.ts';
+import type { FoundRecord } from './record.ts';
 import type { CheckpointReport } from './report.ts';
+import type { TapeSource } from './sources.ts';
 import { readStateProof, readUpcoming } from './state.ts';
 
 export interface RunOptions {
@@ -29,6 +34,10 @@ export interface RunOptions {
   readonly onProgress?: (block: number, last: number) => void;
   /** The auditor's clock, Unix seconds. */
   readonly clock?: () => number;
+  /** Called with each record about something in the network's history. */
+  readonly onRecord?: ((record: FoundRecord) => void) | undefined;
+  /** For answers that are not the chain's, but of a publication. */
+  readonly tape?: TapeSource | undefined;
 }
 
 export interface Run extends Audited {
@@ -51,7 +60,11 @@ export async function runAudit(options: RunOptions): Promise<Run> {
   const reader = networkReader(chain, contract);
   const stateProof = await readStateProof(endpoints, contract, head);
   const upcoming = await readUpcoming(chain, contract, head);
-  const input = { network, flavour, history, archives, reader, head, stateProof, upcoming, earlier };
+  const { onRecord, tape } = options;
+  const input = {
+    ...{ network, flavour, history, archives, reader, head, stateProof, upcoming, earlier },
+    ...{ onRecord, tape },
+  };
   const audited = await audit(input);
   const { verdicts, historyHolds } = audited;
   return {
@@ -62,4 +75,40 @@ export async function runAudit(options: RunOptions): Promise<Run> {
       return { hash, from: earlier?.block, known: earlier?.verdicts.size ?? 0, added: verdicts.length };
     },
   };
+}
+
+/**
+ * An audit without a chain: by the answers that a publication has, as of its block.
+ * @param blockHash of that block, by a source of the auditor's own
+ * @throws PUBLISHED_CHAIN, and what `runAudit` throws
+ */
+export async function auditPublication(
+  publication: Publication,
+  { archives, blockHash }: { readonly archives: readonly string[]; readonly blockHash?: string | undefined },
+): Promise<Run> {
+  const { contract, flavour, from, depth, block, chainId } = publication.published;
+  const player = await playChain(publication.tape());
+  try {
+    const run = await runAudit({
+      ...{ contract, flavour, archives, from, depth: depth ?? undefined, at: block.number },
+      endpoints: [player.url],
+      waitMs: 0,
+      checkpoint: undefined,
+      tape: { blockHash },
+    });
+    const { head } = run.report;
+    if (head.hash !== block.hash || run.report.chainId !== chainId)
+      throw new DstackError('PUBLISHED_CHAIN', 'published.json names another block or chain than chain.json');
+    return run;
+  } catch (error) {
+    const missing = player.missing();
+    if (missing === undefined) throw error;
+    throw new DstackError(
+      'PUBLISHED_CHAIN',
+      `chain.json has no answer to ${missing}: it is cut, or of another release; ask the chain itself, --rpc URL`,
+      { cause: error },
+    );
+  } finally {
+    player.close();
+  }
 }

@@ -1,51 +1,62 @@
 /** `audit`: replays a network's life from its chain and its public files, and says who could hold the secret today. */
-import { statSync } from 'node:fs';
 import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
 import { isAddress } from '../../lib/protocol/hex.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import { requireUsable } from '../audit/checkpoint.ts';
+import { isFolder, readPublication } from '../audit/publication.ts';
 import type { AuditReport, CheckpointReport } from '../audit/report.ts';
-import { type RunOptions, runAudit } from '../audit/run.ts';
+import { auditPublication, type Run, type RunOptions, runAudit } from '../audit/run.ts';
 import { instant } from '../audit/words.ts';
-import { type Arguments, type Command, typed, UsageError } from '../command.ts';
+import { type Arguments, type Command, type Option, typed, UsageError } from '../command.ts';
+
+/** How an audit reads a chain and archives; of whoever publishes one, too. */
+export const readingOptions = {
+  rpc: {
+    value: 'URL',
+    help: "JSON-RPC endpoint with the contract's logs; give several and all must agree. A folder of network publish may do without",
+    env: 'DSTACK_RPC_URL',
+    multiple: true,
+  },
+  archive: {
+    value: 'DIR|URL',
+    help: "a relay's archive: its folder, or the relay to read it from; give several",
+    multiple: true,
+    formerly: 'records',
+  },
+  from: {
+    value: 'BLOCK',
+    help: "the first block to read; not after the deployment (default 0, or the folder's)",
+  },
+  depth: {
+    value: 'BLOCKS',
+    help: 'read up to this many blocks below the newest; without it, the finalized one',
+  },
+  at: {
+    value: 'BLOCK',
+    help: 'audit the past, as of this block; without it, an old head fails the audit',
+  },
+  wait: {
+    value: 'SECONDS',
+    help: 'how long endpoints that lag behind the newest block are waited for',
+    default: '60',
+  },
+  flavour: {
+    value: 'NAME',
+    help: "of the network's images: production, sim or dev",
+    default: 'production',
+  },
+} satisfies Record<string, Option>;
 
 const command: Command = {
   name: 'audit',
   summary:
     "replays a network's life, verifies each quote as of its time, says who could hold the secret today",
-  positionals: ['CONTRACT'],
+  positionals: ['CONTRACT|FOLDER'],
   options: {
-    rpc: {
-      value: 'URL',
-      help: "JSON-RPC endpoint with the contract's logs; give several and all must agree",
-      env: 'DSTACK_RPC_URL',
-      required: true,
-      multiple: true,
-    },
-    archive: {
-      value: 'DIR|URL',
-      help: "a relay's archive: its folder, or the relay to read it from; give several",
-      multiple: true,
-      formerly: 'records',
-    },
-    from: { value: 'BLOCK', help: 'the first block to read; not after the deployment', default: '0' },
-    depth: {
-      value: 'BLOCKS',
-      help: 'read up to this many blocks below the newest; without it, the finalized one',
-    },
-    at: {
-      value: 'BLOCK',
-      help: 'audit the past, as of this block; without it, an old head fails the audit',
-    },
-    wait: {
-      value: 'SECONDS',
-      help: 'how long endpoints that lag behind the newest block are waited for',
-      default: '60',
-    },
-    flavour: {
-      value: 'NAME',
-      help: "of the network's images: production, sim or dev",
-      default: 'production',
+    ...readingOptions,
+    'block-hash': {
+      value: 'HASH',
+      help: 'for a folder without --rpc: of its block, by a source of your own',
     },
     checkpoint: {
       value: 'FILE',
@@ -58,12 +69,7 @@ const command: Command = {
     json: { help: 'prints one JSON object' },
   },
   async run(args) {
-    const [text] = args.positionals as [string];
-    const contract = isAddress(text) ? text : undefined;
-    if (contract === undefined) throw new UsageError(`CONTRACT is 0x and 40 hex digits, not ${text}`);
-    const flavour = flavours.find((name) => name === args.text('flavour')) as Flavour | undefined;
-    if (flavour === undefined) throw new UsageError(`--flavour takes one of ${flavours.join(', ')}`);
-    const { report, save } = await runAudit({ ...optionsOf(args), contract, flavour });
+    const { report, save } = await auditOf(args);
     const saved = await save().then(
       (checkpoint) => ({ checkpoint }),
       (error: unknown) => ({ error }),
@@ -78,8 +84,62 @@ const command: Command = {
   },
 };
 
+/** Of a contract, or of a folder: by the chain, or by what the folder has of it. @throws USAGE and what an audit throws */
+async function auditOf(args: Arguments): Promise<Run> {
+  const [what] = args.positionals as [string];
+  const flavour = flavourOf(args);
+  const blockHash = args.optional('block-hash');
+  if (blockHash !== undefined && !/^0x[0-9a-f]{64}$/.test(blockHash))
+    throw new UsageError(
+      `--block-hash takes 0x and 64 lower-case hex digits, not ${blockHash.slice(0, 100)}`,
+    );
+  if (isAddress(what)) {
+    if (blockHash !== undefined)
+      throw new UsageError('--block-hash is for a folder that is audited without --rpc');
+    return runAudit({ ...auditOptions(args), checkpoint: checkpointOf(args), contract: what, flavour });
+  }
+  if (!isFolder(what))
+    throw new UsageError(
+      `CONTRACT is 0x and 40 hex digits, and FOLDER one that network publish wrote; ${what} is neither`,
+    );
+  const publication = typed(() => readPublication(what));
+  const { published } = publication;
+  // Simulated evidence is accepted by who says so, and not by who would like it to be.
+  if (published.flavour !== flavour)
+    throw new UsageError(
+      `${what} is of a network of ${published.flavour} images, and is audited as ${flavour}: --flavour ${published.flavour} says that you mean it`,
+    );
+  if (args.optional('rpc') !== undefined) {
+    if (blockHash !== undefined)
+      throw new UsageError('with --rpc the chain is asked: leave out --block-hash');
+    const options = { ...auditOptions(args, published.from), checkpoint: checkpointOf(args) };
+    return runAudit({
+      ...options,
+      archives: [what, ...options.archives],
+      contract: published.contract,
+      flavour,
+    });
+  }
+  for (const name of ['at', 'depth', 'checkpoint', 'pin'])
+    if (args.optional(name) !== undefined)
+      throw new UsageError(`--${name} is about a chain: give --rpc, too`);
+  const archives = args.list('archive');
+  for (const archive of archives) requireArchive(archive);
+  return auditPublication(publication, { archives: [what, ...archives], blockHash });
+}
+
+/** @throws USAGE */
+export function flavourOf(args: Arguments): Flavour {
+  const flavour = flavours.find((name) => name === args.text('flavour'));
+  if (flavour === undefined) throw new UsageError(`--flavour takes one of ${flavours.join(', ')}`);
+  return flavour;
+}
+
 /** All of what was typed is looked at before anything is asked of anybody. @throws USAGE */
-function optionsOf(args: Arguments): Omit<RunOptions, 'contract' | 'flavour'> {
+export function auditOptions(
+  args: Arguments,
+  from = 0,
+): Omit<RunOptions, 'contract' | 'flavour' | 'checkpoint'> {
   const endpoints = args.list('rpc').length > 0 ? args.list('rpc') : [args.text('rpc')];
   for (const url of endpoints) {
     if (!/^https?:\/\/[^\s]+$/.test(url) || !URL.canParse(url)) {
@@ -95,11 +155,10 @@ function optionsOf(args: Arguments): Omit<RunOptions, 'contract' | 'flavour'> {
   return {
     endpoints,
     archives,
-    from: wholeNumber('from', args.text('from')),
+    from: number('from') ?? from,
     depth: number('depth'),
     at: number('at'),
     waitMs: wholeNumber('wait', args.text('wait')) * 1000,
-    checkpoint: checkpointOf(args),
     onWait: (who) => printError(`waiting for ${who} to get to the newest block`),
     onProgress: progress(),
   };
@@ -122,7 +181,7 @@ function checkpointOf(args: Arguments): RunOptions['checkpoint'] {
 function requireArchive(archive: string): void {
   const isUrl = /^[a-z][a-z0-9+.-]*:\/\//i.test(archive);
   if (isUrl && /^https?:\/\/[^\s]+$/.test(archive) && URL.canParse(archive)) return;
-  if (!isUrl && statSync(archive, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  if (!isUrl && isFolder(archive)) return;
   throw new UsageError(
     `--archive takes a folder that is there, or an http(s) URL, not ${JSON.stringify(archive.slice(0, 200))}`,
   );
@@ -143,7 +202,7 @@ function wholeNumber(name: string, text: string): number {
   return Number(text);
 }
 
-function asText(report: AuditReport): readonly string[] {
+export function asText(report: AuditReport): readonly string[] {
   const { head, holders, findings, pending, apps, timeline } = report;
   return [
     `network  ${report.contract} on chain ${report.chainId}, as of block ${head.number} (${instant(head.timestamp)}), ${head.hash}`,

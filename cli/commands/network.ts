@@ -39,8 +39,10 @@ import { verifyBootstrap } from '../verify-bootstrap.ts';
 import { appRow, list, listedApp } from './network-list.ts';
 import { networkOwnerCommands, pendingDelay } from './network-owner.ts';
 import { allow, revoke } from './network-policy.ts';
+import { networkPublish } from './network-publish.ts';
 import { networkSourceCommands, writeSource } from './network-source.ts';
 import { tcb, tcbStatus } from './network-tcb.ts';
+import { networkWatch } from './network-watch.ts';
 
 const deploy: Command = {
   name: 'network deploy',
@@ -379,5 +381,7 @@ export const networkCommands: readonly Command[] = [
   ...networkOwnerCommands,
   status,
   list,
+  networkWatch,
+  networkPublish,
   ...networkSourceCommands,
 ];

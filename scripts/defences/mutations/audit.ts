@@ -9,6 +9,8 @@ const AUDIT = 'cli/audit/audit.ts';
 const CHECKPOINT = 'cli/audit/checkpoint.ts';
 const HEAD = 'cli/audit/head.ts';
 const RECORDS = 'cli/audit/archives.ts';
+const SOURCES = 'cli/audit/sources.ts';
+const published = 'cli/audit/publish.test.ts';
 
 export const auditRules: readonly Mutation[] = [
   one(
@@ -112,5 +114,33 @@ export const auditRules: readonly Mutation[] = [
     'that nothing is built on a history that does not hold',
     ['cli/audit/run.ts', 'historyHolds ? await', 'verdicts !== undefined ? await'],
     [checkpoint, 'on a history that does not hold'],
+  ),
+  one(
+    'audit',
+    'that a folder alone proves nothing of a chain',
+    [
+      SOURCES,
+      "'gap', 'CHAIN_NOT_ASKED', where, message);\n  } else if (!sameHex",
+      "'warning', 'CHAIN_NOT_ASKED', where, message);\n  } else if (!sameHex",
+    ],
+    [published, 'is audited without asking anybody'],
+  ),
+  one(
+    'audit',
+    "the hash of a published block, by the auditor's own source",
+    [SOURCES, 'if (!sameHex(parseHex(tape.blockHash), parseHex(hash))) {', "if (hash === '') {"],
+    [published, 'of a block whose hash is another'],
+  ),
+  one(
+    'audit',
+    'that a published state is proven under that hash',
+    [SOURCES, "!storage.proven || storage.under !== 'block hash'", '!storage.proven'],
+    [published, 'does not vouch for the state'],
+  ),
+  one(
+    'audit',
+    'that a folder does not say for itself that simulated evidence will do',
+    ['cli/commands/audit.ts', 'if (published.flavour !== flavour)', "if (what === '')"],
+    [published, 'simulated evidence is accepted by who says so'],
   ),
 ];
