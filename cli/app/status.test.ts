@@ -4,7 +4,7 @@ import { to0x } from '../../lib/protocol/encoding.ts';
 import { parseHex, ZERO_WORD } from '../../lib/protocol/hex.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
 import type { AppView } from '../../lib/protocol/network-contract.ts';
-import { statusLines } from './status.ts';
+import { statusLines, statusObject } from './status.ts';
 
 const hash = (letter: string) => parseHex(letter.repeat(64));
 const word = (letter: string) => parseHex(`0x${letter.repeat(64)}`);
@@ -101,4 +101,20 @@ test('a node that has read another contract than this endpoint shows, that knows
   );
   const name = { ...view('web', word('b')), app: parseHex(ZERO_WORD) };
   expect(lines(undefined, [name])).toEqual([]);
+});
+
+test('for programs: what each says of one app, or of all; null for who does not answer', () => {
+  const serving: AppStatus = { app: 'web', state: 'serving', inForce: hash('a'), serving: hash('a') };
+  const other: AppStatus = { app: 'other', state: 'serving', inForce: hash('b'), serving: hash('b') };
+  const rollouts: AppsStatus['rollouts'] = [
+    { app: 'other', manifest: hash('b'), at: 1_800_000_000, outcome: 'refused', code: 'APP_UNHEALTHY' },
+  ];
+  const chain = [view('web', word('a'), ZERO_WORD), view('other', word('b'))];
+  const all = { chain, node: said([serving, other], { rollouts }), relay: undefined };
+  expect(statusObject(all, 'web')).toEqual({
+    chain: [{ app: 'web', manifest: word('a'), latest: null, from: 1_800_000_000 }],
+    node: { apps: [serving], more: 0, rollouts: [] },
+    relay: null,
+  });
+  expect(statusObject(all)).toMatchObject({ chain: [{ app: 'web' }, { app: 'other' }], node: { rollouts } });
 });

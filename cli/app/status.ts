@@ -33,6 +33,35 @@ export function statusLines({ chain, node, relay }: Said, only?: string): string
   return [...problemLines(known), ...blocks.flat(), ...more, ...rolloutLines(known, only)];
 }
 
+/**
+ * The same for programs: what each says, unjudged; null for one that does not answer.
+ * @param only one app's name
+ */
+export function statusObject({ chain, node, relay }: Said, only?: string): object {
+  const shown = (app: string) => only === undefined || app === only;
+  const of = (said: AppsStatus | undefined) =>
+    said === undefined
+      ? null
+      : {
+          ...said,
+          apps: said.apps.filter(({ app }) => shown(app)),
+          rollouts: said.rollouts.filter(({ app }) => shown(app)),
+        };
+  return {
+    chain: chain.flatMap((view) =>
+      named(view)
+        .filter(([app]) => shown(app))
+        .map(([app, { manifestHash, latest, from }]) => ({
+          ...{ app, manifest: orNull(manifestHash), latest: orNull(latest), from: Number(from) },
+        })),
+    ),
+    node: of(node),
+    relay: of(relay),
+  };
+}
+
+const orNull = (hash: string): string | null => (hash === ZERO_WORD ? null : hash);
+
 type Word = AppStatus | 'none' | undefined;
 
 function appLines(view: AppView | undefined, node: Word, relay: Word): string[] {

@@ -1,11 +1,11 @@
 /** `app status` and `app logs`: how rollouts go on this host's node. */
 import { NodeClient } from '../../host/node-client.ts';
 import { type RelaySettings, readEnvironment, relaySettings } from '../../host/relay/settings.ts';
-import { print, printError } from '../../lib/daemon/terminal.ts';
+import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
 import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
-import { statusLines } from '../app/status.ts';
+import { statusLines, statusObject } from '../app/status.ts';
 import { type Arguments, type Command, typed } from '../command.ts';
 import { ContractView } from '../join/contract.ts';
 import { relayStatus } from '../join/status.ts';
@@ -20,6 +20,7 @@ export const status: Command = {
   options: {
     'env-file': envFileOption,
     app: { value: 'NAME', help: 'this app only' },
+    json: { help: 'prints one JSON object' },
   },
   async run(args) {
     const only = args.optional('app');
@@ -34,13 +35,21 @@ export const status: Command = {
       relayStatus(settings).then(({ apps }) => apps),
     );
     const lines = statusLines({ chain, node, relay }, only);
-    print(`chain ${settings.chainId} at block ${head}, contract ${settings.contract}`);
-    if (lines.length > 0) return print(...lines);
-    if (only === undefined) return print('no apps');
-    throw new DstackError(
-      'NO_APP',
-      `neither the contract nor this host's node and relay have a manifest of an app ${only}`,
-    );
+    if (lines.length === 0 && only !== undefined)
+      throw new DstackError(
+        'NO_APP',
+        `neither the contract nor this host's node and relay have a manifest of an app ${only}`,
+      );
+    const { chainId, contract: address } = settings;
+    if (args.flag('json'))
+      return printJson({
+        chainId,
+        contract: address,
+        block: head,
+        ...statusObject({ chain, node, relay }, only),
+      });
+    print(`chain ${chainId} at block ${head}, contract ${address}`);
+    print(...(lines.length > 0 ? lines : ['no apps']));
   },
 };
 
@@ -49,7 +58,7 @@ export const logs: Command = {
   summary:
     'the last lines of an app that did not come up, ended or was not well, where its manifest makes them public',
   positionals: ['NAME'],
-  options: { 'env-file': envFileOption },
+  options: { 'env-file': envFileOption, json: { help: 'prints one JSON object' } },
   async run(args) {
     const [app] = args.positionals as [string];
     typed(() => appId(app));
@@ -70,6 +79,7 @@ export const logs: Command = {
       throw new DstackError('NO_LOGS', `there are no lines of ${app}: ${why}`);
     }
     const { code, message } = found.trouble!;
+    if (args.flag('json')) return printJson({ app, code, message, logs: Object.fromEntries(written) });
     print(`${app}: ${code}: ${message}`);
     for (const [container, lines] of written) print(...lines.map((line) => `${container} | ${line}`));
   },

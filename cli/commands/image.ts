@@ -23,6 +23,7 @@ import { diffCommand } from './image-diff.ts';
 import { measureCommand } from './image-measure.ts';
 import { reproduceCommand } from './image-reproduce.ts';
 import { tablesCommand } from './image-tables.ts';
+import { verifyCommand } from './image-verify.ts';
 
 const mirrorOption = {
   value: 'DIR',
@@ -154,4 +155,5 @@ export const imageCommands: readonly Command[] = [
   measureCommand,
   tablesCommand,
   diffCommand,
+  verifyCommand,
 ];

@@ -59,11 +59,13 @@ const show: Command = {
   name: 'quote show',
   summary: 'prints what a quote says; checks nothing but its structure',
   positionals: ['QUOTE|-'],
-  options: {},
+  options: { json: { help: 'prints one JSON object: the same names and texts' } },
   run(args) {
     const [file] = args.positionals as [string];
     const quote = parseQuote(quoteBytes(readBytes(file, 4 * MAX_QUOTE_BYTES)));
-    for (const [name, value] of describe(quote)) print(`${name.padEnd(20)} ${value}`);
+    const described = describe(quote);
+    if (args.flag('json')) printJson(Object.fromEntries(described));
+    else for (const [name, value] of described) print(`${name.padEnd(20)} ${value}`);
     return Promise.resolve();
   },
 };

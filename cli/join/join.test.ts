@@ -34,7 +34,7 @@ import { startDaemonVm, writeTestImage } from '../../test/support/vm-process.ts'
 import { writeHints } from '../host-hints.ts';
 import { hostFacts } from './host.ts';
 import { type JoinSettings, joinNetwork, type StartVm } from './join.ts';
-import { nodeStatus } from './status.ts';
+import { nodeReport } from './status.ts';
 
 const CHAIN = 11_155_112;
 /** anvil's first account. */
@@ -452,7 +452,7 @@ describe('joining', () => {
     expect(join_.text()).toContain('Stopping the VM.');
     expect(readFileSync(join(settings.vm.hostVolume, 'network.json'))).toEqual(readFileSync(networkJson));
     await expect(fetch(`http://127.0.0.1:${settings.vm.ports.replicator}/v1/status`)).rejects.toThrow();
-    await expect(nodeStatus(settings.relay)).rejects.toMatchObject({ code: 'RELAY_UNREACHABLE' });
+    await expect(nodeReport(settings.relay)).rejects.toMatchObject({ code: 'RELAY_UNREACHABLE' });
   });
 
   test.each<[string, Lie, RegExp]>([
@@ -518,7 +518,11 @@ describe('joining', () => {
     );
     await join_.said(`No gossip peer can be reached (${peer})`);
 
-    const paragraph = await nodeStatus(settings.relay);
+    const { paragraph, object } = await nodeReport(settings.relay);
+    expect(object).toMatchObject({
+      chainId: settings.relay.chainId,
+      gas: { wei: expect.stringMatching(/^\d+$/) },
+    });
     expect(paragraph).toContain(`Network ${contract} on chain ${CHAIN}`);
     expect(paragraph).not.toContain('AT MOST ONE NODE HAS THE SECRET');
     expect(paragraph).toContain("This host's node (sim) is requesting.");
@@ -538,7 +542,7 @@ describe('joining', () => {
 
     await first!.relay();
     await join_.said('The node has joined');
-    const joined = await nodeStatus(settings.relay);
+    const { paragraph: joined } = await nodeReport(settings.relay);
     expect(joined).toContain("is joined, with the network's key.");
     expect(joined).toContain('1 of 1 gossip peers answer.');
     expect(await join_.interrupt()).toBe('done');

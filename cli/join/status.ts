@@ -45,15 +45,22 @@ const StatusSchema = Type.Object({
   signer: Type.Optional(SignerStatusSchema),
 });
 
+export interface NodeReport {
+  /** For people. */
+  readonly paragraph: string;
+  /** For programs: docs/cli.md. */
+  readonly object: object;
+}
+
 /** @throws RELAY_UNREACHABLE, RELAY_STATUS, NETWORK_MISSING, RPC_* */
-export async function nodeStatus(settings: RelaySettings): Promise<string> {
+export async function nodeReport(settings: RelaySettings): Promise<NodeReport> {
   const status = await relayStatus(settings);
   const contract = new ContractView(settings);
   const { view, head } = await contract.network();
   const funds = await contract.funds(status.gasAddress);
   const facts = await requestFacts(contract, status.node?.requestHash);
   const joined = status.node?.state === 'joined';
-  return [
+  const sentences = [
     networkSentence(settings, view, head),
     nodeSentence(status, view),
     ...progress(status, facts).map(({ text }) => text),
@@ -62,7 +69,32 @@ export async function nodeStatus(settings: RelaySettings): Promise<string> {
     ...signerSentences(status),
     ...peerSentences(status, facts?.request.state === 'open'),
     `The relay has processed the chain up to block ${status.block ?? 'none'} and works on ${status.requests.length} requests of other nodes.`,
-  ].join(' ');
+  ];
+  return {
+    paragraph: sentences.join(' '),
+    object: objectOf(settings, { status, view, head, balance: funds.balance }),
+  };
+}
+
+interface Asked {
+  readonly status: RelayStatus;
+  readonly view: NetworkView;
+  /** The block of `view`. */
+  readonly head: number;
+  /** Wei. */
+  readonly balance: bigint;
+}
+
+function objectOf({ chainId, contract }: RelaySettings, { status, view, head, balance }: Asked): object {
+  const { node, waitingFor, gasAddress, block, requests, peers, warnings, signer } = status;
+  const { networkKey, epoch, onboarded } = view;
+  return {
+    ...{ chainId, contract, block: head, networkKey, epoch, onboarded },
+    node: node ?? null,
+    relay: { waitingFor, block: block ?? null, requests: requests.length, peers, warnings: warnings ?? [] },
+    gas: { address: gasAddress, wei: `${balance}` },
+    signer: signer ?? null,
+  };
 }
 
 /** @throws RELAY_UNREACHABLE, RELAY_STATUS */

@@ -2,7 +2,6 @@
  * Builds the guest image: `node guest/image/build.ts [--flavour production|sim|dev] [--dev]`, usually by ./build_vm.sh, which
  * sees to root and to the host packages. README.md beside this file says what each step makes and why it is repeatable.
  */
-import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -27,12 +26,13 @@ import { indexKernel } from './kernel.ts';
 import { installKernel } from './kernel-image.ts';
 import { findMirrors } from './mirrors.ts';
 import { requireNode } from './node-binary.ts';
-import type { RootName } from './package-sets.ts';
 import {
   formatLock,
+  imageLockHash,
   kernelRelease,
   type LockedPackage,
   lockHash,
+  packagesIn,
   packagesOf,
   parseLock,
 } from './packages.ts';
@@ -202,13 +202,7 @@ async function describe(
     rootHash,
     kernelRelease: release,
     packages: packagesIn(lock, flavour).length,
-    lockHash: createHash('sha256')
-      .update(
-        rootsOf(flavour)
-          .map((root) => lockHash(lock, root))
-          .join(''),
-      )
-      .digest('hex'),
+    lockHash: imageLockHash(lock, flavour),
     files: {
       vmlinuz: await fileOf('vmlinuz'),
       'initramfs.cpio.zst': await fileOf('initramfs.cpio.zst'),
@@ -218,15 +212,6 @@ async function describe(
     defaultShape,
     measurement: to0x(measurementOf(registers)),
   };
-}
-
-/** The roots whose packages are in the image. The tools are only used to make it. */
-function rootsOf(flavour: Flavour): RootName[] {
-  return flavour === 'production' ? ['guest', 'kernel', 'firmware'] : ['guest', 'kernel'];
-}
-
-function packagesIn(lock: readonly LockedPackage[], flavour: Flavour): LockedPackage[] {
-  return rootsOf(flavour).flatMap((root) => packagesOf(lock, root));
 }
 
 /** Runs a step and says how long it took. */

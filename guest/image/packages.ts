@@ -7,6 +7,7 @@
  */
 import { createHash } from 'node:crypto';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import type { Flavour } from '../../lib/protocol/network-config.ts';
 import { type RootName, rootNames } from './package-sets.ts';
 
 /** The two archives of Debian: the main one and the security archive. */
@@ -72,6 +73,21 @@ function formatLines(packages: readonly LockedPackage[]): string {
 
 export function packagesOf(packages: readonly LockedPackage[], root: RootName): LockedPackage[] {
   return packages.filter((p) => p.root === root);
+}
+
+/** The roots whose packages are in the image. The tools are only used to make it. */
+function rootsOf(flavour: Flavour): RootName[] {
+  return flavour === 'production' ? ['guest', 'kernel', 'firmware'] : ['guest', 'kernel'];
+}
+
+export function packagesIn(packages: readonly LockedPackage[], flavour: Flavour): LockedPackage[] {
+  return rootsOf(flavour).flatMap((root) => packagesOf(packages, root));
+}
+
+/** `lockHash` of image.json, hex: what the lock says of the packages in an image. */
+export function imageLockHash(packages: readonly LockedPackage[], flavour: Flavour): string {
+  const hashes = rootsOf(flavour).map((root) => lockHash(packages, root));
+  return createHash('sha256').update(hashes.join('')).digest('hex');
 }
 
 /**

@@ -6,6 +6,8 @@ const NETWORK = 'guest/image/rootfs/etc/systemd/network/10-host.network';
 const FILTER = 'guest/image/rootfs/etc/dstack/firewall.nft';
 const SIGNED = 'guest/image/signed-file.ts';
 const INIT = 'guest/image/initramfs/init';
+const RELEASE = 'cli/release/verify.ts';
+const release = 'cli/release/release.test.ts';
 
 export const imageRules: readonly Mutation[] = [
   one(
@@ -152,5 +154,43 @@ export const imageRules: readonly Mutation[] = [
     'the comparison of capabilities',
     ['guest/image/difference.ts', '    x.attributes === y.attributes &&\n', ''],
     ['guest/image/difference.test.ts', "differ in a file's owner"],
+  ),
+  one(
+    'image',
+    "the signature of a release's sums",
+    [RELEASE, '  if (publicKey !== undefined) await requireSignature(folder, signed, publicKey);\n', ''],
+    [release, 'stranger'],
+  ),
+  one(
+    'image',
+    "a release's files by their sums",
+    [RELEASE, '  await requireSums(folder, sums);\n', ''],
+    [release, 'one that nobody signed'],
+  ),
+  one(
+    'image',
+    'that image.json of a release is of the files beside it',
+    [RELEASE, 'if (sums.get(name) !== sha256)', "if (name === '')"],
+    [release, 'an image.json of other files'],
+  ),
+  one(
+    'image',
+    "that a release's measurement is computed from its files",
+    [
+      RELEASE,
+      'isComparable ? JSON.stringify(found) !== JSON.stringify(said) : said.flavour !== flavour',
+      'said.flavour !== flavour',
+    ],
+    [release, 'a measurement of another image'],
+  ),
+  one(
+    'image',
+    "that a release's bill of materials has the packages of its lock",
+    [
+      RELEASE,
+      'component?.version !== version || component.hashes[0]?.content !== sha256',
+      'component === undefined || sha256.length !== 64',
+    ],
+    [release, 'a bill of materials that names another version'],
   ),
 ];
