@@ -22,6 +22,8 @@ type Call = Static<typeof CallSchema>;
 /** Calls are this program's own. */
 const CALL_MAX_BYTES = 1024 * 1024;
 const REPLY_MAX_BYTES = 32 * 1024 * 1024;
+/** More than an audit's readers have between them; whoever else is on this machine finds no more either. */
+const MAX_CONNECTIONS = 64;
 /** Longer than an audit waits. Milliseconds. */
 const TIMEOUT_MS = 60_000;
 
@@ -133,6 +135,7 @@ async function serve(answer: (call: Call) => Promise<Answered>): Promise<Proxy> 
       );
   });
   server.keepAliveTimeout = TIMEOUT_MS;
+  server.maxConnections = MAX_CONNECTIONS;
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
