@@ -167,8 +167,8 @@ for (const file of files) {
       rulesFor(unit).some(
         (rule) => targetUnit === rule || target === rule || target.startsWith(`${rule}/`),
       ) ||
-      // A test may use the harness and the vectors, whatever it tests, and a service's test the other services.
-      (isTest && /^(test|testdata)\//.test(target)) ||
+      // A test may use the harness, the vectors and the client that apps copy, whatever it tests, and a service's test the other services.
+      (isTest && /^(test|testdata|sdk)\//.test(target)) ||
       (isTest && unit.startsWith('host/') && target.startsWith('host/')) ||
       (!target.includes('/') && target.endsWith('.json'));
     if (!fine) wrong.push(`${file} imports ${target}: ${unit} may not import ${targetUnit}`);

@@ -78,7 +78,7 @@ export async function nodeReport(settings: RelaySettings): Promise<NodeReport> {
 
 interface Asked {
   readonly status: RelayStatus;
-  readonly view: NetworkView;
+  readonly view: RecentView;
   /** The block of `view`. */
   readonly head: number;
   /** Wei. */

@@ -251,10 +251,4 @@ export const agentRules: readonly Mutation[] = [
     ['guest/agent/guards.ts', "(hosts !== 'any' && !hosts.includes(host)) || ", ''],
     ['cli/commands/agent.test.ts', 'to no name that a web page could have'],
   ),
-  one(
-    'agent',
-    'that one agent at a time has a folder on a laptop',
-    ['cli/agent/folder.ts', "if (!(await holdFolder(data, 'agent')))", "if (data === '')"],
-    ['cli/commands/agent.test.ts', '--data data is refused'],
-  ),
 ];
