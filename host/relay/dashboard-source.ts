@@ -1,7 +1,12 @@
 /** One network as the dashboard shows it: what the relay knows anyway, and the contract's events as long as somebody looks. */
 
 import { type Address, chainHex, type Hex } from '../../lib/protocol/hex.ts';
-import type { AppView, NetworkView } from '../../lib/protocol/network-contract.ts';
+import {
+  type AppView,
+  decodeNetwork,
+  encodeNetwork,
+  type NetworkView,
+} from '../../lib/protocol/network-contract.ts';
 import type { SiteCertificate } from '../../lib/site/certificate-rule.ts';
 import { allowList, pending } from '../dashboard/allow-list.ts';
 import { apps } from '../dashboard/apps.ts';
@@ -20,8 +25,8 @@ import type { TransactionStatus, Transactions } from './transactions.ts';
 export interface DashboardSourceOptions {
   readonly chainId: number;
   readonly contract: Address;
-  readonly rpc: Pick<Rpc, 'head' | 'blockHash' | 'isQuiet' | 'isLoud' | 'logs'>;
-  readonly network: Pick<Network, 'apps' | 'recent'>;
+  readonly rpc: Pick<Rpc, 'head' | 'blockHash' | 'call' | 'isQuiet' | 'isLoud' | 'logs'>;
+  readonly network: Pick<Network, 'apps'>;
   readonly transactions: Pick<Transactions, 'address' | 'balance' | 'spending'>;
   certificate(): SiteCertificate | undefined;
   /** @param requestHash 64 hex digits */
@@ -59,7 +64,8 @@ export class DashboardSource implements NetworkSource {
       const isNew = head.hash !== this.#head?.hash;
       this.#head = head;
       if (isNew) await transactions.balance.look(BALANCE_MS);
-      this.#view = (await network.recent()).view;
+      // Its own reading: the relay's is not read again for what only people look at, such as the delay.
+      if (isNew || this.#view === undefined) this.#view = decodeNetwork(await rpc.call(encodeNetwork()));
       this.#apps = await network.apps();
       this.#problem = undefined;
     } catch (error) {

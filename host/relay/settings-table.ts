@@ -115,6 +115,13 @@ export const settings = {
     "a chain's id, an IPv4 address and a port, such as chain-1=10.0.2.2:26659",
     validators,
   ),
+  DSTACK_VM_NETWORK: oneOf(['own', 'shared'], 'shared'),
+  DSTACK_VM_LOOPBACK_PORTS: setting(
+    Type.Array(Type.Integer({ minimum: 1, maximum: 65535 }), { maxItems: 32, uniqueItems: true }),
+    'a port from 1 to 65535',
+    numbers,
+    ' ',
+  ),
   DSTACK_VM_DATA_DISK: path(),
   DSTACK_VM_DATA_DISK_MIB: whole(64, 64 * 1024 * 1024),
 } as const;
@@ -184,6 +191,10 @@ function text(value: string): string {
 /** Undefined for what is none. */
 function url(value: string): string | undefined {
   return value === 'none' || URL.canParse(value) ? value.replace(/\/+$/, '') : undefined;
+}
+
+function numbers(value: string): unknown[] {
+  return list(value).map(number);
 }
 
 function number(value: string): unknown {

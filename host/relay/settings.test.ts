@@ -124,6 +124,8 @@ const mistyped: Readonly<Record<Name, readonly string[]>> = {
   DSTACK_VM_HTTP_PORT: ['0', '65536'],
   DSTACK_VM_VISITORS_LISTEN: ['443', 'a:99999'],
   DSTACK_VM_VALIDATORS: ['10.0.2.2:26659', 'chain-1=localhost:26659', 'chain-1=10.0.2.2:0'],
+  DSTACK_VM_NETWORK: ['none', 'Own'],
+  DSTACK_VM_LOOPBACK_PORTS: ['all', '0', '65536', '1-5', '8545,http'],
   DSTACK_VM_DATA_DISK: ['x'.repeat(4097)],
   DSTACK_VM_DATA_DISK_MIB: ['63', '1G', '67108865'],
 };

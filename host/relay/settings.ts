@@ -16,6 +16,10 @@ import {
   take,
   type ValueOf,
 } from './settings-table.ts';
+import { requireDialled } from './validators.ts';
+
+/** What QEMU's user network leads to the loopback of where QEMU runs. */
+const LOOPBACK_SEEN_BY_VMS = '10.0.2.2';
 
 export type { Environment };
 
@@ -210,6 +214,9 @@ export function vmSettings(environment: Environment): VmSettings {
       visitors: take(environment, 'DSTACK_VM_VISITORS_LISTEN'),
     }),
     ...(isSet(environment, 'DSTACK_VM_VALIDATORS') && { validators: validatorsIn(environment) }),
+    ...(take(environment, 'DSTACK_VM_NETWORK') === 'own' && {
+      ownNetwork: { loopbackPorts: loopbackPorts(environment) },
+    }),
     ...(shaped && {
       shape: {
         cpus: take(environment, 'DSTACK_VM_CPUS'),
@@ -227,11 +234,16 @@ export function vmSettings(environment: Environment): VmSettings {
   };
 }
 
-/** What is listed, and the validators that the VM is told to find there. */
+/** @throws SETTINGS */
+function validatorsIn(environment: Environment): ValueOf<'DSTACK_VM_VALIDATORS'> {
+  const found = take(environment, 'DSTACK_VM_VALIDATORS');
+  requireDialled(found);
+  return found;
+}
+
+/** What is listed, and the validators that the VM is told to find there. @throws SETTINGS */
 function loopbackPorts(environment: Environment): number[] {
-  const validators = isSet(environment, 'DSTACK_VM_VALIDATORS')
-    ? take(environment, 'DSTACK_VM_VALIDATORS')
-    : [];
+  const validators = isSet(environment, 'DSTACK_VM_VALIDATORS') ? validatorsIn(environment) : [];
   const here = validators.filter(({ address }) => address === LOOPBACK_SEEN_BY_VMS).map(({ port }) => port);
   return [...new Set([...take(environment, 'DSTACK_VM_LOOPBACK_PORTS'), ...here])];
 }
