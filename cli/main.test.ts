@@ -247,8 +247,7 @@ test('Ctrl-C ends a join that waits: exit code 1, and says why', async () => {
   const { writeTestImage } = await import('../test/support/vm-process.ts');
   const env = file(
     'join.env',
-    `${vmSettings()}DSTACK_VM_IMAGE_DIR=${writeTestImage(join(scratch, 'image-sim'))}
-DSTACK_RPC_URL=http://127.0.0.1:9
+    `${vmSettings(writeTestImage(join(scratch, 'image-sim')))}DSTACK_RPC_URL=http://127.0.0.1:9
 DSTACK_CHAIN_ID=11155111
 DSTACK_GAS_KEY_FILE=${key}
 DSTACK_STATE_DIR=${join(scratch, 'relay')}
@@ -376,8 +375,8 @@ test('network config takes the website from a file, and refuses one that a node 
   expect(await run()).toMatchObject({ code: 1, stderr: expect.stringContaining('(--site)') });
 });
 
-function vmSettings(): string {
-  return `DSTACK_VM_IMAGE_DIR=${scratch}
+function vmSettings(image = scratch): string {
+  return `DSTACK_VM_IMAGE_DIR=${image}
 DSTACK_VM_VOLUME_DIR=${join(scratch, 'volume')}
 DSTACK_VM_STATE_DIR=${join(scratch, 'vm')}
 DSTACK_VM_PLATFORM_FILE=${join(scratch, 'platform.json')}

@@ -39,13 +39,15 @@ const join: Command = {
     'once-joined': { help: 'end, VM and all, as soon as the node has joined' },
   },
   async run(args) {
-    const environment = await withImage(args, settingsOf(args));
+    const settings = settingsOf(args);
+    const relay = relaySettings(settings);
+    const environment = await withImage(args, settings);
     const source = args.optional('network-json');
     const stop = new AbortController();
     void stopSignal().then(() => stop.abort());
     await joinNetwork(
       {
-        relay: relaySettings(environment),
+        relay,
         vm: vmSettings(environment),
         ...(source === undefined ? {} : { networkJson: source }),
         ...(args.optional('tables') === undefined ? {} : { tables: args.text('tables') }),

@@ -43,7 +43,7 @@ describe.skipIf(reason !== undefined)(`a network of its own${reason ? ` (not her
     folder = mkdtempSync(join(tmpdir(), 'dstack-own-network-'));
     port = await freePort();
     services = [];
-    const { command, args } = inOwnNetwork({ command: process.execPath, args: ['-e', INSIDE] }, folder);
+    const { command, args } = inOwnNetwork({ command: process.execPath, args: ['-e', INSIDE] });
     inside = spawn(command, args, { env: { ...process.env, PORT: String(port) }, stdio: 'inherit' });
   });
   afterEach(async () => {

@@ -6,13 +6,16 @@
  * calls, pasta calls from outside; what is forwarded from 127.0.0.1 outside arrives at 127.0.0.1 inside. QEMU's own user network stays as
  * it is, one namespace further in, so that the guest sees no difference.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { DstackError } from '../../lib/protocol/errors.ts';
+
+const run = promisify(execFile);
 
 /** Asked inside; pasta hands what comes to its port 53 to the machine's own resolver, which may be on the loopback. */
 const RESOLVER = '10.0.2.3';
@@ -52,20 +55,13 @@ export function ownNetworkReason(path = process.env.PATH ?? '', tun = TUN): stri
   return undefined;
 }
 
-/**
- * The command that runs `program` in new namespaces: a network without any interface that is up, and a name server that is pasta. Its pid
- * is the program's; it ends with the process that starts it.
- * @param folder for the file that stands for resolv.conf
- */
-export function inOwnNetwork(program: Command, folder: string): Command {
-  const resolvConf = join(folder, 'resolv.conf');
-  writeFileSync(resolvConf, `nameserver ${RESOLVER}\n`, { mode: 0o644 });
-  const script = 'mount --bind "$0" /etc/resolv.conf && exec setpriv --pdeathsig KILL -- "$@"';
+/** The command that runs `program` in new namespaces: a network without any interface that is up. Its pid is the program's; it ends with this process. */
+export function inOwnNetwork(program: Command): Command {
   return {
     command: 'unshare',
     args: [
       ...(isRoot() ? [] : ['--user', '--map-root-user']),
-      ...['--net', '--mount', 'sh', '-c', script, resolvConf],
+      ...['--net', '--mount', 'setpriv', '--pdeathsig', 'KILL', '--'],
       ...[program.command, ...program.args],
     ],
   };
@@ -78,6 +74,7 @@ export function inOwnNetwork(program: Command, folder: string): Command {
  */
 export async function joinOwnNetwork(pid: number, options: OwnNetworkOptions): Promise<OwnNetwork> {
   await hasOwnNetwork(pid);
+  await nameResolver(pid, options.folder);
   // By its descriptor: pasta gives up the rights by which root could open another process's.
   const namespace = openSync(`/proc/${pid}/ns/net`, 'r');
   let closed = false;
@@ -101,12 +98,14 @@ export async function joinOwnNetwork(pid: number, options: OwnNetworkOptions): P
   };
 }
 
-/** @throws VM_NETWORK for a process that ended, or that stays where it was started */
+/** Waits until the program runs in namespaces that are not this process's. @throws VM_NETWORK for one that ended, or that stays where it was started */
 async function hasOwnNetwork(pid: number): Promise<void> {
   const outside = readlinkSync('/proc/self/ns/net');
   for (const deadline = Date.now() + READY_WITHIN_MS; Date.now() < deadline; await sleep(5)) {
     try {
-      if (readlinkSync(`/proc/${pid}/ns/net`) !== outside) return;
+      const isThere = readlinkSync(`/proc/${pid}/ns/net`) !== outside;
+      // Before it makes way for the program, what is mounted in there may be mounted outside too.
+      if (isThere && !readlinkSync(`/proc/${pid}/exe`).endsWith('/unshare')) return;
     } catch {
       break;
     }
@@ -115,6 +114,17 @@ async function hasOwnNetwork(pid: number): Promise<void> {
     'VM_NETWORK',
     'QEMU got no network namespace of its own: unshare is refused here. Allow user namespaces, run as root, or set DSTACK_VM_NETWORK=shared',
   );
+}
+
+/** Puts a file that names pasta over the program's /etc/resolv.conf: QEMU reads that when the guest first asks for a name. @throws VM_NETWORK */
+async function nameResolver(pid: number, folder: string): Promise<void> {
+  const file = join(folder, 'resolv.conf');
+  writeFileSync(file, `nameserver ${RESOLVER}\n`, { mode: 0o644 });
+  const namespaces = [...(isRoot() ? [] : ['--user', '--preserve-credentials']), '--mount'];
+  const mount = ['mount', '--bind', file, '/etc/resolv.conf'];
+  await run('nsenter', ['--target', String(pid), ...namespaces, ...mount]).catch((error: Error) => {
+    throw new DstackError('VM_NETWORK', `the VM gets no name server: ${error.message}`, { cause: error });
+  });
 }
 
 /** Resolves once pasta has taken the forwarded ports: it writes its pid then. */

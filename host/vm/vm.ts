@@ -157,7 +157,7 @@ export async function startVm(options: VmOptions): Promise<Vm> {
       ...(dev && { shellSocket }),
       ownNetwork: options.ownNetwork !== undefined,
     }),
-    options.ownNetwork && folder,
+    options.ownNetwork !== undefined,
   );
   let network: OwnNetwork | undefined;
   const exited = ended(qemu).finally(() => {
@@ -206,18 +206,17 @@ async function chooseAccelerator(image: Image, asked: VmOptions['accelerator']):
 
 /**
  * Spawns QEMU with these arguments; the caller ends it, if it does not end by itself.
- * @param ownNetwork a folder, if it is to start in a network namespace of its own
+ * @param ownNetwork whether it is to start in a network namespace of its own, which `joinOwnNetwork` joins to the machine's
  */
-export function spawnQemu(qemu: Probe['qemu'], args: readonly string[], ownNetwork?: string): ChildProcess {
+export function spawnQemu(qemu: Probe['qemu'], args: readonly string[], ownNetwork = false): ChildProcess {
   const tool =
     qemu === 'tool root'
       ? toolCommand('qemu-system-x86_64', [...qemuDataArguments(), ...args])
       : { command: qemu, args, env: {} };
   // Both replace themselves by QEMU: the pid is QEMU's. They are part of util-linux, which Debian and Ubuntu always have.
-  const { command, args: words } =
-    ownNetwork === undefined
-      ? { command: 'setpriv', args: ['--pdeathsig', 'KILL', '--', tool.command, ...tool.args] }
-      : inOwnNetwork(tool, ownNetwork);
+  const { command, args: words } = !ownNetwork
+    ? { command: 'setpriv', args: ['--pdeathsig', 'KILL', '--', tool.command, ...tool.args] }
+    : inOwnNetwork(tool);
   return spawn(command, words, {
     env: { ...process.env, ...tool.env },
     stdio: ['ignore', 'ignore', 'pipe'],
