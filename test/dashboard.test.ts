@@ -325,7 +325,7 @@ describe.skipIf(!hasChromium)('a dashboard with much on it', () => {
     busy(network, tail, 100);
     const look = await open();
     const { page, close } = look;
-    expect(await page.locator('#nodes tbody tr').count()).toBe(100);
+    await expect.poll(() => page.locator('#nodes tbody tr').count()).toBe(100);
     for (let round = 0; round < 10; round += 1) {
       say(tail, 1_000);
       await page.locator('#log-lines', { hasText: `line ${tail.last} of` }).waitFor();
