@@ -6,7 +6,7 @@
  * calls, pasta calls from outside; what is forwarded from 127.0.0.1 outside arrives at 127.0.0.1 inside. QEMU's own user network stays as
  * it is, one namespace further in, so that the guest sees no difference.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -43,7 +43,7 @@ export interface Command {
   readonly args: readonly string[];
 }
 
-/** What keeps this machine from it: a sentence that says what to do; undefined if nothing does. */
+/** What keeps this machine from it, as far as that can be tried: a sentence that says what to do; undefined if nothing does. */
 export function ownNetworkReason(path = process.env.PATH ?? '', tun = TUN): string | undefined {
   const isThere = path.split(delimiter).some((folder) => existsSync(join(folder, 'pasta')));
   if (!isThere) return 'pasta is missing: install the package passt';
@@ -52,19 +52,24 @@ export function ownNetworkReason(path = process.env.PATH ?? '', tun = TUN): stri
   } catch (error) {
     return `${tun} does not open (${(error as NodeJS.ErrnoException).code}): load the module tun, and let this user open it`;
   }
-  return undefined;
+  const [command, ...args] = newNamespaces();
+  const { status, stderr } = spawnSync(command, [...args, 'true'], { encoding: 'utf8' });
+  // In a chroot, or where user namespaces are kept for some programs.
+  return status === 0 ? undefined : `new namespaces are refused here: ${(stderr ?? '').trim() || command}`;
 }
 
 /** The command that runs `program` in new namespaces: a network without any interface that is up. Its pid is the program's; it ends with this process. */
 export function inOwnNetwork(program: Command): Command {
+  const [command, ...args] = newNamespaces();
   return {
-    command: 'unshare',
-    args: [
-      ...(isRoot() ? [] : ['--user', '--map-root-user']),
-      ...['--net', '--mount', 'setpriv', '--pdeathsig', 'KILL', '--'],
-      ...[program.command, ...program.args],
-    ],
+    command,
+    args: [...args, 'setpriv', '--pdeathsig', 'KILL', '--', program.command, ...program.args],
   };
+}
+
+/** A command, to be followed by what is to run there. */
+function newNamespaces(): [string, ...string[]] {
+  return ['unshare', ...(isRoot() ? [] : ['--user', '--map-root-user']), '--net', '--mount', '--'];
 }
 
 /**
@@ -78,7 +83,10 @@ export async function joinOwnNetwork(pid: number, options: OwnNetworkOptions): P
   // By its descriptor: pasta gives up the rights by which root could open another process's.
   const namespace = openSync(`/proc/${pid}/ns/net`, 'r');
   let closed = false;
-  let current = await startPasta(pid, namespace, options);
+  let current = await startPasta(pid, namespace, options).catch((error: unknown) => {
+    closeSync(namespace);
+    throw error;
+  });
   const keep = async () => {
     for (;;) {
       await once(current, 'exit');
@@ -87,9 +95,13 @@ export async function joinOwnNetwork(pid: number, options: OwnNetworkOptions): P
       await sleep(AGAIN_AFTER_MS);
       if (closed) return;
       current = spawnPasta(pid, namespace, options);
+      // A pipe that nobody reads would hold it up some day.
+      current.stderr?.resume();
     }
   };
-  void keep().finally(() => closeSync(namespace));
+  void keep()
+    .catch((error: Error) => options.log(`the VM has no network any more: ${error.message}`))
+    .finally(() => closeSync(namespace));
   return {
     close: () => {
       closed = true;

@@ -17,7 +17,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { guestPorts } from '../../lib/protocol/ports.ts';
 import { forwardVisitors } from './forwarder.ts';
 import { type Image, measuredBoot, openImage, type Shape } from './image.ts';
-import { inOwnNetwork, joinOwnNetwork, type OwnNetwork, ownNetworkReason } from './own-network.ts';
+import { inOwnNetwork, joinOwnNetwork, ownNetworkReason } from './own-network.ts';
 import { type Probe, probeAccelerator } from './probe.ts';
 import { type Accelerator, type PortForward, type QuoteGenerationSocket, qemuArguments } from './qemu.ts';
 import { qmpCommand } from './qmp.ts';
@@ -159,9 +159,7 @@ export async function startVm(options: VmOptions): Promise<Vm> {
     }),
     options.ownNetwork !== undefined,
   );
-  let network: OwnNetwork | undefined;
   const exited = ended(qemu).finally(() => {
-    network?.close();
     forwarder?.close();
     return platform?.close();
   });
@@ -173,12 +171,14 @@ export async function startVm(options: VmOptions): Promise<Vm> {
   if (options.ownNetwork !== undefined) {
     const inward = forwards.map(({ host }) => host);
     const outward = options.ownNetwork.loopbackPorts;
-    network = await joinOwnNetwork(qemu.pid!, { folder, inward, outward, log }).catch(
+    const network = await joinOwnNetwork(qemu.pid!, { folder, inward, outward, log }).catch(
       async (error: unknown) => {
         await kill();
         throw error;
       },
     );
+    // Also where QEMU ended while it was joined.
+    void exited.then(() => network.close());
   }
   return {
     pid: qemu.pid!,

@@ -1,11 +1,10 @@
 /** The folder of a store on a laptop: nobody else's, and one store's at a time. */
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeDurably } from '../../../lib/daemon/durable-file.ts';
 import { makeFolder } from '../../../lib/daemon/folder.ts';
+import { holdFolder } from '../../../lib/daemon/sole-holder.ts';
 import { DstackError } from '../../../lib/protocol/errors.ts';
 
 /** Made at the first start; a store that was started with it can only be read with it. @throws KV_DATA, KV_SECRET, FOLDER */
@@ -41,21 +40,13 @@ export function secretIn(path: string): Uint8Array {
 }
 
 /**
- * Keeps other stores from the folder while this process lives: two would end each other's etcd. A socket without a file, since what holds it ends with
- * the process, however that ends.
+ * Keeps other stores from the folder while this process lives: two would end each other's etcd.
  * @throws KV_RUNNING
  */
 export async function lockData(data: string): Promise<void> {
-  const { dev, ino } = statSync(data);
-  const server = createServer((socket) => socket.destroy());
-  server.listen(`\0dstack-kv-${dev}-${ino}`).unref();
-  try {
-    await once(server, 'listening');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
-    throw new DstackError(
-      'KV_RUNNING',
-      `a store runs on ${data} already: stop it first, or choose another folder with --data`,
-    );
-  }
+  if (await holdFolder(data, 'kv')) return;
+  throw new DstackError(
+    'KV_RUNNING',
+    `a store runs on ${data} already: stop it first, or choose another folder with --data`,
+  );
 }
