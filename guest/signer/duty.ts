@@ -144,6 +144,8 @@ export class Duty {
         raiseRecord(store.records, signer.chains.find((chain) => chain.id === id)!, publicKey),
       log,
       gate: this.#gate.check,
+      // All VMs have one host name.
+      machine: signer.disk,
       ...(times !== undefined && { times }),
     });
     const daemon = await starting.catch((error: unknown) => {
