@@ -62,11 +62,12 @@ export class DashboardSource implements NetworkSource {
     try {
       const head = await rpc.head();
       const isNew = head.hash !== this.#head?.hash;
-      this.#head = head;
       if (isNew) await transactions.balance.look(BALANCE_MS);
       // Its own reading: the relay's is not read again for what only people look at, such as the delay.
       if (isNew || this.#view === undefined) this.#view = decodeNetwork(await rpc.call(encodeNetwork()));
       this.#apps = await network.apps();
+      // Only now: what could not be read at this block is asked for again.
+      this.#head = head;
       this.#problem = undefined;
     } catch (error) {
       this.#problem = (error as Error).message;
