@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the guest image and its measurements: ./build_vm.sh [--flavour production|sim|dev] [--dev]; --tools: only build/tool-root
+# Builds the guest image and its measurements: ./build_vm.sh [--flavour production|sim|dev] [--dev]; --tools: only what tests run without an image
 # guest/image/README.md says what it makes. This script sees to what the build needs of the machine: root, a few Debian
 # packages and npm's; the rest is guest/image/build.ts.
 set -euo pipefail

@@ -19,6 +19,7 @@ const debianPackages = {
   gpg: 'makes signatures for tests',
   'gpg-agent': 'makes their keys',
   iproute2: 'makes networks for tests',
+  'openssh-client': 'signs releases, and makes keys for tests',
   passt: 'gives a VM a network of its own',
   'ca-certificates': 'for package mirrors over https',
   curl: "runs the documentation's lines in tests",

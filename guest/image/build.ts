@@ -123,13 +123,13 @@ async function ensureToolRoot(lock: readonly LockedPackage[], cache: string): Pr
 const readLock = (): LockedPackage[] =>
   parseLock(readFileSync(join(import.meta.dirname, 'packages.lock'), 'utf8'));
 
-/** The tool root alone: what tests run without an image. */
+/** What tests run without an image: the tool root, and the kernel's packages, of which busybox is one. */
 async function buildTools(cache: string): Promise<void> {
   const lock = readLock();
-  await downloadPackages(packagesOf(lock, 'tools'), join(cache, 'debs'), findMirrors, (message) =>
-    print(message),
-  );
+  const packages = [...packagesOf(lock, 'tools'), ...packagesOf(lock, 'kernel')];
+  await downloadPackages(packages, join(cache, 'debs'), findMirrors, (message) => print(message));
   await ensureToolRoot(lock, cache);
+  await ensureKernelRoot(lock, cache);
 }
 
 async function ensureFirmwareRoot(lock: readonly LockedPackage[], cache: string): Promise<string> {
