@@ -76,6 +76,44 @@ test('a key is removed before a line is cut, not after', () => {
   expect(tail.after(0)[0]!.text).not.toMatch(/5a5a/);
 });
 
+test.each([
+  ['of half a key with much behind it', `-----BEGIN PRIVATE KEY-----\nrest${'x '.repeat(6_000)}`],
+  ['of a long token', `Bearer ${'a'.repeat(2_500)}rest`],
+  ['of a long value in a query', `GET /?token=${'a'.repeat(2_500)}rest`],
+  ['of a long password in a URL', `http://u:rest${'a'.repeat(800)}@peer/`],
+  ['behind a quote', { password: 'ab"rest' }],
+  ['behind a backslash', { password: 'ab\\rest' }],
+  ['behind a quote, in JSON in JSON', JSON.stringify({ password: 'ab"rest' })],
+  ['of a phrase', { mnemonic: 'abandon ability rest' }],
+  ['behind the scheme', 'authorization: Token rest'],
+])('a secret is removed to its end: the rest %s', (_what, said) => {
+  const tail = new LogTail(redact);
+  const fields = typeof said === 'string' ? { msg: said } : { msg: 'x', ...said };
+  tail.write(JSON.stringify({ level: 50, time: 1, ...fields }));
+  tail.write(JSON.stringify({ level: 50, time: 1, msg: 'x', deep: fields, next: 1 }));
+  for (const { text } of tail.after(0)) {
+    expect(text).not.toContain('rest');
+    expect(text).toContain('[removed]');
+  }
+  if (typeof said !== 'string') expect(tail.after(1)[0]!.text).toContain('next=1');
+});
+
+test('half of a key at the end of what is read of a line is not shown, however short the line becomes', () => {
+  const tail = new LogTail(redact);
+  const before = `Bearer ${'b'.repeat(2_000)} `.repeat(8);
+  tail.write(`${before}${'y'.repeat(16 * 1024 - before.length - 41)} ${KEY}`);
+  expect(tail.after(0)[0]!.text).not.toMatch(/5a5a/);
+});
+
+test('a megabyte is gone through in less than a second, whatever is in it', () => {
+  for (const one of ['-----BEGIN PRIVATE KEY-----', 'Bearer ', 'secret"', '?key', 'a', '\\', ' '])
+    for (const text of [one.repeat(1e6 / one.length), `password="${one.repeat(1e6 / one.length)}`]) {
+      const before = performance.now();
+      redact(text);
+      expect(performance.now() - before).toBeLessThan(1_000);
+    }
+});
+
 test('what is no secret stays', () => {
   const said = `block 12 of https://mainnet.example/v3, request 0x${'ab'.repeat(32)}, networkKey 0x${'cd'.repeat(20)}`;
   expect(redact(said)).toBe(said);

@@ -6,6 +6,10 @@ import { type LogLine, TEXT_MAX, text } from './state.ts';
 
 /** Lines that are kept. */
 const KEPT = 1000;
+/** Characters of a line that are looked at. */
+const READ = 16 * 1024;
+/** What of a longer line's end is not shown: half a secret may be there, which nothing recognises. */
+const HALVED = 1024;
 const LEVELS: Readonly<Record<number, LogLine['level']>> = {
   20: 'debug',
   30: 'info',
@@ -27,7 +31,8 @@ export class LogTail {
   /** Takes what a pino logger writes: one JSON object. Anything else is kept as it is. */
   write(line: string): void {
     const read = readLine(line);
-    const shown = text(this.#redact(read.text), 2 * TEXT_MAX);
+    const clean = this.#redact(read.text);
+    const shown = text(line.length > READ ? clean.slice(0, -HALVED) : clean, 2 * TEXT_MAX);
     this.#n += 1;
     this.#lines.push({ n: this.#n, at: read.at, level: read.level, text: shown });
     if (this.#lines.length > KEPT) this.#lines.shift();
@@ -47,7 +52,7 @@ export class LogTail {
 
 function readLine(line: string): Pick<LogLine, 'at' | 'level' | 'text'> {
   // Before anything is copied: an error may quote a megabyte.
-  const raw = line.slice(0, 16 * 1024).trimEnd();
+  const raw = line.slice(0, READ).trimEnd();
   try {
     const fields = JSON.parse(raw) as Record<string, unknown>;
     const { level, time, msg } = fields;

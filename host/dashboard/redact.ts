@@ -5,22 +5,32 @@
 
 const REMOVED = '[removed]';
 
-/** Forms of secrets whose text is not known beforehand, and what is left of each. */
+/** Names of fields, as a pattern. */
+const SECRET_FIELD = '(?:private[_-]?key|secret|password|passphrase|mnemonic|api[_-]?key|authorization)';
+
+/**
+ * Forms of secrets whose text is not known beforehand, and what is left of each. None has a longest length: the rest of a longer secret
+ * would be shown. Each takes all that it looked at, so that the time is in proportion to the text.
+ */
 const FORMS: readonly (readonly [RegExp, string])[] = [
   // A URL's user and password (RFC 3986, section 3.2.1), and what a query often carries.
-  [/\b([a-z][a-z0-9+.-]{1,20}:\/\/)[^\s/?#@"']{1,500}@/gi, `$1${REMOVED}@`],
+  [/\b([a-z][a-z0-9+.-]{1,20}:\/\/)[^\s/?#@"']+@/gi, `$1${REMOVED}@`],
+  [/([?&](?:[\w-]{0,30}(?:key|token|secret|password|auth|sig)[\w-]{0,30})=)[^\s&"'#]+/gi, `$1${REMOVED}`],
+  [/\b(Bearer|Basic)\s+[\w.~+/=-]{8,}/gi, `$1 ${REMOVED}`],
+  // To the end of the text where it was cut.
+  [/-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|$)/g, REMOVED],
+  // A field with such a name, in JSON (also JSON in JSON, whose quotes have backslashes): to the quote that ends it, which is written as
+  // the one that began it. One in the value has more backslashes.
   [
-    /([?&](?:[\w-]{0,30}(?:key|token|secret|password|auth|sig)[\w-]{0,30})=)[^\s&"'#]{1,2000}/gi,
-    `$1${REMOVED}`,
+    new RegExp(`(${SECRET_FIELD}\\\\*"\\s{0,3}:\\s{0,3})(\\\\*")[\\s\\S]*?(?:(?<!\\\\)\\2|$)`, 'gi'),
+    `$1$2${REMOVED}$2`,
   ],
-  [/\b(Bearer|Basic)\s+[\w.~+/=-]{8,2000}/gi, `$1 ${REMOVED}`],
+  // As name=value or name: value. A phrase has spaces: it ends where the next field begins, or the line.
   [
-    /-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]{0,10000}?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|$)/g,
-    REMOVED,
-  ],
-  // A field with such a name, in JSON (also JSON in JSON, whose quotes have backslashes) or as name=value.
-  [
-    /((?:private[_-]?key|secret|password|passphrase|mnemonic|api[_-]?key|authorization)(?:\\*")?\s{0,3}[:=]\s{0,3})(?:\\*"[^"\\]{0,2000}|[^\s,;"\\}]{1,2000})/gi,
+    new RegExp(
+      `(${SECRET_FIELD}(?:\\\\*")?\\s{0,3}[:=]\\s{0,3})(?!\\\\*"?\\[removed\\])[^\\n]+?(?=\\s\\s|[\\n,;}]|$)`,
+      'gi',
+    ),
     `$1${REMOVED}`,
   ],
 ];
