@@ -184,6 +184,16 @@ test('another name, as a page that rebinds its own has it, is refused everywhere
       expect(await reply.json()).toMatchObject({ code: 'ORIGIN_REFUSED' });
     }
   }
+  // A browser that does not say from where still says whose an EventSource is.
+  for (const origin of ['http://evil.example', 'null', 'http://127.0.0.1:1']) {
+    for (const path of ['state', 'events']) {
+      const reply = await fetch(`${url}/${path}`, { headers: { origin } });
+      expect([origin, reply.status]).toEqual([origin, 403]);
+      expect(await reply.json()).toMatchObject({ code: 'ORIGIN_REFUSED' });
+    }
+  }
+  const own = { 'sec-fetch-site': 'same-origin', origin: new URL(url).origin };
+  expect((await fetch(`${url}/state`, { headers: own })).status).toBe(200);
   expect((await fetch(`${url}/state`, { headers: { 'sec-fetch-site': 'same-origin' } })).status).toBe(200);
 });
 

@@ -139,11 +139,13 @@ export class Dashboard {
 }
 
 /**
- * Another site's page cannot read the answer, but it could take a stream's place. Browsers say who asks (Fetch Metadata, W3C);
- * curl does not, and may.
+ * Another site's page cannot read the answer, but it could take a stream's place. Browsers say who asks (Fetch Metadata, W3C), or where
+ * they do not, as over HTTP to another machine, an EventSource still says whose it is (Origin; none goes with a GET of our own page);
+ * curl says neither, and may.
  */
-function requireOwnPage(request: FastifyRequest): void {
-  const site = request.headers['sec-fetch-site'];
-  if (site === undefined || site === 'same-origin' || site === 'none') return;
+function requireOwnPage({ headers }: FastifyRequest): void {
+  const site = headers['sec-fetch-site'];
+  const isOwnSite = site === undefined || site === 'same-origin' || site === 'none';
+  if (isOwnSite && (headers.origin === undefined || headers.origin === `http://${headers.host}`)) return;
   throw new DstackError('ORIGIN_REFUSED', 'this is for the dashboard itself: open /dashboard/ on this port');
 }
