@@ -1,6 +1,6 @@
 /** The folder of an agent on a laptop: its secret, and the folders with its sockets. Nobody else's, and one agent's at a time. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
 import { makeFolder } from '../../lib/daemon/folder.ts';
@@ -30,6 +30,9 @@ export async function openFolder(data: string): Promise<Uint8Array> {
       'AGENT_RUNNING',
       `an agent runs on ${data} already: stop it first, or choose another folder with --data`,
     );
+  // Whose it is may put another socket into it; so may whoever can write there.
+  if (statSync(data).uid !== process.geteuid!())
+    throw new DstackError('AGENT_DATA', `${data} is another user's: choose a folder of your own with --data`);
   const path = join(data, 'secret');
   if (!existsSync(path)) {
     if (readdirSync(data).length > 0)
@@ -37,6 +40,7 @@ export async function openFolder(data: string): Promise<Uint8Array> {
         'AGENT_DATA',
         `${data} holds other things and no agent: choose a new folder with --data`,
       );
+    chmodSync(data, 0o700);
     writeDurably(path, toHex(randomBytes(32)), 0o600);
   }
   const text = readFileSync(path, 'utf8').trim();
@@ -45,5 +49,6 @@ export async function openFolder(data: string): Promise<Uint8Array> {
       'AGENT_SECRET',
       `${path} is not the secret of an agent: put back what it was, or remove it`,
     );
+  chmodSync(data, 0o700);
   return fromHex(text, 32);
 }

@@ -1,5 +1,16 @@
 /** The agent on a laptop, as who writes an app uses it: by the ecosystem's client, by the typed one, by curl; and how it begins and ends. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -153,6 +164,21 @@ test.each([
   ['data', 'AGENT_RUNNING'],
 ])('--data %s is refused', async (name, code) => {
   await expect(openFolder(join(root, name))).rejects.toThrowError(expect.objectContaining({ code }));
+});
+
+test("a folder that others may write to is closed to them; another user's is refused", async () => {
+  const open = join(root, 'open');
+  mkdirSync(open);
+  chmodSync(open, 0o777);
+  await openFolder(open);
+  expect(statSync(open).mode & 0o777).toBe(0o700);
+  // Only root can give a folder away.
+  if (process.geteuid!() !== 0) return;
+  const given = join(root, 'given');
+  mkdirSync(given);
+  chownSync(given, 12_345, 12_345);
+  await expect(openFolder(given)).rejects.toThrowError(expect.objectContaining({ code: 'AGENT_DATA' }));
+  expect(readdirSync(given)).toEqual([]);
 });
 
 test('Ctrl-C ends it while somebody is connected; keys stay, and a manifest says what may be asked', async () => {
