@@ -41,9 +41,23 @@ export const TapeSchema = Strict({
 });
 export type Tape = Static<typeof TapeSchema>;
 
+/** Far more than any answer of a chain is nested. What is nested without end can be read, and not be written again. */
+const MAX_DEPTH = 64;
+
 /** @throws PUBLISHED_CHAIN */
-export const parseTape = (text: string): Tape =>
-  parseJson(TapeSchema, text, 'PUBLISHED_CHAIN', 'chain.json', TAPE_MAX_BYTES);
+export function parseTape(text: string): Tape {
+  const tape = parseJson(TapeSchema, text, 'PUBLISHED_CHAIN', 'chain.json', TAPE_MAX_BYTES);
+  for (const { params, result } of tape.answers) {
+    if (isDeep([params, result]))
+      throw new DstackError('PUBLISHED_CHAIN', `chain.json is nested more than ${MAX_DEPTH} deep`);
+  }
+  return tape;
+}
+
+function isDeep(value: unknown, left = MAX_DEPTH): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return left === 0 || Object.values(value).some((one) => isDeep(one, left - 1));
+}
 
 interface Proxy {
   readonly url: string;

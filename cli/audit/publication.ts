@@ -53,6 +53,13 @@ export function readPublication(folder: string): Publication {
   return {
     folder,
     published,
-    tape: () => parseTape(readBounded(join(folder, CHAIN), { maxBytes: TAPE_MAX_BYTES }).toString()),
+    tape: () => readTape(folder),
   };
+}
+
+function readTape(folder: string): Tape {
+  const path = join(folder, CHAIN);
+  if (statSync(path, { throwIfNoEntry: false }) === undefined)
+    throw new DstackError('PUBLISHED_CHAIN', `${folder} has no ${CHAIN}: ask the chain itself, --rpc URL`);
+  return parseTape(readBounded(path, { maxBytes: TAPE_MAX_BYTES }).toString());
 }

@@ -149,6 +149,23 @@ describe('a folder', () => {
   });
 });
 
+test('answers that are nested without end, or none at all, are said to be the fault of the folder', async () => {
+  const folder = join(root, 'nested');
+  cpSync(out, folder, { recursive: true });
+  const deep = '['.repeat(1_000_000) + ']'.repeat(1_000_000);
+  const audited = () => auditPublication(readPublication(folder), { archives: [folder] }).catch(codeOf);
+  for (const [params, result] of [
+    [`[${deep}]`, '1'],
+    ['[]', deep],
+  ]) {
+    const answer = `{"method":"eth_chainId","params":${params},"result":${result}}`;
+    writeFileSync(join(folder, 'chain.json'), `{"version":1,"answers":[${answer}]}`);
+    expect(await audited()).toBe('PUBLISHED_CHAIN');
+  }
+  rmSync(join(folder, 'chain.json'));
+  expect(await audited()).toBe('PUBLISHED_CHAIN');
+});
+
 describe('on the command line', () => {
   test('a folder is audited by the chain where there is one, with the records of the folder', async () => {
     const args = ['audit', out, '--flavour', 'sim', '--json', '--rpc', chain.url, '--depth', '0'];
