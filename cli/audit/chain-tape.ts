@@ -160,9 +160,11 @@ async function serve(answer: (call: Call) => Promise<Answered>): Promise<Proxy> 
 
 /** @throws DstackError for what no audit asks */
 async function callIn(request: IncomingMessage): Promise<Call> {
-  const { host } = request.headers;
-  // A web page may reach the loopback, by another name.
-  if (!host?.startsWith('127.0.0.1:')) throw new DstackError('WRONG_HOST', 'not asked by an audit');
+  const { host, origin, 'sec-fetch-site': site } = request.headers;
+  // A web page may reach the loopback, by another name; by the address too, and then what it asks says that a page asks. It could not read
+  // the answer, but others would in what is published.
+  if (!host?.startsWith('127.0.0.1:') || origin !== undefined || site !== undefined)
+    throw new DstackError('WRONG_HOST', 'not asked by an audit');
   const text = (await readBytes(request, CALL_MAX_BYTES)).toString();
   return check(CallSchema, JSON.parse(text), 'BAD_REQUEST', 'the call');
 }

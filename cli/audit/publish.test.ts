@@ -15,7 +15,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { dstack } from '../../test/support/cli.ts';
 import { ModelledChain } from '../../test/support/modelled-chain.ts';
-import type { Tape } from './chain-tape.ts';
+import { recordChain, type Tape } from './chain-tape.ts';
 import { readPublication } from './publication.ts';
 import { publish } from './publish.ts';
 import type { AuditReport } from './report.ts';
@@ -164,6 +164,20 @@ test('answers that are nested without end, or none at all, are said to be the fa
   }
   rmSync(join(folder, 'chain.json'));
   expect(await audited()).toBe('PUBLISHED_CHAIN');
+});
+
+test('what a web page asks of the recorder is neither handed on nor kept', async () => {
+  const recorder = await recordChain(chain.url);
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'eth_chainId', params: [] });
+  const ask = (headers: Record<string, string>) =>
+    fetch(recorder.url, { method: 'POST', headers, body }).then(
+      ({ ok }) => ok,
+      () => false,
+    );
+  expect(await ask({ 'content-type': 'text/plain', origin: 'http://evil.example' })).toBe(false);
+  expect(await ask({ 'content-type': 'text/plain', 'sec-fetch-site': 'cross-site' })).toBe(false);
+  expect(recorder.tape().answers).toEqual([]);
+  recorder.close();
 });
 
 describe('on the command line', () => {
