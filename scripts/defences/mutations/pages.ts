@@ -58,9 +58,16 @@ export const pageRules = [
   relay(
     'that secrets are taken out before a line is cut',
     TAIL,
-    'text(this.#redact(read.text), 2 * TEXT_MAX)',
-    'this.#redact(text(read.text, 2 * TEXT_MAX))',
+    'const clean = this.#redact(read.text)',
+    'const clean = this.#redact(text(read.text, 2 * TEXT_MAX))',
     'a key is removed before a line is cut',
+  ),
+  relay(
+    'half a secret at the end of what is read of a line',
+    TAIL,
+    'line.length > READ ? clean.slice(0, -HALVED) : clean',
+    'clean',
+    'half of a key at the end of what is read',
   ),
   relay(
     "what anyone may cause beside the owner's acts in the history",
