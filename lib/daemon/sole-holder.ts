@@ -10,14 +10,22 @@ import { createServer } from 'node:net';
  * @returns whether nobody held it
  */
 export async function holdFolder(path: string, purpose: string): Promise<boolean> {
+  return (await takeFolder(path, purpose)) !== undefined;
+}
+
+/**
+ * The same, until then or until it is let go.
+ * @returns what lets it go; undefined where somebody holds it
+ */
+export async function takeFolder(path: string, purpose: string): Promise<(() => void) | undefined> {
   const { dev, ino } = statSync(path);
   const server = createServer((socket) => socket.destroy());
   server.listen(`\0dstack-${purpose}-${dev}-${ino}`).unref();
   try {
     await once(server, 'listening');
-    return true;
+    return () => void server.close();
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
-    return false;
+    return undefined;
   }
 }

@@ -1,0 +1,116 @@
+/** The folder of a node: its log, and the index that is made from it. One process has it at a time. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { dropDrafts } from '../../lib/daemon/durable-file.ts';
+import { makeFolder } from '../../lib/daemon/folder.ts';
+import { takeFolder } from '../../lib/daemon/sole-holder.ts';
+import { toHex } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { decodeRecord } from '../../lib/protocol/records/codec.ts';
+import { genesisOf } from '../../lib/protocol/records/genesis.ts';
+import { recordId } from '../../lib/protocol/records/identity.ts';
+import { verifyAlone } from '../../lib/protocol/records/membership.ts';
+import { type Indexed, RecordIndex } from './index.ts';
+import { createLog, type OpenOptions, RecordLog } from './log.ts';
+import { HEADER_BYTES, SYNCHRONISED } from './log-format.ts';
+import { type Entry, endOf } from './log-reader.ts';
+
+export const LOG_FILE = 'records.log';
+export const INDEX_FILE = 'index.sqlite';
+/** Entries that are read into the index at a time. */
+const REPLAYED_AT_ONCE = 1_000;
+
+/** Log and index, which has all that the log has. */
+export interface OpenFolder {
+  readonly log: RecordLog;
+  readonly index: RecordIndex;
+  /** Records of the log that were not in the index. */
+  readonly replayed: number;
+  /** Lets others have the folder. */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes the folder of a node of this network, with its genesis record. What is there is left as it is.
+ * @param genesis the bytes of the genesis record
+ * @throws RECORDS_EXISTS; RECORD_… for what is no good genesis record
+ */
+export function createRecords(folder: string, genesis: Uint8Array): void {
+  const record = decodeRecord(genesis);
+  const network = genesisOf(record);
+  verifyAlone(record, network);
+  makeFolder(folder, 0o700);
+  dropDrafts(folder);
+  createLog(join(folder, LOG_FILE), network.id, genesis);
+}
+
+/** @throws RECORDS_FOLDER, RECORDS_HELD, RECORDS_LOG_DAMAGED, RECORDS_LOG_FORM, RECORDS_INDEX */
+export async function openFolder(
+  folder: string,
+  { fileOf }: Pick<OpenOptions, 'fileOf'> = {},
+): Promise<OpenFolder> {
+  const release = await holdRecords(folder);
+  let index: RecordIndex | undefined;
+  let log: RecordLog | undefined;
+  const close = async () => {
+    index?.close();
+    await log?.close();
+    release();
+  };
+  try {
+    dropDrafts(folder);
+    const path = join(folder, INDEX_FILE);
+    index = RecordIndex.open(path);
+    const known = index.covered;
+    log = await RecordLog.open(join(folder, LOG_FILE), {
+      ...(known && { known }),
+      ...(fileOf && { fileOf }),
+    });
+    if (known !== undefined && known.salt !== toHex(log.header.salt)) {
+      index.close();
+      index = RecordIndex.make(path);
+    }
+    const before = index.count;
+    replay(log, index);
+    return { log, index, replayed: index.count - before, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** @returns what lets others have it. @throws RECORDS_FOLDER, RECORDS_HELD */
+export async function holdRecords(folder: string): Promise<() => void> {
+  if (!existsSync(join(folder, LOG_FILE))) {
+    throw new DstackError('RECORDS_FOLDER', `there are no records in ${folder}; name another folder`);
+  }
+  const release = await takeFolder(folder, 'records');
+  if (release !== undefined) return release;
+  throw new DstackError('RECORDS_HELD', `another process has ${folder}; stop it first`);
+}
+
+/** What the log has and the index has not. */
+function replay(log: RecordLog, index: RecordIndex): void {
+  const salt = toHex(log.header.salt);
+  let entries: Indexed[] = [];
+  let end = index.covered?.end ?? HEADER_BYTES;
+  const write = () => index.insert(entries, { salt, end });
+  for (const entry of log.entries(end)) {
+    entries.push(indexedOf(entry));
+    end = endOf(entry);
+    if (entries.length < REPLAYED_AT_ONCE) continue;
+    write();
+    entries = [];
+  }
+  if (entries.length > 0) write();
+}
+
+function indexedOf({ at, length, flags, record: bytes }: Entry): Indexed {
+  const record = decodeRecord(bytes);
+  return {
+    id: toHex(recordId(record)),
+    record,
+    place: { at, length },
+    synchronised: (flags & SYNCHRONISED) !== 0,
+  };
+}

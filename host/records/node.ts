@@ -1,0 +1,272 @@
+/**
+ * A node's records: what comes in is judged by lib/protocol/records, written to the log, then to the index, and only then acknowledged and shown.
+ *
+ *     add ─► Intake (judges once; limbo) ─► log, a group at a time ─► index ─► acknowledged, subscribers told
+ */
+import type { Log } from '../../lib/daemon/log.ts';
+import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { decodeRecord, encodeRecord } from '../../lib/protocol/records/codec.ts';
+import { type Genesis, genesisOf } from '../../lib/protocol/records/genesis.ts';
+import { recordId } from '../../lib/protocol/records/identity.ts';
+import { Intake, type LimboRoom } from '../../lib/protocol/records/intake.ts';
+import {
+  type Draft,
+  makeRecord,
+  type Permitter,
+  withCertificate,
+  withoutPermit,
+} from '../../lib/protocol/records/make.ts';
+import { publicKeyOfSeed } from '../../lib/protocol/records/strict-ed25519.ts';
+import { Weights } from '../../lib/protocol/records/weights.ts';
+import { type OpenFolder, openFolder } from './folder.ts';
+import { GroupCommit } from './group-commit.ts';
+import { chooseLinks } from './links.ts';
+import { GROUP_BYTES, type OpenOptions, stoppedBy } from './log.ts';
+import { SYNCHRONISED } from './log-format.ts';
+import { type Pending, PendingMembers } from './pending.ts';
+import { type Answer, answer, type RecordQuery } from './query.ts';
+import { Refusals } from './refusals.ts';
+import type { Item, ItemRange, RecordSet, Verdict } from './types.ts';
+
+/** For each peer. */
+const ROOM: LimboRoom = { records: 1_000, bytes: 4 << 20 };
+/** Records whose weight is kept up to date; each takes a bit a record. */
+const MOST_FOLLOWED = 64;
+
+export interface NodeOptions extends Pick<OpenOptions, 'fileOf'> {
+  /** What of one peer may wait for others. */
+  readonly room?: LimboRoom;
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
+  /**
+   * Whether this node has all that its peers have: what then comes under names that another owner has already is suspected. Absent: it has, as a node
+   * without peers does.
+   */
+  readonly isSynchronised?: () => boolean;
+  readonly log?: Log<'info' | 'warn' | 'error'>;
+}
+
+/** What this node makes a record from: it chooses the time and the links. */
+export type OwnDraft = Omit<Draft, 'timestamp' | 'links'>;
+
+export class RecordsNode implements RecordSet {
+  readonly genesis: Genesis;
+  readonly #store: OpenFolder;
+  readonly #options: NodeOptions;
+  readonly #intake: Intake;
+  readonly #members: PendingMembers;
+  readonly #commit: GroupCommit<Pending>;
+  readonly #refusals = new Refusals();
+  readonly #listeners = new Set<(items: readonly Item[]) => void>();
+  readonly #weights = new Weights(MOST_FOLLOWED);
+  #stopped: DstackError | undefined;
+
+  private constructor(genesis: Genesis, store: OpenFolder, options: NodeOptions) {
+    this.genesis = genesis;
+    this.#store = store;
+    this.#options = options;
+    this.#commit = new GroupCommit((group) => this.#write(group), GROUP_BYTES);
+    this.#members = new PendingMembers(
+      store.index,
+      () => options.isSynchronised?.() ?? true,
+      (pending) => this.#commit.push(pending, pending.bytes.length),
+    );
+    this.#intake = new Intake(genesis, this.#members, options.room ?? ROOM);
+  }
+
+  /**
+   * Opens the folder that `createRecords` made, for this process alone.
+   * @throws RECORDS_FOLDER, RECORDS_HELD, RECORDS_LOG_DAMAGED, RECORDS_LOG_FORM, RECORDS_INDEX
+   */
+  static async open(folder: string, options: NodeOptions = {}): Promise<RecordsNode> {
+    const store = await openFolder(folder, options);
+    const { log, index, replayed } = store;
+    if (log.cut > 0)
+      options.log?.warn(
+        { folder, bytes: log.cut },
+        'the end of the log was never acknowledged and is cut off',
+      );
+    if (replayed > 0)
+      options.log?.info({ folder, records: replayed }, 'records of the log are in the index now');
+    return new RecordsNode(genesisOf(decodeRecord(log.read(index.rowAt(1).place))), store, options);
+  }
+
+  get network(): string {
+    return toHex(this.genesis.id);
+  }
+
+  get count(): number {
+    return this.#store.index.count;
+  }
+
+  /** Why nothing is taken any more; undefined while all is well. What is there is shown all the same. */
+  get stopped(): DstackError | undefined {
+    return this.#stopped;
+  }
+
+  has(id: string): boolean {
+    return this.#store.index.rowOf(id) !== undefined;
+  }
+
+  /** @throws RECORDS_LOG_DAMAGED when the disk does not give what was written */
+  get(id: string): Uint8Array | undefined {
+    const row = this.#store.index.rowOf(id);
+    return row && this.#store.log.read(row.place);
+  }
+
+  items(range?: ItemRange): Iterable<Item> {
+    return this.#store.index.items(range);
+  }
+
+  /** Identities of what stands on a record, directly, in the order in which they came. */
+  childrenOf(id: string, limit: number): string[] {
+    return this.#store.index.childrenOf(id, limit);
+  }
+
+  /** In solutions; undefined for what is no member. It reads the graph the first time that a record is asked for. */
+  weightOf(id: string): number | undefined {
+    const row = this.#store.index.rowOf(id);
+    return row && this.#weigh(row.row);
+  }
+
+  /** @throws RECORDS_QUERY; RECORDS_LOG_DAMAGED */
+  query(query: RecordQuery): Answer {
+    const { index, log } = this.#store;
+    const records = {
+      index,
+      read: log.read.bind(log),
+      weigh: (row: number) => this.#weigh(row),
+    };
+    return answer(records, query);
+  }
+
+  async add(bytes: Uint8Array, from: string): Promise<Verdict> {
+    if (this.#stopped !== undefined) throw this.#stopped;
+    const verdict = this.#judge(bytes, from);
+    const isKept = verdict.kind === 'members' || verdict.kind === 'restored';
+    if (isKept || (verdict.kind === 'known' && this.#members.has(verdict.id))) await this.#commit.settled();
+    return verdict;
+  }
+
+  /**
+   * Makes a record of now, with links that suit it, and adds it.
+   * @param ownerSeed Ed25519's
+   * @param permitter absent: a certificate of the owner, or nothing where genesis asks for nothing
+   * @returns its identity
+   * @throws RECORDS_PERMIT without a certificate; what `add` throws, and what the record is refused for
+   */
+  async make(draft: OwnDraft, ownerSeed: Uint8Array, permitter?: Permitter): Promise<string> {
+    const timestamp = this.#now();
+    const { minLinks, drift } = this.genesis.rules;
+    const links = chooseLinks(this.#store.index, minLinks, timestamp, drift).map((id) => fromHex(id));
+    const permit = permitter ?? this.#freePermit(publicKeyOfSeed(ownerSeed), timestamp);
+    const record = makeRecord({ ...draft, timestamp, links }, ownerSeed, permit);
+    const verdict = await this.add(encodeRecord(record), '');
+    if (verdict.kind === 'refused') throw new DstackError(verdict.code, verdict.message);
+    return toHex(recordId(record));
+  }
+
+  subscribe(listener: (items: readonly Item[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  wanted(): string[] {
+    return this.#intake.wanted();
+  }
+
+  waiting(): string[] {
+    return this.#intake.waiting();
+  }
+
+  forget(from: string): void {
+    this.#intake.forget(from);
+  }
+
+  /** The index as text, a line for each row: for comparing it with one that is made anew. */
+  dump(): Iterable<string> {
+    return this.#store.index.dump();
+  }
+
+  /** Once what is being written is on the disk. */
+  async close(): Promise<void> {
+    this.#stopped ??= new DstackError('RECORDS_STOPPED', 'this node was closed; start it again');
+    // Who waits for it is told.
+    await this.#commit.settled().catch(() => {});
+    await this.#store.close();
+  }
+
+  #judge(bytes: Uint8Array, from: string): Verdict {
+    const refused = this.#refusals.of(bytes);
+    if (refused !== undefined) return refused;
+    try {
+      return this.#intake.offer(bytes, from, this.#now());
+    } catch (error) {
+      if (!(error instanceof DstackError) || !error.code.startsWith('RECORD_')) throw this.#stop(error);
+      const refusal = { kind: 'refused', code: error.code, message: error.message } as const;
+      // There may be room later.
+      if (error.code !== 'RECORD_LIMBO_FULL') this.#refusals.remember(bytes, refusal);
+      return refusal;
+    }
+  }
+
+  async #write(group: readonly Pending[]): Promise<void> {
+    const { log, index } = this.#store;
+    try {
+      const places = await log.append(
+        group.map(({ bytes, synchronised }) => ({ record: bytes, flags: synchronised ? SYNCHRONISED : 0 })),
+      );
+      const entries = group.map((pending, i) => ({ ...pending, place: places[i]! }));
+      const before = index.count;
+      index.insert(entries, { salt: toHex(log.header.salt), end: log.end });
+      for (const pending of group) this.#members.settle(pending);
+      if (index.count > before) this.#tell(index.latest(index.count - before).toReversed());
+    } catch (error) {
+      throw this.#stop(error);
+    }
+  }
+
+  #tell(items: readonly Item[]): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(items.map(({ timestamp, id }) => ({ timestamp, id })));
+      } catch (error) {
+        this.#options.log?.error({ err: error }, 'a subscriber of records failed');
+      }
+    }
+  }
+
+  /** @returns what everybody is told from now on */
+  #stop(error: unknown): DstackError {
+    if (this.#stopped === undefined) {
+      this.#stopped =
+        error instanceof DstackError && error.code === 'RECORDS_STOPPED' ? error : stoppedBy(error);
+      this.#options.log?.error({ err: this.#stopped }, 'no more records are taken');
+    }
+    return this.#stopped;
+  }
+
+  #weigh(row: number): number {
+    const parentsBefore = (parents: readonly number[]) => parents.map((parent) => parent - 1);
+    for (const { work, parents } of this.#store.index.graph(this.#weights.rows + 1))
+      this.#weights.add(parentsBefore(parents), work);
+    return this.#weights.weigh(row - 1);
+  }
+
+  #freePermit(owner: Uint8Array, time: number): Permitter {
+    const { rules } = this.genesis;
+    const key = toHex(owner);
+    if (key === toHex(this.genesis.owner) || rules.authorities.includes(key)) return withoutPermit;
+    const [certificate] = this.#store.index.certificatesFor(owner, time);
+    if (certificate !== undefined) return withCertificate(fromHex(certificate));
+    throw new DstackError(
+      'RECORDS_PERMIT',
+      `no certificate of ${key} is here; do work for the record, or get certified`,
+    );
+  }
+
+  #now(): number {
+    return this.#options.now?.() ?? Date.now();
+  }
+}
