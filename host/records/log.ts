@@ -209,7 +209,8 @@ function settle(fd: number, group: number, end: number): void {
   fdatasyncSync(fd);
 }
 
-function headerOf(fd: number, path: string): LogHeader {
+/** @throws RECORDS_LOG_FORM */
+export function headerOf(fd: number, path: string): LogHeader {
   const header = parseHeader(readAt(fd, 0, HEADER_BYTES));
   if (header !== undefined) return { network: header.network.slice(), salt: header.salt.slice() };
   throw new DstackError(
@@ -240,7 +241,8 @@ const diskFile = (handle: FileHandle): LogFile => ({
   sync: () => handle.datasync(),
 });
 
-function syncFolder(path: string): void {
+/** What was made or renamed in it is so on the disk. */
+export function syncFolder(path: string): void {
   const fd = openSync(path, 'r');
   try {
     fsyncSync(fd);
