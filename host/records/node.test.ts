@@ -16,9 +16,10 @@ import type { DagRecord } from '../../lib/protocol/records/format.ts';
 import { recordId, withoutValue } from '../../lib/protocol/records/identity.ts';
 import { DRIFT, FOUNDER, idOf, MALLORY, write } from '../../lib/protocol/records/network.fixture.ts';
 import { bytesOf, NOON } from '../../lib/protocol/records/records.fixture.ts';
+import { chainOf, GENESIS } from './chain.fixture.ts';
 import { createRecords, INDEX_FILE, LOG_FILE } from './folder.ts';
 import type { RecordsNode } from './node.ts';
-import { chainOf, freshFolder, freshRecords, GENESIS, NOW, openNode } from './records.fixture.ts';
+import { freshFolder, freshRecords, NOW, openNode } from './records.fixture.ts';
 import type { Verdict } from './types.ts';
 
 const chain = chainOf(8);

@@ -6,9 +6,10 @@ import type { DagRecord } from '../../lib/protocol/records/format.ts';
 import { recordId } from '../../lib/protocol/records/identity.ts';
 import { FOUNDER, idOf, write } from '../../lib/protocol/records/network.fixture.ts';
 import { NOON } from '../../lib/protocol/records/records.fixture.ts';
+import { chainOf, GENESIS } from './chain.fixture.ts';
 import { LOG_FILE } from './folder.ts';
 import { rebuildRecords } from './rebuild.ts';
-import { chainOf, freshRecords, GENESIS, openNode } from './records.fixture.ts';
+import { freshRecords, openNode } from './records.fixture.ts';
 
 const chain = chainOf(6);
 /** On genesis alone. */

@@ -1,0 +1,170 @@
+/**
+ * Kills nodes (kill -9) while they take records in, and compares what they acknowledged with what is there: a round of
+ * `npm run torture -- --only records`, as a process of its own, and a sample of it in the tests.
+ *
+ *     node host/records/kills.fixture.ts SEED
+ *
+ * The last line that it prints is its verdict as JSON.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { printJson } from '../../lib/daemon/terminal.ts';
+import { uint64 } from '../../lib/protocol/encoding.ts';
+import { encodeRecord } from '../../lib/protocol/records/codec.ts';
+import { idOf } from '../../lib/protocol/records/network.fixture.ts';
+import { Random } from '../../test/torture/random.ts';
+import { chainOf, GENESIS } from './chain.fixture.ts';
+import { createRecords, LOG_FILE } from './folder.ts';
+import { RecordsNode } from './node.ts';
+
+const KILLS = 200;
+/** Of one folder. */
+const LIVES = 10;
+const RECORDS = 400;
+/** Folders at a time. */
+const JOBS = 2;
+/** Operations of the log within which a node kills itself: three a group. */
+const OPERATIONS = 30;
+
+export interface KillsResult {
+  kills: number;
+  acknowledged: number;
+  /** Acknowledged, and not there. */
+  lost: number;
+  problems: string[];
+}
+
+interface Bench {
+  readonly program: string;
+  readonly file: string;
+  readonly bytes: ReadonlyMap<string, Uint8Array>;
+  readonly result: KillsResult;
+}
+
+export async function killNodes(seed: number, kills: number): Promise<KillsResult> {
+  const around = mkdtempSync(join(tmpdir(), 'dstack-records-kills-'));
+  const result: KillsResult = { kills: 0, acknowledged: 0, lost: 0, problems: [] };
+  try {
+    const bench = { ...(await prepare(around)), result };
+    let folders = 0;
+    const work = async () => {
+      while (result.kills < kills && result.problems.length === 0) {
+        folders += 1;
+        await playFolder(join(around, `${folders}`), bench, new Random(seed * 10_000 + folders), kills);
+      }
+    };
+    await Promise.all(Array.from({ length: JOBS }, work));
+  } finally {
+    rmSync(around, { recursive: true });
+  }
+  return result;
+}
+
+/** One program, which starts in a fraction of the time of the source, and what it adds. */
+async function prepare(around: string): Promise<Omit<Bench, 'result'>> {
+  const program = join(around, 'killed.mjs');
+  await build({
+    entryPoints: [join(import.meta.dirname, 'killed.fixture.ts')],
+    outfile: program,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node24',
+    banner: {
+      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+    },
+  });
+  const records = chainOf(RECORDS);
+  const file = join(around, 'records');
+  writeFileSync(
+    file,
+    Buffer.concat(records.map(encodeRecord).flatMap((bytes) => [uint64(bytes.length).subarray(4), bytes])),
+  );
+  return { program, file, bytes: new Map(records.map((record) => [idOf(record), encodeRecord(record)])) };
+}
+
+async function playFolder(folder: string, bench: Bench, random: Random, kills: number): Promise<void> {
+  createRecords(folder, encodeRecord(GENESIS));
+  const acknowledged = new Set<string>();
+  for (let life = 0; life < LIVES && bench.result.kills < kills; life += 1) {
+    const wasKilled = await live(folder, bench, random, acknowledged);
+    await compare(folder, bench, acknowledged);
+    if (!wasKilled) break;
+    bench.result.kills += 1;
+  }
+  bench.result.acknowledged += acknowledged.size;
+  rmSync(folder, { recursive: true });
+}
+
+/** Starts a node, and adds to `acknowledged` what it says until it is gone. @returns whether it was killed */
+async function live(
+  folder: string,
+  bench: Bench,
+  random: Random,
+  acknowledged: Set<string>,
+): Promise<boolean> {
+  const killsItself = random.chance(0.5);
+  const killAt = killsItself ? random.between(1, OPERATIONS) : 0;
+  // While it starts, or after so many lines, and soon after that.
+  const lines = killsItself ? Number.POSITIVE_INFINITY : random.between(0, 40);
+  const args = [bench.program, folder, bench.file, `${killAt}`, `${random.between(0, 1_000_000)}`];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  let errors = '';
+  child.stderr.on('data', (chunk) => (errors += chunk));
+  let isDue = false;
+  const look = () => {
+    if (isDue || output.split('\n').length - 1 < lines) return;
+    isDue = true;
+    setTimeout(() => child.kill('SIGKILL'), random.between(0, 3));
+  };
+  child.stdout.on('data', (chunk) => {
+    output += chunk;
+    look();
+  });
+  if (lines === 0) look();
+  const signal = await ended(child);
+  // A last line without its end was never said.
+  for (const line of output.split('\n').slice(0, -1)) if (line !== 'open') acknowledged.add(line);
+  if (signal !== 'SIGKILL' && child.exitCode !== 0)
+    bench.result.problems.push(`it ended with ${signal ?? child.exitCode}: ${errors}`);
+  return signal === 'SIGKILL';
+}
+
+async function ended(child: ChildProcess): Promise<string | null> {
+  const [, signal] = (await once(child, 'close')) as [number | null, string | null];
+  return signal;
+}
+
+/** What was acknowledged is there, byte for byte, and the index is the one that the log alone gives. */
+async function compare(
+  folder: string,
+  { bytes, result }: Bench,
+  acknowledged: ReadonlySet<string>,
+): Promise<void> {
+  const node = await RecordsNode.open(folder);
+  const lost = [...acknowledged].filter((id) => {
+    const there = node.get(id);
+    return there === undefined || Buffer.compare(there, bytes.get(id)!) !== 0;
+  });
+  result.lost += lost.length;
+  result.problems.push(...lost.map((id) => `lost: ${id}`));
+  const copy = `${folder}-copy`;
+  mkdirSync(copy);
+  copyFileSync(join(folder, LOG_FILE), join(copy, LOG_FILE));
+  const rebuilt = await RecordsNode.open(copy);
+  const [live, made] = [[...node.dump()].join('\n'), [...rebuilt.dump()].join('\n')];
+  if (live !== made) result.problems.push('the index is not the one that is made from the log');
+  await node.close();
+  await rebuilt.close();
+  rmSync(copy, { recursive: true });
+}
+
+if (import.meta.main) {
+  const { lost, problems, ...counts } = await killNodes(Number(process.argv[2]), KILLS);
+  printJson({ ...counts, lostWrites: lost, converged: true, problems });
+}
