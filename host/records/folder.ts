@@ -10,7 +10,7 @@ import { decodeRecord } from '../../lib/protocol/records/codec.ts';
 import { genesisOf } from '../../lib/protocol/records/genesis.ts';
 import { recordId } from '../../lib/protocol/records/identity.ts';
 import { verifyAlone } from '../../lib/protocol/records/membership.ts';
-import { type Indexed, RecordIndex } from './index.ts';
+import { type Indexed, noIndex, RecordIndex } from './index.ts';
 import { createLog, type OpenOptions, RecordLog } from './log.ts';
 import { HEADER_BYTES, SYNCHRONISED } from './log-format.ts';
 import { type Entry, endOf } from './log-reader.ts';
@@ -94,7 +94,14 @@ function replay(log: RecordLog, index: RecordIndex): void {
   const salt = toHex(log.header.salt);
   let entries: Indexed[] = [];
   let end = index.covered?.end ?? HEADER_BYTES;
-  const write = () => index.insert(entries, { salt, end });
+  const write = () => {
+    try {
+      index.insert(entries, { salt, end });
+    } catch (cause) {
+      if (cause instanceof DstackError) throw cause;
+      throw noIndex(index.path, cause);
+    }
+  };
   for (const entry of log.entries(end)) {
     entries.push(indexedOf(entry));
     end = endOf(entry);

@@ -126,12 +126,14 @@ const COLUMNS =
 const FROM = 'FROM records r JOIN owners o ON o.owner = r.owner';
 
 export class RecordIndex {
+  readonly path: string;
   readonly #db: DatabaseSync;
   readonly #prepared = new Map<string, StatementSync>();
   #count: number;
 
-  private constructor(db: DatabaseSync) {
+  private constructor(db: DatabaseSync, path: string) {
     this.#db = db;
+    this.path = path;
     this.#count = Number(this.#get('SELECT count(*) AS n FROM records')!.n);
   }
 
@@ -156,11 +158,7 @@ export class RecordIndex {
       closeSync(openSync(path, 'wx', 0o600));
       return RecordIndex.#openAt(path);
     } catch (cause) {
-      throw new DstackError(
-        'RECORDS_INDEX',
-        `no index of the records can be made in ${path}: ${(cause as Error).message}; make room, or check the folder`,
-        { cause },
-      );
+      throw noIndex(path, cause);
     }
   }
 
@@ -174,7 +172,7 @@ export class RecordIndex {
       if (isNew) db.exec(`BEGIN; ${SCHEMA} COMMIT;`);
       const version = Number(db.prepare('PRAGMA user_version').get()!.user_version);
       if (version !== VERSION) throw new Error(`version ${version}`);
-      return new RecordIndex(db);
+      return new RecordIndex(db, path);
     } catch (error) {
       db.close();
       throw error;
@@ -524,8 +522,16 @@ export class RecordIndex {
   }
 }
 
+export function noIndex(path: string, cause: unknown): DstackError {
+  return new DstackError(
+    'RECORDS_INDEX',
+    `no index of the records can be made in ${path}: ${(cause as Error).message}; make room, or check the folder`,
+    { cause },
+  );
+}
+
 /** Removes an index with the files beside it. */
-export function dropIndex(path: string): void {
+function dropIndex(path: string): void {
   for (const end of ['', '-wal', '-shm', '-journal']) rmSync(path + end, { force: true });
 }
 

@@ -260,11 +260,18 @@ function damaged(why: string): DstackError {
 
 /** What intake ends with. */
 export function stoppedBy(cause: unknown): DstackError {
-  const { code, message } = cause as NodeJS.ErrnoException;
-  const isFull = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code ?? '');
+  const { message } = cause as Error;
   return new DstackError(
     'RECORDS_STOPPED',
-    `no more records are taken: ${message}; ${isFull ? 'make room' : 'check the disk'}, then start the node again`,
+    `no more records are taken: ${message}; ${isFull(cause) ? 'make room' : 'check the disk'}, then start the node again`,
     { cause },
   );
+}
+
+/** SQLITE_FULL, as SQLite says it. */
+const NO_ROOM_IN_DATABASE = 13;
+
+function isFull(error: unknown): boolean {
+  const { code, errcode } = error as { code?: string; errcode?: number };
+  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code ?? '') || errcode === NO_ROOM_IN_DATABASE;
 }
