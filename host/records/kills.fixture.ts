@@ -21,7 +21,7 @@ import { chainOf, GENESIS } from './chain.fixture.ts';
 import { createRecords, LOG_FILE } from './folder.ts';
 import { RecordsNode } from './node.ts';
 
-const KILLS = 200;
+const KILLS = 100;
 /** Of one folder. */
 const LIVES = 10;
 const RECORDS = 400;

@@ -287,7 +287,7 @@ describe('the index', () => {
 
 describe('a disk that fails', () => {
   test.each(['EIO', 'ENOSPC'])(
-    'with %s: nothing is acknowledged, nothing more is taken, what is there is shown',
+    'nothing is acknowledged, nothing more is taken, what is there is shown: %s',
     async (code) => {
       let isBad = false;
       const errors: object[] = [];
