@@ -109,21 +109,22 @@ export interface Row {
   readonly certificate: number | undefined;
 }
 
-/** What rows are looked for by: all of these. */
-export interface RowQuery {
-  /** Of each of these names, an ordinal in one of its ranges. */
-  readonly names: readonly { readonly claimKey: Uint8Array; readonly tags: readonly TagRange[] }[];
-  readonly owners?: readonly string[];
-  /** Milliseconds since 1970, both included. */
-  readonly from?: number;
-  readonly to?: number;
-  readonly limit: number;
+/** Of a name, ordinals in one of these ranges. */
+export interface NameQuery {
+  readonly claimKey: Uint8Array;
+  readonly tags: readonly TagRange[];
+}
+
+/** Milliseconds since 1970, both included. */
+export interface TimeRange {
+  readonly from: number;
+  readonly to: number;
 }
 
 type Raw = Record<string, SQLInputValue>;
 const COLUMNS =
   'r.row, r.id, r.at, r.length, r.timestamp, r.newest, o.key AS owner, r.state, r.work, r.certificate';
-const FROM = 'FROM records r JOIN owners o ON o.owner = r.owner';
+const FROM = 'FROM records r CROSS JOIN owners o ON o.owner = r.owner';
 
 export class RecordIndex {
   readonly path: string;
@@ -273,45 +274,50 @@ export class RecordIndex {
     );
   }
 
-  /** Rows in the order of names' tags, and of one tag the one that came first first; without names in the order of time. */
-  find({ names, owners, from = 0, to = Number.MAX_SAFE_INTEGER, limit }: RowQuery): Row[] {
-    const [first, ...others] = names;
-    const conditions = ['r.timestamp BETWEEN ? AND ?'];
-    const values: SQLInputValue[] = [from, to];
-    for (const { claimKey, tags } of first === undefined ? [] : others) {
-      conditions.push(
-        `EXISTS (SELECT 1 FROM names m WHERE m.row = r.row AND m.claim = ? AND (${tags.map(() => 'm.tag BETWEEN ? AND ?').join(' OR ')}))`,
-      );
-      values.push(half(claimKey), ...tags.flatMap((range) => [range.from, range.to]));
-    }
-    if (owners !== undefined) {
-      conditions.push(
-        `r.owner IN (SELECT owner FROM owners WHERE key IN (${owners.map(() => '?').join(', ')}))`,
-      );
-      values.push(...owners.map((owner) => fromHex(owner)));
-    }
-    const where = conditions.join(' AND ');
-    if (first === undefined) {
-      const order = 'ORDER BY r.timestamp, substr(r.id, 1, 8), r.id';
-      return this.#allOnce(`SELECT ${COLUMNS} ${FROM} WHERE ${where} ${order} LIMIT ?`, ...values, limit).map(
-        rowOf,
-      );
-    }
+  /** Records with a name, in the order of their tags; of one tag the one that came first is first. */
+  byName({ claimKey, tags }: NameQuery, limit: number): Row[] {
     const rows: Row[] = [];
-    for (const { from: low, to: high } of first.tags) {
-      const raws = this.#allOnce(
-        `SELECT ${COLUMNS} FROM names n CROSS JOIN records r ON r.row = n.row JOIN owners o ON o.owner = r.owner
-         WHERE n.claim = ? AND n.tag BETWEEN ? AND ? AND ${where} ORDER BY n.tag, n.row LIMIT ?`,
-        half(first.claimKey),
-        low,
-        high,
-        ...values,
+    for (const { from, to } of tags) {
+      const raws = this.#all(
+        `SELECT ${COLUMNS} FROM names n CROSS JOIN records r ON r.row = n.row CROSS JOIN owners o ON o.owner = r.owner
+         WHERE n.claim = ? AND n.tag BETWEEN ? AND ? ORDER BY n.tag, n.row LIMIT ?`,
+        half(claimKey),
+        from,
+        to,
         limit - rows.length,
       );
       rows.push(...raws.map(rowOf));
       if (rows.length >= limit) break;
     }
     return rows;
+  }
+
+  /** Records of these owners, of each in the order of time. */
+  byOwners(owners: readonly string[], time: TimeRange, limit: number): Row[] {
+    const rows: Row[] = [];
+    for (const owner of owners) {
+      const raws = this.#all(
+        `SELECT ${COLUMNS} FROM owners o CROSS JOIN records r ON r.owner = o.owner
+         WHERE o.key = ? AND r.timestamp BETWEEN ? AND ? ORDER BY r.timestamp, r.row LIMIT ?`,
+        fromHex(owner),
+        time.from,
+        time.to,
+        limit - rows.length,
+      );
+      rows.push(...raws.map(rowOf));
+      if (rows.length >= limit) break;
+    }
+    return rows;
+  }
+
+  /** Records in the order of time. */
+  byTime({ from, to }: TimeRange, limit: number): Row[] {
+    return this.#all(
+      `SELECT ${COLUMNS} ${FROM} WHERE r.timestamp BETWEEN ? AND ? ORDER BY r.timestamp, substr(r.id, 1, 8), r.id LIMIT ?`,
+      from,
+      to,
+      limit,
+    ).map(rowOf);
   }
 
   *items({ from, before, limit = Number.POSITIVE_INFINITY }: ItemRange = {}): Generator<Item> {
@@ -502,11 +508,6 @@ export class RecordIndex {
 
   #all(sql: string, ...values: SQLInputValue[]): Raw[] {
     return this.#prepare(sql).all(...values) as Raw[];
-  }
-
-  /** For text that differs from query to query. */
-  #allOnce(sql: string, ...values: SQLInputValue[]): Raw[] {
-    return this.#db.prepare(sql).all(...values) as Raw[];
   }
 
   #run(sql: string, ...values: SQLInputValue[]): void {

@@ -99,6 +99,7 @@ describe('an unfinished end', () => {
     await log.close();
     const whole = readFileSync(path);
     writeFileSync(path, whole.with(at - 1, whole[at - 1]! ^ 1));
+    expect(await codeOfReading(path)).toBe('read');
     expect((await reading(path)).texts).toEqual(['genesis', 'one']);
   });
 });

@@ -1,11 +1,11 @@
 /** Answers to whoever looks for records: sets of records that conflict, and in each the candidates in the order in which to believe them. */
-import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import { bytesEqual, fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { decodeRecord } from '../../lib/protocol/records/codec.ts';
 import { type Contender, conflictKey, rank } from '../../lib/protocol/records/conflicts.ts';
-import { MAX_SELECTORS } from '../../lib/protocol/records/format.ts';
+import { type DagRecord, MAX_SELECTORS, MAX_TIMESTAMP } from '../../lib/protocol/records/format.ts';
 import { trustOf } from '../../lib/protocol/records/trust.ts';
-import type { RecordIndex, Row, RowQuery } from './index.ts';
+import type { NameQuery, RecordIndex, Row, TimeRange } from './index.ts';
 import type { Place } from './log.ts';
 
 /** So many records are looked at for one answer, unless the question says less; and so many bytes of them. */
@@ -18,7 +18,13 @@ const MOST_ORACLES = 64;
 /** Of one conflict; the others count with their own work alone, and those least trusted are these. */
 const MOST_WEIGHED = 64;
 
-export interface RecordQuery extends Partial<RowQuery> {
+/** What records are looked for by: all of these. */
+export interface RecordQuery extends Partial<TimeRange> {
+  /** Of each of these names, an ordinal in one of its ranges. Records of the first one are looked at. */
+  readonly names?: readonly NameQuery[];
+  readonly owners?: readonly string[];
+  /** So many records are looked at; absent: the most. */
+  readonly limit?: number;
   /** Owners whose opinion the reader asks for. */
   readonly oracles?: readonly Uint8Array[];
 }
@@ -61,24 +67,21 @@ interface Found extends Omit<Candidate, 'weight'> {
 
 /** @throws RECORDS_QUERY for one that asks for nothing, or for more than one answer is made from */
 export function answer(records: Records, query: RecordQuery): Answer {
-  const { names = [], owners, from, to, limit = MOST_RECORDS, oracles = [] } = query;
   requireBounded(query);
-  const rows = records.index.find({
-    names,
-    ...(owners && { owners }),
-    ...(from !== undefined && { from }),
-    ...(to !== undefined && { to }),
-    limit: limit + 1,
-  });
+  const { names = [], limit = MOST_RECORDS, oracles = [] } = query;
+  const rows = lookedAt(records.index, query, limit + 1);
   const sets = new Map<string, Found[]>();
   let bytesLeft = MOST_BYTES;
   let looked = 0;
   for (const row of rows.slice(0, limit)) {
-    if (row.place.length > bytesLeft) break;
-    bytesLeft -= row.place.length;
+    const isOther = !isWithin(row, query);
+    bytesLeft -= isOther ? 0 : row.place.length;
+    if (bytesLeft < 0) break;
     looked += 1;
+    if (isOther) continue;
     const bytes = records.read(row.place);
     const record = decodeRecord(bytes);
+    if (!names.every((name) => hasName(record, name))) continue;
     const key = record.selectors.length === 0 ? row.id : toHex(conflictKey(record));
     const set = sets.get(key) ?? [];
     sets.set(key, set);
@@ -88,6 +91,34 @@ export function answer(records: Records, query: RecordQuery): Answer {
     sets: [...sets.values()].map((set) => ranked(set, records)),
     isCut: looked < rows.length,
   };
+}
+
+/** By what narrows it down the most; the rest of the question is asked of each of these. */
+function lookedAt(index: RecordIndex, { names = [], owners, ...query }: RecordQuery, limit: number): Row[] {
+  if (names[0] !== undefined) return index.byName(names[0], limit);
+  const time = timeOf(query);
+  return owners === undefined ? index.byTime(time, limit) : index.byOwners([...new Set(owners)], time, limit);
+}
+
+const timeOf = ({ from = 0, to = MAX_TIMESTAMP }: Pick<RecordQuery, 'from' | 'to'>): TimeRange => ({
+  from,
+  to,
+});
+
+function isWithin({ owner, timestamp }: Row, query: RecordQuery): boolean {
+  const { from, to } = timeOf(query);
+  return timestamp >= from && timestamp <= to && (query.owners?.includes(owner) ?? true);
+}
+
+function hasName({ selectors }: DagRecord, { claimKey, tags }: NameQuery): boolean {
+  const selector = selectors.find((one) => bytesEqual(one.claimKey, claimKey));
+  return (
+    selector !== undefined &&
+    tags.some(
+      ({ from, to }) =>
+        Buffer.compare(from, selector.ordinalTag) <= 0 && Buffer.compare(selector.ordinalTag, to) <= 0,
+    )
+  );
 }
 
 /** Whether this node itself would build on it: it saw no other owner's first, and nobody took its certificate back. */

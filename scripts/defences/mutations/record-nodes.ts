@@ -1,0 +1,136 @@
+/** Where a node keeps records: nothing acknowledged is lost, nothing that is damaged is taken for whole, and who is believed. */
+import { type Mutation, rowsOf } from '../mutation.ts';
+
+const at = (file: string, test = file) =>
+  [`host/records/${file}.ts`, `host/records/${test}.test.ts`] as const;
+const row = rowsOf('records');
+
+const LOG = at('log');
+const FORMAT = at('log-format', 'log');
+const NODE = at('node');
+const INDEX = at('index', 'query');
+const QUERY = at('query');
+
+export const recordNodeRules: readonly Mutation[] = [
+  row(
+    'the sync before an acknowledgement',
+    at('log', 'node'),
+    'await this.#file.sync();',
+    '',
+    'is acknowledged and shown when it is on the disk',
+  ),
+  row(
+    'that who offers again waits for the disk too',
+    NODE,
+    "|| (verdict.kind === 'known' && this.#members.has(verdict.id))",
+    '',
+    'is acknowledged and shown when it is on the disk',
+  ),
+  row(
+    'the end of intake after a failure',
+    LOG,
+    'if (this.#failure !== undefined) throw this.#failure;',
+    '',
+    'nothing is written any more',
+  ),
+  row(
+    'writing the last group once more at a start',
+    LOG,
+    'settle(handle.fd, group, end);',
+    '',
+    'is written once more at the next start',
+  ),
+  row(
+    'that a damaged middle is no torn end',
+    LOG,
+    'reader.size > end && reader.nextEntry(end + 1, true) !== undefined',
+    'reader.size < end',
+    'at any byte, is refused',
+  ),
+  row(
+    'the size of what can be unfinished',
+    LOG,
+    'reader.size - end > MAX_GROUP_BYTES',
+    'reader.size < end',
+    'longer than what is written at once',
+  ),
+  row('what the index knows of the log', LOG, 'end < trusted', 'end < 0', 'or an end that is missing'),
+  row(
+    'the salt of a log',
+    FORMAT,
+    'this.#seed = crc32c(salt);',
+    'this.#seed = salt.length;',
+    'bytes in a record that look like an entry',
+  ),
+  row(
+    'the place of an entry',
+    FORMAT,
+    'crc32c(this.#place, this.#seed)',
+    'this.#seed',
+    'an entry that is where it was not written',
+  ),
+  row(
+    'that no log is made over another file',
+    LOG,
+    'linkSync(draft, path);',
+    'rmSync(path, { force: true }); linkSync(draft, path);',
+    'a log is its owner',
+  ),
+  row(
+    'no log through a link',
+    LOG,
+    'constants.O_RDWR | constants.O_NOFOLLOW',
+    'constants.O_RDWR',
+    'a log is its owner',
+  ),
+  row(
+    'the sum of a record that is read',
+    at('log', 'node'),
+    'head?.length === length ? this.#format.record(bytes, head) : undefined',
+    'head && bytes.subarray(ENTRY_HEAD_BYTES)',
+    'whose bytes changed',
+  ),
+  row(
+    'one node in a folder',
+    at('folder', 'node'),
+    'if (release !== undefined) return release;',
+    'return release ?? (() => {});',
+    'is one node',
+  ),
+  row(
+    'a copy of what was offered',
+    at('pending', 'node'),
+    'bytes: bytes.slice()',
+    'bytes',
+    'belongs to the node',
+  ),
+  row(
+    'the memory of refused bytes',
+    NODE,
+    "if (error.code !== 'RECORD_LIMBO_FULL') this.#refusals.remember(bytes, refusal);",
+    '',
+    'is judged once',
+  ),
+  row(
+    'suspicion of who came second',
+    INDEX,
+    '(this.#isCollider(record, owner) && synchronised ? COLLIDER : 0)',
+    '0',
+    'the one seen first is shown first',
+  ),
+  row(
+    'revocation in what is shown',
+    QUERY,
+    'isRevoked: isRevoked(index, row)',
+    'isRevoked: false',
+    'what a revoked certificate let in',
+  ),
+  row(
+    'links to what is trusted alone',
+    at('links', 'query'),
+    '&& isTrusted(index, row)',
+    '',
+    'stands on trusted tips',
+  ),
+  row('the bound of an answer', QUERY, '|| limit > MOST_RECORDS', '', 'up to a limit'),
+];
