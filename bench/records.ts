@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import { print, printJson } from '../lib/daemon/terminal.ts';
 
 const COUNT = 100_000;
-const WORKED = 200;
+const WORKED = 100;
 
 /** What the measuring process prints as JSON. */
 export interface Figures {

@@ -3,8 +3,8 @@
  * and no truth: a record is written here after its log entry is on the disk, and what a crash takes from it is read from the log at the next start.
  *
  * Records are rows, numbered in the order in which they became members. An insert touches the record, what it stands on and what it is found by; never
- * all that it stands on at any depth. Names are kept by the first half of their claim key, conflicts by half of their key: to find another with the
- * same half takes 2^128 tries.
+ * all that it stands on at any depth. Records and names are found by the first 8 bytes of identity and claim key, and are compared whole when they were read;
+ * conflicts are kept by half of their key: to find another with the same half takes 2^128 tries.
  */
 import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
@@ -25,7 +25,6 @@ import type { Item, ItemRange } from './types.ts';
 
 /** Another index is made anew. */
 const VERSION = 1;
-const HALF_KEY_BYTES = 16;
 /** Rows that are read at a time while somebody iterates. */
 const PAGE = 512;
 
@@ -36,8 +35,8 @@ const SCHEMA = `
     at INTEGER NOT NULL,
     length INTEGER NOT NULL,
     timestamp INTEGER NOT NULL,
-    -- the latest timestamp of it and of all that it stands on
-    newest INTEGER NOT NULL,
+    -- by how much the latest timestamp of all that it stands on is later
+    later INTEGER NOT NULL,
     owner INTEGER NOT NULL,
     -- 0, or bits: 1 the value is not there; 2 another owner's was first; 4 it is a certificate
     state INTEGER NOT NULL,
@@ -123,7 +122,7 @@ export interface TimeRange {
 
 type Raw = Record<string, SQLInputValue>;
 const COLUMNS =
-  'r.row, r.id, r.at, r.length, r.timestamp, r.newest, o.key AS owner, r.state, r.work, r.certificate';
+  'r.row, r.id, r.at, r.length, r.timestamp, r.timestamp + r.later AS newest, o.key AS owner, r.state, r.work, r.certificate';
 const FROM = 'FROM records r CROSS JOIN owners o ON o.owner = r.owner';
 
 export class RecordIndex {
@@ -221,7 +220,7 @@ export class RecordIndex {
 
   factsOf(id: string): MemberFacts | undefined {
     const raw = this.#get(
-      'SELECT row, newest, state FROM records WHERE substr(id, 1, 8) = ? AND id = ?',
+      'SELECT row, timestamp + later AS newest, state FROM records WHERE substr(id, 1, 8) = ? AND id = ?',
       ...idKeys(id),
     );
     if (raw === undefined) return undefined;
@@ -274,14 +273,14 @@ export class RecordIndex {
     );
   }
 
-  /** Records with a name, in the order of their tags; of one tag the one that came first is first. */
+  /** Records with a name, in the order of their tags; of one tag the one that came first is first. A few of another name may be among them. */
   byName({ claimKey, tags }: NameQuery, limit: number): Row[] {
     const rows: Row[] = [];
     for (const { from, to } of tags) {
       const raws = this.#all(
         `SELECT ${COLUMNS} FROM names n CROSS JOIN records r ON r.row = n.row CROSS JOIN owners o ON o.owner = r.owner
          WHERE n.claim = ? AND n.tag BETWEEN ? AND ? ORDER BY n.tag, n.row LIMIT ?`,
-        half(claimKey),
+        prefix(claimKey),
         from,
         to,
         limit - rows.length,
@@ -420,7 +419,7 @@ export class RecordIndex {
       place.at,
       place.length,
       record.timestamp,
-      newest,
+      newest - record.timestamp,
       owner,
       state,
       permit.kind === 'work' ? permit.difficulty : 0,
@@ -429,7 +428,7 @@ export class RecordIndex {
     );
     this.#count = row;
     for (const { claimKey, ordinalTag } of record.selectors) {
-      this.#run('INSERT INTO names VALUES (?, ?, ?)', half(claimKey), ordinalTag, row);
+      this.#run('INSERT INTO names VALUES (?, ?, ?)', prefix(claimKey), ordinalTag, row);
     }
     for (const parent of parents) {
       this.#run('INSERT INTO children VALUES (?, ?)', parent, row);
@@ -477,7 +476,7 @@ export class RecordIndex {
 
   #parent(id: string): { row: number; newest: number } {
     const raw = this.#get(
-      'SELECT row, newest FROM records WHERE substr(id, 1, 8) = ? AND id = ?',
+      'SELECT row, timestamp + later AS newest FROM records WHERE substr(id, 1, 8) = ? AND id = ?',
       ...idKeys(id),
     );
     if (raw !== undefined) return { row: Number(raw.row), newest: Number(raw.newest) };
@@ -487,19 +486,27 @@ export class RecordIndex {
     );
   }
 
-  #page(next: Item, isIncluded: boolean, limit: number): Item[] {
-    const id = fromHex(next.id);
-    const raws = this.#all(
+  /** From an item on, or after it. First those of its own time, which may be many. */
+  #page({ timestamp, id }: Item, isIncluded: boolean, limit: number): Item[] {
+    const key = fromHex(id);
+    const same = this.#all(
       `SELECT timestamp, id FROM records
-       WHERE (timestamp, substr(id, 1, 8)) >= (?, ?) AND (timestamp > ? OR id ${isIncluded ? '>=' : '>'} ?)
-       ORDER BY timestamp, substr(id, 1, 8), id LIMIT ?`,
-      next.timestamp,
-      id.subarray(0, 8),
-      next.timestamp,
-      id,
+       WHERE timestamp = ? AND substr(id, 1, 8) >= ? AND id ${isIncluded ? '>=' : '>'} ?
+       ORDER BY substr(id, 1, 8), id LIMIT ?`,
+      timestamp,
+      key.subarray(0, 8),
+      key,
       limit,
     );
-    return raws.map((raw) => ({ timestamp: Number(raw.timestamp), id: toHex(raw.id as Uint8Array) }));
+    const later = this.#all(
+      'SELECT timestamp, id FROM records WHERE timestamp > ? ORDER BY timestamp, substr(id, 1, 8), id LIMIT ?',
+      timestamp,
+      limit - same.length,
+    );
+    return [...same, ...later].map((raw) => ({
+      timestamp: Number(raw.timestamp),
+      id: toHex(raw.id as Uint8Array),
+    }));
   }
 
   #get(sql: string, ...values: SQLInputValue[]): Raw | undefined {
@@ -566,11 +573,12 @@ function parentsOf(bytes: Uint8Array): number[] {
   return Array.from({ length: bytes.length / 4 }, (_, i) => view.readUInt32LE(4 * i));
 }
 
-const half = (key: Uint8Array): Uint8Array => key.subarray(0, HALF_KEY_BYTES);
+const prefix = (key: Uint8Array): Uint8Array => key.subarray(0, 8);
+const half = (key: Uint8Array): Uint8Array => key.subarray(0, 16);
 
 function idKeys(id: string): [Uint8Array, Uint8Array] {
   const whole = fromHex(id);
-  return [whole.subarray(0, 8), whole];
+  return [prefix(whole), whole];
 }
 
 function isBefore(a: Item, b: Item): boolean {

@@ -81,8 +81,8 @@ describe('records are found', () => {
     expect(node.query({ names: [range('a')], limit: 3 }).isCut).toBe(false);
     expect(node.query({ from: at(0), limit: 2 }).isCut).toBe(true);
     const code = (query: RecordQuery) => codeOf(catching(() => node.query(query)));
-    const [all] = range('a').tags;
-    const many = Array.from({ length: 600 }, () => all!);
+    const [whole] = range('a').tags;
+    const many = Array.from({ length: 600 }, () => whole!);
     for (const query of [
       {},
       { from: 0, limit: 0 },
