@@ -1,4 +1,5 @@
 import {
+  appendFileSync,
   copyFileSync,
   readdirSync,
   readFileSync,
@@ -322,6 +323,21 @@ describe('a disk that fails', () => {
       expect(again.count).toBe(chain.length + 1);
     },
   );
+
+  test('in the middle of a write: the rest is cut off at the start, and that is said', async () => {
+    const folder = freshRecords();
+    const node = await openNode(folder);
+    await addAll(node, chain);
+    await node.close();
+    const path = join(folder, LOG_FILE);
+    const { size } = statSync(path);
+    appendFileSync(path, bytesOf('half an entry'));
+    const warnings: object[] = [];
+    const log = { info: () => {}, warn: (fields: object) => void warnings.push(fields), error: () => {} };
+    const again = await openNode(folder, { log });
+    expect(warnings).toEqual([{ folder, bytes: 32 }]);
+    expect([again.count, statSync(path).size]).toEqual([chain.length + 1, size]);
+  });
 
   test('whose bytes changed: the record is not given out', async () => {
     const folder = freshRecords();
