@@ -10,7 +10,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { encodeRecord } from '../../lib/protocol/records/codec.ts';
@@ -91,6 +91,8 @@ describe('what is added', () => {
         sync: () => gate.promise,
       }),
     });
+    // Whatever this test finds: the node is closed after it.
+    onTestFinished(() => gate.resolve());
     const told: unknown[] = [];
     node.subscribe((items) => told.push(...items));
     const first = encodeRecord(chain[0]!);
