@@ -1,7 +1,7 @@
 /**
  * The arrows of the layout as a lint rule: which folder may import which.
  *
- * `lib/protocol ← lib/archives | lib/attestation | lib/cometbft | lib/etcd ← lib/ledger | lib/site | lib/chain | lib/daemon ← lib/framework ← guest | host ← cli`; guest and host never import
+ * `lib/protocol ← lib/archives | lib/attestation | lib/cometbft | lib/etcd | lib/noise ← lib/ledger | lib/site | lib/chain | lib/daemon ← lib/framework ← guest | host ← cli`; guest and host never import
  * each other. A guest daemon imports no other daemon; of the host's services only the relay imports others. Exits 1 and
  * names every import that points the wrong way.
  */
@@ -16,6 +16,7 @@ const lib = [
   'lib/etcd',
   'lib/ledger',
   'lib/cometbft',
+  'lib/noise',
   'lib/site',
   'lib/daemon',
   'lib/chain',
@@ -30,6 +31,7 @@ const allowed: Record<string, readonly string[]> = {
   'lib/etcd': ['lib/protocol'],
   'lib/ledger': ['lib/protocol', 'lib/etcd'],
   'lib/cometbft': ['lib/protocol'],
+  'lib/noise': ['lib/protocol'],
   'lib/site': ['lib/protocol', 'lib/attestation'],
   'lib/daemon': ['lib/protocol'],
   'lib/chain': ['lib/protocol', 'lib/attestation', 'lib/daemon'],
