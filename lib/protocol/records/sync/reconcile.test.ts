@@ -161,7 +161,9 @@ test('any two sets find both differences, whatever the size of a message', () =>
 test('of a large difference it finds a part in each of few rounds, until there is none', () => {
   const theirs = ItemSet.empty.with(Array.from({ length: 5000 }, (_, i) => itemOf(i)));
   let ours = ItemSet.empty.with([itemOf(9000)]);
-  const all = new Map(Array.from({ length: 5000 }, (_, i) => [toHex(idOf(i)), itemOf(i)]));
+  const all = new Map<string, Uint8Array>(
+    Array.from({ length: 5000 }, (_, i) => [toHex(idOf(i)), itemOf(i)]),
+  );
   const limits = { ...RECONCILE_LIMITS, difference: 1000 };
   for (let i = 0; i < 5; i++) {
     const run = reconcile(ours, theirs, limits);

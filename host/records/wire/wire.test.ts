@@ -1,0 +1,428 @@
+import { once } from 'node:events';
+import { connect, type Server, type Socket } from 'node:net';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { toHex } from '../../../lib/protocol/encoding.ts';
+import { encodeRecord } from '../../../lib/protocol/records/codec.ts';
+import type { DagRecord } from '../../../lib/protocol/records/format.ts';
+import { END } from '../../../lib/protocol/records/sync/places.ts';
+import { RangeWriter } from '../../../lib/protocol/records/sync/ranges.ts';
+import type { WireLimits } from './limits.ts';
+import { connected, keyOf, Liar, listening } from './sockets.fixture.ts';
+import { chain, first, history, idOf, MemoryStore } from './store.fixture.ts';
+import { RecordWire, type WireEvent, type WireOptions } from './wire.ts';
+
+const LOOPBACK = '127.0.0.1';
+/** Comparisons follow each other quickly; nothing else is shorter than in a network. */
+const QUICK: Partial<WireLimits> = { interval: 300, again: 50, redial: [50, 300], connectionsPerAddress: 32 };
+const NETWORK = new MemoryStore().network;
+
+interface Node {
+  readonly store: MemoryStore;
+  readonly wire: RecordWire;
+  readonly port: number;
+  readonly events: WireEvent[];
+  readonly key: string;
+}
+const nodes: Node[] = [];
+const servers: Server[] = [];
+afterEach(async () => {
+  await Promise.all(nodes.splice(0).map(({ wire }) => wire.stop()));
+  for (const server of servers.splice(0)) server.close();
+});
+
+async function start(
+  label: string,
+  records: readonly DagRecord[] = [first],
+  limits: Partial<WireLimits> = {},
+  options: Partial<WireOptions> = {},
+): Promise<Node> {
+  const store = new MemoryStore(records);
+  const events: WireEvent[] = [];
+  const wire = new RecordWire({
+    store,
+    staticKey: keyOf(label),
+    limits: { ...QUICK, ...limits },
+    onEvent: (event) => events.push(event),
+    ...options,
+  });
+  const node = {
+    store,
+    wire,
+    port: await wire.listen(LOOPBACK, 0),
+    events,
+    key: toHex(keyOf(label).publicKey),
+  };
+  nodes.push(node);
+  return node;
+}
+
+const dial = (from: Node, { port }: { port: number }): void => from.wire.dial({ host: LOOPBACK, port });
+const idsOf = (...records: DagRecord[][]): string[] => [...new Set(records.flat().map(idOf))].toSorted();
+const until = (node: Node, ids: string[]): Promise<void> =>
+  expect
+    .poll(() => node.store.ids.length, { timeout: 60_000 })
+    .toBe(ids.length)
+    .then(() => expect(node.store.ids).toEqual(ids));
+const endOf = async (node: Node, key: string): Promise<string | undefined> =>
+  vi
+    .waitUntil(() => node.events.find((event) => event.kind === 'ended' && event.key === key), {
+      timeout: 60_000,
+    })
+    .then((event) => event?.code);
+const liarKey = toHex(keyOf('liar').publicKey);
+const receivedBy = (node: Node): number =>
+  node.wire.peers.reduce((sum, { received }) => sum + received.records, 0);
+
+/** A network between two nodes that can be cut. */
+async function cable(port: number): Promise<{ port: number; cut(): void; mend(): void }> {
+  let isCut = false;
+  const sockets = new Set<Socket>();
+  const { server, port: own } = await listening((socket) => {
+    const onward = connect(port, LOOPBACK);
+    for (const one of [socket, onward]) {
+      sockets.add(one);
+      one.on('error', () => {});
+    }
+    if (isCut) for (const one of [socket, onward]) one.destroy();
+    socket.pipe(onward).pipe(socket);
+  });
+  servers.push(server);
+  return {
+    port: own,
+    cut: () => {
+      isCut = true;
+      for (const socket of sockets) socket.destroy();
+    },
+    mend: () => {
+      isCut = false;
+    },
+  };
+}
+
+describe('nodes of one network', () => {
+  test('have the same members in the end, and each record travelled once to each', async () => {
+    const [common, ones, twos, threes] = [
+      history(30, 'c'),
+      chain(20, 'one'),
+      chain(20, 'two'),
+      history(5, 'three'),
+    ];
+    const one = await start('one', [...common, ...ones]);
+    const two = await start('two', [...common, ...twos]);
+    const three = await start('three', threes);
+    // In a line, and in a circle after that.
+    dial(two, one);
+    dial(three, two);
+    const all = idsOf(common, ones, twos, threes);
+    await Promise.all([one, two, three].map((node) => until(node, all)));
+    dial(one, three);
+    const before = [one, two, three].map(receivedBy);
+    expect(before).toEqual([25, 25, 70]);
+    await expect
+      .poll(() => [one, two, three].map(({ wire }) => wire.isSynchronised(2, 60_000)))
+      .toEqual([true, true, true]);
+    expect([one, two, three].map(receivedBy)).toEqual(before);
+  });
+
+  test('tell each other of new members, however far they are', async () => {
+    // Comparisons are hours apart: what travels was announced.
+    const limits = { interval: 3_600_000, again: 50 };
+    const five = await Promise.all(['a', 'b', 'c', 'd', 'e'].map((label) => start(label, [first], limits)));
+    for (let i = 1; i < 5; i++) dial(five[i]!, five[i - 1]!);
+    await expect
+      .poll(() => five.map(({ wire }) => wire.isSynchronised(1, 60_000)))
+      .toEqual(Array(5).fill(true));
+    const records = chain(3, 'news');
+    for (const record of records) await five[0]!.store.add(encodeRecord(record), 'self');
+    const all = idsOf([first], records);
+    await Promise.all(five.map((node) => until(node, all)));
+    expect(five.slice(1).map(receivedBy)).toEqual([3, 3, 3, 3]);
+  });
+
+  test('find what each had while they were apart', async () => {
+    const common = history(10, 'common');
+    const [one, two, far] = [
+      await start('one', common),
+      await start('two', common),
+      await start('far', common),
+    ];
+    const between = await cable(two.port);
+    dial(two, one);
+    dial(far, between);
+    await expect.poll(() => two.wire.isSynchronised(2, 60_000)).toBe(true);
+    between.cut();
+    await expect.poll(() => far.wire.peers.length).toBe(0);
+    const [here, there] = [chain(15, 'here'), chain(15, 'there')];
+    for (const record of here) await one.store.add(encodeRecord(record), 'self');
+    for (const record of there) await far.store.add(encodeRecord(record), 'self');
+    await until(two, idsOf(common, here));
+    // It remembers that they were the same, and says nothing of now by that.
+    expect(far.wire.isSynchronised(1, 3_600_000)).toBe(false);
+    between.mend();
+    await Promise.all([one, two, far].map((node) => until(node, idsOf(common, here, there))));
+    await expect.poll(() => far.wire.isSynchronised(1, 60_000)).toBe(true);
+  });
+
+  test('give a latecomer all there is, in portions, whatever stands on what', async () => {
+    const [wide, long] = [history(120, 'wide'), chain(120, 'long')];
+    const [one, two] = [await start('one', [...wide, ...long]), await start('two', [...wide, ...long])];
+    dial(two, one);
+    const late = await start('late', [], {
+      reconcile: { messageBytes: 4096, rounds: 64, difference: 70 },
+      asked: 20,
+    });
+    dial(late, one);
+    dial(late, two);
+    await until(late, idsOf(wide, long));
+    expect([late.store.waiting, late.wire.lacking]).toEqual([0, 0]);
+    await expect.poll(() => late.wire.isSynchronised(2, 60_000)).toBe(true);
+  });
+
+  test('have one connection where both dialled, and none to themselves', async () => {
+    const [one, two] = [await start('one'), await start('two')];
+    dial(one, two);
+    dial(two, one);
+    dial(one, one);
+    await expect.poll(() => one.events.some(({ code }) => code === 'NOISE_REFLECTED')).toBe(true);
+    await expect
+      .poll(() => [one, two].map(({ wire }) => wire.isSynchronised(1, 60_000)))
+      .toEqual([true, true]);
+    expect([one, two].map(({ wire }) => wire.peers.length)).toEqual([1, 1]);
+    expect(one.wire.peers[0]!.isDialled).toBe(!two.wire.peers[0]!.isDialled);
+  });
+
+  test('do not speak with another network, nor with another node than they dial', async () => {
+    const secret = new Uint8Array(32).fill(7);
+    const [open, keyed] = [await start('open'), await start('keyed', [first], {}, { secret })];
+    dial(open, keyed);
+    await expect.poll(() => keyed.events.map(({ code }) => code)).toContain('NOISE_REFUSED');
+    const other = await start('other');
+    other.wire.dial({ host: LOOPBACK, port: open.port, key: keyed.key });
+    await expect.poll(() => other.events.map(({ code }) => code)).toContain('WIRE_KEY');
+    expect([open, keyed, other].flatMap(({ wire }) => wire.peers)).toEqual([]);
+  });
+});
+
+test('synchronised is what was compared just now, with so many peers of those that count', async () => {
+  let now = 1_000_000;
+  const options = { now: () => now };
+  const [one, two] = [await start('one', [first], {}, options), await start('two', history(3, 'x'))];
+  expect([one.wire.isSynchronised(0, 1000), one.wire.isSynchronised(1, 1000)]).toEqual([true, false]);
+  dial(one, two);
+  await expect.poll(() => one.wire.isSynchronised(1, 1000)).toBe(true);
+  expect(one.wire.isSynchronised(2, 1000)).toBe(false);
+  expect(one.wire.isSynchronised(1, 1000, new Set([one.key]))).toBe(false);
+  expect(one.wire.isSynchronised(1, 1000, new Set([two.key]))).toBe(true);
+  expect(one.wire.peers[0]!.last).toMatchObject({ missingHere: 0, missingThere: 0 });
+  await two.wire.stop();
+  await expect.poll(() => one.wire.isSynchronised(1, 3_600_000)).toBe(false);
+  now += 1;
+});
+
+describe('a peer that', () => {
+  const records = chain(20, 'good');
+  const all = idsOf([first], records);
+  /** One that has no records, and one that has them all and is reached later. */
+  async function victim(limits: Partial<WireLimits> = {}): Promise<{ node: Node; honest: Node; liar: Liar }> {
+    const node = await start('victim', [first], limits);
+    const honest = await start('honest', [first, ...records]);
+    return { node, honest, liar: await Liar.at(node.port, NETWORK) };
+  }
+  const ids = records.map(idOf);
+
+  test('sends a spoiled record is gone, and does not keep the good one out', async () => {
+    const { node, honest, liar } = await victim();
+    liar.say({ kind: 'announce', ids });
+    const wanted = await liar.hearUntil('want');
+    const record = records[0]!;
+    expect(wanted.ids).toContain(idOf(record));
+    const spoiled = encodeRecord({
+      ...record,
+      signature: record.signature.with(3, record.signature[3]! ^ 1),
+    });
+    liar.say({ kind: 'records', records: [spoiled] });
+    expect(await endOf(node, liarKey)).toBe('SYNC_RECORD');
+    expect((await liar.hearUntil('refuse')).code).toBe('SYNC_RECORD');
+    dial(node, honest);
+    await until(node, all);
+    // And its key is not welcome for a while.
+    const again = await Liar.at(node.port, NETWORK).then((peer) =>
+      peer.hearUntil('refuse').catch(() => 'closed'),
+    );
+    expect(again).toBe('closed');
+    expect(node.events.map(({ code }) => code)).toContain('WIRE_PENALTY');
+  });
+
+  test('sends what it was not asked for is gone before that is looked at', async () => {
+    const { node, liar } = await victim();
+    const add = vi.spyOn(node.store, 'add');
+    liar.say({ kind: 'records', records: records.map(encodeRecord) });
+    expect(await endOf(node, liarKey)).toBe('SYNC_UNASKED');
+    expect(add).not.toHaveBeenCalled();
+  });
+
+  test('sends a record twice is gone', async () => {
+    const { node, liar } = await victim();
+    liar.say({ kind: 'announce', ids: ids.slice(0, 1) });
+    await liar.hearUntil('want');
+    for (let i = 0; i < 2; i++) liar.say({ kind: 'records', records: [encodeRecord(records[0]!)] });
+    expect(await endOf(node, liarKey)).toBe('SYNC_UNASKED');
+    expect(node.store.ids).toHaveLength(2);
+  });
+
+  test('sends noise as a record is gone', async () => {
+    const { node, liar } = await victim();
+    liar.say({ kind: 'records', records: [new Uint8Array(100)] });
+    expect(await endOf(node, liarKey)).toBe('SYNC_RECORD');
+  });
+
+  test('withholds what it offered is not waited for long, and others are asked', async () => {
+    const { node, honest, liar } = await victim({ deliveredWithin: 1_000 });
+    liar.say({ kind: 'announce', ids });
+    await liar.hearUntil('want');
+    dial(node, honest);
+    expect(await endOf(node, liarKey)).toBe('SYNC_WITHHELD');
+    await until(node, all);
+  });
+
+  test('gives some of it and not the rest is waited for no longer', async () => {
+    const { node, liar } = await victim({ deliveredWithin: 1_000 });
+    liar.say({ kind: 'announce', ids: [...ids.slice(1), ids[0]!] });
+    const { ids: wanted } = await liar.hearUntil('want');
+    let next = wanted.length - 1;
+    const drip = setInterval(() => {
+      if (next > 0)
+        liar.say({ kind: 'records', records: [encodeRecord(records[ids.indexOf(wanted[next--]!)]!)] });
+    }, 200);
+    expect(await endOf(node, liarKey)).toBe('SYNC_WITHHELD');
+    clearInterval(drip);
+  });
+
+  test('says that it lacks what it offered is gone after a few, and others are asked at once', async () => {
+    const { node, honest, liar } = await victim();
+    liar.say({ kind: 'announce', ids });
+    const { ids: wanted } = await liar.hearUntil('want');
+    dial(node, honest);
+    liar.say({ kind: 'lack', ids: wanted });
+    expect(await endOf(node, liarKey)).toBe('SYNC_WITHHELD');
+    await until(node, all);
+  });
+
+  test('floods with made-up identities takes a bounded place', async () => {
+    const { node, honest, liar } = await victim({
+      offered: 500,
+      asked: 10,
+      bytesIn: { perSecond: 1 << 30, burst: 1 << 30 },
+    });
+    for (let i = 0; i < 10; i++) {
+      const made = Array.from({ length: 1000 }, (_, j) =>
+        toHex(
+          new Uint8Array(32)
+            .fill(i)
+            .with(0, j & 255)
+            .with(1, j >> 8),
+        ),
+      );
+      liar.say({ kind: 'announce', ids: made });
+    }
+    await liar.hearUntil('want');
+    dial(node, honest);
+    await until(node, all);
+    expect(node.wire.lacking).toBeLessThanOrEqual(510);
+    expect(node.wire.peers.map(({ key }) => key)).toContain(liarKey);
+  });
+
+  test('invents what it stands on takes its own room in limbo, which goes with it', async () => {
+    const { node, honest, liar } = await victim();
+    // Each stands on one that never comes.
+    const orphans = chain(40, 'orphans', chain(1, 'never')[0]!).slice(0, 40);
+    liar.say({ kind: 'announce', ids: orphans.map(idOf) });
+    await liar.hearUntil('want');
+    liar.say({ kind: 'records', records: orphans.map(encodeRecord) });
+    await expect.poll(() => node.store.waiting).toBe(40);
+    dial(node, honest);
+    await until(node, all);
+    liar.socket.destroy();
+    await expect.poll(() => node.store.waiting).toBe(0);
+  });
+
+  test('asks without end is answered so many times', async () => {
+    const { node, liar } = await victim({ reconcile: { messageBytes: 4096, rounds: 5, difference: 100 } });
+    const ranges = new RangeWriter();
+    ranges.range(END, { kind: 'fingerprint', fingerprint: new Uint8Array(16) });
+    for (let i = 0; i < 6; i++) liar.say({ kind: 'question', session: 1, ranges: ranges.finish() });
+    expect(await endOf(node, liarKey)).toBe('SYNC_ROUNDS');
+  });
+
+  test('answers without end learns that nothing is whole, and is not counted', async () => {
+    const node = await start('victim', [first, ...records], {
+      reconcile: { messageBytes: 4096, rounds: 5, difference: 100 },
+    });
+    const liar = await Liar.at(node.port, NETWORK);
+    const ranges = new RangeWriter();
+    ranges.range(END, { kind: 'fingerprint', fingerprint: new Uint8Array(16) });
+    for (let asked = 1; ; asked++) {
+      const message = await liar.hear();
+      if (message.kind === 'end') break;
+      if (message.kind === 'question')
+        liar.say({ kind: 'answer', session: message.session, ranges: ranges.finish() });
+      expect(asked).toBeLessThan(10);
+    }
+    expect(node.wire.peers[0]!.last).toBeUndefined();
+    expect(node.wire.isSynchronised(1, 60_000)).toBe(false);
+  });
+
+  test.each([
+    [
+      'SYNC_SESSION',
+      'answers what was not asked',
+      { kind: 'answer', session: 99, ranges: Uint8Array.of(0x61) },
+    ],
+    [
+      'SYNC_BOUND',
+      'asks with ranges out of order',
+      { kind: 'question', session: 1, ranges: Uint8Array.of(0x61, 1, 0, 0) },
+    ],
+    [
+      'SYNC_VERSION',
+      'compares in another version',
+      { kind: 'question', session: 1, ranges: Uint8Array.of(0x62) },
+    ],
+    ['SYNC_HELLO', 'says hello twice', { kind: 'hello', network: NETWORK, features: 0 }],
+    ['SYNC_UNASKED', 'lacks what it was not asked for', { kind: 'lack', ids: ['00'.repeat(32)] }],
+  ] as const)('%s: %s is gone', async (code, _, message) => {
+    const { node, liar } = await victim();
+    liar.say(message);
+    expect(await endOf(node, liarKey)).toBe(code);
+  });
+
+  test('asks for the same again and again gets no more bytes than it may', async () => {
+    const rate = { perSecond: 10_000, burst: 50_000 };
+    const node = await start('victim', [first, ...records], { bytesOut: rate });
+    const began = performance.now();
+    const liar = await Liar.at(node.port, NETWORK);
+    for (let i = 0; i < 200; i++) liar.say({ kind: 'want', ids });
+    // What it may have at once, and the message that went beyond that.
+    while (liar.socket.receivedBytes < rate.burst) await liar.hear();
+    const one = records.map(encodeRecord).reduce((sum, { length }) => sum + length + 4, 0);
+    const timer = setTimeout(() => liar.socket.destroy(), 1_500);
+    await liar.hearUntil('refuse').catch(() => {});
+    clearTimeout(timer);
+    const allowed = rate.burst + ((performance.now() - began) * rate.perSecond) / 1000;
+    expect(liar.socket.receivedBytes).toBeLessThan(allowed + 2 * one + 5_000);
+  });
+
+  test('opens connections and says nothing has a few of them, for a while', async () => {
+    const node = await start('victim', [first], { handshakesPerAddress: 3, handshakeWithin: 2_000 });
+    const silent = await Promise.all(Array.from({ length: 10 }, () => connected(node.port)));
+    const closes = silent.map((socket) => {
+      socket.resume();
+      return once(socket, 'close');
+    });
+    await expect.poll(() => node.events.filter(({ code }) => code === 'WIRE_FULL')).toHaveLength(7);
+    await Promise.all(closes);
+    await expect.poll(() => node.events.filter(({ code }) => code === 'WIRE_HANDSHAKE_SLOW')).toHaveLength(3);
+    await Liar.at(node.port, NETWORK);
+    await expect.poll(() => node.wire.peers).toHaveLength(1);
+  });
+});

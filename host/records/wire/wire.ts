@@ -1,0 +1,311 @@
+/**
+ * The connections of a records node: it listens, dials, and keeps its members the same as its peers'. What a peer may cost is in limits.ts,
+ * what is said in lib/protocol/records/sync.
+ */
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import type { KeyPair } from '../../../lib/noise/x25519.ts';
+import { fromHex, toHex } from '../../../lib/protocol/encoding.ts';
+import { codeOf, DstackError } from '../../../lib/protocol/errors.ts';
+import { handshakePrologue, handshakeSecret } from '../../../lib/protocol/records/sync/greeting.ts';
+import { ItemSet } from '../../../lib/protocol/records/sync/item-set.ts';
+import { placeOf } from '../../../lib/protocol/records/sync/places.ts';
+import { Fetcher } from './fetcher.ts';
+import { Gate } from './gate.ts';
+import { WIRE_LIMITS, type WireLimits } from './limits.ts';
+import { Peer, type PeerHost } from './peer.ts';
+import { SecureSocket } from './secure-socket.ts';
+import type { Item, PeerStatus, RecordStore } from './types.ts';
+
+/** Keys that are not spoken to for a while: so many are remembered. */
+const MAX_PENALTIES = 1024;
+/** What only the peer itself can have done: nobody on the way can say it under its key. */
+const GUILTY = /^(SYNC_[A-Z]+|WIRE_MESSAGE)$/;
+
+/** What happened on the wire, for a log. */
+export interface WireEvent {
+  readonly kind: 'connected' | 'ended' | 'turned away';
+  readonly address: string;
+  /** The peer's static key, once it is known. */
+  readonly key?: string;
+  /** Why, where it ended. */
+  readonly code?: string;
+  /** What was thrown, if anything was. */
+  readonly cause?: unknown;
+}
+
+export interface WireOptions {
+  readonly store: RecordStore;
+  /** This node's own. */
+  readonly staticKey: KeyPair;
+  /** The network's, if it has one. */
+  readonly secret?: Uint8Array;
+  readonly limits?: Partial<WireLimits>;
+  readonly onEvent?: (event: WireEvent) => void;
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
+}
+
+/** @property key the static key that must be there, in hex; any without */
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+  readonly key?: string;
+}
+
+export class RecordWire {
+  readonly #options: WireOptions;
+  readonly #limits: WireLimits;
+  readonly #now: () => number;
+  readonly #psk: Uint8Array;
+  readonly #prologue: Uint8Array;
+  readonly #gate: Gate;
+  readonly #fetcher: Fetcher;
+  readonly #host: PeerHost;
+  readonly #unsubscribe: () => void;
+  readonly #peers = new Map<string, Peer>();
+  readonly #penalties = new Map<string, number>();
+  readonly #sockets = new Set<Socket>();
+  readonly #dialling = new Set<NodeJS.Timeout>();
+  #server: Server | undefined;
+  #items = ItemSet.empty;
+  /** New members that are not in `#items` yet. */
+  #arrived: Uint8Array[] = [];
+  #isStopped = false;
+
+  /** @throws SYNC_NETWORK for a secret of another length */
+  constructor(options: WireOptions) {
+    const { store, secret } = options;
+    this.#options = options;
+    this.#limits = { ...WIRE_LIMITS, ...options.limits };
+    this.#now = options.now ?? Date.now;
+    const network = fromHex(store.network);
+    this.#psk = handshakeSecret(network, secret);
+    this.#prologue = handshakePrologue(network);
+    this.#gate = new Gate(this.#limits);
+    this.#fetcher = new Fetcher(this.#limits.offered);
+    this.#unsubscribe = store.subscribe((items) => this.#arrive(items));
+    this.#arrived = [...store.items()].map(placeOfItem);
+    this.#host = {
+      store,
+      fetcher: this.#fetcher,
+      limits: this.#limits,
+      items: () => this.#current(),
+      now: this.#now,
+      wake: (peers) => {
+        for (const key of peers) this.#peers.get(key)?.ask();
+      },
+    };
+  }
+
+  /** @returns the port, which is a free one for 0 */
+  async listen(host: string, port: number): Promise<number> {
+    const server = createServer((socket) => void this.#accept(socket));
+    this.#server = server;
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(port, host, resolve);
+    });
+    const address = server.address();
+    return typeof address === 'object' && address !== null ? address.port : port;
+  }
+
+  /** Connects, and does so again whenever the connection has ended, with growing pauses. */
+  dial(address: Address): void {
+    const [first, most] = this.#limits.redial;
+    let pause = first;
+    let key = address.key;
+    const attempt = async (): Promise<void> => {
+      const began = this.#now();
+      // It may have dialled itself.
+      if (key === undefined || !this.#peers.has(key)) key = (await this.#dialOnce(address)) ?? key;
+      if (this.#isStopped) return;
+      // What held for a while did not fail.
+      pause = this.#now() - began > most ? first : Math.min(most, pause * 2);
+      this.#later(attempt, pause * (0.5 + Math.random() / 2));
+    };
+    void attempt();
+  }
+
+  get peers(): readonly PeerStatus[] {
+    return [...this.#peers.values()].map(({ status }) => status);
+  }
+
+  /** How many records somebody offers that this node lacks. */
+  get lacking(): number {
+    return this.#fetcher.size;
+  }
+
+  /**
+   * Whether the members were found to be the same as those of so many peers within the last `within` milliseconds. Only what was compared
+   * over a connection that still stands counts. A peer may pretend to have whatever this node has: name the keys that count where it matters.
+   */
+  isSynchronised(peers: number, within: number, among?: ReadonlySet<string>): boolean {
+    const since = this.#now() - within;
+    const same = this.peers.filter(
+      ({ key, last }) =>
+        last !== undefined &&
+        last.at >= since &&
+        last.missingHere + last.missingThere === 0 &&
+        (among === undefined || among.has(key)),
+    );
+    return same.length >= peers;
+  }
+
+  /** Compares with all peers now. */
+  reconcile(): void {
+    for (const peer of this.#peers.values()) peer.reconcile();
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#unsubscribe();
+    for (const timer of this.#dialling) clearTimeout(timer);
+    for (const peer of this.#peers.values()) peer.close('WIRE_STOPPED');
+    const server = this.#server;
+    const closed =
+      server === undefined ? undefined : new Promise<void>((resolve) => server.close(() => resolve()));
+    for (const socket of this.#sockets) socket.destroySoon();
+    await closed;
+  }
+
+  async #accept(socket: Socket): Promise<void> {
+    const ticket = this.#gate.enter(socket.remoteAddress);
+    if (ticket === undefined || this.#isStopped) {
+      this.#tell({ kind: 'turned away', address: addressOf(socket), code: 'WIRE_FULL' });
+      socket.destroy();
+      return;
+    }
+    socket.once('close', () => ticket.leave());
+    await this.#speak(socket, false, undefined, () => ticket.admit());
+  }
+
+  async #dialOnce({ host, port, key }: Address): Promise<string | undefined> {
+    const socket = connect({ host, port, timeout: this.#limits.handshakeWithin });
+    const isConnected = await new Promise<boolean>((resolve) => {
+      socket.once('connect', () => resolve(true));
+      socket.once('error', () => resolve(false));
+      socket.once('timeout', () => resolve(false));
+    });
+    if (!isConnected) {
+      socket.destroy();
+      this.#tell({ kind: 'ended', address: `${host}:${port}`, code: 'WIRE_UNREACHABLE' });
+      return undefined;
+    }
+    socket.setTimeout(0);
+    return await this.#speak(socket, true, key, () => {});
+  }
+
+  /** Until the connection ends. @returns the peer's key, if it has shown one */
+  async #speak(
+    socket: Socket,
+    isDialled: boolean,
+    expected: string | undefined,
+    admit: () => void,
+  ): Promise<string | undefined> {
+    const address = addressOf(socket);
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
+    let key: string | undefined;
+    try {
+      const secure = await SecureSocket.over(
+        socket,
+        {
+          isInitiator: isDialled,
+          staticKey: this.#options.staticKey,
+          psk: this.#psk,
+          prologue: this.#prologue,
+        },
+        this.#limits,
+      );
+      key = secure.key;
+      this.#requireWelcome(key, expected);
+      admit();
+      const peer = new Peer(this.#host, secure, isDialled);
+      if (!this.#isBetter(peer))
+        throw new DstackError('WIRE_DUPLICATE', 'the two nodes are connected already');
+      this.#peers.get(key)?.close('WIRE_DUPLICATE');
+      this.#peers.set(key, peer);
+      this.#tell({ kind: 'connected', address, key });
+      const end = await peer.run();
+      this.#leave(peer, end.code);
+      this.#tell({ kind: 'ended', address, key, ...end });
+    } catch (cause) {
+      socket.destroy();
+      this.#tell({
+        kind: 'ended',
+        address,
+        ...(key === undefined ? {} : { key }),
+        code: codeOf(cause),
+        cause,
+      });
+    }
+    return key;
+  }
+
+  #requireWelcome(key: string, expected: string | undefined): void {
+    if (expected !== undefined && key !== expected) {
+      throw new DstackError('WIRE_KEY', 'another node is there than was to be; compare its key');
+    }
+    const until = this.#penalties.get(key);
+    if (until !== undefined && until > this.#now()) {
+      throw new DstackError('WIRE_PENALTY', 'the peer broke the rules before; it may come back later');
+    }
+    if (this.#isStopped) throw new DstackError('WIRE_STOPPED', 'this node is stopping');
+  }
+
+  /** Where both nodes dialled, both keep the connection of the one with the lower key; of two by the same one, the newer. */
+  #isBetter({ key, isDialled }: Peer): boolean {
+    const old = this.#peers.get(key);
+    if (old === undefined || old.isDialled === isDialled) return true;
+    return isDialled === toHex(this.#options.staticKey.publicKey) < key;
+  }
+
+  #leave(peer: Peer, code: string): void {
+    if (GUILTY.test(code)) this.#punish(peer.key);
+    if (this.#peers.get(peer.key) !== peer) return;
+    this.#peers.delete(peer.key);
+    this.#options.store.forget(peer.key);
+    this.#host.wake(this.#fetcher.gone(peer.key));
+  }
+
+  #punish(key: string): void {
+    this.#penalties.delete(key);
+    this.#penalties.set(key, this.#now() + this.#limits.penalty);
+    if (this.#penalties.size > MAX_PENALTIES) this.#penalties.delete(this.#penalties.keys().next().value!);
+  }
+
+  #arrive(items: readonly Item[]): void {
+    this.#arrived.push(...items.map(placeOfItem));
+    const ids = items.map(({ id }) => id);
+    for (const id of ids) this.#fetcher.done(id);
+    for (const peer of this.#peers.values()) peer.tell(ids);
+  }
+
+  #current(): ItemSet {
+    if (this.#arrived.length > 0) {
+      this.#items = this.#items.with(this.#arrived);
+      this.#arrived = [];
+    }
+    return this.#items;
+  }
+
+  #later(run: () => Promise<void>, milliseconds: number): void {
+    const timer = setTimeout(() => {
+      this.#dialling.delete(timer);
+      void run();
+    }, milliseconds);
+    this.#dialling.add(timer);
+  }
+
+  #tell(event: WireEvent): void {
+    this.#options.onEvent?.(event);
+  }
+}
+
+function placeOfItem({ timestamp, id }: Item): Uint8Array {
+  return placeOf(timestamp, fromHex(id));
+}
+
+function addressOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress}:${remotePort}`;
+}
