@@ -43,13 +43,12 @@ export async function connected(port: number): Promise<Socket> {
 
 export const limitsOf = (change: Partial<WireLimits>): WireLimits => ({ ...WIRE_LIMITS, ...change });
 
+/** The code with which it fails; `waits` after as long as only what hangs takes. */
 export async function codeIn(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-    return 'none';
-  } catch (error) {
-    return codeOf(error);
-  }
+  const patience = Promise.withResolvers<string>();
+  const timer = setTimeout(() => patience.resolve('waits'), 30_000);
+  const code = work.then(() => 'none', codeOf);
+  return await Promise.race([code, patience.promise]).finally(() => clearTimeout(timer));
 }
 
 export const frame = (content: Uint8Array): Buffer => {

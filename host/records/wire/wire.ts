@@ -18,8 +18,11 @@ import type { Item, PeerStatus, RecordStore } from './types.ts';
 
 /** Keys that are not spoken to for a while: so many are remembered. */
 const MAX_PENALTIES = 1024;
-/** What only the peer itself can have done: nobody on the way can say it under its key. */
-const GUILTY = /^(SYNC_[A-Z]+|WIRE_MESSAGE)$/;
+/**
+ * What only the peer itself can have done: nobody on the way can say it under its key. That a record did not come in time may be this node's fault,
+ * which had something else to do, or slept.
+ */
+const GUILTY = /^(SYNC_(?!WITHHELD)[A-Z]+|WIRE_MESSAGE)$/;
 
 /** What happened on the wire, for a log. */
 export interface WireEvent {

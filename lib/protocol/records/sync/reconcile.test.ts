@@ -232,7 +232,7 @@ describe('who makes answers up', () => {
     const answer = new RangeWriter();
     answer.range(END, { kind: 'fingerprint', fingerprint: new Uint8Array(16) });
     let asked = 1;
-    while (run.next(answer.finish()) !== undefined) asked += 1;
+    while (run.next(answer.finish()) !== undefined && asked < 50) asked += 1;
     expect([asked, run.difference.isWhole]).toEqual([10, false]);
     expect(refusal(() => run.next(answer.finish()))).toBe('SYNC_ROUNDS');
   });

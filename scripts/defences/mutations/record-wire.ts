@@ -1,0 +1,239 @@
+/** How nodes exchange records: the handshake, the comparison of two sets, and what one peer can cost. */
+import { type Mutation, rowsOf } from '../mutation.ts';
+
+const row = rowsOf('records');
+const noise = (file: string) => [`lib/noise/${file}.ts`, 'lib/noise/handshake.test.ts'] as const;
+const sync = (file: string, test: string) =>
+  [`lib/protocol/records/sync/${file}.ts`, `lib/protocol/records/sync/${test}.test.ts`] as const;
+const wire = (file: string, test: string) =>
+  [`host/records/wire/${file}.ts`, `host/records/wire/${test}.test.ts`] as const;
+
+const HANDSHAKE = noise('handshake');
+const CIPHER = noise('cipher-state');
+const RANGES = sync('ranges', 'reconcile');
+const RECONCILE = sync('reconcile', 'reconcile');
+const MESSAGES = sync('messages', 'messages');
+const SOCKET = wire('secure-socket', 'secure-socket');
+const GATE = wire('gate', 'bounds');
+const PEER = wire('peer', 'wire');
+const WIRE = wire('wire', 'wire');
+
+export const recordWireRules: readonly Mutation[] = [
+  row(
+    'that our own messages do not make a peer',
+    HANDSHAKE,
+    '!bytesEqual(key, publicKey) && !bytesEqual(key, this.#ephemeral.publicKey)',
+    'key !== publicKey',
+    'when our own messages come back',
+  ),
+  row(
+    "the network's secret in the first message",
+    HANDSHAKE,
+    'this.#state.mixKeyAndHash(this.#options.psk)',
+    'this.#state.mixHash(this.#options.prologue)',
+    'with another secret',
+  ),
+  row(
+    'what a handshake is bound to',
+    HANDSHAKE,
+    '    this.#state.mixHash(options.prologue);\n',
+    '',
+    'with another prologue',
+  ),
+  row(
+    'that a sealed message is opened once',
+    CIPHER,
+    'associated, sealed);\n    this.#nonce += 1n;',
+    'associated, sealed);',
+    'are opened once, in their order',
+  ),
+  row(
+    'keys that do not lead back to those before',
+    CIPHER,
+    'encrypt(this.#key, LAST_NONCE, NOTHING, new Uint8Array(KEY_BYTES)).slice(0, KEY_BYTES)',
+    'this.#key.slice(0, KEY_BYTES)',
+    'go on under a key',
+  ),
+  row(
+    'one spelling of a number',
+    sync('varint', 'reconcile'),
+    'bytes[offset] === MORE',
+    'offset < 0',
+    'have one spelling',
+  ),
+  row(
+    'ranges in their order',
+    RANGES,
+    'Buffer.compare(upper, this.#lower) <= 0',
+    'upper.length === 0',
+    'whose bounds go back',
+  ),
+  row(
+    'that a list has no more identities than bytes',
+    RANGES,
+    '    if (count * BigInt(ID_BYTES) > BigInt(this.#bytes.length - this.#offset)) throw truncated();\n',
+    '',
+    'that says it has 2\\^63 identities',
+  ),
+  row(
+    'the size of an answer',
+    RECONCILE,
+    'this.#room < sizeOf(contents)',
+    'this.#room < -1e9',
+    'gets answers no larger',
+  ),
+  row(
+    'the end of a comparison',
+    RECONCILE,
+    ' || this.#rounds >= this.#limits.rounds',
+    '',
+    'ends after as many rounds',
+  ),
+  row(
+    'how much may be said to be missing',
+    RECONCILE,
+    'this.#missingHere.size + this.#missingThere.size >= this.#limits.difference',
+    'this.#rounds < 0',
+    'has no more said to be missing',
+  ),
+  row(
+    'that a refusal is a code',
+    MESSAGES,
+    'if (CODE.test(code)) return',
+    'if (code !== CODE.source) return',
+    'with a code that is none',
+  ),
+  row(
+    'how many identities a message has',
+    MESSAGES,
+    'all.length === MAX_IDS',
+    'all.length < 0',
+    'and so many identities',
+  ),
+  row(
+    'the length of a message of the handshake',
+    SOCKET,
+    'length !== expected',
+    'expected < 0',
+    'a frame of another length',
+  ),
+  row(
+    'the time of a handshake',
+    SOCKET,
+    '      limits.handshakeWithin,\n',
+    '      2 ** 30,\n',
+    'says one byte now and then',
+  ),
+  row(
+    'the time of a message',
+    SOCKET,
+    '      this.#limits.idle,\n',
+    '      2 ** 30,\n',
+    'never ends its message',
+  ),
+  row(
+    'the time to take what was sent',
+    SOCKET,
+    '      this.#limits.takenWithin,\n',
+    '      2 ** 30,\n',
+    'a peer that takes nothing',
+  ),
+  row(
+    'the size of a message',
+    SOCKET,
+    'length > MAX_MESSAGE_BYTES',
+    'length < 0',
+    'a message that does not end',
+  ),
+  row(
+    'that parts are full',
+    SOCKET,
+    ' || part.length !== PART_BYTES',
+    '',
+    'parts that go on and are not full',
+  ),
+  row(
+    'the handshakes of one address',
+    GATE,
+    'this.#handshakes.of(address) >= handshakesPerAddress',
+    'handshakesPerAddress < 0',
+    'has so many handshakes at once',
+  ),
+  row(
+    'the connections of one address',
+    GATE,
+    'this.#all.of(address) >= connectionsPerAddress',
+    'connectionsPerAddress < 0',
+    'has so many connections',
+  ),
+  row(
+    'how much one peer can offer',
+    wire('fetcher', 'bounds'),
+    '      if (queue.size >= this.#limit) return;\n',
+    '',
+    'takes so many offers of a peer',
+  ),
+  row(
+    'that nobody sends what was not asked for',
+    PEER,
+    'if (this.#asked.delete(id)) return id;',
+    'if (this.#asked.delete(id) || id !== this.key) return id;',
+    'sends what it was not asked for',
+  ),
+  row(
+    'the end of waiting for a record',
+    PEER,
+    "    this.#overdue = setTimeout(() => this.close('SYNC_WITHHELD'), Math.max(0, left));\n",
+    "    this.#overdue = setTimeout(() => this.close('SYNC_WITHHELD'), 2 ** 30 + left);\n",
+    'withholds what it offered',
+  ),
+  row(
+    'how much a peer may lack that it offered',
+    PEER,
+    'this.#lacked > this.#host.limits.lacking',
+    'this.#lacked < 0',
+    'says that it lacks what it offered',
+  ),
+  row(
+    'how often a peer may ask in one comparison',
+    PEER,
+    ' || this.#theirs.questions > limits.reconcile.rounds',
+    '',
+    'asks without end',
+  ),
+  row(
+    'what a peer may have sent to it',
+    PEER,
+    'await this.#rest(this.#bytesOut.spend(this.#socket.send(encodeMessage(message))));',
+    'this.#bytesOut.spend(this.#socket.send(encodeMessage(message)));',
+    'asks for the same again and again',
+  ),
+  row(
+    'that a liar does not come straight back',
+    WIRE,
+    '    if (GUILTY.test(code)) this.#punish(peer.key);\n',
+    '    if (GUILTY.test(code) && peer.key.length === 0) this.#punish(peer.key);\n',
+    'sends a spoiled record',
+  ),
+  row(
+    'the key that a dialled node must have',
+    WIRE,
+    'expected !== undefined && key !== expected',
+    "expected === ''",
+    'do not speak with another network',
+  ),
+  row(
+    'that synchronised is of now',
+    WIRE,
+    '        last.at >= since &&\n',
+    '        last.at >= 0 * since &&\n',
+    'is what was compared just now',
+  ),
+  row(
+    'that synchronised is without a difference',
+    WIRE,
+    'last.missingHere + last.missingThere === 0',
+    'last.missingHere + last.missingThere >= 0',
+    'is nobody with whom a peer says to differ',
+  ),
+];
