@@ -4,7 +4,8 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { fromHex, toHex } from '../../../lib/protocol/encoding.ts';
 import { encodeRecord } from '../../../lib/protocol/records/codec.ts';
 import type { DagRecord } from '../../../lib/protocol/records/format.ts';
-import { END } from '../../../lib/protocol/records/sync/places.ts';
+import { NOON } from '../../../lib/protocol/records/records.fixture.ts';
+import { END, placeOf } from '../../../lib/protocol/records/sync/places.ts';
 import { RangeWriter } from '../../../lib/protocol/records/sync/ranges.ts';
 import type { WireLimits } from './limits.ts';
 import { connected, keyOf, Liar, listening } from './sockets.fixture.ts';
@@ -425,6 +426,39 @@ describe('a peer that', () => {
     clearTimeout(timer);
     const allowed = rate.burst + ((performance.now() - began) * rate.perSecond) / 1000;
     expect(liar.socket.receivedBytes).toBeLessThan(allowed + 2 * one + 5_000);
+  });
+
+  test('asks what is dear to answer is answered as far as its share of the processor goes', async () => {
+    const node = await start('victim', [first, ...records], { cpu: { perSecond: 1, burst: 1 } });
+    const liar = await Liar.at(node.port, NETWORK);
+    const ranges = new RangeWriter();
+    for (let i = 0; ranges.length < 55_000; i++) {
+      ranges.range(placeOf(NOON + i, new Uint8Array()), {
+        kind: 'fingerprint',
+        fingerprint: new Uint8Array(16),
+      });
+    }
+    for (let i = 0; i < 50; i++) liar.say({ kind: 'question', session: 1, ranges: ranges.finish() });
+    let answers = 0;
+    const timer = setTimeout(() => liar.socket.destroy(), 2_000);
+    while (answers < 20 && (await liar.hearUntil('answer').catch(() => undefined)) !== undefined)
+      answers += 1;
+    clearTimeout(timer);
+    expect(answers).toBeLessThan(20);
+  });
+
+  test('sends what brings nothing is read as far as its share of bytes goes', async () => {
+    const rate = { perSecond: 1_000, burst: 1_000 };
+    const node = await start('victim', [first, ...records], { bytesIn: rate });
+    const began = performance.now();
+    const liar = await Liar.at(node.port, NETWORK);
+    const known = Array.from({ length: 1_000 }, () => ids[0]!);
+    for (let i = 0; i < 20; i++) liar.say({ kind: 'announce', ids: known });
+    const received = (): number => node.wire.peers[0]?.received.bytes ?? 0;
+    await vi.waitUntil(() => received() > 300_000 || performance.now() - began > 2_000, { timeout: 60_000 });
+    // The message that went beyond its share, and what it was owed meanwhile.
+    const allowed = rate.burst + ((performance.now() - began) * rate.perSecond) / 1000;
+    expect(received()).toBeLessThan(allowed + 33_000);
   });
 
   test('opens connections and says nothing has a few of them, for a while', async () => {

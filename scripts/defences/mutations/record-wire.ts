@@ -209,6 +209,20 @@ export const recordWireRules: readonly Mutation[] = [
     'asks for the same again and again',
   ),
   row(
+    "a peer's share of the processor",
+    PEER,
+    'const cpu = this.#cpu.spend(this.#spent);',
+    'const cpu = 0 * this.#spent;',
+    'asks what is dear to answer',
+  ),
+  row(
+    "a peer's share of bytes",
+    PEER,
+    'this.#bytesIn.spend(this.#socket.receivedBytes - before)',
+    '0 * before',
+    'sends what brings nothing',
+  ),
+  row(
     'that a liar does not come straight back',
     WIRE,
     '    if (GUILTY.test(code)) this.#punish(peer.key);\n',
