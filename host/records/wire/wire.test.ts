@@ -301,6 +301,20 @@ describe('a peer that', () => {
     await until(node, all);
   });
 
+  test('comes again before the connection it had has ended is asked again', async () => {
+    const { node, liar } = await victim();
+    liar.say({ kind: 'announce', ids });
+    const { ids: wanted } = await liar.hearUntil('want');
+    const again = await Liar.at(node.port, NETWORK);
+    expect((await liar.hearUntil('refuse')).code).toBe('WIRE_DUPLICATE');
+    again.say({ kind: 'announce', ids });
+    await expect.poll(() => node.wire.lacking).toBe(ids.length);
+    const heard = again.hearUntil('want').then((want) => want.ids);
+    expect(await Promise.race([heard, new Promise((resolve) => setTimeout(resolve, 20_000))])).toEqual(
+      wanted,
+    );
+  });
+
   test('gives some of it and not the rest is waited for no longer', async () => {
     const { node, liar } = await victim({ deliveredWithin: 1_000 });
     liar.say({ kind: 'announce', ids: [...ids.slice(1), ids[0]!] });

@@ -167,7 +167,10 @@ export class RecordWire {
     const server = this.#server;
     const closed =
       server === undefined ? undefined : new Promise<void>((resolve) => server.close(() => resolve()));
-    for (const socket of this.#sockets) socket.destroySoon();
+    for (const socket of this.#sockets) {
+      if (socket.connecting) socket.destroy();
+      else socket.destroySoon();
+    }
     await closed;
   }
 
@@ -184,10 +187,12 @@ export class RecordWire {
 
   async #dialOnce({ host, port, key }: Address): Promise<string | undefined> {
     const socket = connect({ host, port, timeout: this.#limits.handshakeWithin });
+    this.#keep(socket);
     const isConnected = await new Promise<boolean>((resolve) => {
       socket.once('connect', () => resolve(true));
       socket.once('error', () => resolve(false));
       socket.once('timeout', () => resolve(false));
+      socket.once('close', () => resolve(false));
     });
     if (!isConnected) {
       socket.destroy();
@@ -206,8 +211,7 @@ export class RecordWire {
     admit: () => void,
   ): Promise<string | undefined> {
     const address = addressOf(socket);
-    this.#sockets.add(socket);
-    socket.once('close', () => this.#sockets.delete(socket));
+    this.#keep(socket);
     let key: string | undefined;
     try {
       const secure = await SecureSocket.over(
@@ -226,8 +230,7 @@ export class RecordWire {
       const peer = new Peer(this.#host, secure, isDialled);
       if (!this.#isBetter(peer))
         throw new DstackError('WIRE_DUPLICATE', 'the two nodes are connected already');
-      this.#peers.get(key)?.close('WIRE_DUPLICATE');
-      this.#peers.set(key, peer);
+      this.#replace(peer);
       this.#tell({ kind: 'connected', address, key });
       const end = await peer.run();
       this.#leave(peer, end.code);
@@ -243,6 +246,12 @@ export class RecordWire {
       });
     }
     return key;
+  }
+
+  /** So that it ends when this node stops. */
+  #keep(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
   }
 
   #requireWelcome(key: string, expected: string | undefined): void {
@@ -261,6 +270,15 @@ export class RecordWire {
     const old = this.#peers.get(key);
     if (old === undefined || old.isDialled === isDialled) return true;
     return isDialled === toHex(this.#options.staticKey.publicKey) < key;
+  }
+
+  /** What the connection before was asked for, this one or others are. */
+  #replace(peer: Peer): void {
+    const old = this.#peers.get(peer.key);
+    this.#peers.set(peer.key, peer);
+    if (old === undefined) return;
+    old.close('WIRE_DUPLICATE');
+    this.#host.wake(this.#fetcher.gone(peer.key));
   }
 
   #leave(peer: Peer, code: string): void {
