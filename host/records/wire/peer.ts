@@ -168,7 +168,8 @@ export class Peer {
     if (!isUseful) {
       // What brought a new member was worth it.
       const cpu = this.#cpu.spend(this.#spent);
-      await this.#rest(Math.max(cpu, this.#bytesIn.spend(this.#socket.receivedBytes - before)));
+      const bytesIn = this.#bytesIn.spend(this.#socket.receivedBytes - before);
+      await this.#rest(Math.max(cpu, bytesIn, this.#bytesOut.spend(0)));
     }
     await this.#socket.taken();
     return undefined;

@@ -442,6 +442,21 @@ describe('a peer that', () => {
     expect(liar.socket.receivedBytes).toBeLessThan(allowed + 2 * one + 5_000);
   });
 
+  test('asks little for long answers gets no more bytes than it may', async () => {
+    const rate = { perSecond: 1_000, burst: 10_000 };
+    const node = await start('victim', [first, ...records], { bytesOut: rate });
+    const began = performance.now();
+    const liar = await Liar.at(node.port, NETWORK);
+    const ranges = new RangeWriter();
+    ranges.range(END, { kind: 'fingerprint', fingerprint: new Uint8Array(16) });
+    for (let i = 1; i <= 1_000; i++) liar.say({ kind: 'question', session: i, ranges: ranges.finish() });
+    const timer = setTimeout(() => liar.socket.destroy(), 2_000);
+    while (liar.socket.receivedBytes < 50_000 && (await liar.hear().catch(() => undefined)) !== undefined);
+    clearTimeout(timer);
+    const allowed = rate.burst + ((performance.now() - began) * rate.perSecond) / 1000;
+    expect(liar.socket.receivedBytes).toBeLessThan(allowed + 2_000);
+  });
+
   test('asks what is dear to answer is answered as far as its share of the processor goes', async () => {
     const node = await start('victim', [first, ...records], { cpu: { perSecond: 1, burst: 1 } });
     const liar = await Liar.at(node.port, NETWORK);

@@ -209,6 +209,13 @@ export const recordWireRules: readonly Mutation[] = [
     'asks for the same again and again',
   ),
   row(
+    'what a peer may get for its questions',
+    PEER,
+    'Math.max(cpu, bytesIn, this.#bytesOut.spend(0))',
+    'Math.max(cpu, bytesIn)',
+    'asks little for long answers',
+  ),
+  row(
     "a peer's share of the processor",
     PEER,
     'const cpu = this.#cpu.spend(this.#spent);',
