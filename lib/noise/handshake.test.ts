@@ -186,6 +186,14 @@ describe('messages after it', () => {
     expect(toHex(one.hash)).not.toBe(toHex(other.hash));
   });
 
+  test('are numbered: each number is opened once', () => {
+    const key = sha256(utf8('key'));
+    const [sealing, opening] = [new CipherState(key), new CipherState(key)];
+    const one = sealing.seal(utf8('one'));
+    expect(opening.open(one)).toEqual(utf8('one'));
+    expect(refusal(() => opening.open(one))).toBe('NOISE_REFUSED');
+  });
+
   test('go on under a key that the old one does not follow from', () => {
     const key = sha256(utf8('key'));
     const [sealing, opening, old] = [new CipherState(key), new CipherState(key), new CipherState(key)];

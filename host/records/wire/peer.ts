@@ -16,7 +16,11 @@ import {
   type Message,
   sizeInMessage,
 } from '../../../lib/protocol/records/sync/messages.ts';
-import { answerReconciliation, Reconciliation } from '../../../lib/protocol/records/sync/reconcile.ts';
+import {
+  answerReconciliation,
+  type Difference,
+  Reconciliation,
+} from '../../../lib/protocol/records/sync/reconcile.ts';
 import { Allowance } from './allowance.ts';
 import type { Fetcher } from './fetcher.ts';
 import type { WireLimits } from './limits.ts';
@@ -65,6 +69,8 @@ export class Peer {
   #isOver = false;
   /** Why this node ended it. */
   #reason: string | undefined;
+  /** Milliseconds from the last comparison to the next. */
+  #pause: number;
   #next: NodeJS.Timeout | undefined;
   #overdue: NodeJS.Timeout | undefined;
 
@@ -73,6 +79,7 @@ export class Peer {
     this.#socket = socket;
     this.isDialled = isDialled;
     this.#since = host.now();
+    this.#pause = host.limits.again;
     const { cpu, bytesIn, bytesOut } = host.limits;
     this.#cpu = new Allowance(cpu);
     this.#bytesIn = new Allowance(bytesIn);
@@ -259,10 +266,18 @@ export class Peer {
     );
     this.#announce([...missingThere]);
     this.ask();
-    const isSame = isWhole && missingHere.size + missingThere.size === 0;
+    this.#pause = this.#pauseAfter(difference);
     // Not all nodes at the same time.
-    const pause = (isSame ? limits.interval : limits.again) * (0.75 + Math.random() / 2);
+    const pause = this.#pause * (0.75 + Math.random() / 2);
     this.#next = setTimeout(() => this.#reconcileOnceDelivered(), pause);
+  }
+
+  /** What only the peer lacks it fetches by itself: to tell it again and again what it is about to fetch is of no use. */
+  #pauseAfter({ missingHere, missingThere, isWhole }: Difference): number {
+    const { interval, again } = this.#host.limits;
+    if (isWhole && missingHere.size + missingThere.size === 0) return interval;
+    if (missingHere.size > 0 || this.#pause === interval) return again;
+    return Math.min(interval, this.#pause * 2);
   }
 
   /** What is on its way would be asked for again. */

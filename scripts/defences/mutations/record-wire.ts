@@ -45,7 +45,7 @@ export const recordWireRules: readonly Mutation[] = [
     CIPHER,
     'associated, sealed);\n    this.#nonce += 1n;',
     'associated, sealed);',
-    'are opened once, in their order',
+    'each number is opened once',
   ),
   row(
     'keys that do not lead back to those before',
