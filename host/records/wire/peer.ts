@@ -253,7 +253,7 @@ export class Peer {
 
   #conclude(session: number, { difference, rounds }: Reconciliation): void {
     const { missingHere, missingThere, isWhole } = difference;
-    const { store, fetcher, limits } = this.#host;
+    const { store, fetcher } = this.#host;
     this.#own = undefined;
     this.#send({ kind: 'end', session });
     if (isWhole) {
