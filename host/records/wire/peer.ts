@@ -39,6 +39,8 @@ export interface PeerHost {
   items(): ItemSet;
   /** Milliseconds since 1970. */
   now(): number;
+  /** Milliseconds that only go on. */
+  uptime(): number;
   /** These peers may have something to ask for. */
   wake(peers: readonly string[]): void;
 }
@@ -60,7 +62,8 @@ export class Peer {
   #sessions = 0;
   /** The peer's: the state that its questions are answered from. */
   #theirs: { readonly session: number; items: ItemSet; questions: number } | undefined;
-  #last: LastReconciliation | undefined;
+  /** With the uptime at which it ended. */
+  #last: { readonly at: number; readonly found: Omit<LastReconciliation, 'age'> } | undefined;
   #lacked = 0;
   #records = 0;
   /** Milliseconds of the processor that the message at hand took. */
@@ -92,12 +95,13 @@ export class Peer {
   }
 
   get status(): PeerStatus {
+    const last = this.#last;
     return {
       key: this.key,
       address: this.#socket.address,
       isDialled: this.isDialled,
       since: this.#since,
-      last: this.#last,
+      last: last && { ...last.found, age: this.#host.uptime() - last.at },
       received: { bytes: this.#socket.receivedBytes, records: this.#records },
       sentBytes: this.#socket.sentBytes,
     };
@@ -257,8 +261,8 @@ export class Peer {
     this.#own = undefined;
     this.#send({ kind: 'end', session });
     if (isWhole) {
-      const counts = { missingHere: missingHere.size, missingThere: missingThere.size };
-      this.#last = { at: this.#host.now(), ...counts, rounds };
+      const found = { missingHere: missingHere.size, missingThere: missingThere.size, rounds };
+      this.#last = { at: this.#host.uptime(), found };
     }
     fetcher.offer(
       this.key,

@@ -29,8 +29,8 @@ export interface RecordStore {
 }
 
 export interface LastReconciliation {
-  /** When it ended, in milliseconds since 1970. */
-  readonly at: number;
+  /** How long ago it ended, in milliseconds, whatever was done to the clock since. */
+  readonly age: number;
   /** How many members the peer had and this node had not, and the other way round. */
   readonly missingHere: number;
   readonly missingThere: number;

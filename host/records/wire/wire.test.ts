@@ -209,7 +209,7 @@ describe('synchronised', () => {
   test('is what was compared just now, with so many peers of those that count', async () => {
     let now = 1_000_000;
     const limits = { interval: 3_600_000 };
-    const one = await start('one', [first], limits, { now: () => now });
+    const one = await start('one', [first], limits, { uptime: () => now });
     const two = await start('two', history(3, 'x'), limits);
     expect([one.wire.isSynchronised(0, 1000), one.wire.isSynchronised(1, 1000)]).toEqual([true, false]);
     dial(one, two);

@@ -46,6 +46,8 @@ export interface WireOptions {
   readonly onEvent?: (event: WireEvent) => void;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
+  /** Milliseconds that only go on. */
+  readonly uptime?: () => number;
 }
 
 /** @property key the static key that must be there, in hex; any without */
@@ -58,7 +60,7 @@ export interface Address {
 export class RecordWire {
   readonly #options: WireOptions;
   readonly #limits: WireLimits;
-  readonly #now: () => number;
+  readonly #uptime: () => number;
   readonly #psk: Uint8Array;
   readonly #prologue: Uint8Array;
   readonly #gate: Gate;
@@ -80,7 +82,7 @@ export class RecordWire {
     const { store, secret } = options;
     this.#options = options;
     this.#limits = { ...WIRE_LIMITS, ...options.limits };
-    this.#now = options.now ?? Date.now;
+    this.#uptime = options.uptime ?? (() => performance.now());
     const network = fromHex(store.network);
     this.#psk = handshakeSecret(network, secret);
     this.#prologue = handshakePrologue(network);
@@ -93,7 +95,8 @@ export class RecordWire {
       fetcher: this.#fetcher,
       limits: this.#limits,
       items: () => this.#current(),
-      now: this.#now,
+      now: options.now ?? Date.now,
+      uptime: this.#uptime,
       wake: (peers) => {
         for (const key of peers) this.#peers.get(key)?.ask();
       },
@@ -118,12 +121,12 @@ export class RecordWire {
     let pause = first;
     let key = address.key;
     const attempt = async (): Promise<void> => {
-      const began = this.#now();
+      const began = this.#uptime();
       // It may have dialled itself.
       if (key === undefined || !this.#peers.has(key)) key = (await this.#dialOnce(address)) ?? key;
       if (this.#isStopped) return;
       // What held for a while did not fail.
-      pause = this.#now() - began > most ? first : Math.min(most, pause * 2);
+      pause = this.#uptime() - began > most ? first : Math.min(most, pause * 2);
       this.#later(attempt, pause * (0.5 + Math.random() / 2));
     };
     void attempt();
@@ -143,11 +146,10 @@ export class RecordWire {
    * over a connection that still stands counts. A peer may pretend to have whatever this node has: name the keys that count where it matters.
    */
   isSynchronised(peers: number, within: number, among?: ReadonlySet<string>): boolean {
-    const since = this.#now() - within;
     const same = this.peers.filter(
       ({ key, last }) =>
         last !== undefined &&
-        last.at >= since &&
+        last.age <= within &&
         last.missingHere + last.missingThere === 0 &&
         (among === undefined || among.has(key)),
     );
@@ -259,7 +261,7 @@ export class RecordWire {
       throw new DstackError('WIRE_KEY', 'another node is there than was to be; compare its key');
     }
     const until = this.#penalties.get(key);
-    if (until !== undefined && until > this.#now()) {
+    if (until !== undefined && until > this.#uptime()) {
       throw new DstackError('WIRE_PENALTY', 'the peer broke the rules before; it may come back later');
     }
     if (this.#isStopped) throw new DstackError('WIRE_STOPPED', 'this node is stopping');
@@ -291,7 +293,7 @@ export class RecordWire {
 
   #punish(key: string): void {
     this.#penalties.delete(key);
-    this.#penalties.set(key, this.#now() + this.#limits.penalty);
+    this.#penalties.set(key, this.#uptime() + this.#limits.penalty);
     if (this.#penalties.size > MAX_PENALTIES) this.#penalties.delete(this.#penalties.keys().next().value!);
   }
 

@@ -246,8 +246,8 @@ export const recordWireRules: readonly Mutation[] = [
   row(
     'that synchronised is of now',
     WIRE,
-    '        last.at >= since &&\n',
-    '        last.at >= 0 * since &&\n',
+    '        last.age <= within &&\n',
+    '        last.age <= Number.MAX_VALUE &&\n',
     'is what was compared just now',
   ),
   row(
