@@ -469,7 +469,7 @@ describe('a peer that', () => {
     }
     for (let i = 0; i < 50; i++) liar.say({ kind: 'question', session: 1, ranges: ranges.finish() });
     let answers = 0;
-    const timer = setTimeout(() => liar.socket.destroy(), 2_000);
+    const timer = setTimeout(() => liar.socket.destroy(), 5_000);
     while (answers < 20 && (await liar.hearUntil('answer').catch(() => undefined)) !== undefined)
       answers += 1;
     clearTimeout(timer);
