@@ -11,16 +11,19 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { networkInterface } from '../../contracts/interface.ts';
 import { signCheckpoint } from '../../lib/ledger/checkpoint.ts';
 import { signCurrent } from '../../lib/ledger/current.ts';
 import { MemoryLog, origin, put, remove, secret, signer } from '../../lib/ledger/log.fixture.ts';
 import { noteSigner, verifierKey } from '../../lib/ledger/note.ts';
-import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
 import { signLedgerEvidence } from '../../lib/protocol/ledger-evidence.ts';
 import { sign } from '../../lib/protocol/secp256k1.ts';
+import { statusMask } from '../../lib/protocol/tcb-policy.ts';
+import { forgeLogKey, logNetwork } from '../../test/support/forge-log-key.ts';
 import { readArguments } from '../command.ts';
 import { kvLedgerCommands } from './kv-ledger.ts';
 
@@ -295,6 +298,132 @@ describe('kv audit', () => {
     await expect(audit(where, '--vkey', vkey)).rejects.toThrowError(refusal('LOG_FILE_MISSING'));
     save('partial/tile/0/000', Buffer.alloc(8_193));
     await expect(audit(where, '--vkey', vkey)).rejects.toThrowError(refusal('FILE_TOO_LARGE'));
+  });
+});
+
+describe('kv audit by a network', () => {
+  const key = networkKey(secret, 1);
+  const world = { networkKey: key.address as string, allowed: true };
+  const now = () => Math.floor(Date.now() / 1000);
+  const views: Record<string, () => unknown[]> = {
+    eip712Domain: () => [
+      '0x0f',
+      'Dstack',
+      '1',
+      logNetwork.chainId,
+      logNetwork.contract,
+      `0x${'00'.repeat(32)}`,
+      [],
+    ],
+    network: () => [[world.networkKey, 1, true, 0, 256, false]],
+    tcbPolicy: () => [0, statusMask(['UpToDate']), 0],
+    fmspcDenied: () => [false],
+    isAllowed: () => [world.allowed, true, true],
+  };
+  const answers: Record<string, (params: { data: string }[]) => unknown> = {
+    eth_chainId: () => '0x7a69',
+    eth_getCode: () => '0x60',
+    eth_getBlockByNumber: () => ({
+      number: '0x64',
+      hash: to0x(sha256(utf8('block'))),
+      timestamp: `0x${now().toString(16)}`,
+    }),
+    eth_call: ([{ data }]) => {
+      const { name } = networkInterface.getFunction(data.slice(0, 10))!;
+      return networkInterface.encodeFunctionResult(name, views[name]!());
+    },
+  };
+  const rpc = createServer(async (request, response) => {
+    let body = '';
+    for await (const chunk of request) body += chunk;
+    const { id, method, params } = JSON.parse(body);
+    response.end(JSON.stringify({ jsonrpc: '2.0', id, result: answers[method]!(params) }));
+  });
+  let chain: string[] = [];
+  beforeAll(async () => {
+    await new Promise<void>((resolve) => rpc.listen(0, '127.0.0.1', resolve));
+    const url = `http://127.0.0.1:${(rpc.address() as AddressInfo).port}`;
+    chain = ['--network', logNetwork.contract, '--rpc', url, '--chain-id', '31337', '--flavour', 'sim'];
+  });
+  afterAll(() => rpc.close());
+  beforeEach(() => Object.assign(world, { networkKey: key.address, allowed: true }));
+  const where = (name: string, evidence: object = forgeLogKey()) => {
+    const files = log.files().set('evidence.json', Buffer.from(JSON.stringify(evidence)));
+    return saveLog(name, files);
+  };
+  const audit = (...argv: string[]) => run('kv audit', ...argv);
+
+  test('whose key it is, and on which machine, is the contract’s and the quote’s word', async () => {
+    const [copy, served] = [join(folder, 'of-network'), where('served')];
+    const text = await audit(served, ...chain, '--copy', copy);
+    expect(text).toContain(`network    ${logNetwork.contract}, by the word of 1 of 127.0.0.1`);
+    expect(text).toMatch(/passed +report-data/);
+    expect(text).toMatch(/key +of a machine with measurement [0-9a-f]{64}/);
+    expect(text).not.toContain('unchecked');
+    expect(text).toMatch(/SOUND\n$/);
+    const found = JSON.parse(await audit(copy, ...chain, '--vkey', vkey, '--json'));
+    expect(found).toMatchObject({
+      revisions: 403,
+      notChecked: [],
+      network: { epoch: 1, status: 'UpToDate' },
+    });
+  });
+
+  test('what nobody looked at is said', async () => {
+    const served = where('served');
+    const file = join(served, 'evidence.json');
+    for (const argv of [
+      ['--vkey', vkey],
+      ['--evidence', file, '--network-key', key.address],
+    ]) {
+      expect(await audit(served, ...argv)).toMatch(
+        /\nunchecked +whether .* and the quote that binds .*: give --network/,
+      );
+      expect(JSON.parse(await audit(served, ...argv, '--json'))).toMatchObject({
+        network: null,
+        notChecked: [expect.stringContaining('the quote')],
+      });
+    }
+  });
+
+  test.each([
+    [
+      'a key that another network key signed',
+      {},
+      { networkKey: networkKey(secret, 2).address },
+      'LEDGER_KEY_UNSIGNED',
+    ],
+    ['a measurement that is not allowed', {}, { allowed: false }, 'MEASUREMENT_NOT_ALLOWED'],
+    ['a quote that is for something else', { reportData: new Uint8Array(64) }, {}, 'REPORT_DATA_MISMATCH'],
+    ['no quote', { unquoted: true }, {}, 'LEDGER_UNQUOTED'],
+  ])('%s is refused, and nothing is kept', async (_, lies, changes, code) => {
+    Object.assign(world, changes);
+    const copy = join(folder, `refused-${code}`);
+    const refused = audit(where(`lie-${code}`, forgeLogKey(lies)), ...chain, '--copy', copy);
+    await expect(refused).rejects.toThrowError(refusal(code));
+    expect(() => readFileSync(join(copy, 'checkpoint'))).toThrow();
+  });
+
+  test('a head that the attested key did not sign', async () => {
+    const another = noteSigner(origin, new Uint8Array(32).fill(9));
+    const forged = signCheckpoint({ origin, size: log.size, root: log.root() }, [another]);
+    const served = where('other-head');
+    save('other-head/checkpoint', forged);
+    await expect(audit(served, ...chain)).rejects.toThrowError(refusal('NOTE_UNSIGNED'));
+    await expect(audit(where('served'), ...chain, '--vkey', verifierKey(another))).rejects.toThrowError(
+      refusal('LEDGER_OTHER_KEY'),
+    );
+  });
+
+  test('a folder without evidence, and calls that contradict themselves', async () => {
+    const bare = saveLog('bare', log.files());
+    await expect(audit(bare, ...chain)).rejects.toThrowError(refusal('LEDGER_EVIDENCE_MISSING'));
+    for (const argv of [
+      [...chain, '--network-key', key.address],
+      ['--vkey', vkey, '--collateral', 'x'],
+      ['--vkey', vkey, '--rpc', 'http://127.0.0.1:1'],
+    ])
+      await expect(audit(bare, ...argv)).rejects.toThrowError(refusal('USAGE'));
   });
 });
 

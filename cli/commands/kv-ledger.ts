@@ -19,6 +19,7 @@ import { bytesEqual, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseUniqueJson } from '../../lib/protocol/json.ts';
 import { type Arguments, type Command, typed, UsageError } from '../command.ts';
+import { auditKey, auditKeyOptions, type Network } from '../kv/audit-key.ts';
 import { LogCopy, MAX_HEAD_BYTES } from '../kv/log-copy.ts';
 import { keyOptions, logKey } from '../kv/log-key.ts';
 import { logSource } from '../kv/log-source.ts';
@@ -103,10 +104,10 @@ const verify: Command = {
 const audit: Command = {
   name: 'kv audit',
   summary:
-    'checks a whole log against its signed head, and the head against an earlier one; exits 1 at the first fault',
+    'checks a whole log against its signed head, the head against an earlier one, and whose its key is; exits 1 at the first fault',
   positionals: ['URL-OR-FOLDER'],
   options: {
-    ...keyOptions,
+    ...auditKeyOptions,
     head: { value: 'FILE', help: 'a signed head from before: the log has to continue it' },
     'head-vkey': {
       value: 'KEY',
@@ -119,14 +120,14 @@ const audit: Command = {
   },
   async run(args) {
     const [where] = args.positionals as [string];
-    const log = logKey(args);
     const [earlier, saved] = [args.optional('head'), args.optional('save-head')];
-    const before = earlier === undefined ? undefined : earlierHead(args, earlier, log);
     if (earlier === undefined && args.optional('head-vkey') !== undefined)
       throw new UsageError('--head-vkey is of --head: say which head too');
     // An audit may take an hour, at the end of which this would be too late to say.
     if (saved !== undefined) requireWritable(saved);
     const source = logSource(where, args);
+    const { key: log, network, notChecked } = await auditKey(args, source);
+    const before = earlier === undefined ? undefined : earlierHead(args, earlier, log);
     const folder = args.optional('copy');
     const copy = folder === undefined ? undefined : new LogCopy(folder);
     const copied = copy?.head;
@@ -143,7 +144,7 @@ const audit: Command = {
         readable += leaf.readable.length;
       },
     });
-    copy?.finish(head.note);
+    copy?.finish(head.note, network?.evidence);
     if (saved !== undefined) writeWhole(saved, head.note);
     const found = {
       origin: head.origin,
@@ -152,11 +153,14 @@ const audit: Command = {
       time: head.time,
       readable,
       continues: (head.continues ?? []).map(({ origin, size }) => ({ origin, revisions: size })),
+      network: network === undefined ? null : networkJson(network),
+      notChecked,
     };
     if (args.flag('json')) printJson(found);
     else {
       print(
         `log        ${head.origin}`,
+        ...(network === undefined ? [] : networkLines(network)),
         `revisions  ${head.size}, of which ${readable} events are readable`,
         `root       ${toHex(head.root)}`,
         ...(head.time === undefined ? [] : [`signed at  ${isoTime(head.time)}, by the chain's clock`]),
@@ -164,11 +168,22 @@ const audit: Command = {
           ({ origin, revisions }) =>
             `restored   from a backup: it begins with ${revisions} revisions of ${origin}`,
         ),
+        ...notChecked.map((what) => `unchecked  ${what}`),
         earlier === undefined ? 'SOUND' : 'SOUND, and it continues the earlier head',
       );
     }
   },
 };
+
+function networkLines({ contract, sources, steps, measurement, platform, status }: Network): string[] {
+  return [
+    `network    ${contract}, by the word of ${sources}`,
+    ...steps.map(({ name, outcome, detail }) => `  ${outcome.padEnd(8)} ${name.padEnd(18)} ${detail}`),
+    `key        of a machine with measurement ${measurement}, platform ${platform}, TCB ${status}`,
+  ];
+}
+
+const networkJson = ({ evidence: _, ...shown }: Network) => shown;
 
 /** A head that was kept. @throws USAGE, VKEY_INVALID, NOTE_*, CHECKPOINT_* */
 function earlierHead(args: Arguments, file: string, log: NoteKey): Checkpoint {

@@ -1,6 +1,6 @@
 /**
- * A copy of a log, kept while it is audited. What has a path in a log, but for the head, is the same for ever: where the copy has something else, the copy
- * stays as it is, being evidence. The head comes last, when all is well, so that a copy with a head is one that was found sound.
+ * A copy of a log, kept while it is audited. What has a path in a log, but for the head and whose key signs it, is the same for ever: where the copy has
+ * something else, the copy stays as it is, being evidence. The head comes last, when all is well, so that a copy with a head is one that was found sound.
  */
 import { statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -11,6 +11,7 @@ import type { Fetch } from '../../lib/ledger/audit.ts';
 import { CHECKPOINT_PATH } from '../../lib/ledger/tiles.ts';
 import { bytesEqual } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { LEDGER_EVIDENCE_PATH } from '../../lib/protocol/ledger-evidence.ts';
 import { requireLogPath } from './log-source.ts';
 
 export const MAX_HEAD_BYTES = 64 * 1024;
@@ -55,13 +56,18 @@ export class LogCopy {
     }
   }
 
-  /** The copy's head, after an audit that found all well. @throws LOG_COPY */
-  finish(head: string): void {
+  /**
+   * The copy's head, after an audit that found all well.
+   * @param evidence of the log's key, if it was judged
+   * @throws LOG_COPY
+   */
+  finish(head: string, evidence?: string): void {
     if (this.#differs !== undefined)
       throw new DstackError(
         'LOG_COPY',
         `${this.#differs} is not what the log has there: the copy is of another log, or was changed; keep it, and choose another folder`,
       );
+    if (evidence !== undefined) writeDurably(join(this.#folder, LEDGER_EVIDENCE_PATH), evidence);
     writeDurably(join(this.#folder, CHECKPOINT_PATH), head);
   }
 }

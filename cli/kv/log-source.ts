@@ -5,6 +5,7 @@ import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import type { Fetch } from '../../lib/ledger/audit.ts';
 import { CHECKPOINT_PATH, parseTilePath } from '../../lib/ledger/tiles.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { LEDGER_EVIDENCE_PATH } from '../../lib/protocol/ledger-evidence.ts';
 import type { Arguments } from '../command.ts';
 import { httpClient, urlOf } from './store-client.ts';
 
@@ -34,6 +35,7 @@ function fromFolder(folder: string): Fetch {
 }
 
 export function requireLogPath(path: string): string {
-  if (path === CHECKPOINT_PATH || parseTilePath(path) !== undefined) return path;
+  if ([CHECKPOINT_PATH, LEDGER_EVIDENCE_PATH].includes(path) || parseTilePath(path) !== undefined)
+    return path;
   throw new DstackError('LOG_PATH', `not a path of a log: ${JSON.stringify(path)}`);
 }

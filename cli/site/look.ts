@@ -1,22 +1,12 @@
 /** One look at a website by the rules of `site verify`: what the commands that need the network's own word of it start with. */
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { pcsSource } from '../../host/collateral/pcs.ts';
-import {
-  type Collateral,
-  MAX_COLLATERAL_CHARACTERS,
-  parseCollateral,
-} from '../../lib/attestation/collateral/collateral.ts';
-import { platformKindOf } from '../../lib/attestation/quote/platform-kind.ts';
-import { parseQuote } from '../../lib/attestation/quote/quote.ts';
 import type { Step } from '../../lib/attestation/trace.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
-import type { SiteEvidence } from '../../lib/protocol/site-evidence.ts';
 import { type Arguments, type Option, UsageError } from '../command.ts';
+import { givenCollateral } from '../given-collateral.ts';
 import { chainOptions, type NetworkConnection } from '../owner/connection.ts';
-import { urlOf } from './arguments.ts';
 import { type Visit, visit } from './fetch.ts';
 import { judgeSite } from './judge.ts';
 
@@ -68,7 +58,7 @@ export async function lookAt(
     const fresh = await visit(site, () => new Uint8Array(randomBytes(32)), waitMs);
     seen = fresh;
     const { evidence, publicKey, nonce } = fresh;
-    const collateral = await givenCollateral(args, evidence);
+    const collateral = await givenCollateral(args, fromHex(evidence.quote));
     const network = { chainId, contract };
     const question = { evidence, network, reader, flavour, publicKey, nonce, collateral };
     const status = await judgeSite(question, (step) => void steps.push(step));
@@ -80,17 +70,6 @@ export async function lookAt(
     const verdict = UNKNOWN.test(code) ? 'unknown' : 'reject';
     return { verdict, code, message, steps, status: null, visit: seen };
   }
-}
-
-async function givenCollateral(args: Arguments, evidence: SiteEvidence): Promise<Collateral | undefined> {
-  const given = args.optional('collateral');
-  if (given === undefined) return undefined;
-  if (/^https?:\/\//.test(given)) {
-    return pcsSource({ url: urlOf('collateral', given).href }).find(
-      platformKindOf(parseQuote(fromHex(evidence.quote))),
-    );
-  }
-  return parseCollateral(readFileSync(given, 'utf8').slice(0, MAX_COLLATERAL_CHARACTERS + 1));
 }
 
 /** @throws USAGE */

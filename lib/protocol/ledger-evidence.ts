@@ -14,6 +14,8 @@ import { type Domain, ledgerDigest } from './typed-data.ts';
 
 const QUOTE_MAX_BYTES = 16 * 1024;
 export const LEDGER_EVIDENCE_MAX_BYTES = 64 * 1024;
+/** Where a node serves its own, beside its log's head. */
+export const LEDGER_EVIDENCE_PATH = 'evidence.json';
 const NO_QUOTE = new Uint8Array(32);
 
 /** Binary fields are lower-case hex without 0x. */

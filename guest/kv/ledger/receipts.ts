@@ -7,6 +7,7 @@ import { parseRecord } from '../../../lib/ledger/record.ts';
 import { CHECKPOINT_PATH, hasTile, parseTilePath } from '../../../lib/ledger/tiles.ts';
 import { bytesEqual, sha256, utf8 } from '../../../lib/protocol/encoding.ts';
 import { DstackError } from '../../../lib/protocol/errors.ts';
+import { LEDGER_EVIDENCE_PATH } from '../../../lib/protocol/ledger-evidence.ts';
 import type { KvLedger } from './ledger.ts';
 
 /** A receipt shows no more events than this: of a delete of a whole range it shows the first. */
@@ -71,15 +72,12 @@ export interface LogResource {
   readonly immutable: boolean;
 }
 
-/** Whose key signs the heads. */
-const EVIDENCE_PATH = 'evidence.json';
-
 /** A resource of the log by its path in the tlog-tiles layout; undefined where there is none. */
 export async function logResource(ledger: KvLedger, path: string): Promise<LogResource | undefined> {
   if (path === CHECKPOINT_PATH) {
     return { bytes: utf8(ledger.head()), type: 'text/plain; charset=utf-8', immutable: false };
   }
-  if (path === EVIDENCE_PATH) {
+  if (path === LEDGER_EVIDENCE_PATH) {
     const { evidence } = ledger.options;
     return evidence === undefined
       ? undefined

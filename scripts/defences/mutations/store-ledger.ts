@@ -10,11 +10,40 @@ const KEY = ['lib/protocol/ledger-evidence.ts', 'lib/protocol/ledger-evidence.te
 const LEDGER = ['guest/kv/ledger/ledger.ts', 'guest/kv/ledger/ledger.test.ts'] as const;
 const FILES = 'guest/kv/ledger/log-files.ts';
 const RECEIPTS = 'guest/kv/ledger/receipts.ts';
+const LOG_KEY = ['cli/kv/judge-log-key.ts', 'cli/kv/judge-log-key.test.ts'] as const;
 const BACKUP = ['guest/kv/dev/backup-file.ts', 'test/kv/backup.test.ts'] as const;
 
 const row = rowsOf('store');
 
 export const storeLedger: readonly Mutation[] = [
+  row(
+    'that the quote of a log is for its key',
+    LOG_KEY,
+    'reportData: reportDataOfLedger(evidence, config, fromHex(quoted.blockHash, 32)),',
+    'reportData: fromHex(quoted.quote).slice(568, 632),',
+    'another key than the quoted one',
+  ),
+  row(
+    'that the machine with the key of a log has joined',
+    LOG_KEY,
+    'rtmr3: replay(expectedJoinedLog(flavour, config)),',
+    "rtmr3: expectedJoinedLog(flavour, config).length > 0 ? 'any' as const : replay([]),",
+    'a quote of a machine that has not joined',
+  ),
+  row(
+    'that a key of a log without a quote is not attested',
+    LOG_KEY,
+    'if (quoted === undefined)',
+    'if (quoted === undefined && evidence.epoch === 0)',
+    'no quote',
+  ),
+  row(
+    'that a log is judged by the key that the contract and the quote name',
+    ['cli/kv/audit-key.ts', 'cli/commands/kv-ledger.test.ts'],
+    'if (wanted !== undefined && (',
+    'if (wanted?.name === "" && (',
+    'a head that the attested key did not sign',
+  ),
   row(
     'who made a backup',
     BACKUP,
