@@ -202,6 +202,11 @@ function configOf(file: string): Named {
         : [
             `the app ${config.rawQuotes} gets quotes over any report data: no quote alone proves another app's word`,
           ]),
+      ...(config.store?.owner === undefined
+        ? []
+        : [
+            `the app ${config.store.owner} reads what every app and the signer keep in the store, and can stop their writes`,
+          ]),
       ...siteLines(config),
     ],
     requireOf: (network) => requireSameNetwork(config, network, file),

@@ -131,6 +131,10 @@ const config: Command = {
       help: 'what an app may keep there, or the one of that name; give several. An eighth of --store-quota when left out',
       multiple: true,
     },
+    'store-owner': {
+      value: 'APP',
+      help: 'the one app that maintains the store, and can read what all others keep there: docs/kv.md#the-owner',
+    },
     out: { value: 'FILE', help: 'where to write it', default: 'network.json' },
   },
   async run(args) {
@@ -157,9 +161,7 @@ const config: Command = {
         ),
       }),
       ...(args.optional('raw-quotes') !== undefined && { rawQuotes: args.text('raw-quotes') }),
-      ...(args.optional('store-quota') !== undefined && {
-        store: { quotaMiB: wholeNumber(args, 'store-quota'), ...storeShares(args.list('store-share')) },
-      }),
+      ...storeIn(args),
       ...(args.optional('site') !== undefined && { site: siteIn(args.text('site')) }),
     };
     const bytes = utf8(`${JSON.stringify(value, null, 2)}\n`);
@@ -169,6 +171,22 @@ const config: Command = {
     print(`config ${to0x(configHash(bytes))} (${args.text('out')})`);
   },
 };
+
+/** @throws USAGE */
+function storeIn(args: Arguments) {
+  const [shares, owner] = [args.list('store-share'), args.optional('store-owner')];
+  if (args.optional('store-quota') === undefined) {
+    if (shares.length === 0 && owner === undefined) return {};
+    throw new UsageError('there is no store without --store-quota: say how much of the disk it may take');
+  }
+  return {
+    store: {
+      quotaMiB: wholeNumber(args, 'store-quota'),
+      ...storeShares(shares),
+      ...(owner !== undefined && { owner }),
+    },
+  };
+}
 
 /** @throws USAGE */
 function storeShares(given: readonly string[]) {

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseHex } from '../../lib/protocol/hex.ts';
 import { REMEMBERED } from '../bridges.ts';
@@ -42,6 +43,20 @@ test.each([
   expect(await apps.isStill(socket, caller)).toBe(true);
   now = then;
   expect(await apps.isStill(socket, caller)).toBe(false);
+});
+
+test('one app maintains the store if network.json names it, and keeps what is its own as any other', async () => {
+  const identify = async () => now as Known;
+  const owned = new Apps({ identify }, { warn: () => {} }, 'shop');
+  expect(await owned.callerOf(socket)).toEqual({ prefix: utf8('a/shop/'), name: 'shop', owner: true });
+  expect((await apps.callerOf(socket)).owner).toBe(false);
+  for (const app of ['shop2', 'sho', 'owner']) {
+    now = of(app, ['store']);
+    expect((await owned.callerOf(socket)).owner).toBe(false);
+  }
+  // It asks for the store in its manifest, too.
+  now = of('shop', ['info']);
+  await expect(owned.callerOf(socket)).rejects.toMatchObject({ code: 'STORE_NOT_GRANTED' });
 });
 
 test.each(['UNKNOWN_CALLER', 'SOCKET_UNREACHABLE'])(

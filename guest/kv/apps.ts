@@ -15,14 +15,17 @@ const REFUSED = /^(STORE_NOT_GRANTED|APP_[A-Z_]+)$/;
 export class Apps {
   readonly #callers: Pick<Callers, 'identify'>;
   readonly #log: Log<'warn'>;
+  readonly #owner: string | undefined;
   /** When it was last said of an app that it may not call. */
   readonly #told = new Map<string, number>();
   /** When it was last seen whose a connection is. */
   readonly #seen = new WeakMap<Socket, number>();
 
-  constructor(callers: Pick<Callers, 'identify'>, log: Log<'warn'>) {
+  /** @param owner the app that network.json has maintain the store, if it has one */
+  constructor(callers: Pick<Callers, 'identify'>, log: Log<'warn'>, owner?: string) {
     this.#callers = callers;
     this.#log = log;
+    this.#owner = owner;
   }
 
   /** @throws STORE_NOT_GRANTED for an app whose manifest does not ask for the store, and what identifying it throws */
@@ -62,7 +65,7 @@ export class Apps {
       throw new DstackError('STORE_NOT_GRANTED', why);
     }
     this.#seen.set(socket, performance.now());
-    return { prefix: utf8(`a/${app}/`), name: app, owner: false };
+    return { prefix: utf8(`a/${app}/`), name: app, owner: app === this.#owner };
   }
 
   #tell(app: string, container: string, why: string): void {

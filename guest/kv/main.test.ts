@@ -45,6 +45,7 @@ const containers = [
   container('keeper', 2, ['info', 'store']),
   container('other', 3, ['store']),
   container('stranger', 4, ['info']),
+  container('admin', 6, ['store']),
 ];
 
 beforeAll(async () => {
@@ -59,7 +60,10 @@ beforeAll(async () => {
     endpoints: ['http://10.0.2.2:1'],
     quorum: 1,
   };
-  writeFileSync(join(run, 'network.json'), JSON.stringify({ ...config, store: { quotaMiB: 64 } }));
+  writeFileSync(
+    join(run, 'network.json'),
+    JSON.stringify({ ...config, store: { quotaMiB: 64, owner: 'admin' } }),
+  );
   writeFileSync(
     join(root, 'usr/lib/dstack/flavour.json'),
     '{"version":1,"flavour":"sim","builtAt":1700000000}',
@@ -161,6 +165,25 @@ test('each app has its own keys; one that did not ask for the store, and an addr
   expect(lines[0]).toContain('container web of stranger');
   // An app is no owner.
   expect(await call(2, '/metrics')).toMatch(/^403 /);
+});
+
+test('the app that network.json names maintains the store, and is in its own namespace for the rest', async () => {
+  const metrics = await call(6, '/metrics');
+  expect(metrics).toMatch(/^200 /);
+  expect(metrics).toContain('kv_namespace_used_bytes{namespace="a/keeper/"}');
+  const snapshot = (from: number) => call(from, '/v3/maintenance/snapshot', {});
+  const blobs = (await snapshot(6))
+    .replace(/^200 /, '')
+    .trim()
+    .split('\n')
+    .map((line) => Buffer.from(JSON.parse(line).result.blob ?? '', 'base64'));
+  expect(Buffer.concat(blobs).includes('of keeper')).toBe(true);
+  for (const path of ['defragment', 'hash', 'alarm']) {
+    expect(await call(6, `/v3/maintenance/${path}`, {})).toMatch(/^200 /);
+    expect(await call(2, `/v3/maintenance/${path}`, {})).toMatch(/^403 /);
+  }
+  expect(await snapshot(2)).not.toContain('blob');
+  expect(await get(6)).not.toContain(base64('of keeper'));
 });
 
 test('the signer has a namespace of its own, behind a socket that no app can reach', async () => {

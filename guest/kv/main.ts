@@ -66,7 +66,7 @@ async function main(): Promise<void> {
       openLedger(await settingsOf(network, disk, keys), upstream, onRevision),
     shares: storeShares(network.store),
   });
-  const apps = new Apps(new Callers(siblings.containers), log);
+  const apps = new Apps(new Callers(siblings.containers), log, network.store?.owner);
   const door = store.door({
     callerOf: (socket) => apps.callerOf(socket),
     isStill: (socket, caller) => apps.isStill(socket, caller),

@@ -18,7 +18,7 @@ export interface Caller {
   readonly prefix: Uint8Array;
   /** For logs and metrics. */
   readonly name: string;
-  /** May maintain the engine itself: status, hash, alarm, defragmentation, snapshot. */
+  /** May maintain the engine itself: status, hash, alarm, defragmentation, snapshot. On a laptop everyone, in a VM one app at most. */
   readonly owner: boolean;
   /** Of the certificate that the connection was made with. */
   readonly commonName?: string;

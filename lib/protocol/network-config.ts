@@ -83,6 +83,11 @@ export const StoreConfigSchema = Strict({
       maxProperties: 250,
     }),
   ),
+  /**
+   * The one app that maintains the store for the contract's owner: it gets etcd's Maintenance service and /metrics, and so, by a snapshot,
+   * what every app and every daemon keeps. Left out: nobody does.
+   */
+  owner: Type.Optional(AppName),
 });
 export type StoreConfig = Static<typeof StoreConfigSchema>;
 

@@ -16,6 +16,13 @@ const row = rowsOf('store');
 
 export const storeBounds: readonly Mutation[] = [
   row(
+    'that one app alone maintains the store',
+    APPS,
+    'owner: app === this.#owner }',
+    'owner: this.#owner !== undefined }',
+    'one app maintains the store if network.json names it',
+  ),
+  row(
     'that a comparison reads the values of its range',
     COST,
     '      for (const one of compare) add(one);\n',
