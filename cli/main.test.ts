@@ -353,25 +353,6 @@ test('network config takes what apps may keep in the store', async () => {
     expect((await dstack([...args, ...store, '--store-share', share])).code).not.toBe(0);
 });
 
-test('network config names the app that maintains the store, and takes nothing of a store that is not there', async () => {
-  const out = join(scratch, 'network.json');
-  const args = ['network', 'config', '--contract', ADDRESS, '--chain-id', '1', '--out', out];
-  const endpoint = ['--endpoint', 'https://a.test'];
-  const quota = ['--store-quota', '64'];
-  expect((await dstack([...args, ...endpoint, ...quota, '--store-owner', 'admin'])).code).toBe(0);
-  expect(JSON.parse(readFileSync(out, 'utf8')).store).toEqual({ quotaMiB: 64, owner: 'admin' });
-  const refused = await dstack([...args, ...endpoint, ...quota, '--store-owner', 'No App']);
-  expect(refused.stderr).toContain('/store/owner');
-  for (const option of [
-    ['--store-owner', 'admin'],
-    ['--store-share', '4'],
-  ]) {
-    const without = await dstack([...args, ...endpoint, ...option]);
-    expect(without.code).toBe(2);
-    expect(without.stderr).toContain('--store-quota');
-  }
-});
-
 test('network config takes the website from a file, and refuses one that a node would refuse', async () => {
   const [out, file] = [join(scratch, 'with-site.json'), join(scratch, 'site.json')];
   const args = ['network', 'config', '--contract', ADDRESS, '--chain-id', '1', '--out', out, '--site', file];

@@ -328,8 +328,8 @@ describe('kv audit by a network', () => {
       hash: to0x(sha256(utf8('block'))),
       timestamp: `0x${now().toString(16)}`,
     }),
-    eth_call: ([{ data }]) => {
-      const { name } = networkInterface.getFunction(data.slice(0, 10))!;
+    eth_call: (params) => {
+      const { name } = networkInterface.getFunction(params[0]!.data.slice(0, 10))!;
       return networkInterface.encodeFunctionResult(name, views[name]!());
     },
   };

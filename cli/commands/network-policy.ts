@@ -207,10 +207,21 @@ function configOf(file: string): Named {
         : [
             `the app ${config.store.owner} reads what every app and the signer keep in the store, and can stop their writes`,
           ]),
+      ...publicLines(config),
       ...siteLines(config),
     ],
     requireOf: (network) => requireSameNetwork(config, network, file),
   };
+}
+
+/** What everyone will be able to read, for ever. */
+function publicLines({ store }: NetworkConfig): readonly string[] {
+  return Object.entries(store?.public ?? {}).flatMap(([app, prefixes]) =>
+    prefixes.map(
+      (prefix) =>
+        `PUBLIC in the store's ledger: keys of ${app}${prefix === '' ? ', all of them' : ` that begin with ${prefix}`}`,
+    ),
+  );
 }
 
 /** Whose website the nodes will be, who certifies it, and which roots they trust besides their image's. */

@@ -131,6 +131,11 @@ const config: Command = {
       help: 'what an app may keep there, or the one of that name; give several. An eighth of --store-quota when left out',
       multiple: true,
     },
+    'store-public': {
+      value: 'APP[=PREFIX]',
+      help: "keys of this app that everyone may read in the store's ledger: those that begin with PREFIX, or all; give several",
+      multiple: true,
+    },
     'store-owner': {
       value: 'APP',
       help: 'the one app that maintains the store, and can read what all others keep there: docs/kv.md#the-owner',
@@ -174,9 +179,10 @@ const config: Command = {
 
 /** @throws USAGE */
 function storeIn(args: Arguments) {
-  const [shares, owner] = [args.list('store-share'), args.optional('store-owner')];
+  const [shares, shown] = [args.list('store-share'), args.list('store-public')];
+  const owner = args.optional('store-owner');
   if (args.optional('store-quota') === undefined) {
-    if (shares.length === 0 && owner === undefined) return {};
+    if (shares.length + shown.length === 0 && owner === undefined) return {};
     throw new UsageError('there is no store without --store-quota: say how much of the disk it may take');
   }
   return {
@@ -184,8 +190,22 @@ function storeIn(args: Arguments) {
       quotaMiB: wholeNumber(args, 'store-quota'),
       ...storeShares(shares),
       ...(owner !== undefined && { owner }),
+      ...(shown.length > 0 && { public: storePublic(shown) }),
     },
   };
+}
+
+/** What apps are called and prefixes may hold is for network.json's own rules. */
+function storePublic(given: readonly string[]): Record<string, string[]> {
+  const byApp = new Map<string, string[]>();
+  for (const text of given) {
+    const at = text.indexOf('=');
+    const [app, prefix] = at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
+    if (at >= 0 && prefix === '')
+      throw new UsageError(`--store-public ${text} has no prefix: ${app} alone makes all of its keys public`);
+    byApp.set(app, [...(byApp.get(app) ?? []), prefix]);
+  }
+  return Object.fromEntries(byApp);
 }
 
 /** @throws USAGE */

@@ -20,6 +20,7 @@ import { type NetworkConfig, parseNetworkConfig } from '../../lib/protocol/netwo
 import { guestPorts } from '../../lib/protocol/ports.ts';
 import { Count, parseJson, Strict } from '../../lib/protocol/schema.ts';
 import { type LedgerKeysReply, sockets } from '../../lib/protocol/sockets.ts';
+import { publicPrefixes } from '../../lib/protocol/store-public.ts';
 import { storeShares } from '../../lib/protocol/store-shares.ts';
 import { BRIDGES, gatewayOf } from '../bridges.ts';
 import { Callers } from '../callers.ts';
@@ -65,6 +66,7 @@ async function main(): Promise<void> {
     ledger: async (upstream, onRevision) =>
       openLedger(await settingsOf(network, disk, keys), upstream, onRevision),
     shares: storeShares(network.store),
+    publicPrefixes: publicPrefixes(network.store),
   });
   const apps = new Apps(new Callers(siblings.containers), log, network.store?.owner);
   const door = store.door({

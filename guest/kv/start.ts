@@ -23,6 +23,7 @@ import { Intake } from './namespace/intake.ts';
 import { Room } from './namespace/room.ts';
 import { Store } from './namespace/store.ts';
 import { Usage } from './namespace/usage.ts';
+import { setPublic } from './public-keys.ts';
 import type { Ledger, OnRevision, ServedMethod, Upstream } from './types.ts';
 
 export interface StoreSettings {
@@ -36,6 +37,8 @@ export interface StoreSettings {
   readonly ledger: (upstream: Upstream, onRevision: OnRevision) => Promise<Ledger>;
   /** What etcd's database may have, and what apps may keep in it. */
   readonly shares: StoreShares;
+  /** What everyone may read in the ledger, and nothing else; left out, it stays what it is. */
+  readonly publicPrefixes?: readonly Uint8Array[];
   /** How often it is looked whether room is to be made, milliseconds. */
   readonly roomEvery?: number;
   readonly log: Log;
@@ -75,6 +78,8 @@ export async function startStore(settings: StoreSettings): Promise<RunningStore>
   });
   await usage.scan(etcd);
   const upstream = covered(etcd, ledger);
+  if (settings.publicPrefixes !== undefined && (await setPublic(upstream, settings.publicPrefixes)))
+    log.info({}, 'from here on the ledger shows what network.json makes public, and nothing else');
   const store = await Store.open(upstream, {
     durable: () => ledger.durable,
     usage,

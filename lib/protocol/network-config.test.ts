@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { toHex, utf8 } from './encoding.ts';
 import { configHash, parseHostHints, parseNetworkConfig } from './network-config.ts';
+import { publicPrefixes } from './store-public.ts';
 import { storeShares } from './store-shares.ts';
 
 const good = {
@@ -11,6 +12,7 @@ const good = {
   endpoints: ['https://a.example', 'https://b.example', 'https://c.example'],
   quorum: 2,
 };
+const numbers = (count: number) => Array.from({ length: count }, (_, n) => `${n}`);
 const bytes = (value: unknown) => utf8(JSON.stringify(value));
 
 test('a good network.json', () => {
@@ -38,11 +40,52 @@ test.each([
   ],
   ['a share of more than that', bytes({ ...good, store: { shareMiB: 97 } }), /may keep 96 MiB/],
   ['a share of what is no app', bytes({ ...good, store: { shares: { 'A B': 1 } } }), /shares/],
+  ['a prefix of what is no app', bytes({ ...good, store: { public: { 'A B': ['x'] } } }), /public/],
+  ['a prefix of other characters', bytes({ ...good, store: { public: { a: ['x y'] } } }), /public/],
+  ['a prefix twice', bytes({ ...good, store: { public: { a: ['x', 'x'] } } }), /public/],
+  ['an app with no prefix', bytes({ ...good, store: { public: { a: [] } } }), /public/],
+  ['one that is no list', bytes({ ...good, store: { public: { a: 'x' } } }), /public/],
+  [
+    'prefixes of more bytes than can be read in a leaf',
+    bytes({ ...good, store: { public: { a: ['1', '2', '3', '4', '5'].map((n) => n.repeat(90)) } } }),
+    /5 prefixes of 470 bytes/,
+  ],
+  [
+    'more prefixes than a policy has',
+    bytes({ ...good, store: { public: { a: numbers(17), b: numbers(16) } } }),
+    /33 prefixes/,
+  ],
+  ['an owner of the store that is no app', bytes({ ...good, store: { owner: 'A B' } }), /owner/],
   ['a giant', utf8(' '.repeat(70_000)), /larger/],
 ])('%s is refused', (_, value, message) => {
   const attempt = () => parseNetworkConfig(value, 'sim');
   expect(attempt).toThrowError(expect.objectContaining({ code: 'NETWORK_CONFIG' }));
   expect(attempt).toThrowError(message);
+});
+
+test('the policy of the most that may be public is readable in its own leaf', () => {
+  const most = { a: numbers(28), b: ['x'.repeat(90), 'y'.repeat(90), 'z'.repeat(50)] };
+  const config = { ...good, store: { public: most } };
+  const { store } = parseNetworkConfig(bytes(config), 'sim');
+  const prefixes = publicPrefixes(store);
+  expect(prefixes.reduce((sum, { length }) => sum + length, 0)).toBe(400);
+  const policy = { publicPrefixes: prefixes.map(toHex), leases: false };
+  // Of which one prefix more would be three characters.
+  expect(JSON.stringify(policy).length + 3).toBeLessThanOrEqual(1_024);
+});
+
+test('what is public in the ledger, in one order', () => {
+  const { store } = parseNetworkConfig(
+    bytes({ ...good, store: { public: { shop: ['b', 'a/'], news: [''] } } }),
+    'production',
+  );
+  expect(publicPrefixes(store).map((prefix) => Buffer.from(prefix).toString())).toEqual([
+    'a/news/',
+    'a/shop/a/',
+    'a/shop/b',
+  ]);
+  expect(publicPrefixes({})).toEqual([]);
+  expect(publicPrefixes()).toEqual([]);
 });
 
 test('what apps may keep in the store', () => {

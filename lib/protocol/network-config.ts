@@ -11,6 +11,7 @@ import { DstackError } from './errors.ts';
 import { Address0x, AppName, Count, IPv4, parseJson, Strict } from './schema.ts';
 import { ChainId } from './signer-part.ts';
 import { SIGNER_VALIDATORS } from './signer-status.ts';
+import { tooPublic } from './store-public.ts';
 import { keptMiB } from './store-shares.ts';
 
 /** A host name as the DNS and certificates have it, in lower case (RFC 1123, section 2.1); of two labels at least. */
@@ -88,6 +89,21 @@ export const StoreConfigSchema = Strict({
    * what every app and every daemon keeps. Left out: nobody does.
    */
   owner: Type.Optional(AppName),
+  /**
+   * What everyone may read in the store's ledger: by app, what its keys begin with; "" is all of them. Left out, and for all other keys, there
+   * are salted hashes.
+   */
+  public: Type.Optional(
+    Type.Record(
+      AppName,
+      Type.Array(Type.String({ pattern: '^[!-~]*$', maxLength: 90 }), {
+        minItems: 1,
+        maxItems: 32,
+        uniqueItems: true,
+      }),
+      { additionalProperties: false, maxProperties: 32 },
+    ),
+  ),
 });
 export type StoreConfig = Static<typeof StoreConfigSchema>;
 
@@ -170,6 +186,8 @@ export function parseNetworkConfig(bytes: Uint8Array, flavour: Flavour): Network
       `store.shares and store.shareMiB are too much: apps may keep ${kept} MiB of the database together; make store.quotaMiB larger, or shares smaller`,
     );
   }
+  const tooMuch = tooPublic(config.store ?? {});
+  if (tooMuch !== undefined) throw new DstackError('NETWORK_CONFIG', tooMuch);
   const plain = config.endpoints.find((url) => !url.startsWith('https://'));
   if (flavour === 'production' && plain !== undefined) {
     throw new DstackError(

@@ -45,6 +45,20 @@ export const storeLedger: readonly Mutation[] = [
     'a head that the attested key did not sign',
   ),
   row(
+    'that the ledger shows no longer what network.json makes public no longer',
+    ['guest/kv/public-keys.ts', 'test/kv/public-keys.test.ts'],
+    'present === undefined ? publicPrefixes.length === 0 : bytesEqual(present.value, value)',
+    'publicPrefixes.length === 0 || (present !== undefined && bytesEqual(present.value, value))',
+    'what is public is read by everyone',
+  ),
+  row(
+    'that what is public can be read in the leaf of the policy',
+    ['lib/protocol/store-public.ts', 'lib/protocol/network-config.test.ts'],
+    ' && bytes <= MOST_BYTES',
+    '',
+    'prefixes of more bytes than can be read in a leaf',
+  ),
+  row(
     'who made a backup',
     BACKUP,
     '    openNote(note, [signerOf(manifest.name)]);\n',
