@@ -50,6 +50,8 @@ const HEADERS_WITHIN = 10_000;
 const LOOK_AGAIN_EVERY = 2_000;
 /** Bytes of requests that are not complete or not answered: of one connection, and of all. */
 const HELD = { perConnection: 16 * 1024 * 1024, all: 64 * 1024 * 1024 };
+/** Between two lines of one reason. Milliseconds. */
+const TOLD_EVERY = 60_000;
 const STREAMS = 1024;
 const HEADER_BYTES = 16 * 1024;
 const STREAM_WINDOW = 256 * 1024;
@@ -69,6 +71,8 @@ export class Door {
   readonly #callers = new WeakMap<object, Caller>();
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<ServerHttp2Session>();
+  /** When it was last said why a handshake failed. */
+  readonly #told = new Map<string, number>();
 
   constructor(options: DoorOptions) {
     this.#options = options;
@@ -86,7 +90,26 @@ export class Door {
     this.server.on(options.tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
       this.#admit(socket).catch(() => socket.destroy());
     });
-    this.server.on('tlsClientError', (_error: Error, socket: TLSSocket) => socket.destroy());
+    this.server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+      this.#tell(error, socket);
+      socket.destroy();
+    });
+  }
+
+  /**
+   * Why a handshake failed, once a minute for each reason. A client is not told of a certificate that is refused, since Node sends no alert: it sees
+   * the connection end.
+   */
+  #tell({ code = '' }: NodeJS.ErrnoException, { authorizationError }: TLSSocket): void {
+    const why = typeof authorizationError === 'string' ? authorizationError : code;
+    const now = performance.now();
+    // Who only looks whether the port is open says nothing at all.
+    if (why === 'ECONNRESET' || now - (this.#told.get(why) ?? Number.NEGATIVE_INFINITY) < TOLD_EVERY) return;
+    this.#told.set(why, now);
+    this.#options.log.warn(
+      { code: why },
+      "a client's TLS is refused: the certificate that it shows, or that it shows none, or that it speaks no TLS",
+    );
   }
 
   /** Takes nobody any more, lets calls end for a while, then ends them. */

@@ -35,6 +35,21 @@ function percentEncoded(text: string): string {
   });
 }
 
+/** etcd's methods that nobody has here. Without a reason, who runs etcdctl takes the store for one of another version. */
+const NOBODYS: ReadonlySet<string> = new Set([
+  '/etcdserverpb.Cluster/MemberAdd',
+  '/etcdserverpb.Cluster/MemberRemove',
+  '/etcdserverpb.Cluster/MemberUpdate',
+  '/etcdserverpb.Cluster/MemberPromote',
+  '/etcdserverpb.Maintenance/MoveLeader',
+  '/etcdserverpb.Maintenance/Downgrade',
+]);
+
+function notServed(path: string): RpcError {
+  const why = NOBODYS.has(path) ? ': members, the leader and the version are not changed from here' : '';
+  return new RpcError(status.unimplemented, `unknown method ${path}${why}`);
+}
+
 export class GrpcServer {
   readonly #methods: ReadonlyMap<string, ServedMethod>;
   readonly #metrics: Metrics;
@@ -57,8 +72,7 @@ export class GrpcServer {
     const exchange = new Exchange(stream, (code) => this.#metrics.handled(path, code));
     try {
       const served = this.#methods.get(path);
-      if (headers[':method'] !== 'POST' || served === undefined)
-        throw new RpcError(status.unimplemented, `unknown method ${path}`);
+      if (headers[':method'] !== 'POST' || served === undefined) throw notServed(path);
       const encoding = headers['grpc-encoding'];
       if (encoding !== undefined && encoding !== 'identity')
         throw new RpcError(
