@@ -19,7 +19,7 @@ import {
   rawSignBytes,
   voteSignBytes,
 } from '../../lib/cometbft/sign-bytes.ts';
-import { at, type SignState, STEP } from '../../lib/cometbft/sign-state.ts';
+import { at, RECORDS, type SignState, STEP } from '../../lib/cometbft/sign-state.ts';
 import type { Log } from '../../lib/daemon/log.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
@@ -224,7 +224,7 @@ function refusal(code: string, message: string): DstackError {
 
 /** Where the record of a key is in the store. */
 export function recordKey(chainId: string, publicKey: Uint8Array): string {
-  return `state/${chainId}/${toHex(publicKey)}`;
+  return `${RECORDS}${chainId}/${toHex(publicKey)}`;
 }
 
 /** For the status. */

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { NO_VOTE } from '../../lib/cometbft/consensus.ts';
 import { voteSignBytes } from '../../lib/cometbft/sign-bytes.ts';
-import { encodeState, NOTHING_SIGNED, type SignState } from '../../lib/cometbft/sign-state.ts';
+import { encodeState, markRestored, NOTHING_SIGNED, type SignState } from '../../lib/cometbft/sign-state.ts';
 import { simulate } from '../../test/torture/signing.ts';
 import { LastSigned } from './last-signed.ts';
 import type { Records, Stored } from './records.ts';
@@ -68,6 +68,25 @@ test('a store that is put back to an old copy under a running signer is believed
   // What its operator imports ends it.
   store.stored = { ...old, value: encodeState(asked(100, 1)) };
   expect((await one.permit(asked(101, 1), patient())).sign).toEqual(asked(101, 1).signBytes);
+});
+
+test('on a record of a backup nobody signs: not who starts on it, nor who ran and knows of less', async () => {
+  const { store, signer } = memory();
+  const [active, standby] = [signer(), signer()];
+  await active.permit(asked(100, 1), patient());
+  await standby.permit(asked(101, 1), patient());
+  const backup = store.stored;
+  await active.permit(asked(102, 1), patient());
+  // The standby never saw height 102, at which another block would be signed here.
+  store.stored = { value: markRestored(backup.value), revision: backup.revision + 1n };
+  for (const one of [standby, signer()])
+    for (const request of [asked(102, 2), asked(101, 1), asked(200, 1)])
+      await expect(one.permit(request, patient())).rejects.toThrow(refusal('STORE_RESTORED'));
+  for (const request of [asked(102, 1), asked(200, 1)])
+    await expect(active.permit(request, patient())).rejects.toThrow(refusal('STORE_RESTORED'));
+  store.stored = { value: encodeState(asked(102, 1)), revision: backup.revision + 2n };
+  await expect(standby.permit(asked(102, 2), patient())).rejects.toThrow(refusal('SIGN_CONFLICT'));
+  expect((await active.permit(asked(103, 1), patient())).sign).toEqual(asked(103, 1).signBytes);
 });
 
 test('a revision that an old copy gives out once more is not taken for the record that it was before', async () => {

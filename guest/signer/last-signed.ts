@@ -50,15 +50,15 @@ export class LastSigned {
     return this.#furthest;
   }
 
-  /** The record by a quorum. @throws SIGN_STATE_MISSING, SIGN_STATE, STORE_WENT_BACK, and the store's errors */
+  /** The record by a quorum. @throws SIGN_STATE_MISSING, SIGN_STATE, STORE_RESTORED, STORE_WENT_BACK, and the store's errors */
   async read(signal?: AbortSignal): Promise<SignState> {
     return (await this.#read(signal)).state;
   }
 
   /**
    * What may be signed for a request, once the record says so.
-   * @throws SIGN_REGRESSION, SIGN_CONFLICT, SIGN_STATE_MISSING, SIGN_STATE, STORE_WENT_BACK; STORE_UNAVAILABLE when the signal aborts before the store
-   * has answered. Then it is unknown whether the record says so, and nothing may be signed.
+   * @throws SIGN_REGRESSION, SIGN_CONFLICT, SIGN_STATE_MISSING, SIGN_STATE, STORE_RESTORED, STORE_WENT_BACK; STORE_UNAVAILABLE when the signal aborts
+   * before the store has answered. Then it is unknown whether the record says so, and nothing may be signed.
    */
   async permit(asked: SignState, signal: AbortSignal): Promise<Decision> {
     // What was heard before serves as a guess of the revision. A refusal by it is as good as by the record: that only goes forward.
@@ -128,7 +128,14 @@ export class LastSigned {
   }
 }
 
-const FINAL = ['SIGN_REGRESSION', 'SIGN_CONFLICT', 'SIGN_STATE_MISSING', 'SIGN_STATE', 'STORE_WENT_BACK'];
+const FINAL = [
+  'SIGN_REGRESSION',
+  'SIGN_CONFLICT',
+  'SIGN_STATE_MISSING',
+  'SIGN_STATE',
+  'STORE_RESTORED',
+  'STORE_WENT_BACK',
+];
 
 function isFinal(error: unknown): boolean {
   return error instanceof DstackError && FINAL.includes(error.code);

@@ -6,6 +6,7 @@ import {
   decodeState,
   encodeState,
   NOTHING_SIGNED,
+  readRecord,
   type SignState,
 } from '../../lib/cometbft/sign-state.ts';
 import { bytesEqual } from '../../lib/protocol/encoding.ts';
@@ -27,7 +28,7 @@ export async function publicKeyOf({ records, secret }: Desk, chain: Chain): Prom
   return ed25519Key(await seedFor(secret, chain, records)).publicKey;
 }
 
-/** @throws SIGN_STATE_MISSING, SIGN_STATE */
+/** @throws SIGN_STATE_MISSING, SIGN_STATE, STORE_RESTORED */
 export async function showState(desk: Desk, chain: Chain): Promise<SignState> {
   const stored = await desk.records.read(recordKey(chain.id, await publicKeyOf(desk, chain)));
   if (stored === undefined) {
@@ -99,16 +100,19 @@ async function advance(records: Records, key: string, to: SignState | 'fresh'): 
     throw new DstackError('STATE_CHANGED', 'the record was changed just now: the key is in use');
 }
 
-/** Whether nothing is to be written. @throws STATE_NEWER */
+/** Whether nothing is to be written. @throws STATE_NEWER, STORE_RESTORED */
 function isThere(stored: Stored, to: SignState | 'fresh'): boolean {
-  const there = decodeState(stored.value);
+  // Who says that nothing was ever signed does not know of the record.
+  const { state: there, isRestored } = to === 'fresh' ? cleanRecord(stored) : readRecord(stored.value);
   const next = to === 'fresh' ? NOTHING_SIGNED : to;
   const order = compare(next, there);
   if (order > 0) return false;
   // The same once more: an import that was cut short is made good by another one.
-  if (order === 0 && bytesEqual(next.signBytes, there.signBytes)) return true;
+  if (order === 0 && bytesEqual(next.signBytes, there.signBytes)) return !isRestored;
   throw new DstackError(
     'STATE_NEWER',
     `the store says that ${at(there)} was signed: it only goes forward, and nothing was changed`,
   );
 }
+
+const cleanRecord = ({ value }: Stored) => ({ state: decodeState(value), isRestored: false });

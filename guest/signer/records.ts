@@ -1,4 +1,5 @@
 /** The store as the signer needs it: keys whose values are replaced only by who knows the last one. Over etcd's API and nothing else. */
+import { SIGNER_PREFIX } from '../../lib/cometbft/sign-state.ts';
 import { type EtcdClient, isAway } from '../../lib/etcd/client.ts';
 import { Cluster } from '../../lib/etcd/gen/cluster_pb.js';
 import {
@@ -36,7 +37,7 @@ export class EtcdRecords implements Records {
   readonly #client: EtcdClient;
   readonly #prefix: string;
 
-  constructor(client: EtcdClient, prefix = 'signer/') {
+  constructor(client: EtcdClient, prefix = SIGNER_PREFIX) {
     this.#client = client;
     this.#prefix = prefix;
   }

@@ -1,7 +1,15 @@
 import { expect, test } from 'vitest';
 import { NIL_BLOCK } from './consensus.ts';
 import { voteSignBytes } from './sign-bytes.ts';
-import { decide, decodeState, encodeState, NOTHING_SIGNED, type SignState } from './sign-state.ts';
+import {
+  decide,
+  decodeState,
+  encodeState,
+  markRestored,
+  NOTHING_SIGNED,
+  readRecord,
+  type SignState,
+} from './sign-state.ts';
 import { EXAMPLE_VOTE } from './vectors.fixture.ts';
 
 function vote(change: Partial<typeof EXAMPLE_VOTE> = {}): SignState {
@@ -55,4 +63,15 @@ test('a record is read as it was written, and one of another form is not taken f
   for (const text of changed) {
     expect(() => decodeState(text)).toThrow(expect.objectContaining({ code: 'SIGN_STATE' }));
   }
+});
+
+test('the record of a backup is no record to sign on, however often it was marked', () => {
+  const marked = markRestored(encodeState(vote()));
+  expect(() => decodeState(marked)).toThrow(expect.objectContaining({ code: 'STORE_RESTORED' }));
+  expect(readRecord(marked)).toEqual({ state: vote(), isRestored: true });
+  expect(markRestored(marked)).toBe(marked);
+  expect(() => decodeState(marked.replace('true', 'false'))).toThrow(
+    expect.objectContaining({ code: 'SIGN_STATE' }),
+  );
+  expect(markRestored('no record')).toBe('no record');
 });

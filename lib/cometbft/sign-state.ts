@@ -106,7 +106,13 @@ const Record = Strict({
   round: Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 }),
   step: Type.Integer({ minimum: 0, maximum: 3 }),
   signBytes: HexUpTo(1024),
+  /** It is of a backup: more may have been signed since, and nothing is on its word. */
+  restored: Type.Optional(Type.Literal(true)),
 });
+
+/** Where signers keep their records: this, then `RECORDS`, then the rest of a record's key. */
+export const SIGNER_PREFIX = 'signer/';
+export const RECORDS = 'state/';
 
 /** As the store has it. */
 export function encodeState({ height, round, step, signBytes }: SignState): string {
@@ -120,14 +126,37 @@ export function encodeState({ height, round, step, signBytes }: SignState): stri
   return JSON.stringify(record);
 }
 
-/** @throws SIGN_STATE for what this version did not write: nothing may be signed on it */
+/**
+ * A record that may be signed on.
+ * @throws SIGN_STATE for what this version did not write: nothing may be signed on it; STORE_RESTORED for one of a backup
+ */
 export function decodeState(text: string): SignState {
-  const { height, round, step, signBytes } = parseJson(
-    Record,
-    text,
-    'SIGN_STATE',
-    'the record of what was signed',
-    8192,
+  const { state, isRestored } = readRecord(text);
+  if (!isRestored) return state;
+  throw new DstackError(
+    'STORE_RESTORED',
+    `the store was restored from a backup, by which ${at(state)} was signed last, and more may have been since: stop the node, and say what it signed by its own file, \`dstack signer state import --state priv_validator_state.json\``,
   );
-  return { height: BigInt(height), round, step, signBytes: fromHex(signBytes) };
+}
+
+/** A record, and whether it is of a backup. @throws SIGN_STATE */
+export function readRecord(text: string): { readonly state: SignState; readonly isRestored: boolean } {
+  const {
+    height,
+    round,
+    step,
+    signBytes,
+    restored = false,
+  } = parseJson(Record, text, 'SIGN_STATE', 'the record of what was signed', 8192);
+  const state = { height: BigInt(height), round, step, signBytes: fromHex(signBytes) };
+  return { state, isRestored: restored };
+}
+
+/** The record of a store that was put back: nobody signs on it until it was replaced. What can't be read is not signed on anyway. */
+export function markRestored(text: string): string {
+  try {
+    return JSON.stringify({ ...JSON.parse(encodeState(readRecord(text).state)), restored: true });
+  } catch {
+    return text;
+  }
 }

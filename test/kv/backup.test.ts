@@ -11,6 +11,7 @@ import { type BackupPart, backupFrames, readBackup, SNAPSHOT } from '../../guest
 import { readName, signerOf } from '../../guest/kv/dev/log.ts';
 import { restore } from '../../guest/kv/dev/restore.ts';
 import { FILES } from '../../guest/kv/ledger/log-files.ts';
+import { encodeState, markRestored, NOTHING_SIGNED } from '../../lib/cometbft/sign-state.ts';
 import { decrypterWith, encrypterTo } from '../../lib/daemon/age.ts';
 import { fetchHead, requireContinuesFrom } from '../../lib/ledger/audit.ts';
 import { receiptInAnswer } from '../../lib/ledger/lskv.ts';
@@ -184,6 +185,25 @@ test('a restored store is restored again, and names both logs', { timeout }, asy
   const { revision } = (await put(third, 'a', '3')).header;
   verifyReceipt(await receipt(third, revision), third.key.name, [third.key]);
   await stop(third);
+});
+
+test('what signers kept there is locked by the first start of the restored store, and stays as it is said later', {
+  timeout,
+}, async () => {
+  const key = 'signer/state/testchain-1/aa';
+  const record = encodeState({ ...NOTHING_SIGNED, height: 5n });
+  await put(store, key, record);
+  const mine = join(folder, 'signer.age');
+  await backup(store.data, mine, [recipient]);
+  expect(await get(store, key)).toEqual([record]);
+  await restored('signers', { file: mine });
+  const first = await start(join(folder, 'signers'));
+  expect(await get(first, key)).toEqual([markRestored(record)]);
+  await put(first, key, record);
+  await stop(first);
+  const second = await start(join(folder, 'signers'));
+  expect(await get(second, key)).toEqual([record]);
+  await stop(second);
 });
 
 test('what is there is kept', { timeout }, async () => {

@@ -20,6 +20,7 @@ import type { Caller } from '../types.ts';
 import { devCertificates, namesOf, serviceTls } from './certificates.ts';
 import { lockData, openData } from './data-folder.ts';
 import { type EtcdProcess, startEtcdProcess } from './etcd-process.ts';
+import { lockSigners } from './lock-signers.ts';
 import { ledgerOf, readName, signerOf } from './log.ts';
 import { type Address, type StartOptions, startOptions, urlOf } from './options.ts';
 
@@ -171,6 +172,11 @@ async function run(
   const running = await Promise.race([started, ended, told]);
   if (running === undefined) return;
   try {
+    const locked = name.earlier.length === 0 ? 0 : await lockSigners(running.upstream, data, name.log);
+    if (locked > 0)
+      printError(
+        `This store was restored: ${locked} records of what keys signed are locked (STORE_RESTORED) until \`dstack signer state import --state priv_validator_state.json\` says what their nodes signed last.`,
+      );
     const { tls, lines } = transport;
     const door = running.door({ callerOf, ...(tls && { tls }) });
     await listening(door.server, address);

@@ -296,7 +296,7 @@ if (import.meta.main) {
       `continues  ${continues}`,
     );
     printError(
-      'What was written after the backup is gone, and the log says so. A signer that kept its records there must be told what it signed since, before it signs.',
+      'What was written after the backup is gone, and the log says so. A signer that kept its records there signs nothing until it was told what it signed since.',
     );
   } catch (error) {
     printFailure('kv restore', error);

@@ -10,6 +10,28 @@ const SECRET = ['lib/cometbft/secret-connection.ts', 'lib/cometbft/secret-connec
 export const signerRules: readonly Mutation[] = [
   one(
     'signer',
+    'that nothing is signed on a record of a backup',
+    [RULE[0], 'if (!isRestored) return state;', 'return state;'],
+    ['guest/signer/last-signed.test.ts', 'on a record of a backup nobody signs'],
+  ),
+  one(
+    'signer',
+    'that a restored store locks what signers kept there',
+    ['guest/kv/dev/main.ts', 'name.earlier.length === 0 ? 0 :', 'name.earlier.length >= 0 ? 0 :'],
+    ['test/kv/backup.test.ts', 'what signers kept there is locked'],
+  ),
+  one(
+    'signer',
+    'that a lock on a record is not undone by who says that nothing was signed',
+    [
+      'guest/signer/operator.ts',
+      "to === 'fresh' ? cleanRecord(stored) : readRecord(stored.value)",
+      'readRecord(stored.value)',
+    ],
+    ['guest/signer/operator.test.ts', 'nothing else does'],
+  ),
+  one(
+    'signer',
     'signing after the record was written, and not before',
     [LAST, 'if (swapped === undefined) return decision;', 'return decision;'],
     MODEL,
