@@ -62,7 +62,7 @@ beforeAll(async () => {
   };
   writeFileSync(
     join(run, 'network.json'),
-    JSON.stringify({ ...config, store: { quotaMiB: 64, owner: 'admin' } }),
+    JSON.stringify({ ...config, store: { quotaMiB: 64, owner: 'admin', public: { other: ['x'] } } }),
   );
   writeFileSync(
     join(root, 'usr/lib/dstack/flavour.json'),
@@ -232,6 +232,10 @@ test("its log is the one of this disk, signed by a key that the network key vouc
     const head = readCheckpoint((await call(2, '/ledger/checkpoint')).replace(/^200 /, ''));
     expect(head).toMatchObject({ origin: originOf(network, fromHex(diskId, 16)), time: 1_800_000_005 });
     expect(head.size).toBeGreaterThanOrEqual(2);
+    // What network.json makes public can be read in it, and nothing else.
+    const entries = await call(2, `/ledger/tile/entries/000.p/${head.size}`);
+    expect(entries).toContain('of other');
+    expect(entries).not.toContain('of keeper');
   }, PATIENCE);
 });
 
