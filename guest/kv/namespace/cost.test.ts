@@ -36,7 +36,7 @@ const txn = (count: number, request: Operation): Operation => ({
 });
 
 const costOf = (usage: Usage, request: Operation, put = 0, watching = NOBODY) =>
-  new Reads(empty, usage).costOf(space, { request, growth: { put, replaced: 0 }, watching });
+  new Reads(empty, usage).costOf(space, { request, growth: { put, replaced: 0, written: put }, watching });
 
 test('what is put counts for each stream that is told of it', async () => {
   const usage = await usageOf(0, 0);

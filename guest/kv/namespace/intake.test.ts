@@ -49,8 +49,11 @@ async function made(dbSize = 0) {
         createRevision: 2n,
       },
     ]);
-  return { intake, looks, begun, ends, write, told };
+  return { intake, room, looks, begun, ends, write, told };
 }
+
+/** After all promises that hang on nothing outside. */
+const turnOfLoop = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 test('who writes much waits until it was looked, and others find room meanwhile', async () => {
   const { begun, looks, write, ends } = await made();
@@ -61,13 +64,63 @@ test('who writes much waits until it was looked, and others find room meanwhile'
   await expect.poll(() => looks.length).toBe(1);
   // What is under way may still come to be in the database: a look alone is no room.
   looks[0]!.end.resolve('nothing');
-  await expect.poll(() => looks.length).toBe(2);
+  await turnOfLoop();
+  // And looking again and again while it is under way would be no more.
+  expect(looks).toHaveLength(1);
   expect(begun).toHaveLength(16);
   for (const end of ends) end();
+  await expect.poll(() => looks.length).toBe(2);
   looks[1]!.end.resolve('nothing');
   await expect.poll(() => begun.at(-1)).toBe('g15');
   for (const end of ends) end();
   await Promise.all(all);
+});
+
+test('one more that waits is looked for, whenever it comes; and what the look each second finds serves all', async () => {
+  const { intake, room, looks, begun, ends, write } = await made(10 * MIB);
+  const stuck = write(greedy, 'g1', MIB);
+  const second = write(greedy, 'g2', MIB);
+  await expect.poll(() => looks.length).toBe(1);
+  // While it is being looked: that look does not know of it.
+  const large = write(other, 'large', 1.5 * MIB);
+  looks[0]!.end.resolve('nothing');
+  await expect.poll(() => looks.length).toBe(2);
+  expect(looks[1]!.need!.wanted).toBeGreaterThan(looks[0]!.need!.wanted);
+  looks[1]!.end.resolve('nothing');
+  await turnOfLoop();
+  expect(looks).toHaveLength(2);
+  room.dbSize = 0;
+  const running = intake.look();
+  looks[2]!.end.resolve('compacted');
+  await running;
+  await expect.poll(() => looks.length).toBe(4);
+  looks[3]!.end.resolve('nothing');
+  await expect.poll(() => begun).toEqual(['g1', 'g2', 'large']);
+  for (const end of ends) end();
+  await Promise.all([stuck, second, large]);
+});
+
+test('what comes in the moment in which nothing waits any more is looked for, too', async () => {
+  for (let later = 0; later < 20; later += 1) {
+    const { looks, ends, write } = await made();
+    const first = write(greedy, 'g1', 3 * MIB);
+    const second = write(greedy, 'g2', 3 * MIB);
+    await turnOfLoop();
+    ends[0]!();
+    await first;
+    looks[0]!.end.resolve('nothing');
+    for (let turns = 0; turns < later; turns += 1) await undefined;
+    const third = write(greedy, 'g3', 3 * MIB);
+    await turnOfLoop();
+    ends.at(-1)!();
+    await second;
+    await turnOfLoop();
+    expect(looks.length, `${later} turns after the look`).toBeGreaterThan(1);
+    looks.at(-1)!.end.resolve('nothing');
+    await turnOfLoop();
+    ends.at(-1)!();
+    await third;
+  }
 });
 
 test('what was written counts until a look that began after it has ended', async () => {

@@ -44,6 +44,10 @@ export class Intake {
   readonly #waiting = new Map<string, Waiting[]>();
   #looking: Promise<Done> | undefined;
   #making: Promise<void> | undefined;
+  /** Writes that ended, and that began to wait: each is a reason to look again. */
+  #changes = 0;
+  /** Resolves with the next of them, and with the end of a look. */
+  #news = Promise.withResolvers<void>();
 
   /** @param database bytes that etcd's database may have */
   constructor(room: Pick<Room, 'look' | 'dbSize'>, database: number) {
@@ -61,6 +65,7 @@ export class Intake {
   look(): Promise<Done> {
     this.#looking ??= this.#look().finally(() => {
       this.#looking = undefined;
+      this.#wake();
     });
     return this.#looking;
   }
@@ -79,7 +84,18 @@ export class Intake {
       return await run();
     } finally {
       add(this.#underWay, id, -OF_A_BYTE * bytes);
+      this.#changed();
     }
+  }
+
+  #changed(): void {
+    this.#changes += 1;
+    this.#wake();
+  }
+
+  #wake(): void {
+    this.#news.resolve();
+    this.#news = Promise.withResolvers();
   }
 
   #begin(id: string, bytes: number): void {
@@ -111,9 +127,8 @@ export class Intake {
       this.#waiting.set(id, own);
       own.push(waiting);
       signal?.addEventListener('abort', leave, { once: true });
-      this.#making ??= this.#makeRoom().finally(() => {
-        this.#making = undefined;
-      });
+      this.#changed();
+      this.#making ??= this.#makeRoom();
     });
   }
 
@@ -123,21 +138,26 @@ export class Intake {
     else this.#waiting.set(id, left);
   }
 
-  /** While anything waits. */
+  /** While anything waits. It is over in the very moment in which nothing does: what comes next begins it anew. */
   async #makeRoom(): Promise<void> {
-    while (this.#waiting.size > 0) {
+    for (let changes = 0; this.#waiting.size > 0; ) {
       try {
         // One that began before knows nothing of what waits now.
         await this.#looking;
+        changes = this.#changes;
         await this.look();
       } catch (error) {
         for (const all of this.#waiting.values()) for (const { fail } of all) fail(error);
         this.#waiting.clear();
-        return;
+        break;
       }
-      this.#refuse();
-      this.#serve();
+      const refused = this.#refuse();
+      const served = this.#serve();
+      // Where only writes that are under way are in the way, another look would find what this one found, and each costs etcd a write.
+      const isTheSame = changes === this.#changes && this.#written.size === 0;
+      if (!refused && !served && isTheSame) await this.#news.promise;
     }
+    this.#making = undefined;
   }
 
   async #look(): Promise<Done> {
@@ -158,19 +178,23 @@ export class Intake {
     }
   }
 
-  /** What has no room even where nothing else is written: it would wait for ever. */
-  #refuse(): void {
+  /** What has no room even where nothing else is written: it would wait for ever. @returns whether there was any */
+  #refuse(): boolean {
+    let refused = false;
     for (const [id, all] of this.#waiting)
       for (const waiting of all)
         if (this.#measured + this.#least(waiting.bytes) > this.#database) {
           this.#remove(id, waiting);
           waiting.fail(etcdError('noSpace'));
+          refused = true;
         }
+    return refused;
   }
 
-  /** One of each namespace after the other, as long as there is room. */
-  #serve(): void {
-    for (let served = true; served; ) {
+  /** One of each namespace after the other, as long as there is room. @returns whether any had */
+  #serve(): boolean {
+    let any = false;
+    for (let served = true; served; any ||= served) {
       served = false;
       for (const [id, [first]] of [...this.#waiting]) {
         if (first === undefined || !this.#hasRoom(id, first.bytes)) continue;
@@ -181,6 +205,7 @@ export class Intake {
         served = true;
       }
     }
+    return any;
   }
 
   #hasRoom(id: string, bytes: number): boolean {

@@ -55,7 +55,7 @@ export class Reads {
    * @throws RpcError for what is too much, however little is found
    */
   costOf(space: Keyspace, asked: Asked): number | undefined {
-    const told = asked.watching.streams * asked.growth.put;
+    const told = asked.watching.streams * asked.growth.written;
     if (told > MOST_READ) throw etcdError('readTooLarge');
     const reads = readsOf(asked.request);
     const shown = shownBy(asked);
@@ -85,7 +85,7 @@ export class Reads {
   async measure(space: Keyspace, asked: Asked, waiter: Waiter): Promise<number> {
     const own = readsOf(asked.request);
     const reads = [...own, ...shownBy(asked)];
-    const told = asked.watching.streams * asked.growth.put;
+    const told = asked.watching.streams * asked.growth.written;
     const estimate = told + costOf(reads, this.#known(space));
     if (estimate <= MOST_READ) return estimate;
     // A single range may have as many keys as there are.

@@ -210,7 +210,7 @@ export class Store {
     const { space, auth } = await this.#enterToWrite(call);
     auth.requireUser(call);
     const put = leaseKey(space, 0n).length + OF_A_KEY;
-    const growth = () => ({ put, replaced: 0 });
+    const growth = () => ({ put, replaced: 0, written: put });
     return this.#grow(call, 0, growth, () => this.leases.grant(space, request, call));
   }
 
@@ -335,17 +335,17 @@ export class Store {
   ): Promise<MessageShape<O> | undefined> {
     const space = this.spaceOf(call.caller);
     const growth = () => growthOf(this.usage, request);
-    const grows = growth().put > 0;
+    const writes = growth().written > 0;
     const ask = (cost: number) => {
-      const options = grows || cost > MUCH ? {} : call;
+      const options = writes || cost > MUCH ? {} : call;
       return this.#reads.run(space, cost, () => this.#ask(options, guard, method, request), call);
     };
     const asked = () => ({ request, growth: growth(), watching: this.#watchingOf(space) });
     const cost = this.#reads.costOf(space, asked());
-    if (cost !== undefined) return grows ? this.#grow(call, bytes, growth, () => ask(cost)) : ask(cost);
+    if (cost !== undefined) return writes ? this.#grow(call, bytes, growth, () => ask(cost)) : ask(cost);
     const alone = async () => {
       const measured = await this.#reads.measure(space, asked(), call);
-      return grows ? this.#growNow(call, growth, () => ask(measured)) : ask(measured);
+      return writes ? this.#growNow(call, growth, () => ask(measured)) : ask(measured);
     };
     return this.#writes.run(space.id, this.#writes.most, alone, call);
   }
@@ -363,7 +363,7 @@ export class Store {
   async #growNow<T>(call: Call, growth: () => Growth, run: () => Promise<T>): Promise<T> {
     const space = this.spaceOf(call.caller);
     if (this.disk?.isFull) throw etcdError('noSpace');
-    return this.#admit(space, growth().put, () => this.usage.grow(space, growth, run, call), call);
+    return this.#admit(space, growth().written, () => this.usage.grow(space, growth, run, call), call);
   }
 
   /** @throws RpcError "database space exceeded" */

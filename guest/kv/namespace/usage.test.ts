@@ -136,6 +136,9 @@ test('where the disk is nearly full, writes are refused, and what is there can b
   for (const one of [client, root]) {
     expect(await refusalOf(one.put('a', 'c'))).toBe(FULL);
     expect(await refusalOf(one.grant())).toBe(FULL);
+    // It makes nothing larger, and is written all the same.
+    const again = { case: 'requestPut', value: { key: bytesOf('a'), value: bytesOf('c') } } as const;
+    expect(await refusalOf(one.txn({ success: [{ request: again }] }))).toBe(FULL);
   }
   expect((await client.range('a')).kvs?.[0]?.modRevision).toBe(header!.revision);
   expect((await client.remove('a')).deleted).toBe(1n);
