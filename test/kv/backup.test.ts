@@ -1,7 +1,18 @@
 /** A store's backup, and what a restore of it takes and refuses. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
@@ -13,12 +24,13 @@ import { restore } from '../../guest/kv/dev/restore.ts';
 import { FILES } from '../../guest/kv/ledger/log-files.ts';
 import { encodeState, markRestored, NOTHING_SIGNED } from '../../lib/cometbft/sign-state.ts';
 import { decrypterWith, encrypterTo } from '../../lib/daemon/age.ts';
+import { defaultToolRoot } from '../../lib/daemon/tool-root.ts';
 import { fetchHead, requireContinuesFrom } from '../../lib/ledger/audit.ts';
 import { receiptInAnswer } from '../../lib/ledger/lskv.ts';
 import { type NoteKey, noteSigner } from '../../lib/ledger/note.ts';
 import { verifyReceipt } from '../../lib/ledger/receipt.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
-import { codeOf } from '../../lib/protocol/errors.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { freePort } from '../support/free-port.ts';
 import { node24 } from '../support/network.ts';
 
@@ -213,6 +225,58 @@ test('what is there is kept', { timeout }, async () => {
   expect(await backup(store.data, file, [recipient]).catch(codeOf)).toBe('FILE_EXISTS');
   expect(await backup(join(folder, 'none'), join(folder, 'x'), [recipient]).catch(codeOf)).toBe('KV_DATA');
   expect(existsSync(join(folder, 'x'))).toBe(false);
+});
+
+/** Tools whose etcdctl does something else first: what happens while a restore is under way. */
+function toolsThat(name: string, shell: string): string {
+  const tools = join(folder, name);
+  mkdirSync(join(tools, 'usr/lib64'), { recursive: true });
+  for (const one of ['usr/bin', 'usr/lib']) symlinkSync(join(defaultToolRoot(), one), join(tools, one));
+  // As `toolCommand` has it: --library-path PATHS --argv0 NAME.
+  const loader = 'usr/lib64/ld-linux-x86-64.so.2';
+  const script = `#!/bin/sh\n[ "$4" != etcdctl ] || { ${shell}; }\nexec '${join(defaultToolRoot(), loader)}' "$@"\n`;
+  writeFileSync(join(tools, loader), script, { mode: 0o755 });
+  return tools;
+}
+
+test('what came to be in its place while it was under way is kept, and so is another restore', {
+  timeout,
+}, async () => {
+  const data = join(folder, 'living');
+  mkdirSync(data);
+  const [began, goOn] = [join(folder, 'began'), join(folder, 'go-on')];
+  const tools = toolsThat(
+    'tools',
+    `touch '${began}'; while [ ! -e '${goOn}' ]; do sleep 0.05; done; echo mine > '${data}/secret'`,
+  );
+  const first = restored('living', { tools }).catch(codeOf);
+  await expect.poll(() => existsSync(began)).toBe(true);
+  expect(await restored('living').catch(codeOf)).toBe('KV_DATA');
+  expect(readdirSync(`${data}.restoring`)).toContain(SNAPSHOT);
+  writeFileSync(goOn, '');
+  expect(await first).toBe('KV_DATA');
+  expect(readFileSync(join(data, 'secret'), 'utf8')).toBe('mine\n');
+  expect(existsSync(`${data}.restoring`)).toBe(false);
+});
+
+test('through a link it is made where that leads to', { timeout }, async () => {
+  const disk = join(folder, 'disk');
+  mkdirSync(disk);
+  symlinkSync(disk, join(folder, 'link'));
+  symlinkSync(join(folder, 'nowhere'), join(folder, 'dangling'));
+  expect(await restored('dangling').catch(codeOf)).toBe('KV_DATA');
+  await restored('link');
+  expect(lstatSync(join(folder, 'link')).isSymbolicLink()).toBe(true);
+  expect(readdirSync(disk)).toContain('secret');
+});
+
+test('what is no backup costs no memory, and who gives up is not kept waiting', { timeout }, async () => {
+  const endless = join(folder, 'endless.age');
+  writeFileSync(endless, `age-encryption.org/v1\n${'-> x y\n\n'.repeat(10_000)}`);
+  expect(await refusal('no12', { file: endless })).toBe('BACKUP_HEADER');
+  const signal = AbortSignal.abort(new DstackError('KV_RESTORE', 'told to end'));
+  const written = new Map([...FILES, SNAPSHOT].map((name) => [name, new Uint8Array(1)]));
+  expect(await refusal('no13', { file: await forged('given-up', written), signal })).toBe('KV_RESTORE');
 });
 
 test('another key of age, another secret, and a file that was changed or cut off are refused', {

@@ -5,13 +5,22 @@
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { createReadStream, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  createReadStream,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join, resolve } from 'node:path';
-import { Readable } from 'node:stream';
+import { dirname, join, resolve } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { decrypterWith } from '../../../lib/daemon/age.ts';
+import { decrypterWith, withBoundedHeader } from '../../../lib/daemon/age.ts';
 import { readBounded } from '../../../lib/daemon/bounded-file.ts';
 import { writeDurably } from '../../../lib/daemon/durable-file.ts';
 import { makeFolder } from '../../../lib/daemon/folder.ts';
@@ -57,14 +66,13 @@ export interface Restored {
   readonly continues: string;
 }
 
-/** @throws KV_DATA, KV_PATH_TOO_LONG, BACKUP_IDENTITY, BACKUP_KEY, KV_BACKUP*, LOG_*, LEDGER_*, KV_RESTORE */
+/** @throws KV_DATA, KV_PATH_TOO_LONG, BACKUP_IDENTITY, BACKUP_KEY, BACKUP_HEADER, KV_BACKUP*, LOG_*, LEDGER_*, KV_RESTORE */
 export async function restore(settings: RestoreSettings): Promise<Restored> {
   const { file, data, identity, secret, tools, signal = new AbortController().signal } = settings;
-  const folder = newFolder(data);
   const decrypter = decrypterWith(identity);
-  makeFolder(folder, 0o700);
+  const { folder, target } = newFolder(data);
   try {
-    const name = await unpack(file, decrypter, folder, secret);
+    const name = await unpack(file, decrypter, folder, { secret, signal });
     signal.throwIfAborted();
     await restoreEtcd(folder, tools);
     signal.throwIfAborted();
@@ -74,8 +82,7 @@ export async function restore(settings: RestoreSettings): Promise<Restored> {
     writeName(folder, next);
     writeDurably(join(folder, 'secret'), toHex(secret), 0o600);
     rmSync(join(folder, SNAPSHOT));
-    if (existsSync(data)) rmSync(data, { recursive: true });
-    renameSync(folder, data);
+    moveInto(folder, target);
     return {
       revision: revisionAt(head.size - 1),
       origin: signerOf(secret, next).name,
@@ -87,32 +94,55 @@ export async function restore(settings: RestoreSettings): Promise<Restored> {
   }
 }
 
-/** Where it is put together, beside where it will be. @throws KV_DATA, KV_PATH_TOO_LONG */
-function newFolder(data: string): string {
-  if (existsSync(data) && !(statSync(data).isDirectory() && readdirSync(data).length === 0))
+/** Makes where it is put together, beside where it will be. @throws KV_DATA, KV_PATH_TOO_LONG, FOLDER */
+function newFolder(data: string): { readonly folder: string; readonly target: string } {
+  const isThere = existsSync(data);
+  if (!isThere && lstatSync(data, { throwIfNoEntry: false }) !== undefined)
+    throw new DstackError('KV_DATA', `${data} is a link that leads nowhere: choose a new folder with --data`);
+  if (isThere && !(statSync(data).isDirectory() && readdirSync(data).length === 0))
     throw new DstackError(
       'KV_DATA',
       `${data} is there already, and is kept: choose a new folder with --data`,
     );
-  const folder = `${resolve(data)}.restoring`;
-  if (existsSync(folder))
+  // Where it leads to, if it is a link: to another disk, perhaps.
+  const target = isThere ? realpathSync(data) : resolve(data);
+  const folder = `${target}.restoring`;
+  const socket = join(folder, 'etcd.sock');
+  if (Buffer.byteLength(socket) > LONGEST_PATH)
+    throw new DstackError('KV_PATH_TOO_LONG', `${socket} is too long for a socket: choose a shorter --data`);
+  makeFolder(dirname(folder));
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    // Of another that runs nothing may be touched, least of all removed.
     throw new DstackError(
       'KV_DATA',
       `${folder} is left from a restore that was cut off, or one runs: remove it first`,
     );
-  const socket = join(folder, 'etcd.sock');
-  if (Buffer.byteLength(socket) > LONGEST_PATH)
-    throw new DstackError('KV_PATH_TOO_LONG', `${socket} is too long for a socket: choose a shorter --data`);
-  return folder;
+  }
+  return { folder, target };
+}
+
+/** A folder takes the place of an empty one, and of nothing else: what came to be there meanwhile may be a store. @throws KV_DATA */
+function moveInto(folder: string, target: string): void {
+  try {
+    renameSync(folder, target);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const isTaken = code === 'ENOTEMPTY' || code === 'EEXIST' || code === 'ENOTDIR';
+    const why = isTaken ? 'holds other things by now, which are kept' : `cannot be replaced (${code})`;
+    throw new DstackError('KV_DATA', `${target} ${why}: choose a new folder with --data`, { cause });
+  }
 }
 
 async function unpack(
   file: string,
   decrypter: ReturnType<typeof decrypterWith>,
   folder: string,
-  secret: Uint8Array,
+  { secret, signal }: { readonly secret: Uint8Array; readonly signal: AbortSignal },
 ): Promise<LogName> {
-  const encrypted = Readable.toWeb(createReadStream(file)) as ReadableStream<Uint8Array>;
+  const encrypted = ReadableStream.from(withBoundedHeader(createReadStream(file)));
   const plain = await decrypter.decrypt(encrypted).catch((cause: unknown) => {
     throw unopened(cause);
   });
@@ -121,7 +151,10 @@ async function unpack(
     const path = name === SNAPSHOT ? join(folder, name) : join(folder, 'ledger', name);
     const handle = await open(path, 'wx', 0o600);
     return {
-      write: (bytes) => handle.writeFile(bytes),
+      write: async (bytes) => {
+        signal.throwIfAborted();
+        await handle.writeFile(bytes);
+      },
       close: async () => {
         await handle.sync();
         await handle.close();
@@ -144,7 +177,7 @@ async function* opened(plain: ReadableStream<Uint8Array>): AsyncGenerator<Uint8A
 }
 
 const unopened = (cause: unknown) =>
-  (cause as NodeJS.ErrnoException).syscall === undefined
+  (cause as NodeJS.ErrnoException).syscall === undefined && !(cause instanceof DstackError)
     ? new DstackError('BACKUP_KEY', 'this key does not open the backup, or the file was changed', { cause })
     : cause;
 
