@@ -8,6 +8,7 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -202,6 +203,55 @@ describe('is refused', () => {
       'RELEASE_SBOM',
       'owner',
     ],
+    [
+      'a bill of materials of other files',
+      (folder) =>
+        editSbom(folder, ({ components }) => {
+          components[0]!.hashes[0]!.content = '00'.repeat(32);
+        }),
+      'RELEASE_SBOM',
+      'owner',
+    ],
+    [
+      'one without a file',
+      (folder) => editSbom(folder, ({ components }) => void components.shift()),
+      'RELEASE_SBOM',
+      'owner',
+    ],
+    [
+      'one that has a package twice, the second time as it is',
+      (folder) =>
+        editSbom(folder, ({ components }) => {
+          const found = components.find((one) => one['bom-ref'] === 'deb:guest/libstdc++6')!;
+          components.unshift({ ...found, version: '1' });
+        }),
+      'RELEASE_SBOM',
+      'owner',
+    ],
+    [
+      'one that has more than the image',
+      (folder) =>
+        editSbom(
+          folder,
+          ({ components }) => void components.push({ ...components[0]!, 'bom-ref': 'deb:guest/x' }),
+        ),
+      'RELEASE_SBOM',
+      'owner',
+    ],
+    [
+      'one of another version',
+      (folder) =>
+        editSbom(folder, ({ metadata }) => {
+          metadata.component.version = '9.9.9';
+        }),
+      'RELEASE_SBOM',
+      'owner',
+    ],
+    [
+      'a file that takes years to read',
+      (folder) => truncateSync(join(folder, 'root.img'), 2 ** 42),
+      'RELEASE_FILE',
+    ],
   ])('%s', async (_, change, code, signer) => {
     expect(await codeOfChanged(change, signer)).toBe(code);
   });
@@ -319,4 +369,14 @@ function edit(folder: string, name: string, from: RegExp, to: string): void {
   const text = readFileSync(file, 'utf8');
   expect(text).toMatch(from);
   writeFileSync(file, text.replace(from, to));
+}
+
+type Sbom = { metadata: { component: { version: string } }; components: Writable<Component>[] };
+type Writable<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer I)[] ? Writable<I>[] : T[K] };
+
+function editSbom(folder: string, change: (sbom: Sbom) => void): void {
+  const file = join(folder, 'sbom.cdx.json');
+  const sbom = JSON.parse(readFileSync(file, 'utf8')) as Sbom;
+  change(sbom);
+  writeFileSync(file, JSON.stringify(sbom));
 }

@@ -11,6 +11,8 @@ export const SIGNATURE = 'SHA256SUMS.sig';
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 const LINE = /^([0-9a-f]{64}) {2}(.+)$/;
 const MAX_FILES = 100;
+/** As image.json has it. */
+const MAX_FILE_BYTES = 2 ** 32;
 export const SUMS_MAX_BYTES = MAX_FILES * 200;
 
 /** By the names of the files, in their order; 64 hex digits. */
@@ -38,15 +40,8 @@ export function parseSums(text: string): Sums {
 
 /** Of every file of a folder. @throws RELEASE_FILE */
 export async function sumsOf(folder: string): Promise<Sums> {
-  const names = readdirSync(folder).filter((name) => name !== SUMS && name !== SIGNATURE);
   const sums = new Map<string, string>();
-  for (const name of names.sort()) {
-    // A link would be another file for whoever gets the release.
-    if (!NAME.test(name) || !lstatSync(join(folder, name)).isFile())
-      throw new DstackError(
-        'RELEASE_FILE',
-        `${JSON.stringify(name)} has no place in a release: plain files only`,
-      );
+  for (const name of filesOf(folder)) {
     const hash = createHash('sha256');
     await pipeline(createReadStream(join(folder, name)), hash);
     sums.set(name, hash.digest('hex'));
@@ -54,16 +49,43 @@ export async function sumsOf(folder: string): Promise<Sums> {
   return sums;
 }
 
+/** In their order, without the sums and their signature. @throws RELEASE_FILE */
+function filesOf(folder: string): string[] {
+  const names = readdirSync(folder).filter((name) => name !== SUMS && name !== SIGNATURE);
+  for (const name of names) {
+    const stat = lstatSync(join(folder, name));
+    // A link would be another file for whoever gets the release.
+    if (!NAME.test(name) || !stat.isFile())
+      throw new DstackError(
+        'RELEASE_FILE',
+        `${JSON.stringify(name)} has no place in a release: plain files only`,
+      );
+    // An archive may hold one of exabytes with nothing in it, which is read all the same.
+    if (stat.size > MAX_FILE_BYTES)
+      throw new DstackError(
+        'RELEASE_FILE',
+        `${name} has ${stat.size} bytes: no file of a release has more than ${MAX_FILE_BYTES}`,
+      );
+  }
+  return names.sort();
+}
+
 /** @throws RELEASE_FILE naming each file that is missing, too many, or other than its sum */
 export async function requireSums(folder: string, said: Sums): Promise<void> {
+  const refuse = (details: readonly string[]): void => {
+    if (details.length > 0)
+      throw new DstackError('RELEASE_FILE', `${folder} is not what ${SUMS} lists`, { details });
+  };
+  const names = new Set(filesOf(folder));
+  // Before anything is read: what nobody signed is not worth it.
+  refuse([
+    ...[...said.keys()].filter((name) => !names.has(name)).map((name) => `${name}: missing`),
+    ...[...names].filter((name) => !said.has(name)).map((name) => `${name}: ${SUMS} does not know it`),
+  ]);
   const found = await sumsOf(folder);
-  const details = [
-    ...[...said].filter(([name]) => !found.has(name)).map(([name]) => `${name}: missing`),
-    ...[...said]
-      .filter(([name, sum]) => found.has(name) && found.get(name) !== sum)
+  refuse(
+    [...said]
+      .filter(([name, sum]) => found.get(name) !== sum)
       .map(([name]) => `${name}: is not the file that was released`),
-    ...[...found].filter(([name]) => !said.has(name)).map(([name]) => `${name}: ${SUMS} does not know it`),
-  ];
-  if (details.length > 0)
-    throw new DstackError('RELEASE_FILE', `${folder} is not what ${SUMS} lists`, { details });
+  );
 }

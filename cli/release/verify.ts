@@ -5,11 +5,12 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Type } from 'typebox';
-import { imageLockHash, parseLock } from '../../guest/image/packages.ts';
+import { type Static, Type } from 'typebox';
+import { imageLockHash, type LockedPackage, parseLock } from '../../guest/image/packages.ts';
 import { openImage } from '../../host/vm/image.ts';
 import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import type { ImageManifest } from '../../lib/protocol/image.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
 import { MEASUREMENT_MAX_BYTES, type Measured, MeasurementSchema, measured } from './measurement.ts';
 import { requireSignature } from './signature.ts';
@@ -19,14 +20,19 @@ const LOCK_MAX_BYTES = 1024 * 1024;
 const SBOM_MAX_BYTES = 16 * 1024 * 1024;
 const SbomSchema = Type.Object({
   bomFormat: Type.Literal('CycloneDX'),
+  metadata: Type.Object({ component: Type.Object({ name: Type.String(), version: Type.String() }) }),
   components: Type.Array(
     Type.Object({
       'bom-ref': Type.String(),
       version: Type.Optional(Type.String()),
-      hashes: Type.Array(Type.Object({ alg: Type.String(), content: Type.String() })),
+      hashes: Type.Array(Type.Object({ alg: Type.String(), content: Type.String() }), {
+        minItems: 1,
+        maxItems: 1,
+      }),
     }),
   ),
 });
+type Sbom = Static<typeof SbomSchema>;
 
 export interface Verified {
   readonly measured: Measured;
@@ -93,25 +99,47 @@ export async function verifyRelease(folder: string, { publicKey, tables }: Verif
     'sbom.cdx.json',
     SBOM_MAX_BYTES,
   );
-  const named = new Map(sbom.components.map((component) => [component['bom-ref'], component]));
-  for (const { root, name, version, sha256 } of packages) {
-    const component = named.get(`deb:${root}/${name}`);
-    if (component?.version !== version || component.hashes[0]?.content !== sha256)
-      throw new DstackError(
-        'RELEASE_SBOM',
-        `sbom.cdx.json does not have ${name} ${version} as packages.lock has it`,
-      );
-  }
-  const refs = [...named.keys()];
-  const debian = refs.filter((ref) => ref.startsWith('deb:')).length;
-  if (debian !== packages.length)
-    throw new DstackError(
-      'RELEASE_SBOM',
-      `sbom.cdx.json has ${debian} Debian packages, packages.lock ${packages.length}`,
-    );
+  const npm = requireSbom(sbom, { image: image.manifest, packages, release: said.release });
   return {
     measured: isComparable ? found : said,
-    packages: { debian, npm: refs.filter((ref) => ref.startsWith('npm:')).length },
+    packages: { debian: packages.length, npm },
     files: sums.size,
   };
+}
+
+/**
+ * That it is of this release, and has the image's files and Debian packages, each once and as they are. What it says of npm's, which are not in
+ * the image, is its maker's word.
+ * @returns how many of those there are @throws RELEASE_SBOM
+ */
+function requireSbom(
+  { metadata, components }: Sbom,
+  of: {
+    readonly image: ImageManifest;
+    readonly packages: readonly LockedPackage[];
+    readonly release: string;
+  },
+): number {
+  const refuse = (why: string): never => {
+    throw new DstackError('RELEASE_SBOM', `sbom.cdx.json ${why}`);
+  };
+  const { flavour, files } = of.image;
+  const { name, version } = metadata.component;
+  if (name !== `dstack-${flavour}` || version !== of.release)
+    refuse(`is of ${name} ${version}, and the release is dstack-${flavour} ${of.release}`);
+  const named = new Map(components.map((component) => [component['bom-ref'], component]));
+  if (named.size !== components.length) refuse('has a component twice');
+  const take = (ref: string, sum: string, is?: string): boolean => {
+    const found = named.get(ref);
+    named.delete(ref);
+    return found?.version === is && found?.hashes[0]?.alg === 'SHA-256' && found.hashes[0].content === sum;
+  };
+  for (const [file, { sha256 }] of Object.entries(files))
+    if (!take(file, sha256)) refuse(`does not have ${file} as it is beside it`);
+  for (const { root, name: debian, version: is, sha256 } of of.packages)
+    if (!take(`deb:${root}/${debian}`, sha256, is))
+      refuse(`does not have ${debian} ${is} as packages.lock has it`);
+  const other = [...named.keys()].find((ref) => !ref.startsWith('npm:'));
+  if (other !== undefined) refuse(`has ${JSON.stringify(other.slice(0, 100))}, which is not in the image`);
+  return named.size;
 }

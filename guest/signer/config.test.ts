@@ -30,6 +30,8 @@ test.each([
   [template.replace('# sign_bytes = true', 'sign_bytes = true'), /v1 only/],
   [template.replace('tcp://127.0.0.1:26659', 'tcp://127.0.0.1'), /is no address/],
   [template.replace('address =', 'addr ='), /addr: it is called address/],
+  [`a${'.a'.repeat(50_000)} = 1\n${template}`, /nested deeper than 16/],
+  [`${template}\n[a${'.a'.repeat(50_000)}]`, /nested deeper than 16/],
   [`state_file_path = "x"\n${template}`, /state_file_path: what was signed is in the store/],
   [
     template.replace('[status]', '[[providers.softsign]]\npath = "x"\n[status]'),

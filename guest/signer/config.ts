@@ -13,6 +13,8 @@ import { check, OneOf, Strict } from '../../lib/protocol/schema.ts';
 import { ChainId } from '../../lib/protocol/signer-part.ts';
 
 const MAX_BYTES = 256 * 1024;
+/** Of tables and lists within each other; there are four in what is known. */
+const MAX_DEPTH = 16;
 /** unix(7): `sun_path`, with a zero behind it. */
 const SOCKET_PATH_BYTES = 107;
 const Path = Type.String({ minLength: 1, maxLength: 4096 });
@@ -167,12 +169,14 @@ function inConfig(where: string, act: () => unknown): void {
   }
 }
 
-function refuseForeign(value: unknown, where: string): void {
+function refuseForeign(value: unknown, where: string, depth = 0): void {
   if (typeof value !== 'object' || value === null) return;
+  // A dotted key is nested as deep as it is long, which no parser bounds.
+  if (depth > MAX_DEPTH) throw wrong(`it is nested deeper than ${MAX_DEPTH} tables`);
   for (const [name, inner] of Object.entries(value)) {
     const why = Object.hasOwn(FOREIGN, name) && !Array.isArray(value) ? FOREIGN[name] : undefined;
     if (why !== undefined) throw wrong(`${where}${name}: ${why}`);
-    refuseForeign(inner, Array.isArray(value) ? where : `${where}${name}.`);
+    refuseForeign(inner, Array.isArray(value) ? where : `${where}${name}.`, depth + 1);
   }
 }
 

@@ -56,6 +56,14 @@ describe('first is', () => {
     expect(order([later, contender('sooner')])).toEqual(named('sooner', 'later'));
   });
 
+  test('found among however many one owner wrote', () => {
+    const old = contender('old');
+    const many = Array.from({ length: 200_000 }, (_, weight) => ({ ...old, weight }));
+    const [first, ...others] = rank([...many, contender('new', { timestamp: 2000 })]);
+    expect(others).toEqual([]);
+    expect([toHex(first!.id), first!.weight]).toEqual([...named('new'), 199_999]);
+  });
+
   test('an owner’s newest value, with the weight of the heaviest', () => {
     const own = [
       contender('first', { weight: 100 }),

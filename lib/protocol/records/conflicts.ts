@@ -36,7 +36,8 @@ export function rank(contenders: readonly Contender[]): Contender[] {
   const byOwner = Map.groupBy(contenders, ({ owner }) => toHex(owner));
   const candidates = [...byOwner.values()].map((own): Contender => {
     const newest = own.toSorted(newestFirst)[0]!;
-    return { ...newest, weight: Math.max(...own.map(({ weight }) => weight)) };
+    // Whoever is certified writes as many as it likes: they are no arguments of one call.
+    return { ...newest, weight: own.reduce((most, { weight }) => Math.max(most, weight), 0) };
   });
   return candidates.toSorted(
     (a, b) => b.trust - a.trust || b.weight - a.weight || a.timestamp - b.timestamp || byId(a, b),

@@ -186,11 +186,37 @@ export const imageRules: readonly Mutation[] = [
   one(
     'image',
     "that a release's bill of materials has the packages of its lock",
-    [
-      RELEASE,
-      'component?.version !== version || component.hashes[0]?.content !== sha256',
-      'component === undefined || sha256.length !== 64',
-    ],
+    [RELEASE, 'return found?.version === is && ', 'return '],
     [release, 'a bill of materials that names another version'],
+  ),
+  one(
+    'image',
+    "that a release's bill of materials has its files as they are",
+    [RELEASE, 'if (!take(file, sha256)) refuse', 'if (!named.delete(file) || sha256.length < 64) refuse'],
+    [release, 'a bill of materials of other files'],
+  ),
+  one(
+    'image',
+    "that a release's bill of materials has nothing twice, of which the last one would count",
+    [RELEASE, 'if (named.size !== components.length)', 'if (named.size > components.length)'],
+    [release, 'one that has a package twice'],
+  ),
+  one(
+    'image',
+    "that a release's bill of materials has nothing that is not in the image",
+    [RELEASE, 'if (other !== undefined) refuse', "if (other === '') refuse"],
+    [release, 'one that has more than the image'],
+  ),
+  one(
+    'image',
+    "that a release's bill of materials is of its version",
+    [RELEASE, ' || version !== of.release)', ')'],
+    [release, 'one of another version'],
+  ),
+  one(
+    'image',
+    'that a file of a release which never ends is not read',
+    ['cli/release/sums.ts', 'if (stat.size > MAX_FILE_BYTES)', 'if (stat.size < 0)'],
+    [release, 'a file that takes years'],
   ),
 ];

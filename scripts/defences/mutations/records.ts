@@ -125,4 +125,11 @@ export const recordRules: readonly Mutation[] = [
     'b.weight - a.weight || b.trust - a.trust',
     'the trusted one',
   ),
+  row(
+    'that one owner’s records are ranked however many they are',
+    at('conflicts', 'conflicts'),
+    'own.reduce((most, { weight }) => Math.max(most, weight), 0)',
+    'Math.max(...own.map(({ weight }) => weight))',
+    'found among however many',
+  ),
 ];

@@ -300,4 +300,10 @@ export const signerRules: readonly Mutation[] = [
     ],
     ['lib/etcd/client.test.ts', 'not escaped as it should be'],
   ),
+  one(
+    'signer',
+    'that a configuration which is nested without end is refused',
+    ['guest/signer/config.ts', 'if (depth > MAX_DEPTH) throw', 'if (depth < 0) throw'],
+    ['guest/signer/config.test.ts', 'a mistake is refused with its reason'],
+  ),
 ];
