@@ -389,6 +389,19 @@ test('a change of users or roles waits for room as a put does', async () => {
   expect(asked[0]).toBeGreaterThan(100);
 });
 
+test('a change of users or roles is refused where the disk is nearly full, as a put is', async () => {
+  store.disk = { isFull: true };
+  try {
+    // Each writes all of them anew, what is taken away too.
+    for (const change of ['roleAdd', 'roleDelete'] as const)
+      expect(await refusalOf(call(change, { name: 'later', role: 'work' }, { token: root.call.token }))).toBe(
+        message('noSpace'),
+      );
+  } finally {
+    store.disk = undefined;
+  }
+});
+
 test('without users again, everybody may do everything', async () => {
   await call('authDisable', {}, { token: root.call.token });
   expect(await refusalOf(nobody.put('secret'))).toBe('accepted');

@@ -362,12 +362,12 @@ export class Store {
   /** @throws RpcError "database space exceeded" */
   async #growNow<T>(call: Call, growth: () => Growth, run: () => Promise<T>): Promise<T> {
     const space = this.spaceOf(call.caller);
-    if (this.disk?.isFull) throw etcdError('noSpace');
     return this.#admit(space, growth().written, () => this.usage.grow(space, growth, run, call), call);
   }
 
-  /** @throws RpcError "database space exceeded" */
-  #admit<T>(space: Keyspace, bytes: number, run: () => Promise<T>, waiter?: Waiter): Promise<T> {
+  /** Whatever puts: users and roles are written by nobody's call of `put`. @throws RpcError "database space exceeded" */
+  async #admit<T>(space: Keyspace, bytes: number, run: () => Promise<T>, waiter?: Waiter): Promise<T> {
+    if (this.disk?.isFull) throw etcdError('noSpace');
     return this.intake === undefined ? run() : this.intake.run(space, bytes, run, waiter);
   }
 

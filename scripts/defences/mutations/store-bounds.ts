@@ -100,6 +100,13 @@ export const storeBounds: readonly Mutation[] = [
     'where the disk is nearly full',
   ),
   row(
+    'that users and roles are not written to a disk that is nearly full either',
+    ['guest/kv/namespace/store.ts', 'guest/kv/auth/namespace-auth.test.ts'],
+    '(...write) => this.#admit(...write)',
+    '(_space, _bytes, run) => run()',
+    'is refused where the disk is nearly full',
+  ),
+  row(
     'that many keys which were deleted give way',
     ROOM,
     'this.#isMuch(inUse, wanted) || this.#areMany || isFull;',
@@ -151,8 +158,8 @@ export const storeBounds: readonly Mutation[] = [
   row(
     'that leases count',
     ['guest/kv/namespace/store.ts', USAGE[1]],
-    'const growth = () => ({ put, replaced: 0 });',
-    'const growth = () => ({ put: put * 0, replaced: 0 });',
+    'const growth = () => ({ put, replaced: 0, written: put });',
+    'const growth = () => ({ put: put * 0, replaced: 0, written: put });',
     'leases count as the keys',
   ),
   row(
