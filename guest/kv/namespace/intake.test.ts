@@ -95,7 +95,7 @@ test('one more that waits is looked for, whenever it comes; and what the look ea
   await running;
   await expect.poll(() => looks.length).toBe(4);
   looks[3]!.end.resolve('nothing');
-  await expect.poll(() => begun).toEqual(['g1', 'g2', 'large']);
+  await expect.poll(() => begun).toEqual(['g1', 'large', 'g2']);
   for (const end of ends) end();
   await Promise.all([stuck, second, large]);
 });
@@ -154,6 +154,40 @@ test('all together take no more than there is, and each has its turn', async () 
   looks[1]!.end.resolve('nothing');
   await expect.poll(() => begun.at(-1)).toBe('g4');
   for (const end of ends) end();
+  await Promise.all(all);
+});
+
+test('a large write is not passed over for ever by what others write meanwhile', async () => {
+  const { looks, begun, ends, write, told } = await made(8 * MIB);
+  const many = [0, 1, 2].map((n) => new Keyspace(bytesOf(`a/many${n}/`)));
+  const all: Promise<void>[] = [];
+  /** Each writes what it finds room for, and that is in the database. */
+  const fill = async () => {
+    for (const space of many)
+      for (let n = 0; n < 4; n += 1) {
+        const before = ends.length;
+        const leaving = new AbortController();
+        const written = write(space, 'm', MIB / 4, leaving.signal).catch(() => {});
+        await turnOfLoop();
+        leaving.abort();
+        if (ends.length > before) {
+          ends.at(-1)!();
+          told(space, MIB / 4);
+        }
+        await written;
+      }
+  };
+  await fill();
+  all.push(write(other, 'large', MIB));
+  for (let round = 0; round < 3; round += 1) {
+    await expect.poll(() => looks.length).toBe(round + 1);
+    await fill();
+    looks[round]!.end.resolve('nothing');
+    await turnOfLoop();
+    if (begun.includes('large')) break;
+  }
+  expect(begun).toContain('large');
+  ends.at(-1)!();
   await Promise.all(all);
 });
 

@@ -2,7 +2,8 @@
  * How much may be written before it is looked whether etcd's database has room for more. What apps keep is bounded (usage.ts) and history
  * gives way (room.ts), but whoever writes fast enough would fill the database between two looks, and an etcd that is full refuses the
  * writes of all. So a write goes to etcd only while the database has room for it whatever becomes of it there; else it waits until room
- * was made, which is begun at once. One namespace may take half of the room at a time: who writes little finds the other half.
+ * was made, which is begun at once. One namespace may take half of the room at a time: who writes little finds the other half. And who
+ * found none at a look because others wrote meanwhile has its room kept until the next.
  */
 import { cancelled, etcdError } from '../../../lib/etcd/errors.ts';
 import type { LedgerEvent } from '../types.ts';
@@ -25,6 +26,8 @@ const OF_ONE = 1 / 2;
 
 interface Waiting {
   readonly bytes: number;
+  /** Others took its room at a look. */
+  isOwed: boolean;
   readonly start: () => void;
   readonly fail: (error: unknown) => void;
 }
@@ -113,6 +116,7 @@ export class Intake {
       };
       const waiting: Waiting = {
         bytes,
+        isOwed: false,
         start: () => {
           signal?.removeEventListener('abort', leave);
           this.#begin(id, bytes);
@@ -205,16 +209,31 @@ export class Intake {
         served = true;
       }
     }
+    for (const [id, [first]] of this.#waiting)
+      if (first !== undefined) first.isOwed ||= this.#isWithinHalf(id, first.bytes);
     return any;
   }
 
   #hasRoom(id: string, bytes: number): boolean {
     const room = this.#database - this.#measured;
-    const [taken, own] = [this.#takenByAll(), this.#takenBy(id)];
-    const needed = taken + this.#least(bytes);
+    const taken = this.#takenByAll();
+    const owed = this.#owedBefore(id);
+    const needed = taken + this.#least(bytes) + owed;
     if (needed > room) return false;
     if (taken <= KEPT_BACK * this.#database) return true;
-    return needed + this.#rewritten(bytes) <= room && (own === 0 || own + needed - taken <= OF_ONE * room);
+    return needed + this.#rewritten(bytes) <= room && this.#isWithinHalf(id, bytes);
+  }
+
+  #isWithinHalf(id: string, bytes: number): boolean {
+    const own = this.#takenBy(id);
+    return own === 0 || own + this.#least(bytes) <= OF_ONE * (this.#database - this.#measured);
+  }
+
+  /** What is kept for the one that waits longest of those that are owed; nothing of that for itself. */
+  #owedBefore(id: string): number {
+    for (const [other, [first]] of this.#waiting)
+      if (first?.isOwed) return other === id ? 0 : this.#least(first.bytes) + this.#rewritten(first.bytes);
+    return 0;
   }
 
   /** What a write needs itself, with what has to be left. */

@@ -193,9 +193,16 @@ export const storeBounds: readonly Mutation[] = [
   row(
     'that one namespace leaves half of the room to others',
     INTAKE,
-    '(own === 0 || own + needed - taken <= OF_ONE * room)',
-    'own >= 0',
+    'return own === 0 || own + this.#least(bytes) <= OF_ONE * (this.#database - this.#measured);',
+    'return own >= 0;',
     'others find room meanwhile',
+  ),
+  row(
+    'that what others write meanwhile does not keep a large write out for ever',
+    INTAKE,
+    'return other === id ? 0 : this.#least(first.bytes) + this.#rewritten(first.bytes);',
+    'return other === id ? 0 : this.#least(first.bytes) * 0;',
+    'is not passed over for ever',
   ),
   row(
     'that a look is of what was written before it',
