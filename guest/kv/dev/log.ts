@@ -8,6 +8,7 @@ import { type Static, Type } from 'typebox';
 import { writeDurably } from '../../../lib/daemon/durable-file.ts';
 import { type NoteSigner, noteSigner } from '../../../lib/ledger/note.ts';
 import { fromHex, toHex } from '../../../lib/protocol/encoding.ts';
+import { DstackError } from '../../../lib/protocol/errors.ts';
 import { ledgerKey, ledgerSaltKey } from '../../../lib/protocol/keys.ts';
 import { Count, HexOf, parseJson, Strict } from '../../../lib/protocol/schema.ts';
 import type { EarlierLog, LedgerSettings } from '../open-ledger.ts';
@@ -18,12 +19,16 @@ const LOG_BYTES = 16;
 const ORIGIN = 'dstack.localhost/dev';
 const UNNAMED = toHex(new Uint8Array(LOG_BYTES));
 const MAX_BYTES = 64 * 1024;
+/** A head has room for so many. */
+const MOST_EARLIER = 16;
 
 const NameSchema = Strict({
   /** Its id, hex. */
   log: HexOf(LOG_BYTES),
-  /** Those whose leaves it began with, the first one first. A head has room for so many. */
-  earlier: Type.Array(Strict({ log: HexOf(LOG_BYTES), size: Count, root: HexOf(32) }), { maxItems: 16 }),
+  /** Those whose leaves it began with, the first one first. */
+  earlier: Type.Array(Strict({ log: HexOf(LOG_BYTES), size: Count, root: HexOf(32) }), {
+    maxItems: MOST_EARLIER,
+  }),
 });
 export type LogName = Static<typeof NameSchema>;
 export { NameSchema as LogNameSchema };
@@ -76,12 +81,17 @@ export function ledgerOf(
   };
 }
 
-/** The name of the log that continues another one from where it is. */
+/** The name of the log that continues another one from where it is. @throws KV_RESTORE where that continues too many already: nobody could read it */
 export function nameAfter(
   before: LogName,
   id: Uint8Array,
   head: { size: number; root: Uint8Array },
 ): LogName {
+  if (head.size > 0 && before.earlier.length >= MOST_EARLIER)
+    throw new DstackError(
+      'KV_RESTORE',
+      `the log was continued ${MOST_EARLIER} times, and its heads have no room for more: read the keys of a store that runs, and write them to a new one`,
+    );
   const taken = { log: before.log, size: head.size, root: toHex(head.root) };
   return { log: toHex(id), earlier: head.size === 0 ? before.earlier : [...before.earlier, taken] };
 }

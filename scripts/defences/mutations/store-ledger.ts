@@ -94,6 +94,13 @@ export const storeLedger: readonly Mutation[] = [
     'came to be in its place',
   ),
   row(
+    'that a log which cannot be continued once more is refused before it is written',
+    ['guest/kv/dev/log.ts', 'guest/kv/dev/log.test.ts'],
+    'before.earlier.length >= MOST_EARLIER',
+    'before.earlier.length > MOST_EARLIER',
+    'can be read again',
+  ),
+  row(
     'that the header of a backup is bounded',
     ['lib/daemon/age.ts', 'lib/daemon/age.test.ts'],
     '(size ?? head.length) > MAX_HEADER',
