@@ -77,6 +77,32 @@ const spoiled = (record: DagRecord): DagRecord => ({
   signature: record.signature.with(3, record.signature[3]! ^ 1),
 });
 
+test('however many waited for one record are members with it', () => {
+  const many = 300;
+  const first = genesisRecord();
+  const parent = write(FOUNDER, { links: [recordId(first)], timestamp: NOON + SECOND });
+  const heirs = Array.from({ length: many }, (_, n) =>
+    write(FOUNDER, { links: [recordId(parent)], timestamp: NOON + 2 * SECOND + n }),
+  );
+  const intake = new Intake(genesis, new MemoryMembers(), { records: many, bytes: 1 << 22 });
+  offer(intake, bytesIn(first));
+  for (const heir of heirs) expect(offer(intake, bytesIn(heir))).toMatchObject({ kind: 'waiting' });
+  // A call takes some hundred thousand arguments, and less where the stack is deep: here two hundred.
+  const push = Array.prototype.push;
+  const bounded = function (this: unknown[], ...items: unknown[]): number {
+    if (items.length > 200) throw new RangeError('Maximum call stack size exceeded');
+    return Reflect.apply(push, this, items) as number;
+  };
+  const define = (value: typeof push) =>
+    Object.defineProperty(Array.prototype, 'push', { value, writable: true, configurable: true });
+  define(bounded as typeof push);
+  try {
+    expect(offer(intake, bytesIn(parent))).toMatchObject({ kind: 'members', ids: { length: many + 1 } });
+  } finally {
+    define(push);
+  }
+});
+
 test('any order of arrival gives the same members, each after what it stands on', () => {
   const all = [
     ...history.members,

@@ -147,7 +147,8 @@ export class Intake {
       const own = this.#waiting.get(id);
       if (own !== undefined) this.#release(own);
       this.#members.add({ id, record, bytes, facts: factsOfMember(record, this.#members.factsOf) });
-      queue.push(...this.#readyAfter(id));
+      // However many waited for it, each peer in a room of its own: they are no arguments of one call.
+      for (const heir of this.#readyAfter(id)) queue.push(heir);
     }
     return queue.map(({ id }) => id);
   }

@@ -132,4 +132,11 @@ export const recordRules: readonly Mutation[] = [
     'Math.max(...own.map(({ weight }) => weight))',
     'found among however many',
   ),
+  row(
+    'that a record is a member with all that waited for it, however much that is',
+    INTAKE,
+    'for (const heir of this.#readyAfter(id)) queue.push(heir);',
+    'queue.push(...this.#readyAfter(id));',
+    'however many waited for one',
+  ),
 ];
