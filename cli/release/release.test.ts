@@ -260,6 +260,10 @@ describe('is refused', () => {
     );
   });
 
+  test('a file larger than it may be, before it is read', async () => {
+    await expect(sumsOf(release.folder, 10)).rejects.toThrowError(/of a release has more than 10/);
+  });
+
   test('a signature of that key over something else, in another namespace', async () => {
     const code = await codeOfChanged((folder) => {
       rmSync(join(folder, 'SHA256SUMS.sig'));

@@ -38,10 +38,10 @@ export function parseSums(text: string): Sums {
   return sums;
 }
 
-/** Of every file of a folder. @throws RELEASE_FILE */
-export async function sumsOf(folder: string): Promise<Sums> {
+/** Of every file of a folder. @param most bytes that one may have @throws RELEASE_FILE */
+export async function sumsOf(folder: string, most = MAX_FILE_BYTES): Promise<Sums> {
   const sums = new Map<string, string>();
-  for (const name of filesOf(folder)) {
+  for (const name of filesOf(folder, most)) {
     const hash = createHash('sha256');
     await pipeline(createReadStream(join(folder, name)), hash);
     sums.set(name, hash.digest('hex'));
@@ -50,7 +50,7 @@ export async function sumsOf(folder: string): Promise<Sums> {
 }
 
 /** In their order, without the sums and their signature. @throws RELEASE_FILE */
-function filesOf(folder: string): string[] {
+function filesOf(folder: string, most = MAX_FILE_BYTES): string[] {
   const names = readdirSync(folder).filter((name) => name !== SUMS && name !== SIGNATURE);
   for (const name of names) {
     const stat = lstatSync(join(folder, name));
@@ -61,10 +61,10 @@ function filesOf(folder: string): string[] {
         `${JSON.stringify(name)} has no place in a release: plain files only`,
       );
     // An archive may hold one of exabytes with nothing in it, which is read all the same.
-    if (stat.size > MAX_FILE_BYTES)
+    if (stat.size > most)
       throw new DstackError(
         'RELEASE_FILE',
-        `${name} has ${stat.size} bytes: no file of a release has more than ${MAX_FILE_BYTES}`,
+        `${name} has ${stat.size} bytes: no file of a release has more than ${most}`,
       );
   }
   return names.sort();
