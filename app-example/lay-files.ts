@@ -28,7 +28,7 @@ const APPLETS = [
   'sync',
   'mv',
   'mkdir',
-  'rmdir',
+  'rm',
   'sleep',
   'printf',
 ];

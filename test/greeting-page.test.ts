@@ -1,12 +1,13 @@
 /** The greeting app's page in a real browser, served by the programs of its image. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { toHex } from '../lib/protocol/encoding.ts';
 import type { SiteEvidence } from '../lib/protocol/site-evidence.ts';
 import { Browser, type Look, type Looks, overflow, PHONE, seriousFindings, WIDE } from './support/browser.ts';
 import { hasChromium } from './support/chromium.ts';
-import { type Greeting, PLATFORM_ID, SCENE, startGreeting } from './support/greeting.ts';
+import { forgeSite } from './support/forge-site.ts';
+import { type Greeting, PLATFORM_ID, SCENE, SECRET, startGreeting } from './support/greeting.ts';
 
 const HOSTILE = `<img src=x onerror="document.title='owned'"></pre><script>document.title='owned'</script>`;
 
@@ -16,6 +17,7 @@ beforeAll(async () => {
 });
 beforeEach(() => {
   greeting.alter = (evidence) => evidence;
+  greeting.status = undefined;
   greeting.say('{"app":"greeting","epoch":1}');
 });
 afterAll(async () => {
@@ -37,26 +39,35 @@ describe('the page as it is served', () => {
     expect(html).not.toMatch(/<style|\sstyle=|\son\w+=/);
   });
 
-  test('counts visits; what is on the disk is where it goes on, and a lock that was left is taken away', async () => {
-    const visits = async () => Number(/id="visits">(\d+)</.exec(await page())![1]);
-    const before = await visits();
-    expect(await visits()).toBe(before + 1);
-    await Promise.all(Array.from({ length: 8 }, page));
-    // On a machine so busy that one of them waits for a second, that one may be counted with another.
-    const after = await visits();
-    expect(after).toBeLessThanOrEqual(before + 10);
-    expect(after).toBeGreaterThan(before + 2);
-    mkdirSync(join(greeting.data, 'visits.lock'));
-    expect(await visits()).toBe(after + 1);
-    expect(existsSync(join(greeting.data, 'visits.lock'))).toBe(false);
-    writeFileSync(join(greeting.data, 'visits'), '41\n');
-    expect(await visits()).toBe(42);
-    expect(readFileSync(join(greeting.data, 'visits'), 'utf8')).toBe('42\n');
-    for (const spoiled of ['', '$(reboot)\n', '-1\n', '<b>\n']) {
-      writeFileSync(join(greeting.data, 'visits'), spoiled);
-      expect(await visits()).toBe(1);
-    }
+  const visit = async () => Number(/id="visits">(\d+)</.exec(await page())![1]);
+  /** What is on the disk. */
+  const counted = () => readdirSync(join(greeting.data, 'count'));
+
+  test('counts visits; what is on the disk is where it goes on', async () => {
+    const before = await visit();
+    expect(await visit()).toBe(before + 1);
+    expect(counted()).toEqual([String(before + 1)]);
+    renameSync(join(greeting.data, 'count', String(before + 1)), join(greeting.data, 'count/41'));
+    expect(await visit()).toBe(42);
+    for (const spoiled of ['$(reboot)', '-1', '<b>', '007', '9'.repeat(16)])
+      writeFileSync(join(greeting.data, 'count', spoiled), '');
+    expect(await visit()).toBe(43);
+    rmSync(join(greeting.data, 'count'), { recursive: true });
+    expect(await visit()).toBe(1);
+    expect(readdirSync(greeting.data).toSorted()).toEqual(['count', 'note.txt']);
   });
+
+  test('200 visitors at once are 200 visits, each told another number, whoever of them is ended by SIGKILL', async () => {
+    const before = await visit();
+    greeting.endNext(5, 5);
+    const told = await Promise.allSettled(Array.from({ length: 210 }, visit));
+    const numbers = told.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    expect(numbers).toHaveLength(200);
+    expect(new Set(numbers).size).toBe(200);
+    // Of the ten who were ended, those counted who had come to it.
+    expect(counted()).toEqual([String(before + 205)]);
+    expect(await visit()).toBe(before + 206);
+  }, 300_000);
 });
 
 describe.skipIf(!hasChromium)('the greeting page in Chromium', () => {
@@ -125,6 +136,33 @@ describe.skipIf(!hasChromium)('the greeting page in Chromium', () => {
     await close();
   });
 
+  test('whether its host could have a certificate is said in plain words, with what to do', async () => {
+    greeting.status = {
+      state: 'brought',
+      hostImpersonable: false,
+      caa: { code: 'CAA_RESOLVERS', reason: HOSTILE },
+    };
+    const { page, problems, close } = await open('holds');
+    expect(await page.getAttribute('#host', 'data-state')).toBe('possible');
+    expect(await page.textContent('#host')).toMatch(/^Yes, as far as the node knows/);
+    expect(await page.textContent('#host-advice')).toContain('network.json names no resolvers');
+    expect(await page.textContent('#dns')).toBe(
+      `npx dstack site dns 127.0.0.1 --network ${SCENE.domain.contract} --chain-id 31337 --rpc URL`,
+    );
+    // The status is nobody's word: only the signed evidence says that it is forbidden.
+    greeting.alter = (evidence) => ({ ...evidence, hostImpersonable: false });
+    await page.click('#again');
+    await page.waitForSelector('#verdict[data-state="wrong"]');
+    expect(await page.getAttribute('#host', 'data-state')).toBe('unsaid');
+    greeting.alter = (evidence) =>
+      forgeSite(SCENE, SECRET, Buffer.from(evidence.nonce, 'hex'), { said: { hostImpersonable: false } });
+    await page.click('#again');
+    await page.waitForSelector('#verdict[data-state="holds"]');
+    expect(await page.getAttribute('#host', 'data-state')).toBe('forbidden');
+    expect(problems).toEqual([]);
+    await close();
+  });
+
   test('what the node says is shown as text, and evidence of another form is none', async () => {
     greeting.say(HOSTILE);
     greeting.alter = (evidence) => ({
@@ -164,10 +202,10 @@ describe.skipIf(!hasChromium)('the greeting page in Chromium', () => {
     await page.keyboard.press('Enter');
     await expect.poll(() => asked).toBe(1);
     await page.waitForSelector('#verdict[data-state="holds"]');
-    await page.keyboard.press('Tab');
-    await expect
-      .poll(() => page.evaluate('document.activeElement.textContent'))
-      .toContain('npx dstack site verify');
+    for (const command of ['npx dstack site dns', 'npx dstack site verify']) {
+      await page.keyboard.press('Tab');
+      await expect.poll(() => page.evaluate('document.activeElement.textContent')).toContain(command);
+    }
     await close();
   });
 });

@@ -2,6 +2,7 @@
 import { hexOf } from './bytes.ts';
 import { el, fill } from './dom.ts';
 import { beyond, check, type Evidence } from './evidence.ts';
+import { type HostDoubt, hostDoubt } from './host.ts';
 
 /** More than any evidence has, bytes of JSON. */
 const MAX_BYTES = 256 * 1024;
@@ -17,11 +18,23 @@ async function ask(nonce: string): Promise<Evidence> {
   return evidence as Evidence;
 }
 
+/** How the certificate stands, by the node's unsigned word; undefined where it does not say. */
+async function askStatus(): Promise<unknown> {
+  try {
+    const answer = await fetch('/.well-known/dstack/site.json', { cache: 'no-store' });
+    const text = await answer.text();
+    return answer.ok && text.length <= MAX_BYTES ? JSON.parse(text) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 async function look(): Promise<void> {
   const button = document.querySelector<HTMLButtonElement>('#again')!;
   button.disabled = true;
   verdict('checking', 'Asking the node …');
   fill('steps');
+  showHost({ state: 'unsaid', said: 'Not known: there is no evidence yet.', advice: [] });
   const nonce = hexOf(crypto.getRandomValues(new Uint8Array(32)));
   try {
     const evidence = await ask(nonce);
@@ -37,9 +50,11 @@ async function look(): Promise<void> {
         ),
       ),
     );
-    if (steps.every(({ holds }) => holds)) verdict('holds', 'The evidence holds together.');
-    else verdict('wrong', 'This evidence is wrong. Do not believe this website.');
+    const holds = steps.every((step) => step.holds);
+    showHost(hostDoubt(evidence, holds, holds ? await askStatus() : undefined));
     tell(evidence);
+    if (holds) verdict('holds', 'The evidence holds together.');
+    else verdict('wrong', 'This evidence is wrong. Do not believe this website.');
   } catch (error) {
     verdict('none', `The evidence could not be had: ${(error as Error).message}`);
   }
@@ -52,7 +67,15 @@ function verdict(state: string, text: string): void {
   place.textContent = text;
 }
 
-/** Which node, which network; and the line that checks it for somebody who does not trust this page. */
+/** Whether the node's host could answer in its place. */
+function showHost({ state, said, advice }: HostDoubt): void {
+  const place = document.querySelector<HTMLElement>('#host')!;
+  place.dataset.state = state;
+  place.textContent = said;
+  fill('host-advice', ...advice.map((text) => el('li', {}, text)));
+}
+
+/** Which node, which network; and the lines that check it for somebody who does not trust this page. */
 function tell(evidence: Evidence): void {
   const shown = (name: string) => String(evidence[name] ?? '').slice(0, 200);
   for (const name of ['platform', 'measurement', 'networkKey', 'contract', 'epoch', 'blockNumber'])
@@ -60,7 +83,10 @@ function tell(evidence: Evidence): void {
   const { contract, chainId } = evidence;
   const isSafe = /^0x[0-9a-fA-F]{40}$/.test(String(contract)) && Number.isSafeInteger(chainId);
   const network = isSafe ? `--network ${contract} --chain-id ${chainId}` : '--network CONTRACT --chain-id ID';
-  fill('verify', `npx dstack site verify ${location.origin} ${network} --rpc URL`);
+  // A browser takes names with signs in them that mean something to a shell.
+  const isPlain = /^[a-z0-9.-]+$/.test(location.hostname);
+  fill('verify', `npx dstack site verify ${isPlain ? location.origin : 'URL'} ${network} --rpc URL`);
+  fill('dns', `npx dstack site dns ${isPlain ? location.hostname : 'DOMAIN'} ${network} --rpc URL`);
 }
 
 fill('beyond', ...beyond.map((text) => el('li', {}, text)));

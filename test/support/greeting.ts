@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { layFiles, OWN_FILES } from '../../app-example/lay-files.ts';
 import { createSimulatedPlatform } from '../../lib/attestation/simulated/platform.ts';
 import { parseAddress } from '../../lib/protocol/hex.ts';
-import { EVIDENCE_PATH, type SiteEvidence } from '../../lib/protocol/site-evidence.ts';
+import { EVIDENCE_PATH, type SiteEvidence, sitePaths } from '../../lib/protocol/site-evidence.ts';
 import { forgeSite, nonceIn, type SiteScene } from './forge-site.ts';
 import { freePort } from './free-port.ts';
 import { eventually } from './network.ts';
@@ -30,8 +30,12 @@ export interface Greeting {
   readonly url: string;
   /** Where its data disk is. */
   readonly data: string;
+  /** So many of the next visitors' scripts get SIGKILL at the moment at which they count: before the number is changed, or after it. */
+  endNext(before: number, after: number): void;
   /** What becomes of evidence on its way; a status in its place. */
   alter: (evidence: SiteEvidence) => unknown;
+  /** What the node says of its certificate, as JSON; undefined: nothing. */
+  status: unknown;
   /** What the agent says to `/info`. */
   say(info: string): void;
   stop(): Promise<void>;
@@ -50,21 +54,29 @@ export async function startGreeting(version = '7'): Promise<Greeting> {
   writeFileSync(join(folder, 'info'), '{"app":"greeting","epoch":1}');
   const agent = `#!/bin/sh\nfor url; do :; done\ncase $url in */info) cat '${folder}/info' ;; */getkey/greeting) echo ${'ab'.repeat(32)} ;; *) exit 1 ;; esac\n`;
   writeFileSync(join(bin, 'wget'), agent);
-  chmodSync(join(bin, 'wget'), 0o755);
+  for (const when of ['before', 'after']) mkdirSync(join(folder, when));
+  const busybox = join(root, 'bin/busybox');
+  const oneOf = (when: string) =>
+    `for one in '${folder}/${when}'/*; do ${busybox} rmdir "$one" 2>/dev/null && kill -9 $PPID && break; done`;
+  const mv = `#!/bin/sh\n${oneOf('before')} && exit 1\n${busybox} mv "$@" || exit\n${oneOf('after')}\ntrue\n`;
+  writeFileSync(join(bin, 'mv'), mv);
+  for (const name of ['wget', 'mv']) chmodSync(join(bin, name), 0o755);
   const port = await freePort();
-  const httpd = spawn(
-    join(root, 'bin/busybox'),
-    ['httpd', '-f', '-p', `127.0.0.1:${port}`, '-h', join(root, 'app/www')],
-    {
-      env: { PATH: `${bin}:${process.env.PATH}`, DATA: data },
-      stdio: 'ignore',
-    },
-  );
+  const httpd = spawn(busybox, ['httpd', '-f', '-p', `127.0.0.1:${port}`, '-h', join(root, 'app/www')], {
+    // What the image has not, the script shall miss.
+    env: { PATH: `${bin}:${join(root, 'bin')}`, DATA: data },
+    stdio: 'ignore',
+  });
   await eventually(async () => (await fetch(`http://127.0.0.1:${port}/healthz`)).ok, 'busybox to serve');
 
   const greeting = {
     data,
+    endNext(before: number, after: number): void {
+      for (const [when, count] of Object.entries({ before, after }))
+        for (let nth = 0; nth < count; nth += 1) mkdirSync(join(folder, when, String(nth)));
+    },
     alter: (evidence: SiteEvidence): unknown => evidence,
+    status: undefined as unknown,
     say: (info: string) => writeFileSync(join(folder, 'info'), info),
   };
   const front = createServer((asked, reply) => {
@@ -74,6 +86,10 @@ export async function startGreeting(version = '7'): Promise<Greeting> {
       const answer = greeting.alter(forgeSite(SCENE, SECRET, nonce));
       if (typeof answer === 'number') reply.writeHead(answer).end('{}');
       else reply.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
+      return;
+    }
+    if (target === sitePaths.status) {
+      reply.writeHead(greeting.status === undefined ? 404 : 200).end(JSON.stringify(greeting.status));
       return;
     }
     const passed = request({ host: '127.0.0.1', port, path: target, method: asked.method }, (from) => {

@@ -10,6 +10,8 @@ const REDACT = ['host/dashboard/redact.ts', 'host/dashboard/log-tail.test.ts'] a
 const TAIL = ['host/dashboard/log-tail.ts', 'host/dashboard/log-tail.test.ts'] as const;
 const HISTORY = ['host/dashboard/chain-history.ts', 'host/dashboard/chain-history.test.ts'] as const;
 const EVIDENCE = ['app-example/page/evidence.ts', 'app-example/evidence.test.ts'] as const;
+const HOST = ['app-example/page/host.ts', 'app-example/host.test.ts'] as const;
+const COUNTER = ['app-example/files/app/www/cgi-bin/index.cgi', 'test/greeting-page.test.ts'] as const;
 
 export const pageRules = [
   relay(
@@ -96,5 +98,26 @@ export const pageRules = [
     'if (!same(bodyOf(evidence).subarray(520, 584), reportData(evidence)))',
     'if (bodyOf(evidence).length === 0)',
     'a quote of another app',
+  ),
+  apps(
+    'that only a signed no says that no host could have a certificate, on the page',
+    HOST,
+    'evidence.hostImpersonable === false',
+    '!evidence.hostImpersonable',
+    'only a signed false is a no',
+  ),
+  apps(
+    'that wrong evidence says nothing of its host, on the page',
+    HOST,
+    'if (!holds)',
+    'if (evidence.nonce === undefined)',
+    'only a signed false is a no',
+  ),
+  apps(
+    'visits that are counted at the same time',
+    COUNTER,
+    'elif mv -T "$VISITS/$visits" "$VISITS/$((visits + 1))"; then',
+    'elif mv -T "$VISITS/$visits" "$VISITS/$((visits + 1))" || true; then',
+    '200 visitors at once',
   ),
 ];

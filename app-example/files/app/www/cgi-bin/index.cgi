@@ -3,20 +3,45 @@
 escape() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g'; }
 ask() { wget -q -T 5 -O - "http://dstack-guest/$1" || echo "(not available)"; }
 
-# One visit more. The new number replaces the old one whole, or not at all. A lock that is held for a second is of one who was ended while
-# holding it: it is taken away, since the next visitors should not wait for it too.
+# One visit more, by a rename: the number is the name of the only file in a folder. Of all who find the same number one can rename it, and
+# the others look again. Nobody holds anything, so who is killed leaves nothing to wait for, and has counted or has not.
 count_visit() {
+  visits=
   tries=0
-  until mkdir "$DATA/visits.lock" 2>/dev/null; do
+  while [ "$tries" -lt 60 ]; do
     tries=$((tries + 1))
-    [ "$tries" -lt 20 ] || break
-    sleep 0.05
+    find_visits
+    if [ -z "$visits" ]; then
+      begin_to_count
+    elif mv -T "$VISITS/$visits" "$VISITS/$((visits + 1))"; then
+      visits=$((visits + 1))
+      return
+    elif [ -e "$VISITS/$visits" ]; then
+      return # The disk refuses: it was no other visitor.
+    else
+      wait_apart
+    fi
   done
-  visits=$(visits_so_far)
-  echo $((visits + 1)) > "$DATA/visits.part" && mv "$DATA/visits.part" "$DATA/visits"
-  rmdir "$DATA/visits.lock"
 } 2>/dev/null
-visits_so_far() { grep -E '^[0-9]{1,15}$' "$DATA/visits" 2>/dev/null || echo 0; }
+# The newest number, in `visits`; nothing where there is none, as before the first visit.
+find_visits() {
+  visits=
+  for file in "$VISITS"/*; do
+    number=${file##*/}
+    case $number in 0?* | *[!0-9]* | ????????????????*) continue ;; esac
+    [ "$number" -le "${visits:--1}" ] || visits=$number
+  done
+}
+# A folder comes into its place with the file in it, and into no place where another has one.
+begin_to_count() {
+  mkdir "$VISITS.$$" && : > "$VISITS.$$/0" && mv -T "$VISITS.$$" "$VISITS" || rm -rf "$VISITS.$$"
+}
+# Longer for each time that others were faster, up to a second, and not as long as they.
+wait_apart() {
+  longest=$((tries < 7 ? 8 << tries : 1000))
+  milliseconds=$(((($$ * 7919 + tries * 3571) % 1009) * longest / 1009))
+  sleep "$(printf '0.%03d' "$milliseconds")"
+}
 
 # A CGI program starts in its own folder.
 version=$(cat ../version)
@@ -25,6 +50,8 @@ key=$(ask getkey/greeting)
 fingerprint=$key
 [ "$key" = "(not available)" ] || fingerprint=$(printf '%s' "$key" | sha256sum | cut -c1-32)
 note=$(cat "$DATA/note.txt" 2>/dev/null || echo "no disk: nothing is kept")
+VISITS=$DATA/count
+visits=
 [ -d "$DATA" ] && count_visit
 
 # Header lines end in CR LF: what stands in front of the app takes HTTP by the letter.
@@ -51,7 +78,7 @@ network, not to a machine: take any node away, and the next one answers with the
 <section aria-labelledby="h-app">
 <h2 id="h-app">This app</h2>
 <dl>
-  <dt>Visits</dt><dd><strong id="visits">$(visits_so_far)</strong>, counted on this node’s encrypted disk</dd>
+  <dt>Visits</dt><dd><strong id="visits">${visits:-0}</strong>, counted on this node’s encrypted disk</dd>
   <dt>Key of this app</dt><dd>fingerprint <code id="fingerprint">$fingerprint</code>, the same on every node of the network</dd>
   <dt>On the encrypted disk</dt><dd><code id="note">$(printf '%s' "$note" | escape)</code></dd>
 </dl>
@@ -69,6 +96,11 @@ network, not to a machine: take any node away, and the next one answers with the
   <dt>Epoch</dt><dd><code id="about-epoch"></code></dd>
   <dt>Newest block it knew</dt><dd><code id="about-blockNumber"></code></dd>
 </dl>
+<h3>Could its host answer in its place?</h3>
+<p id="host" role="status" data-state="unsaid"></p>
+<ul id="host-advice"></ul>
+<p>The website’s owner gets the DNS records that forbid it, and whether the node sees them, by</p>
+<pre tabindex="0" aria-label="The command for the website’s owner"><code id="dns"></code></pre>
 <h3>A page cannot vouch for itself</h3>
 <p>What is above was checked by a script that came from the same place as what it checked. It cannot know</p>
 <ul id="beyond"></ul>
