@@ -255,7 +255,7 @@ function busy(network: FakeNetwork, tail: LogTail, rows: number): void {
       block: nth,
     })),
     pending: some(20, (nth) => ({ what: 'measurement', value: word(nth), from: 1_800_000_100 + nth })),
-    history: { from: 0, complete: true, problem: null },
+    history: { from: 0, complete: true, behind: 0, cutAt: null, problem: null },
   });
   say(tail, 10 * rows);
 }

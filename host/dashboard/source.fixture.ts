@@ -9,7 +9,7 @@ export const word = (n: number): string => `0x${n.toString(16).padStart(64, '0')
 export const NOTHING: Parts = {
   pulse: { head: null, time: null, block: null, unhealthy: null },
   network: null,
-  history: { from: null, complete: false, problem: null },
+  history: { from: null, complete: false, behind: 0, cutAt: null, problem: null },
   warnings: [],
   own: null,
   nodes: { list: [], more: 0 },

@@ -170,7 +170,15 @@ export const partSchemas = {
     platformsOpen: Type.Boolean(),
   }),
   /** How far the contract's events are read: from `from` on; `complete` from its deployment on. */
-  history: Strict({ from: Maybe(Count), complete: Type.Boolean(), problem: Maybe(Text) }),
+  history: Strict({
+    from: Maybe(Count),
+    complete: Type.Boolean(),
+    /** Newer blocks that are still to be read. */
+    behind: Count,
+    /** Of this block and earlier ones not all requests and answers are shown; null: all are. */
+    cutAt: Maybe(Count),
+    problem: Maybe(Text),
+  }),
   warnings: Type.Array(Text, { maxItems: most.warnings }),
   own: OwnNodeSchema,
   nodes: listOf(NodeSchema, most.nodes),

@@ -121,8 +121,14 @@ export class DashboardSource implements NetworkSource {
   }
 
   #historyPart(): Parts['history'] {
-    const { from, complete, problem } = this.#history.status();
-    return { from: from ?? null, complete, problem: this.#shownOr(this.#problem ?? problem) };
+    const { from, complete, behind, cutAt, problem } = this.#history.status();
+    return {
+      from: from ?? null,
+      complete,
+      behind,
+      cutAt: cutAt ?? null,
+      problem: this.#shownOr(this.#problem ?? problem),
+    };
   }
 
   #gasPart(open: readonly TransactionStatus[]): Parts['gas'] {

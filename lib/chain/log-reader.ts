@@ -73,7 +73,7 @@ export class LogReader<T> {
 }
 
 /** Includes refusals in unknown words: asking for less costs little, and the refusal of a single block is reported. */
-const isTooMuch = (error: unknown): boolean =>
+export const isTooMuch = (error: unknown): boolean =>
   codeOf(error) === 'RPC_TOO_LARGE' ||
   (error instanceof RpcRefusal && (error.kind === 'too-much' || error.kind === 'unknown'));
 

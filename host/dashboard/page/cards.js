@@ -64,6 +64,13 @@ export function chainCard({ pulse, network, history }) {
       ['platforms', network === null ? null : network.platformsOpen ? 'open to any' : 'those listed'],
       ['network key', network === null ? null : hash(network.networkKey)],
       ['events read', read],
+      ['still to read', history?.behind ? `${count(history.behind)} newer blocks` : null],
+      [
+        'left out',
+        history?.cutAt == null
+          ? null
+          : `requests up to block ${count(history.cutAt)}: there are more than are kept`,
+      ],
     ]),
   );
 }

@@ -78,6 +78,20 @@ export const pageRules = [
     '',
     'what anyone may cause gives way',
   ),
+  relay(
+    'that a look at the history ends, however much there is to read',
+    HISTORY,
+    'while (next <= to && this.#isLeft(budget)) {',
+    'while (next <= to) {',
+    'a look reads a bounded part|what came while nobody looked',
+  ),
+  relay(
+    "that what the history's looks had no time for is read again while it may be replaced",
+    HISTORY,
+    'Math.min(this.#settled + 1, newest - UNSETTLED)',
+    'newest - UNSETTLED',
+    'a block that was replaced while the looks before',
+  ),
   apps(
     "the nonce of a page's evidence",
     EVIDENCE,
