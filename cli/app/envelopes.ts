@@ -50,8 +50,19 @@ function requireNamed(file: string, hash: Hex): void {
   );
 }
 
-/** What is known of an app's secrets in a host's volume, a line each. @throws FILE */
-export function secretLines(app: string, volume: string): readonly string[] {
+/** A secret as a host's volume has it. */
+export interface KnownSecret {
+  readonly name: string;
+  readonly envelopes: readonly {
+    readonly envelope: Hex;
+    /** Whether its file is there: no node can open what is not. */
+    readonly isThere: boolean;
+    readonly manifests: readonly { readonly manifest: string; readonly users: readonly string[] }[];
+  }[];
+}
+
+/** What is known of an app's secrets in a host's volume, by their names. @throws FILE */
+export function secretsIn(app: string, volume: string): readonly KnownSecret[] {
   // One that is not there would look like one without secrets.
   if (!statSync(volume, { throwIfNoEntry: false })?.isDirectory())
     throw new DstackError('FILE', `there is no folder ${volume} (--volume)`);
@@ -61,31 +72,34 @@ export function secretLines(app: string, volume: string): readonly string[] {
     secretsOf(manifest).map((secret) => ({ ...secret, hash, users: usersOf(manifest, secret) })),
   );
   const names = [...new Set([...envelopes.map(({ name }) => name), ...named.map(({ name }) => name)])].sort();
-  return names.flatMap((name) => {
+  return names.map((name) => {
     const hashes = new Set(
       [...envelopes, ...named].filter((one) => one.name === name).map(({ envelope }) => envelope),
     );
-    return [
+    return {
       name,
-      ...[...hashes]
-        .sort()
-        .flatMap((envelope) => [
-          `  ${envelope}${envelopes.some((one) => one.envelope === envelope) ? '' : ': MISSING, no node can open it'}`,
-          ...uses(named.filter((one) => one.name === name && one.envelope === envelope)),
-        ]),
-    ];
+      envelopes: [...hashes].sort().map((envelope) => ({
+        envelope,
+        isThere: envelopes.some((one) => one.envelope === envelope),
+        manifests: named
+          .filter((one) => one.name === name && one.envelope === envelope)
+          .map(({ hash, users }) => ({ manifest: `0x${hash}`, users })),
+      })),
+    };
   });
 }
 
-interface Use {
-  readonly hash: Hex;
-  readonly users: readonly string[];
-}
-
-const uses = (found: readonly Use[]): string[] =>
-  found.length === 0
-    ? ['    no manifest here names it']
-    : found.map(({ hash, users }) => `    manifest 0x${hash} gives it to ${users.join(', ')}`);
+/** For people: the name, its envelopes below it, and what uses each. */
+export const secretLines = (secrets: readonly KnownSecret[]): readonly string[] =>
+  secrets.flatMap(({ name, envelopes }) => [
+    name,
+    ...envelopes.flatMap(({ envelope, isThere, manifests }) => [
+      `  ${envelope}${isThere ? '' : ': MISSING, no node can open it'}`,
+      ...(manifests.length === 0
+        ? ['    no manifest here names it']
+        : manifests.map(({ manifest, users }) => `    manifest ${manifest} gives it to ${users.join(', ')}`)),
+    ]),
+  ]);
 
 const usersOf = (manifest: Manifest, { name }: AppSecret): string[] => [
   ...plansOf(manifest)

@@ -3,7 +3,6 @@ import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fillDurably, writeDurably } from '../../lib/daemon/durable-file.ts';
-import { print } from '../../lib/daemon/terminal.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import {
   AGENT_API,
@@ -18,11 +17,12 @@ import {
 } from '../../lib/protocol/manifest.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
 import { type SignerPart, SignerSchema, secretsOfSigner } from '../../lib/protocol/signer-part.ts';
+import { answer } from '../answers.ts';
 import { plainArchive } from '../app/archive.ts';
 import { manifestOfCompose } from '../app/compose.ts';
 import { type PackedSecret, secretsFrom } from '../app/envelopes.ts';
 import { prepareVolumes } from '../app/volume.ts';
-import { type Arguments, type Command, typed, UsageError } from '../command.ts';
+import { type Arguments, type Command, narration, narrationOptions, typed, UsageError } from '../command.ts';
 import { readGiven } from '../owner/connection.ts';
 
 export const pack: Command = {
@@ -68,6 +68,7 @@ export const pack: Command = {
       multiple: true,
       required: true,
     },
+    ...narrationOptions,
   },
   async run(args) {
     const [app, source] = args.positionals as [string, string];
@@ -81,10 +82,20 @@ export const pack: Command = {
       const folders = ['archives', 'manifests', ...(secrets.length > 0 ? ['secrets'] : [])];
       await prepareVolumes(volumes, folders);
       for (const volume of volumes) await place(volume, { archives, secrets, manifest: bytes, hash });
-      for (const digest of archives.keys()) print(`config   sha256:${digest}`);
-      if (archives.size > 0 && !hasPort(bytes))
-        print('no port: no container of this app answers over HTTP (--port, or `ports` in a Compose file)');
-      print(`manifest 0x${hash}`, ...volumes.map((volume) => `file     ${manifestFile(volume, hash)}`));
+      const say = narration(args);
+      for (const digest of archives.keys()) say(`config   sha256:${digest}`);
+      const answersHttp = hasPort(bytes);
+      if (archives.size > 0 && !answersHttp)
+        say('no port: no container of this app answers over HTTP (--port, or `ports` in a Compose file)');
+      const files = volumes.map((volume) => manifestFile(volume, hash));
+      say(`manifest 0x${hash}`, ...files.map((file) => `file     ${file}`));
+      answer(args, 'app pack', {
+        app,
+        manifest: `0x${hash}`,
+        archives: [...archives.keys()].map((digest) => `sha256:${digest}`),
+        files,
+        answersHttp,
+      });
     } finally {
       await scratch.remove();
     }

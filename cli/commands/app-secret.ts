@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { httpJson } from '../../host/http-json.ts';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
-import { print } from '../../lib/daemon/terminal.ts';
 import {
   requireSealingKey,
   type SealingKeyMessage,
@@ -18,9 +17,10 @@ import { appId } from '../../lib/protocol/manifest.ts';
 import { ErrorReplySchema, nodePaths } from '../../lib/protocol/onboarding-messages.ts';
 import { check, SecretName } from '../../lib/protocol/schema.ts';
 import { SECRET_MAX_BYTES } from '../../lib/protocol/sockets.ts';
-import { secretLines } from '../app/envelopes.ts';
+import { answer } from '../answers.ts';
+import { secretLines, secretsIn } from '../app/envelopes.ts';
 import { prepareVolumes } from '../app/volume.ts';
-import { type Arguments, type Command, typed, UsageError } from '../command.ts';
+import { type Arguments, type Command, narration, narrationOptions, typed, UsageError } from '../command.ts';
 import { chainName } from '../owner/chains.ts';
 import { chainOptions, connectNetwork, contractOption, type NetworkConnection } from '../owner/connection.ts';
 
@@ -47,6 +47,7 @@ const set: Command = {
       multiple: true,
       required: true,
     },
+    ...narrationOptions,
   },
   async run(args) {
     const [app, name] = args.positionals as [string, string];
@@ -63,7 +64,8 @@ const set: Command = {
       const said = await askSealingKey(relay, app);
       const publicKey = requireSealingKey(said, { chainId, contract, app, networkKey });
       await prepareVolumes(args.list('out'), ['secrets']);
-      print(
+      const say = narration(args);
+      say(
         `secret    ${name} of ${app}, ${describeValue(value)}`,
         `for       contract ${contract} on ${chainName(chainId)}, read by ${network.sources}`,
         `sealed to key ${toHex(sha256(publicKey))}, which network key ${networkKey} has signed for ${app}`,
@@ -71,11 +73,22 @@ const set: Command = {
       const envelope = await sealSecret(value, { chainId, contract, app, name }, publicKey);
       const hash = toHex(sha256(envelope));
       const files = args.list('out').map((volume) => write(volume, hash, envelope));
-      print(
+      say(
         ...files.map((file) => `envelope  ${file}`),
         `manifest  ${JSON.stringify({ envelope: hash, name })}`,
         `to use it: npx dstack app pack ${app} … --secret ${name}=${files[0]}`,
       );
+      const sealedTo = toHex(sha256(publicKey));
+      answer(args, 'app secret set', {
+        app,
+        secret: name,
+        chainId,
+        contract,
+        networkKey,
+        sealedTo,
+        envelope: hash,
+        files,
+      });
     } finally {
       value.fill(0);
     }
@@ -159,12 +172,16 @@ const list: Command = {
   name: 'app secret list',
   summary: "an app's secrets in a host volume: names, envelopes, and which manifests there name them",
   positionals: ['NAME'],
-  options: { volume: { value: 'DIR', help: 'the host volume of a VM', required: true } },
+  options: {
+    volume: { value: 'DIR', help: 'the host volume of a VM', required: true },
+    ...narrationOptions,
+  },
   async run(args) {
     const [app] = args.positionals as [string];
     typed(() => appId(app));
-    const lines = secretLines(app, args.text('volume'));
-    print(...(lines.length === 0 ? [`no secrets of ${app} here`] : lines));
+    const secrets = secretsIn(app, args.text('volume'));
+    narration(args)(...(secrets.length === 0 ? [`no secrets of ${app} here`] : secretLines(secrets)));
+    answer(args, 'app secret list', { app, secrets });
   },
 };
 

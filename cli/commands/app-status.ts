@@ -1,12 +1,14 @@
-/** `app status` and `app logs`: how rollouts go on this host's node. */
+/** `app status`, `app ps` and `app logs`: how rollouts go on this host's node, and what runs there. */
 import { NodeClient } from '../../host/node-client.ts';
 import { type RelaySettings, readEnvironment, relaySettings } from '../../host/relay/settings.ts';
 import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
 import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
+import { answer } from '../answers.ts';
+import { containersOf, containerTable, manifestsIn } from '../app/containers.ts';
 import { statusLines, statusObject } from '../app/status.ts';
-import { type Arguments, type Command, typed } from '../command.ts';
+import { type Arguments, type Command, narrationOptions, typed } from '../command.ts';
 import { ContractView } from '../join/contract.ts';
 import { relayStatus } from '../join/status.ts';
 import { envFileOption } from './relay.ts';
@@ -50,6 +52,35 @@ export const status: Command = {
       });
     print(`chain ${chainId} at block ${head}, contract ${address}`);
     print(...(lines.length > 0 ? lines : ['no apps']));
+  },
+};
+
+export const ps: Command = {
+  name: 'app ps',
+  summary: "the containers of the apps on this host's node; --all shows those too that do not run",
+  options: {
+    'env-file': envFileOption,
+    app: { value: 'NAME', help: 'this app only' },
+    all: { help: 'those too that are to start, did not, or wait', short: 'a' },
+    volume: {
+      value: 'DIR',
+      help: 'the host volume with the manifests, which name the containers; that of the settings when left out',
+    },
+    json: narrationOptions.json,
+  },
+  async run(args) {
+    const only = args.optional('app');
+    if (only !== undefined) typed(() => appId(only));
+    const settings = settingsOf(args);
+    const said = await new NodeClient(settings.nodeUrl).apps();
+    const volume = args.optional('volume') ?? settings.appFiles?.volume;
+    const rows = containersOf(said, manifestsIn(volume)).filter(
+      ({ app, state }) =>
+        (only === undefined || app === only) && (args.flag('all') || ['running', 'ending'].includes(state)),
+    );
+    if (!args.flag('json')) print(...containerTable(rows));
+    if (said.more > 0) printError(`the node has ${said.more} more apps, of which it says nothing`);
+    answer(args, 'app ps', { containers: rows, more: said.more });
   },
 };
 

@@ -21,7 +21,7 @@ import { type NetworkConnection, readGiven } from '../owner/connection.ts';
 import { diff, manifestOfApp } from './app-diff.ts';
 import { pack } from './app-pack.ts';
 import { secretCommands } from './app-secret.ts';
-import { logs, status } from './app-status.ts';
+import { logs, ps, status } from './app-status.ts';
 import { appList } from './network-list.ts';
 import { fromWhen } from './network-policy.ts';
 
@@ -152,5 +152,6 @@ export const appCommands: readonly Command[] = [
   withdraw,
   appList,
   status,
+  ps,
   logs,
 ];

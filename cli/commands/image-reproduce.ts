@@ -15,12 +15,12 @@ import {
   differences,
   type ReproduceOptions,
 } from '../../guest/image/reproduce.ts';
-import { print } from '../../lib/daemon/terminal.ts';
 import { parseImageManifest } from '../../lib/protocol/image.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
-import { type Command, UsageError } from '../command.ts';
+import { answer } from '../answers.ts';
+import { type Arguments, type Command, narration, narrationOptions, UsageError } from '../command.ts';
 import { repository } from '../repository.ts';
-import { printImageDifference } from './image-diff.ts';
+import { tellImageDifference } from './image-diff.ts';
 
 export const reproduceCommand: Command = {
   name: 'image reproduce',
@@ -35,6 +35,7 @@ export const reproduceCommand: Command = {
       default: join(repository, 'build/reproduce'),
     },
     keep: { help: 'leave both builds there' },
+    ...narrationOptions,
   },
   async run(args) {
     const flavour = flavours.find((known) => known === args.text('flavour'));
@@ -47,7 +48,7 @@ export const reproduceCommand: Command = {
       flavour,
       { mirror: resolve(args.text('mirror')), work: resolve(args.text('work')) },
       against,
-      args.flag('keep'),
+      args,
     );
     if (!same) process.exitCode = 1;
   },
@@ -57,68 +58,79 @@ async function reproduce(
   flavour: Flavour,
   folders: { readonly mirror: string; readonly work: string },
   against: string | undefined,
-  keep: boolean,
+  args: Arguments,
 ): Promise<boolean> {
-  const fetched = await ensureMirror(folders.mirror);
+  const say = narration(args);
+  const fetched = await ensureMirror(folders.mirror, say);
   await rm(folders.work, { recursive: true, force: true });
   const [one, other] = circumstances;
   const options = (name: string): ReproduceOptions => ({
     repository,
     ...folders,
     flavour,
-    progress: (line) => print(`${name} | ${line}`),
+    progress: (line) => say(`${name} | ${line}`),
   });
   const first = await buildApart(one, options('first, cold '));
   const second = await buildApart(other, options('second, cold'));
   const warm = await buildAgain(one, options('first, warm '));
 
-  print();
+  say('');
   for (const [name, { size, sha256 }] of first.files) {
-    print(`${name.padEnd(20)} ${(size / 1e6).toFixed(1).padStart(7)} MB  ${sha256}`);
+    say(`${name.padEnd(20)} ${(size / 1e6).toFixed(1).padStart(7)} MB  ${sha256}`);
   }
   const total = [...first.files.values()].reduce((sum, { size }) => sum + size, 0);
   const manifest = parseImageManifest(readFileSync(join(first.folder, 'image.json'), 'utf8'));
-  print(`${'in all'.padEnd(20)} ${(total / 1e6).toFixed(1).padStart(7)} MB`);
-  print(`measurement          ${manifest.measurement} (simulated platform, default shape)`);
-  print(`fetching             ${fetched}`);
-  for (const [what, built, how] of [
+  say(`${'in all'.padEnd(20)} ${(total / 1e6).toFixed(1).padStart(7)} MB`);
+  say(`measurement          ${manifest.measurement} (simulated platform, default shape)`);
+  say(`fetching             ${fetched}`);
+  const builds = [
     ['first, cold', first, one],
     ['second, cold', second, other],
     ['first, warm', warm, one],
-  ] as const) {
-    print(
+  ] as const;
+  for (const [what, built, how] of builds) {
+    say(
       `${what.padEnd(20)} ${built.seconds.toFixed(1).padStart(6)} s  umask ${how.umask}, ${how.language}, ${how.timeZone}, ${how.offline ? 'network cut off' : 'network there'}`,
     );
   }
 
   const given = against === undefined ? [] : [['the given image', await asBuilt(against, first)] as const];
-  let same = true;
+  const different: Record<string, readonly string[]> = {};
   for (const [name, built] of [
     ['the second build', second] as const,
     ['the warm build', warm] as const,
     ...given,
   ]) {
-    const different = differences(first, built);
-    if (different.length === 0) {
-      print(`IDENTICAL  the first build and ${name}, ${first.files.size} files`);
+    const files = differences(first, built);
+    if (files.length === 0) {
+      say(`IDENTICAL  the first build and ${name}, ${first.files.size} files`);
       continue;
     }
-    same = false;
-    print(`DIFFERENT  the first build and ${name}: ${different.join(', ')}`);
-    await printImageDifference(first.folder, built.folder);
+    different[name] = files;
+    say(`DIFFERENT  the first build and ${name}: ${files.join(', ')}`);
+    await tellImageDifference(first.folder, built.folder, say);
   }
-  if (same && !keep) await rm(folders.work, { recursive: true, force: true });
-  else print(`the builds are in ${folders.work}`);
+  const same = Object.keys(different).length === 0;
+  if (same && !args.flag('keep')) await rm(folders.work, { recursive: true, force: true });
+  else say(`the builds are in ${folders.work}`);
+  answer(args, 'image reproduce', {
+    flavour,
+    identical: same,
+    measurement: manifest.measurement,
+    files: Object.fromEntries([...first.files].map(([name, { sha256 }]) => [name, sha256])),
+    builds: builds.map(([what, { seconds }]) => ({ what, seconds })),
+    different,
+  });
   return same;
 }
 
 /** A mirror that is whole is taken as it is. */
-async function ensureMirror(mirror: string): Promise<string> {
+async function ensureMirror(mirror: string, say: (line: string) => void): Promise<string> {
   const lock = parseLock(readFileSync(lockFile, 'utf8'));
   const start = performance.now();
   const there = await checkMirror(lock, mirror).catch(() => undefined);
   if (there !== undefined) return `not needed: ${mirror} is whole`;
-  await fetchMirror(lock, findMirrors(), mirror, join(repository, '.cache/debs'), print);
+  await fetchMirror(lock, findMirrors(), mirror, join(repository, '.cache/debs'), say);
   return `${((performance.now() - start) / 1000).toFixed(1)} s`;
 }
 

@@ -9,11 +9,11 @@ import { findTdx } from '../../host/vm/tdx.ts';
 import { parseFirmwareLog } from '../../lib/attestation/registers/firmware-log.ts';
 import { type AcpiFiles, type AcpiTable, reviewAcpi } from '../../lib/attestation/tdx/acpi.ts';
 import { smbiosFromEventLog, type TablesFile } from '../../lib/attestation/tdx/machine-tables.ts';
-import { print } from '../../lib/daemon/terminal.ts';
 import { toolCommand } from '../../lib/daemon/tool-root.ts';
 import { sha256, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { type Arguments, type Command, UsageError } from '../command.ts';
+import { answer } from '../answers.ts';
+import { type Arguments, type Command, narration, narrationOptions, UsageError } from '../command.ts';
 import { repository } from '../repository.ts';
 
 /** The firmware needs some seconds, under emulation on a loaded machine many. */
@@ -35,6 +35,7 @@ export const tablesCommand: Command = {
     'without-data-disk': { help: 'a machine without a data disk' },
     qemu: { value: 'FILE', help: 'the QEMU that the hosts run; the locked one if absent' },
     tdx: { help: 'in a TD, on a host that starts them; without, its machine and firmware are emulated' },
+    ...narrationOptions,
     'event-log': {
       value: 'CCEL',
       help: "a TD's event log: its ACPI digests must be these tables', and SMBIOS' digest is taken from it",
@@ -70,16 +71,27 @@ export const tablesCommand: Command = {
       ...names,
       ...(smbios !== undefined && { smbios }),
     });
-    print(...describeReview(review), '');
+    const say = narration(args);
+    say(...describeReview(review), '');
     if (smbios === undefined) {
-      print(
+      say(
         'SMBIOS is not in it: its digest is taken from the event log of a TD of this machine (--event-log)',
       );
     }
-    print(
+    say(
       `${join(out, 'tables.json')}: for image measure --tables`,
       `each table is a file there: iasl -d ${join(out, 'DSDT.aml')} shows its code`,
     );
+    answer(args, 'image tables', {
+      file: join(out, 'tables.json'),
+      tables: review.map(({ signature, bytes, code }) => ({
+        signature,
+        code,
+        bytes: bytes.length,
+        sha256: toHex(sha256(bytes)),
+      })),
+      smbios: smbios ?? null,
+    });
   },
 };
 

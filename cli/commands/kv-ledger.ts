@@ -18,6 +18,7 @@ import {
 import { bytesEqual, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseUniqueJson } from '../../lib/protocol/json.ts';
+import { answer } from '../answers.ts';
 import { type Arguments, type Command, typed, UsageError } from '../command.ts';
 import { auditKey, auditKeyOptions, type Network } from '../kv/audit-key.ts';
 import { LogCopy, MAX_HEAD_BYTES } from '../kv/log-copy.ts';
@@ -40,6 +41,7 @@ const get: Command = {
       help: 'instead: the receipt of what this key is now, which says that it was current',
     },
     out: { value: 'FILE', help: 'where to write it; printed by default' },
+    json: { help: 'prints one JSON object with the receipt, or where it is' },
     ...clientOptions,
   },
   async run(args) {
@@ -54,12 +56,13 @@ const get: Command = {
     );
     const store = urlOf(base);
     const url = new URL('/v3/receipt/get_receipt', store);
-    const answer = await httpClient(store, args)({ url, body, maxBytes: 4 * MAX_RECEIPT_BYTES });
-    const receipt = receiptInAnswer(parseUniqueJson(answer.toString()));
+    const reply = await httpClient(store, args)({ url, body, maxBytes: 4 * MAX_RECEIPT_BYTES });
+    const receipt = receiptInAnswer(parseUniqueJson(reply.toString()));
     const out = args.optional('out');
     parseReceipt(receipt);
-    if (out === undefined) print(...receipt.split('\n'));
-    else writeWhole(out, receipt);
+    if (out !== undefined) writeWhole(out, receipt);
+    else if (!args.flag('json')) print(...receipt.split('\n'));
+    answer(args, 'kv receipt get', { receipt, file: out ?? null });
     printError('Not verified: `npx dstack kv receipt verify` does that.');
   },
 };

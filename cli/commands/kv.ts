@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineTools } from '../../guest/image/engine-tools.ts';
 import { print } from '../../lib/daemon/terminal.ts';
-import { type Command, UsageError } from '../command.ts';
+import { type Command, narration, narrationOptions, UsageError } from '../command.ts';
 import { repository } from '../repository.ts';
 import { kvLedgerCommands } from './kv-ledger.ts';
 
@@ -50,6 +50,7 @@ const backup: Command = {
     data: { value: 'DIR', help: 'where the store is', default: join(repository, '.state/kv') },
     out: { value: 'FILE', help: 'where to write it: a new file', required: true },
     recipient: { value: 'RECIPIENT', help: 'age1…; may be given more than once', multiple: true },
+    json: narrationOptions.json,
   },
   async run(args) {
     const recipients = args.list('recipient');
@@ -59,6 +60,7 @@ const backup: Command = {
       `--data=${args.text('data')}`,
       `--out=${args.text('out')}`,
       ...recipients.map((recipient) => `--recipient=${recipient}`),
+      ...(args.flag('json') ? ['--json'] : []),
     ]);
   },
 };
@@ -76,14 +78,16 @@ const restore: Command = {
       help: 'the secret of the store that the backup is of, as it was in its folder',
       required: true,
     },
+    json: narrationOptions.json,
   },
   async run(args) {
     const [file] = args.positionals as [string];
     const given = ['data', 'identity', 'secret'].map((name) => `--${name}=${args.text(name)}`);
     for (const path of [file, args.text('identity'), args.text('secret')])
       if (!existsSync(path)) throw new UsageError(`${path} is not there`);
-    const tools = await engineTools(join(repository, '.cache'), print);
-    await runHere('restore', [`--file=${file}`, ...given, `--tools=${tools}`]);
+    const tools = await engineTools(join(repository, '.cache'), narration(args));
+    const json = args.flag('json') ? ['--json'] : [];
+    await runHere('restore', [`--file=${file}`, ...given, `--tools=${tools}`, ...json]);
   },
 };
 

@@ -19,6 +19,7 @@ import {
   MESSAGE_MAX_BYTES,
 } from '../../lib/protocol/onboarding-messages.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
+import { answer } from '../answers.ts';
 import { type Arguments, type Command, narration, narrationOptions, UsageError } from '../command.ts';
 import { parseDuration, showDuration } from '../duration.ts';
 import { instant } from '../instant.ts';
@@ -141,6 +142,7 @@ const config: Command = {
       help: 'the one app that maintains the store, and can read what all others keep there: docs/kv.md#the-owner',
     },
     out: { value: 'FILE', help: 'where to write it', default: 'network.json' },
+    ...narrationOptions,
   },
   async run(args) {
     const endpoints = args.list('endpoint');
@@ -173,7 +175,9 @@ const config: Command = {
     // Whether plain http is allowed is for the image that boots with it to say; everything else is checked here.
     parseOwnersConfig(bytes, args.text('out'));
     writeFileSync(args.text('out'), bytes);
-    print(`config ${to0x(configHash(bytes))} (${args.text('out')})`);
+    const [hash, file] = [to0x(configHash(bytes)), args.text('out')];
+    narration(args)(`config ${hash} (${file})`);
+    answer(args, 'network config', { config: hash, file });
   },
 };
 

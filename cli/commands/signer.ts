@@ -14,11 +14,19 @@ import {
   ed25519Key,
 } from '../../lib/cometbft/ed25519.ts';
 import { seedOf, stateOf } from '../../lib/cometbft/key-files.ts';
-import { encodeState, type SignState } from '../../lib/cometbft/sign-state.ts';
+import type { SignState } from '../../lib/cometbft/sign-state.ts';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
 import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
-import { type Arguments, type Command, type Option, typed, UsageError } from '../command.ts';
-import { signerBackupCommands } from '../signer/backup.ts';
+import { answer } from '../answers.ts';
+import {
+  type Arguments,
+  type Command,
+  narrationOptions,
+  type Option,
+  typed,
+  UsageError,
+} from '../command.ts';
+import { shownState, signerBackupCommands } from '../signer/backup.ts';
 import { atDesk, deskOptions, readText, secretIn } from '../signer/desk.ts';
 import { startCommand, statusCommand } from '../signer/run.ts';
 
@@ -48,6 +56,7 @@ const init: Command = {
     address: { value: 'ADDRESS', help: "the node's priv_validator_laddr", default: 'tcp://127.0.0.1:26659' },
     endpoint: { value: 'URL', help: 'a member of the store', default: 'http://127.0.0.1:2379' },
     ...displayOptions,
+    json: narrationOptions.json,
   },
   run(args) {
     const file = args.text('config');
@@ -68,8 +77,14 @@ const init: Command = {
     const secret = secretFile === undefined ? undefined : secretIn(secretFile);
     writeDurably(file, text, 0o600);
     printError(`${file} is written; its comments say what to set`);
-    if (secret !== undefined)
-      print(shown(ed25519Key(networkSeed(secret, chains[0]!.id)).publicKey, display, prefix));
+    const chain = chains[0]!.id;
+    const publicKey = secret === undefined ? undefined : ed25519Key(networkSeed(secret, chain)).publicKey;
+    if (publicKey !== undefined && !args.flag('json')) print(shown(publicKey, display, prefix));
+    answer(args, 'signer init', {
+      config: file,
+      chain,
+      publicKey: publicKey === undefined ? null : cometJson(publicKey),
+    });
     return Promise.resolve();
   },
 };
@@ -77,13 +92,14 @@ const init: Command = {
 const pubkey: Command = {
   name: 'signer pubkey',
   summary: "shows a chain's public key",
-  options: { ...deskOptions, ...displayOptions },
+  options: { ...deskOptions, ...displayOptions, json: narrationOptions.json },
   async run(args) {
     const display = displayOf(args);
     await atDesk(args, async (desk, chain) => {
       const prefix = args.optional('bech32-prefix') ?? chain.bech32Prefix;
       const publicKey = await publicKeyOf(desk, chain);
-      print(typed(() => shown(publicKey, display, prefix)));
+      if (!args.flag('json')) print(typed(() => shown(publicKey, display, prefix)));
+      answer(args, 'signer pubkey', { chain: chain.id, publicKey: cometJson(publicKey) });
     });
   },
 };
@@ -96,14 +112,19 @@ const importCommand: Command = {
     ...deskOptions,
     state: { value: 'FILE', help: 'what it signed last: priv_validator_state.json' },
     fresh: { help: 'it never signed anything' },
+    json: narrationOptions.json,
   },
   async run(args) {
     const [file] = args.positionals as [string];
     const text = readText(file);
     const seed = typed(() => seedOf(text));
     const state = stateFrom(args, args.optional('state'));
-    await atDesk(args, (desk, chain) => importKey(desk, chain, seed, state));
-    printJson(cometJson(ed25519Key(seed).publicKey));
+    const publicKey = cometJson(ed25519Key(seed).publicKey);
+    await atDesk(args, async (desk, chain) => {
+      await importKey(desk, chain, seed, state);
+      if (!args.flag('json')) printJson(publicKey);
+      answer(args, 'signer import', { chain: chain.id, publicKey });
+    });
     printError('the key is in the store now. Remove it from where it was: a key in two places signs twice');
   },
 };
@@ -111,11 +132,13 @@ const importCommand: Command = {
 const stateShow: Command = {
   name: 'signer state show',
   summary: "shows what a chain's key signed last, as the store has it",
-  options: deskOptions,
+  options: { ...deskOptions, json: { help: 'the same, within one JSON object that names the chain' } },
   async run(args) {
-    await atDesk(args, async (desk, chain) =>
-      printJson(JSON.parse(encodeState(await showState(desk, chain)))),
-    );
+    await atDesk(args, async (desk, chain) => {
+      const state = shownState(await showState(desk, chain));
+      if (!args.flag('json')) printJson(state);
+      answer(args, 'signer state show', { chain: chain.id, state });
+    });
   },
 };
 
@@ -126,10 +149,17 @@ const stateImport: Command = {
     ...deskOptions,
     state: { value: 'FILE', help: "priv_validator_state.json, or tmkms' state file" },
     fresh: { help: 'the key never signed anything' },
+    json: narrationOptions.json,
   },
   async run(args) {
     const state = stateFrom(args, args.optional('state'));
-    await atDesk(args, (desk, chain) => importState(desk, chain, state));
+    await atDesk(args, async (desk, chain) => {
+      await importState(desk, chain, state);
+      answer(args, 'signer state import', {
+        chain: chain.id,
+        state: state === 'fresh' ? null : shownState(state),
+      });
+    });
     printError('the record is in the store');
   },
 };

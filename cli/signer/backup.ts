@@ -5,12 +5,20 @@ import { awsKms } from '../../guest/signer/aws-kms.ts';
 import { encryptBackup, type KeyService, openBackup, wrapBackup } from '../../guest/signer/backup.ts';
 import { makeBackup, recover } from '../../guest/signer/operator.ts';
 import { cometJson, ed25519Key } from '../../lib/cometbft/ed25519.ts';
-import { at } from '../../lib/cometbft/sign-state.ts';
+import { at, encodeState, type SignState } from '../../lib/cometbft/sign-state.ts';
 import { encrypterTo } from '../../lib/daemon/age.ts';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
 import { printError, printJson } from '../../lib/daemon/terminal.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { type Arguments, type Command, type Option, typed, UsageError } from '../command.ts';
+import { answer } from '../answers.ts';
+import {
+  type Arguments,
+  type Command,
+  narrationOptions,
+  type Option,
+  typed,
+  UsageError,
+} from '../command.ts';
 import { atDesk, configFrom, deskOptions, readBytes, readText } from './desk.ts';
 
 const kmsOptions: Record<string, Option> = {
@@ -30,6 +38,7 @@ const backup: Command = {
     ...deskOptions,
     out: { value: 'FILE', help: 'where to write it', required: true },
     recipient: { value: 'RECIPIENT', help: 'age1…; may be given more than once', multiple: true },
+    json: narrationOptions.json,
   },
   async run(args) {
     const out = newFile(args);
@@ -40,6 +49,7 @@ const backup: Command = {
       const made = await makeBackup(desk, chain);
       writeDurably(out, await encryptBackup(made, recipients), 0o600);
       printError(`${out} holds the key of ${chain.id} and its state at ${at(made.state)}`);
+      answer(args, 'signer backup', { chain: chain.id, file: out, state: shownState(made.state) });
     });
   },
 };
@@ -51,6 +61,7 @@ const wrap: Command = {
     ...deskOptions,
     out: { value: 'FILE', help: 'where to write it', required: true },
     ...kmsOptions,
+    json: narrationOptions.json,
   },
   async run(args) {
     const out = newFile(args);
@@ -60,6 +71,7 @@ const wrap: Command = {
       const made = await makeBackup(desk, chain);
       writeDurably(out, await wrapBackup(made, service), 0o600);
       printError(`${out} holds the key of ${chain.id} and its state at ${at(made.state)}`);
+      answer(args, 'signer wrap', { chain: chain.id, file: out, state: shownState(made.state) });
     });
   },
 };
@@ -77,6 +89,7 @@ const recoverCommand: Command = {
     },
     identity: { value: 'FILE', help: 'the key of age that opens it (AGE-SECRET-KEY-1…)' },
     ...kmsOptions,
+    json: narrationOptions.json,
   },
   async run(args) {
     const [file] = args.positionals as [string];
@@ -86,11 +99,18 @@ const recoverCommand: Command = {
       identity,
       service: serviceFrom(args),
     }).catch(asTyped);
-    await atDesk(args, (desk, chain) => recover(desk, chain, opened));
-    printJson(cometJson(ed25519Key(opened.seed).publicKey));
+    const publicKey = cometJson(ed25519Key(opened.seed).publicKey);
+    await atDesk(args, async (desk, chain) => {
+      await recover(desk, chain, opened);
+      if (!args.flag('json')) printJson(publicKey);
+      answer(args, 'signer recover', { chain: chain.id, publicKey, state: shownState(opened.state) });
+    });
     printError(`recovered, with its state at ${at(opened.state)}. If it signed since, import that state too`);
   },
 };
+
+/** As the store has it. */
+export const shownState = (state: SignState): unknown => JSON.parse(encodeState(state));
 
 /** Another file, or another key, than was meant; what a key service refuses is none of that. */
 function asTyped(error: unknown): never {

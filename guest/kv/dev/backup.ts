@@ -9,7 +9,7 @@ import { open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { encrypterTo } from '../../../lib/daemon/age.ts';
-import { printError, printFailure } from '../../../lib/daemon/terminal.ts';
+import { printError, printFailure, printJson } from '../../../lib/daemon/terminal.ts';
 import { RpcError, status } from '../../../lib/etcd/errors.ts';
 import { Maintenance } from '../../../lib/etcd/gen/maintenance_pb.js';
 import { revisionAt } from '../../../lib/ledger/leaf.ts';
@@ -150,6 +150,7 @@ if (import.meta.main) {
       data: { type: 'string', default: '' },
       out: { type: 'string', default: '' },
       recipient: { type: 'string', multiple: true, default: [] },
+      json: { type: 'boolean', default: false },
     },
   });
   const told = new AbortController();
@@ -159,6 +160,7 @@ if (import.meta.main) {
     );
   try {
     const last = await backup(values.data, values.out, values.recipient, told.signal);
+    if (values.json) printJson({ file: values.out, data: values.data, revision: String(last) });
     printError(
       `${values.out} holds the store up to revision ${last} or later; the secret is not in it: keep ${join(values.data, 'secret')} too`,
     );

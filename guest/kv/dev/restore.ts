@@ -24,7 +24,7 @@ import { decrypterWith, withBoundedHeader } from '../../../lib/daemon/age.ts';
 import { readBounded } from '../../../lib/daemon/bounded-file.ts';
 import { writeDurably } from '../../../lib/daemon/durable-file.ts';
 import { makeFolder } from '../../../lib/daemon/folder.ts';
-import { print, printError, printFailure } from '../../../lib/daemon/terminal.ts';
+import { print, printError, printFailure, printJson } from '../../../lib/daemon/terminal.ts';
 import { toolCommand } from '../../../lib/daemon/tool-root.ts';
 import { auditLog } from '../../../lib/ledger/audit.ts';
 import { openCheckpoint, signCheckpoint } from '../../../lib/ledger/checkpoint.ts';
@@ -306,6 +306,7 @@ if (import.meta.main) {
       identity: { type: 'string', default: '' },
       secret: { type: 'string', default: '' },
       tools: { type: 'string' },
+      json: { type: 'boolean', default: false },
     },
   });
   const told = new AbortController();
@@ -323,11 +324,13 @@ if (import.meta.main) {
       tools,
       signal: told.signal,
     });
-    print(
+    const say = values.json ? printError : print;
+    say(
       `restored   up to revision ${revision}, in ${data}`,
       `log        ${origin}`,
       `continues  ${continues}`,
     );
+    if (values.json) printJson({ data, revision: String(revision), log: origin, continues });
     printError(
       'What was written after the backup is gone, and the log says so. A signer that kept its records there signs nothing until it was told what it signed since.',
     );
