@@ -1,6 +1,6 @@
 /**
  * A page whose commands are run: its fenced blocks of `sh`, in their order, as a reader would paste them. A word after `sh` says what a
- * block needs besides (`docker`, `buildah`, `node`, `container`); a `text` block after one is what it prints, in this order,
+ * block needs besides (`docker`, `buildah`, `node`, `container`, `vm`), or what happened before it (`signed`); a `text` block after one is what it prints, in this order,
  * indented somehow and possibly with other lines in between, where `…` stands for anything.
  */
 import { spawn } from 'node:child_process';
@@ -27,7 +27,7 @@ const APPLETS = ['sh', 'cat', 'cut', 'echo', 'httpd', 'printf', 'sed', 'sha256su
 /** For one block, milliseconds. */
 const PATIENCE = 600_000;
 
-export type Needs = 'docker' | 'buildah' | 'node' | 'container' | undefined;
+export type Needs = 'docker' | 'buildah' | 'node' | 'container' | 'vm' | 'signed' | undefined;
 
 export interface Block {
   readonly needs: Needs;
@@ -47,28 +47,37 @@ export function blocksOf(page: string): readonly Block[] {
 }
 
 /** Where a page's reader is: a folder, with the programs that they have. */
-export interface Reader {
+export interface Shell {
   readonly folder: string;
   run(block: Block, env: Readonly<Record<string, string>>): Promise<void>;
+}
+
+/** One who builds images, too. */
+export interface Reader extends Shell {
   leave(): void;
 }
 
 /** @param folder for the reader's files; it is made. @param programs further ones, by name, each a script of the shell */
 export function reader(folder: string, programs: Readonly<Record<string, string>> = {}): Reader {
   const images = layBuildahRoot();
+  const buildah = `exec '${node24}' '${import.meta.filename}' '${images}' "$PWD" "$@"`;
+  const here = shell(folder, { buildah, ...programs });
+  layBusybox(images, join(folder, '.busybox'));
+  return { ...here, leave: () => rmSync(images, { recursive: true, force: true }) };
+}
+
+/** The same for pages on which nothing is built. */
+export function shell(folder: string, programs: Readonly<Record<string, string>> = {}): Shell {
   const bin = join(folder, '.bin');
   mkdirSync(bin, { recursive: true });
   const scripts = {
     npx: `[ "$1" = dstack ] || exit 127; shift; exec '${node24}' --disable-warning=ExperimentalWarning -- '${join(root, 'cli/main.ts')}' "$@"`,
-    buildah: `exec '${node24}' '${import.meta.filename}' '${images}' "$PWD" "$@"`,
     ...programs,
   };
   for (const [name, script] of Object.entries(scripts)) {
     writeFileSync(join(bin, name), `#!/bin/sh\n${script}\n`);
     chmodSync(join(bin, name), 0o755);
   }
-  layBusybox(images, join(folder, '.busybox'));
-
   return {
     folder,
     async run({ script, shows }, env) {
@@ -85,7 +94,6 @@ export function reader(folder: string, programs: Readonly<Record<string, string>
       if (shows !== undefined && !shown(said, shows))
         throw new Error(`${said}\nis not\n${shows}\nof\n${script}`);
     },
-    leave: () => rmSync(images, { recursive: true, force: true }),
   };
 }
 
