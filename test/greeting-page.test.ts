@@ -7,7 +7,7 @@ import type { SiteEvidence } from '../lib/protocol/site-evidence.ts';
 import { Browser, type Look, type Looks, overflow, PHONE, seriousFindings, WIDE } from './support/browser.ts';
 import { hasChromium } from './support/chromium.ts';
 import { forgeSite } from './support/forge-site.ts';
-import { type Greeting, PLATFORM_ID, SCENE, SECRET, startGreeting } from './support/greeting.ts';
+import { type Greeting, PLATFORM_ID, SCENE, SECRET, STATUS, startGreeting } from './support/greeting.ts';
 
 const HOSTILE = `<img src=x onerror="document.title='owned'"></pre><script>document.title='owned'</script>`;
 
@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 beforeEach(() => {
   greeting.alter = (evidence) => evidence;
-  greeting.status = undefined;
+  greeting.status = STATUS;
   greeting.say('{"app":"greeting","epoch":1}');
 });
 afterAll(async () => {

@@ -26,7 +26,7 @@ const SET_RECORDS =
   'set the CAA records in the DNS that the command below prints, for every name of the website.';
 
 const FOR_VISITORS =
-  'If you visit: a padlock alone does not show that your connection ends in the node. Compare the certificate in your browser with the key that npx dstack site verify prints, or look for foreign certificates by npx dstack site audit.';
+  'If you visit: a padlock alone does not show that your connection ends in the node. Compare the SHA-256 of the public key in your browser’s certificate with the key that npx dstack site verify --json prints, or look for foreign certificates by npx dstack site audit.';
 
 /** @param holds whether every step of `check` did: only then are these the node's words. @param status site.json as it came, signed by nobody */
 export function hostDoubt(evidence: Evidence, holds: boolean, status: unknown): HostDoubt {

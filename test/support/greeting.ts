@@ -12,6 +12,7 @@ import { layFiles, OWN_FILES } from '../../app-example/lay-files.ts';
 import { createSimulatedPlatform } from '../../lib/attestation/simulated/platform.ts';
 import { parseAddress } from '../../lib/protocol/hex.ts';
 import { EVIDENCE_PATH, type SiteEvidence, sitePaths } from '../../lib/protocol/site-evidence.ts';
+import type { AcmeStatus } from '../../lib/protocol/sockets.ts';
 import { forgeSite, nonceIn, type SiteScene } from './forge-site.ts';
 import { freePort } from './free-port.ts';
 import { eventually } from './network.ts';
@@ -26,6 +27,13 @@ export const SCENE: SiteScene = {
 };
 export const PLATFORM_ID = createSimulatedPlatform({ ppid: PPID }).platformId;
 
+/** Of a node that has not looked at the DNS yet. */
+export const STATUS: AcmeStatus = {
+  state: 'brought',
+  hostImpersonable: true,
+  caa: { code: 'CAA_UNKNOWN', reason: 'the DNS has not been looked at yet' },
+};
+
 export interface Greeting {
   readonly url: string;
   /** Where its data disk is. */
@@ -34,7 +42,7 @@ export interface Greeting {
   endNext(before: number, after: number): void;
   /** What becomes of evidence on its way; a status in its place. */
   alter: (evidence: SiteEvidence) => unknown;
-  /** What the node says of its certificate, as JSON; undefined: nothing. */
+  /** What the node says of its certificate, as JSON. */
   status: unknown;
   /** What the agent says to `/info`. */
   say(info: string): void;
@@ -76,7 +84,7 @@ export async function startGreeting(version = '7'): Promise<Greeting> {
         for (let nth = 0; nth < count; nth += 1) mkdirSync(join(folder, when, String(nth)));
     },
     alter: (evidence: SiteEvidence): unknown => evidence,
-    status: undefined as unknown,
+    status: STATUS as unknown,
     say: (info: string) => writeFileSync(join(folder, 'info'), info),
   };
   const front = createServer((asked, reply) => {
@@ -89,7 +97,7 @@ export async function startGreeting(version = '7'): Promise<Greeting> {
       return;
     }
     if (target === sitePaths.status) {
-      reply.writeHead(greeting.status === undefined ? 404 : 200).end(JSON.stringify(greeting.status));
+      reply.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(greeting.status));
       return;
     }
     const passed = request({ host: '127.0.0.1', port, path: target, method: asked.method }, (from) => {
