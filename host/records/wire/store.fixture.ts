@@ -18,7 +18,8 @@ import {
   write,
 } from '../../../lib/protocol/records/network.fixture.ts';
 import { NOON } from '../../../lib/protocol/records/records.fixture.ts';
-import type { Item, RecordStore, Verdict } from './types.ts';
+import type { Item, Verdict } from '../types.ts';
+import type { RecordStore } from './types.ts';
 
 export const first = genesisRecord();
 
@@ -54,7 +55,7 @@ export class MemoryStore implements RecordStore {
       }
       return outcome;
     } catch (error) {
-      return { kind: 'refused', code: codeOf(error) };
+      return { kind: 'refused', code: codeOf(error), message: String(error) };
     }
   }
 

@@ -9,12 +9,13 @@ import { codeOf, DstackError } from '../../../lib/protocol/errors.ts';
 import { handshakePrologue, handshakeSecret } from '../../../lib/protocol/records/sync/greeting.ts';
 import { ItemSet } from '../../../lib/protocol/records/sync/item-set.ts';
 import { placeOf } from '../../../lib/protocol/records/sync/places.ts';
+import type { Item } from '../types.ts';
 import { Fetcher } from './fetcher.ts';
 import { Gate } from './gate.ts';
 import { WIRE_LIMITS, type WireLimits } from './limits.ts';
 import { Peer, type PeerHost } from './peer.ts';
 import { SecureSocket } from './secure-socket.ts';
-import type { Item, PeerStatus, RecordStore } from './types.ts';
+import type { PeerStatus, RecordStore } from './types.ts';
 
 /** Keys that are not spoken to for a while: so many are remembered. */
 const MAX_PENALTIES = 1024;
