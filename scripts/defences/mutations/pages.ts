@@ -134,4 +134,11 @@ export const pageRules = [
     'elif mv -T "$VISITS/$visits" "$VISITS/$((visits + 1))" || true; then',
     '200 visitors at once',
   ),
+  apps(
+    "the hash of a manifest in a host's volume, for app ps",
+    ['cli/app/containers.ts', 'cli/app/containers.test.ts'],
+    'toHex(manifestHash(bytes)) === hash ? parseManifest(bytes) : undefined',
+    'parseManifest(bytes)',
+    'counts by its hash',
+  ),
 ];
