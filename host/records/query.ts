@@ -71,6 +71,7 @@ export function answer(records: Records, query: RecordQuery): Answer {
   const { names = [], limit = MOST_RECORDS, oracles = [] } = query;
   const rows = lookedAt(records.index, query, limit + 1);
   const sets = new Map<string, Found[]>();
+  const revoked = new Map<number, boolean>();
   let bytesLeft = MOST_BYTES;
   let looked = 0;
   for (const row of rows.slice(0, limit)) {
@@ -85,7 +86,7 @@ export function answer(records: Records, query: RecordQuery): Answer {
     const key = record.selectors.length === 0 ? row.id : toHex(conflictKey(record));
     const set = sets.get(key) ?? [];
     sets.set(key, set);
-    set.push(found(records.index, row, bytes, oracles));
+    set.push(found(records.index, row, bytes, { oracles, revoked }));
   }
   return {
     sets: [...sets.values()].map((set) => ranked(set, records)),
@@ -126,9 +127,17 @@ export function isTrusted(index: RecordIndex, row: Row): boolean {
   return !row.isCollider && !isRevoked(index, row);
 }
 
-function found(index: RecordIndex, row: Row, bytes: Uint8Array, oracles: readonly Uint8Array[]): Found {
-  const { id, owner, timestamp, isCollider } = row;
-  const standing = { isCollider, isRevoked: isRevoked(index, row) };
+/** `revoked` is what is known of certificates, which many records share. */
+function found(
+  index: RecordIndex,
+  row: Row,
+  bytes: Uint8Array,
+  { oracles, revoked }: { oracles: readonly Uint8Array[]; revoked: Map<number, boolean> },
+): Found {
+  const { id, owner, timestamp, isCollider, certificate = 0 } = row;
+  const known = revoked.get(certificate) ?? isRevoked(index, row);
+  revoked.set(certificate, known);
+  const standing = { isCollider, isRevoked: known };
   const suspecting = index.suspecting(id, oracles);
   const opinions = suspecting.map((oracle) => ({
     oracle,
@@ -144,6 +153,8 @@ function isRevoked(index: RecordIndex, { certificate }: Row): boolean {
 }
 
 function ranked(set: readonly Found[], records: Records): Candidate[] {
+  const [only] = set;
+  if (set.length === 1) return [withoutRow(only!)];
   const hasConflict = set.some(({ owner }) => owner !== set[0]!.owner);
   // Weighing reads much of the graph: work for those that could come first.
   const heavy = new Set(
@@ -162,9 +173,13 @@ function ranked(set: readonly Found[], records: Records): Candidate[] {
   );
   const byId = new Map(set.map((one) => [one.id, one]));
   return rank(contenders).map(({ id, weight }): Candidate => {
-    const { row: _, ...candidate } = byId.get(toHex(id))!;
+    const candidate = withoutRow(byId.get(toHex(id))!);
     return hasConflict ? { ...candidate, weight } : candidate;
   });
+}
+
+function withoutRow({ row: _, ...candidate }: Found): Candidate {
+  return candidate;
 }
 
 function requireBounded({ names = [], owners, from, to, limit = 1, oracles = [] }: RecordQuery): void {

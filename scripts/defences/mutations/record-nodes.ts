@@ -121,7 +121,7 @@ export const recordNodeRules: readonly Mutation[] = [
   row(
     'revocation in what is shown',
     QUERY,
-    'isRevoked: isRevoked(index, row)',
+    'isRevoked: known',
     'isRevoked: false',
     'what a revoked certificate let in',
   ),
