@@ -247,7 +247,7 @@ test('what came to be in its place while it was under way is kept, and so is ano
   const [began, goOn] = [join(folder, 'began'), join(folder, 'go-on')];
   const tools = toolsThat(
     'tools',
-    `touch '${began}'; while [ ! -e '${goOn}' ]; do sleep 0.05; done; echo mine > '${data}/secret'`,
+    `touch '${began}'; while [ -e '${began}' ] && [ ! -e '${goOn}' ]; do sleep 0.05; done; echo mine > '${data}/secret'`,
   );
   const first = restored('living', { tools }).catch(codeOf);
   await expect.poll(() => existsSync(began)).toBe(true);
