@@ -7,4 +7,4 @@ test('a node is killed 200 times while it takes records: what it acknowledged is
   expect({ lost, problems }).toEqual({ lost: 0, problems: [] });
   expect(kills).toBeGreaterThanOrEqual(200);
   expect(acknowledged).toBeGreaterThan(500);
-}, 600_000);
+}, 1_200_000);
