@@ -116,6 +116,7 @@ const EXCEPT: Readonly<Record<string, string>> = {
   'guest/listen.ts': 'hands each connection to the server of the agent or the store, whose bounds count it',
   'guest/kv/dev/main.ts': 'looks for a free port, serves nothing',
   'guest/kv/dev/restore.ts': 'looks for a free port, serves nothing',
+  'host/records/wire/wire.ts': 'its gate counts connections and handshakes by the same sources',
   'host/vm/quoting.ts': 'a unix socket of mode 0600, for one QEMU',
   'host/vm/vm.ts': 'looks for a free port, serves nothing',
 };

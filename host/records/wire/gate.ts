@@ -2,7 +2,7 @@
  * Who comes in: so many connections in all and from one address, and fewer whose handshake is not over. Who opens connections and says nothing
  * takes the places of its own address only, for as long as a handshake may take.
  */
-import { isIPv6 } from 'node:net';
+import { sourceOf } from '../../../lib/daemon/server-limits.ts';
 import type { WireLimits } from './limits.ts';
 
 type GateLimits = Pick<
@@ -33,7 +33,7 @@ export class Gate {
 
   /** Undefined if there is no place. */
   enter(remoteAddress: string | undefined): Ticket | undefined {
-    const address = networkOf(remoteAddress ?? '');
+    const address = sourceOf(remoteAddress);
     const { connections, connectionsPerAddress, handshakes, handshakesPerAddress } = this.#limits;
     const isFull =
       this.#all.total >= connections ||
@@ -73,21 +73,4 @@ class Count {
     if (count === 0) this.#byAddress.delete(address);
     else this.#byAddress.set(address, count);
   }
-}
-
-/** An IPv4 address, also one that is written as IPv6's; of IPv6 the first 64 bits, which one host has for itself. */
-export function networkOf(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined) return mapped;
-  const plain = address.split('%', 1)[0]!;
-  if (!isIPv6(plain)) return address;
-  const [head = '', tail] = plain.split('::', 2);
-  const groups = (text: string | undefined): string[] => (text ? text.split(':') : []);
-  const before = groups(head);
-  const missing = tail === undefined ? 0 : 8 - before.length - groups(tail).length;
-  const all = [...before, ...Array<string>(Math.max(0, missing)).fill('0'), ...groups(tail)];
-  return all
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(':');
 }
