@@ -202,13 +202,6 @@ export const recordWireRules: readonly Mutation[] = [
     'asks without end',
   ),
   row(
-    'what a peer may have sent to it',
-    PEER,
-    'await this.#rest(this.#bytesOut.spend(this.#socket.send(encodeMessage(message))));',
-    'this.#bytesOut.spend(this.#socket.send(encodeMessage(message)));',
-    'asks for the same again and again',
-  ),
-  row(
     'what a peer may get for its questions',
     PEER,
     'Math.max(cpu, bytesIn, this.#bytesOut.spend(0))',
