@@ -20,6 +20,7 @@ import { machineRules } from './mutations/machine.ts';
 import { onboarding } from './mutations/onboarding.ts';
 import { ownerRules } from './mutations/owner.ts';
 import { pageRules } from './mutations/pages.ts';
+import { recordNodeRules } from './mutations/record-nodes.ts';
 import { recordWireRules } from './mutations/record-wire.ts';
 import { recordRules } from './mutations/records.ts';
 import { relayRules } from './mutations/relay.ts';
@@ -64,6 +65,7 @@ export const mutations: readonly Mutation[] = [
   ...storeBounds,
   ...signerRules,
   ...recordRules,
+  ...recordNodeRules,
   ...recordWireRules,
   ...pageRules,
 ];
