@@ -14,10 +14,10 @@ const timeout = 300_000;
 const isRoot = process.getuid?.() === 0;
 /** etcd's log takes 64 MB from its start, and as much for the next file. */
 const SMALL_MB: Readonly<Record<Kind, number>> = { full: 150, unsynced: 60 };
-/** As etcd says it when it gives up: a write that fails, or a sync that fails for a write that was taken (either error, by the kernel). */
+/** As etcd says it when it gives up: a write that fails, or a sync that fails for a write that was taken (any of the three, by what the kernel notices first). */
 const REASONS: Readonly<Record<Kind, RegExp>> = {
   full: /no space left/,
-  unsynced: /(commit|sync|save).*(input\/output error|no space left)/,
+  unsynced: /(commit|sync|save).*(input\/output error|no space left|read-only file system)/,
 };
 const MOST_WRITES = 400;
 const VALUE = 1_000_000;

@@ -6,11 +6,19 @@ import { createServer } from 'node:net';
 
 /** Above those of the demo's hosts, and below 32,768 (ip_local_port_range). */
 const FIRST = 22_600;
-/** Test files run in processes of their own, a few at a time; each has a block. */
+/**
+ * Test files run in processes of their own, a few at a time; each has a block that no other of the same run has meanwhile: a port whose server
+ * is down for a moment must not be free for another file.
+ */
 const BLOCKS = 200;
 const SIZE = 50;
-const start = FIRST + (process.pid % BLOCKS) * SIZE;
-let given = 0;
+/** More than run at a time. */
+const WORKERS = 64;
+const worker = process.env.VITEST_POOL_ID;
+const owner = worker === undefined ? process.pid : process.ppid * WORKERS + (Number(worker) % WORKERS);
+const start = FIRST + (owner % BLOCKS) * SIZE;
+/** Not where the file before began: something of it may still look for its server. */
+let given = Math.floor(Math.random() * SIZE);
 
 /** One of the loopback's that nothing listens at, and that nobody here is given again before a whole round of them. */
 export async function freePort(): Promise<number> {

@@ -1,6 +1,6 @@
 /** The store and its etcd as two processes, as they are in the VM, with a port for each namespace. */
 import type { ChildProcess } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { etcdArguments } from '../../../guest/kv/engine/arguments.ts';
@@ -104,7 +104,18 @@ export class Store implements Subject {
       const env = { NODE_COMPILE_CACHE: join(tmpdir(), 'dstack-compile-cache') };
       this.#kv = spawnLogged(command, args, join(this.folder, 'kv.log'), env);
     }
-    await answers(this.address, () => this.isRunning);
+    await answers(this.address, () => this.isRunning).catch((cause) => {
+      throw new Error(`the store does not start:\n${this.#lastWords()}`, { cause });
+    });
+  }
+
+  /** The ends of both logs, for whoever reads of a failure after the folder is gone. */
+  #lastWords(): string {
+    const tail = (name: string): string => {
+      const file = join(this.folder, name);
+      return existsSync(file) ? readFileSync(file, 'utf8').slice(-1_500) : 'no log';
+    };
+    return this.parts.map((part) => `${part}: ${tail(`${part}.log`)}`).join('\n');
   }
 
   /** Waits for etcd to end by itself. @throws Error when it does not in time */
