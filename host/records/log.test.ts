@@ -5,7 +5,8 @@ import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { bytesOf } from '../../lib/protocol/records/records.fixture.ts';
 import { crc32c } from './crc32c.ts';
-import { createLog, type LogFile, RecordLog } from './log.ts';
+import { GroupCommit } from './group-commit.ts';
+import { createLog, entryBytes, GROUP_BYTES, type LogFile, RecordLog } from './log.ts';
 import { BEGINS_GROUP, ENTRY_HEAD_BYTES, EntryFormat, HEADER_BYTES, parseHeader } from './log-format.ts';
 import { freshFolder } from './records.fixture.ts';
 
@@ -122,6 +123,24 @@ describe('a damaged middle', () => {
     const path = await logOf(['one']);
     writeFileSync(path, Buffer.concat([readFileSync(path), Buffer.alloc(3 << 20)]));
     expect(await codeOfReading(path)).toBe('RECORDS_LOG_DAMAGED');
+  });
+
+  test('in the largest group, of the smallest records, is of an unfinished group', async () => {
+    const path = await logOf(['one']);
+    const groups: Uint8Array[][] = [];
+    const gathered = new GroupCommit<Uint8Array>(async (group) => void groups.push([...group]), GROUP_BYTES);
+    // A record has no fewer bytes than its head, one link, a signature and what lies between.
+    const smallest = new Uint8Array(145);
+    for (let n = 0; n < 8_000; n++) gathered.push(smallest, entryBytes(smallest));
+    await gathered.settled();
+    const log = await RecordLog.open(path);
+    const begin = log.end;
+    await log.append(groups[0]!.map((record) => ({ flags: 0, record })));
+    await log.close();
+    const bytes = readFileSync(path);
+    bytes[begin] = bytes[begin]! ^ 1;
+    writeFileSync(path, bytes);
+    expect(await reading(path)).toMatchObject({ texts: ['genesis', 'one'] });
   });
 
   test('or an end that is missing is refused where the index had it', async () => {

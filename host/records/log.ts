@@ -36,9 +36,12 @@ import {
 } from './log-format.ts';
 import { type Entry, endOf, LogReader } from './log-reader.ts';
 
-/** A group takes no more records once it has so many bytes. */
+/** A group takes no more records once it has so many bytes, as `entryBytes` counts them. */
 export const GROUP_BYTES = 1 << 20;
 const MAX_GROUP_BYTES = GROUP_BYTES + ENTRY_HEAD_BYTES + MAX_RECORD_BYTES;
+
+/** What a record takes in the log: with its head, since of the smallest records a group has thousands. */
+export const entryBytes = (record: Uint8Array): number => ENTRY_HEAD_BYTES + record.length;
 
 /** Where a record is. */
 export interface Place {

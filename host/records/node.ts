@@ -22,7 +22,7 @@ import { Weights } from '../../lib/protocol/records/weights.ts';
 import { type OpenFolder, openFolder } from './folder.ts';
 import { GroupCommit } from './group-commit.ts';
 import { chooseLinks } from './links.ts';
-import { GROUP_BYTES, type OpenOptions, stoppedBy } from './log.ts';
+import { entryBytes, GROUP_BYTES, type OpenOptions, stoppedBy } from './log.ts';
 import { SYNCHRONISED } from './log-format.ts';
 import { type Pending, PendingMembers } from './pending.ts';
 import { type Answer, answer, type RecordQuery } from './query.ts';
@@ -70,7 +70,7 @@ export class RecordsNode implements RecordSet {
     this.#members = new PendingMembers(
       store.index,
       () => options.isSynchronised?.() ?? true,
-      (pending) => this.#commit.push(pending, pending.bytes.length),
+      (pending) => this.#commit.push(pending, entryBytes(pending.bytes)),
     );
     this.#intake = new Intake(genesis, this.#members, options.room ?? ROOM);
   }

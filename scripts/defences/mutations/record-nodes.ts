@@ -54,6 +54,13 @@ export const recordNodeRules: readonly Mutation[] = [
     'reader.size < end',
     'longer than what is written at once',
   ),
+  row(
+    'what entries take besides their records',
+    LOG,
+    '=> ENTRY_HEAD_BYTES + record.length',
+    '=> record.length',
+    'in the largest group, of the smallest records',
+  ),
   row('what the index knows of the log', LOG, 'end < trusted', 'end < 0', 'or an end that is missing'),
   row(
     'the salt of a log',
