@@ -1,9 +1,10 @@
 /** What an operator says of a record that is of a backup. The rest of what operators do: test/signer. */
 import { beforeEach, expect, test } from 'vitest';
+import { ed25519Key } from '../../lib/cometbft/ed25519.ts';
 import { encodeState, markRestored, NOTHING_SIGNED, type SignState } from '../../lib/cometbft/sign-state.ts';
 import { testSecret } from '../../test/signer/support/signer.ts';
 import { recordKey } from './chain-signer.ts';
-import { importState, makeBackup, publicKeyOf, showState } from './operator.ts';
+import { importState, makeBackup, publicKeyOf, recover, showState } from './operator.ts';
 import type { Records } from './records.ts';
 
 const chain = { id: 'testchain-1', key: 'network' as const };
@@ -52,4 +53,17 @@ test('a key that never signed is unlocked by a state that says so, and no backup
   await expect(makeBackup(desk, chain)).rejects.toThrow(refusal('STORE_RESTORED'));
   await importState(desk, chain, NOTHING_SIGNED);
   expect(await showState(desk, chain)).toEqual(NOTHING_SIGNED);
+});
+
+test('a backup of the key unlocks nothing, whatever it says was signed', async () => {
+  const imported = { id: chain.id, key: 'imported' as const };
+  const seed = new Uint8Array(32).fill(7);
+  const own = recordKey(chain.id, ed25519Key(seed).publicKey);
+  const locked = markRestored(encodeState(state(10n)));
+  stored.set(own, locked);
+  for (const height of [10n, 11n])
+    await expect(
+      recover(desk, imported, { chainId: chain.id, seed, state: state(height) }),
+    ).rejects.toThrow(refusal('STORE_RESTORED'));
+  expect(stored.get(own)).toBe(locked);
 });

@@ -75,11 +75,14 @@ export async function makeBackup(desk: Desk, chain: Chain): Promise<Backup> {
   return { chainId: chain.id, seed, state: await showState(desk, chain) };
 }
 
-/** @throws BACKUP_CHAIN, KEY_OTHER, STATE_NEWER when the store knows of later signatures than the backup */
+/** @throws BACKUP_CHAIN, KEY_OTHER, STATE_NEWER when the store knows of later signatures than the backup, STORE_RESTORED when it can't know */
 export async function recover(desk: Desk, chain: Chain, backup: Backup): Promise<void> {
   if (backup.chainId !== chain.id) {
     throw new DstackError('BACKUP_CHAIN', `the backup is of chain ${backup.chainId}, not of ${chain.id}`);
   }
+  // What was signed after this backup is not in it either: a record that is locked is the node's own state to unlock.
+  const stored = await desk.records.read(recordKey(chain.id, ed25519Key(backup.seed).publicKey));
+  if (stored !== undefined) decodeState(stored.value);
   await importKey(desk, chain, backup.seed, backup.state);
 }
 
