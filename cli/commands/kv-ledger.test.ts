@@ -422,6 +422,10 @@ describe('kv audit by a network', () => {
       [...chain, '--network-key', key.address],
       ['--vkey', vkey, '--collateral', 'x'],
       ['--vkey', vkey, '--rpc', 'http://127.0.0.1:1'],
+      // What was typed wrong is said before what is not beside the log.
+      ['--network', '0x12', ...chain.slice(2)],
+      ['--network', logNetwork.contract],
+      ['--network', logNetwork.contract, '--rpc', 'http://127.0.0.1:1', '--chain-id', 'one'],
     ])
       await expect(audit(bare, ...argv)).rejects.toThrowError(refusal('USAGE'));
   });

@@ -7,7 +7,6 @@ import type { Collateral } from '../../lib/attestation/collateral/collateral.ts'
 import { platformKindOf } from '../../lib/attestation/quote/platform-kind.ts';
 import { parseQuote } from '../../lib/attestation/quote/quote.ts';
 import type { Step } from '../../lib/attestation/trace.ts';
-import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import type { Fetch } from '../../lib/ledger/audit.ts';
 import { type NoteKey, parseVerifierKey } from '../../lib/ledger/note.ts';
 import { bytesEqual, fromHex } from '../../lib/protocol/encoding.ts';
@@ -24,7 +23,7 @@ import { givenCollateral } from '../given-collateral.ts';
 import { chainOptions, connectNetwork } from '../owner/connection.ts';
 import { flavourOf } from '../site/arguments.ts';
 import { type JudgedLogKey, judgeLogKey } from './judge-log-key.ts';
-import { keyOptions, logKey } from './log-key.ts';
+import { evidenceIn, keyOptions, logKey } from './log-key.ts';
 
 // An environment that is set for other commands must not turn an offline audit into one that asks the chain.
 const { env: _, ...networkJson } = chainOptions['network-json'] as Option;
@@ -101,9 +100,10 @@ async function ofNetwork(args: Arguments, source: Fetch): Promise<AuditKey> {
   const vkey = args.optional('vkey');
   const wanted = vkey === undefined ? undefined : typed(() => parseVerifierKey(vkey));
   const flavour = flavourOf(args);
+  // Before the evidence: what was typed wrong is said first, whatever lies beside the log.
+  const { chainId, contract, sources, reader } = await connectNetwork(args, 'network');
   const text = await evidenceOf(args, source);
   const evidence = parseLedgerEvidence(text);
-  const { chainId, contract, sources, reader } = await connectNetwork(args, 'network');
   const { quoted } = evidence;
   const collateral = quoted && (await collateralFor(args, flavour, fromHex(quoted.quote)));
   const question = { evidence, network: { chainId, contract }, reader, flavour, collateral };
@@ -131,10 +131,9 @@ async function collateralFor(
 /** @throws LEDGER_EVIDENCE_MISSING */
 async function evidenceOf(args: Arguments, source: Fetch): Promise<string> {
   const file = args.optional('evidence');
-  const maxBytes = LEDGER_EVIDENCE_MAX_BYTES;
-  if (file !== undefined) return readBounded(file, { maxBytes, pipes: true }).toString();
+  if (file !== undefined) return evidenceIn(file);
   try {
-    return Buffer.from(await source(LEDGER_EVIDENCE_PATH, maxBytes)).toString();
+    return Buffer.from(await source(LEDGER_EVIDENCE_PATH, LEDGER_EVIDENCE_MAX_BYTES)).toString();
   } catch (cause) {
     if (!hasCode(cause, 'KV_REFUSED') && !hasCode(cause, 'LOG_FILE_MISSING')) throw cause;
     throw new DstackError(

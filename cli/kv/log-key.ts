@@ -4,11 +4,12 @@ import { originOf } from '../../lib/ledger/checkpoint.ts';
 import { type NoteKey, parseVerifierKey } from '../../lib/ledger/note.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { isAddress } from '../../lib/protocol/hex.ts';
-import { ledgerKeyOf, parseLedgerEvidence } from '../../lib/protocol/ledger-evidence.ts';
+import {
+  LEDGER_EVIDENCE_MAX_BYTES,
+  ledgerKeyOf,
+  parseLedgerEvidence,
+} from '../../lib/protocol/ledger-evidence.ts';
 import { type Arguments, type Option, typed, UsageError } from '../command.ts';
-
-/** With a quote, of which the hex has some ten thousand characters. */
-const MAX_EVIDENCE_BYTES = 1024 * 1024;
 
 export const keyOptions: Record<string, Option> = {
   vkey: { value: 'KEY', help: "the log's verifier key, NAME+HASH+KEY", env: 'DSTACK_LEDGER_VKEY' },
@@ -30,11 +31,13 @@ export function logKey(args: Arguments): NoteKey {
   if (networkKey === undefined || !isAddress(networkKey)) {
     throw new UsageError("--network-key takes the address that the contract's networkKey shows");
   }
-  const evidence = parseLedgerEvidence(
-    readBounded(file!, { maxBytes: MAX_EVIDENCE_BYTES, pipes: true }).toString(),
-  );
+  const evidence = parseLedgerEvidence(evidenceIn(file!));
   return {
     name: originOf(evidence, fromHex(evidence.log, 16)),
     publicKey: ledgerKeyOf(evidence, evidence, networkKey),
   };
 }
+
+/** @throws FILE_KIND, FILE_TOO_LARGE, and the file system's own errors */
+export const evidenceIn = (file: string): string =>
+  readBounded(file, { maxBytes: LEDGER_EVIDENCE_MAX_BYTES, pipes: true }).toString();
