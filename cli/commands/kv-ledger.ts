@@ -41,7 +41,7 @@ const get: Command = {
       help: 'instead: the receipt of what this key is now, which says that it was current',
     },
     out: { value: 'FILE', help: 'where to write it; printed by default' },
-    json: { help: 'prints one JSON object with the receipt, or where it is' },
+    json: { help: 'prints one JSON object with the receipt, and where it was written' },
     ...clientOptions,
   },
   async run(args) {

@@ -44,7 +44,7 @@ test.each([
   ['no prefix after the =', 'orders=', 'USAGE', 'has no prefix'],
   ['what is no app', 'No App=x', 'NETWORK_CONFIG', '/store/public'],
   ['nor what every object has', '__proto__=x', 'NETWORK_CONFIG', '/store/public'],
-  ['a prefix of other characters', 'orders=a b', 'NETWORK_CONFIG', '/store/public'],
+  ['a prefix of other characters', 'orders=a b', 'NETWORK_CONFIG', 'visible ASCII characters'],
 ])('%s', async (_, given, code, message) => {
   const refused = written(...quota, '--store-public', given);
   await expect(refused).rejects.toMatchObject({ code, message: expect.stringContaining(message) });

@@ -96,11 +96,14 @@ export const StoreConfigSchema = Strict({
   public: Type.Optional(
     Type.Record(
       AppName,
-      Type.Array(Type.String({ pattern: '^[!-~]*$', maxLength: 90 }), {
-        minItems: 1,
-        maxItems: 32,
-        uniqueItems: true,
-      }),
+      Type.Array(
+        Type.String({
+          pattern: '^[!-~]*$',
+          maxLength: 90,
+          description: 'up to 90 visible ASCII characters, without spaces',
+        }),
+        { minItems: 1, maxItems: 32, uniqueItems: true },
+      ),
       { additionalProperties: false, maxProperties: 32 },
     ),
   ),
