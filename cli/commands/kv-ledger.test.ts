@@ -24,6 +24,7 @@ import { signLedgerEvidence } from '../../lib/protocol/ledger-evidence.ts';
 import { sign } from '../../lib/protocol/secp256k1.ts';
 import { statusMask } from '../../lib/protocol/tcb-policy.ts';
 import { forgeLogKey, logNetwork } from '../../test/support/forge-log-key.ts';
+import { answers } from '../answers.ts';
 import { readArguments } from '../command.ts';
 import { kvLedgerCommands } from './kv-ledger.ts';
 
@@ -85,7 +86,9 @@ describe('kv receipt verify', () => {
       basis: 'events',
       eventsInRevision: 2,
       size: 403,
+      currentAt: null,
     });
+    expect(Object.keys(txn)).toEqual(answers['kv receipt verify']);
     const current = signCurrent(
       { keyHash: sha256(utf8('o/greeting')), revision: 9n, modRevision: 2n },
       signer,
@@ -320,7 +323,7 @@ describe('kv audit by a network', () => {
     fmspcDenied: () => [false],
     isAllowed: () => [world.allowed, true, true],
   };
-  const answers: Record<string, (params: { data: string }[]) => unknown> = {
+  const rpcAnswers: Record<string, (params: { data: string }[]) => unknown> = {
     eth_chainId: () => '0x7a69',
     eth_getCode: () => '0x60',
     eth_getBlockByNumber: () => ({
@@ -337,7 +340,7 @@ describe('kv audit by a network', () => {
     let body = '';
     for await (const chunk of request) body += chunk;
     const { id, method, params } = JSON.parse(body);
-    response.end(JSON.stringify({ jsonrpc: '2.0', id, result: answers[method]!(params) }));
+    response.end(JSON.stringify({ jsonrpc: '2.0', id, result: rpcAnswers[method]!(params) }));
   });
   let chain: string[] = [];
   beforeAll(async () => {
@@ -379,10 +382,12 @@ describe('kv audit by a network', () => {
       expect(await audit(served, ...argv)).toMatch(
         /\nunchecked +whether .* and the quote that binds .*: give --network/,
       );
-      expect(JSON.parse(await audit(served, ...argv, '--json'))).toMatchObject({
+      const found = JSON.parse(await audit(served, ...argv, '--json'));
+      expect(found).toMatchObject({
         network: null,
         notChecked: [expect.stringContaining('the quote')],
       });
+      expect(Object.keys(found)).toEqual(answers['kv audit']);
     }
   });
 

@@ -3,7 +3,7 @@ import { realpathSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
-import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
+import { print, printError } from '../../lib/daemon/terminal.ts';
 import { auditLog, fetchHead, requireContinues, requireContinuesFrom } from '../../lib/ledger/audit.ts';
 import { type Checkpoint, openCheckpoint } from '../../lib/ledger/checkpoint.ts';
 import { receiptInAnswer } from '../../lib/ledger/lskv.ts';
@@ -99,8 +99,8 @@ const verify: Command = {
     const proven = verifyReceipt(textOf(file, MAX_RECEIPT_BYTES), log.name, [log]);
     requireNamespace(proven, args.optional('namespace'));
     requireAsked(proven, key, wanted);
-    if (args.flag('json')) printJson(asJson(proven));
-    else print(...asText(proven));
+    if (!args.flag('json')) print(...asText(proven));
+    answer(args, 'kv receipt verify', asJson(proven));
   },
 };
 
@@ -153,14 +153,13 @@ const audit: Command = {
       origin: head.origin,
       revisions: head.size,
       root: toHex(head.root),
-      time: head.time,
+      time: head.time ?? null,
       readable,
       continues: (head.continues ?? []).map(({ origin, size }) => ({ origin, revisions: size })),
       network: network === undefined ? null : networkJson(network),
       notChecked,
     };
-    if (args.flag('json')) printJson(found);
-    else {
+    if (!args.flag('json')) {
       print(
         `log        ${head.origin}`,
         ...(network === undefined ? [] : networkLines(network)),
@@ -175,6 +174,7 @@ const audit: Command = {
         earlier === undefined ? 'SOUND' : 'SOUND, and it continues the earlier head',
       );
     }
+    answer(args, 'kv audit', found);
   },
 };
 
@@ -262,7 +262,7 @@ function asJson(proven: ProvenReceipt) {
     basis,
     size,
     root: toHex(root),
-    time,
+    time: time ?? null,
     eventsInRevision: leaf.count,
     events: events.map(({ index, type, ownKey, valueHash, lease, version, createRevision }) => ({
       index,
@@ -273,7 +273,7 @@ function asJson(proven: ProvenReceipt) {
       version: `${version}`,
       createRevision: `${createRevision}`,
     })),
-    ...(current === undefined ? {} : { currentAt: `${current.revision}` }),
+    currentAt: current === undefined ? null : `${current.revision}`,
   };
 }
 
