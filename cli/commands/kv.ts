@@ -1,7 +1,7 @@
 /** `kv start`: the store on a laptop, in the foreground. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineTools } from '../../guest/image/engine-tools.ts';
 import { print } from '../../lib/daemon/terminal.ts';
@@ -83,8 +83,11 @@ const restore: Command = {
   async run(args) {
     const [file] = args.positionals as [string];
     const given = ['data', 'identity', 'secret'].map((name) => `--${name}=${args.text(name)}`);
-    for (const path of [file, args.text('identity'), args.text('secret')])
-      if (!existsSync(path)) throw new UsageError(`${path} is not there`);
+    for (const path of [file, args.text('identity'), args.text('secret')]) {
+      const stat = statSync(path, { throwIfNoEntry: false });
+      if (stat === undefined || stat.isDirectory())
+        throw new UsageError(`${path} is ${stat === undefined ? 'not there' : 'a folder, not a file'}`);
+    }
     const tools = await engineTools(join(repository, '.cache'), narration(args));
     const json = args.flag('json') ? ['--json'] : [];
     await runHere('restore', [`--file=${file}`, ...given, `--tools=${tools}`, ...json]);

@@ -62,8 +62,8 @@ test('a backup of the key unlocks nothing, whatever it says was signed', async (
   const locked = markRestored(encodeState(state(10n)));
   stored.set(own, locked);
   for (const height of [10n, 11n])
-    await expect(
-      recover(desk, imported, { chainId: chain.id, seed, state: state(height) }),
-    ).rejects.toThrow(refusal('STORE_RESTORED'));
+    await expect(recover(desk, imported, { chainId: chain.id, seed, state: state(height) })).rejects.toThrow(
+      refusal('STORE_RESTORED'),
+    );
   expect(stored.get(own)).toBe(locked);
 });
