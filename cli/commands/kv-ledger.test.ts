@@ -420,6 +420,11 @@ describe('kv audit by a network', () => {
     );
   });
 
+  test('collateral that never ends is not read', async () => {
+    const refused = audit(where('served'), ...chain, '--collateral', '/dev/zero');
+    await expect(refused).rejects.toThrowError(refusal('FILE_KIND'));
+  });
+
   test('a folder without evidence, and calls that contradict themselves', async () => {
     const bare = saveLog('bare', log.files());
     await expect(audit(bare, ...chain)).rejects.toThrowError(refusal('LEDGER_EVIDENCE_MISSING'));
