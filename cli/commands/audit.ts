@@ -1,13 +1,13 @@
 /** `audit`: replays a network's life from its chain and its public files, and says who could hold the secret today. */
 import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
 import { isAddress } from '../../lib/protocol/hex.ts';
-import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import { requireUsable } from '../audit/checkpoint.ts';
 import { isFolder, readPublication } from '../audit/publication.ts';
 import type { AuditReport, CheckpointReport } from '../audit/report.ts';
 import { auditPublication, type Run, type RunOptions, runAudit } from '../audit/run.ts';
 import { instant } from '../audit/words.ts';
 import { type Arguments, type Command, type Option, typed, UsageError } from '../command.ts';
+import { flavourOf, flavourOption } from '../flavour.ts';
 
 /** How an audit reads a chain and archives; of whoever publishes one, too. */
 export const readingOptions = {
@@ -40,11 +40,7 @@ export const readingOptions = {
     help: 'how long endpoints that lag behind the newest block are waited for',
     default: '60',
   },
-  flavour: {
-    value: 'NAME',
-    help: "of the network's images: production, sim or dev",
-    default: 'production',
-  },
+  flavour: flavourOption,
 } satisfies Record<string, Option>;
 
 const command: Command = {
@@ -126,13 +122,6 @@ async function auditOf(args: Arguments): Promise<Run> {
   const archives = args.list('archive');
   for (const archive of archives) requireArchive(archive);
   return auditPublication(publication, { archives: [what, ...archives], blockHash });
-}
-
-/** @throws USAGE */
-export function flavourOf(args: Arguments): Flavour {
-  const flavour = flavours.find((name) => name === args.text('flavour'));
-  if (flavour === undefined) throw new UsageError(`--flavour takes one of ${flavours.join(', ')}`);
-  return flavour;
 }
 
 /** All of what was typed is looked at before anything is asked of anybody. @throws USAGE */

@@ -19,6 +19,7 @@ import { parseImageManifest } from '../../lib/protocol/image.ts';
 import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import { answer } from '../answers.ts';
 import { type Arguments, type Command, narration, narrationOptions, UsageError } from '../command.ts';
+import { flavourOf } from '../flavour.ts';
 import { repository } from '../repository.ts';
 import { tellImageDifference } from './image-diff.ts';
 
@@ -38,8 +39,7 @@ export const reproduceCommand: Command = {
     ...narrationOptions,
   },
   async run(args) {
-    const flavour = flavours.find((known) => known === args.text('flavour'));
-    if (flavour === undefined) throw new UsageError(`--flavour is one of ${flavours.join(', ')}`);
+    const flavour = flavourOf(args);
     const against = args.optional('against');
     if (against !== undefined && !existsSync(join(against, 'image.json'))) {
       throw new UsageError(`--against: there is no image in ${against}`);

@@ -4,8 +4,9 @@ import { printJson } from '../../lib/daemon/terminal.ts';
 import { isAddress } from '../../lib/protocol/hex.ts';
 import { publish } from '../audit/publish.ts';
 import { type Command, narration, narrationOptions, UsageError } from '../command.ts';
+import { flavourOf } from '../flavour.ts';
 import { contractOption } from '../owner/connection.ts';
-import { auditOptions, flavourOf, readingOptions } from './audit.ts';
+import { auditOptions, readingOptions } from './audit.ts';
 
 export const networkPublish: Command = {
   name: 'network publish',

@@ -22,6 +22,7 @@ import { parseJson } from '../../lib/protocol/schema.ts';
 import { answer } from '../answers.ts';
 import { type Arguments, type Command, narration, narrationOptions, UsageError } from '../command.ts';
 import { parseDuration, showDuration } from '../duration.ts';
+import { flavourOf } from '../flavour.ts';
 import { instant } from '../instant.ts';
 import { act, type Deed, deployOptions, keyOf, openOwner, ownerOptions, settled } from '../owner/act.ts';
 import {
@@ -403,14 +404,6 @@ function wholeNumber(args: Arguments, name: string, most: number = Number.MAX_SA
     throw new UsageError(`--${name} takes a whole number, ${bound}not ${text}`);
   }
   return Number(text);
-}
-
-function flavourOf(args: Arguments): Flavour {
-  const flavour = flavours.find((known) => known === args.text('flavour'));
-  if (flavour === undefined) {
-    throw new UsageError(`--flavour takes ${flavours.join(', ')}, not ${args.text('flavour')}`);
-  }
-  return flavour;
 }
 
 export const networkCommands: readonly Command[] = [

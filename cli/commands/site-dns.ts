@@ -11,8 +11,9 @@ import type { AcmeStatus } from '../../lib/protocol/sockets.ts';
 import { zoneLines } from '../../lib/site/caa.ts';
 import { readSigningRequest } from '../../lib/site/signing-request.ts';
 import { type Command, UsageError } from '../command.ts';
+import { flavourOf } from '../flavour.ts';
 import { connectNetwork } from '../owner/connection.ts';
-import { domainOf, flavourOf, siteOf } from '../site/arguments.ts';
+import { domainOf, siteOf } from '../site/arguments.ts';
 import { lookAt, lookOptions } from '../site/look.ts';
 
 export const dnsCommand: Command = {

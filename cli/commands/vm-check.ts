@@ -2,7 +2,8 @@
 import { checkMachine, checkTdx, type Finding } from '../../host/vm/host-check.ts';
 import { print, printJson } from '../../lib/daemon/terminal.ts';
 import { flavours } from '../../lib/protocol/network-config.ts';
-import { type Command, UsageError } from '../command.ts';
+import type { Command } from '../command.ts';
+import { flavourOf } from '../flavour.ts';
 
 export const checkCommand: Command = {
   name: 'vm check',
@@ -16,9 +17,7 @@ export const checkCommand: Command = {
     json: { help: 'one JSON object: flavour, runs, findings' },
   },
   async run(args) {
-    const flavour = args.text('flavour');
-    if (!flavours.some((one) => one === flavour))
-      throw new UsageError(`--flavour takes ${flavours.join(', ')}, not ${JSON.stringify(flavour)}`);
+    const flavour = flavourOf(args);
     const isProduction = flavour === 'production';
     const machine = checkMachine();
     const findings = isProduction ? [...machine, ...(await checkTdx())] : machine;

@@ -19,9 +19,9 @@ import {
 } from '../../lib/protocol/ledger-evidence.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 import { type Arguments, type Option, typed, UsageError } from '../command.ts';
+import { flavourOf, flavourOption } from '../flavour.ts';
 import { givenCollateral } from '../given-collateral.ts';
 import { chainOptions, connectNetwork } from '../owner/connection.ts';
-import { flavourOf } from '../site/arguments.ts';
 import { type JudgedLogKey, judgeLogKey } from './judge-log-key.ts';
 import { evidenceIn, keyOptions, logKey } from './log-key.ts';
 
@@ -40,11 +40,7 @@ export const auditKeyOptions: Record<string, Option> = {
   },
   ...chainOptions,
   'network-json': networkJson,
-  flavour: {
-    value: 'NAME',
-    help: "of the network's images: production, sim or dev",
-    default: 'production',
-  },
+  flavour: flavourOption,
   collateral: {
     value: 'FILE|URL',
     help: 'judge the quote by this collateral.json, or by what this PCS or PCCS has',

@@ -1,6 +1,5 @@
 /** What the commands about websites take on the command line. */
-import { type Flavour, flavours } from '../../lib/protocol/network-config.ts';
-import { type Arguments, UsageError } from '../command.ts';
+import { UsageError } from '../command.ts';
 
 /** `https://HOST[:PORT]`. @throws USAGE */
 export function siteOf(text: string): URL {
@@ -25,11 +24,4 @@ export function domainOf(text: string): string {
   throw new UsageError(
     `DOMAIN is a name in lower case, such as example.com, not ${JSON.stringify(text.slice(0, 100))}`,
   );
-}
-
-/** @throws USAGE */
-export function flavourOf(args: Arguments): Flavour {
-  const flavour = flavours.find((name) => name === args.text('flavour'));
-  if (flavour === undefined) throw new UsageError(`--flavour takes one of ${flavours.join(', ')}`);
-  return flavour;
 }

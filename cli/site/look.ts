@@ -5,6 +5,7 @@ import { fromHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
 import { type Arguments, type Option, UsageError } from '../command.ts';
+import { flavourOption } from '../flavour.ts';
 import { givenCollateral } from '../given-collateral.ts';
 import { chainOptions, type NetworkConnection } from '../owner/connection.ts';
 import { type Visit, visit } from './fetch.ts';
@@ -18,11 +19,7 @@ export const lookOptions = {
     env: 'DSTACK_CONTRACT',
   },
   ...chainOptions,
-  flavour: {
-    value: 'NAME',
-    help: "of the network's images: production, sim or dev",
-    default: 'production',
-  },
+  flavour: flavourOption,
   collateral: {
     value: 'FILE|URL',
     help: 'judge by this collateral.json, or by what this PCS or PCCS has, in place of what the node brings',

@@ -140,6 +140,7 @@ describe('a damaged middle', () => {
     const bytes = readFileSync(path);
     bytes[begin] = bytes[begin]! ^ 1;
     writeFileSync(path, bytes);
+    expect(await codeOfReading(path)).toBe('read');
     expect(await reading(path)).toMatchObject({ texts: ['genesis', 'one'] });
   });
 

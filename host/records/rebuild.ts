@@ -12,7 +12,7 @@ import { Intake } from '../../lib/protocol/records/intake.ts';
 import { verifyAlone } from '../../lib/protocol/records/membership.ts';
 import { holdRecords, INDEX_FILE, LOG_FILE } from './folder.ts';
 import { RecordIndex } from './index.ts';
-import { createLog, GROUP_BYTES, headerOf, RecordLog, syncFolder } from './log.ts';
+import { createLog, entryBytes, GROUP_BYTES, headerOf, RecordLog, syncFolder } from './log.ts';
 import { EntryFormat, HEADER_BYTES, type LogHeader, SYNCHRONISED } from './log-format.ts';
 import { type Entry, endOf, LogReader } from './log-reader.ts';
 import { type Pending, PendingMembers } from './pending.ts';
@@ -78,7 +78,7 @@ async function refill(
     () => isSynchronised,
     (pending) => {
       group.push(pending);
-      bytes += pending.bytes.length;
+      bytes += entryBytes(pending.bytes);
     },
   );
   const intake = new Intake(genesis, members, NO_ROOM);

@@ -231,12 +231,16 @@ test.each([100, 2 ** 40])(
 
 test('while there is much to do, the rest of the process has its turns', async () => {
   const world = newWorld();
-  world.handler.request = async (event) => ({
-    kind: 'park',
-    key: parseHex(event.slice(2)),
-    until: 20,
-    reason: 'not there',
-  });
+  // Some work for each, so that all of it takes many turns on any machine.
+  const work = () => {
+    const end = performance.now() + 1;
+    while (performance.now() < end);
+  };
+  world.handler.request = async (event) => {
+    work();
+    return { kind: 'park', key: parseHex(event.slice(2)), until: 20, reason: 'not there' };
+  };
+  world.handler.over = work;
   for (let n = 0; n < 300; n += 1) world.chain.add(5, n);
   let turns = 0;
   const timer = setInterval(() => {
