@@ -70,7 +70,7 @@ const packets = join(folder, 'b.pcap');
  * Of a certificate, seconds: a third of it is left for the renewal, however slow the machine is. Pebble would propose any moment of so
  * short a life: the last one too, and all orders of a week one after the other.
  */
-const LIFETIME = 600;
+const LIFETIME = 450;
 /** How long the front gives a handshake (imageFront.times.request), less the clock's own inexactness, milliseconds. */
 const HANDSHAKE_ENDED = 14_500;
 /** Seconds in which a machine, however slow, does what a quick one does in some. */
