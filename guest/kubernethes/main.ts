@@ -125,6 +125,8 @@ async function main(): Promise<void> {
   });
   await serve(supervisor, turns, kept, () => isLeftOver);
   await serveSigner(orders, secrets);
+  // An engine that nobody has asked yet takes seconds to start, which need not wait for the network. Taking over asks it again.
+  void engine.removeLooks().catch(() => undefined);
   const { epoch, reached } = await joined();
   log.info({ epoch }, 'the node has joined; reading the contract');
   followed = follow(reached);
