@@ -101,6 +101,10 @@ export interface NetworkOptions {
   readonly rawQuotes?: string;
   /** MiB; nodes have a store then. */
   readonly storeQuota?: number;
+  /** The app that maintains the store. */
+  readonly storeOwner?: string;
+  /** `APP=PREFIX` of keys that everyone may read. */
+  readonly storePublic?: string;
   readonly flavour?: 'sim' | 'dev';
 }
 
@@ -127,7 +131,7 @@ export async function prepareNetwork(
 export async function allowConfig(
   network: DemoNetwork,
   host: DemoHost,
-  { site, rawQuotes, storeQuota }: Pick<NetworkOptions, 'site' | 'rawQuotes' | 'storeQuota'> = {},
+  { site, rawQuotes, storeQuota, storeOwner, storePublic }: Omit<NetworkOptions, 'flavour'> = {},
 ): Promise<void> {
   const networkJson = join(network.folder, 'network.json');
   const env = owner(network);
@@ -148,6 +152,8 @@ export async function allowConfig(
     ...(site === undefined ? [] : ['--site', site]),
     ...(rawQuotes === undefined ? [] : ['--raw-quotes', rawQuotes]),
     ...(storeQuota === undefined ? [] : ['--store-quota', String(storeQuota)]),
+    ...(storeOwner === undefined ? [] : ['--store-owner', storeOwner]),
+    ...(storePublic === undefined ? [] : ['--store-public', storePublic]),
   );
   shareFile(networkJson, host.volume);
   await asOwner(network, 'network', 'allow', 'config', networkJson);

@@ -79,13 +79,18 @@ function spkiHash({ publicKey }: X509Certificate): string {
   return createHash('sha256').update(spki).digest('hex');
 }
 
-/** What the website answers to this path. @throws Error when the answer is not a 200 */
-export function ask(port: number, path: string): Promise<string> {
+/**
+ * What the website answers to this path.
+ * @param name of an app's own website; left out, it is the network's
+ * @throws Error when the answer is not a 200
+ */
+export function ask(port: number, path: string, name?: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const options = {
       host: '127.0.0.1',
       port,
       path,
+      ...(name === undefined ? {} : { servername: name, headers: { host: name } }),
       rejectUnauthorized: false,
       // Of silence: some of what tests ask for takes a while.
       timeout: 300_000,

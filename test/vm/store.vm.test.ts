@@ -1,12 +1,15 @@
 /**
  * By hand, `npm run test:store`: an app in a container keeps what it has in the store of its node, by npm's etcd3; the app's records are
- * there after the VM was killed and a receipt is checked from outside.
+ * there after the VM was killed and a receipt is checked from outside. The app that network.json names as the store's owner takes a backup,
+ * which an etcd outside is made of; and the ledger shows what network.json makes public.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { readCheckpoint } from '../../lib/ledger/checkpoint.ts';
 import { receiptInAnswer } from '../../lib/ledger/lskv.ts';
+import { TILE_WIDTH, tileOf, tilePath } from '../../lib/ledger/tiles.ts';
 import { DemoHost, type DemoNetwork } from '../../scripts/demo/host.ts';
 import {
   asOwner,
@@ -21,11 +24,13 @@ import {
 import { dstack, repository, stopAll } from '../../scripts/demo/processes.ts';
 import { ask } from '../../scripts/demo/site.ts';
 import { say, waitFor } from '../../scripts/demo/steps.ts';
+import { startEtcd } from '../support/etcd.ts';
+import { etcdctl } from '../support/etcdctl.ts';
 import { installLocked } from '../support/locked-packages.ts';
 import { descendants, isQemu } from './host-view/processes.ts';
 import { layNodeApp } from './node-app.ts';
 
-/** /put/KEY/VALUE, /get/KEY and /all by etcd3; /raw/PATH the store's own pages, as the container gets them. */
+/** /put/KEY/VALUE, /get/KEY and /all by etcd3; /raw/PATH the store's own pages, /snapshot all that it keeps, as the container gets them. */
 const SERVER = `import { createServer } from 'node:http';
 import { Etcd3 } from 'etcd3';
 
@@ -46,6 +51,14 @@ const act = async ([, what, key, ...rest]) => {
     const reply = await fetch(store + '/' + [key, ...rest].join('/'));
     return { status: reply.status, text: Buffer.from(await reply.arrayBuffer()).toString('base64') };
   }
+  if (what === 'snapshot') {
+    const reply = await fetch(store + '/v3/maintenance/snapshot', { method: 'POST', body: '{}' });
+    const said = (await reply.text()).trim().split('\\n').map((line) => JSON.parse(line));
+    const refused = said.find(({ result }) => result === undefined);
+    if (refused !== undefined) return { refused: JSON.stringify(refused) };
+    const blobs = said.map(({ result }) => Buffer.from(result.blob ?? '', 'base64'));
+    return { snapshot: Buffer.concat(blobs).toString('base64') };
+  }
   return {};
 };
 createServer((request, response) => {
@@ -57,6 +70,8 @@ createServer((request, response) => {
 `;
 
 const ETCD3_FOLDER = join(repository, 'test/etcd3');
+/** The website of the store's owner. */
+const ADMIN = 'admin.localhost';
 const files = mkdtempSync(join(tmpdir(), 'dstack-store-app-'));
 let network: DemoNetwork;
 /** Stays as it is, so that the network's secret does. */
@@ -70,12 +85,17 @@ beforeAll(async () => {
   network = await deployNetwork(join(repository, '.state/store'));
   const shared = { network, disk: true, diskMiB: 512 };
   a = new DemoHost({ ...shared, name: 'a', gasKey: relayKeys[0], peers: [] });
-  await prepareNetwork(network, a, [], { storeQuota: 64 });
+  const store = { storeQuota: 64, storeOwner: 'admin', storePublic: 'keeper=open-' };
+  await prepareNetwork(network, a, [], store);
   await bootstrapFirst(network, a);
   b = new DemoHost({ ...shared, name: 'b', gasKey: relayKeys[1], peers: [a.gossipUrl] });
-  const pack = (app: string, ...api: string[]) =>
-    packAs(app, network, a, archive, '--port', '8080', '--set', 'memoryMiB=256', ...api);
-  await asOwner(network, 'app', 'rollout', 'keeper', await pack('keeper', '--api', 'info', '--api', 'store'));
+  const rollOut = async (app: string, ...options: string[]) => {
+    const all = ['--port', '8080', '--set', 'memoryMiB=256', '--api', 'store', ...options];
+    await asOwner(network, 'app', 'rollout', app, await packAs(app, network, a, archive, ...all));
+  };
+  await rollOut('keeper', '--api', 'info');
+  // The same program, which may do more because of its name.
+  await rollOut('admin', '--domain', ADMIN);
   await joinSecond(network, a, b);
 }, 1_800_000);
 
@@ -84,13 +104,14 @@ afterAll(async () => {
   rmSync(files, { recursive: true, force: true });
 }, 60_000);
 
-const call = async (path: string): Promise<Record<string, string>> => JSON.parse(await ask(b.tlsPort, path));
+const call = async (path: string, domain?: string): Promise<Record<string, string>> =>
+  JSON.parse(await ask(b.tlsPort, path, domain));
 /** Once the app serves, and its store answers. */
-const answering = (path: string) =>
+const answering = (path: string, domain?: string) =>
   waitFor(
-    `${path} of the app`,
+    `${path} of ${domain ?? 'the app'}`,
     async () => {
-      const said = await call(path);
+      const said = await call(path, domain);
       return 'error' in said ? undefined : said;
     },
     900,
@@ -132,4 +153,43 @@ test('an app keeps its records by etcd3, each with a receipt; after a kill of th
   >;
   expect(JSON.parse(Buffer.from(evidence.text!, 'base64').toString())).toMatchObject({ publicKey, log });
   expect(await call(`/receipt/${revision}`)).toHaveProperty('receipt');
+});
+
+test("the store's owner takes a backup of what all apps keep, and no other app can; an etcd outside is made of it", {
+  timeout: 1_200_000,
+}, async () => {
+  await answering('/put/kept/in-the-backup');
+  await answering('/put/own/of-admin', ADMIN);
+  const { snapshot } = await answering('/snapshot', ADMIN);
+  expect(await answering('/snapshot')).toEqual({ refused: expect.stringContaining('permission denied') });
+  const file = join(files, 'snapshot.db');
+  writeFileSync(file, Buffer.from(snapshot!, 'base64'));
+  const folder = join(files, 'restored');
+  const restore = ['snapshot', 'restore', file, '--data-dir', join(folder, 'etcd')];
+  expect(await etcdctl('', restore, { program: 'etcdutl' })).toMatchObject({ code: 0 });
+  const etcd = await startEtcd({ bare: true, folder });
+  try {
+    const kept = await etcdctl(etcd.address, ['get', '--prefix', 'a/']);
+    expect(kept.out).toContain('a/keeper/kept\nin-the-backup\n');
+    expect(kept.out).toContain('a/admin/own\nof-admin\n');
+  } finally {
+    await etcd.stop();
+  }
+});
+
+test('everyone reads in the ledger what network.json makes public, and of the rest salted hashes', {
+  timeout: 1_200_000,
+}, async () => {
+  const bytesOf = async (path: string) =>
+    Buffer.from((await answering(`/raw/ledger/${path}`)).text!, 'base64');
+  await answering('/put/open-price/of-a-pear');
+  await answering('/put/closed-price/of-a-plum');
+  const { size } = readCheckpoint((await bytesOf('checkpoint')).toString());
+  const tiles = Array.from({ length: Math.ceil(size / TILE_WIDTH) }, (_, index) =>
+    tilePath(tileOf('entries', index, size)!),
+  );
+  const entries = Buffer.concat(await Promise.all(tiles.map(bytesOf)));
+  for (const word of ['open-price', 'of-a-pear']) expect(entries.includes(word), word).toBe(true);
+  for (const word of ['closed-price', 'of-a-plum', 'value-1'])
+    expect(entries.includes(word), word).toBe(false);
 });
