@@ -57,5 +57,12 @@ const attacks: Readonly<Record<string, (socket: ReturnType<typeof connect>) => v
   pipelining: flooding('', get('/getkey/x')),
   chunks: flooding(chunked, '1\r\n \r\n'),
   connections: (socket) => void socket.on('connect', () => socket.destroy()),
+  // Of these the server closes the connection.
+  malformed: (socket) => void socket.resume().on('connect', () => socket.write('\r\n\r\nno HTTP\r\n')),
+  once: (socket) =>
+    void socket
+      .resume()
+      .on('connect', () => socket.write(`${start('GET', '/nowhere')}Connection: close\r\n\r\n`)),
 };
+if (attack === 'nothing') for (;;);
 for (let one = 0; one < CONNECTIONS; one += 1) again(attacks[attack]!);

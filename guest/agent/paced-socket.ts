@@ -1,13 +1,21 @@
 /**
  * A connection whose bytes reach the HTTP server a little at a time, in turn with the other connections of its app. Node by itself
  * takes megabytes at once of each that has them, and a few bytes of HTTP, or one of a chunk, are as much work as kilobytes of a body.
+ *
+ * Of requests that come one after the other without waiting (RFC 9112, section 9.3.2) one is given, and what follows it when that is
+ * answered: Node by itself parses all that there are in what it is given, and has as many under way as there are bytes. So what is given
+ * ends where a request may end: in the middle of nothing but a body of a known length it ends after each empty line, since both headers and the
+ * chunks of a body end with one (sections 2.1 and 7.1), and Node's parser takes no other end of a line for one.
  */
+import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { Origin } from '../callers.ts';
 
-/** Of the smallest requests there are a hundred in so many bytes. */
+/** What is given in a turn, bytes. */
 const SLICE = 2 * 1024;
+const EMPTY_LINE = '\r\n\r\n';
+const NOTHING = Buffer.alloc(0);
 
 /** Whose a connection is: Node does not tell it any more once it is closed. */
 export interface From {
@@ -19,23 +27,33 @@ export interface From {
 export class PacedSocket extends Duplex {
   readonly app: string;
   readonly origin: Origin;
-  /** A request of it is not answered yet. */
-  isAsking = false;
   readonly #socket: Socket;
   readonly #inTurn: (action: () => void) => Promise<void>;
   #isWanted = false;
   #isWaiting = false;
+  /** What was taken from the socket and not given yet; its last bytes may be there when it has ended. */
+  #taken: Buffer = NOTHING;
+  #isEnded = false;
+  /** The last bytes that were given, of what may be an empty line's begin. */
+  #tail: Buffer = NOTHING;
+  /** Of the body of the request that was read last, where its length is known. Bytes. */
+  #bodyLeft = 0;
+  #unanswered: IncomingMessage | undefined;
 
   /** @param inTurn does something in the app's turn */
   constructor(socket: Socket, { app, origin }: From, inTurn: (action: () => void) => Promise<void>) {
-    super({ allowHalfOpen: true });
+    // What was given is parsed before the next is taken.
+    super({ allowHalfOpen: true, readableHighWaterMark: 1 });
     this.#socket = socket;
     this.#inTurn = inTurn;
     this.app = app;
     this.origin = origin;
     socket
       .on('readable', () => this.#feed())
-      .on('end', () => this.push(null))
+      .on('end', () => {
+        this.#isEnded = true;
+        this.#feed();
+      })
       .on('timeout', () => this.emit('timeout'))
       .on('error', (error) => this.destroy(error))
       .on('close', () => this.destroy());
@@ -54,24 +72,84 @@ export class PacedSocket extends Duplex {
     else this.once('finish', () => this.destroy());
   }
 
+  /** The headers of a request were given. What comes after it waits until it is answered; its body does not. */
+  asks(request: IncomingMessage): void {
+    this.#unanswered = request;
+    this.#bodyLeft = Number(request.headers['content-length'] ?? 0);
+  }
+
+  /** The request before is answered, or will never be. */
+  answered(): void {
+    this.#unanswered = undefined;
+    this.#feed();
+  }
+
   override _read(): void {
     this.#isWanted = true;
     this.#feed();
   }
 
+  /** Whether all of a request was given, and it has no answer yet. */
+  get #isAsking(): boolean {
+    return this.#unanswered?.complete === true;
+  }
+
+  get #length(): number {
+    return this.#taken.length + this.#socket.readableLength;
+  }
+
   #feed(): void {
     // Asked for without there being any, it tells of its end.
     if (this.#socket.readableLength === 0) this.#socket.read(0);
-    if (!this.#isWanted || this.#isWaiting || this.#socket.readableLength === 0) return;
+    if (this.#length === 0 && this.#isEnded) {
+      this.#isEnded = false;
+      this.push(null);
+    }
+    if (!this.#isWanted || this.#isWaiting || this.#isAsking || this.#length === 0) return;
     this.#isWaiting = true;
     void this.#inTurn(() => {
       this.#isWaiting = false;
-      if (this.destroyed) return;
-      this.#isWanted = false;
-      const slice: Buffer | null = this.#socket.read(Math.min(SLICE, this.#socket.readableLength));
-      if (slice === null) this.#isWanted = true;
-      else this.push(slice);
+      this.#give();
+      this.#feed();
     });
+  }
+
+  /** As much as may be in a turn, and no more than up to where a request may end: a body of a known length comes with its headers. */
+  #give(): void {
+    let room = SLICE;
+    do {
+      // One that gets no more answers needs no more requests.
+      if (this.destroyed || this.writableEnded || this.#isAsking || this.readableLength > 0) return;
+      const piece = this.#take(room);
+      if (piece.length === 0) return;
+      room -= piece.length;
+      this.#isWanted = false;
+      this.push(piece);
+    } while (room > 0 && this.#bodyLeft > 0);
+  }
+
+  /** The next bytes, up to where a request may end. */
+  #take(most: number): Buffer {
+    const all = this.#taken.length > 0 ? this.#taken : this.#read(most);
+    const length = Math.min(all.length, most, this.#bodyLeft || this.#toEmptyLine(all));
+    const piece = all.subarray(0, length);
+    this.#taken = all.subarray(length);
+    if (this.#bodyLeft > 0) this.#bodyLeft -= length;
+    else this.#tail = Buffer.concat([this.#tail, piece]).subarray(1 - EMPTY_LINE.length);
+    return piece;
+  }
+
+  #read(most: number): Buffer {
+    return (this.#socket.read(Math.min(most, this.#socket.readableLength)) as Buffer | null) ?? NOTHING;
+  }
+
+  /** Bytes up to the end of the first empty line, of which what was given before may be a part; infinitely many if there is none. */
+  #toEmptyLine(bytes: Buffer): number {
+    const given = this.#tail.length;
+    const seam = Buffer.concat([this.#tail, bytes.subarray(0, EMPTY_LINE.length - 1)]).indexOf(EMPTY_LINE);
+    if (seam !== -1) return seam + EMPTY_LINE.length - given;
+    const at = bytes.indexOf(EMPTY_LINE);
+    return at === -1 ? Number.POSITIVE_INFINITY : at + EMPTY_LINE.length;
   }
 
   override _write(chunk: Buffer, encoding: BufferEncoding, done: (error?: Error | null) => void): void {

@@ -167,15 +167,8 @@ export function agentServer(
 
   const server = createServer(options, (request, response) => {
     const socket = pacedOf(request);
-    // Whoever sends the next request before the answer has as many requests under way as it has bytes.
-    if (socket.isAsking) {
-      socket.destroy();
-      return;
-    }
-    socket.isAsking = true;
-    response.once('close', () => {
-      socket.isAsking = false;
-    });
+    socket.asks(request);
+    response.once('close', () => socket.answered());
     count += 1;
     const id = `${count}`;
     let route: Route | undefined;
@@ -205,6 +198,9 @@ export function agentServer(
       },
     );
   });
+
+  // Who expects what nobody knows is answered like everybody (RFC 9110, section 10.1.1), and counts like everybody.
+  server.on('checkExpectation', (request, response) => server.emit('request', request, response));
 
   // In Node's own place, which would read without end.
   const [serve] = server.listeners('connection') as [(this: Server, stream: Duplex) => void];

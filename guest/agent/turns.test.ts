@@ -1,5 +1,8 @@
 import { once } from 'node:events';
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { connect, createServer, type Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
+import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { PacedSocket } from './paced-socket.ts';
 import { Turns } from './turns.ts';
@@ -94,3 +97,85 @@ test('a connection gives two kilobytes in a turn, and all of them in the end', a
   await once(client, 'close');
   listener.close();
 });
+
+test('whatever comes at once, a turn gives one request, and the next when that is answered', async () => {
+  vi.useRealTimers();
+  const start = (method: string, id: number) => `${method} /${id} HTTP/1.1\r\nHost: a\r\n`;
+  const body = fc.string({
+    unit: fc.constantFrom('\r', '\n', '\r\n\r\n', '0', 'GET / HTTP/1.1\r\n'),
+    maxLength: 40,
+  });
+  const request = fc.oneof(
+    fc.constant((id: number) => `${start('GET', id)}\r\n`),
+    // Empty lines before a request are passed over (RFC 9112, section 2.2).
+    fc.constant((id: number) => `\r\n\r\n\r\n${start('GET', id)}\r\n`),
+    body.map(
+      (given) => (id: number) => `${start('POST', id)}Content-Length: ${given.length}\r\n\r\n${given}`,
+    ),
+    fc
+      .tuple(fc.array(body), fc.constantFrom('', 'A: b\r\nC: d\r\n'))
+      .map(([chunks, trailers]) => (id: number) => {
+        const sized = chunks
+          .filter((chunk) => chunk !== '')
+          .map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`);
+        return `${start('POST', id)}Transfer-Encoding: chunked\r\n\r\n${sized.join('')}0\r\n${trailers}\r\n`;
+      }),
+  );
+  const pauses = fc.array(fc.nat(200), { maxLength: 5 });
+  const many = fc.array(request, { minLength: 2, maxLength: 60 });
+  await fc.assert(
+    fc.asyncProperty(many, pauses, async (requests, lengths) => {
+      const begun: string[] = [];
+      let inThisTurn = 0;
+      let most = 0;
+      const underWay: ServerResponse[] = [];
+      const paceds: PacedSocket[] = [];
+      const http = createHttpServer((asked: IncomingMessage, response) => {
+        begun.push(asked.url!);
+        inThisTurn += 1;
+        underWay.push(response);
+        most = Math.max(most, inThisTurn, underWay.length);
+        const [paced] = paceds as [PacedSocket];
+        paced.asks(asked);
+        response.once('close', () => paced.answered());
+        const answer = () => {
+          underWay.shift();
+          response.end(asked.url);
+        };
+        // Some are answered before their body is there.
+        if (Number(asked.url!.slice(1)) % 3 === 0) setImmediate(answer);
+        else asked.on('end', () => setImmediate(answer));
+        asked.resume();
+      });
+      const inTurn = async (action: () => void) => {
+        await new Promise((resolve) => setImmediate(resolve));
+        inThisTurn = 0;
+        action();
+      };
+      const listener = createServer({ allowHalfOpen: true }, (socket) => {
+        const paced = new PacedSocket(socket, { app: 'a', origin: { remote: '', local: '' } }, inTurn);
+        paceds.push(paced);
+        http.emit('connection', paced);
+      }).listen(0, '127.0.0.1');
+      await once(listener, 'listening');
+      const { port } = listener.address() as { port: number };
+      const client = connect({ port, host: '127.0.0.1', noDelay: true });
+      const answers = text(client);
+      const last = `${start('GET', requests.length)}Connection: close\r\n\r\n`;
+      let rest = requests.map((make, id) => make(id)).join('') + last;
+      for (const length of lengths) {
+        client.write(rest.slice(0, length));
+        rest = rest.slice(length);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      client.write(rest);
+      const ids = Array.from({ length: requests.length + 1 }, (_, id) => `/${id}`);
+      const answered = (await answers).match(/(?<=\r\n\r\n)\/\d+/g);
+      listener.close();
+      expect(begun).toEqual(ids);
+      expect(answered).toEqual(ids);
+      expect(most).toBe(1);
+    }),
+    { numRuns: 30 },
+  );
+}, 300_000);

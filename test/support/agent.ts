@@ -39,6 +39,8 @@ export const manifestOf = ({ app, api }: TestApp): Uint8Array =>
 
 export interface TestAgent {
   readonly port: number;
+  /** Of its process, another one after a restart. */
+  pid(): number;
   readonly containers: ContainersReply['containers'];
   /** The folder that an app's container would have mounted. */
   folderOf(app: string): Promise<string>;
@@ -85,6 +87,7 @@ export async function startAgent(node: TestNode, apps: readonly TestApp[]): Prom
   await start();
   return {
     port,
+    pid: () => agent.pid!,
     containers,
     async folderOf(app) {
       const { container, manifestHash: hash, gateway } = containers.find((one) => one.app === app)!;

@@ -4,6 +4,7 @@ import { type Mutation, one } from '../mutation.ts';
 const API = 'guest/agent/agent-api.test.ts';
 const TURNS = 'guest/agent/turns.test.ts';
 const SERVER = 'guest/agent/server.ts';
+const PACED = 'guest/agent/paced-socket.ts';
 const CALLERS = 'guest/callers.ts';
 const SOCKETS = 'guest/agent/app-sockets.ts';
 const KEYS = ['lib/protocol/app-keys.ts', 'lib/protocol/app-keys.test.ts'] as const;
@@ -62,7 +63,7 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     'a bound of what a connection gives in a turn',
-    ['guest/agent/paced-socket.ts', 'const SLICE = 2 * 1024;', 'const SLICE = 2 ** 30;'],
+    [PACED, 'const SLICE = 2 * 1024;', 'const SLICE = 2 ** 30;'],
     [TURNS, 'a connection gives two kilobytes in a turn'],
   ),
   one(
@@ -74,8 +75,20 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     'one request at a time of a connection',
-    [SERVER, '    if (socket.isAsking) {', '    if (socket.destroyed) {'],
+    [PACED, 'return this.#unanswered?.complete === true;', 'return false;'],
     [API, 'sends the next requests before it is answered'],
+  ),
+  one(
+    'agent',
+    'that a turn gives a connection one request',
+    [PACED, 'this.#bodyLeft || this.#toEmptyLine(all)', 'all.length'],
+    [TURNS, 'a turn gives one request'],
+  ),
+  one(
+    'agent',
+    'that a body is given by its length, and nothing behind it',
+    [PACED, "Number(request.headers['content-length'] ?? 0)", '0'],
+    [TURNS, 'a turn gives one request'],
   ),
   one(
     'agent',
