@@ -89,9 +89,9 @@ export class PacedSocket extends Duplex {
     this.#feed();
   }
 
-  /** Whether all of a request was given, and it has no answer yet. */
-  get #isAsking(): boolean {
-    return this.#unanswered?.complete === true;
+  /** Not while a request that was given to its end has no answer; and what gets no more answers needs no more requests. */
+  get #mayGive(): boolean {
+    return this.#unanswered?.complete !== true && !this.destroyed && !this.writableEnded;
   }
 
   get #length(): number {
@@ -105,7 +105,7 @@ export class PacedSocket extends Duplex {
       this.#isEnded = false;
       this.push(null);
     }
-    if (!this.#isWanted || this.#isWaiting || this.#isAsking || this.#length === 0) return;
+    if (!this.#isWanted || this.#isWaiting || !this.#mayGive || this.#length === 0) return;
     this.#isWaiting = true;
     void this.#inTurn(() => {
       this.#isWaiting = false;
@@ -118,14 +118,12 @@ export class PacedSocket extends Duplex {
   #give(): void {
     let room = SLICE;
     do {
-      // One that gets no more answers needs no more requests.
-      if (this.destroyed || this.writableEnded || this.#isAsking || this.readableLength > 0) return;
-      const piece = this.#take(room);
+      const piece = this.#mayGive ? this.#take(room) : NOTHING;
       if (piece.length === 0) return;
       room -= piece.length;
       this.#isWanted = false;
       this.push(piece);
-    } while (room > 0 && this.#bodyLeft > 0);
+    } while (room > 0 && this.#bodyLeft > 0 && this.readableLength === 0);
   }
 
   /** The next bytes, up to where a request may end. */

@@ -98,6 +98,34 @@ test('a connection gives two kilobytes in a turn, and all of them in the end', a
   listener.close();
 });
 
+test.each(['closed', 'ended'])('a connection that is %s asks for no more turns', async (how) => {
+  vi.useRealTimers();
+  const listener = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const { port } = listener.address() as { port: number };
+  const client = connect({ port, host: '127.0.0.1' });
+  const [socket] = (await once(listener, 'connection')) as [Socket];
+  const turns: (() => void)[] = [];
+  const from = { app: 'a', origin: { remote: '', local: '' } };
+  const paced = new PacedSocket(socket, from, async (action) => void turns.push(action));
+  let got = 0;
+  paced.on('data', ({ length }: Buffer) => {
+    got += length;
+  });
+  client.write(Buffer.alloc(30_000));
+  await expect.poll(() => turns.length).toBe(1);
+  turns.shift()!();
+  await expect.poll(() => turns.length).toBe(1);
+  if (how === 'closed') paced.destroy();
+  else paced.end();
+  turns.shift()!();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect([turns.length, got]).toEqual([0, 2048]);
+  paced.destroy();
+  client.destroy();
+  listener.close();
+});
+
 test('whatever comes at once, a turn gives one request, and the next when that is answered', async () => {
   vi.useRealTimers();
   const start = (method: string, id: number) => `${method} /${id} HTTP/1.1\r\nHost: a\r\n`;

@@ -75,7 +75,7 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     'one request at a time of a connection',
-    [PACED, 'return this.#unanswered?.complete === true;', 'return false;'],
+    [PACED, 'return this.#unanswered?.complete !== true && ', 'return '],
     [API, 'sends the next requests before it is answered'],
   ),
   one(
