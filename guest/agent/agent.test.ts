@@ -22,6 +22,7 @@ import { listenAt } from '../listen.ts';
 import { parseQuestion } from './guards.ts';
 import { agentServer, sayings } from './server.ts';
 import type { Siblings } from './siblings.ts';
+import { Turns } from './turns.ts';
 
 const contract = `0x${'c0'.repeat(20)}`;
 const hash = 'aa'.repeat(32);
@@ -248,6 +249,13 @@ describe('the agent, as a process', () => {
       await raw(`GET /getkey/x HTTP/1.1\r\nHost: dstack-guest\r\nX: ${'x'.repeat(20_000)}\r\n${close}`),
     ).toContain(' 431 ');
     expect(await raw('\x16\x03\x01 hello\r\n\r\n')).toContain(' 400 ');
+    // Node keeps a thousand headers: what is behind them is not passed over.
+    const many = 'a:\r\n'.repeat(1_500);
+    expect(
+      await raw(
+        `GET /getkey/x HTTP/1.1\r\nHost: dstack-guest\r\n${many}X-Forwarded-For: 1.2.3.4\r\n${close}`,
+      ),
+    ).toMatch(/ 431 |FORWARDED_REQUEST/);
   });
 });
 
@@ -394,6 +402,36 @@ describe('an app that takes all that it gets', () => {
     // A few turns of two kilobytes. Seconds would say how busy the machine is.
     expect(meanwhile).toBeLessThan(60_000);
   });
+});
+
+test('a connection is begun in a turn, and its bytes are read in the next', async () => {
+  const turns: (() => unknown)[] = [];
+  const inTurn = vi
+    .spyOn(Turns.prototype, 'inTurn')
+    .mockImplementation(async (_, action) => void turns.push(action) as never);
+  const never = () => Promise.reject(new DstackError('AWAY', 'away'));
+  const server = agentServer(
+    new Callers(async () => ({ containers: [], manifests: [] })),
+    { appKey: never, attest: never, info: never, disk: never } as unknown as Siblings,
+    { debug: () => {}, warn: () => {} },
+  );
+  let heard = 0;
+  server.on('request', () => {
+    heard += 1;
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const client = connect({ host: '127.0.0.1', port: (server.address() as AddressInfo).port });
+  client.on('error', () => {}).write('GET /nowhere HTTP/1.1\r\nHost: dstack-guest\r\n\r\n');
+  for (const expected of [0, 1]) {
+    await expect.poll(() => turns.length).toBe(1);
+    turns.shift()!();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(heard).toBe(expected);
+  }
+  inTurn.mockRestore();
+  client.destroy();
+  server.close();
 });
 
 test('an app that is refused for one thing and another, in turns, fills no log', async () => {

@@ -48,6 +48,8 @@ export class PacedSocket extends Duplex {
     this.#inTurn = inTurn;
     this.app = app;
     this.origin = origin;
+    // Nobody else may be there yet to hear of it.
+    this.on('error', () => {});
     socket
       .on('readable', () => this.#feed())
       .on('end', () => {

@@ -209,7 +209,11 @@ export function agentServer(
     if (socket.destroyed) return;
     const app = appOf(socket);
     const inTurn = (action: () => void) => reading.inTurn(app, action);
-    serve.call(server, new PacedSocket(socket, { app, origin: originOf(socket, ownerOf(socket)) }, inTurn));
+    const paced = new PacedSocket(socket, { app, origin: originOf(socket, ownerOf(socket)) }, inTurn);
+    // To be told of it costs as much as a request: who connects again and again has no more than its share either.
+    void inTurn(() => {
+      if (!paced.destroyed) serve.call(server, paced);
+    });
   });
   limitConnections(server, { ...CONNECTIONS, sourceOf: appOf });
   return server;

@@ -51,6 +51,24 @@ test('many short things are a long one', async () => {
   expect(doneBefore).toEqual([3, 6, 9]);
 });
 
+test('what something leads to at once counts with it, as an answer that is written', async () => {
+  const turns = new Turns();
+  let clock = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => clock);
+  await turns.inTurn('a', () => {});
+  // What happens now is its outcome.
+  clock += 100;
+  let isDone = false;
+  const next = turns.inTurn('a', () => {
+    isDone = true;
+  });
+  await vi.advanceTimersByTimeAsync(399);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(isDone).toBe(false);
+  await vi.advanceTimersByTimeAsync(1);
+  await next;
+});
+
 test('what fails ends its turn', async () => {
   const turns = new Turns();
   await expect(

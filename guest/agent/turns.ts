@@ -44,14 +44,17 @@ export class Turns {
     try {
       return await action();
     } finally {
-      const rest = this.#owe(app, Math.min(REST * (performance.now() - began), LONGEST_REST));
-      const end = () => {
-        if (this.#last.get(app) === mine) this.#last.delete(app);
-        over();
-      };
-      // What others have sent meanwhile is read before, also where there is no rest yet.
-      if (rest === 0) setImmediate(end);
-      else setTimeout(end, rest);
+      // After what it leads to at once, as an answer that is written: that counts, too.
+      process.nextTick(() => {
+        const rest = this.#owe(app, Math.min(REST * (performance.now() - began), LONGEST_REST));
+        const end = () => {
+          if (this.#last.get(app) === mine) this.#last.delete(app);
+          over();
+        };
+        // What others have sent meanwhile is read before, also where there is no rest yet.
+        if (rest === 0) setImmediate(end);
+        else setTimeout(end, rest);
+      });
     }
   }
 

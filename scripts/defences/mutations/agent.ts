@@ -74,6 +74,18 @@ export const agentRules: readonly Mutation[] = [
   ),
   one(
     'agent',
+    'that a connection is begun in turn',
+    [SERVER, '    void inTurn(() => {', '    void Promise.resolve().then(() => {'],
+    ['guest/agent/agent.test.ts', 'a connection is begun in a turn'],
+  ),
+  one(
+    'agent',
+    'that what something leads to at once counts with it',
+    ['guest/agent/turns.ts', '      process.nextTick(() => {', '      queueMicrotask(() => {'],
+    [TURNS, 'what something leads to at once counts'],
+  ),
+  one(
+    'agent',
     'one request at a time of a connection',
     [PACED, 'return this.#unanswered?.complete !== true && ', 'return '],
     [API, 'sends the next requests before it is answered'],
