@@ -1,13 +1,13 @@
 /** What one relay asks its endpoint: in a day without any join and with many, and to know all open requests. By counting. */
 import { mock } from 'node:test';
 import { Type } from 'typebox';
-import { Metrics } from '../host/relay/metrics.ts';
 import { Network } from '../host/relay/network.ts';
-import { Rpc } from '../host/relay/rpc.ts';
-import { Transactions } from '../host/relay/transactions.ts';
+import { Metrics } from '../lib/daemon/metrics.ts';
+import { Rpc } from '../lib/framework/endpoint/rpc.ts';
 import { EventLoop } from '../lib/framework/event-loop.ts';
 import type { EventHandler } from '../lib/framework/handler.ts';
 import { openStore } from '../lib/framework/store.ts';
+import { Transactions } from '../lib/framework/transactions/transactions.ts';
 import { to0x } from '../lib/protocol/encoding.ts';
 import { bareHex, type Hex } from '../lib/protocol/hex.ts';
 import { networkTopics, parseNetworkEvent } from '../lib/protocol/network-contract.ts';

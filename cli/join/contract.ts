@@ -3,7 +3,7 @@
  * vain, since the nodes read the chain for themselves.
  */
 import { Network, type RecentView } from '../../host/relay/network.ts';
-import { Rpc } from '../../host/relay/rpc.ts';
+import { Rpc } from '../../lib/framework/endpoint/rpc.ts';
 import { appList } from '../../lib/protocol/app-list.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, type Hex, ZERO_WORD } from '../../lib/protocol/hex.ts';
@@ -144,7 +144,7 @@ export class ContractView {
     };
   }
 
-  /** Wei a gas that a transaction would offer, before the ceiling: as host/relay/fees.ts reckons. */
+  /** Wei a gas that a transaction would offer, before the ceiling: as lib/framework/transactions/fees.ts reckons. */
   async #price(): Promise<bigint> {
     const { baseFee } = await this.#rpc.head();
     if (baseFee === undefined) return this.#rpc.gasPrice();

@@ -4,9 +4,9 @@
  * state, read back through the quorum, shows the change. A receipt alone proves nothing.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Unsigned } from '../../host/relay/signer.ts';
 import type { Head } from '../../lib/chain/chain-client.ts';
 import { confirm, printError, printJson } from '../../lib/daemon/terminal.ts';
+import type { Unsigned } from '../../lib/framework/transactions/signer.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
 import {

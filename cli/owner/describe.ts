@@ -5,7 +5,7 @@
 import { AbiCoder, formatEther, formatUnits } from 'ethers';
 import { networkBytecode } from '../../contracts/bindings.ts';
 import { networkInterface } from '../../contracts/interface.ts';
-import type { Unsigned } from '../../host/relay/signer.ts';
+import type { Unsigned } from '../../lib/framework/transactions/signer.ts';
 import { fromHex, sha256, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { appName } from '../../lib/protocol/manifest.ts';

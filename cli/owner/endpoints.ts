@@ -6,9 +6,9 @@
  * own.
  */
 import { Type } from 'typebox';
-import { type Fees, firstFees } from '../../host/relay/fees.ts';
-import { hostEndpoint, type Receipt, Rpc } from '../../host/relay/rpc.ts';
 import { type RpcEndpoint, RpcRefusal } from '../../lib/chain/json-rpc.ts';
+import { hostEndpoint, type Receipt, Rpc } from '../../lib/framework/endpoint/rpc.ts';
+import { type Fees, firstFees } from '../../lib/framework/transactions/fees.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
 import { describeNetworkError, parseNetworkError } from '../../lib/protocol/network-contract.ts';

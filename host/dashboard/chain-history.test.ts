@@ -44,7 +44,7 @@ class FakeChain {
     });
     const born = { topics: [networkTopics.OwnershipTransferred, word(0), word(7)] as Hex[], data: '0x' };
     const within = [...this.asked].filter((block) => block >= from && block <= to);
-    // As host/relay/rpc.ts has it.
+    // As lib/framework/endpoint/rpc.ts has it.
     if (within.length * this.each > 10_000) throw new Retryable('RPC_TOO_LARGE', 'too many logs');
     const all = within.flatMap((block) =>
       Array.from({ length: this.each }, (_, nth) =>

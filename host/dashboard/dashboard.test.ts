@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { check } from '../../lib/protocol/schema.ts';
-import { Metrics } from '../relay/metrics.ts';
+import { Metrics } from '../../lib/daemon/metrics.ts';
 import { adminServer } from '../relay/server.ts';
 import { Dashboard } from './dashboard.ts';
 import { LogTail } from './log-tail.ts';

@@ -11,6 +11,7 @@ import { dirname } from 'node:path';
 import { checkedLayer, findImage, ImageRefused } from '../../lib/archives/archive.ts';
 import { Room } from '../../lib/archives/layer.ts';
 import type { Log } from '../../lib/daemon/log.ts';
+import type { Metrics } from '../../lib/daemon/metrics.ts';
 import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { bareHex } from '../../lib/protocol/hex.ts';
@@ -24,7 +25,6 @@ import {
 import type { AppView } from '../../lib/protocol/network-contract.ts';
 import { httpStream } from '../http-json.ts';
 import { APP_FILE_MAX_BYTES, type AppFileKind, type AppFiles, tagFile } from './app-files.ts';
-import type { Metrics } from './metrics.ts';
 
 export interface AppCourierOptions {
   files: AppFiles;

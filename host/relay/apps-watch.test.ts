@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
+import { Metrics } from '../../lib/daemon/metrics.ts';
 import { type AppStatus, type AppsStatus, appsStatusLimits } from '../../lib/protocol/app-status.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseHex } from '../../lib/protocol/hex.ts';
 import { AppsWatch } from './apps-watch.ts';
-import { Metrics } from './metrics.ts';
 
 const a = parseHex('a'.repeat(64));
 const trouble = {

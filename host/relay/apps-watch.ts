@@ -1,9 +1,9 @@
 /** What the node says of its apps, for the operator: asked at each look at a node that has joined. */
 import type { Log } from '../../lib/daemon/log.ts';
+import type { Metrics } from '../../lib/daemon/metrics.ts';
 import type { AppStatus, AppsStatus } from '../../lib/protocol/app-status.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import type { NodeClient } from '../node-client.ts';
-import type { Metrics } from './metrics.ts';
 
 export interface AppsWatchOptions {
   readonly node: Pick<NodeClient, 'apps'>;

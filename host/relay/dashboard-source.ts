@@ -1,5 +1,8 @@
 /** One network as the dashboard shows it: what the relay knows anyway, and the contract's events as long as somebody looks. */
 
+import type { Header } from '../../lib/framework/endpoint/heads.ts';
+import type { Rpc } from '../../lib/framework/endpoint/rpc.ts';
+import type { TransactionStatus, Transactions } from '../../lib/framework/transactions/transactions.ts';
 import { type Address, chainHex, type Hex } from '../../lib/protocol/hex.ts';
 import {
   type AppView,
@@ -16,11 +19,8 @@ import { nodes } from '../dashboard/nodes.ts';
 import { onboardings } from '../dashboard/onboardings.ts';
 import { rollouts } from '../dashboard/rollouts.ts';
 import { firstOf, most, type OwnNode, type Parts, text } from '../dashboard/state.ts';
-import type { Header } from './heads.ts';
 import type { Network } from './network.ts';
-import type { Rpc } from './rpc.ts';
 import type { RelayStatus } from './service.ts';
-import type { TransactionStatus, Transactions } from './transactions.ts';
 
 export interface DashboardSourceOptions {
   readonly chainId: number;

@@ -6,10 +6,10 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { Type } from 'typebox';
 import { afterEach, expect, test } from 'vitest';
+import { Rpc } from '../../lib/framework/endpoint/rpc.ts';
 import { EventLoop } from '../../lib/framework/event-loop.ts';
 import { openStore } from '../../lib/framework/store.ts';
 import { parseAddress } from '../../lib/protocol/hex.ts';
-import { Rpc } from './rpc.ts';
 
 const CONTRACT = `0x${'11'.repeat(20)}`;
 const TOPIC = `0x${'22'.repeat(32)}`;

@@ -4,13 +4,13 @@ import type { AddressInfo } from 'node:net';
 import { Type } from 'typebox';
 import { afterEach, expect, test } from 'vitest';
 import { type RpcEndpoint, RpcRateLimited, RpcRefusal, rpcEndpoint } from '../../lib/chain/json-rpc.ts';
+import { Metrics } from '../../lib/daemon/metrics.ts';
+import { paced } from '../../lib/framework/endpoint/pace.ts';
+import { Rpc } from '../../lib/framework/endpoint/rpc.ts';
 import { Retryable } from '../../lib/protocol/errors.ts';
 import { parseAddress } from '../../lib/protocol/hex.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
 import { NodeClient } from '../node-client.ts';
-import { Metrics } from './metrics.ts';
-import { paced } from './pace.ts';
-import { Rpc } from './rpc.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {

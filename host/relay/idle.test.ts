@@ -1,16 +1,16 @@
 /** What a relay with nothing to do asks its endpoint, by the parts that ask. */
 import { Type } from 'typebox';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Metrics } from '../../lib/daemon/metrics.ts';
+import { Rpc } from '../../lib/framework/endpoint/rpc.ts';
 import { EventLoop } from '../../lib/framework/event-loop.ts';
 import { openStore } from '../../lib/framework/store.ts';
+import { Transactions } from '../../lib/framework/transactions/transactions.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
 import { networkTopics } from '../../lib/protocol/network-contract.ts';
 import { newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import { PacedChain, type PacedChainOptions, word } from '../../test/support/paced-chain.ts';
-import { Metrics } from './metrics.ts';
 import { Network } from './network.ts';
-import { Rpc } from './rpc.ts';
-import { Transactions } from './transactions.ts';
 
 beforeEach(() => void vi.useFakeTimers({ now: 1_800_000_000_000 }));
 afterEach(() => void vi.useRealTimers());

@@ -14,6 +14,7 @@
 import type { Log } from '../../lib/daemon/log.ts';
 import { Rounds } from '../../lib/framework/rounds.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
+import type { Transactions } from '../../lib/framework/transactions/transactions.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, chainHex, type Hex, sameAddress } from '../../lib/protocol/hex.ts';
@@ -39,7 +40,6 @@ import type { Archive } from './archive.ts';
 import { answerKind } from './kinds/answer.ts';
 import { sealedKind } from './kinds/sealed.ts';
 import { isHashOnChain, isSealedOnChain, type Network, type RecentView } from './network.ts';
-import type { Transactions } from './transactions.ts';
 
 export interface JoinOptions {
   store: Store;

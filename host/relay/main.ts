@@ -9,7 +9,9 @@
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Logger, pino } from 'pino';
+import { Metrics } from '../../lib/daemon/metrics.ts';
 import { logLines, printError } from '../../lib/daemon/terminal.ts';
+import { type HostEndpoint, sharedEndpoint } from '../../lib/framework/endpoint/rpc.ts';
 import { openStore, type Store } from '../../lib/framework/store.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey, sameAddress } from '../../lib/protocol/hex.ts';
@@ -18,9 +20,7 @@ import { collateralSources } from '../collateral/sources.ts';
 import { Dashboard } from '../dashboard/dashboard.ts';
 import { LogTail } from '../dashboard/log-tail.ts';
 import { redactor, secretsOfUrl } from '../dashboard/redact.ts';
-import { Metrics } from './metrics.ts';
 import { Payers } from './payers.ts';
-import { type HostEndpoint, sharedEndpoint } from './rpc.ts';
 import { adminServer } from './server.ts';
 import { NetworkService, type RelayStatus } from './service.ts';
 import {

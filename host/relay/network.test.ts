@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Rpc } from '../../lib/framework/endpoint/rpc.ts';
 import { parseHex } from '../../lib/protocol/hex.ts';
 import { PacedChain, type PacedChainOptions, word } from '../../test/support/paced-chain.ts';
 import { Network } from './network.ts';
-import { Rpc } from './rpc.ts';
 
 beforeEach(() => void vi.useFakeTimers({ now: 1_800_000_000_000 }));
 afterEach(() => void vi.useRealTimers());

@@ -1,4 +1,6 @@
 /** The network's contract as the relay reads and calls it. */
+
+import type { Rpc } from '../../lib/framework/endpoint/rpc.ts';
 import type { TransactionRequest } from '../../lib/framework/handler.ts';
 import { appList } from '../../lib/protocol/app-list.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
@@ -25,7 +27,6 @@ import { answerHash, isRecordedAnswer } from '../../lib/protocol/sealing.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
 import { RateLimit } from '../gossip/rate-limit.ts';
 import { purposeOf } from './purpose.ts';
-import type { Rpc } from './rpc.ts';
 
 /** What one block showed. `head`: the number of the block up to which it is known to be so. */
 interface Seen<View> {

@@ -1,11 +1,11 @@
 /** One nonce manager for each gas key on each chain, shared by all networks that it pays for. */
 import type { Logger } from 'pino';
+import type { Metrics } from '../../lib/daemon/metrics.ts';
+import { type HostEndpoint, Rpc } from '../../lib/framework/endpoint/rpc.ts';
 import type { Store } from '../../lib/framework/store.ts';
+import { Transactions } from '../../lib/framework/transactions/transactions.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import type { Metrics } from './metrics.ts';
-import { type HostEndpoint, Rpc } from './rpc.ts';
 import { type NetworkSettings, readGasKey } from './settings.ts';
-import { Transactions } from './transactions.ts';
 
 export interface PayersOptions {
   /** Where every payer keeps its queue. */
@@ -54,6 +54,7 @@ export class Payers {
       log,
       metrics,
       maxFee: wei(settings.maxFeeGwei, 9),
+      maxFeeSetting: TERMS.maxFeeGwei,
       bumpAfter: settings.feeBumpSeconds * 1000,
       confirmations: settings.confirmations,
       lowBalance: wei(settings.lowBalanceEth, 18),

@@ -15,9 +15,3 @@ export function purposeOf(
 ): string {
   return `${kind}:${addressKey(contract)}:${chainHex(requestHash)}`;
 }
-
-/** The purpose of a transaction that only uses up a nonce. */
-export const fillerOf = (nonce: number): string => `fill:${nonce}`;
-
-/** `register` of `register:0x…:0x…`, for metrics and log lines. */
-export const kindOf = (purpose: string): string => purpose.split(':')[0]!;

@@ -4,9 +4,9 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { Metrics } from '../../lib/daemon/metrics.ts';
 import { parseAddress } from '../../lib/protocol/hex.ts';
 import { Archive } from './archive.ts';
-import { Metrics } from './metrics.ts';
 import { adminServer } from './server.ts';
 
 test('an open connection that asks nothing does not hold up the end', async () => {

@@ -6,6 +6,7 @@
 import { isIP } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
 import type { Log } from '../../lib/daemon/log.ts';
+import type { Metrics } from '../../lib/daemon/metrics.ts';
 import {
   type ConnectionLimits,
   HTTP_CHECKS,
@@ -24,7 +25,6 @@ import type { AppFiles } from './app-files.ts';
 import { appRoutes } from './app-routes.ts';
 import type { Archive } from './archive.ts';
 import { archiveRoutes } from './archive-routes.ts';
-import type { Metrics } from './metrics.ts';
 import type { SealingKeys } from './sealing-keys.ts';
 
 /** Anyone may connect. A peer polls on one connection and pushes on another; several peers may share an address. */

@@ -7,9 +7,12 @@ import { existsSync, readFileSync } from 'node:fs';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { shown } from '../../lib/chain/rpc-errors.ts';
+import type { Metrics } from '../../lib/daemon/metrics.ts';
+import { type HostEndpoint, Rpc } from '../../lib/framework/endpoint/rpc.ts';
 import { EventLoop } from '../../lib/framework/event-loop.ts';
 import { Rounds } from '../../lib/framework/rounds.ts';
 import type { Store } from '../../lib/framework/store.ts';
+import type { TransactionStatus, Transactions } from '../../lib/framework/transactions/transactions.ts';
 import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey, type Hex } from '../../lib/protocol/hex.ts';
@@ -37,17 +40,14 @@ import { answerKind } from './kinds/answer.ts';
 import { certificateKind } from './kinds/certificate.ts';
 import { requestKind } from './kinds/request.ts';
 import { relayKinds } from './kinds.ts';
-import type { Metrics } from './metrics.ts';
 import { Network } from './network.ts';
 import { NodeCount } from './node-count.ts';
-import { type HostEndpoint, Rpc } from './rpc.ts';
 import { SealingKeys } from './sealing-keys.ts';
 import { gossipServer } from './server.ts';
 import type { NetworkSettings } from './settings.ts';
 import { SignerWatch } from './signer-watch.ts';
 import { SiteCertificateCourier } from './site-certificate.ts';
 import { SiteCollateral } from './site-collateral.ts';
-import type { TransactionStatus, Transactions } from './transactions.ts';
 
 /** How one network stands: what `GET /v1/status` answers. */
 export interface RelayStatus extends JoinStatus {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
+import { Metrics } from '../../lib/daemon/metrics.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { SignerStatus } from '../../lib/protocol/signer-status.ts';
-import { Metrics } from './metrics.ts';
 import { SignerWatch } from './signer-watch.ts';
 
 const chain: SignerStatus['chains'][number] = {

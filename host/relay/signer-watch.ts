@@ -1,9 +1,9 @@
 /** What the node says of its signer, for the operator: asked at each look at a node that has joined. */
 import type { Log } from '../../lib/daemon/log.ts';
+import type { Metrics } from '../../lib/daemon/metrics.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import type { SignerStatus } from '../../lib/protocol/signer-status.ts';
 import type { NodeClient } from '../node-client.ts';
-import type { Metrics } from './metrics.ts';
 
 export interface SignerWatchOptions {
   readonly node: Pick<NodeClient, 'signer'>;

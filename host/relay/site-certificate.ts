@@ -7,6 +7,7 @@
  */
 import { rootCertificates } from 'node:tls';
 import type { Log } from '../../lib/daemon/log.ts';
+import type { Metrics } from '../../lib/daemon/metrics.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, type DstackError, Retryable } from '../../lib/protocol/errors.ts';
@@ -21,7 +22,6 @@ import { messageId } from '../gossip/message-kind.ts';
 import type { MessageLog } from '../gossip/message-log.ts';
 import type { SiteClient } from '../site-client.ts';
 import { heldCertificates, newestCertificate } from './kinds/certificate.ts';
-import type { Metrics } from './metrics.ts';
 
 export interface SiteCertificateOptions {
   client: Pick<SiteClient, 'request' | 'chain' | 'give'>;

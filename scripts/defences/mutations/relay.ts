@@ -17,7 +17,7 @@ export const relayRules: readonly Mutation[] = [
     'relay',
     'asking for fewer blocks when they have more events than are taken at once',
     [
-      'host/relay/rpc.ts',
+      'lib/framework/endpoint/rpc.ts',
       "throw new Retryable('RPC_TOO_LARGE', what);",
       "throw new Retryable('RPC_MALFORMED', what);",
     ],
@@ -48,8 +48,12 @@ export const relayRules: readonly Mutation[] = [
   one(
     'relay',
     "that no times of an endpoint's blocks make the relay wait for long",
-    ['host/relay/heads.ts', 'Math.min(WAIT_MAX, ...this.#intervals)', 'Math.min(...this.#intervals)'],
-    ['host/relay/heads.test.ts', '^an endpoint whose times'],
+    [
+      'lib/framework/endpoint/heads.ts',
+      'Math.min(WAIT_MAX, ...this.#intervals)',
+      'Math.min(...this.#intervals)',
+    ],
+    ['lib/framework/endpoint/heads.test.ts', '^an endpoint whose times'],
   ),
   one(
     'relay',
@@ -67,11 +71,11 @@ export const relayRules: readonly Mutation[] = [
     'relay',
     "that one transaction's trouble is its own",
     [
-      'host/relay/transactions.ts',
+      'lib/framework/transactions/transactions.ts',
       'if (!(error instanceof Retryable) || ENDS_THE_ROUND.includes(error.code)) throw error;',
       'if (error instanceof Error) throw error;',
     ],
-    ['host/relay/refusals.test.ts', '^an entry whose estimate'],
+    ['lib/framework/transactions/refusals.test.ts', '^an entry whose estimate'],
   ),
   one(
     'relay',

@@ -12,21 +12,21 @@
  * - A new nonce is signed only when another transaction has taken the old one, for so many blocks that it will stay.
  */
 
-import { RpcRefusal } from '../../lib/chain/json-rpc.ts';
-import { type RpcErrorKind, shown } from '../../lib/chain/rpc-errors.ts';
-import type { Log } from '../../lib/daemon/log.ts';
-import type { TransactionRequest } from '../../lib/framework/handler.ts';
-import { Rounds } from '../../lib/framework/rounds.ts';
-import type { Store } from '../../lib/framework/store.ts';
-import { codeOf, Retryable } from '../../lib/protocol/errors.ts';
-import { type Address, addressKey } from '../../lib/protocol/hex.ts';
-import { describeNetworkError, parseNetworkError } from '../../lib/protocol/network-contract.ts';
+import { RpcRefusal } from '../../chain/json-rpc.ts';
+import { type RpcErrorKind, shown } from '../../chain/rpc-errors.ts';
+import type { Log } from '../../daemon/log.ts';
+import type { Metrics } from '../../daemon/metrics.ts';
+import { codeOf, Retryable } from '../../protocol/errors.ts';
+import { type Address, addressKey } from '../../protocol/hex.ts';
+import { describeNetworkError, parseNetworkError } from '../../protocol/network-contract.ts';
+import type { Rpc } from '../endpoint/rpc.ts';
+import type { TransactionRequest } from '../handler.ts';
+import { Rounds } from '../rounds.ts';
+import type { Store } from '../store.ts';
 import { BalanceWatch } from './balance.ts';
 import { type Fees, firstFees, replacementFees } from './fees.ts';
-import type { Metrics } from './metrics.ts';
 import { fillerOf, kindOf } from './purpose.ts';
 import { type Attempt, type Entry, MAX_ATTEMPTS, Queue } from './queue.ts';
-import type { Rpc } from './rpc.ts';
 import { Signer } from './signer.ts';
 import { Spending } from './spent.ts';
 
@@ -60,6 +60,10 @@ export interface TransactionsOptions {
   /** Wei; below it the operator is warned. */
   lowBalance: bigint;
   pollInterval: number;
+  /** The name of the setting that is `maxFee`, for the operator. */
+  maxFeeSetting?: string;
+  /** What a contract reverted with, in words; undefined for what is not known. The network's own errors by default. */
+  errorInWords?: (data: string) => string | undefined;
   now?: () => number;
 }
 
@@ -136,7 +140,7 @@ export class Transactions {
 
   /** @throws GAS_KEY when the key is not a private key */
   constructor(options: TransactionsOptions) {
-    this.#options = { now: Date.now, ...options };
+    this.#options = { now: Date.now, maxFeeSetting: 'maxFee', errorInWords: namedError, ...options };
     this.#signer = new Signer(options.privateKey, options.chainId);
     this.address = this.#signer.address;
     this.#queue = new Queue(options.store, options.chainId, this.address, (purpose, reason) =>
@@ -325,7 +329,7 @@ export class Transactions {
     }
     const fees = await firstFees(rpc, maxFee, this.#legacy);
     if (fees === undefined) {
-      const why = `the chain's fee is above the ceiling of ${maxFee} wei (DSTACK_MAX_FEE_GWEI)`;
+      const why = `the chain's fee is above the ceiling of ${maxFee} wei (${this.#options.maxFeeSetting})`;
       this.#wait(entry, 'TX_FEE_CEILING', why);
       return false;
     }
@@ -440,7 +444,7 @@ export class Transactions {
         await this.#sendAttempt(current, entry.nonce!, fees);
         return;
       }
-      const why = `it was sent at ${last.maxFee} wei a gas; the ceiling of ${maxFee} wei (DSTACK_MAX_FEE_GWEI) forbids more`;
+      const why = `it was sent at ${last.maxFee} wei a gas; the ceiling of ${maxFee} wei (${this.#options.maxFeeSetting}) forbids more`;
       this.#tell(entry, 'TX_FEE_CEILING', why);
       Object.assign(current, { code: 'TX_FEE_CEILING', message: why });
     }
@@ -611,7 +615,7 @@ export class Transactions {
    * @returns whether another entry may have its turn
    */
   #refused(entry: Entry, error: RpcRefusal): boolean {
-    const named = error.data === undefined ? undefined : namedError(error.data);
+    const named = error.data === undefined ? undefined : this.#options.errorInWords(error.data);
     if (named === undefined && error.kind === 'no-funds') {
       this.#wait(entry, 'TX_NO_FUNDS', `${this.address} has too little for gas: send it some`);
       return false;

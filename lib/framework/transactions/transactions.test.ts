@@ -1,14 +1,14 @@
 import { Wallet } from 'ethers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { RpcRefusal } from '../../lib/chain/json-rpc.ts';
-import { openStore, type Store } from '../../lib/framework/store.ts';
-import { to0x } from '../../lib/protocol/encoding.ts';
-import { encodeOnboard, encodeRegister } from '../../lib/protocol/network-contract.ts';
-import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
-import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
-import { Chain, TestNetwork } from '../../test/support/guest.ts';
-import { Metrics } from './metrics.ts';
-import { Rpc } from './rpc.ts';
+import { type Anvil, startAnvil } from '../../../test/support/anvil.ts';
+import { Chain, TestNetwork } from '../../../test/support/guest.ts';
+import { RpcRefusal } from '../../chain/json-rpc.ts';
+import { Metrics } from '../../daemon/metrics.ts';
+import { to0x } from '../../protocol/encoding.ts';
+import { encodeOnboard, encodeRegister } from '../../protocol/network-contract.ts';
+import { addressOf, newPrivateKey } from '../../protocol/secp256k1.ts';
+import { Rpc } from '../endpoint/rpc.ts';
+import { openStore, type Store } from '../store.ts';
 import { Transactions, type TransactionsOptions } from './transactions.ts';
 
 interface Pooled {

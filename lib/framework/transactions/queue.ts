@@ -3,11 +3,11 @@
  * which of them each nonce belongs to. Nothing in here uses the network.
  */
 import { type Static, Type } from 'typebox';
-import { TRANSACTION_DATA_MAX, type TransactionRequest } from '../../lib/framework/handler.ts';
-import { type Store, type StoreOperation, Table } from '../../lib/framework/store.ts';
-import { codeOf } from '../../lib/protocol/errors.ts';
-import { type Address, addressKey } from '../../lib/protocol/hex.ts';
-import { Count, Strict, Word0x } from '../../lib/protocol/schema.ts';
+import { codeOf } from '../../protocol/errors.ts';
+import { type Address, addressKey } from '../../protocol/hex.ts';
+import { Count, Strict, Word0x } from '../../protocol/schema.ts';
+import { TRANSACTION_DATA_MAX, type TransactionRequest } from '../handler.ts';
+import { type Store, type StoreOperation, Table } from '../store.ts';
 
 const Wei = Type.String({ pattern: '^[0-9]{1,30}$', maxLength: 30 });
 

@@ -1,8 +1,8 @@
 /** Watches the balance of the gas key, and warns before it runs out. */
-import type { Log } from '../../lib/daemon/log.ts';
-import type { Address } from '../../lib/protocol/hex.ts';
-import type { Metrics } from './metrics.ts';
-import type { Rpc } from './rpc.ts';
+import type { Log } from '../../daemon/log.ts';
+import type { Metrics } from '../../daemon/metrics.ts';
+import type { Address } from '../../protocol/hex.ts';
+import type { Rpc } from '../endpoint/rpc.ts';
 
 export interface BalanceOptions {
   rpc: Rpc;

@@ -2,8 +2,8 @@
  * What a transaction offers per gas, never above the operator's ceiling: as EIP-1559 has it, or as one gas price where
  * blocks have no base fee or such transactions are not accepted.
  */
-import { RpcRefusal } from '../../lib/chain/json-rpc.ts';
-import type { Rpc } from './rpc.ts';
+import { RpcRefusal } from '../../chain/json-rpc.ts';
+import type { Rpc } from '../endpoint/rpc.ts';
 
 /** Wei per gas. */
 export interface Fees {

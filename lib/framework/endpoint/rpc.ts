@@ -3,12 +3,12 @@
  * wait in vain, but it decides nothing, since every node reads the chain for itself. Its replies are bounded and checked.
  */
 import { type Static, type TSchema, Type } from 'typebox';
-import { type RpcEndpoint, rpcEndpoint } from '../../lib/chain/json-rpc.ts';
-import type { LogSource } from '../../lib/framework/event-reader.ts';
-import type { ContractLog } from '../../lib/framework/handler.ts';
-import { DstackError, Retryable } from '../../lib/protocol/errors.ts';
-import { type Address, addressKey, sameAddress } from '../../lib/protocol/hex.ts';
-import { Address0x, check, Word0x } from '../../lib/protocol/schema.ts';
+import { type RpcEndpoint, rpcEndpoint } from '../../chain/json-rpc.ts';
+import { DstackError, Retryable } from '../../protocol/errors.ts';
+import { type Address, addressKey, sameAddress } from '../../protocol/hex.ts';
+import { Address0x, check, Word0x } from '../../protocol/schema.ts';
+import type { LogSource } from '../event-reader.ts';
+import type { ContractLog } from '../handler.ts';
 import { type Header, Heads } from './heads.ts';
 import { paced } from './pace.ts';
 

@@ -2,14 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { openStore, type Store } from '../../lib/framework/store.ts';
-import { to0x } from '../../lib/protocol/encoding.ts';
-import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
-import { startAnvil } from '../../test/support/anvil.ts';
-import { Chain } from '../../test/support/guest.ts';
-import { type LyingRpc, type RpcReply, startLyingRpc } from '../../test/support/lying-rpc.ts';
-import { Metrics } from './metrics.ts';
-import { Rpc } from './rpc.ts';
+import { startAnvil } from '../../../test/support/anvil.ts';
+import { Chain } from '../../../test/support/guest.ts';
+import { type LyingRpc, type RpcReply, startLyingRpc } from '../../../test/support/lying-rpc.ts';
+import { Metrics } from '../../daemon/metrics.ts';
+import { to0x } from '../../protocol/encoding.ts';
+import { addressOf, newPrivateKey } from '../../protocol/secp256k1.ts';
+import { Rpc } from '../endpoint/rpc.ts';
+import { openStore, type Store } from '../store.ts';
 import { Transactions, type TransactionsOptions } from './transactions.ts';
 
 const cleanups: (() => unknown)[] = [];
@@ -87,7 +87,7 @@ const refusal = (message: string, code = -32000): RpcReply => ({ error: { code, 
 const SEND = 'eth_sendRawTransaction';
 
 const said = (
-  JSON.parse(readFileSync(join(import.meta.dirname, '../../testdata/rpc/wordings.json'), 'utf8')) as {
+  JSON.parse(readFileSync(join(import.meta.dirname, '../../../testdata/rpc/wordings.json'), 'utf8')) as {
     kind: string;
     method: string;
     error: { code: number; message: string };

@@ -1,5 +1,5 @@
 /** Leaves an endpoint alone for a while when it says that it is asked too often: the more often it says so, the longer. */
-import { type RpcEndpoint, RpcRateLimited } from '../../lib/chain/json-rpc.ts';
+import { type RpcEndpoint, RpcRateLimited } from '../../chain/json-rpc.ts';
 
 const PAUSE_MIN_MS = 500;
 const PAUSE_MAX_MS = 60_000;

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { encodeAllowConfig, networkTopics } from '../../lib/protocol/network-contract.ts';
-import { startAnvil } from '../../test/support/anvil.ts';
-import { Chain, TestNetwork } from '../../test/support/guest.ts';
-import { PacedChain, word } from '../../test/support/paced-chain.ts';
+import { startAnvil } from '../../../test/support/anvil.ts';
+import { Chain, TestNetwork } from '../../../test/support/guest.ts';
+import { PacedChain, word } from '../../../test/support/paced-chain.ts';
+import { encodeAllowConfig, networkTopics } from '../../protocol/network-contract.ts';
 import { type Header, Heads } from './heads.ts';
 import { headsOf, Rpc } from './rpc.ts';
 

@@ -5,8 +5,8 @@
  *
  * An endpoint that lies here can make this host read late, or again; it could as well lie about what is read.
  */
-import { fromHex } from '../../lib/protocol/encoding.ts';
-import { keccak256 } from '../../lib/protocol/secp256k1.ts';
+import { fromHex } from '../../protocol/encoding.ts';
+import { keccak256 } from '../../protocol/secp256k1.ts';
 
 export interface Header {
   number: number;

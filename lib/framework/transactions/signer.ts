@@ -1,7 +1,7 @@
 /** The gas key: it signs transactions of one chain, and is used for nothing else. */
 import { computeAddress, SigningKey, Transaction } from 'ethers';
-import { DstackError } from '../../lib/protocol/errors.ts';
-import { type Address, parseAddress } from '../../lib/protocol/hex.ts';
+import { DstackError } from '../../protocol/errors.ts';
+import { type Address, parseAddress } from '../../protocol/hex.ts';
 import type { Fees } from './fees.ts';
 
 export interface Unsigned {
