@@ -22,8 +22,8 @@ export interface Refusal {
 
 export interface JsonServerOptions {
   routes: Routes;
-  /** Bytes. */
-  maxBodyBytes: number;
+  /** Bytes; by the route, as `POST /v1/request`, where they differ. */
+  maxBodyBytes: number | ((route: string) => number);
   limits: ConnectionLimits;
   /** What the caller is told of an error: an HttpRefusal, or whatever a route threw. */
   refusalOf(error: unknown, request: IncomingMessage): Refusal;
@@ -76,7 +76,8 @@ async function answer(
   const route = Object.hasOwn(routes, key) ? routes[key] : undefined;
   if (route === undefined)
     throw new HttpRefusal(404, 'NO_ROUTE', `nothing here answers ${key.slice(0, 100)}`);
-  const body = request.method === 'GET' ? undefined : await readBody(request, maxBodyBytes);
+  const maxBytes = typeof maxBodyBytes === 'number' ? maxBodyBytes : maxBodyBytes(key);
+  const body = request.method === 'GET' ? undefined : await readBody(request, maxBytes);
   return JSON.stringify((await route(body)) ?? {});
 }
 

@@ -14,7 +14,7 @@ import type { Static, TSchema } from 'typebox';
 import { codeOf, DstackError, Retryable } from '../protocol/errors.ts';
 import { check } from '../protocol/schema.ts';
 import { EventReader, type EventReading, type EventReadingLimits } from './event-reader.ts';
-import { type Effect, type Enclave, type Host, NotYet, type Verdict } from './handler.ts';
+import { type Effect, type Enclave, type EventHandler, type Host, NotYet, type Verdict } from './handler.ts';
 import { DoneSchema, EffectsSchema, type Job, JobSchema, ParkedSchema } from './job.ts';
 import { Rounds } from './rounds.ts';
 import { type Spoiled, type StoreOperation, Table } from './store.ts';
@@ -68,7 +68,12 @@ export class EventLoop {
   readonly #woken = new Set<string>();
   #impatient = false;
 
+  /** @throws HANDLER_TWICE when two handlers have the same topic and name: what is stored could not tell them apart */
   constructor(options: EventLoopOptions) {
+    for (const [index, { name, topic }] of options.handlers.entries()) {
+      if (options.handlers.findIndex((one) => one.name === name && one.topic === topic) === index) continue;
+      throw new DstackError('HANDLER_TWICE', `two handlers of ${topic} are called ${name}: rename one`);
+    }
     this.#options = {
       maxRange: 2000,
       maxJobs: 2000,
@@ -185,7 +190,7 @@ export class EventLoop {
     this.#impatient = false;
     this.#woken.clear();
     const turn = turns();
-    const due = (await this.#readJobs(turn)).filter(
+    const due = this.#firstOfEach(await this.#readJobs(turn)).filter(
       ({ id, value }) => value.notBefore <= now && (impatient || (this.#waitUntil.get(id) ?? 0) <= now),
     );
     this.#foresee(due.map(({ value }) => value));
@@ -219,12 +224,38 @@ export class EventLoop {
     return jobs;
   }
 
+  /** Without those that have to wait for an earlier one of the same key. */
+  #firstOfEach(jobs: readonly { id: string; value: Job }[]): { id: string; value: Job }[] {
+    const taken = new Set<string>();
+    return jobs.filter(({ value }) => {
+      const handler = this.#handlerOf(value);
+      if (handler?.key === undefined) return true;
+      let key: string;
+      try {
+        key = handler.key(handler.decode(value.log));
+      } catch {
+        // Said when its turn comes.
+        return true;
+      }
+      const line = JSON.stringify([value.log.topics[0], handler.name, key]);
+      if (taken.has(line)) return false;
+      taken.add(line);
+      return true;
+    });
+  }
+
+  /** Handlers of one contract are told apart by their topic and name. */
+  // biome-ignore lint/suspicious/noExplicitAny: each E stays inside its handler
+  #handlerOf({ handler, log }: Job): EventHandler<any> | undefined {
+    return this.#options.handlers.find(({ name, topic }) => name === handler && topic === log.topics[0]);
+  }
+
   /** What is to be looked at now, all at once: a handler may read what it needs for all of them together. */
   #foresee(jobs: readonly Job[]): void {
     for (const handler of this.#options.handlers) {
       if (handler.foresee === undefined) continue;
       const events = jobs.flatMap((job) => {
-        if (job.handler !== handler.name || job.effects !== undefined) return [];
+        if (this.#handlerOf(job) !== handler || job.effects !== undefined) return [];
         try {
           return [handler.decode(job.log)];
         } catch {
@@ -250,7 +281,7 @@ export class EventLoop {
 
   /** Undefined when there is nothing to carry out now: the job is waiting or finished. */
   async #effectsOf(id: string, job: Job): Promise<Effect[] | undefined> {
-    const handler = this.#options.handlers.find((candidate) => candidate.name === job.handler);
+    const handler = this.#handlerOf(job);
     if (handler === undefined)
       throw new DstackError('LOOP_NO_HANDLER', `nothing handles ${job.handler} any more`);
     const event = handler.decode(job.log);
@@ -359,7 +390,7 @@ export class EventLoop {
       }
       if (parked.until >= cursor) return;
       const { job, key } = parked;
-      const handler = this.#options.handlers.find((candidate) => candidate.name === job.handler);
+      const handler = this.#handlerOf(job);
       handler?.over?.(handler.decode(job.log));
       store.batch(
         [
@@ -374,7 +405,7 @@ export class EventLoop {
 
   /** Whether, after this refusal, the handler has another request or waits for one. */
   async #hasAnother(job: Job, error: DstackError): Promise<boolean> {
-    const handler = this.#options.handlers.find((candidate) => candidate.name === job.handler);
+    const handler = this.#handlerOf(job);
     if (handler?.refused === undefined || job.effects !== undefined) return false;
     try {
       return await handler.refused(handler.decode(job.log), error);

@@ -15,7 +15,14 @@ import { LogReader } from '../chain/log-reader.ts';
 import type { Log } from '../daemon/log.ts';
 import { codeOf } from '../protocol/errors.ts';
 import type { ContractLog, EventHandler } from './handler.ts';
-import { CursorSchema, type DoneSchema, type Job, type JobSchema, type ParkedSchema } from './job.ts';
+import {
+  CursorSchema,
+  type DoneSchema,
+  type Job,
+  type JobSchema,
+  LOG_DATA_MAX,
+  type ParkedSchema,
+} from './job.ts';
 import { OwedBlocks } from './owed-blocks.ts';
 import { type Store, type StoreOperation, Table } from './store.ts';
 import { turns } from './turns.ts';
@@ -258,6 +265,15 @@ export class EventReader {
 
   /** A job for each handler of the event. */
   #jobsOf(log: ContractLog): StoreOperation[] {
+    // Anybody may be able to cause such an event: it must not keep the others from being stored.
+    if (log.data.length > LOG_DATA_MAX) {
+      const fields = { block: log.blockNumber, transaction: log.transactionHash };
+      this.#options.log.warn(
+        fields,
+        `an event with more than ${LOG_DATA_MAX} characters of data is left out`,
+      );
+      return [];
+    }
     return this.#options.handlers
       .filter(({ topic }) => topic === log.topics[0])
       .flatMap(({ name }) => {

@@ -76,6 +76,11 @@ export interface EventHandler<E> {
   readonly topic: string;
   /** @throws any error for a log that is not this event: the log is dropped */
   decode(log: ContractLog): E;
+  /**
+   * What the event is about, such as an account: of events of one handler with the same key, each is worked on once the one before is
+   * done, in the chain's order. Without it they do not wait for each other. A parked event is not waited for.
+   */
+  key?(event: E): string;
   /** `request` is about to be asked for each of these, one after the other: what they need can be read at once. */
   foresee?(events: readonly E[]): void;
   /** An event is a reason to read state, never a fact: the handler reads the state that it decides on. May be called often. */

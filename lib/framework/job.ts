@@ -3,13 +3,16 @@ import { type Static, Type } from 'typebox';
 import { Count, HexOf, Strict, Word0x } from '../protocol/schema.ts';
 import { TRANSACTION_DATA_MAX } from './handler.ts';
 
+/** Of an event's data, characters with 0x: longer ones are left out. */
+export const LOG_DATA_MAX = 64 * 1024;
+
 const LogSchema = Strict({
   blockNumber: Count,
   blockHash: Word0x,
   transactionHash: Word0x,
   logIndex: Count,
   topics: Type.Array(Word0x, { maxItems: 4 }),
-  data: Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 64 * 1024 }),
+  data: Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: LOG_DATA_MAX }),
 });
 
 const EffectSchema = Type.Union([

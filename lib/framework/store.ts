@@ -70,6 +70,26 @@ export function openStore(path: string): Store {
   return new SqliteStore(db);
 }
 
+/** The keys of a store that begin with `prefix`, as a store of their own. Closing it closes nothing. */
+export function partOf(store: Store, prefix: string): Store {
+  return {
+    get: (key) => store.get(prefix + key),
+    put: (key, value) => store.put(prefix + key, value),
+    delete: (key) => store.delete(prefix + key),
+    list: (own, { after, ...options } = {}) =>
+      store
+        .list(prefix + own, { ...options, ...(after !== undefined && { after: prefix + after }) })
+        .map(({ key, value }) => ({ key: key.slice(prefix.length), value })),
+    count: (own) => store.count(prefix + own),
+    batch: (operations, when) =>
+      store.batch(
+        operations.map((operation) => ({ ...operation, key: prefix + operation.key })),
+        when,
+      ),
+    close: () => {},
+  };
+}
+
 class SqliteStore implements Store {
   readonly #db: DatabaseSync;
   readonly #get: StatementSync;

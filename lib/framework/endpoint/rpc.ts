@@ -2,11 +2,16 @@
  * The host's JSON-RPC endpoint. One is enough here: an endpoint that lies can make this host waste gas up to its ceilings, or
  * wait in vain, but it decides nothing, since every node reads the chain for itself. Its replies are bounded and checked.
  */
+
+import { encodeRlp, toBeArray } from 'ethers';
 import { type Static, type TSchema, Type } from 'typebox';
 import { type RpcEndpoint, rpcEndpoint } from '../../chain/json-rpc.ts';
+import { fromHex, to0x } from '../../protocol/encoding.ts';
 import { DstackError, Retryable } from '../../protocol/errors.ts';
-import { type Address, addressKey, sameAddress } from '../../protocol/hex.ts';
+import { type Address, addressKey, bareHex, type Hex, parseHex, sameAddress } from '../../protocol/hex.ts';
 import { Address0x, check, Word0x } from '../../protocol/schema.ts';
+import { keccak256 } from '../../protocol/secp256k1.ts';
+import type { ExistenceProof } from '../app/existence.ts';
 import type { LogSource } from '../event-reader.ts';
 import type { ContractLog } from '../handler.ts';
 import { type Header, Heads } from './heads.ts';
@@ -54,6 +59,41 @@ const ReceiptSchema = Type.Union([
     transactionHash: Word0x,
   }),
 ]);
+
+const Node0x = Type.Unsafe<Hex>(Type.String({ pattern: '^0x([0-9a-f]{2})+$', maxLength: 2 + 2 * 1024 }));
+const ProofSchema = Type.Object({
+  accountProof: Type.Array(Node0x, { maxItems: 64 }),
+  storageProof: Type.Array(Type.Object({ proof: Type.Array(Node0x, { maxItems: 64 }) }), { maxItems: 64 }),
+});
+
+/** In the order of a header; those of later rules at the end, where a chain has them. */
+const HEADER = [
+  ...(['parentHash', 'sha3Uncles', 'miner', 'stateRoot', 'transactionsRoot', 'receiptsRoot'] as const),
+  ...(['logsBloom', 'difficulty', 'number', 'gasLimit', 'gasUsed', 'timestamp', 'extraData'] as const),
+  ...(['mixHash', 'nonce', 'baseFeePerGas', 'withdrawalsRoot', 'blobGasUsed', 'excessBlobGas'] as const),
+  ...(['parentBeaconBlockRoot', 'requestsHash'] as const),
+];
+/** Numbers, which are written without leading zeros. */
+const NUMBERS: readonly string[] = [
+  ...['difficulty', 'number', 'gasLimit', 'gasUsed', 'timestamp', 'baseFeePerGas', 'blobGasUsed'],
+  'excessBlobGas',
+];
+const FieldSchema = Type.Optional(Type.String({ pattern: '^0x[0-9a-f]*$', maxLength: 1024 }));
+const FullHeaderSchema = Type.Object({
+  ...(Object.fromEntries(HEADER.map((name) => [name, FieldSchema])) as Record<
+    (typeof HEADER)[number],
+    typeof FieldSchema
+  >),
+  hash: Word0x,
+});
+
+/** A block's header, RLP. */
+function headerOf(block: Static<typeof FullHeaderSchema>): Hex {
+  const fields = HEADER.map((name) => [name, block[name]] as const)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => (NUMBERS.includes(name) ? toBeArray(BigInt(value!)) : value!));
+  return bareHex(parseHex(encodeRlp(fields)));
+}
 
 const REPLY_MAX_BYTES = 4 * 1024 * 1024;
 const MAX_LOGS = 10_000;
@@ -187,6 +227,28 @@ export class Rpc implements LogSource {
   /** `eth_call` of the network's contract against the newest state. */
   call(data: string): Promise<string> {
     return this.#call(Answer, 'eth_call', [{ to: this.contract, data }, 'latest']);
+  }
+
+  /** `eth_call` of any contract. @param block its number; the newest state without it */
+  callAt(to: Address, data: string, block?: number): Promise<string> {
+    return this.#call(Answer, 'eth_call', [{ to, data }, block === undefined ? 'latest' : hex(block)]);
+  }
+
+  /** What is provable of a contract's storage at a block (EIP-1186). @throws HEADER_UNKNOWN for a block with fields that this does not know */
+  async proof(contract: Address, slots: readonly Hex[], number: number): Promise<ExistenceProof> {
+    const block = await this.#call(FullHeaderSchema, 'eth_getBlockByNumber', [hex(number), false]);
+    const header = headerOf(block);
+    if (to0x(keccak256(fromHex(header))) !== block.hash) {
+      const why = 'its fields are not those whose hash it has: this chain has headers of another form';
+      throw new DstackError('HEADER_UNKNOWN', `block ${number} can't be proven: ${why}`);
+    }
+    const params = [contract, slots, hex(number)];
+    const { accountProof, storageProof } = await this.#call(ProofSchema, 'eth_getProof', params);
+    return {
+      header,
+      account: accountProof.map(bareHex),
+      storage: slots.map((slot, at) => ({ slot, proof: (storageProof[at]?.proof ?? []).map(bareHex) })),
+    };
   }
 
   /** @throws RpcRefusal with the revert data when the transaction would fail */

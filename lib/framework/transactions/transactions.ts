@@ -60,6 +60,8 @@ export interface TransactionsOptions {
   /** Wei; below it the operator is warned. */
   lowBalance: bigint;
   pollInterval: number;
+  /** What an estimate may come to; 1,000,000 by default. */
+  maxGas?: bigint;
   /** The name of the setting that is `maxFee`, for the operator. */
   maxFeeSetting?: string;
   /** What a contract reverted with, in words; undefined for what is not known. The network's own errors by default. */
@@ -68,7 +70,6 @@ export interface TransactionsOptions {
 }
 
 const MAX_OPEN = 1000;
-const MAX_GAS = 1_000_000n;
 /** Estimates that revert before the purpose counts as failed; and polls after which it is looked at again even then. */
 const MAX_TRIES = 5;
 const FAILED_POLLS = 60;
@@ -140,7 +141,13 @@ export class Transactions {
 
   /** @throws GAS_KEY when the key is not a private key */
   constructor(options: TransactionsOptions) {
-    this.#options = { now: Date.now, maxFeeSetting: 'maxFee', errorInWords: namedError, ...options };
+    this.#options = {
+      now: Date.now,
+      maxGas: 1_000_000n,
+      maxFeeSetting: 'maxFee',
+      errorInWords: namedError,
+      ...options,
+    };
     this.#signer = new Signer(options.privateKey, options.chainId);
     this.address = this.#signer.address;
     this.#queue = new Queue(options.store, options.chainId, this.address, (purpose, reason) =>
@@ -322,8 +329,9 @@ export class Transactions {
       if (!(error instanceof RpcRefusal)) throw error;
       return this.#refused(entry, error);
     }
-    if (gas > MAX_GAS) {
-      const why = `it is estimated to take ${gas} gas, more than ${MAX_GAS}: the endpoint or the contract is wrong`;
+    const { maxGas } = this.#options;
+    if (gas > maxGas) {
+      const why = `it is estimated to take ${gas} gas, more than ${maxGas}: the endpoint or the contract is wrong`;
       this.#fail(entry, 'TX_GAS', why);
       return true;
     }

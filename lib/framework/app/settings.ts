@@ -1,0 +1,95 @@
+/**
+ * What `dstack dev` tells the two processes of an app, and what their operators tell them elsewhere, by environment variables. In a VM the
+ * enclave's are in the manifest, which the contract names: its endpoints are measured with it.
+ */
+import { readFileSync } from 'node:fs';
+import { DstackError } from '../../protocol/errors.ts';
+import { type Address, parseAddress } from '../../protocol/hex.ts';
+import type { NetworkConfig } from '../../protocol/network-config.ts';
+import type { AppDomain } from './answer.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface EnclaveSettings {
+  /** CHAIN_ID and APP_CONTRACT. */
+  readonly app: AppDomain;
+  /** RPC_URLS (with commas between), RPC_QUORUM (all of them by default), RPC_DEPTH (blocks; 0 by default). */
+  readonly chain: Pick<NetworkConfig, 'chainId' | 'endpoints' | 'quorum' | 'confirmation'>;
+  /** ENCLAVE_PORT; 8080 by default. */
+  readonly port: number;
+  /** ENCLAVE_HOST; every address by default, since in a VM the container's network is its own. */
+  readonly host: string;
+  /** ENCLAVE_DATA: a folder on the encrypted disk. */
+  readonly data: string;
+}
+
+/** @throws SETTINGS, ADDRESS_INVALID */
+export function enclaveSettings(env: Environment): EnclaveSettings {
+  const chainId = numberIn(env, 'CHAIN_ID');
+  const endpoints = textIn(env, 'RPC_URLS').split(',');
+  const quorum = numberIn(env, 'RPC_QUORUM', endpoints.length);
+  if (quorum < 1 || quorum > endpoints.length)
+    throw new DstackError(
+      'SETTINGS',
+      `RPC_QUORUM is ${quorum}, of ${endpoints.length} endpoints in RPC_URLS`,
+    );
+  return {
+    app: { chainId, contract: contractIn(env) },
+    chain: { chainId, endpoints, quorum, confirmation: { depth: numberIn(env, 'RPC_DEPTH', 0) } },
+    port: numberIn(env, 'ENCLAVE_PORT', 8080),
+    host: env.ENCLAVE_HOST ?? '0.0.0.0',
+    data: textIn(env, 'ENCLAVE_DATA'),
+  };
+}
+
+export interface HostSettings {
+  readonly app: AppDomain;
+  /** RPC_URL. */
+  readonly rpcUrl: string;
+  /** Of the file GAS_KEY_FILE, which holds 32 bytes of hex. */
+  readonly privateKey: string;
+  /** ENCLAVE_URL. */
+  readonly enclaveUrl: string;
+  /** HOST_DATA: a folder. */
+  readonly data: string;
+  /** START_BLOCK: that of the contract; 0 by default. */
+  readonly startBlock: number;
+  /** CONFIRMATIONS; 1 by default. */
+  readonly confirmations: number;
+  /** POLL_MS; 2,000 by default. */
+  readonly pollInterval: number;
+}
+
+/** @throws SETTINGS, ADDRESS_INVALID, the file system's own errors */
+export function hostSettings(env: Environment): HostSettings {
+  return {
+    app: { chainId: numberIn(env, 'CHAIN_ID'), contract: contractIn(env) },
+    rpcUrl: textIn(env, 'RPC_URL'),
+    privateKey: readFileSync(textIn(env, 'GAS_KEY_FILE'), 'utf8').trim(),
+    enclaveUrl: textIn(env, 'ENCLAVE_URL'),
+    data: textIn(env, 'HOST_DATA'),
+    startBlock: numberIn(env, 'START_BLOCK', 0),
+    confirmations: numberIn(env, 'CONFIRMATIONS', 1),
+    pollInterval: numberIn(env, 'POLL_MS', 2_000),
+  };
+}
+
+const contractIn = (env: Environment): Address => parseAddress(textIn(env, 'APP_CONTRACT'));
+
+function textIn(env: Environment, name: string): string {
+  const text = env[name];
+  if (text === undefined || text === '')
+    throw new DstackError('SETTINGS', `the environment variable ${name} is missing`);
+  return text;
+}
+
+function numberIn(env: Environment, name: string, otherwise?: number): number {
+  if (otherwise !== undefined && (env[name] ?? '') === '') return otherwise;
+  const text = textIn(env, name);
+  if (!/^\d{1,15}$/.test(text))
+    throw new DstackError(
+      'SETTINGS',
+      `${name} has to be a whole number, not ${JSON.stringify(text.slice(0, 40))}`,
+    );
+  return Number(text);
+}

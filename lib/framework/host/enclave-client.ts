@@ -1,0 +1,73 @@
+/** The enclave as its host reaches it over HTTP. What it answers is bounded here, and checked by whoever asked. */
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { type Static, Type } from 'typebox';
+import { readText } from '../../daemon/http-body.ts';
+import { codeOf, DstackError, Retryable } from '../../protocol/errors.ts';
+import { check } from '../../protocol/schema.ts';
+import type { Enclave } from '../handler.ts';
+
+const REPLY_MAX_BYTES = 1024 * 1024;
+const TIMEOUT_MS = 60_000;
+
+const RefusalSchema = Type.Object({
+  code: Type.String({ pattern: '^[A-Z][A-Z0-9_]*$', maxLength: 64 }),
+  message: Type.String({ maxLength: 4096 }),
+});
+
+/** What passes once the enclave's chain is where the host's is. */
+const BEHIND: readonly string[] = ['REQUEST_AHEAD', 'REQUEST_NOT_ON_CHAIN', 'REQUEST_SETTLED'];
+
+/**
+ * @param url of the enclave's server, such as `http://127.0.0.1:8080`
+ * @returns whose `request` throws Retryable ENCLAVE_UNREACHABLE; a refusal keeps the enclave's own code, and is Retryable when it may pass
+ */
+export function enclaveAt(url: string, { timeout = TIMEOUT_MS }: { timeout?: number } = {}): Enclave {
+  const base = url.replace(/\/$/, '');
+  return {
+    async request(path, body) {
+      let reply: { status: number; value: unknown };
+      try {
+        reply = await exchange(base + path, body, timeout);
+      } catch (cause) {
+        const why = cause instanceof DstackError ? codeOf(cause) : (cause as Error).message;
+        throw new Retryable('ENCLAVE_UNREACHABLE', `the enclave did not answer ${path}: ${why}`, { cause });
+      }
+      const { status, value } = reply;
+      if (status === 200) return value;
+      const { code, message }: Static<typeof RefusalSchema> = check(
+        RefusalSchema,
+        value,
+        'ENCLAVE_REPLY',
+        `the enclave's refusal of ${path}`,
+      );
+      const text = `the enclave refuses ${path}: ${message}`;
+      throw status >= 500 || BEHIND.includes(code) ? new Retryable(code, text) : new DstackError(code, text);
+    },
+  };
+}
+
+async function exchange(
+  url: string,
+  body: unknown,
+  timeout: number,
+): Promise<{ status: number; value: unknown }> {
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  const headers =
+    text === undefined
+      ? {}
+      : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    httpRequest(url, {
+      method: text === undefined ? 'GET' : 'POST',
+      headers,
+      signal: AbortSignal.timeout(timeout),
+    })
+      .on('response', resolve)
+      .on('error', reject)
+      .end(text);
+  });
+  return {
+    status: response.statusCode ?? 0,
+    value: JSON.parse(await readText(response, REPLY_MAX_BYTES)) as unknown,
+  };
+}

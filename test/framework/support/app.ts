@@ -1,0 +1,143 @@
+/** An app on the framework, as its author has it: its own two processes, on a local chain, beside a simulated agent. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Interface, Wallet } from 'ethers';
+import { appNamed } from '../../../cli/agent/app.ts';
+import { type SimulatedAgent, serveAgent } from '../../../cli/agent/serve.ts';
+import { compileApp } from '../../../cli/dev/compile.ts';
+import { deployApp, type LocalNetwork, localNetwork } from '../../../cli/dev/local-network.ts';
+import { Chain } from '../../../contracts/fixture.ts';
+import { decodeProgress, PROGRESS_CALL, type Progress } from '../../../lib/framework/app/answer.ts';
+import type { Address } from '../../../lib/protocol/hex.ts';
+import { type Anvil, startAnvil } from '../../support/anvil.ts';
+import { freePort } from '../../support/free-port.ts';
+
+const APP = 'ping-pong';
+export const TEMPLATE = join(import.meta.dirname, '../../../templates', APP);
+
+export interface PingPong {
+  readonly anvil: Anvil;
+  readonly chain: Chain;
+  readonly network: LocalNetwork;
+  readonly agent: SimulatedAgent;
+  readonly contract: Address;
+  readonly folder: string;
+  readonly enclaveUrl: string;
+  env: Record<string, string>;
+  /** From the chain's first account. @returns the block of the request */
+  ping(text: string): Promise<void>;
+  progress(): Promise<Progress>;
+  /** What the contract said, in order. */
+  pongs(): Promise<{ sequence: number; text: string }[]>;
+  start(which: 'enclave' | 'host'): Process;
+  log(): string;
+  stop(): Promise<void>;
+}
+
+export interface Process {
+  kill(signal?: NodeJS.Signals): Promise<void>;
+}
+
+let compiled: ReturnType<typeof compileApp> | undefined;
+
+export async function startPingPong(): Promise<PingPong> {
+  const folder = mkdtempSync(join(tmpdir(), 'dstack-ping-pong-'));
+  compiled ??= compileApp(join(TEMPLATE, 'contracts'), 'App.sol');
+  const anvil = await startAnvil({ args: ['--slots-in-an-epoch', '1'] });
+  const chain = new Chain(anvil.url);
+  const secret = randomBytes(32);
+  const network = await localNetwork(anvil.url, secret);
+  const quiet = { debug: () => {}, warn: () => {} };
+  const data = join(folder, 'a');
+  mkdirSync(data);
+  const agent = await serveAgent({ app: appNamed(APP), node: network.node, data, log: quiet });
+  const { contract, block } = await deployApp(anvil.url, network, APP, compiled.bytecode);
+  const gas = Wallet.createRandom();
+  await chain.rpc('anvil_setBalance', gas.address, '0x8ac7230489e80000');
+  writeFileSync(join(folder, 'gas.key'), gas.privateKey);
+  const port = await freePort();
+  const abi = new Interface(compiled.abi as never);
+  const running = new Set<ChildProcess>();
+  const logFile = join(folder, 'log');
+  appendFileSync(logFile, '');
+  const self: PingPong = {
+    anvil,
+    chain,
+    network,
+    agent,
+    contract,
+    folder,
+    enclaveUrl: `http://127.0.0.1:${port}`,
+    env: {
+      CHAIN_ID: String(network.chainId),
+      APP_CONTRACT: contract,
+      RPC_URLS: anvil.url,
+      ENCLAVE_PORT: String(port),
+      ENCLAVE_HOST: '127.0.0.1',
+      ENCLAVE_DATA: join(folder, 'enclave'),
+      RPC_URL: anvil.url,
+      GAS_KEY_FILE: join(folder, 'gas.key'),
+      ENCLAVE_URL: `http://127.0.0.1:${port}`,
+      HOST_DATA: join(folder, 'host'),
+      START_BLOCK: String(block),
+      CONFIRMATIONS: '0',
+      POLL_MS: '100',
+      DSTACK_SIMULATOR_ENDPOINT: agent.socket,
+    },
+    async ping(text) {
+      await chain.send(network.owner, contract, abi.encodeFunctionData('ping', [text]));
+    },
+    progress: async () => decodeProgress(await chain.call(contract, PROGRESS_CALL)),
+    async pongs() {
+      const topics = [['Pong', 'Declined'].map((name) => abi.getEvent(name)!.topicHash)];
+      const logs = await chain.rpc<{ topics: string[]; data: string }[]>('eth_getLogs', {
+        ...{ address: contract, fromBlock: '0x0', toBlock: 'latest', topics },
+      });
+      return logs.map((log) => {
+        const { name, args } = abi.parseLog(log)!;
+        const text = name === 'Pong' ? String(args[2]) : ascii(String(args[2]));
+        return { sequence: Number(args[0]), text };
+      });
+    },
+    start(which) {
+      const child = spawn(process.execPath, [join(TEMPLATE, which, 'main.ts')], {
+        env: { ...process.env, ...self.env },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      running.add(child);
+      for (const stream of [child.stdout, child.stderr])
+        stream.on('data', (chunk: Buffer) => appendFileSync(logFile, chunk));
+      return {
+        async kill(signal = 'SIGKILL') {
+          if (child.exitCode !== null || child.signalCode !== null) return;
+          const gone = once(child, 'exit');
+          child.kill(signal);
+          await gone;
+          running.delete(child);
+        },
+      };
+    },
+    log: () => readFileSync(logFile, 'utf8'),
+    async stop() {
+      await Promise.all(
+        [...running].map(async (child) => {
+          if (child.exitCode !== null || child.signalCode !== null) return;
+          const gone = once(child, 'exit');
+          child.kill('SIGKILL');
+          await gone;
+        }),
+      );
+      await agent.close();
+      await anvil.stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+  return self;
+}
+
+const ascii = (word: string): string =>
+  Buffer.from(word.slice(2), 'hex').toString('latin1').replace(/\0+$/, '');
