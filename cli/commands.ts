@@ -7,6 +7,8 @@ import type { Command } from './command.ts';
 /** In the order of the help. */
 const groups: Readonly<Record<string, () => Promise<readonly Command[]>>> = {
   network: async () => (await import('./commands/network.ts')).networkCommands,
+  create: async () => (await import('./commands/create.ts')).createCommands,
+  dev: async () => (await import('./commands/dev.ts')).devCommands,
   app: async () => (await import('./commands/app.ts')).appCommands,
   agent: async () => (await import('./commands/agent.ts')).agentCommands,
   node: async () => (await import('./commands/node.ts')).nodeCommands,

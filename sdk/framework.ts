@@ -58,6 +58,7 @@ export {
   type HostSettings,
   hostSettings,
 } from '../lib/framework/app/settings.ts';
+export { eventTopic, functionCall } from '../lib/framework/app/solidity.ts';
 export {
   type Backing,
   fileBacking,

@@ -1,20 +1,28 @@
-/** The template's two processes, killed wherever they act on the outside, on a chain that is re-organised, by a host that lies. */
+/** The template's two processes, killed wherever they act on the outside, and on a chain that is re-organised. */
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type PingPong, startPingPong } from './support/app.ts';
+import { startToll, type Toll } from './support/toll.ts';
 
 let app: PingPong;
+const tolls: Toll[] = [];
 beforeEach(async () => {
   app = await startPingPong();
 });
-afterEach(async () => {
+afterEach(async ({ task }) => {
+  // The processes' own words are what tells why.
+  if (task.result?.state === 'fail')
+    task.result.errors?.push({ name: 'log', message: app.log().slice(-6000) });
   await app.stop();
+  for (const toll of tolls.splice(0)) toll.stop();
 });
 
 /** Every request settled once, in order. */
-async function expectSettled(count: number): Promise<void> {
-  await expect.poll(async () => (await app.progress()).settled, { message: app.log() }).toBe(count);
+async function expectSettled(count: number): Promise<{ sequence: number; text: string }[]> {
+  await expect.poll(async () => (await app.progress()).settled).toBe(count);
   const pongs = await app.pongs();
   expect(pongs.map(({ sequence }) => sequence)).toEqual(Array.from({ length: count }, (_, at) => at + 1));
+  return pongs;
 }
 
 test('pings are answered in their order; one that is refused is settled too, by its code', async () => {
@@ -23,9 +31,102 @@ test('pings are answered in their order; one that is refused is settled too, by 
   await app.ping('one');
   await app.ping('x'.repeat(201));
   await app.ping('three');
-  await expectSettled(3);
-  const [first, second, third] = await app.pongs();
+  const [first, second, third] = await expectSettled(3);
   expect(first!.text).toMatch(/^pong 1: one \([0-9a-f]{8}\)$/);
   expect(second!.text).toBe('TOO_LONG');
   expect(third!.text).toMatch(/^pong 3: three/);
+});
+
+test('killed before and after each of its calls, the host goes on where the contract is', async () => {
+  const rpc = await startToll(app.anvil.url);
+  const enclave = await startToll(app.enclaveUrl);
+  tolls.push(rpc, enclave);
+  Object.assign(app.env, { RPC_URL: rpc.at, ENCLAVE_URL: enclave.at });
+  app.start('enclave');
+  const points: [Toll, string][] = [
+    [rpc, 'eth_getLogs'],
+    [rpc, 'eth_call'],
+    [enclave, '/v1/answer'],
+    [rpc, 'eth_estimateGas'],
+    [rpc, 'eth_sendRawTransaction'],
+    [rpc, 'eth_getTransactionReceipt'],
+  ];
+  await expectKilledAt(points, 'host');
+});
+
+test('killed before and after each of its calls, the enclave goes on where the contract is', async () => {
+  const rpc = await startToll(app.anvil.url);
+  const agent = await startToll(app.agent.socket, join(app.folder, 'toll.sock'));
+  tolls.push(rpc, agent);
+  Object.assign(app.env, { RPC_URLS: rpc.at, DSTACK_SIMULATOR_ENDPOINT: agent.at });
+  app.start('host');
+  const points: [Toll, string][] = [
+    [rpc, 'eth_getBlockByNumber'],
+    [rpc, 'eth_call'],
+    [agent, '/v1/key'],
+    [agent, '/v1/attest'],
+  ];
+  await expectKilledAt(points, 'enclave');
+});
+
+/** One ping for each point; the process is killed when it passes there, and started again. */
+async function expectKilledAt(points: readonly [Toll, string][], which: 'enclave' | 'host'): Promise<void> {
+  let process = app.start(which);
+  let pings = 0;
+  for (const [toll, label] of points) {
+    for (const when of ['before', 'after'] as const) {
+      let kills = 0;
+      await app.ping(`${label} ${when}`);
+      pings += 1;
+      toll.watch = async (passing, now) => {
+        if (passing !== label || now !== when || kills > 0) return;
+        kills += 1;
+        await process.kill();
+        process = app.start(which);
+      };
+      await expect
+        .poll(async () => (await app.progress()).settled, { message: `${label} ${when}` })
+        .toBe(pings);
+      await expect.poll(() => kills, { message: `${label} ${when}` }).toBe(1);
+    }
+  }
+  const pongs = await expectSettled(pings);
+  expect(pongs[0]!.text).toContain(`: ${points[0]![1]} before`);
+}
+
+test('what a re-organisation drops is settled again, and an answer to a request that is gone settles nothing', async () => {
+  app.start('enclave');
+  app.start('host');
+  await app.ping('stays');
+  await expectSettled(1);
+  // Drops the block with the answer alone.
+  await app.chain.rpc('anvil_reorg', 1, []);
+  await app.chain.mine(1);
+  await expectSettled(1);
+  await app.ping('goes');
+  const [, gone] = await expectSettled(2);
+  expect(gone!.text).toMatch(/^pong 2: goes/);
+  // Drops the request too; another one takes its number.
+  await app.chain.rpc('anvil_reorg', 2, []);
+  await app.ping('comes instead');
+  await app.chain.mine(1);
+  const [stays, instead] = await expectSettled(2);
+  expect(stays!.text).toMatch(/^pong 1: stays/);
+  expect(instead!.text).toMatch(/^pong 2: comes instead/);
+});
+
+test('an enclave without its disk, and a host without its store, go on where the contract is', async () => {
+  const enclave = app.start('enclave');
+  const host = app.start('host');
+  await app.ping('one');
+  await expectSettled(1);
+  await Promise.all([enclave.kill(), host.kill()]);
+  Object.assign(app.env, {
+    ENCLAVE_DATA: join(app.folder, 'another enclave'),
+    HOST_DATA: join(app.folder, 'another host'),
+  });
+  app.start('enclave');
+  app.start('host');
+  await app.ping('two');
+  await expectSettled(2);
 });

@@ -19,7 +19,7 @@ export const RESPONSE_MAX_BYTES = 12 * 1024;
 export const ANSWER_TAG = 'dstack.v1.answer';
 
 /** Topic 0 of `Requested(uint64,bytes32,address,bytes)`. */
-export const REQUESTED = to0x(keccak256(utf8('Requested(uint64,bytes32,address,bytes)')));
+export const REQUESTED: Hex = to0x(keccak256(utf8('Requested(uint64,bytes32,address,bytes)')));
 
 const HexData = (maxBytes: number) =>
   Type.Unsafe<Hex>(Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 2 + 2 * maxBytes }));

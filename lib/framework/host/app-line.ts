@@ -61,8 +61,9 @@ const KEPT = 1000;
 const PAGE = 100;
 /** Looks at the chain for which it may not show yet what a transaction in a block has done. */
 const PATIENCE = 10;
-/** The longest pause after what failed, milliseconds. */
+/** The longest pause after what failed, milliseconds; and while nothing answers, as when the enclave is being started again. */
 const PAUSE_MAX_MS = 15_000;
+const AWAY_PAUSE_MAX_MS = 1_000;
 
 const PendingSchema = Strict({ hash: Word0x, purpose: Type.String({ maxLength: 200 }) });
 
@@ -124,7 +125,8 @@ export class AppLine {
         log.warn({ contract, code: codeOf(error) }, `the line waits, and is tried again: ${reason}`);
       this.#status = { ...this.#status, reason };
       this.#failures += 1;
-      return Math.min(PAUSE_MAX_MS, pollInterval * 2 ** Math.min(this.#failures, 10));
+      const longest = codeOf(error) === 'ENCLAVE_UNREACHABLE' ? AWAY_PAUSE_MAX_MS : PAUSE_MAX_MS;
+      return Math.min(longest, pollInterval * 2 ** Math.min(this.#failures, 10));
     }
   }
 

@@ -1,0 +1,34 @@
+/** `create`: a folder with a new app in it. */
+import { resolve } from 'node:path';
+import { print } from '../../lib/daemon/terminal.ts';
+import { AppName, check } from '../../lib/protocol/schema.ts';
+import { type Command, typed, UsageError } from '../command.ts';
+import { createApp, TEMPLATES } from '../dev/create.ts';
+
+const create: Command = {
+  name: 'create',
+  summary: 'makes a folder with a new app: its contract, enclave, host and tests',
+  positionals: ['NAME'],
+  options: {
+    template: {
+      value: 'TEMPLATE',
+      help: `what it begins with: ${TEMPLATES.join(' or ')}`,
+      default: TEMPLATES[0],
+    },
+  },
+  async run(args) {
+    const name = typed(() => check(AppName, args.positionals[0], 'APP_NAME', 'the name of the app'));
+    const template = TEMPLATES.find((one) => one === args.text('template'));
+    if (template === undefined) throw new UsageError(`--template is ${TEMPLATES.join(' or ')}`);
+    const folder = resolve(name);
+    await createApp(folder, name, template);
+    print(
+      `${folder} has a contract, an enclave, a host and tests (template ${template}).`,
+      '',
+      `  npx dstack dev --dir ${folder}          a local chain, a simulated node, and the app on them`,
+      `  npx dstack dev --dir ${folder} --test   the same for the app's tests`,
+    );
+  },
+};
+
+export const createCommands: readonly Command[] = [create];
