@@ -96,6 +96,8 @@ export const withoutJson: Readonly<Record<string, string>> = {
   'network abi': 'prints JSON: the ABI',
   'network source': "prints JSON: solc's standard input",
   'quote collateral': 'prints JSON: the collateral',
+  create: 'makes a folder, whose name it was given',
+  dev: 'runs until it is ended',
   'agent dev': 'runs until it is ended',
   'node join': 'runs until it is ended; how the node stands is for `node status --json`',
   'kv start': 'runs until it is ended',

@@ -729,3 +729,57 @@ test('what the chain has yet to confirm is asked for each round: the pauses do n
   expect(Date.now() - started).toBeLessThan(60_000);
   expect(world.said.filter((line) => line.includes('ANSWER_NOT_ON_CHAIN'))).toHaveLength(1);
 });
+
+test('events of one key are worked on in their order; those of another key do not wait', async () => {
+  const world = newWorld();
+  // The key is the parity; the first of the odd ones fails for now.
+  world.handler = { ...world.handler, key: (event) => String(Number(event) % 2) };
+  let isBroken = true;
+  world.answer = async (body) => {
+    if (isBroken && body === word(1)) throw new Retryable('TEST', 'not now');
+    return body;
+  };
+  for (const value of [1, 2, 3, 4, 5]) world.chain.add(3 + value, value);
+  const loop = run(world);
+  await until(() => world.submitted.length === 2);
+  await round(world);
+  expect(world.submitted.map(({ purpose }) => purpose)).toEqual([`pay:${word(2)}`, `pay:${word(4)}`]);
+  expect(world.asked).not.toContain(word(3));
+  isBroken = false;
+  await until(() => loop.open().length === 0 && world.submitted.length === 5);
+  const odd = world.submitted
+    .map(({ purpose }) => Number(purpose.slice(4)))
+    .filter((value) => value % 2 === 1);
+  expect(odd).toEqual([1, 3, 5]);
+});
+
+test('two handlers of one topic both run; of two that are called the same, each has its own topic', async () => {
+  const world = newWorld();
+  const topic = word(0xdef);
+  const named = (name: string, own: string, to: string): EventHandler<string> => ({
+    ...{ ...world.handler, name, topic: own },
+    settle: async (response) => [
+      { kind: 'transaction', purpose: `${to}:${response}`, to: '0x00', data: '0x' },
+    ],
+  });
+  world.options.handlers = [named('one', TOPIC, 'a'), named('two', TOPIC, 'b'), named('one', topic, 'c')];
+  world.chain.add(3, 1);
+  world.chain.add(4, 2);
+  world.chain.entries[1]!.topics = [parseHex(topic)];
+  run(world);
+  await until(() => world.submitted.length === 3);
+  const purposes = world.submitted.map(({ purpose }) => purpose).sort();
+  expect(purposes).toEqual([`a:${word(1)}`, `b:${word(1)}`, `c:${word(2)}`]);
+  world.options.handlers = [named('one', TOPIC, 'a'), named('one', TOPIC, 'b')];
+  expect(() => run(world)).toThrow(/two handlers/);
+});
+
+test('an event with more data than can be stored holds up no other', async () => {
+  const world = newWorld();
+  world.chain.add(3, 1);
+  world.chain.entries[0]!.data = `0x${'00'.repeat(40_000)}`;
+  world.chain.add(4, 2);
+  run(world);
+  await until(() => world.submitted.length === 1);
+  expect(world.submitted[0]!.purpose).toBe(`pay:${word(2)}`);
+});

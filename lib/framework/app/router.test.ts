@@ -1,0 +1,163 @@
+/** The router without a chain: what leads to an answer, to a refusal that is attested, and to none. */
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Type } from 'typebox';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import * as abi from '../../protocol/abi.ts';
+import { codeOf, Retryable } from '../../protocol/errors.ts';
+import { parseAddress, parseHex } from '../../protocol/hex.ts';
+import { check } from '../../protocol/schema.ts';
+import { enclaveAt } from '../host/enclave-client.ts';
+import { type AppRequest, AttestedSchema, hashOfRequest, kindWord } from './answer.ts';
+import { type Answering, type Enclave, Refusal } from './enclave.ts';
+import { Router } from './router.ts';
+import { memoryBacking, Tables } from './typed-store.ts';
+
+const contract = parseAddress(`0x${'c0'.repeat(20)}`);
+const blockHash = parseHex(`0x${'b1'.repeat(32)}`);
+const Text = abi.struct({ text: abi.text });
+const progress = abi.struct({
+  requested: abi.smallUint(48),
+  settled: abi.smallUint(48),
+  next: abi.fixedBytes(32),
+});
+
+const asking = (kind: string, text: string): AppRequest => ({
+  sequence: 1,
+  kind: kindWord(kind),
+  sender: parseAddress(`0x${'5e'.repeat(20)}`),
+  data: parseHex(`0x${Text.encode({ text })}`),
+});
+
+let next: AppRequest;
+let attested: string[];
+let seeds: string[];
+let said: string[];
+let server: Server;
+let url: string;
+let thrown: unknown;
+let router: Router<Enclave>;
+
+beforeEach(async () => {
+  [attested, seeds, said, thrown] = [[], [], [], undefined];
+  const head = {
+    number: 7,
+    hash: blockHash,
+    timestamp: 1,
+    proven: { by: 'quorum', agreeing: 1, of: 1 },
+  } as const;
+  const enclave: Enclave = {
+    attestor: {
+      attest: async ({ data }) => {
+        attested.push(data);
+        return { signature: `1b${'11'.repeat(64)}` };
+      },
+      quote: async () => ({ quote: '' }),
+    },
+    keys: { key: async () => ({ key: 'ab'.repeat(32) }) },
+    store: new Tables(memoryBacking()),
+    chain: {
+      chainId: 1,
+      head: async () => head,
+      block: async () => head,
+      call: async () => `0x${progress.encode({ requested: 3, settled: 0, next: hashOfRequest(next) })}`,
+      now: () => 1,
+      reached: () => ({ block: 7, timestamp: 1, now: 1 }),
+    },
+  };
+  const echo: Answering<Enclave, { text: string }, { text: string }> = {
+    request: Text,
+    response: Text,
+    handle: (_, { text }, { seed }) => {
+      seeds.push(Buffer.from(seed).toString('hex'));
+      if (thrown !== undefined) throw thrown;
+      return { text: `${text}!` };
+    },
+  };
+  router = new Router(enclave, { warn: (_, message) => void said.push(message) })
+    .answers({ chainId: 1, contract })
+    .kind('echo', echo)
+    .kind('shown', { ...echo, evidence: Type.Object({ proof: Type.Boolean() }) })
+    .route('/v1/double', {
+      request: Type.Object({ n: Type.Integer() }),
+      response: Type.Object({ n: Type.Integer({ maximum: 100 }) }),
+      maxBytes: 100,
+      handle: (_, { n }) => {
+        if (thrown !== undefined) throw thrown;
+        return { n: 2 * n };
+      },
+    });
+  server = await router.listen({ port: 0 });
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+afterEach(() => {
+  server.close();
+  server.closeAllConnections();
+});
+
+const ask = async (request: AppRequest, evidence?: unknown) => {
+  next = request;
+  const body = { request, ...(evidence === undefined ? {} : { evidence }) };
+  return check(AttestedSchema, await enclaveAt(url).request('/v1/answer', body), 'X', 'the answer');
+};
+const refusal = (promise: Promise<unknown>): Promise<string> => promise.then(() => 'answered', codeOf);
+
+test('a refusal is attested by its code; whatever else is thrown is no answer, and nothing is attested', async () => {
+  const answer = await ask(asking('echo', 'a'));
+  expect(Text.decode(answer.response.slice(2), 0)).toEqual({ text: 'a!' });
+  expect(answer).toMatchObject({ code: '', blockNumber: 7, blockHash });
+  thrown = new Refusal('NO_SUCH', 'no such thing');
+  expect(await ask(asking('echo', 'a'))).toMatchObject({ code: 'NO_SUCH', response: '0x' });
+  expect(attested).toHaveLength(2);
+  for (const [error, code] of [
+    [new Retryable('AWAY', 'later'), 'AWAY'],
+    [new TypeError('secret words'), 'INTERNAL'],
+    [Object.assign(new Error('x'), { code: 'ECONNREFUSED' }), 'INTERNAL'],
+  ] as const) {
+    thrown = error;
+    const asked = ask(asking('echo', 'a'));
+    await expect(asked).rejects.toBeInstanceOf(Retryable);
+    await expect(asked).rejects.not.toThrow(/secret words/);
+    expect(await refusal(asked)).toBe(code);
+  }
+  expect(attested).toHaveLength(2);
+  expect(said).toHaveLength(3);
+});
+
+test('what anybody can send is refused for good: data of another form, a kind without a handler', async () => {
+  expect(await ask({ ...asking('echo', 'a'), data: parseHex('0x1234') })).toMatchObject({
+    code: 'DATA_INVALID',
+  });
+  expect(await ask(asking('unheard-of', 'a'))).toMatchObject({ code: 'KIND_UNKNOWN' });
+  expect(await ask({ ...asking('echo', 'a'), kind: parseHex(`0x${'ff'.repeat(32)}`) })).toMatchObject({
+    code: 'KIND_UNKNOWN',
+  });
+});
+
+test('evidence that is missing or of another form is no reason to refuse for good', async () => {
+  expect(await refusal(ask(asking('shown', 'a')))).toBe('EVIDENCE_INVALID');
+  expect(await refusal(ask(asking('shown', 'a'), { proof: 1 }))).toBe('EVIDENCE_INVALID');
+  expect(attested).toHaveLength(0);
+  expect(await ask(asking('shown', 'a'), { proof: true })).toMatchObject({ code: '' });
+});
+
+test('the seed is the same for the same request, and another for another', async () => {
+  for (const text of ['a', 'a', 'b']) await ask(asking('echo', text));
+  expect(seeds[1]).toBe(seeds[0]);
+  expect(seeds[2]).not.toBe(seeds[0]);
+});
+
+test('a route has its schemas, its bound and its codes', async () => {
+  const call = (body: unknown) => enclaveAt(url).request('/v1/double', body);
+  expect(await call({ n: 4 })).toEqual({ n: 8 });
+  expect(await refusal(call({ n: 'x' }))).toBe('BAD_REQUEST');
+  expect(await refusal(call({ n: 51 }))).toBe('BAD_RESPONSE');
+  expect(await refusal(call({ n: 1, pad: 'x'.repeat(200) }))).toBe('BODY_TOO_LARGE');
+  expect(await refusal(enclaveAt(url).request('/v1/none', {}))).toBe('NO_ROUTE');
+  thrown = new Refusal('NOT_THAT', 'not that one');
+  expect(await refusal(call({ n: 1 }))).toBe('NOT_THAT');
+  await expect(call({ n: 1 })).rejects.not.toBeInstanceOf(Retryable);
+  expect(() => router.kind('echo', {} as never)).toThrow(/already/);
+  expect(() => router.kind('No Kind', {} as never)).toThrow(/no kind/);
+  expect(() => router.answers({ chainId: 1, contract })).toThrow(/already/);
+});
