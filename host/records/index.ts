@@ -428,7 +428,8 @@ export class RecordIndex {
     );
     this.#count = row;
     for (const { claimKey, ordinalTag } of record.selectors) {
-      this.#run('INSERT INTO names VALUES (?, ?, ?)', prefix(claimKey), ordinalTag, row);
+      // Another name of it may have begun with the same bytes: the row finds the record by both, and the keys are compared whole.
+      this.#run('INSERT OR IGNORE INTO names VALUES (?, ?, ?)', prefix(claimKey), ordinalTag, row);
     }
     for (const parent of parents) {
       this.#run('INSERT INTO children VALUES (?, ?)', parent, row);

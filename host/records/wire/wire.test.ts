@@ -1,16 +1,17 @@
 import { once } from 'node:events';
-import { connect, type Server, type Socket } from 'node:net';
+import { type AddressInfo, connect, Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { fromHex, toHex } from '../../../lib/protocol/encoding.ts';
+import { codeOf } from '../../../lib/protocol/errors.ts';
 import { encodeRecord } from '../../../lib/protocol/records/codec.ts';
 import type { DagRecord } from '../../../lib/protocol/records/format.ts';
 import { NOON } from '../../../lib/protocol/records/records.fixture.ts';
 import { END, placeOf } from '../../../lib/protocol/records/sync/places.ts';
 import { RangeWriter } from '../../../lib/protocol/records/sync/ranges.ts';
 import type { WireLimits } from './limits.ts';
-import { connected, keyOf, Liar, listening } from './sockets.fixture.ts';
+import { codeIn, connected, keyOf, Liar, listening } from './sockets.fixture.ts';
 import { chain, first, history, idOf, MemoryStore } from './store.fixture.ts';
-import { RecordWire, type WireEvent, type WireOptions } from './wire.ts';
+import { type Address, RecordWire, type WireEvent, type WireOptions } from './wire.ts';
 
 const LOOPBACK = '127.0.0.1';
 /** Comparisons follow each other quickly; nothing else is shorter than in a network. */
@@ -74,6 +75,14 @@ const expectEnd = (node: Node, key: string, code: string): Promise<void> =>
     })
     .toBe(code);
 const liarKey = toHex(keyOf('liar').publicKey);
+const codeOfCall = (call: () => void): string => {
+  try {
+    call();
+    return 'none';
+  } catch (error) {
+    return codeOf(error);
+  }
+};
 const receivedBy = (node: Node): number =>
   node.wire.peers.reduce((sum, { received }) => sum + received.records, 0);
 
@@ -204,6 +213,55 @@ describe('nodes of one network', () => {
     other.wire.dial({ host: LOOPBACK, port: open.port, key: keyed.key });
     await expect.poll(() => other.events.map(({ code }) => code)).toContain('WIRE_KEY');
     expect([keyed, other].flatMap(({ wire }) => wire.peers)).toEqual([]);
+  });
+});
+
+describe('an address', () => {
+  const good: Address = { host: LOOPBACK, port: 4711 };
+  test.each<[string, Address]>([
+    ['a port above all', { ...good, port: 65_536 }],
+    ['a port that is no whole number', { ...good, port: 1.5 }],
+    ['no port', { ...good, port: 0 }],
+    ['no host', { ...good, host: '' }],
+    ['a host with a byte that ends names', { ...good, host: 'node\0.example' }],
+    ['four numbers that are no address', { ...good, host: '999.1.1.1' }],
+    ['a name that is too long', { ...good, host: `${'a'.repeat(64)}.example` }],
+    ['an address in brackets', { ...good, host: '[::1]' }],
+    ['a key that is none', { ...good, key: 'ab' }],
+  ])('is refused before anything is dialled: %s', async (_, address) => {
+    const node = await start('node');
+    expect(codeOfCall(() => node.wire.dial(address))).toBe('WIRE_ADDRESS');
+  });
+
+  test.each(['127.0.0.1', '::1', 'fe80::1%lo', 'localhost', 'node-1.example.org.', 'a_b.example'])(
+    'is taken: %s',
+    async (host) => {
+      const node = await start('node');
+      expect(codeOfCall(() => node.wire.dial({ host, port: node.port }))).toBe('none');
+    },
+  );
+
+  test('on which nothing can listen is refused by a code', async () => {
+    const node = await start('node');
+    const listen = (host: string, port: number) =>
+      codeIn(start('other').then(({ wire }) => wire.listen(host, port)));
+    expect(await listen(LOOPBACK, node.port)).toBe('WIRE_LISTEN');
+    expect(await listen(LOOPBACK, 65_536)).toBe('WIRE_ADDRESS');
+  });
+
+  test('is listened on however often the system can accept nobody', async () => {
+    const node = await start('node');
+    const handles: readonly unknown[] = Reflect.get(process, '_getActiveHandles').call(process);
+    const server = handles.find(
+      (handle): handle is Server =>
+        handle instanceof Server && (handle.address() as AddressInfo | null)?.port === node.port,
+    )!;
+    const cause = Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' });
+    for (let i = 0; i < 3; i++) expect(() => server.emit('error', cause)).not.toThrow();
+    const address = `${LOOPBACK}:0`;
+    expect(node.events).toEqual(Array(3).fill({ kind: 'turned away', address, code: 'WIRE_FULL', cause }));
+    await Liar.at(node.port, NETWORK);
+    await expect.poll(() => node.wire.peers).toHaveLength(1);
   });
 });
 

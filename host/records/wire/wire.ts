@@ -10,6 +10,7 @@ import { handshakePrologue, handshakeSecret } from '../../../lib/protocol/record
 import { ItemSet } from '../../../lib/protocol/records/sync/item-set.ts';
 import { placeOf } from '../../../lib/protocol/records/sync/places.ts';
 import type { Item } from '../types.ts';
+import { type Address, requireAddress } from './address.ts';
 import { Fetcher } from './fetcher.ts';
 import { Gate } from './gate.ts';
 import { WIRE_LIMITS, type WireLimits } from './limits.ts';
@@ -51,12 +52,7 @@ export interface WireOptions {
   readonly uptime?: () => number;
 }
 
-/** @property key the static key that must be there, in hex; any without */
-export interface Address {
-  readonly host: string;
-  readonly port: number;
-  readonly key?: string;
-}
+export type { Address };
 
 export class RecordWire {
   readonly #options: WireOptions;
@@ -104,20 +100,29 @@ export class RecordWire {
     };
   }
 
-  /** @returns the port, which is a free one for 0 */
+  /**
+   * @returns the port, which is a free one for 0
+   * @throws WIRE_ADDRESS; WIRE_LISTEN where nothing can listen there
+   */
   async listen(host: string, port: number): Promise<number> {
+    requireAddress({ host, port }, 0);
     const server = createServer((socket) => void this.#accept(socket));
-    this.#server = server;
     await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
+      server.once('error', (cause) => reject(notListening(host, port, cause)));
       server.listen(port, host, resolve);
     });
+    this.#server = server;
+    // Whoever was about to be accepted is not, for want of a descriptor or of memory; what listens goes on.
+    server.on('error', (cause) =>
+      this.#tell({ kind: 'turned away', address: `${host}:${port}`, code: 'WIRE_FULL', cause }),
+    );
     const address = server.address();
     return typeof address === 'object' && address !== null ? address.port : port;
   }
 
-  /** Connects, and does so again whenever the connection has ended, with growing pauses. */
+  /** Connects, and does so again whenever the connection has ended, with growing pauses. @throws WIRE_ADDRESS */
   dial(address: Address): void {
+    requireAddress(address, 1);
     const [first, most] = this.#limits.redial;
     let pause = first;
     let key = address.key;
@@ -328,6 +333,14 @@ export class RecordWire {
 
 function placeOfItem({ timestamp, id }: Item): Uint8Array {
   return placeOf(timestamp, fromHex(id));
+}
+
+function notListening(host: string, port: number, cause: Error): DstackError {
+  return new DstackError(
+    'WIRE_LISTEN',
+    `nothing can listen on ${host}, port ${port}: ${cause.message}; choose another address or port`,
+    { cause },
+  );
 }
 
 function addressOf({ remoteAddress, remotePort }: Socket): string {

@@ -126,6 +126,13 @@ export const recordNodeRules: readonly Mutation[] = [
     'the one seen first is shown first',
   ),
   row(
+    'that two names of a record may begin alike',
+    at('index'),
+    'INSERT OR IGNORE INTO names',
+    'INSERT INTO names',
+    'whose keys begin alike',
+  ),
+  row(
     'revocation in what is shown',
     QUERY,
     'isRevoked: known',

@@ -17,6 +17,7 @@ const SOCKET = wire('secure-socket', 'secure-socket');
 const GATE = wire('gate', 'bounds');
 const PEER = wire('peer', 'wire');
 const WIRE = wire('wire', 'wire');
+const ADDRESS = wire('address', 'wire');
 
 export const recordWireRules: readonly Mutation[] = [
   row(
@@ -235,6 +236,27 @@ export const recordWireRules: readonly Mutation[] = [
     'expected !== undefined && key !== expected',
     "expected === ''",
     'do not speak with another network',
+  ),
+  row(
+    'that a port is one',
+    ADDRESS,
+    ' || port > 65_535',
+    '',
+    'is refused before anything is dialled: a port above all',
+  ),
+  row(
+    'that a host is one',
+    ADDRESS,
+    'isIP(host) === 0 && (!NAME.test(host) || NUMERIC_END.test(host))',
+    'isIP(host) < 0',
+    'is refused before anything is dialled: a host with a byte',
+  ),
+  row(
+    'what listens, when the system can accept nobody',
+    WIRE,
+    "    server.on('error', (cause) =>\n",
+    "    server.once('error', (cause) =>\n",
+    'however often the system can accept nobody',
   ),
   row(
     'that synchronised is of now',
