@@ -24,7 +24,7 @@ import type { Place } from './log.ts';
 import type { Item, ItemRange } from './types.ts';
 
 /** Another index is made anew. */
-const VERSION = 1;
+const VERSION = 2;
 /** Rows that are read at a time while somebody iterates. */
 const PAGE = 512;
 
@@ -49,6 +49,7 @@ const SCHEMA = `
   CREATE INDEX by_id ON records (substr(id, 1, 8));
   CREATE INDEX by_time ON records (timestamp, substr(id, 1, 8));
   CREATE INDEX by_owner ON records (owner, timestamp);
+  CREATE INDEX lacking ON records (row) WHERE (state & 1) = 1;
   CREATE TABLE owners (owner INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE) STRICT;
   CREATE TABLE names (claim BLOB, tag BLOB, row INTEGER, PRIMARY KEY (claim, tag, row)) WITHOUT ROWID, STRICT;
   CREATE TABLE children (parent INTEGER, child INTEGER, PRIMARY KEY (parent, child)) WITHOUT ROWID, STRICT;
@@ -347,6 +348,24 @@ export class RecordIndex {
   /** The records that became members last, newest first. */
   latest(most: number): Row[] {
     return this.#all(`SELECT ${COLUMNS} ${FROM} ORDER BY r.row DESC LIMIT ?`, most).map(rowOf);
+  }
+
+  /** Of these identities those that are here, by row. */
+  inOrder(ids: readonly string[]): string[] {
+    const rows = ids.flatMap((id) => {
+      const raw = this.#get('SELECT row FROM records WHERE substr(id, 1, 8) = ? AND id = ?', ...idKeys(id));
+      return raw === undefined ? [] : [{ id, row: Number(raw.row) }];
+    });
+    return rows.toSorted((a, b) => a.row - b.row).map(({ id }) => id);
+  }
+
+  /** Records without their values, behind this row. */
+  lackingValues(row: number, limit: number): string[] {
+    return this.#all(
+      'SELECT id FROM records WHERE (state & 1) = 1 AND row > ? ORDER BY row LIMIT ?',
+      row,
+      limit,
+    ).map(({ id }) => toHex(id as Uint8Array));
   }
 
   /** Identities of what stands on a record, directly. */

@@ -109,6 +109,19 @@ export class RecordsNode implements RecordSet {
     return this.#store.index.rowOf(id) !== undefined;
   }
 
+  lacksValue(id: string): boolean {
+    return this.#store.index.rowOf(id)?.isPruned ?? false;
+  }
+
+  lackingValues(limit: number, after?: string): string[] {
+    const row = after === undefined ? 0 : (this.#store.index.rowOf(after)?.row ?? 0);
+    return this.#store.index.lackingValues(row, limit);
+  }
+
+  inOrder(ids: readonly string[]): string[] {
+    return this.#store.index.inOrder(ids);
+  }
+
   /** @throws RECORDS_LOG_DAMAGED when the disk does not give what was written */
   get(id: string): Uint8Array | undefined {
     const row = this.#store.index.rowOf(id);

@@ -2,6 +2,7 @@
  * What a node's records are to whoever brings them from and to other nodes, and to whoever asks for them. Identities are lower-case hex without
  * 0x, whose order is that of the bytes. Nothing is shown here that is not on the disk.
  */
+import type { DstackError } from '../../lib/protocol/errors.ts';
 import type { Outcome } from '../../lib/protocol/records/intake.ts';
 
 /** A member's place in the one order that all nodes have: by timestamp, then by identity. */
@@ -34,7 +35,15 @@ export interface RecordSet {
   readonly network: string;
   /** Members. */
   readonly count: number;
+  /** Why nothing is taken for now; undefined while all is well. What is there is shown all the same. */
+  readonly stopped: DstackError | undefined;
   has(id: string): boolean;
+  /** Of a member: whether its value is not here, and is to be had from whoever has it. */
+  lacksValue(id: string): boolean;
+  /** Members whose value is so, in the order in which they became members. @param after only those behind this member */
+  lackingValues(limit: number, after?: string): string[];
+  /** Of these the members, as they became it: each after what it stands on. */
+  inOrder(ids: readonly string[]): string[];
   /** A member's one encoding, with its value or without, as this node has it. */
   get(id: string): Uint8Array | undefined;
   /**

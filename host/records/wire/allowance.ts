@@ -15,6 +15,12 @@ export class Allowance {
     this.#at = now();
   }
 
+  /** Whether all that may be saved is: as if nothing had been spent. */
+  get isWhole(): boolean {
+    this.spend(0);
+    return this.#left === this.#rate.burst;
+  }
+
   /** Milliseconds to wait before anything more is done. */
   spend(amount: number): number {
     const now = this.#now();

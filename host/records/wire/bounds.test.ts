@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { Allowance } from './allowance.ts';
 import { Fetcher } from './fetcher.ts';
 import { Gate } from './gate.ts';
+import { Purses } from './purses.ts';
 
 test('what is spent above the allowance is waited for', () => {
   let now = 0;
@@ -11,6 +12,44 @@ test('what is spent above the allowance is waited for', () => {
   expect(allowance.spend(0)).toBe(0);
   now = 100_000;
   expect([allowance.spend(300), allowance.spend(1)]).toEqual([0, 10]);
+});
+
+describe('what connections may still cost', () => {
+  const rate = { perSecond: 100, burst: 1000 };
+  const limits = { cpu: rate, bytesIn: rate, bytesOut: rate };
+  const spent = (purses: Purses, address: string, amount: number): void => {
+    const purse = purses.take(address);
+    purse.cpu.spend(amount);
+    purses.leave(address, purse);
+  };
+
+  test('is found by the next connection of the address, each by one, until it is paid', () => {
+    let now = 0;
+    const purses = new Purses(limits, () => now);
+    spent(purses, 'a', 2000);
+    const [one, two, other] = [purses.take('a'), purses.take('a'), purses.take('b')];
+    expect([one, two, other].map(({ cpu }) => cpu.spend(0))).toEqual([10_000, 0, 0]);
+    for (const purse of [one, two]) purses.leave('a', purse);
+    expect(purses.size).toBe(1);
+    now += 10_000;
+    expect(purses.take('a').cpu.spend(100)).toBe(1000);
+    purses.leave('a', one);
+    now += 21_000;
+    spent(purses, 'a', 0);
+    expect(purses.size).toBe(0);
+  });
+
+  test('is remembered of so many addresses: first those are forgotten that owe nothing', () => {
+    let now = 0;
+    const purses = new Purses(limits, () => now);
+    for (let i = 0; i < 1000; i++) spent(purses, `early ${i}`, 500);
+    spent(purses, 'debtor', 3000);
+    now += 5_000;
+    for (let i = 0; i < 24; i++) spent(purses, `late ${i}`, 2000);
+    expect(purses.size).toBe(25);
+    for (let i = 0; i < 5000; i++) spent(purses, `flood ${i}`, 2000);
+    expect(purses.size).toBe(1024);
+  });
 });
 
 describe('the gate', () => {
@@ -79,6 +118,21 @@ describe('fetching', () => {
     expect(fetcher.take('a', 2)).toEqual(['1', '2']);
     expect(fetcher.gone('a')).toEqual(['b']);
     expect([fetcher.take('b', 9), fetcher.size]).toEqual([['1'], 1]);
+  });
+
+  test('asks for what others stand on first, the last one before all, whatever else is offered', () => {
+    const fetcher = new Fetcher(3);
+    fetcher.offer('a', ['1', '2', '3', '4']);
+    fetcher.offer('a', ['5', '6'], 'first');
+    fetcher.offer('a', ['2'], 'first');
+    fetcher.offer('a', ['3', '7'], 'announced');
+    expect(fetcher.queued('a')).toBe(5);
+    expect(fetcher.take('a', 9)).toEqual(['2', '6', '5', '3', '1']);
+    for (let i = 0; i < 100; i++) fetcher.offer('a', [`first ${i}`], 'first');
+    expect(fetcher.queued('a')).toBe(6);
+    expect(fetcher.take('a', 2)).toEqual(['first 99', 'first 98']);
+    fetcher.gone('a');
+    expect(fetcher.size).toBe(0);
   });
 
   test('takes so many offers of a peer, and so many peers for a record', () => {

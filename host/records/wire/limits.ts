@@ -18,6 +18,8 @@ export interface WireLimits {
   readonly deliveredWithin: number;
   /** Bytes that wait to be sent, after which the peer is not answered until it has taken some. */
   readonly backlog: number;
+  /** Records that a peer asked for and is still to get, after which nothing more of it is read. */
+  readonly owed: number;
   /** Frames after which a direction goes on with a new key. */
   readonly rekeyFrames: number;
   /** Of one peer: identities that it offered and that this node still lacks. */
@@ -31,6 +33,8 @@ export interface WireLimits {
   readonly interval: number;
   /** The same, after one that found a difference. */
   readonly again: number;
+  /** Milliseconds from when a peer was asked for all values that lack to when it is asked again. */
+  readonly values: number;
   /** Milliseconds before this node dials a peer again: the first time, and at most. */
   readonly redial: readonly [number, number];
   /** Milliseconds for which a key that broke the rules is not spoken to. */
@@ -60,6 +64,7 @@ export const WIRE_LIMITS: WireLimits = {
   takenWithin: 60_000,
   deliveredWithin: 60_000,
   backlog: MIB,
+  owed: 2_048,
   rekeyFrames: 65_536,
   offered: 16_384,
   asked: 128,
@@ -67,6 +72,7 @@ export const WIRE_LIMITS: WireLimits = {
   reconcile: RECONCILE_LIMITS,
   interval: 30_000,
   again: 1_000,
+  values: 3_600_000,
   redial: [1_000, 60_000],
   penalty: 600_000,
   cpu: { perSecond: 200, burst: 1_000 },

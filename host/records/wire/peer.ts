@@ -12,23 +12,29 @@ import {
   decodeMessage,
   encodeMessage,
   MAX_IDS,
-  MAX_MESSAGE_BYTES,
   type Message,
-  sizeInMessage,
 } from '../../../lib/protocol/records/sync/messages.ts';
 import {
   answerReconciliation,
   type Difference,
   Reconciliation,
 } from '../../../lib/protocol/records/sync/reconcile.ts';
-import { Allowance } from './allowance.ts';
+import type { Verdict } from '../types.ts';
 import type { Fetcher } from './fetcher.ts';
+import { Forgotten } from './forgotten.ts';
+import { Giver } from './giver.ts';
 import type { WireLimits } from './limits.ts';
+import type { Purse } from './purses.ts';
 import type { SecureSocket } from './secure-socket.ts';
 import type { LastReconciliation, PeerStatus, RecordStore } from './types.ts';
 
 /** Of identities that the peer has, which need not be announced to it. */
 const KNOWN = 8192;
+/** Parts of the backlog: above the first nothing more is given, above the second nothing is announced. The rest is for what the peer is answered. */
+const GIVING = 1 / 4;
+const ANNOUNCING = 1 / 2;
+/** Values that are asked for after one comparison. */
+const VALUES = 256;
 
 /** What a peer needs of the node that it is connected to. */
 export interface PeerHost {
@@ -43,6 +49,17 @@ export interface PeerHost {
   uptime(): number;
   /** These peers may have something to ask for. */
   wake(peers: readonly string[]): void;
+  /** The store takes nothing for now: all peers are to ask again once it does. */
+  awaitStore(): void;
+  /** A member has its value now, which peers may lack. */
+  tellOfValue(id: string): void;
+}
+
+/** A record as it came. */
+interface Arrived {
+  readonly id: string;
+  readonly bytes: Uint8Array;
+  readonly isPruned: boolean;
 }
 
 export class Peer {
@@ -50,13 +67,23 @@ export class Peer {
   readonly #host: PeerHost;
   readonly #socket: SecureSocket;
   readonly #since: number;
-  readonly #cpu: Allowance;
-  readonly #bytesIn: Allowance;
-  readonly #bytesOut: Allowance;
+  readonly #purse: Purse;
+  readonly #giver: Giver;
   /** With when, the oldest first. */
   readonly #asked = new Map<string, number>();
   readonly #known = new Set<string>();
   readonly #news = new Set<string>();
+  /** What of it waits for others since the last comparison, with what it waits for. */
+  readonly #waiting = new Map<string, readonly string[]>();
+  /** What waited until its room was full. */
+  readonly #forgotten: Forgotten;
+  /** Asked for at once; fewer where what comes stands on more than there is room for. */
+  #width: number;
+  /** Members without their values: asked about up to this one; all of them at this uptime. */
+  #values: { after: string | undefined; until: number } = { after: undefined, until: 0 };
+  /** Values that came since it was asked for the last portion. */
+  #restored = 0;
+  readonly #resting = new Set<() => void>();
   /** Ours, while it runs. */
   #own: { readonly session: number; readonly reconciliation: Reconciliation } | undefined;
   #sessions = 0;
@@ -72,21 +99,34 @@ export class Peer {
   #isOver = false;
   /** Why this node ended it. */
   #reason: string | undefined;
+  #failure: unknown;
   /** Milliseconds from the last comparison to the next. */
   #pause: number;
   #next: NodeJS.Timeout | undefined;
   #overdue: NodeJS.Timeout | undefined;
 
-  constructor(host: PeerHost, socket: SecureSocket, isDialled: boolean) {
+  constructor(host: PeerHost, socket: SecureSocket, isDialled: boolean, purse: Purse) {
     this.#host = host;
     this.#socket = socket;
     this.isDialled = isDialled;
     this.#since = host.now();
     this.#pause = host.limits.again;
-    const { cpu, bytesIn, bytesOut } = host.limits;
-    this.#cpu = new Allowance(cpu);
-    this.#bytesIn = new Allowance(bytesIn);
-    this.#bytesOut = new Allowance(bytesOut);
+    this.#width = host.limits.asked;
+    this.#forgotten = new Forgotten(host.limits.offered);
+    socket.onClose(() => {
+      for (const wake of this.#resting) wake();
+    });
+    this.#purse = purse;
+    this.#giver = new Giver(
+      {
+        get: (id) => host.store.get(id),
+        know: (id) => this.#know(id),
+        send: (message) => this.#send(message),
+        paced: (work) => this.#paced(work),
+        fail: (error) => this.#fail(error),
+      },
+      host.limits.owed,
+    );
   }
 
   /** The peer's static key. */
@@ -111,6 +151,8 @@ export class Peer {
   async run(): Promise<{ readonly code: string; readonly cause?: unknown }> {
     try {
       this.#send({ kind: 'hello', network: this.#host.store.network, features: 0 });
+      // Of connections before.
+      await this.#rest(this.#debt());
       for (;;) {
         const code = await this.#turn();
         if (code !== undefined) return { code };
@@ -118,7 +160,7 @@ export class Peer {
     } catch (cause) {
       const code = this.#reason ?? codeOf(cause);
       this.close(code);
-      return { code, cause };
+      return { code, cause: this.#failure ?? cause };
     } finally {
       this.#finish();
     }
@@ -151,11 +193,20 @@ export class Peer {
     if (isFirst && this.#news.size > 0) setImmediate(() => this.#announceNews());
   }
 
+  /** A member has its value now: the peer hears of it again. */
+  tellAgain(id: string): void {
+    if (!this.#isOver && this.#hasMet) this.#announce([id]);
+  }
+
   /** Asks for what it offered, as far as that is allowed at once; in portions. */
   ask(): void {
-    const { fetcher, limits } = this.#host;
-    if (this.#isOver || this.#asked.size > limits.asked / 2) return;
-    const ids = fetcher.take(this.key, Math.min(MAX_IDS, limits.asked - this.#asked.size));
+    const { fetcher, store } = this.#host;
+    if (this.#isOver || this.#asked.size > this.#width / 2) return;
+    if (store.stopped !== undefined) {
+      if (fetcher.queued(this.key) > 0) this.#host.awaitStore();
+      return;
+    }
+    const ids = fetcher.take(this.key, Math.min(MAX_IDS, this.#width - this.#asked.size));
     if (ids.length === 0) return;
     const now = performance.now();
     for (const id of ids) this.#asked.set(id, now);
@@ -178,9 +229,9 @@ export class Peer {
     const isUseful = await this.#handle(message);
     if (!isUseful) {
       // What brought a new member was worth it.
-      const cpu = this.#cpu.spend(this.#spent);
-      const bytesIn = this.#bytesIn.spend(this.#socket.receivedBytes - before);
-      await this.#rest(Math.max(cpu, bytesIn, this.#bytesOut.spend(0)));
+      const cpu = this.#purse.cpu.spend(this.#spent);
+      const bytesIn = this.#purse.bytesIn.spend(this.#socket.receivedBytes - before);
+      await this.#rest(Math.max(cpu, bytesIn, this.#purse.bytesOut.spend(0)));
     }
     await this.#socket.taken();
     return undefined;
@@ -192,7 +243,7 @@ export class Peer {
       throw new DstackError('SYNC_HELLO', 'the first message of a connection is a hello');
     }
     if (message.kind === 'records') return await this.#take(message.records);
-    if (message.kind === 'want') await this.#give(message.ids);
+    if (message.kind === 'want') await this.#giver.owe(message.ids);
     else this.#timed(() => this.#handleAtOnce(message));
     return false;
   }
@@ -259,6 +310,8 @@ export class Peer {
     const { missingHere, missingThere, isWhole } = difference;
     const { store, fetcher } = this.#host;
     this.#own = undefined;
+    // Nothing is on its way: what still waits, does so for what nobody offered.
+    this.#waiting.clear();
     this.#send({ kind: 'end', session });
     if (isWhole) {
       const found = { missingHere: missingHere.size, missingThere: missingThere.size, rounds };
@@ -268,7 +321,9 @@ export class Peer {
       this.key,
       [...missingHere].filter((id) => !store.has(id)),
     );
-    this.#announce([...missingThere]);
+    // The order of time is not one in which they can be taken.
+    this.#announce(store.inOrder([...missingThere]));
+    this.#seekValues(missingThere);
     this.ask();
     this.#pause = this.#pauseAfter(difference);
     // Not all nodes at the same time.
@@ -286,11 +341,14 @@ export class Peer {
 
   /** What is on its way would be asked for again. */
   #reconcileOnceDelivered(): void {
-    const isBusy = this.#asked.size > 0 || this.#host.fetcher.queued(this.key) > 0;
-    if (!isBusy) this.reconcile();
+    if (!this.#isBusy) this.reconcile();
     else if (!this.#isOver) {
       this.#next = setTimeout(() => this.#reconcileOnceDelivered(), this.#host.limits.again);
     }
+  }
+
+  get #isBusy(): boolean {
+    return this.#asked.size > 0 || this.#host.fetcher.queued(this.key) > 0;
   }
 
   #hear(ids: readonly string[]): void {
@@ -298,80 +356,129 @@ export class Peer {
     const { store, fetcher } = this.#host;
     fetcher.offer(
       this.key,
-      ids.filter((id) => !store.has(id)),
+      ids.filter((id) => !store.has(id) || store.lacksValue(id)),
+      'announced',
     );
     this.ask();
   }
 
-  /** In as many messages as it takes, each once the one before was taken. */
-  async #give(ids: readonly string[]): Promise<void> {
-    const lacking: string[] = [];
-    let records: Uint8Array[] = [];
-    let size = 2;
-    const flush = async (): Promise<void> => {
-      if (records.length === 0) return;
-      await this.#sendPaced({ kind: 'records', records });
-      [records, size] = [[], 2];
-    };
-    for (const id of ids) {
-      const bytes = this.#timed(() => this.#host.store.get(id));
-      if (bytes === undefined) {
-        lacking.push(id);
-        continue;
-      }
-      this.#know(id);
-      if (size + sizeInMessage(bytes) > MAX_MESSAGE_BYTES) await flush();
-      records.push(bytes);
-      size += sizeInMessage(bytes);
-    }
-    await flush();
-    if (lacking.length > 0) await this.#sendPaced({ kind: 'lack', ids: lacking });
+  /**
+   * Asks for values that are not here: whoever gave their records first may have had them no more, or kept them back. That comparison does
+   * not show them, so that each peer is asked, a portion at a time, and after the last from the beginning some time later.
+   */
+  #seekValues(missingThere: ReadonlySet<string>): void {
+    const { store, fetcher, limits, uptime } = this.#host;
+    if (uptime() < this.#values.until) return;
+    const ids = store.lackingValues(VALUES, this.#values.after);
+    const isLast = ids.length < VALUES;
+    this.#values = { after: isLast ? undefined : ids.at(-1), until: isLast ? uptime() + limits.values : 0 };
+    this.#restored = 0;
+    fetcher.offer(
+      this.key,
+      ids.filter((id) => !missingThere.has(id)),
+    );
   }
 
   async #take(records: readonly Uint8Array[]): Promise<boolean> {
-    const ids = this.#timed(() => records.map((bytes) => this.#requireAsked(bytes)));
+    const arrived = this.#timed(() => records.map((bytes) => this.#requireAsked(bytes)));
     this.#expectDelivery();
-    const verdicts = this.#timed(() => records.map((bytes) => this.#host.store.add(bytes, this.key)));
+    const verdicts = await this.#judge(arrived);
     let isUseful = false;
-    for (const [i, verdict] of (await Promise.all(verdicts)).entries()) {
-      const id = ids[i]!;
-      if (verdict.kind === 'refused' && verdict.code !== 'RECORD_LIMBO_FULL') {
-        // Another may have a good copy.
-        this.#host.wake(this.#host.fetcher.failed(this.key, id));
-        throw new DstackError('SYNC_RECORD', `the peer sent a record that is none here: ${verdict.code}`);
-      }
-      this.#host.fetcher.done(id);
-      this.#know(id);
-      if (verdict.kind === 'members' || verdict.kind === 'restored') {
-        isUseful = true;
-        this.#records += 1;
-      }
-      // It is a member there, and so is what it stands on.
-      if (verdict.kind === 'waiting') this.#offerMissing(verdict.missing);
-    }
+    for (const [i, verdict] of verdicts.entries()) isUseful = this.#settle(arrived[i]!, verdict) || isUseful;
+    if (isUseful) this.#width = Math.min(this.#host.limits.asked, this.#width * 2);
+    if (this.#restored > 0 && !this.#isBusy) this.#seekValues(new Set());
     this.ask();
     return isUseful;
   }
 
-  /** Before anything else is done for it: what was not asked for costs a hash. */
-  #requireAsked(bytes: Uint8Array): string {
-    let id: string;
+  /** What the store makes of each; nothing where it takes nothing for now. */
+  async #judge(arrived: readonly Arrived[]): Promise<(Verdict | undefined)[]> {
+    const { store } = this.#host;
+    const adding = this.#timed(() => arrived.map(({ bytes }) => this.#add(bytes)));
+    const verdicts = await Promise.all(adding);
+    for (const [i, { bytes }] of arrived.entries()) {
+      if (!isForRoom(verdicts[i])) continue;
+      // One that was taken meanwhile may have made room.
+      verdicts[i] = await this.#timed(() => this.#add(bytes));
+      if (!isForRoom(verdicts[i])) continue;
+      // Of what waits, the last is nearest to what is here: it has to have room, or the peer's ancestors never get in.
+      store.forget(this.key);
+      for (const [id, missing] of this.#waiting) this.#forgotten.remember(id, missing);
+      this.#waiting.clear();
+      this.#width = Math.max(1, this.#width >> 1);
+      verdicts[i] = await this.#timed(() => this.#add(bytes));
+    }
+    return verdicts;
+  }
+
+  async #add(bytes: Uint8Array): Promise<Verdict | undefined> {
+    const { store } = this.#host;
     try {
-      id = toHex(recordId(decodeRecord(bytes)));
+      return await store.add(bytes, this.key);
+    } catch (error) {
+      if (codeOf(error) === 'RECORDS_STOPPED') return undefined;
+      throw error;
+    }
+  }
+
+  /** Whether it brought something new. */
+  #settle({ id, isPruned }: Arrived, verdict: Verdict | undefined): boolean {
+    const { store, fetcher } = this.#host;
+    if (verdict === undefined) {
+      fetcher.failed(this.key, id);
+      this.#host.awaitStore();
+      return false;
+    }
+    if (verdict.kind === 'refused' && !isForRoom(verdict)) {
+      // Another may have a good copy.
+      this.#host.wake(fetcher.failed(this.key, id));
+      throw new DstackError('SYNC_RECORD', `the peer sent a record that is none here: ${verdict.code}`);
+    }
+    // Another may have its value.
+    if (isPruned) this.#host.wake(fetcher.failed(this.key, id));
+    else fetcher.done(id);
+    this.#know(id);
+    if (verdict.kind === 'waiting') {
+      this.#waiting.set(id, verdict.missing);
+      // It is a member there, and so is what it stands on.
+      this.#offer(verdict.missing.filter((one) => !store.has(one) && !this.#waiting.has(one)));
+    }
+    if (verdict.kind === 'members' && this.#forgotten.size > 0) {
+      this.#offer(this.#forgotten.heirsOf(verdict.ids, 2 * this.#host.limits.asked).toReversed());
+    }
+    if (verdict.kind === 'restored') {
+      this.#restored += 1;
+      this.#host.tellOfValue(id);
+    }
+    const isUseful = verdict.kind === 'members' || verdict.kind === 'restored';
+    if (isUseful) this.#records += 1;
+    return isUseful;
+  }
+
+  /** Before anything else is done for it: what was not asked for costs a hash. */
+  #requireAsked(bytes: Uint8Array): Arrived {
+    let id: string;
+    let isPruned: boolean;
+    try {
+      const record = decodeRecord(bytes);
+      id = toHex(recordId(record));
+      isPruned = record.value.kind === 'pruned';
     } catch (cause) {
       throw new DstackError('SYNC_RECORD', `the peer sent bytes that are no record: ${codeOf(cause)}`, {
         cause,
       });
     }
-    if (this.#asked.delete(id)) return id;
+    if (this.#asked.delete(id)) return { id, bytes, isPruned };
     throw new DstackError('SYNC_UNASKED', 'the peer sent a record that it was not asked for');
   }
 
-  #offerMissing(missing: readonly string[]): void {
+  /** To be asked for first. */
+  #offer(ids: readonly string[]): void {
     const { store, fetcher } = this.#host;
     fetcher.offer(
       this.key,
-      missing.filter((id) => !store.has(id) && !this.#asked.has(id)),
+      ids.filter((id) => !store.has(id)),
+      'first',
     );
   }
 
@@ -380,8 +487,9 @@ export class Peer {
       if (!this.#asked.delete(id))
         throw new DstackError('SYNC_UNASKED', 'the peer lacks what it was not asked for');
       this.#host.wake(this.#host.fetcher.failed(this.key, id));
+      // For a value it is asked without having offered the record.
+      if (!this.#host.store.has(id)) this.#lacked += 1;
     }
-    this.#lacked += ids.length;
     if (this.#lacked > this.#host.limits.lacking) {
       throw new DstackError(
         'SYNC_WITHHELD',
@@ -410,7 +518,7 @@ export class Peer {
   /** To a peer that does not take what waits for it, nothing: it finds out when it compares. */
   #announce(ids: readonly string[]): void {
     for (let i = 0; i < ids.length; i += MAX_IDS) {
-      if (this.#isOver || this.#socket.backlog >= this.#host.limits.backlog) return;
+      if (this.#isOver || this.#socket.backlog >= this.#host.limits.backlog * ANNOUNCING) return;
       this.#send({ kind: 'announce', ids: ids.slice(i, i + MAX_IDS) });
     }
   }
@@ -422,33 +530,66 @@ export class Peer {
 
   #send(message: Message): void {
     if (this.#isOver) return;
-    this.#bytesOut.spend(this.#socket.send(encodeMessage(message)));
+    this.#purse.bytesOut.spend(this.#socket.send(encodeMessage(message)));
   }
 
-  async #sendPaced(message: Message): Promise<void> {
-    await this.#socket.taken();
+  /** Milliseconds until all is paid that this connection, or one before, has cost. */
+  #debt(): number {
+    const { cpu, bytesIn, bytesOut } = this.#purse;
+    return Math.max(...[cpu, bytesIn, bytesOut].map((allowance) => allowance.spend(0)));
+  }
+
+  async #paced<T>(work: () => T): Promise<T> {
+    await this.#socket.taken(GIVING);
+    await this.#rest(this.#debt());
+    const { result, milliseconds } = measured(work);
+    this.#purse.cpu.spend(milliseconds);
+    return result;
+  }
+
+  #fail(error: unknown): void {
     if (this.#isOver) return;
-    await this.#rest(this.#bytesOut.spend(this.#socket.send(encodeMessage(message))));
+    this.#failure = error;
+    this.close(codeOf(error));
   }
 
   #timed<T>(work: () => T): T {
-    const before = process.threadCpuUsage();
-    try {
-      return work();
-    } finally {
-      const { user, system } = process.threadCpuUsage(before);
-      this.#spent += (user + system) / 1000;
-    }
+    const { result, milliseconds } = measured(work);
+    this.#spent += milliseconds;
+    return result;
   }
 
+  /** No longer than the connection lasts: what it still owes is its address's from then on. */
   async #rest(milliseconds: number): Promise<void> {
-    if (milliseconds < 1) return;
-    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    if (milliseconds < 1 || this.#socket.isClosed) return;
+    await new Promise<void>((resolve) => {
+      const wake = (): void => {
+        clearTimeout(timer);
+        this.#resting.delete(wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, milliseconds);
+      this.#resting.add(wake);
+    });
   }
 
   #finish(): void {
     this.#isOver = true;
+    this.#giver.stop();
     clearTimeout(this.#next);
     clearTimeout(this.#overdue);
   }
+}
+
+/** Whether there is no room where it would have to wait. */
+function isForRoom(verdict: Verdict | undefined): boolean {
+  return verdict?.kind === 'refused' && verdict.code === 'RECORD_LIMBO_FULL';
+}
+
+/** With the time of the processor that it took. */
+function measured<T>(work: () => T): { readonly result: T; readonly milliseconds: number } {
+  const before = process.threadCpuUsage();
+  const result = work();
+  const { user, system } = process.threadCpuUsage(before);
+  return { result, milliseconds: (user + system) / 1000 };
 }

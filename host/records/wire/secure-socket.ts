@@ -90,6 +90,12 @@ export class SecureSocket {
     return this.#socket.destroyed;
   }
 
+  /** Calls once when the connection is of no use any more. */
+  onClose(listener: () => void): void {
+    if (this.#socket.destroyed) listener();
+    else this.#socket.once('close', listener);
+  }
+
   /** Hands a message over. What it returns is what it took on the wire; who sends much asks `backlog`, and waits for `taken`. */
   send(message: Uint8Array): number {
     let sent = 0;
@@ -104,14 +110,14 @@ export class SecureSocket {
     return sent;
   }
 
-  /** Waits until less than the limit waits to be sent. @throws WIRE_SLOW, WIRE_CLOSED */
-  async taken(): Promise<void> {
+  /** Waits until less than this part of the limit waits to be sent. @throws WIRE_SLOW, WIRE_CLOSED */
+  async taken(part = 1): Promise<void> {
     const slow = setTimeout(
       () => this.#socket.destroy(wireError('WIRE_SLOW', 'the peer takes nothing')),
       this.#limits.takenWithin,
     );
     try {
-      while (this.backlog >= this.#limits.backlog) await drained(this.#socket);
+      while (this.backlog >= this.#limits.backlog * part) await drained(this.#socket);
     } finally {
       clearTimeout(slow);
     }

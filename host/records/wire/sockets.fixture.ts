@@ -74,16 +74,24 @@ export async function rawInitiator(socket: Socket, options: HandshakeOptions): P
 /** A peer of the network that says what a test wants it to say. */
 export class Liar {
   readonly socket: SecureSocket;
+  readonly #raw: Socket;
 
   static async at(port: number, network: string, label = 'liar'): Promise<Liar> {
     const options = optionsOf(network, label, true);
-    const liar = new Liar(await SecureSocket.over(await connected(port), options, WIRE_LIMITS));
+    const raw = await connected(port);
+    const liar = new Liar(raw, await SecureSocket.over(raw, options, WIRE_LIMITS));
     liar.say({ kind: 'hello', network, features: 0 });
     return liar;
   }
 
-  private constructor(socket: SecureSocket) {
+  private constructor(raw: Socket, socket: SecureSocket) {
+    this.#raw = raw;
     this.socket = socket;
+  }
+
+  /** Is gone, and says so: no end that is seen only once all before it was read. */
+  reset(): void {
+    this.#raw.resetAndDestroy();
   }
 
   say(message: Message): void {

@@ -1,12 +1,12 @@
 /** For tests: a node's members in memory, as `Intake` takes them. */
 
 import { toHex, utf8 } from '../../../lib/protocol/encoding.ts';
-import { codeOf } from '../../../lib/protocol/errors.ts';
+import { codeOf, type DstackError } from '../../../lib/protocol/errors.ts';
 import { encodeRecord } from '../../../lib/protocol/records/codec.ts';
 import type { DagRecord } from '../../../lib/protocol/records/format.ts';
 import type { Genesis } from '../../../lib/protocol/records/genesis.ts';
 import { recordId } from '../../../lib/protocol/records/identity.ts';
-import { Intake, type Member } from '../../../lib/protocol/records/intake.ts';
+import { Intake, type LimboRoom, type Member } from '../../../lib/protocol/records/intake.ts';
 import {
   FOUNDER,
   genesisRecord,
@@ -25,13 +25,19 @@ export const first = genesisRecord();
 
 export class MemoryStore implements RecordStore {
   readonly network: string;
+  /** Set by tests. */
+  stopped: DstackError | undefined;
   readonly #members = new MemoryMembers();
   readonly #intake: Intake;
   readonly #listeners = new Set<(items: readonly Item[]) => void>();
 
-  constructor(records: readonly DagRecord[] = [], genesis: Genesis = networkOf()) {
+  constructor(
+    records: readonly DagRecord[] = [],
+    genesis: Genesis = networkOf(),
+    room: LimboRoom = { records: 1000, bytes: 1 << 22 },
+  ) {
     this.network = toHex(genesis.id);
-    this.#intake = new Intake(genesis, this.#members, { records: 1000, bytes: 1 << 22 });
+    this.#intake = new Intake(genesis, this.#members, room);
     for (const record of records) this.#intake.offer(encodeRecord(record), 'self', NOW);
   }
 
@@ -46,7 +52,23 @@ export class MemoryStore implements RecordStore {
   has = (id: string): boolean => this.#members.all.has(id);
   get = (id: string): Uint8Array | undefined => this.#members.all.get(id)?.bytes;
 
+  lacksValue = (id: string): boolean => this.has(id) && this.#members.lacksValue(id);
+
+  lackingValues(limit: number, after?: string): string[] {
+    const ids = [...this.#members.all.keys()];
+    return ids
+      .slice(after === undefined ? 0 : ids.indexOf(after) + 1)
+      .filter((id) => this.lacksValue(id))
+      .slice(0, limit);
+  }
+
+  inOrder(ids: readonly string[]): string[] {
+    const asked = new Set(ids);
+    return [...this.#members.all.keys()].filter((id) => asked.has(id));
+  }
+
   async add(bytes: Uint8Array, from: string): Promise<Verdict> {
+    if (this.stopped !== undefined) throw this.stopped;
     try {
       const outcome = this.#intake.offer(bytes, from, NOW);
       if (outcome.kind === 'members') {

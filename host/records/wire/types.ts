@@ -2,7 +2,19 @@
 import type { RecordSet } from '../types.ts';
 
 /** Where a node's members are. The order of its items does not matter here. */
-export type RecordStore = Pick<RecordSet, 'network' | 'has' | 'get' | 'add' | 'subscribe' | 'forget'> & {
+export type RecordStore = Pick<
+  RecordSet,
+  | 'network'
+  | 'stopped'
+  | 'has'
+  | 'lacksValue'
+  | 'lackingValues'
+  | 'inOrder'
+  | 'get'
+  | 'add'
+  | 'subscribe'
+  | 'forget'
+> & {
   /** All members. */
   items(): ReturnType<RecordSet['items']>;
 };

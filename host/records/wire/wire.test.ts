@@ -1,10 +1,12 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { fromHex, toHex } from '../../../lib/protocol/encoding.ts';
-import { codeOf } from '../../../lib/protocol/errors.ts';
+import { fromHex, toHex, utf8 } from '../../../lib/protocol/encoding.ts';
+import { codeOf, DstackError } from '../../../lib/protocol/errors.ts';
 import { encodeRecord } from '../../../lib/protocol/records/codec.ts';
 import type { DagRecord } from '../../../lib/protocol/records/format.ts';
+import { recordId, withoutValue } from '../../../lib/protocol/records/identity.ts';
+import { FOUNDER, genesisRecord, networkOf, write } from '../../../lib/protocol/records/network.fixture.ts';
 import { NOON } from '../../../lib/protocol/records/records.fixture.ts';
 import { END, placeOf } from '../../../lib/protocol/records/sync/places.ts';
 import { RangeWriter } from '../../../lib/protocol/records/sync/ranges.ts';
@@ -38,9 +40,9 @@ async function start(
   label: string,
   records: readonly DagRecord[] = [first],
   limits: Partial<WireLimits> = {},
-  options: Partial<WireOptions> = {},
+  options: Partial<WireOptions> & { readonly of?: MemoryStore } = {},
 ): Promise<Node> {
-  const store = new MemoryStore(records);
+  const store = options.of ?? new MemoryStore(records);
   const events: WireEvent[] = [];
   const wire = new RecordWire({
     store,
@@ -191,6 +193,71 @@ describe('nodes of one network', () => {
     await expect.poll(() => late.wire.isSynchronised(2, 60_000)).toBe(true);
   });
 
+  test('give to each other at the same time, however much that is', async () => {
+    const rules = { maxValue: 65_536 };
+    const genesis = genesisRecord(rules);
+    // 12 MB on each side: more than lies in the buffers between them.
+    const large = (label: string): DagRecord[] =>
+      Array.from({ length: 200 }, (_, i) => {
+        const value = new Uint8Array(60_000).fill(i).with(0, label.charCodeAt(0));
+        return write(FOUNDER, { links: [recordId(genesis)], timestamp: NOON + i, value });
+      });
+    const [here, there] = [large('here'), large('there')];
+    const one = await start('one', [], {}, { of: new MemoryStore([genesis, ...here], networkOf(rules)) });
+    const two = await start('two', [], {}, { of: new MemoryStore([genesis, ...there], networkOf(rules)) });
+    dial(one, two);
+    await Promise.all([one, two].map((node) => until(node, idsOf([genesis], here, there))));
+    expect([one, two].flatMap(({ events }) => events).filter(({ kind }) => kind === 'ended')).toEqual([]);
+  });
+
+  test.each([
+    ['of times that go back', (i: number) => NOON + 30_000 - 100 * i],
+    ['of one time', () => NOON + 1000],
+  ])(
+    'give a latecomer a chain %s, longer than what it has room for and than what one comparison finds',
+    async (_, timeOf) => {
+      const records: DagRecord[] = [];
+      for (let i = 0; i < 300; i++) {
+        const links = [recordId(records.at(-1) ?? first)];
+        records.push(write(FOUNDER, { links, timestamp: timeOf(i), value: utf8(`${i}`) }));
+      }
+      const [one, two] = [await start('one', [first, ...records]), await start('two', [first, ...records])];
+      const of = new MemoryStore([first], networkOf(), { records: 20, bytes: 1 << 20 });
+      const reconcile = { messageBytes: 4096, rounds: 64, difference: 100 };
+      const late = await start('late', [], { reconcile, asked: 16 }, { of });
+      const add = vi.spyOn(of, 'add');
+      dial(late, one);
+      dial(late, two);
+      await until(late, idsOf([first], records));
+      // Each was fetched some times, and not once for each that waited for it.
+      expect(add.mock.calls.length).toBeLessThan(10 * records.length);
+    },
+  );
+
+  test('go on with giving while a disk is full, and with taking once there is room', async () => {
+    const [ours, theirs] = [chain(10, 'ours'), chain(10, 'theirs')];
+    const [full, other] = [await start('full', [first, ...ours]), await start('other', [first, ...theirs])];
+    // The disk is full when the first of them comes.
+    const add = vi.spyOn(full.store, 'add').mockImplementation(async () => {
+      full.store.stopped = new DstackError('RECORDS_STOPPED', 'make room');
+      throw full.store.stopped;
+    });
+    dial(full, other);
+    await until(other, idsOf([first], ours, theirs));
+    await expect.poll(() => add.mock.calls.length).toBeGreaterThan(0);
+    const news = chain(3, 'news');
+    for (const record of news) await other.store.add(encodeRecord(record), 'self');
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const asked = add.mock.calls.length;
+    expect(asked).toBeLessThanOrEqual(theirs.length);
+    expect(full.store.ids).toEqual(idsOf([first], ours));
+    expect([full, other].flatMap(({ events }) => events.filter(({ kind }) => kind === 'ended'))).toEqual([]);
+    add.mockRestore();
+    full.store.stopped = undefined;
+    await until(full, idsOf([first], ours, theirs, news));
+    expect([full, other].flatMap(({ events }) => events.filter(({ kind }) => kind === 'ended'))).toEqual([]);
+  });
+
   test('have one connection where both dialled, and none to themselves', async () => {
     const [one, two] = [await start('one'), await start('two')];
     dial(one, two);
@@ -327,6 +394,53 @@ describe('a peer that', () => {
     // And its key is not welcome for a while.
     await Liar.at(node.port, NETWORK);
     await expect.poll(() => node.events.map(({ code }) => code)).toContain('WIRE_PENALTY');
+  });
+
+  describe('keeps values back', () => {
+    const stripped = (wanted: readonly string[]): Uint8Array[] =>
+      wanted.map((id) => encodeRecord(withoutValue(records[ids.indexOf(id)]!)));
+    const expectValues = async ({ store }: Node): Promise<void> => {
+      await expect.poll(() => store.lackingValues(100), { timeout: 60_000 }).toEqual([]);
+      for (const record of records) expect(toHex(store.get(idOf(record))!)).toBe(toHex(encodeRecord(record)));
+    };
+
+    test('does not keep them from who asks others, nor from who asks that one', async () => {
+      const { node, honest, liar } = await victim();
+      const next = await start('next', [first], { interval: 3_600_000 });
+      dial(next, node);
+      liar.say({ kind: 'announce', ids });
+      liar.say({ kind: 'records', records: stripped((await liar.hearUntil('want')).ids) });
+      await Promise.all([node, next].map((one) => until(one, all)));
+      expect([node, next].map(({ store }) => store.lackingValues(100).length)).toEqual([20, 20]);
+      // It compares and finds the same identities; values are asked for all the same.
+      dial(node, honest);
+      await Promise.all([node, next].map(expectValues));
+    });
+
+    test('leaves the others who offered the records, who are asked at once', async () => {
+      const { node, honest, liar } = await victim({ again: 3_600_000 });
+      liar.say({ kind: 'announce', ids });
+      const wanted = await liar.hearUntil('want');
+      dial(node, honest);
+      await expect.poll(() => node.wire.peers.some(({ last }) => last?.missingHere === 20)).toBe(true);
+      liar.say({ kind: 'records', records: stripped(wanted.ids) });
+      await until(node, all);
+      await expectValues(node);
+    });
+
+    test('and has them no more itself may say so', async () => {
+      const { node, liar } = await victim({ lacking: 0 });
+      const { session } = await liar.hearUntil('question');
+      liar.say({ kind: 'announce', ids });
+      liar.say({ kind: 'records', records: stripped((await liar.hearUntil('want')).ids) });
+      await until(node, all);
+      const ranges = new RangeWriter();
+      ranges.range(END, { kind: 'ids', ids: node.store.ids.map((id) => fromHex(id)) });
+      liar.say({ kind: 'answer', session, ranges: ranges.finish() });
+      liar.say({ kind: 'lack', ids: (await liar.hearUntil('want')).ids });
+      await until(node, all);
+      expect(node.wire.peers).toHaveLength(1);
+    });
   });
 
   test('sends what it was not asked for is gone before that is looked at', async () => {
@@ -548,6 +662,25 @@ describe('a peer that', () => {
     // The message that went beyond its share, and what it was owed meanwhile.
     const allowed = rate.burst + ((performance.now() - began) * rate.perSecond) / 1000;
     expect(received()).toBeLessThan(allowed + 33_000);
+  });
+
+  test('comes back under another key has no more to spend than before', async () => {
+    const rate = { perSecond: 100, burst: 1_000 };
+    const node = await start('victim', [first, ...records], { bytesIn: rate });
+    const began = performance.now();
+    const known = Array.from({ length: 1_000 }, () => ids[0]!);
+    let received = 0;
+    for (let i = 0; i < 10; i++) {
+      const liar = await Liar.at(node.port, NETWORK, `liar ${i}`);
+      liar.say({ kind: 'announce', ids: known });
+      // Long enough for what is read at once.
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      received += node.wire.peers.reduce((sum, peer) => sum + peer.received.bytes, 0);
+      liar.reset();
+      await expect.poll(() => node.wire.peers).toEqual([]);
+    }
+    const allowed = rate.burst + ((performance.now() - began) * rate.perSecond) / 1000;
+    expect(received).toBeLessThan(allowed + 2 * 33_000);
   });
 
   test('opens connections and says nothing has a few of them, for a while', async () => {

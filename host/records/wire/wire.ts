@@ -3,6 +3,7 @@
  * what is said in lib/protocol/records/sync.
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { sourceOf } from '../../../lib/daemon/server-limits.ts';
 import type { KeyPair } from '../../../lib/noise/x25519.ts';
 import { fromHex, toHex } from '../../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../../lib/protocol/errors.ts';
@@ -15,6 +16,7 @@ import { Fetcher } from './fetcher.ts';
 import { Gate } from './gate.ts';
 import { WIRE_LIMITS, type WireLimits } from './limits.ts';
 import { Peer, type PeerHost } from './peer.ts';
+import { Purses } from './purses.ts';
 import { SecureSocket } from './secure-socket.ts';
 import type { PeerStatus, RecordStore } from './types.ts';
 
@@ -61,6 +63,7 @@ export class RecordWire {
   readonly #psk: Uint8Array;
   readonly #prologue: Uint8Array;
   readonly #gate: Gate;
+  readonly #purses: Purses;
   readonly #fetcher: Fetcher;
   readonly #host: PeerHost;
   readonly #unsubscribe: () => void;
@@ -72,6 +75,8 @@ export class RecordWire {
   #items = ItemSet.empty;
   /** New members that are not in `#items` yet. */
   #arrived: Uint8Array[] = [];
+  /** While the store takes nothing. */
+  #awaiting: NodeJS.Timeout | undefined;
   #isStopped = false;
 
   /** @throws SYNC_NETWORK for a secret of another length */
@@ -84,6 +89,7 @@ export class RecordWire {
     this.#psk = handshakeSecret(network, secret);
     this.#prologue = handshakePrologue(network);
     this.#gate = new Gate(this.#limits);
+    this.#purses = new Purses(this.#limits);
     this.#fetcher = new Fetcher(this.#limits.offered);
     this.#unsubscribe = store.subscribe((items) => this.#arrive(items));
     this.#arrived = [...store.items()].map(placeOfItem);
@@ -96,6 +102,10 @@ export class RecordWire {
       uptime: this.#uptime,
       wake: (peers) => {
         for (const key of peers) this.#peers.get(key)?.ask();
+      },
+      awaitStore: () => this.#awaitStore(),
+      tellOfValue: (id) => {
+        for (const peer of this.#peers.values()) peer.tellAgain(id);
       },
     };
   }
@@ -171,6 +181,7 @@ export class RecordWire {
     this.#isStopped = true;
     this.#unsubscribe();
     for (const timer of this.#dialling) clearTimeout(timer);
+    clearTimeout(this.#awaiting);
     for (const peer of this.#peers.values()) peer.close('WIRE_STOPPED');
     const server = this.#server;
     const closed =
@@ -219,6 +230,7 @@ export class RecordWire {
     admit: () => void,
   ): Promise<string | undefined> {
     const address = addressOf(socket);
+    const source = sourceOf(socket.remoteAddress);
     this.#keep(socket);
     let key: string | undefined;
     try {
@@ -235,12 +247,14 @@ export class RecordWire {
       key = secure.key;
       this.#requireWelcome(key, expected);
       admit();
-      const peer = new Peer(this.#host, secure, isDialled);
-      if (!this.#isBetter(peer))
+      if (!this.#isBetter(key, isDialled))
         throw new DstackError('WIRE_DUPLICATE', 'the two nodes are connected already');
+      const purse = this.#purses.take(source);
+      const peer = new Peer(this.#host, secure, isDialled, purse);
       this.#replace(peer);
       this.#tell({ kind: 'connected', address, key });
       const end = await peer.run();
+      this.#purses.leave(source, purse);
       this.#leave(peer, end.code);
       this.#tell({ kind: 'ended', address, key, ...end });
     } catch (cause) {
@@ -274,7 +288,7 @@ export class RecordWire {
   }
 
   /** Where both nodes dialled, both keep the connection of the one with the lower key; of two by the same one, the newer. */
-  #isBetter({ key, isDialled }: Peer): boolean {
+  #isBetter(key: string, isDialled: boolean): boolean {
     const old = this.#peers.get(key);
     if (old === undefined || old.isDialled === isDialled) return true;
     return isDialled === toHex(this.#options.staticKey.publicKey) < key;
@@ -306,7 +320,8 @@ export class RecordWire {
   #arrive(items: readonly Item[]): void {
     this.#arrived.push(...items.map(placeOfItem));
     const ids = items.map(({ id }) => id);
-    for (const id of ids) this.#fetcher.done(id);
+    // Without its value it is still to be had.
+    for (const id of ids) if (!this.#options.store.lacksValue(id)) this.#fetcher.done(id);
     for (const peer of this.#peers.values()) peer.tell(ids);
   }
 
@@ -316,6 +331,16 @@ export class RecordWire {
       this.#arrived = [];
     }
     return this.#items;
+  }
+
+  /** Peers go on with what they are given; what they offer is asked for once the store takes it. */
+  #awaitStore(): void {
+    if (this.#isStopped || this.#awaiting !== undefined) return;
+    this.#awaiting = setTimeout(() => {
+      this.#awaiting = undefined;
+      if (this.#options.store.stopped !== undefined) this.#awaitStore();
+      else this.#host.wake([...this.#peers.keys()]);
+    }, this.#limits.again);
   }
 
   #later(run: () => Promise<void>, milliseconds: number): void {
