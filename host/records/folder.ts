@@ -1,5 +1,5 @@
 /** The folder of a node: its log, and the index that is made from it. One process has it at a time. */
-import { existsSync } from 'node:fs';
+import { existsSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { dropDrafts } from '../../lib/daemon/durable-file.ts';
 import { makeFolder } from '../../lib/daemon/folder.ts';
@@ -19,6 +19,8 @@ export const LOG_FILE = 'records.log';
 export const INDEX_FILE = 'index.sqlite';
 /** Entries that are read into the index at a time. */
 const REPLAYED_AT_ONCE = 1_000;
+/** Who goes on with less is stopped again at once. */
+const ROOM_BYTES = 4 << 20;
 
 /** Log and index, which has all that the log has. */
 export interface OpenFolder {
@@ -26,6 +28,14 @@ export interface OpenFolder {
   readonly index: RecordIndex;
   /** Records of the log that were not in the index. */
   readonly replayed: number;
+  /** Whether there is as much room as a few groups and what is found by them take. */
+  hasRoom(): boolean;
+  /**
+   * After the disk was full: log and index as after a start.
+   * @returns how many records were in the log and not in the index
+   * @throws RECORDS_STOPPED, and what the index throws
+   */
+  goOn(): number;
   /** Lets others have the folder. */
   close(): Promise<void>;
 }
@@ -70,13 +80,33 @@ export async function openFolder(
       index.close();
       index = RecordIndex.make(path);
     }
-    const before = index.count;
-    replay(log, index);
-    return { log, index, replayed: index.count - before, close };
+    const catchUp = (whole: RecordLog, behind: RecordIndex): number => {
+      const before = behind.count;
+      replay(whole, behind);
+      return behind.count - before;
+    };
+    const [ownLog, ownIndex] = [log, index];
+    const replayed = catchUp(log, index);
+    return {
+      log,
+      index,
+      replayed,
+      hasRoom: () => roomIn(folder) >= ROOM_BYTES,
+      goOn: () => {
+        ownLog.goOn();
+        return catchUp(ownLog, ownIndex);
+      },
+      close,
+    };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+function roomIn(folder: string): number {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize;
 }
 
 /** @returns what lets others have it. @throws RECORDS_FOLDER, RECORDS_HELD */

@@ -1,5 +1,5 @@
 /**
- * A process that adds records to a node on a disk that is too small, then makes room, and starts the node again. Prints what it saw as JSON.
+ * A process that adds records to a node on a disk that is too small, then makes room, sees the node go on, and starts it again. Prints what it saw as JSON.
  *
  *     node host/records/full.fixture.ts FOLDER BALLAST AT_ONCE
  *
@@ -22,7 +22,7 @@ const [folder, ballast, count] = process.argv.slice(2) as [string, string, strin
 const atOnce = Number(count);
 const records = chainOf(RECORDS);
 createRecords(folder, encodeRecord(GENESIS));
-const node = await RecordsNode.open(folder, { now });
+const node = await RecordsNode.open(folder, { now, roomAfter: 100 });
 const acknowledged: DagRecord[] = [];
 const codes = new Set<string>();
 for (let at = 0; at < RECORDS; at += atOnce) {
@@ -38,8 +38,11 @@ for (let at = 0; at < RECORDS; at += atOnce) {
 }
 const stopped = node.stopped?.message;
 const shown = acknowledged.filter((record) => node.has(idOf(record))).length;
-await node.close();
 rmSync(ballast);
+while (node.stopped !== undefined) await new Promise((resolve) => setTimeout(resolve, 50));
+for (const record of records.slice(0, RECORDS / 2)) await node.add(encodeRecord(record), 'peer');
+const wentOn = node.count;
+await node.close();
 const again = await RecordsNode.open(folder, { now });
 const kept = acknowledged.filter((record) => again.has(idOf(record))).length;
 await Promise.all(records.map((record) => again.add(encodeRecord(record), 'peer')));
@@ -49,6 +52,7 @@ printJson({
   kept,
   codes: [...codes],
   stopped,
+  wentOn,
   atLast: again.count,
 });
 await again.close();

@@ -25,8 +25,12 @@ test.each([
         shown: seen.acknowledged,
         kept: seen.acknowledged,
         atLast: 401,
+        wentOn: expect.any(Number),
       });
       expect(seen.acknowledged).toBeLessThan(400);
+      // Half of them were given again, to the node that had stopped.
+      expect(seen.wentOn).toBeGreaterThanOrEqual(201);
+      expect(seen.wentOn).toBeGreaterThan(seen.acknowledged);
     } finally {
       await disk.remove();
     }

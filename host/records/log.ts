@@ -96,19 +96,22 @@ export class RecordLog {
   readonly #file: LogFile;
   readonly #format: EntryFormat;
   #end: number;
+  /** Where the last group begins. */
+  #group: number;
   #failure: DstackError | undefined;
 
   private constructor(
     handle: FileHandle,
     file: LogFile,
     header: LogHeader,
-    place: { end: number; cut: number },
+    place: { end: number; group: number; cut: number },
   ) {
     this.#handle = handle;
     this.#file = file;
     this.header = header;
     this.#format = new EntryFormat(header.salt);
     this.#end = place.end;
+    this.#group = place.group;
     this.cut = place.cut;
   }
 
@@ -127,7 +130,7 @@ export class RecordLog {
       const { end, group } = soundPart(reader, trusted, path);
       if (end < size) ftruncateSync(handle.fd, end);
       settle(handle.fd, group, end);
-      return new RecordLog(handle, fileOf(handle), header, { end, cut: size - end });
+      return new RecordLog(handle, fileOf(handle), header, { end, group, cut: size - end });
     } catch (error) {
       await handle.close();
       throw error;
@@ -155,7 +158,7 @@ export class RecordLog {
 
   /**
    * Writes a group; when this returns, it is on the disk. One at a time. After a failure nothing is written any more: what a failed sync
-   * has left in memory looks as if it were on the disk (fsync(2)), and only a start writes it again.
+   * has left in memory looks as if it were on the disk (fsync(2)), and only a start or `goOn` writes it again.
    * @throws RECORDS_STOPPED
    */
   async append(group: readonly NewEntry[]): Promise<Place[]> {
@@ -175,8 +178,24 @@ export class RecordLog {
       this.#failure = stoppedBy(cause);
       throw this.#failure;
     }
+    this.#group = this.#end;
     this.#end = at;
     return places;
+  }
+
+  /**
+   * After a disk was full: what a start does to the end of the file. What was not acknowledged is cut off, and the last group is written once more.
+   * @throws RECORDS_STOPPED
+   */
+  goOn(): void {
+    try {
+      ftruncateSync(this.#handle.fd, this.#end);
+      settle(this.#handle.fd, this.#group, this.#end);
+      this.#failure = undefined;
+    } catch (cause) {
+      this.#failure = stoppedBy(cause);
+      throw this.#failure;
+    }
   }
 
   async close(): Promise<void> {
@@ -266,15 +285,20 @@ export function stoppedBy(cause: unknown): DstackError {
   const { message } = cause as Error;
   return new DstackError(
     'RECORDS_STOPPED',
-    `no more records are taken: ${message}; ${isFull(cause) ? 'make room' : 'check the disk'}, then start the node again`,
+    `no more records are taken: ${message}; ${isFull(cause) ? 'make room, and the node goes on by itself' : 'check the disk, then start the node again'}`,
     { cause },
   );
+}
+
+/** Whether a node can go on once there is room. */
+export function isForRoom({ cause }: DstackError): boolean {
+  return isFull(cause);
 }
 
 /** SQLITE_FULL, as SQLite says it. */
 const NO_ROOM_IN_DATABASE = 13;
 
 function isFull(error: unknown): boolean {
-  const { code, errcode } = error as { code?: string; errcode?: number };
+  const { code, errcode } = (error ?? {}) as { code?: string; errcode?: number };
   return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code ?? '') || errcode === NO_ROOM_IN_DATABASE;
 }

@@ -10,7 +10,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { encodeRecord } from '../../lib/protocol/records/codec.ts';
@@ -20,6 +20,7 @@ import { DRIFT, FOUNDER, idOf, MALLORY, write } from '../../lib/protocol/records
 import { bytesOf, NOON } from '../../lib/protocol/records/records.fixture.ts';
 import { chainOf, GENESIS } from './chain.fixture.ts';
 import { createRecords, INDEX_FILE, LOG_FILE } from './folder.ts';
+import { RecordIndex } from './index.ts';
 import type { RecordsNode } from './node.ts';
 import { freshFolder, freshRecords, NOW, openNode } from './records.fixture.ts';
 import type { Verdict } from './types.ts';
@@ -300,6 +301,7 @@ describe('a disk that fails', () => {
       const folder = freshRecords();
       const node = await openNode(folder, {
         log,
+        roomAfter: 3_600_000,
         fileOf: (handle) => ({
           write: async (bytes, at) => void (await handle.write(bytes, 0, bytes.length, at)),
           sync: () => (isBad ? Promise.reject(Object.assign(new Error(code), { code })) : handle.datasync()),
@@ -327,6 +329,94 @@ describe('a disk that fails', () => {
       expect(again.count).toBe(chain.length + 1);
     },
   );
+
+  test.each(['written', 'found'])(
+    'that was full: with room it goes on, without a start, where it could not be %s',
+    async (where) => {
+      let isFull = false;
+      const folder = freshRecords();
+      const full = () => Promise.reject(Object.assign(new Error('no room'), { code: 'ENOSPC' }));
+      const node = await openNode(folder, {
+        roomAfter: 20,
+        fileOf: (handle) => ({
+          // Some of it is in the file all the same.
+          write: async (bytes, at) =>
+            void (await handle.write(bytes, 0, bytes.length - (isFull ? 3 : 0), at)),
+          sync: () => (isFull && where === 'written' ? full() : handle.datasync()),
+        }),
+      });
+      const insert = vi.spyOn(RecordIndex.prototype, 'insert');
+      onTestFinished(() => insert.mockRestore());
+      await addAll(node, chain.slice(0, 2));
+      const told: string[] = [];
+      node.subscribe((items) => told.push(...items.map(({ id }) => id)));
+      if (where === 'found') {
+        insert.mockImplementationOnce(() => {
+          throw Object.assign(new Error('database or disk is full'), { errcode: 13 });
+        });
+      } else isFull = true;
+      const adding = await Promise.allSettled(
+        chain.slice(2, 5).map((record) => node.add(encodeRecord(record), 'peer')),
+      );
+      expect(adding.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+      expect([node.stopped?.code, node.count]).toEqual(['RECORDS_STOPPED', 3]);
+      expect(node.stopped?.message).toMatch('make room, and the node goes on by itself');
+      isFull = false;
+      await expect.poll(() => node.stopped).toBeUndefined();
+      // What was in the log is a member, as after a start, and the rest can be given again.
+      expect(node.count).toBe(where === 'found' ? 6 : 3);
+      await addAll(node, chain.slice(2));
+      expect(node.count).toBe(chain.length + 1);
+      expect(told).toEqual(chain.slice(2).map(idOf));
+      const dump = [...node.dump()];
+      await node.close();
+      rmSync(join(folder, INDEX_FILE));
+      const again = await openNode(folder);
+      expect([...again.dump()]).toEqual(dump);
+      for (const record of chain) expect(again.get(idOf(record))).toEqual(encodeRecord(record));
+    },
+  );
+
+  test('that was full: it cuts off what was written in vain, so that a shorter group leaves none of it behind', async () => {
+    let isFull = false;
+    const folder = freshRecords();
+    const node = await openNode(folder, {
+      roomAfter: 20,
+      fileOf: (handle) => ({
+        write: async (bytes, at) => void (await handle.write(bytes, 0, bytes.length, at)),
+        sync: () =>
+          isFull
+            ? Promise.reject(Object.assign(new Error('no room'), { code: 'EDQUOT' }))
+            : handle.datasync(),
+      }),
+    });
+    isFull = true;
+    await Promise.allSettled(chain.map((record) => node.add(encodeRecord(record), 'peer')));
+    isFull = false;
+    await expect.poll(() => node.stopped).toBeUndefined();
+    await addAll(node, chain.slice(0, 1));
+    await node.close();
+    const again = await openNode(folder);
+    expect([...again.items()].map(({ id }) => id)).toEqual([GENESIS, chain[0]!].map(idOf));
+  });
+
+  test('that fails otherwise stays as it is until a start', async () => {
+    let isBad = true;
+    const node = await openNode(freshRecords(), {
+      roomAfter: 1,
+      fileOf: (handle) => ({
+        write: async (bytes, at) => void (await handle.write(bytes, 0, bytes.length, at)),
+        sync: () =>
+          isBad ? Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' })) : handle.datasync(),
+      }),
+    });
+    await expect(node.add(encodeRecord(chain[0]!), 'peer')).rejects.toMatchObject({
+      code: 'RECORDS_STOPPED',
+    });
+    isBad = false;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(node.stopped?.message).toMatch('start the node again');
+  });
 
   test('in the middle of a write: the rest is cut off at the start, and that is said', async () => {
     const folder = freshRecords();

@@ -22,7 +22,7 @@ import { Weights } from '../../lib/protocol/records/weights.ts';
 import { type OpenFolder, openFolder } from './folder.ts';
 import { GroupCommit } from './group-commit.ts';
 import { chooseLinks } from './links.ts';
-import { entryBytes, GROUP_BYTES, type OpenOptions, stoppedBy } from './log.ts';
+import { entryBytes, GROUP_BYTES, isForRoom, type OpenOptions, stoppedBy } from './log.ts';
 import { SYNCHRONISED } from './log-format.ts';
 import { type Pending, PendingMembers } from './pending.ts';
 import { type Answer, answer, type RecordQuery } from './query.ts';
@@ -31,6 +31,8 @@ import type { Item, ItemRange, RecordSet, Verdict } from './types.ts';
 
 /** For each peer. */
 const ROOM: LimboRoom = { records: 1_000, bytes: 4 << 20 };
+/** Milliseconds from when the disk was full to when the node looks whether there is room: the first time, and at most. */
+const ROOM_AFTER = [5_000, 300_000] as const;
 /** Records whose weight is kept up to date; each takes a bit a record. */
 const MOST_FOLLOWED = 64;
 
@@ -45,6 +47,8 @@ export interface NodeOptions extends Pick<OpenOptions, 'fileOf'> {
    */
   readonly isSynchronised?: () => boolean;
   readonly log?: Log<'info' | 'warn' | 'error'>;
+  /** Milliseconds from when the disk was full to when the node looks whether there is room. */
+  readonly roomAfter?: number;
 }
 
 /** What this node makes a record from: it chooses the time and the links. */
@@ -54,25 +58,39 @@ export class RecordsNode implements RecordSet {
   readonly genesis: Genesis;
   readonly #store: OpenFolder;
   readonly #options: NodeOptions;
-  readonly #intake: Intake;
-  readonly #members: PendingMembers;
-  readonly #commit: GroupCommit<Pending>;
+  #intake: Intake;
+  #members: PendingMembers;
+  #commit: GroupCommit<Pending>;
   readonly #refusals = new Refusals();
   readonly #listeners = new Set<(items: readonly Item[]) => void>();
   readonly #weights = new Weights(MOST_FOLLOWED);
   #stopped: DstackError | undefined;
+  #isClosed = false;
+  #roomAfter: number;
+  #awaitingRoom: NodeJS.Timeout | undefined;
 
   private constructor(genesis: Genesis, store: OpenFolder, options: NodeOptions) {
     this.genesis = genesis;
     this.#store = store;
     this.#options = options;
-    this.#commit = new GroupCommit((group) => this.#write(group), GROUP_BYTES);
-    this.#members = new PendingMembers(
-      store.index,
-      () => options.isSynchronised?.() ?? true,
-      (pending) => this.#commit.push(pending, entryBytes(pending.bytes)),
+    this.#roomAfter = options.roomAfter ?? ROOM_AFTER[0];
+    ({ commit: this.#commit, members: this.#members, intake: this.#intake } = this.#begin());
+  }
+
+  /** Nothing is under way, and nothing waits. */
+  #begin(): {
+    readonly commit: GroupCommit<Pending>;
+    readonly members: PendingMembers;
+    readonly intake: Intake;
+  } {
+    const { isSynchronised, room = ROOM } = this.#options;
+    const commit = new GroupCommit<Pending>((group) => this.#write(group), GROUP_BYTES);
+    const members = new PendingMembers(
+      this.#store.index,
+      () => isSynchronised?.() ?? true,
+      (pending) => commit.push(pending, entryBytes(pending.bytes)),
     );
-    this.#intake = new Intake(genesis, this.#members, options.room ?? ROOM);
+    return { commit, members, intake: new Intake(this.genesis, members, room) };
   }
 
   /**
@@ -100,7 +118,10 @@ export class RecordsNode implements RecordSet {
     return this.#store.index.count;
   }
 
-  /** Why nothing is taken any more; undefined while all is well. What is there is shown all the same. */
+  /**
+   * Why nothing is taken; undefined while all is well. What is there is shown all the same. Where the disk was full, the node goes on by itself once there
+   * is room; else only a start helps.
+   */
   get stopped(): DstackError | undefined {
     return this.#stopped;
   }
@@ -204,6 +225,8 @@ export class RecordsNode implements RecordSet {
 
   /** Once what is being written is on the disk. */
   async close(): Promise<void> {
+    this.#isClosed = true;
+    clearTimeout(this.#awaitingRoom);
     this.#stopped ??= new DstackError('RECORDS_STOPPED', 'this node was closed; start it again');
     // Who waits for it is told.
     await this.#commit.settled().catch(() => {});
@@ -234,6 +257,7 @@ export class RecordsNode implements RecordSet {
       const before = index.count;
       index.insert(entries, { salt: toHex(log.header.salt), end: log.end });
       for (const pending of group) this.#members.settle(pending);
+      this.#roomAfter = this.#options.roomAfter ?? ROOM_AFTER[0];
       if (index.count > before) this.#tell(index.latest(index.count - before).toReversed());
     } catch (error) {
       throw this.#stop(error);
@@ -256,8 +280,37 @@ export class RecordsNode implements RecordSet {
       this.#stopped =
         error instanceof DstackError && error.code === 'RECORDS_STOPPED' ? error : stoppedBy(error);
       this.#options.log?.error({ err: this.#stopped }, 'no more records are taken');
+      if (isForRoom(this.#stopped)) this.#awaitRoom();
     }
     return this.#stopped;
+  }
+
+  #awaitRoom(): void {
+    if (this.#isClosed) return;
+    this.#awaitingRoom = setTimeout(() => void this.#goOnWithRoom(), this.#roomAfter).unref();
+  }
+
+  async #goOnWithRoom(): Promise<void> {
+    // Who waits for what was under way is told first.
+    await this.#commit.settled().catch(() => {});
+    if (this.#isClosed) return;
+    const { index } = this.#store;
+    try {
+      if (!this.#store.hasRoom()) {
+        this.#awaitRoom();
+        return;
+      }
+      const arrived = this.#store.goOn();
+      ({ commit: this.#commit, members: this.#members, intake: this.#intake } = this.#begin());
+      this.#stopped = undefined;
+      // Until something was written: there may be room for others alone.
+      this.#roomAfter = Math.max(this.#roomAfter, Math.min(ROOM_AFTER[1], 2 * this.#roomAfter));
+      this.#options.log?.info({ records: arrived }, 'there is room, and records are taken again');
+      if (arrived > 0) this.#tell(index.latest(arrived).toReversed());
+    } catch (error) {
+      this.#options.log?.error({ err: error }, 'no records can be taken yet');
+      this.#awaitRoom();
+    }
   }
 
   #weigh(row: number): number {

@@ -20,6 +20,27 @@ export const recordNodeRules: readonly Mutation[] = [
     'is acknowledged and shown when it is on the disk',
   ),
   row(
+    'that the end of the log is made sound before anything is written after it',
+    at('log', 'node'),
+    '      ftruncateSync(this.#handle.fd, this.#end);\n      settle(this.#handle.fd, this.#group, this.#end);\n',
+    '',
+    'cuts off what was written in vain',
+  ),
+  row(
+    'that only a full disk is gone on with',
+    NODE,
+    'if (isForRoom(this.#stopped)) this.#awaitRoom();',
+    'this.#awaitRoom();',
+    'that fails otherwise stays as it is',
+  ),
+  row(
+    'what was in the log and could not be found, after a full disk',
+    NODE,
+    'const arrived = this.#store.goOn();',
+    'const arrived = index.count - index.count;',
+    'where it could not be found',
+  ),
+  row(
     'that who offers again waits for the disk too',
     NODE,
     "|| (verdict.kind === 'known' && this.#members.has(verdict.id))",

@@ -240,8 +240,8 @@ export const recordWireRules: readonly Mutation[] = [
   row(
     'that a peer is heard while it is given to',
     wire('giver', 'wire'),
-    'if (this.owed <= this.#limit || this.#isOver) return;',
-    'if (this.owed === 0 || this.#isOver) return;',
+    'if (!this.#isGiving) void this.#giveAll();',
+    'if (!this.#isGiving) await this.#giveAll();',
     'give to each other at the same time',
   ),
   row(
