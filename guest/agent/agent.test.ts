@@ -405,10 +405,12 @@ describe('an app that takes all that it gets', () => {
 });
 
 test('a connection is begun in a turn, and its bytes are read in the next', async () => {
+  // Its own, so that connections of other tests have no part in it.
+  const gateway = '127.0.0.21';
   const turns: (() => unknown)[] = [];
   const inTurn = vi
     .spyOn(Turns.prototype, 'inTurn')
-    .mockImplementation(async (_, action) => void turns.push(action) as never);
+    .mockImplementation(async (app, action) => void (app === gateway && turns.push(action)) as never);
   const never = () => Promise.reject(new DstackError('AWAY', 'away'));
   const server = agentServer(
     new Callers(async () => ({ containers: [], manifests: [] })),
@@ -419,9 +421,9 @@ test('a connection is begun in a turn, and its bytes are read in the next', asyn
   server.on('request', () => {
     heard += 1;
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(0, gateway);
   await once(server, 'listening');
-  const client = connect({ host: '127.0.0.1', port: (server.address() as AddressInfo).port });
+  const client = connect({ host: gateway, port: (server.address() as AddressInfo).port });
   client.on('error', () => {}).write('GET /nowhere HTTP/1.1\r\nHost: dstack-guest\r\n\r\n');
   for (const expected of [0, 1]) {
     await expect.poll(() => turns.length).toBe(1);
