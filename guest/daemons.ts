@@ -205,6 +205,7 @@ export const daemons: readonly Daemon[] = [
       { port: guestPorts.tls, from: 'outside' },
       { port: guestPorts.proxied, from: 'outside' },
       { port: guestPorts.http, from: 'outside' },
+      { port: guestPorts.storeClients, from: 'outside' },
     ],
     programs: ['usr/sbin/haproxy'],
     service: {
@@ -279,9 +280,17 @@ export const daemons: readonly Daemon[] = [
     id: 806,
     // The replicator says so where network.json has a store.
     starts: { when: '/run/dstack/replicator/store' },
-    serves: [{ path: sockets.kvForSigner, asker: 'signer', gid: 828 }],
+    serves: [
+      { path: sockets.kvForSigner, asker: 'signer', gid: 828 },
+      { path: sockets.kvForFront, asker: 'front', gid: 830 },
+    ],
     listens: [{ port: guestPorts.store, from: 'apps' }],
-    keys: ['POST /v1/ledger-keys', 'POST /v1/ledger-evidence', 'GET /v1/status'],
+    keys: [
+      'POST /v1/ledger-keys',
+      'POST /v1/ledger-evidence',
+      'POST /v1/store-certificate',
+      'GET /v1/status',
+    ],
     service: {
       // Of etcd's configuration, for etcd to read.
       RuntimeDirectory: 'dstack/kv',

@@ -1,8 +1,9 @@
 /** What `network config` writes of the store, and what it does not take. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { TestAuthority } from '../../test/support/authority.ts';
 import { readArguments } from '../command.ts';
 import { networkCommands } from './network.ts';
 
@@ -31,6 +32,17 @@ test('the app that maintains the store', async () => {
   await expect(written(...quota, '--store-owner', 'No App')).rejects.toThrow('/store/owner');
 });
 
+test('whose part of it clients outside may use', async () => {
+  const file = join(folder, 'clients.json');
+  const clients = { orders: { names: ['orders.example'], authorities: [new TestAuthority('CA').pem] } };
+  writeFileSync(file, JSON.stringify(clients));
+  expect(await written(...quota, '--store-clients', file)).toEqual({ quotaMiB: 64, clients });
+  writeFileSync(file, JSON.stringify({ orders: { ...clients.orders, names: [] } }));
+  await expect(written(...quota, '--store-clients', file)).rejects.toThrow('/store/clients/orders/names');
+  writeFileSync(file, 'orders');
+  await expect(written(...quota, '--store-clients', file)).rejects.toMatchObject({ code: 'STORE_CLIENTS' });
+});
+
 test('what everyone may read there', async () => {
   const shown = ['orders=prices/', 'orders=a=b', 'news'].flatMap((given) => ['--store-public', given]);
   expect(await written(...quota, ...shown)).toEqual({
@@ -55,6 +67,7 @@ test.each([
   ['--store-owner', 'admin'],
   ['--store-share', '4'],
   ['--store-public', 'orders'],
+  ['--store-clients', 'clients.json'],
 ])('%s of a store that is not there', async (...option) => {
   const refused = written(...option);
   await expect(refused).rejects.toMatchObject({

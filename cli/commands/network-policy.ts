@@ -1,4 +1,5 @@
 /** `network allow` and `network revoke`: which images, configurations and platforms may join. */
+import { X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { openImage, registersOf } from '../../host/vm/image.ts';
@@ -26,6 +27,7 @@ import {
   encodeRevokeMeasurement,
   encodeRevokePlatform,
 } from '../../lib/protocol/network-contract.ts';
+import { printable } from '../../lib/protocol/printable.ts';
 import { type Command, UsageError } from '../command.ts';
 import { showDuration } from '../duration.ts';
 import { instant } from '../instant.ts';
@@ -208,6 +210,7 @@ function configOf(file: string): Named {
             `the app ${config.store.owner} reads what every app and the signer keep in the store, and can stop their writes`,
           ]),
       ...publicLines(config),
+      ...clientLines(config),
       ...siteLines(config),
     ],
     requireOf: (network) => requireSameNetwork(config, network, file),
@@ -222,6 +225,18 @@ function publicLines({ store }: NetworkConfig): readonly string[] {
         `PUBLIC in the store's ledger: keys of ${app}${prefix === '' ? ', all of them' : ` that begin with ${prefix}`}`,
     ),
   );
+}
+
+/** Who comes into the store from outside. */
+function clientLines({ store }: NetworkConfig): readonly string[] {
+  return Object.entries(store?.clients ?? {}).flatMap(([app, { names, authorities, revokedKeys = [] }]) => [
+    `FROM OUTSIDE clients reach what ${app} keeps in the store, at ${names.join(', ')}: users of ${app} with a certificate signed by`,
+    ...authorities.map((pem) => {
+      const { subject, fingerprint256 } = new X509Certificate(pem);
+      return `  ${printable(subject.replaceAll('\n', ', '))}, SHA-256 ${fingerprint256.replaceAll(':', '').toLowerCase()}`;
+    }),
+    ...(revokedKeys.length === 0 ? [] : [`  but for ${revokedKeys.length} keys that are revoked`]),
+  ]);
 }
 
 /** Whose website the nodes will be, who certifies it, and which roots they trust besides their image's. */

@@ -1,11 +1,12 @@
 /** `network …`: the owner's commands. */
 import { writeFileSync } from 'node:fs';
+import { Type } from 'typebox';
 import { parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
 import { print, printJson } from '../../lib/daemon/terminal.ts';
 import { to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
-import { configHash, type Flavour, flavours } from '../../lib/protocol/network-config.ts';
+import { CONFIG_MAX_BYTES, configHash, type Flavour, flavours } from '../../lib/protocol/network-config.ts';
 import {
   decodeOwner,
   decodePendingOwner,
@@ -20,7 +21,7 @@ import {
 } from '../../lib/protocol/onboarding-messages.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
 import { answer } from '../answers.ts';
-import { type Arguments, type Command, narration, narrationOptions, UsageError } from '../command.ts';
+import { type Arguments, type Command, narration, narrationOptions, typed, UsageError } from '../command.ts';
 import { parseDuration, showDuration } from '../duration.ts';
 import { flavourOf } from '../flavour.ts';
 import { instant } from '../instant.ts';
@@ -142,6 +143,10 @@ const config: Command = {
       value: 'APP',
       help: 'the one app that maintains the store, and can read what all others keep there: docs/kv.md#the-owner',
     },
+    'store-clients': {
+      value: 'FILE',
+      help: 'whose part of it clients outside may use, at which name and by which certificates, JSON as in docs/kv.md#from-outside',
+    },
     out: { value: 'FILE', help: 'where to write it', default: 'network.json' },
     ...narrationOptions,
   },
@@ -186,8 +191,9 @@ const config: Command = {
 function storeIn(args: Arguments) {
   const [shares, shown] = [args.list('store-share'), args.list('store-public')];
   const owner = args.optional('store-owner');
+  const clients = args.optional('store-clients');
   if (args.optional('store-quota') === undefined) {
-    if (shares.length + shown.length === 0 && owner === undefined) return {};
+    if (shares.length + shown.length === 0 && owner === undefined && clients === undefined) return {};
     throw new UsageError('there is no store without --store-quota: say how much of the disk it may take');
   }
   return {
@@ -196,6 +202,7 @@ function storeIn(args: Arguments) {
       ...storeShares(shares),
       ...(owner !== undefined && { owner }),
       ...(shown.length > 0 && { public: storePublic(shown) }),
+      ...(clients !== undefined && { clients: clientsIn(clients) }),
     },
   };
 }
@@ -229,6 +236,18 @@ function storeShares(given: readonly string[]) {
     ...(Object.keys(shares).length > 0 && { shares }),
   };
 }
+
+/** @throws STORE_CLIENTS for what is no JSON; all else is for network.json's own rules */
+const clientsIn = (file: string): unknown =>
+  typed(() =>
+    parseJson(
+      Type.Unknown(),
+      readGiven('--store-clients', file).toString('utf8'),
+      'STORE_CLIENTS',
+      file,
+      CONFIG_MAX_BYTES,
+    ),
+  );
 
 const siteIn = (file: string): unknown => readSiteFile(readGiven('--site', file).toString('utf8'), file);
 

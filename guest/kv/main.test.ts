@@ -1,5 +1,6 @@
 /** The daemon as in a VM: its siblings' sockets are this test's, and what systemd does with etcd.json is too. etcd is real. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createPublicKey, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request, type Server } from 'node:http';
@@ -19,6 +20,7 @@ import { ledgerKeys, networkKey } from '../../lib/protocol/keys.ts';
 import { ledgerKeyOf, parseLedgerEvidence, signLedgerEvidence } from '../../lib/protocol/ledger-evidence.ts';
 import { sign } from '../../lib/protocol/secp256k1.ts';
 import { type DiskStatusReply, sockets } from '../../lib/protocol/sockets.ts';
+import { TestAuthority } from '../../test/support/authority.ts';
 import { freePort } from '../../test/support/free-port.ts';
 
 const secret = new Uint8Array(32).fill(9);
@@ -29,6 +31,9 @@ const PATIENCE = { timeout: 120_000, interval: 50 };
 const root = mkdtempSync(join(tmpdir(), 'dstack-kv-main-'));
 const run = join(root, 'run/dstack');
 const servers: Server[] = [];
+/** Of keeper's part of the store, in the place of the replicator's. */
+const authority = new TestAuthority('keeper');
+const certified: string[] = [];
 /** By what the replicator was asked for keys. */
 const asked: unknown[] = [];
 let disk: DiskStatusReply = { state: 'opening' };
@@ -62,7 +67,13 @@ beforeAll(async () => {
   };
   writeFileSync(
     join(run, 'network.json'),
-    JSON.stringify({ ...config, store: { quotaMiB: 64, owner: 'admin', public: { other: ['x'] } } }),
+    JSON.stringify({
+      ...config,
+      store: {
+        ...{ quotaMiB: 64, owner: 'admin', public: { other: ['x'] } },
+        clients: { keeper: { names: ['store.example'], authorities: [authority.pem] } },
+      },
+    }),
   );
   writeFileSync(
     join(root, 'usr/lib/dstack/flavour.json'),
@@ -87,6 +98,13 @@ beforeAll(async () => {
       asked.push(body);
       const { epoch, seed, saltKey } = keysOf(body);
       return { epoch, seed: toHex(seed), saltKey: toHex(saltKey) };
+    },
+    'POST /v1/store-certificate': (body) => {
+      const { app, publicKey } = body as { app: string; publicKey: string };
+      certified.push(app);
+      const key = createPublicKey({ key: Buffer.from(publicKey, 'hex'), format: 'der', type: 'spki' });
+      const own = authority.issue({ key: { ...authority.key, publicKey: key }, names: ['store.example'] });
+      return { chain: [own, authority.pem].map((pem) => toHex(new X509Certificate(pem).raw)) };
     },
     'POST /v1/ledger-evidence': (body) => {
       const { seed, log } = keysOf(body);
@@ -184,6 +202,13 @@ test('the app that network.json names maintains the store, and is in its own nam
   }
   expect(await snapshot(2)).not.toContain('blob');
   expect(await get(6)).not.toContain(base64('of keeper'));
+});
+
+test('clients outside come by a socket of the front, for the apps that network.json names; those learn what to trust', async () => {
+  expect(statSync(join(run, sockets.kvForFront)).isSocket()).toBe(true);
+  await vi.waitFor(async () => expect(await call(2, '/clients.pem')).toBe(`200 ${authority.pem}`), PATIENCE);
+  expect(certified).toEqual(['keeper']);
+  for (const from of [3, 6]) expect(await call(from, '/clients.pem')).toMatch(/^404 /);
 });
 
 test('the signer has a namespace of its own, behind a socket that no app can reach', async () => {

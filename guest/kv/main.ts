@@ -26,7 +26,10 @@ import { BRIDGES, gatewayOf } from '../bridges.ts';
 import { Callers } from '../callers.ts';
 import { groupOfSocket } from '../daemons.ts';
 import { listenAt } from '../listen.ts';
+import type { Door } from './api/door.ts';
 import { Apps } from './apps.ts';
+import { ChainTime } from './chain-time.ts';
+import { Clients } from './clients.ts';
 import { etcdConfiguration } from './engine/arguments.ts';
 import { type LedgerSettings, openLedger } from './open-ledger.ts';
 import { siblingsAt } from './siblings.ts';
@@ -36,9 +39,10 @@ import { startStore } from './start.ts';
 const LIMITS = { connections: 4096, perSource: 512 };
 /** One daemon needs one; a few more while it is started again. */
 const SIBLING_CONNECTIONS = 16;
+/** Of all clients outside; the front lets no more through. */
+const CLIENTS = 512;
 /** While the data disk is being opened or formatted. Milliseconds. */
 const LOOK_EVERY = 500;
-const TIME_EVERY = 5_000;
 /** The epoch in which the log on this disk was begun, which its keys are of. */
 const BornSchema = Strict({ epoch: Count });
 
@@ -58,20 +62,29 @@ async function main(): Promise<void> {
   const disk = await openedDisk();
   const keys = await keysOf(disk);
   startEngine(network);
+  const time = await ChainTime.follow(siblings.reached, log);
   const store = await startStore({
     socket: at(join('run/dstack', sockets.etcd)),
     folder,
     urls: () => [`http://dstack-guest:${guestPorts.store}`],
     log,
     ledger: async (upstream, onRevision) =>
-      openLedger(await settingsOf(network, disk, keys), upstream, onRevision),
+      openLedger(await settingsOf(network, disk, keys, time), upstream, onRevision),
     shares: storeShares(network.store),
     publicPrefixes: publicPrefixes(network.store),
   });
   const apps = new Apps(new Callers(siblings.containers), log, network.store?.owner);
+  const clients = new Clients({
+    clients: network.store?.clients ?? {},
+    certificate: siblings.certificate,
+    time,
+    requireUser: (call) => store.store.requireUser(call),
+    log,
+  });
   const door = store.door({
     callerOf: (socket) => apps.callerOf(socket),
     isStill: (socket, caller) => apps.isStill(socket, caller),
+    clientsRoot: ({ name }) => clients.rootOf(name),
     // An app is its bridge: all its containers together.
     limits: { ...LIMITS, sourceOf: ({ localAddress }) => localAddress ?? '' },
   });
@@ -80,17 +93,33 @@ async function main(): Promise<void> {
       ? [Array.from({ length: BRIDGES }, (_, index) => gatewayOf(index)), guestPorts.store]
       : [[flags.listen.split(':')[0]!], Number(flags.listen.split(':')[1])];
   await listenAt(door.server, hosts, port);
+  // Without clients in network.json there is no socket, and the front leads nowhere.
+  if (network.store?.clients !== undefined) {
+    const outside = store.door({
+      callerOf: (socket) => clients.callerOf(socket),
+      isStill: (socket) => clients.isStill(socket),
+      tls: clients.tls(),
+      // By source they are counted where that can be told, in front.
+      limits: { connections: CLIENTS, perSource: CLIENTS },
+    });
+    await listenFor(outside, sockets.kvForFront);
+  }
   // What the signer keeps is its own, as an app's is.
   const ofSigner = store.door({
     callerOf: () => ({ prefix: utf8('d/signer/'), name: 'signer', owner: false }),
     limits: { connections: SIBLING_CONNECTIONS, perSource: SIBLING_CONNECTIONS },
   });
-  const group = groupOfSocket(sockets.kvForSigner);
-  await listenUnix(ofSigner.server, {
-    path: at(join('run/dstack', sockets.kvForSigner)),
+  await listenFor(ofSigner, sockets.kvForSigner);
+  log.info({ log: disk }, 'the store listens');
+}
+
+/** At a socket that one other daemon may connect to. */
+async function listenFor({ server }: Door, socket: string): Promise<void> {
+  const group = groupOfSocket(socket);
+  await listenUnix(server, {
+    path: at(join('run/dstack', socket)),
     gid: group === undefined ? undefined : groupId(flags.root, group),
   });
-  log.info({ log: disk }, 'the store listens');
 }
 
 /** The data disk's id, once it is open. @throws STORE_NO_DISK for a node that has none, or cannot open it: then it has no store */
@@ -125,13 +154,14 @@ async function settingsOf(
   { chainId, contract }: NetworkConfig,
   disk: string,
   { seed, saltKey, epoch }: LedgerKeysReply,
+  time: ChainTime,
 ): Promise<LedgerSettings> {
   return {
     folder: join(folder, 'ledger'),
     origin: originOf({ chainId, contract: parseAddress(contract) }, fromHex(disk, 16)),
     seed: fromHex(seed, 32),
     saltKey: fromHex(saltKey, 32),
-    now: await followedTime(),
+    now: () => time.last,
     evidence: JSON.stringify(await siblings.ledgerEvidence(disk, epoch)),
     // What was written is in etcd, and nothing is acknowledged any more: the next run of this daemon takes it up, or says why not.
     onStop: (why) => {
@@ -139,21 +169,6 @@ async function settingsOf(
       process.exit(1);
     },
   };
-}
-
-/** The chain's time for signed heads; while the replicator does not say it, the last that it said. */
-async function followedTime(): Promise<() => number> {
-  let last = await siblings.chainTime();
-  const look = () => {
-    siblings.chainTime().then(
-      (time) => {
-        last = Math.max(last, time);
-      },
-      (error: Error) => log.warn({ code: codeOf(error) }, `the chain's time is not known: ${error.message}`),
-    );
-  };
-  setInterval(look, TIME_EVERY);
-  return () => last;
 }
 
 /** etcd is a daemon of its own, which systemd starts when it finds this file. */

@@ -5,6 +5,7 @@ import {
   DiskStatusReply,
   JoinedReply,
   LedgerKeysReply,
+  StoreCertificateReply,
   sockets,
 } from '../../lib/protocol/sockets.ts';
 import { siblingCalls } from '../sibling-calls.ts';
@@ -15,8 +16,10 @@ export interface Siblings {
   /** Those of the log on one disk. @param epoch the one in which it was begun; absent for a new one */
   ledgerKeys(log: string, epoch?: number): Promise<LedgerKeysReply>;
   ledgerEvidence(log: string, epoch: number): Promise<LedgerEvidence>;
-  /** The chain's time, Unix seconds. */
-  chainTime(): Promise<number>;
+  /** A certificate by the app's authority for a key of the store's, and the authority's own. @param publicKey hex */
+  certificate(app: string, publicKey: string): Promise<StoreCertificateReply>;
+  /** The block and the time that the node has reached, Unix seconds. */
+  reached(): Promise<JoinedReply['reached']>;
 }
 
 const CONNECT_WITHIN = 120_000;
@@ -34,6 +37,8 @@ export function siblingsAt(root: string): Siblings {
     ledgerKeys: (log, epoch) => call(replicator, '/v1/ledger-keys', LedgerKeysReply, about(log, epoch)),
     ledgerEvidence: (log, epoch) =>
       call(replicator, '/v1/ledger-evidence', LedgerEvidenceSchema, about(log, epoch), QUOTE_WITHIN),
-    chainTime: async () => (await call(replicator, '/v1/status', JoinedReply)).reached.now,
+    certificate: (app, publicKey) =>
+      call(replicator, '/v1/store-certificate', StoreCertificateReply, { app, publicKey }),
+    reached: async () => (await call(replicator, '/v1/status', JoinedReply)).reached,
   };
 }

@@ -22,6 +22,8 @@ export interface Caller {
   readonly owner: boolean;
   /** Of the certificate that the connection was made with. */
   readonly commonName?: string;
+  /** From outside of the VM: where the namespace has no users, it is nobody, and not everybody. */
+  readonly outside?: boolean;
 }
 
 /** One call of a client's. */

@@ -51,10 +51,15 @@ export function requireUnreserved(data: Uint8Array): void {
   );
 }
 
-/** The certificate of an app's authority, DER. @throws as `KeyManager.appKey` */
-export function authorityCertificate(keys: KeyManager, app: string): Uint8Array {
+/**
+ * The certificate of an app's authority, DER.
+ * @param linked whether it carries the chain to the network key. Clients in Go (etcd's) cannot read the number of that extension, and refuse the
+ *   certificate; without it, it is of the same key and name
+ * @throws as `KeyManager.appKey`
+ */
+export function authorityCertificate(keys: KeyManager, app: string, linked = true): Uint8Array {
   const publicKey = keys.authorityOf(app);
-  const links = keys.keyChain(app, AUTHORITY_PURPOSE, publicKey).map(toHex).join('.');
+  const links = linked ? keys.keyChain(app, AUTHORITY_PURPOSE, publicKey).map(toHex).join('.') : undefined;
   const name = authorityName(app);
   const body = derSequence(
     VERSION_3,
@@ -68,7 +73,7 @@ export function authorityCertificate(keys: KeyManager, app: string): Uint8Array 
     extensions(
       extension('2.5.29.19', true, derSequence(derBoolean(true), derInteger(Uint8Array.of(0)))),
       extension('2.5.29.15', true, derBits(Uint8Array.of(0x06), 1)),
-      extension(KEY_CHAIN_OID, false, derText(TAG.utf8String, links)),
+      ...(links === undefined ? [] : [extension(KEY_CHAIN_OID, false, derText(TAG.utf8String, links))]),
     ),
   );
   return derSequence(body, ECDSA_WITH_SHA256, derBits(keys.signCertificate(app, body)));

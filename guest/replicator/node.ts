@@ -29,6 +29,7 @@ import { newSecret, type SecretHolder, secretHolder } from './secret.ts';
 import type { Joined } from './siblings.ts';
 import { type SiteWitness, siteWitness } from './site-evidence.ts';
 import { siteRequest } from './site-request.ts';
+import { storeNames } from './store-names.ts';
 
 export interface NodeOptions {
   identity: Identity;
@@ -113,6 +114,7 @@ export function createNode(options: NodeOptions): Node {
       quotes: appQuotes(identity, attestor),
       ledgerEvidence: ledgerWitness(identity, reader, attestor, keys),
       siteRequest: () => siteRequest(identity.network.site, keys),
+      storeNames: (app) => storeNames(identity.network.store, app),
       info: {
         ...identity.domain,
         networkKey: keys.networkKey,

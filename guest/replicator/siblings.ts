@@ -32,6 +32,7 @@ import {
   SiteCaaRequest,
   SiteEvidenceRequest,
   type SiteRequestReply,
+  StoreCertificateRequest,
 } from '../../lib/protocol/sockets.ts';
 import { type Daemon, daemons, groupOfSocket } from '../daemons.ts';
 import {
@@ -51,6 +52,8 @@ export interface Joined extends JoinedForApps {
   ledgerEvidence: LedgerWitness;
   /** What an authority signs, for the names of network.json and no others. @throws NO_SITE when it has none */
   siteRequest(): SiteRequestReply;
+  /** At which names network.json has clients of this app ask the store from outside. @throws NO_STORE_CLIENTS where it has none */
+  storeNames(app: string): readonly string[];
 }
 
 /** The part of it that answers apps. */
@@ -116,6 +119,22 @@ function keyRoutes(joined: Promise<Joined>): Routes {
       const { keys } = await joined;
       const born = epoch ?? keys.epoch;
       return { epoch: born, key: toHex(keys.diskKey(fromHex(diskId), born)) };
+    },
+    'POST /v1/store-certificate': async (body) => {
+      const { app, publicKey } = check(
+        StoreCertificateRequest,
+        body,
+        'BAD_REQUEST',
+        "the request for the store's certificate",
+      );
+      const { keys, requireFresh, storeNames } = await joined;
+      // For the names of network.json and no others, and to serve: what asks can be nobody's client by it.
+      const asked = {
+        ...{ app, manifestHash: toHex(new Uint8Array(32)), subject: '', altNames: [...storeNames(app)] },
+        ...{ serverAuth: true, clientAuth: false, named: false },
+      };
+      const certificate = appCertificate(keys, asked, fromHex(publicKey), undefined, requireFresh());
+      return { chain: [certificate, authorityCertificate(keys, app, false)].map(toHex) };
     },
     'POST /v1/ledger-keys': async (body) => {
       const { log, epoch } = check(LedgerKeysRequest, body, 'BAD_REQUEST', "the request for a log's keys");

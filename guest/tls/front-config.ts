@@ -27,15 +27,18 @@ const Milliseconds = Type.Integer({ minimum: 1, maximum: 86_400_000 });
 export const FrontDescription = Strict({
   /**
    * `port` is the website's, and so is `proxiedPort`, where every connection begins with a header of the PROXY protocol: a host chooses
-   * which of the two it leads visitors to. At `httpPort` authorities ask, without TLS, and visitors are sent to the website.
+   * which of the two it leads visitors to. At `httpPort` authorities ask, without TLS, and visitors are sent to the website. At `storePort`
+   * clients of the store come, whose TLS is passed on.
    */
-  listen: Strict({ address: IPv4, port: Port, proxiedPort: Port, httpPort: Port }),
+  listen: Strict({ address: IPv4, port: Port, proxiedPort: Port, httpPort: Port, storePort: Port }),
   /** The runtime socket: who may connect there rules the front. */
   control: Path,
   /** The group that may; absent: HAProxy's own user alone. */
   controlGid: Type.Optional(Type.Integer({ minimum: 1, maximum: 65533 })),
   /** The driver's socket: answers where no app does. */
   answers: Path,
+  /** The store's socket for clients outside; where network.json names none, nobody listens there. */
+  store: Path,
   /** Sockets of the front's own, behind the sorter. */
   sorted: Strict({ visitors: Path, challenges: Path }),
   /** PEM file of the certificate to start with. */
@@ -48,6 +51,8 @@ export const FrontDescription = Strict({
     connections: Type.Integer({ minimum: 10, maximum: 100_000 }),
     /** Without TLS; they come on top. */
     httpConnections: Type.Integer({ minimum: 10, maximum: 100_000 }),
+    /** Of the store; they come on top. */
+    storeConnections: Type.Integer({ minimum: 10, maximum: 10_000 }),
     perSource: Type.Integer({ minimum: 1, maximum: 100_000 }),
     /** Under way at once, over however many connections: HTTP/2 has many requests on one, each with a connection to the app. */
     requests: Type.Integer({ minimum: 1, maximum: 100_000 }),
@@ -84,10 +89,12 @@ export const imageFront: FrontDescription = {
     port: guestPorts.tls,
     proxiedPort: guestPorts.proxied,
     httpPort: guestPorts.http,
+    storePort: guestPorts.storeClients,
   },
   control: `/run/dstack/${sockets.front}`,
   controlGid: daemons.flatMap(({ serves }) => serves).find(({ path }) => path === sockets.front)!.gid!,
   answers: `/run/dstack/${sockets.tlsForFront}`,
+  store: `/run/dstack/${sockets.kvForFront}`,
   sorted: { visitors: '/run/dstack/front/visitors.sock', challenges: '/run/dstack/front/challenges.sock' },
   placeholder: `/run/dstack/${PLACEHOLDER}`,
   folder: '/etc/dstack/front',
@@ -96,6 +103,7 @@ export const imageFront: FrontDescription = {
   limits: {
     connections: 4_000,
     httpConnections: 500,
+    storeConnections: 500,
     perSource: 500,
     requests: 3_000,
     requestsPerSource: 500,
@@ -138,6 +146,10 @@ export const names = {
  * many for each of `limits.connections`, idle, for as long as it and the visitor keep theirs.
  */
 const KEPT = 8;
+
+/** Of the store, in a second; and at once, of one source. */
+const STORE_HANDSHAKES = 50;
+const STORE_PER_SOURCE = 100;
 
 /** HAProxy's room for a head besides what it may add to it; or for a body that it keeps, of 16 KiB at most, and its head. */
 const HEAD_BYTES = 18 * 1024;
@@ -189,7 +201,7 @@ function configuration(front: FrontDescription): string {
       site(front, uploads, `  filter lua.body_limit ${limits.bodyBytes} ${Math.ceil(times.body / 1000)}\n`),
     ];
   });
-  const parts = [direct, sorter, challenges, plain, own].map((part) => part(front));
+  const parts = [direct, sorter, challenges, plain, storeClients, own].map((part) => part(front));
   return [global(front), defaults(front), ...parts, ...sites.flat()].join('\n');
 }
 
@@ -200,7 +212,7 @@ function global({ control, controlGid, folder, limits, times }: FrontDescription
   stats timeout 1m
   # Two descriptors each: enough for the visitors' (three behind the sorter), for those kept to apps beside each, and for those of
   # the requests under way.
-  maxconn ${Math.ceil(((3 + KEPT) * limits.connections + limits.httpConnections + limits.requests) / 2)}
+  maxconn ${Math.ceil(((3 + KEPT) * limits.connections + limits.httpConnections + limits.storeConnections + limits.requests) / 2)}
   hard-stop-after 3s
   # Of PEM files nothing but themselves is read.
   ssl-load-extra-files none
@@ -403,6 +415,37 @@ ${bySource(front)}
   http-request deny deny_status 404 if challenge
   # The host is one of the map's, so it names no other place.
   http-request redirect prefix https://%[req.hdr(host),host_only,lower] code 301
+`;
+}
+
+/**
+ * Clients of the store from outside: bytes of TLS, which the store's daemon ends. Here they are bounded, and what is no greeting of TLS goes no
+ * further; who they are is not for the front to say.
+ */
+function storeClients({ listen, limits, times, store }: FrontDescription): string {
+  return `frontend store
+  mode tcp
+  bind ${listen.address}:${listen.storePort}
+  maxconn ${limits.storeConnections}
+  # Each handshake costs the store's daemon, which apps wait for: more than these a second wait here.
+  rate-limit sessions ${STORE_HANDSHAKES}
+  acl shared src ${limits.sharedSources.join(' ')}
+  tcp-request connection track-sc0 src,ipmask(32,64) table store-sources if !shared
+  tcp-request connection reject if { sc0_conn_cur(store-sources) gt ${STORE_PER_SOURCE} }
+  tcp-request inspect-delay ${times.request}
+  tcp-request content accept if { req.ssl_hello_type 1 }
+  tcp-request content reject
+  timeout client ${times.silence}
+  default_backend store-clients
+
+backend store-sources
+  stick-table type ipv6 size 10k expire 1m store conn_cur
+
+backend store-clients
+  mode tcp
+  # The store asks a client that says nothing for a minute whether it is there.
+  timeout server ${times.silence}
+  server store unix@${store} maxconn ${limits.storeConnections}
 `;
 }
 

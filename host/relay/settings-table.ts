@@ -44,7 +44,7 @@ const decimal = (minimum: number, maximum: number, fallback: string) =>
   );
 const path = () =>
   setting(Type.String({ minLength: 1, maxLength: 4096 }), 'a path of 4096 characters at most', text);
-const port = (fallback: string) => whole(1, 65535, fallback);
+const port = (fallback?: string) => whole(1, 65535, fallback);
 
 const Url = Type.String({ pattern: '^https?://[^\\s]+$', maxLength: 500 });
 const URL_IS = 'an http or https URL, such as http://127.0.0.1:8545';
@@ -109,6 +109,7 @@ export const settings = {
   DSTACK_VM_NODE_PORT: port(String(guestPorts.replicator)),
   DSTACK_VM_TLS_PORT: port('8443'),
   DSTACK_VM_HTTP_PORT: port('8080'),
+  DSTACK_VM_STORE_PORT: port(),
   DSTACK_VM_VISITORS_LISTEN: setting(Listen, LISTEN_IS, listen),
   DSTACK_VM_VALIDATORS: setting(
     ValidatorsSchema,

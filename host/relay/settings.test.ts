@@ -122,6 +122,7 @@ const mistyped: Readonly<Record<Name, readonly string[]>> = {
   DSTACK_VM_NODE_PORT: ['0', '65536', 'http'],
   DSTACK_VM_TLS_PORT: ['0', '65536'],
   DSTACK_VM_HTTP_PORT: ['0', '65536'],
+  DSTACK_VM_STORE_PORT: ['0', '65536'],
   DSTACK_VM_VISITORS_LISTEN: ['443', 'a:99999'],
   DSTACK_VM_VALIDATORS: ['10.0.2.2:26659', 'chain-1=localhost:26659', 'chain-1=10.0.2.2:0'],
   DSTACK_VM_NETWORK: ['none', 'Own'],

@@ -70,7 +70,7 @@ export interface VmSettings {
   platformStateFile: string;
   /** Absent: the image's default shape. */
   shape?: { cpus: number; memoryMiB: number };
-  ports: { tls: number; http: number; replicator: number };
+  ports: { tls: number; http: number; replicator: number; store?: number };
   /** Where visitors come to, to be passed on with their addresses; absent: nowhere. */
   visitors?: ValueOf<'DSTACK_VM_VISITORS_LISTEN'>;
   /** Where validators listen for the VM's signer; absent: nowhere. */
@@ -209,6 +209,7 @@ export function vmSettings(environment: Environment): VmSettings {
       tls: take(environment, 'DSTACK_VM_TLS_PORT'),
       http: take(environment, 'DSTACK_VM_HTTP_PORT'),
       replicator: take(environment, 'DSTACK_VM_NODE_PORT'),
+      ...(isSet(environment, 'DSTACK_VM_STORE_PORT') && { store: take(environment, 'DSTACK_VM_STORE_PORT') }),
     },
     ...(isSet(environment, 'DSTACK_VM_VISITORS_LISTEN') && {
       visitors: take(environment, 'DSTACK_VM_VISITORS_LISTEN'),

@@ -38,7 +38,13 @@ export interface VmOptions {
   /** image.json's default shape when absent. Another shape has another measurement. */
   readonly shape?: Shape;
   /** Ports on 127.0.0.1; a free one is taken for each that is absent. */
-  readonly ports?: { readonly tls?: number; readonly http?: number; readonly replicator?: number };
+  readonly ports?: {
+    readonly tls?: number;
+    readonly http?: number;
+    readonly replicator?: number;
+    /** For the store's clients outside; left out, nothing leads to them. */
+    readonly store?: number | undefined;
+  };
   /**
    * An address of this host at which visitors of the website are taken and passed on with their own addresses (forwarder.ts); absent:
    * visitors come by `ports.tls`, and to the guest they all look alike.
@@ -116,12 +122,14 @@ export async function startVm(options: VmOptions): Promise<Vm> {
     http: options.ports?.http ?? (await freePort()),
     replicator: options.ports?.replicator ?? (await freePort()),
   };
+  const store = options.ports?.store;
   const proxied = options.visitors && (await freePort());
   const forwards: PortForward[] = [
     { host: ports.tls, guest: guestPorts.tls },
     { host: ports.http, guest: guestPorts.http },
     ...(proxied === undefined ? [] : [{ host: proxied, guest: guestPorts.proxied }]),
     { host: ports.replicator, guest: guestPorts.replicator },
+    ...(store === undefined ? [] : [{ host: store, guest: guestPorts.storeClients }]),
   ];
 
   const forwarder = options.visitors && (await forwardVisitors(options.visitors, proxied!));

@@ -8,9 +8,10 @@
 import { type Static, Type } from 'typebox';
 import { sha256 } from './encoding.ts';
 import { DstackError } from './errors.ts';
-import { Address0x, AppName, Count, IPv4, parseJson, Strict } from './schema.ts';
+import { Address0x, AppName, Count, HexOf, IPv4, parseJson, Strict } from './schema.ts';
 import { ChainId } from './signer-part.ts';
 import { SIGNER_VALIDATORS } from './signer-status.ts';
+import { unusableClients } from './store-clients.ts';
 import { tooPublic } from './store-public.ts';
 import { keptMiB } from './store-shares.ts';
 
@@ -71,6 +72,31 @@ export const SiteConfigSchema = Strict({
 });
 export type SiteConfig = Static<typeof SiteConfigSchema>;
 
+/** Whom an app's part of the store is open to from outside of the VM. */
+const StoreClientsSchema = Strict({
+  /** At which they reach it: by the name that a client's TLS asks for, its app is found. */
+  names: Type.Array(Type.Union([DomainName, Type.Literal('localhost')]), {
+    minItems: 1,
+    maxItems: 8,
+    uniqueItems: true,
+  }),
+  /** Who certifies them, PEM: a client's certificate is signed by one of these itself, and no other counts. */
+  authorities: Type.Array(
+    Type.String({
+      maxLength: 4096,
+      pattern: '^-----BEGIN CERTIFICATE-----\\n[A-Za-z0-9+/=\\n]+-----END CERTIFICATE-----\\n?$',
+      description: 'one certificate of an authority, in PEM',
+    }),
+    { minItems: 1, maxItems: 8, uniqueItems: true },
+  ),
+  /**
+   * Keys of clients that are refused, whatever certificate they come with: SHA-256 of the SubjectPublicKeyInfo, hex. A certificate's own
+   * fingerprint would not do: who has it can write its signature in another way.
+   */
+  revokedKeys: Type.Optional(Type.Array(HexOf(32), { maxItems: 256, uniqueItems: true })),
+});
+export type StoreClients = Static<typeof StoreClientsSchema>;
+
 /** The store that apps find at `dstack-guest:2379`: docs/kv.md. */
 export const StoreConfigSchema = Strict({
   /** What its database may have on the data disk, MiB; 256 when left out. A store that is full refuses writes. */
@@ -106,6 +132,10 @@ export const StoreConfigSchema = Strict({
       ),
       { additionalProperties: false, maxProperties: 32 },
     ),
+  ),
+  /** Apps whose part of the store clients outside of the VM may use. Left out: no client outside reaches any of it. */
+  clients: Type.Optional(
+    Type.Record(AppName, StoreClientsSchema, { additionalProperties: false, maxProperties: 16 }),
   ),
 });
 export type StoreConfig = Static<typeof StoreConfigSchema>;
@@ -191,6 +221,8 @@ export function parseNetworkConfig(bytes: Uint8Array, flavour: Flavour): Network
   }
   const tooMuch = tooPublic(config.store ?? {});
   if (tooMuch !== undefined) throw new DstackError('NETWORK_CONFIG', tooMuch);
+  const unusable = unusableClients(config.store ?? {});
+  if (unusable !== undefined) throw new DstackError('NETWORK_CONFIG', unusable);
   const plain = config.endpoints.find((url) => !url.startsWith('https://'));
   if (flavour === 'production' && plain !== undefined) {
     throw new DstackError(

@@ -12,6 +12,8 @@ export const guestPorts = {
   agent: 80,
   /** The store, etcd's API, on each app's own bridge only. */
   store: 2379,
+  /** The store, for clients outside of the VM that network.json names an authority of. Their TLS ends in the store's daemon. */
+  storeClients: 2381,
   /** Of the store's engine, which wants an address for peers: on the loopback only. */
   storePeers: 2380,
   /** Images, for the guest's own container engine: on the loopback only. */

@@ -34,6 +34,8 @@ export const sockets = {
   acmeForTls: 'acme/tls.sock',
   /** The store as the signer sees it, a namespace of its own; gRPC. */
   kvForSigner: 'kv/signer.sock',
+  /** The store for clients outside, as the front passes them on: their TLS, byte by byte. */
+  kvForFront: 'kv/clients.sock',
   signerForReplicator: 'signer/replicator.sock',
   /** etcd's own API, gRPC. */
   etcd: 'etcd/etcd.sock',
@@ -242,6 +244,16 @@ export const JoinedReply = Strict({
   reached: Strict({ block: Count, timestamp: Count, now: Count }),
 });
 export type JoinedReply = Static<typeof JoinedReply>;
+
+/**
+ * replicator/kv.sock: POST /v1/store-certificate: for a P-256 key of the store's, by an app's authority, with the names at which network.json
+ * has the app's clients ask. DER: that certificate, and the authority's.
+ */
+export const StoreCertificateRequest = Strict({ app: AppName, publicKey: HexOf(91) });
+export const StoreCertificateReply = Strict({
+  chain: Type.Array(HexUpTo(8 * 1024), { minItems: 2, maxItems: 2 }),
+});
+export type StoreCertificateReply = Static<typeof StoreCertificateReply>;
 
 /** replicator/kubernethes.sock: POST /v1/open-secret. `envelope`: its text, whose hash the manifest in force has. */
 export const OpenSecretRequest = Strict({

@@ -30,6 +30,7 @@ import { signerRules } from './mutations/signer.ts';
 import { siteRules } from './mutations/site.ts';
 import { sitesRules } from './mutations/sites.ts';
 import { storeBounds } from './mutations/store-bounds.ts';
+import { storeClients } from './mutations/store-clients.ts';
 import { storeDoor } from './mutations/store-door.ts';
 import { storeLedger } from './mutations/store-ledger.ts';
 import { storeNamespaces } from './mutations/store-namespaces.ts';
@@ -63,6 +64,7 @@ export const mutations: readonly Mutation[] = [
   ...storeLedger,
   ...storeDoor,
   ...storeBounds,
+  ...storeClients,
   ...signerRules,
   ...recordRules,
   ...recordNodeRules,

@@ -63,6 +63,7 @@ export const keyUsage = (bits: number): Uint8Array =>
 export const purposes = (...oids: string[]): Uint8Array =>
   extension('2.5.29.37', false, derSequence(...oids.map(derOid)));
 export const SERVER_AUTH = '1.3.6.1.5.5.7.3.1';
+export const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
 export const dnsNames = (...names: string[]): Uint8Array =>
   extension('2.5.29.17', false, derSequence(...names.map(generalName)));
 

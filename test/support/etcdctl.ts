@@ -13,15 +13,17 @@ export interface EtcdctlOptions {
   readonly input?: string;
   readonly user?: string;
   readonly program?: 'etcdctl' | 'etcdutl';
+  /** By https. */
+  readonly secure?: boolean;
 }
 
 function start(
   address: string,
   args: readonly string[],
-  { user, program = 'etcdctl' }: EtcdctlOptions,
+  { user, program = 'etcdctl', secure = false }: EtcdctlOptions,
 ): ChildProcess {
   const flags = [
-    `--endpoints=http://${address}`,
+    `--endpoints=${secure ? 'https' : 'http'}://${address}`,
     '--command-timeout=120s',
     '--dial-timeout=60s',
     ...(user === undefined ? [] : [`--user=${user}`]),

@@ -20,7 +20,7 @@ import type { Caller, ServedMethod } from '../types.ts';
 import { Budget } from './framing.ts';
 import { Gateway, pathOf, type Request, type Response } from './gateway.ts';
 import { GrpcServer } from './grpc-server.ts';
-import { answerInfo, type Condition, hasInfo } from './info.ts';
+import { answerInfo, type Condition, hasInfo, type RootOf } from './info.ts';
 import { answerLog, isOfLog } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { type SessionTimes, watchOver } from './session.ts';
@@ -33,6 +33,7 @@ export interface DoorOptions {
   /** Whether it is still that caller's; asked every two seconds. Left out, it is as long as it lasts. Never throws. */
   readonly isStill?: (socket: Socket, caller: Caller) => Promise<boolean>;
   readonly tls?: TlsOptions;
+  readonly clientsRoot?: RootOf;
   readonly limits?: ConnectionLimits;
   /** Of a session that is quiet. */
   readonly times?: SessionTimes;
@@ -218,11 +219,11 @@ export class Door {
   }
 
   #serve(request: Request, response: Response, caller: Caller, budget: Budget): void {
-    const { condition, metrics, log, ledger } = this.#options;
+    const { condition, metrics, log, ledger, clientsRoot } = this.#options;
     const answered = this.#gateway.has(pathOf(request))
       ? this.#gateway.serve(request, response, caller, budget)
       : hasInfo(request)
-        ? answerInfo(request, response, { condition, metrics, caller })
+        ? answerInfo(request, response, { condition, metrics, caller, clientsRoot })
         : ledger !== undefined && isOfLog(request)
           ? answerLog(request, response, ledger)
           : notFound(response);

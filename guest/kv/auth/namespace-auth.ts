@@ -112,9 +112,10 @@ export class NamespaceAuth {
   /**
    * Who calls; undefined where there are no users. A token goes before a certificate.
    *
-   * @throws RpcError "invalid auth token", "user name is empty" for nobody
+   * @throws RpcError "invalid auth token", "user name is empty" for nobody, "permission denied" from outside where there are no users
    */
   userOf({ token, caller }: Call): string | undefined {
+    if (!this.#state.enabled && caller.outside === true) throw etcdError('permissionDenied');
     if (!this.#state.enabled) return undefined;
     if (token !== undefined) {
       const user = this.#tokens.userOf(token);

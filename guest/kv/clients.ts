@@ -1,0 +1,211 @@
+/**
+ * Clients outside of the VM (docs/kv.md): network.json names, by app, at which name they ask and who certifies them. TLS ends in this process. By
+ * the name that it asks for a client's app is found, and so its namespace; its certificate has to be signed by an authority of that app itself,
+ * for its common name there has to be a user. Whatever is not known is refused: the code is in the log, since TLS tells a client little.
+ */
+import { constants, createHash, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { createSecureContext, type SecureContext, type TLSSocket, type TlsOptions } from 'node:tls';
+import { encodePem } from '../../lib/attestation/bytes/pem.ts';
+import type { Log } from '../../lib/daemon/log.ts';
+import { fromHex, toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import type { StoreClients } from '../../lib/protocol/network-config.ts';
+import type { StoreCertificateReply } from '../../lib/protocol/sockets.ts';
+import type { ChainTime } from './chain-time.ts';
+import type { Call, Caller } from './types.ts';
+
+/** A certificate may be of a machine whose clock is ahead of the chain's. Seconds. */
+const SKEW = 20 * 60;
+/** For the whole handshake. Milliseconds. */
+const HANDSHAKE_WITHIN = 10_000;
+/** The store's own certificates are for a year; so often they are made anew, with new keys. Milliseconds. */
+const RENEW_EVERY = 7 * 24 * 3_600_000;
+/** While the replicator gives no certificate. Milliseconds. */
+const ASK_AGAIN = 5_000;
+/** Between two lines of one code about one app. Milliseconds. */
+const TOLD_EVERY = 60_000;
+
+export interface ClientsOptions {
+  readonly clients: Readonly<Record<string, StoreClients>>;
+  /** @param publicKey SubjectPublicKeyInfo, hex */
+  readonly certificate: (app: string, publicKey: string) => Promise<StoreCertificateReply>;
+  readonly time: Pick<ChainTime, 'now'>;
+  /** @throws RpcError for a call by nobody that the namespace knows */
+  readonly requireUser: (call: Call) => Promise<void>;
+  readonly log: Log<'warn'>;
+}
+
+interface OpenedApp {
+  readonly app: string;
+  readonly authorities: readonly X509Certificate[];
+  readonly revoked: ReadonlySet<string>;
+  /** Undefined until the replicator has given a certificate. */
+  context: SecureContext | undefined;
+  /** PEM, for clients to trust. */
+  root: string | undefined;
+}
+
+export class Clients {
+  readonly #options: ClientsOptions;
+  readonly #byApp = new Map<string, OpenedApp>();
+  readonly #byName = new Map<string, OpenedApp>();
+  readonly #told = new Map<string, number>();
+
+  constructor(options: ClientsOptions) {
+    this.#options = options;
+    for (const [app, { names, authorities, revokedKeys = [] }] of Object.entries(options.clients)) {
+      const opened: OpenedApp = {
+        app,
+        authorities: authorities.map((pem) => new X509Certificate(pem)),
+        revoked: new Set(revokedKeys),
+        context: undefined,
+        root: undefined,
+      };
+      this.#byApp.set(app, opened);
+      for (const name of names) this.#byName.set(name, opened);
+      void this.#certify(opened);
+      setInterval(() => void this.#certify(opened), RENEW_EVERY).unref();
+    }
+  }
+
+  /** What the clients of an app have to trust, PEM; undefined where it has none, or there is none yet. */
+  rootOf(app: string): string | undefined {
+    return this.#byApp.get(app)?.root;
+  }
+
+  /**
+   * For the door. It has no certificate but by a name of network.json, so that whoever asks for none, or another, gets no further. No session is
+   * ever taken up again: each connection shows its certificate.
+   */
+  tls(): TlsOptions {
+    return {
+      requestCert: true,
+      rejectUnauthorized: true,
+      handshakeTimeout: HANDSHAKE_WITHIN,
+      secureOptions: constants.SSL_OP_NO_TICKET,
+      SNICallback: (name, found) => {
+        const opened = this.#byName.get(name.toLowerCase());
+        if (opened?.context !== undefined) found(null, opened.context);
+        else found(new DstackError('STORE_CLIENT_NOWHERE', 'no app is open at the name that is asked for'));
+      },
+    };
+  }
+
+  /** @throws STORE_CLIENT_*, CHAIN_STALE, and RpcError for a name that is no user's */
+  async callerOf(socket: Socket): Promise<Caller> {
+    const app = this.#appOf(socket)?.app ?? '';
+    try {
+      return await this.#identify(socket);
+    } catch (error) {
+      this.#tell(app, error as Error);
+      throw error;
+    }
+  }
+
+  /** Whether it is still so: in time by the chain's clock, and a user's. */
+  async isStill(socket: Socket): Promise<boolean> {
+    return this.callerOf(socket).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  async #identify(socket: Socket): Promise<Caller> {
+    const { authorized } = socket as TLSSocket;
+    const opened = this.#appOf(socket);
+    if (!authorized || opened === undefined)
+      throw new DstackError('STORE_CLIENT_NOWHERE', 'it asks for no name of network.json');
+    const commonName = this.#nameIn(socket as TLSSocket, opened);
+    const { app } = opened;
+    const caller = { prefix: utf8(`a/${app}/`), name: app, owner: false, commonName, outside: true };
+    const signal = new AbortController().signal;
+    try {
+      await this.#options.requireUser({ caller, token: undefined, signal, deadline: undefined });
+    } catch (cause) {
+      const why = `${commonName} is no user of ${app}, or ${app} has no users (etcdctl user add, auth enable)`;
+      throw new DstackError('STORE_CLIENT_USER', why, { cause });
+    }
+    return caller;
+  }
+
+  #appOf(socket: Socket): OpenedApp | undefined {
+    const { servername } = socket as TLSSocket & { servername?: string | false | null };
+    return typeof servername === 'string' ? this.#byName.get(servername.toLowerCase()) : undefined;
+  }
+
+  /**
+   * The common name of the certificate that was shown. OpenSSL has verified it, by the machine's clock, which is the host's, and by whatever
+   * certificates came along: so it is judged once more, by what network.json says alone.
+   */
+  #nameIn(socket: TLSSocket, { authorities, revoked }: OpenedApp): string {
+    const shown = socket.getPeerX509Certificate();
+    if (shown === undefined) throw new DstackError('STORE_CLIENT_ISSUER', 'there is no certificate');
+    const issuer = authorities.find((one) => shown.checkIssued(one) && shown.verify(one.publicKey));
+    if (issuer === undefined)
+      throw new DstackError(
+        'STORE_CLIENT_ISSUER',
+        "the certificate is not signed by one of the app's authorities itself",
+      );
+    const key = createHash('sha256').update(shown.publicKey.export({ type: 'spki', format: 'der' }));
+    if (revoked.has(key.digest('hex')))
+      throw new DstackError('STORE_CLIENT_REVOKED', 'the key of the certificate is one that was revoked');
+    this.#requireInTime(shown, issuer);
+    const { CN: name } = socket.getPeerCertificate().subject as { CN?: unknown };
+    // Of several a client could mean one, and its authority another.
+    if (typeof name !== 'string' || !/^[ -~]{1,64}$/.test(name))
+      throw new DstackError(
+        'STORE_CLIENT_NAME',
+        'the certificate has no common name of 1 to 64 characters of ASCII',
+      );
+    return name;
+  }
+
+  /** @throws CHAIN_STALE, STORE_CLIENT_TIME */
+  #requireInTime(...certificates: readonly X509Certificate[]): void {
+    const now = this.#options.time.now();
+    if (now === undefined)
+      throw new DstackError(
+        'CHAIN_STALE',
+        "the chain's time is not known, and so not whether the certificate is still one",
+      );
+    for (const { validFromDate, validToDate } of certificates)
+      if (validFromDate.getTime() / 1000 > now + SKEW || validToDate.getTime() / 1000 < now)
+        throw new DstackError(
+          'STORE_CLIENT_TIME',
+          "by the chain's time a certificate is not yet, or no longer, one",
+        );
+  }
+
+  /** A new key, and a certificate for it; asked for until there is one. */
+  async #certify(opened: OpenedApp): Promise<void> {
+    const { app, authorities } = opened;
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    try {
+      const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }));
+      const { chain } = await this.#options.certificate(app, toHex(spki));
+      const [own, root] = chain.map((hex) => encodePem(fromHex(hex))) as [string, string];
+      opened.context = createSecureContext({
+        key: privateKey.export({ type: 'pkcs8', format: 'pem' }),
+        cert: own,
+        ca: authorities.map((authority) => authority.toString()),
+        // One that is named counts also where it is not its own issuer.
+        allowPartialTrustChain: true,
+        minVersion: 'TLSv1.2',
+        secureOptions: constants.SSL_OP_NO_TICKET,
+      });
+      opened.root = root;
+    } catch (error) {
+      this.#tell(app, error as Error);
+      setTimeout(() => void this.#certify(opened), ASK_AGAIN).unref();
+    }
+  }
+
+  #tell(app: string, error: Error): void {
+    const code = codeOf(error);
+    const [key, now] = [`${app} ${code}`, performance.now()];
+    if (now - (this.#told.get(key) ?? Number.NEGATIVE_INFINITY) < TOLD_EVERY) return;
+    this.#told.set(key, now);
+    this.#options.log.warn({ app, code }, `a client outside is refused: ${error.message}`);
+  }
+}
