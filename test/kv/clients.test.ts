@@ -46,7 +46,7 @@ const [ofOrders, ofOther, stranger] = ['CA', 'Other CA', 'CA'].map((name) => new
   TestAuthority,
   TestAuthority,
 ];
-const names = { orders: ['localhost'], other: ['other.localhost'] };
+const names = { orders: ['localhost'], other: ['other.localhost'], news: ['news.localhost'] };
 /** By app, which the replicator gives no others. */
 const namesOf = (one: string) => names[one as keyof typeof names];
 const revokedKey = newKey();
@@ -100,6 +100,8 @@ beforeAll(async () => {
         revokedKeys: [parseHex(createHash('sha256').update(spkiOf(revokedKey)).digest('hex'))],
       },
       other: { names: names.other, authorities: [ofOther.pem] },
+      // It has no users.
+      news: { names: names.news, authorities: [ofOther.pem] },
     },
     certificate: async (name, publicKey) => {
       const asked = {
@@ -134,6 +136,27 @@ beforeAll(async () => {
   );
   haproxy = await startHaproxy(description);
   await vi.waitFor(() => expect(clients.rootOf('other')).toBeDefined(), PATIENCE);
+  await within(
+    'orders',
+    ...[
+      'put open/a 1',
+      'put closed/a 2',
+      'role add reader',
+      'role grant-permission reader readwrite open/ --prefix',
+    ],
+    ...['user add root:x', 'user grant-role root root', 'user add alice --no-password'],
+    ...['user add carol --no-password', 'user grant-role alice reader', 'auth enable'],
+  );
+  await within(
+    'other',
+    ...[
+      'put open/a of-other',
+      'user add root:x',
+      'user grant-role root root',
+      'user add alice --no-password',
+    ],
+    ...['user grant-role alice root', 'auth enable'],
+  );
 });
 
 afterAll(async () => {
@@ -149,7 +172,7 @@ beforeEach(() => {
 
 /** Dials as any client of TLS does. */
 function dial(shown: Partial<Shown>, more: ConnectionOptions = {}): TLSSocket {
-  const trusted = clients.rootOf('orders')! + clients.rootOf('other')!;
+  const trusted = ['orders', 'other', 'news'].map((name) => clients.rootOf(name)!);
   const options = { host: '127.0.0.1', port, servername: 'localhost', ca: trusted, ...shown, ...more };
   return connect(options).on('error', () => {});
 }
@@ -179,34 +202,17 @@ async function outside(shown: Shown, ...args: readonly string[]) {
 const alice = user(ofOrders, 'alice');
 
 test('where the app has no users, a certificate opens nothing', async () => {
-  expect(await answer(alice)).toBe('');
-  expect(await answer(alice)).toBe('');
+  const someone = user(ofOther, 'alice');
+  for (const time of [1, 2])
+    expect(await answer(someone, { servername: 'news.localhost' }), `time ${time}`).toBe('');
   expect(refused).toEqual(['STORE_CLIENT_USER', 'STORE_CLIENT_USER']);
-  expect(told, 'said once a minute').toMatchObject([{ app: 'orders', code: 'STORE_CLIENT_USER' }]);
+  expect(
+    told.filter((line) => line.app === 'news'),
+    'said once a minute',
+  ).toMatchObject([{ app: 'news', code: 'STORE_CLIENT_USER' }]);
 });
 
 test("etcdctl outside is the user that its certificate names, and has what that user's roles say", async () => {
-  await within(
-    'orders',
-    ...[
-      'put open/a 1',
-      'put closed/a 2',
-      'role add reader',
-      'role grant-permission reader readwrite open/ --prefix',
-    ],
-    ...['user add root:x', 'user grant-role root root', 'user add alice --no-password'],
-    ...['user grant-role alice reader', 'auth enable'],
-  );
-  await within(
-    'other',
-    ...[
-      'put open/a of-other',
-      'user add root:x',
-      'user grant-role root root',
-      'user add alice --no-password',
-    ],
-    ...['user grant-role alice root', 'auth enable'],
-  );
   expect((await outside(alice, 'put', 'open/b', 'from-outside')).out).toBe('OK\n');
   const { out } = await outside(alice, 'get', '--prefix', 'open/');
   expect(out).toBe('open/a\n1\nopen/b\nfrom-outside\n');
@@ -297,9 +303,9 @@ test('no session is taken up again, so that each connection shows its certificat
 test.each<[string, () => Promise<unknown>]>([
   ['its certificate is over', async () => setTime(START + 31 * DAY)],
   ["the chain's time is not known any more", async () => setTime(undefined)],
-  ['its user is gone', async () => within('orders', '--user root:x user delete alice')],
+  ['its user is gone', async () => within('orders', '--user root:x user delete carol')],
 ])('a connection ends soon after %s', async (_, happens) => {
-  const socket = dial(alice);
+  const socket = dial(user(ofOrders, 'carol'));
   socket.write('GET /health HTTP/1.1\r\nhost: a\r\n\r\n');
   await new Promise((resolve) => socket.once('data', resolve));
   const ended = new Promise((resolve) => socket.once('close', resolve));

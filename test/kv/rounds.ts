@@ -10,7 +10,7 @@ import { print, printJson } from '../../lib/daemon/terminal.ts';
 import { compareRandomly, type Differential } from './differential/run.ts';
 import { BareEtcd, QUICK } from './support/etcd.ts';
 import { playRound, type RoundResult } from './support/kills.ts';
-import { compareLedger } from './support/ledger.ts';
+import { compareLedger, compareLedgerNow } from './support/ledger.ts';
 import { Store } from './support/store.ts';
 
 const PREFIXES = ['a/left/', 'a/right/'];
@@ -32,7 +32,8 @@ export async function withStore<T>(play: (store: Store, folder: string) => Promi
 
 export const killed = (seed: number, kills: number): Promise<RoundResult> =>
   withStore(async (store) => {
-    const options = { seed, kills, clients: 6, keys: 6, pauseMs: 15, lifeMs: 400 };
+    const look = () => compareLedgerNow(store.socket, store.address);
+    const options = { seed, kills, clients: 6, keys: 6, pauseMs: 15, lifeMs: 400, look };
     const { problems, ...result } = await playRound(store, options);
     return { ...result, problems: [...problems, ...(await compareLedger(store.socket, store.address))] };
   });

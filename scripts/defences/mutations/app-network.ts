@@ -25,7 +25,7 @@ export const appNetworkRules: readonly Mutation[] = [
   one(
     'image',
     'refusing flows from a port at which visitors come',
-    [FILTER, 'th sport { 0-1023, 7600, 8080, 8443 } reject', 'th sport { 0 } reject'],
+    [FILTER, 'th sport { 0-1023, 2381, 7600, 8080, 8443 } reject', 'th sport { 0 } reject'],
     [egress, 'has no flow from a port'],
   ),
   one(

@@ -17,6 +17,8 @@ export interface RoundOptions {
   readonly pauseMs: number;
   /** Between the answer of a store that was started again and its next kill, at most. */
   readonly lifeMs: number;
+  /** What is looked at after each kill, once the store answers again and while clients write. @returns what is wrong */
+  readonly look?: () => Promise<readonly string[]>;
 }
 
 export interface RoundResult {
@@ -34,6 +36,7 @@ export interface RoundResult {
 export async function playRound(subject: Subject, options: RoundOptions): Promise<RoundResult> {
   const random = new Random(options.seed);
   const workload = new Workload({ address: subject.address, ...options });
+  const problems: string[] = [];
   const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
   for (let kill = 0; kill < options.kills; kill += 1) {
     await wait(random.between(20, options.lifeMs));
@@ -41,10 +44,12 @@ export async function playRound(subject: Subject, options: RoundOptions): Promis
     // Some clients meet a store that is gone, others one that has just come back.
     await wait(random.between(0, 60));
     await subject.start();
+    for (const problem of (await options.look?.()) ?? []) problems.push(`after kill ${kill + 1}: ${problem}`);
   }
   await wait(options.lifeMs);
   const history = await workload.stop();
-  return { ...(await judge(subject, history)), kills: options.kills };
+  const verdict = await judge(subject, history);
+  return { ...verdict, problems: [...problems, ...verdict.problems], kills: options.kills };
 }
 
 /** One of them, or all at once. */

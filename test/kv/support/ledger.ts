@@ -8,7 +8,7 @@ import { FILES } from '../../../guest/kv/ledger/log-files.ts';
 import type { OnRevision, Upstream } from '../../../guest/kv/types.ts';
 import { KV } from '../../../lib/etcd/gen/kv_pb.js';
 import { type Checkpoint, openCheckpoint } from '../../../lib/ledger/checkpoint.ts';
-import { buildLeaf, FIRST_REVISION } from '../../../lib/ledger/leaf.ts';
+import { buildLeaf, FIRST_REVISION, revisionAt } from '../../../lib/ledger/leaf.ts';
 import { origin, salts, signer } from '../../../lib/ledger/log.fixture.ts';
 import { leafHash, nodeHash } from '../../../lib/ledger/merkle.ts';
 import { NOTHING_PUBLIC } from '../../../lib/ledger/policy.ts';
@@ -47,6 +47,20 @@ export async function compareLedger(socket: string, address: string): Promise<st
     const last = await newest(etcd);
     const entries = await entriesUntil(etcd, last);
     return differences(await headOver(address, entries.length), entries);
+  } finally {
+    etcd.close();
+  }
+}
+
+/**
+ * The same while clients write: the head that is served at this moment, and the tree of as many of etcd's events.
+ * @returns what differs
+ */
+export async function compareLedgerNow(socket: string, address: string): Promise<string[]> {
+  const head = await headOver(address, 1);
+  const etcd = new EtcdClient(socket);
+  try {
+    return differences(head, await entriesUntil(etcd, revisionAt(head.size - 1)));
   } finally {
     etcd.close();
   }
