@@ -25,6 +25,7 @@ test('each of the thirteen points has a test, and a defence in the table', () =>
       'front',
       'apps',
       'agent',
+      'framework',
       'store',
       'signer',
       'records',

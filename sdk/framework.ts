@@ -43,7 +43,7 @@ export {
   type RequestContext,
   type RequestHandler,
 } from '../lib/framework/app/enclave.ts';
-export { etcdBacking } from '../lib/framework/app/etcd-backing.ts';
+export { type EtcdPlace, etcdBacking } from '../lib/framework/app/etcd-backing.ts';
 export {
   type Existence,
   type ExistenceProof,

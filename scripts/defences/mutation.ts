@@ -14,7 +14,7 @@ export interface Edit {
  * A point under "Trust" in docs/threat-model.md, 1 to 13; one of the replicator's cases in test/trust/README.md; the image: its
  * network, and what it is made from; the audit; the owner's commands; the relay; what a stranger may believe of a
  * website; the website's front; how apps end and what is told of them; what an app
- * gets of its agent; what a client of the store reaches; a validator's signer; the format of records, where a node keeps them and how
+ * gets of its agent; the requests of an author's own contract; what a client of the store reaches; a validator's signer; the format of records, where a node keeps them and how
  * nodes exchange them; or what the contract's fuzz has to notice.
  */
 export type Point =
@@ -28,6 +28,7 @@ export type Point =
   | 'front'
   | 'apps'
   | 'agent'
+  | 'framework'
   | 'store'
   | 'signer'
   | 'records'

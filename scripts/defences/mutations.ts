@@ -1,6 +1,6 @@
 /**
  * Every defence that `npm run defences` removes, in the order of the points; then the replicator's, the image's, the audit's,
- * the owner's, the relay's, the website's, its front's, the apps', the agent's, the signer's, the records' and the pages'; and apart from these,
+ * the owner's, the relay's, the website's, its front's, the apps', the agent's, the framework's, the signer's, the records' and the pages'; and apart from these,
  * what the contract's fuzz has to notice.
  */
 import type { Mutation } from './mutation.ts';
@@ -10,6 +10,7 @@ import { appRules } from './mutations/apps.ts';
 import { auditRules } from './mutations/audit.ts';
 import { contractRules } from './mutations/contract.ts';
 import { evidence } from './mutations/evidence.ts';
+import { frameworkRules } from './mutations/framework.ts';
 import { frontRules } from './mutations/front.ts';
 import { fuzzRules } from './mutations/fuzz.ts';
 import { gossipRules } from './mutations/gossip.ts';
@@ -60,6 +61,7 @@ export const mutations: readonly Mutation[] = [
   ...appRules,
   ...secretRules,
   ...agentRules,
+  ...frameworkRules,
   ...storeNamespaces,
   ...storeLedger,
   ...storeDoor,

@@ -1,11 +1,19 @@
 /** An app's namespace in the network's store as the place of its typed stores. Every node sees the same. */
-import { type EtcdAccess, EtcdClient } from '../../etcd/client.ts';
+import { EtcdClient } from '../../etcd/client.ts';
 import { KV } from '../../etcd/gen/kv_pb.js';
 import { Retryable } from '../../protocol/errors.ts';
 import type { Backing } from './typed-store.ts';
 
+/** Where the store is, and what it is to be shown. */
+export interface EtcdPlace {
+  /** `unix:///path`, `http://host:port` or `https://host:port`. */
+  readonly endpoints: readonly string[];
+  /** PEM. */
+  readonly tls?: { readonly ca: string; readonly certificate?: string; readonly key?: string };
+}
+
 /** @param prefix before every key. @throws ETCD_ENDPOINT */
-export function etcdBacking(access: EtcdAccess, prefix = 'dstack/'): Backing {
+export function etcdBacking(access: EtcdPlace, prefix = 'dstack/'): Backing {
   const client = new EtcdClient(access);
   const bytes = (key: string) => new TextEncoder().encode(prefix + key);
   const text = (value: Uint8Array) => new TextDecoder().decode(value);
