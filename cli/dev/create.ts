@@ -11,7 +11,8 @@ export const TEMPLATES = ['ping-pong'] as const;
 export type Template = (typeof TEMPLATES)[number];
 
 const TARBALL = 'vendor/dstack.tgz';
-const IGNORED = ['node_modules', '.dstack', '*.log'];
+const IGNORED = ['node_modules', '*.log'];
+const cli = join(repository, 'cli/dstack.mjs');
 
 /**
  * @param folder which must not exist, or be empty
@@ -45,6 +46,7 @@ const manifestOf = (name: string): object => ({
   private: true,
   type: 'module',
   engines: { node: '>=22.18' },
-  scripts: { dev: 'dstack dev', test: 'dstack dev --test' },
+  // The command line is this clone's: the package has what runs in an enclave and on a host.
+  scripts: { dev: `node ${cli} dev`, test: `node ${cli} dev --test` },
   dependencies: { dstack: `file:${TARBALL}` },
 });

@@ -164,6 +164,15 @@ test('what a host proves of storage holds for that block and contract, and nothi
   const reader = chainClient({
     config: { chainId, endpoints: [anvil.url], quorum: 1, confirmation: { depth: 0 } },
   });
+  let hasWaited = false;
+  const waiting = chain.waitForBlocks(2).then(() => {
+    hasWaited = true;
+  });
+  await eventually(async () => {
+    await app.chain.mine(1);
+    return hasWaited;
+  }, 'two more blocks to be seen');
+  await waiting;
   const head = await chain.head();
   const slot = parseHex(`0x${'00'.repeat(32)}`);
   const empty = parseHex(`0x${'00'.repeat(31)}77`);

@@ -4,9 +4,9 @@
  */
 import { type Static, Type } from 'typebox';
 import { address, bytes, decodeStrictly, fixedBytes, smallUint, struct } from '../../protocol/abi.ts';
-import { fromHex, to0x, toHex, utf8 } from '../../protocol/encoding.ts';
+import { fromHex, to0x, utf8 } from '../../protocol/encoding.ts';
 import { DstackError } from '../../protocol/errors.ts';
-import { type Address, addressKey, type Hex, ZERO_WORD } from '../../protocol/hex.ts';
+import { type Address, addressKey, bareHex, type Hex, ZERO_WORD } from '../../protocol/hex.ts';
 import { Address0x, Count, HexOf, Strict, Word0x } from '../../protocol/schema.ts';
 import { keccak256 } from '../../protocol/secp256k1.ts';
 import type { ContractLog } from '../handler.ts';
@@ -119,16 +119,8 @@ export function answerData({ chainId, contract }: AppDomain, answer: Answer): He
   const { blockNumber, blockHash, code, response } = answer;
   const hash = requestHash(answer);
   const responseHash = hashOf(response);
-  return toHex(
-    fromHex(
-      keccak(
-        attestedCodec.encode({
-          ...{ chainId, contract, hash, blockNumber, blockHash, responseHash },
-          code: codeWord(code),
-        }),
-      ).slice(2),
-    ),
-  );
+  const attested = { chainId, contract, hash, blockNumber, blockHash, code: codeWord(code), responseHash };
+  return bareHex(keccak(attestedCodec.encode(attested)));
 }
 
 const settleCodec = struct({
@@ -185,7 +177,7 @@ export function decodeRequested({ topics, data }: Pick<ContractLog, 'topics' | '
 export const settlePurpose = ({ contract }: AppDomain, { sequence, blockHash }: Attested): string =>
   `settle:${addressKey(contract)}:${sequence}:${blockHash}`;
 
-const codeWord = (code: string): Hex => (code === '' ? `${ZERO_WORD}` : asciiWord(code).slice(2)) as Hex;
+const codeWord = (code: string): Hex => (code === '' ? ZERO_WORD : asciiWord(code));
 
 function asciiWord(text: string): Hex {
   const word = new Uint8Array(32);

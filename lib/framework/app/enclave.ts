@@ -5,7 +5,7 @@
 import type { TSchema } from 'typebox';
 import type { ChainClient, Head } from '../../chain/chain-client.ts';
 import { DstackError } from '../../protocol/errors.ts';
-import type { Address, Hex } from '../../protocol/hex.ts';
+import type { Address } from '../../protocol/hex.ts';
 import type { Tables } from './typed-store.ts';
 
 /** Says who the app is: to contracts, and by quotes. Bytes are hex without 0x. */
@@ -84,6 +84,3 @@ export interface Answering<E extends Enclave, Request, Response, Evidence extend
   readonly evidence?: Evidence;
   readonly handle: RequestHandler<E, Request, Response, RequestContext<unknown>>;
 }
-
-/** Whether an enclave's own hex. */
-export const bare = (hex: Hex): string => (hex.startsWith('0x') ? hex.slice(2) : hex);
