@@ -52,6 +52,7 @@ export {
 } from '../lib/framework/app/existence.ts';
 export { lineLog } from '../lib/framework/app/line-log.ts';
 export { ANSWER_PATH, type RouteOptions, Router } from '../lib/framework/app/router.ts';
+export { open, seal, sealingPublicKey } from '../lib/framework/app/sealing.ts';
 export {
   type EnclaveSettings,
   enclaveSettings,
@@ -90,10 +91,11 @@ export {
   type Serving,
   serve,
 } from '../lib/framework/host/serve.ts';
-export { openStore, type Store } from '../lib/framework/store.ts';
+export { openStore, partOf, type Store, Table } from '../lib/framework/store.ts';
 export type { TransactionState, TransactionStatus } from '../lib/framework/transactions/transactions.ts';
 export type { Codec, Decoded } from '../lib/protocol/abi.ts';
 export * as abi from '../lib/protocol/abi.ts';
+export { fromHex, lengthPrefixed, to0x, toHex, utf8 } from '../lib/protocol/encoding.ts';
 export { codeOf, DstackError, hasCode, Retryable } from '../lib/protocol/errors.ts';
 export {
   type Address,
@@ -106,4 +108,5 @@ export {
   sameAddress,
   sameHex,
 } from '../lib/protocol/hex.ts';
-export { check } from '../lib/protocol/schema.ts';
+export { Address0x, Count, check, HexOf, Strict, Word0x } from '../lib/protocol/schema.ts';
+export { keccak256 } from '../lib/protocol/secp256k1.ts';

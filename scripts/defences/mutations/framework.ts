@@ -116,4 +116,18 @@ export const frameworkRules: readonly Mutation[] = [
     "if (log.data === '') {",
     '^an event with more data than can be stored',
   ),
+  row(
+    'that a host leaves no bid of the auction out',
+    ['templates/auction/enclave/auction.ts', 'test/framework/auction.test.ts'],
+    'if (bids.length !== count || !sameHex(hashOfBids(bids), bidsHash))',
+    'if (bids.length > count)',
+    '^a host that leaves a bid out',
+  ),
+  row(
+    'that a bid is sealed for one bidder',
+    ['templates/auction/bids.ts', 'test/framework/auction.test.ts'],
+    "lengthPrefixed([utf8('bid'), fromHex(contract, 20), fromHex(bidder, 20)])",
+    "lengthPrefixed([utf8('bid'), fromHex(contract, 20), fromHex(bidder.slice(0, 2), 0)])",
+    '^the second highest is the price',
+  ),
 ];
