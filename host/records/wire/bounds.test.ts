@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { Allowance } from './allowance.ts';
 import { Fetcher } from './fetcher.ts';
+import { Forgotten } from './forgotten.ts';
 import { Gate } from './gate.ts';
 import { Purses } from './purses.ts';
 
@@ -133,6 +134,20 @@ describe('fetching', () => {
     expect(fetcher.take('a', 2)).toEqual(['first 99', 'first 98']);
     fetcher.gone('a');
     expect(fetcher.size).toBe(0);
+  });
+
+  test('remembers what was forgotten by what it stands on, some of it', () => {
+    const forgotten = new Forgotten(4);
+    forgotten.remember('b', ['a']);
+    forgotten.remember('c', ['b', 'x']);
+    forgotten.remember('d', ['c']);
+    expect(forgotten.heirsOf(['a'], 9)).toEqual(['b', 'c', 'd']);
+    expect([forgotten.size, forgotten.heirsOf(['a'], 9)]).toEqual([1, []]);
+    forgotten.remember('e', ['d']);
+    forgotten.remember('f', ['e']);
+    expect([forgotten.heirsOf(['d'], 1), forgotten.heirsOf(['e'], 1)]).toEqual([['e'], ['f']]);
+    for (let i = 0; i < 100; i++) forgotten.remember(`${i}`, ['one that never comes']);
+    expect(forgotten.size).toBeLessThanOrEqual(4);
   });
 
   test('takes so many offers of a peer, and so many peers for a record', () => {

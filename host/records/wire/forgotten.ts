@@ -7,21 +7,26 @@ export class Forgotten {
   /** What stands on an identity that was not here. */
   readonly #heirs = new Map<string, Set<string>>();
 
-  /** @param limit identities that something stands on */
+  #size = 0;
+
+  /** @param limit of links that are remembered; those of longest ago give way */
   constructor(limit: number) {
     this.#limit = limit;
   }
 
+  /** Links that are remembered. */
   get size(): number {
-    return this.#heirs.size;
+    return this.#size;
   }
 
   /** @param missing what the record stands on and was not here */
   remember(id: string, missing: readonly string[]): void {
     for (const one of missing) {
       const heirs = this.#heirs.get(one) ?? new Set();
+      this.#size -= heirs.size;
       this.#heirs.set(one, heirs.add(id));
-      if (this.#heirs.size > this.#limit) this.#heirs.delete(this.#heirs.keys().next().value!);
+      this.#size += heirs.size;
+      if (this.#size > this.#limit) this.#take(this.#heirs.keys().next().value!);
     }
   }
 
@@ -34,10 +39,16 @@ export class Forgotten {
     for (const ids of [here, heirs]) {
       for (const id of ids) {
         if (heirs.size >= count) return [...heirs];
-        for (const heir of this.#heirs.get(id) ?? []) heirs.add(heir);
-        this.#heirs.delete(id);
+        for (const heir of this.#take(id)) heirs.add(heir);
       }
     }
     return [...heirs];
+  }
+
+  #take(id: string): ReadonlySet<string> {
+    const heirs = this.#heirs.get(id) ?? new Set();
+    this.#heirs.delete(id);
+    this.#size -= heirs.size;
+    return heirs;
   }
 }

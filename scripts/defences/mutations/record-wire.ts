@@ -170,15 +170,15 @@ export const recordWireRules: readonly Mutation[] = [
   row(
     'how much one peer can offer',
     wire('fetcher', 'bounds'),
-    '      if (queue.size >= this.#limit) return;\n',
+    "      if (how !== 'first' && !queue.ids.has(id) && queue.ids.size >= this.#limit) return;\n",
     '',
     'takes so many offers of a peer',
   ),
   row(
     'that nobody sends what was not asked for',
     PEER,
-    'if (this.#asked.delete(id)) return id;',
-    'if (this.#asked.delete(id) || id !== this.key) return id;',
+    'if (this.#asked.delete(id)) return',
+    'if (this.#asked.delete(id) || id !== this.key) return',
     'sends what it was not asked for',
   ),
   row(
@@ -205,21 +205,21 @@ export const recordWireRules: readonly Mutation[] = [
   row(
     'what a peer may get for its questions',
     PEER,
-    'Math.max(cpu, bytesIn, this.#bytesOut.spend(0))',
+    'Math.max(cpu, bytesIn, this.#purse.bytesOut.spend(0))',
     'Math.max(cpu, bytesIn)',
     'asks little for long answers',
   ),
   row(
     "a peer's share of the processor",
     PEER,
-    'const cpu = this.#cpu.spend(this.#spent);',
+    'const cpu = this.#purse.cpu.spend(this.#spent);',
     'const cpu = 0 * this.#spent;',
     'asks what is dear to answer',
   ),
   row(
     "a peer's share of bytes",
     PEER,
-    'this.#bytesIn.spend(this.#socket.receivedBytes - before)',
+    'this.#purse.bytesIn.spend(this.#socket.receivedBytes - before)',
     '0 * before',
     'sends what brings nothing',
   ),
