@@ -415,7 +415,7 @@ describe('a disk that fails', () => {
     });
     isBad = false;
     await new Promise((resolve) => setTimeout(resolve, 200));
-    expect(node.stopped?.message).toMatch('start the node again');
+    expect(`${node.stopped?.message}`).toMatch('start the node again');
   });
 
   test('in the middle of a write: the rest is cut off at the start, and that is said', async () => {

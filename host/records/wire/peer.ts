@@ -151,8 +151,6 @@ export class Peer {
   async run(): Promise<{ readonly code: string; readonly cause?: unknown }> {
     try {
       this.#send({ kind: 'hello', network: this.#host.store.network, features: 0 });
-      // Of connections before.
-      await this.#rest(this.#debt());
       for (;;) {
         const code = await this.#turn();
         if (code !== undefined) return { code };

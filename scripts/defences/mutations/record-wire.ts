@@ -249,14 +249,14 @@ export const recordWireRules: readonly Mutation[] = [
     PEER,
     '      store.forget(this.key);\n',
     '',
-    'give a latecomer a chain of times that go back',
+    'chain of times that go back.*also where peers',
   ),
   row(
     'that what was forgotten is asked for again when it can be taken',
     PEER,
     "if (verdict.kind === 'members' && this.#forgotten.size > 0) {",
     "if (this.#forgotten.size < 0 && verdict.kind === 'members') {",
-    'give a latecomer a chain of one time',
+    'chain of times that go back.*also where peers',
   ),
   row(
     'what is asked for first',
@@ -298,13 +298,6 @@ export const recordWireRules: readonly Mutation[] = [
     wire('purses', 'wire'),
     'if (purse !== undefined) return purse;',
     'if (purse === null) return purse;',
-    'comes back under another key',
-  ),
-  row(
-    'that who comes back pays first',
-    PEER,
-    '      await this.#rest(this.#debt());\n      for',
-    '      for',
     'comes back under another key',
   ),
   row(
