@@ -148,8 +148,10 @@ describe('what is added', () => {
     const [first] = chain as [DagRecord];
     await node.add(encodeRecord(withoutValue(first)), 'peer');
     expect(node.get(idOf(first))).toEqual(encodeRecord(withoutValue(first)));
+    expect([node.lacksValue(idOf(first)), node.lackingValues(9)]).toEqual([true, [idOf(first)]]);
     expect(await node.add(encodeRecord(first), 'peer')).toEqual({ kind: 'restored', id: idOf(first) });
     expect(node.get(idOf(first))).toEqual(encodeRecord(first));
+    expect([node.lacksValue(idOf(first)), node.lackingValues(9)]).toEqual([false, []]);
     expect(node.count).toBe(2);
     const dump = [...node.dump()];
     await node.close();
@@ -157,6 +159,25 @@ describe('what is added', () => {
     const again = await openNode(folder);
     expect([...again.dump()]).toEqual(dump);
     expect(again.get(idOf(first))).toEqual(encodeRecord(first));
+  });
+
+  test('without values is told of in the order in which it came, from anywhere on', async () => {
+    const folder = freshRecords();
+    const node = await openNode(folder);
+    await addAll(node, [...chain.slice(0, 2), ...chain.slice(2, 6).map(withoutValue), ...chain.slice(6)]);
+    const ids = chain.map(idOf);
+    expect(node.lackingValues(9)).toEqual(ids.slice(2, 6));
+    expect(node.lackingValues(2, ids[2])).toEqual(ids.slice(3, 5));
+    expect(node.lackingValues(9, ids[5])).toEqual([]);
+    expect([node.lacksValue(ids[0]!), node.lacksValue(ids[2]!), node.lacksValue('ff'.repeat(32))]).toEqual([
+      false,
+      true,
+      false,
+    ]);
+    expect(node.inOrder(['ff'.repeat(32), ...ids.toReversed()])).toEqual(ids);
+    await node.close();
+    rmSync(join(folder, INDEX_FILE));
+    expect((await openNode(folder)).lackingValues(9)).toEqual(ids.slice(2, 6));
   });
 
   test('of the future is not kept, and is taken when its time has come', async () => {

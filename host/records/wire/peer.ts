@@ -400,7 +400,7 @@ export class Peer {
       verdicts[i] = await this.#timed(() => this.#add(bytes));
       if (!isForRoom(verdicts[i])) continue;
       // Of what waits, the last is nearest to what is here: it has to have room, or the peer's ancestors never get in.
-      store.forget(this.key);
+      this.#timed(() => store.forget(this.key));
       for (const [id, missing] of this.#waiting) this.#forgotten.remember(id, missing);
       this.#waiting.clear();
       this.#width = Math.max(1, this.#width >> 1);

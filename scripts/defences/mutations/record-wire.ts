@@ -247,7 +247,7 @@ export const recordWireRules: readonly Mutation[] = [
   row(
     'the room of what is nearest to the members',
     PEER,
-    '      store.forget(this.key);\n',
+    '      this.#timed(() => store.forget(this.key));\n',
     '',
     'chain of times that go back.*also where peers',
   ),
