@@ -2,7 +2,7 @@
  * The arrows of the layout as a lint rule: which folder may import which.
  *
  * `lib/protocol ← lib/archives | lib/attestation | lib/cometbft | lib/etcd | lib/noise ← lib/ledger | lib/site | lib/chain | lib/daemon ← lib/framework ← guest | host ← cli`; guest and host never import
- * each other. A guest daemon imports no other daemon; of the host's services only the relay imports others. Exits 1 and
+ * each other. A guest daemon imports no other daemon; of the host's services only the relay imports others, and gossip imports records. Exits 1 and
  * names every import that points the wrong way.
  */
 import { globSync, readFileSync } from 'node:fs';
@@ -52,6 +52,8 @@ const allowed: Record<string, readonly string[]> = {
   'host/site-client.ts': lib,
   // A service of the host stands alone. The relay puts them together.
   host: [...lib, 'host/http-json.ts'],
+  // Records are one of the ways by which gossip travels.
+  'host/gossip': [...lib, 'host/http-json.ts', 'host/records'],
   'host/relay': [
     ...lib,
     'host/http-json.ts',

@@ -36,6 +36,8 @@ export interface Exchange {
   /** The same, without the messages. */
   idsAfter(sequence: number, limit: number): Place[];
   get(id: string): Entry | undefined;
+  /** Whether the message with this id is held now. */
+  holds(id: string): boolean;
   /**
    * Whether the message with this id would add nothing: it is held, or was refused. @param source who says that it has it: its
    * word counts as its copy
@@ -70,12 +72,26 @@ export interface PeerStatus {
   reachable: boolean;
 }
 
+/** A gauge, in the words of Prometheus. */
+export interface Figure {
+  readonly name: string;
+  readonly help: string;
+  readonly value: number;
+}
+
 /** A way for messages to travel. Several may feed one log; each takes from it what the others brought. */
 export interface Carrier {
   /** Sources that this host's operator chose, by the names that `accept` is given: strangers never push theirs out. */
   readonly peers: readonly string[];
   /** Called once, before all else. */
   attach(exchange: Exchange): void;
+  /**
+   * Opens what other hosts reach it by, where that is not the port for all of them; before `start`.
+   * @throws what the system refuses it with
+   */
+  listen?(): Promise<void>;
+  /** What the operator of another host writes into its settings to reach it; undefined where it has no address of its own. */
+  address?(): string | undefined;
   /** Begins to exchange messages; errors of the outside are logged and tried again, never thrown. */
   start(): void;
   /** Serves on the port for other hosts, where it needs one. */
@@ -83,6 +99,8 @@ export interface Carrier {
   /** Which of `peers` makes a request to that port; undefined for anyone else. */
   callerOf?(request: FastifyRequest): string | undefined;
   status(): readonly PeerStatus[];
+  /** For the metrics: what it is doing now. */
+  figures?(): readonly Figure[];
   /** Milliseconds that a message takes to one of the peers; undefined while none was seen. */
   latency?(): number | undefined;
   /** Resolves when nothing of it runs any more. */

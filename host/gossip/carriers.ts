@@ -1,22 +1,30 @@
 /** The carriers that a host's settings name. A new one is a file of its own, a line here, and its settings. */
 import type { Log } from '../../lib/daemon/log.ts';
 import type { Store } from '../../lib/framework/store.ts';
+import type { Domain } from '../../lib/protocol/typed-data.ts';
 import type { Carrier } from './carrier.ts';
 import { HttpCarrier } from './http-carrier.ts';
+import { RecordsCarrier, type RecordsSettings } from './records-carrier.ts';
 
 export interface CarrierSettings {
   /** Base URLs of other relays. */
   gossipPeers: readonly string[];
+  /** How messages travel as records; absent: they do not. */
+  records?: RecordsSettings;
 }
 
-/** What every carrier is given: a store for where it stands, and a log. */
+/** What every carrier is given: whose gossip it is, a store for where it stands, and a log. */
 export interface CarrierShared {
+  domain: Domain;
   store: Store;
   log: Log;
   /** What a source did against the rules, for the metrics. */
   onCharge?: (source: string, code: string) => void;
 }
 
-export function carriersOf({ gossipPeers }: CarrierSettings, shared: CarrierShared): Carrier[] {
-  return [new HttpCarrier({ peers: gossipPeers, ...shared })];
+export function carriersOf({ gossipPeers, records }: CarrierSettings, shared: CarrierShared): Carrier[] {
+  return [
+    new HttpCarrier({ peers: gossipPeers, ...shared }),
+    ...(records === undefined ? [] : [new RecordsCarrier({ ...records, ...shared })]),
+  ];
 }

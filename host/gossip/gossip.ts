@@ -10,7 +10,7 @@ import type { Log } from '../../lib/daemon/log.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
-import type { Carrier, Entry, Exchange, PeerStatus, Place, SourcedEntry } from './carrier.ts';
+import type { Carrier, Entry, Exchange, Figure, PeerStatus, Place, SourcedEntry } from './carrier.ts';
 import { idOf, type Message, type MessageKind, MessageKinds, messageId } from './message-kind.ts';
 import { MessageLog, type MessageLogLimits, SELF } from './message-log.ts';
 import { Refusals } from './refusals.ts';
@@ -70,6 +70,21 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
     this.messages = new MessageLog(store, this.#kinds, { ...limits, reserved });
     this.parts = new SharedParts(this.#kinds);
     for (const carrier of carriers) carrier.attach(this);
+  }
+
+  /** Opens what carriers are reached by. @throws what the system refuses it with */
+  async listen(): Promise<void> {
+    for (const carrier of this.#options.carriers) await carrier.listen?.();
+  }
+
+  /** What operators of other hosts write into their settings to reach this one, beside the port for all of them. */
+  addresses(): string[] {
+    return this.#options.carriers.flatMap((carrier) => carrier.address?.() ?? []);
+  }
+
+  /** For the metrics. */
+  figures(): Figure[] {
+    return this.#options.carriers.flatMap((carrier) => carrier.figures?.() ?? []);
   }
 
   /** Starts exchanging messages. */
@@ -167,6 +182,10 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
 
   get(id: string): Entry | undefined {
     return this.messages.get(id);
+  }
+
+  holds(id: string): boolean {
+    return this.messages.holds(id);
   }
 
   knows(id: string, source: string): boolean {

@@ -97,13 +97,16 @@ export function idOf(value: unknown): Hex | undefined {
 export const isOfKind = <M extends Message>(kind: MessageForm<M>, message: Message): message is M =>
   message.type === kind.type;
 
+/** SHA-256 of the message's canonical form, hex. */
+export const messageId = (message: Message): Hex => toHex(sha256(canonicalMessage(message)));
+
 /**
- * SHA-256 of the message's canonical JSON (RFC 8785), hex. Addresses count in lower case: they are all that may be written in
+ * The message's canonical JSON (RFC 8785), UTF-8. Addresses count in lower case: they are all that may be written in
  * several ways, and whoever writes one in another way has not said anything new. They stand at the top of a message.
  */
-export function messageId(message: Message): Hex {
+export function canonicalMessage(message: Message): Uint8Array {
   const addresses = Object.entries(message).flatMap(([field, value]) =>
     typeof value === 'string' && isAddress(value) ? [[field, addressKey(value)]] : [],
   );
-  return toHex(sha256(utf8(canonicalize({ ...message, ...Object.fromEntries(addresses) }) ?? '')));
+  return utf8(canonicalize({ ...message, ...Object.fromEntries(addresses) }) ?? '');
 }

@@ -118,6 +118,11 @@ export class MessageLog {
     return stored && { sequence: found.sequence, id, message: stored.message };
   }
 
+  /** Whether the message with this id is held. */
+  holds(id: string): boolean {
+    return this.#index.get(id) !== undefined;
+  }
+
   /**
    * Whether a message is held (its sequence) or is never to be taken again (0); undefined when it would be news. Whoever
    * asks has it: a peer's word counts as its copy.

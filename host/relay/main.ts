@@ -104,8 +104,8 @@ export async function runRelay(
     for (const [index, service] of services.entries()) {
       service.start();
       const { contract, chainId } = networks[index]!;
-      const { gasAddress } = service.status();
-      const fields = { gossip: gossipUrls[index], admin: adminUrl, gasAddress, contract, chainId };
+      const { gasAddress, recordsAddress: records } = service.status();
+      const fields = { gossip: gossipUrls[index], records, admin: adminUrl, gasAddress, contract, chainId };
       log.info(fields, 'the relay is running');
     }
     const status = (contract = settings.contract) =>

@@ -60,6 +60,8 @@ export interface RelayStatus extends JoinStatus {
   /** Of this network. */
   transactions: TransactionStatus[];
   peers: { peer: string; reachable: boolean }[];
+  /** What other relays write into DSTACK_RECORDS_PEERS to reach this one; absent where it does not listen for records. */
+  recordsAddress?: string;
   /** How the node's apps stand; undefined while it does not say it. */
   apps?: AppsStatus | undefined;
   /** How its signer stands; undefined where there is none, and while it does not say it. */
@@ -125,6 +127,7 @@ export class NetworkService {
         certificate: certificates.rule(),
       }),
       carriers: carriersOf(settings, {
+        domain: this.#network.domain,
         store,
         log,
         onCharge: (_source, code) =>
@@ -247,6 +250,7 @@ export class NetworkService {
 
   /** Starts serving peers; resolves with the base URL for them. */
   async listen(): Promise<string> {
+    await this.#gossip.listen();
     return this.#peerSide.listen(this.#options.settings.gossipListen);
   }
 
@@ -286,10 +290,16 @@ export class NetworkService {
       requests: this.#loop.open(),
       transactions: transactions.open().filter(({ purpose }) => isOf(purpose, contract)),
       peers: this.#gossip.peers(),
+      ...this.#recordsAddress(),
       apps: hasJoined ? this.#apps.status() : undefined,
       signer: hasJoined ? this.#signer.status() : undefined,
       warnings: [warning, ...this.#troubles()].filter((text) => text !== undefined),
     };
+  }
+
+  #recordsAddress(): Pick<RelayStatus, 'recordsAddress'> {
+    const [recordsAddress] = this.#gossip.addresses();
+    return recordsAddress === undefined ? {} : { recordsAddress };
   }
 
   /** What makes no progress, in the endpoint's own words where there are any. */
@@ -328,6 +338,7 @@ export class NetworkService {
     this.#signer.measure();
     const age = (Date.now() - (this.#loop.polledAt() ?? this.#startedAt)) / 1000;
     gauge('dstack_relay_chain_age_seconds', 'Since the chain was last read to its end.', age);
+    for (const { name, help, value } of this.#gossip.figures()) gauge(name, help, value);
     for (const { peer, reachable } of this.#gossip.peers()) {
       const help = '1 when the peer answered last time.';
       gauge('dstack_relay_peer_reachable', help, reachable ? 1 : 0, { peer });

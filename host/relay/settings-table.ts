@@ -4,7 +4,7 @@ import { Value } from 'typebox/value';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { ValidatorsSchema } from '../../lib/protocol/network-config.ts';
 import { guestPorts } from '../../lib/protocol/ports.ts';
-import { Address0x, Strict } from '../../lib/protocol/schema.ts';
+import { Address0x, HexOf, Strict } from '../../lib/protocol/schema.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -53,6 +53,12 @@ const Listen = Strict({
   host: Type.String({ minLength: 1, maxLength: 255 }),
   port: Type.Integer({ minimum: 0, maximum: 65535 }),
 });
+/** With its key: nobody else is taken for it. */
+const RecordsPeer = Strict({
+  key: Type.Optional(HexOf(32)),
+  host: Type.String({ minLength: 1, maxLength: 255 }),
+  port: Type.Integer({ minimum: 1, maximum: 65535 }),
+});
 const LISTEN_IS = 'an address and a port, such as 127.0.0.1:7610 or [::1]:7610';
 const oneOf = <const T extends string>(values: readonly T[], fallback: string) =>
   setting(Type.Enum([...values]), `one of ${values.join(', ')}`, text, fallback);
@@ -82,6 +88,13 @@ export const settings = {
     Type.Array(Url, { maxItems: 64, uniqueItems: true }),
     'an http or https URL of a relay, such as http://relay.example:7610',
     urls,
+    ' ',
+  ),
+  DSTACK_RECORDS_LISTEN: setting(Listen, LISTEN_IS, listen),
+  DSTACK_RECORDS_PEERS: setting(
+    Type.Array(RecordsPeer, { maxItems: 64, uniqueItems: true }),
+    'an address and a port, after the key of the relay there and an @ if it is known, such as relay.example:7612',
+    recordsPeers,
     ' ',
   ),
   DSTACK_ADMIN_LISTEN: setting(Listen, LISTEN_IS, listen, '127.0.0.1:7611'),
@@ -217,6 +230,16 @@ function urls(value: string): unknown[] {
 function listen(value: string): unknown {
   const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:\s]+)):(\d{1,5})$/.exec(value);
   return match === null ? value : { host: match[1] ?? match[2], port: Number(match[3]) };
+}
+
+/** `relay.example:7612`, `KEY@[::1]:7612` */
+function recordsPeers(value: string): unknown[] {
+  return list(value).map((item) => {
+    const match = /^(?:([^@]*)@)?(.*)$/.exec(item)!;
+    const place = listen(match[2]!);
+    if (typeof place !== 'object' || place === null) return item;
+    return { ...(match[1] !== undefined && { key: match[1] }), ...place };
+  });
 }
 
 /** `chain-1=10.0.2.2:26659,chain-2=192.0.2.1:26659` */

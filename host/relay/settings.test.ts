@@ -105,6 +105,8 @@ const mistyped: Readonly<Record<Name, readonly string[]>> = {
   DSTACK_STATE_DIR: ['x'.repeat(4097)],
   DSTACK_GOSSIP_LISTEN: ['7610', 'a:99999', ':7610', '::1:7610', 'a:-1'],
   DSTACK_GOSSIP_PEERS: ['http://a,b:7610', 'ftp://a', 'http://a:x'],
+  DSTACK_RECORDS_LISTEN: ['7612', 'a:99999', ':7612'],
+  DSTACK_RECORDS_PEERS: ['a', 'a:0', 'ab@a:7612', 'http://a:7612', '@a:7612', 'a:7612,b'],
   DSTACK_ADMIN_LISTEN: ['7611', '127.0.0.1', 'a:65536'],
   DSTACK_PCS_URL: ['pccs:8081', 'None'],
   DSTACK_PCS_ROOT_CRL_URL: ['root.crl', '/etc/root.crl'],

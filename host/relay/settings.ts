@@ -50,6 +50,11 @@ export interface NetworkSettings {
   appFiles?: { volume: string; fetch: boolean };
   gossipListen: ValueOf<'DSTACK_GOSSIP_LISTEN'>;
   gossipPeers: string[];
+  /** How messages travel as records, beside HTTP; absent: they do not. */
+  records?: {
+    listen?: ValueOf<'DSTACK_RECORDS_LISTEN'>;
+    peers: ValueOf<'DSTACK_RECORDS_PEERS'>;
+  };
 }
 
 /** What the relay needs. */
@@ -121,6 +126,16 @@ function networkSettings(environment: Environment): NetworkSettings {
     }),
     gossipListen: take(environment, 'DSTACK_GOSSIP_LISTEN'),
     gossipPeers: take(environment, 'DSTACK_GOSSIP_PEERS'),
+    ...recordsOf(environment),
+  };
+}
+
+function recordsOf(environment: Environment): Pick<NetworkSettings, 'records'> {
+  const peers = take(environment, 'DSTACK_RECORDS_PEERS');
+  const isListening = isSet(environment, 'DSTACK_RECORDS_LISTEN');
+  if (peers.length === 0 && !isListening) return {};
+  return {
+    records: { peers, ...(isListening && { listen: take(environment, 'DSTACK_RECORDS_LISTEN') }) },
   };
 }
 
@@ -184,6 +199,8 @@ function requireDistinct(networks: readonly NetworkSettings[]): void {
     // Its network.json is of one network, and each removes the drafts of files that its own contract does not name.
     DSTACK_VM_VOLUME_DIR: ({ networkJson }) => networkJson && resolve(dirname(networkJson)),
     DSTACK_GOSSIP_LISTEN: ({ gossipListen: { host, port } }) => (port === 0 ? undefined : `${host}:${port}`),
+    DSTACK_RECORDS_LISTEN: ({ records: { listen: { host, port = 0 } = {} } = {} }) =>
+      port === 0 ? undefined : `${host}:${port}`,
   };
   for (const [name, ownOf] of Object.entries(own)) {
     const seen = new Set<string>();

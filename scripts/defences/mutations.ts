@@ -15,6 +15,7 @@ import { frontRules } from './mutations/front.ts';
 import { fuzzRules } from './mutations/fuzz.ts';
 import { gossipRules } from './mutations/gossip.ts';
 import { gossipPeers } from './mutations/gossip-peers.ts';
+import { gossipRecords } from './mutations/gossip-records.ts';
 import { imageRules } from './mutations/image.ts';
 import { keysAndStrings } from './mutations/keys-and-strings.ts';
 import { machineRules } from './mutations/machine.ts';
@@ -44,6 +45,7 @@ const ofPoints: readonly Mutation[] = [
   ...evidence,
   ...gossipRules,
   ...gossipPeers,
+  ...gossipRecords,
 ].sort((a, b) => Number(a.point) - Number(b.point));
 
 /** Those that a test sees: the rows of docs/defences.md. */

@@ -34,6 +34,8 @@ export interface WireEvent {
   readonly address: string;
   /** The peer's static key, once it is known. */
   readonly key?: string;
+  /** Whom this node dialled, where it did. */
+  readonly dialled?: Address;
   /** Why, where it ended. */
   readonly code?: string;
   /** What was thrown, if anything was. */
@@ -172,6 +174,12 @@ export class RecordWire {
     return same.length >= peers;
   }
 
+  /** Members are gone from the store, which is looked through anew: the others are asked nothing of them. */
+  refresh(): void {
+    this.#items = ItemSet.empty;
+    this.#arrived = [...this.#options.store.items()].map(placeOfItem);
+  }
+
   /** Compares with all peers now. */
   reconcile(): void {
     for (const peer of this.#peers.values()) peer.reconcile();
@@ -201,10 +209,11 @@ export class RecordWire {
       return;
     }
     socket.once('close', () => ticket.leave());
-    await this.#speak(socket, false, undefined, () => ticket.admit());
+    await this.#speak(socket, undefined, undefined, () => ticket.admit());
   }
 
-  async #dialOnce({ host, port, key }: Address): Promise<string | undefined> {
+  async #dialOnce(dialled: Address): Promise<string | undefined> {
+    const { host, port, key } = dialled;
     const socket = connect({ host, port, timeout: this.#limits.handshakeWithin });
     this.#keep(socket);
     const isConnected = await new Promise<boolean>((resolve) => {
@@ -219,16 +228,17 @@ export class RecordWire {
       return undefined;
     }
     socket.setTimeout(0);
-    return await this.#speak(socket, true, key, () => {});
+    return await this.#speak(socket, dialled, key, () => {});
   }
 
   /** Until the connection ends. @returns the peer's key, if it has shown one */
   async #speak(
     socket: Socket,
-    isDialled: boolean,
+    dialled: Address | undefined,
     expected: string | undefined,
     admit: () => void,
   ): Promise<string | undefined> {
+    const isDialled = dialled !== undefined;
     const address = addressOf(socket);
     const source = sourceOf(socket.remoteAddress);
     this.#keep(socket);
@@ -252,7 +262,7 @@ export class RecordWire {
       const purse = this.#purses.take(source);
       const peer = new Peer(this.#host, secure, isDialled, purse);
       this.#replace(peer);
-      this.#tell({ kind: 'connected', address, key });
+      this.#tell({ kind: 'connected', address, key, ...(dialled && { dialled }) });
       const end = await peer.run();
       this.#purses.leave(source, purse);
       this.#leave(peer, end.code);

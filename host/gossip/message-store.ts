@@ -1,0 +1,254 @@
+/**
+ * The log of messages as the wire of records sees it: a record is a member for as long as the log holds its message, and what comes in is a
+ * message that the log admits or does not. Nothing is stored here: which records there are, in memory, and what of a peer is not whole yet.
+ *
+ *     peer ─► wire ─► add: a record of our form? parts all there? ─► Exchange.accept ─► a member
+ */
+import { sha256, toHex } from '../../lib/protocol/encoding.ts';
+import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
+import { decodeRecord } from '../../lib/protocol/records/codec.ts';
+import { recordId } from '../../lib/protocol/records/identity.ts';
+import type { Item, Verdict } from '../records/types.ts';
+import type { RecordStore } from '../records/wire/types.ts';
+import type { Exchange } from './carrier.ts';
+import type { Charges } from './charges.ts';
+import { idOf } from './message-kind.ts';
+import { type MessageRecords, type PartList, wholeValueOf } from './message-records.ts';
+
+export interface MessageStoreOptions {
+  records: MessageRecords;
+  exchange: Exchange;
+  charges: Charges;
+  /** Whose messages those of a peer with this key are: what the log bounds by. */
+  sourceOf(key: string): string;
+  /** Ends early when the carrier does. @returns whether it goes on */
+  pause(milliseconds: number): Promise<boolean>;
+  now?: () => number;
+}
+
+/** Milliseconds for which what can't be judged yet is not asked for again, and what is of no use here. */
+const LATER_MS = 1_000;
+const USELESS_MS = 600_000;
+const MAX_PUT_OFF = 16_384;
+/** Messages of one peer whose parts are on their way. */
+const MAX_IN_PARTS = 4;
+/** All are of this time: message-records.ts. */
+const TIMESTAMP = 0;
+
+/** A message whose parts are on their way from one peer. */
+interface InParts {
+  readonly list: PartList;
+  readonly there: Map<string, Uint8Array>;
+}
+
+export class MessageStore implements RecordStore {
+  readonly network: string;
+  readonly #options: MessageStoreOptions;
+  readonly #now: () => number;
+  /** Records of what the log holds, with the messages' ids; and the other way round. */
+  readonly #members = new Map<string, string>();
+  readonly #recordsOf = new Map<string, string>();
+  /** Parts of what the log holds: of which message, and which one. */
+  readonly #parts = new Map<string, { messageId: string; index: number }>();
+  /** Until when, by record. */
+  readonly #putOff = new Map<string, number>();
+  readonly #inParts = new Map<string, Map<string, InParts>>();
+  /** What a peer sent is judged one after the other: an answer before what is sealed by it. */
+  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #listeners = new Set<(items: readonly Item[]) => void>();
+
+  constructor(options: MessageStoreOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.network = options.records.network;
+  }
+
+  /** Messages that are members. */
+  get count(): number {
+    return this.#members.size;
+  }
+
+  /** Whether it need not be asked for: it is here, or was of no use a while ago. */
+  has(id: string): boolean {
+    if (id === this.network || this.#members.has(id)) return true;
+    const until = this.#putOff.get(id);
+    if (until === undefined) return false;
+    if (until > this.#now()) return true;
+    this.#putOff.delete(id);
+    return false;
+  }
+
+  get(id: string): Uint8Array | undefined {
+    const { records, exchange } = this.#options;
+    if (id === this.network) return records.genesis;
+    const part = this.#parts.get(id);
+    const messageId = part?.messageId ?? this.#members.get(id);
+    const entry = messageId === undefined ? undefined : exchange.get(messageId);
+    if (entry === undefined) return undefined;
+    return part === undefined ? records.encode(entry.message) : records.encodePart(entry.message, part.index);
+  }
+
+  *items(): Iterable<Item> {
+    yield { timestamp: TIMESTAMP, id: this.network };
+    for (const id of this.#members.keys()) yield { timestamp: TIMESTAMP, id };
+  }
+
+  subscribe(listener: (items: readonly Item[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  add(bytes: Uint8Array, from: string): Promise<Verdict> {
+    const turn = (this.#turns.get(from) ?? Promise.resolve()).then(() => this.#take(bytes, from));
+    const over = turn
+      .catch(() => {})
+      .then(() => {
+        if (this.#turns.get(from) === over) this.#turns.delete(from);
+      });
+    this.#turns.set(from, over);
+    return turn;
+  }
+
+  forget(from: string): void {
+    this.#inParts.delete(from);
+  }
+
+  /** Messages that are in the log now: peers hear of those of which they have not. */
+  show(messageIds: readonly string[]): void {
+    const shown: Item[] = [];
+    for (const messageId of messageIds) {
+      if (this.#recordsOf.has(messageId)) continue;
+      const entry = this.#options.exchange.get(messageId);
+      if (entry === undefined) continue;
+      const { id, parts } = this.#options.records.of(entry.message);
+      this.#recordsOf.set(messageId, id);
+      this.#members.set(id, messageId);
+      this.#putOff.delete(id);
+      for (const [index, part] of parts.entries()) this.#parts.set(part, { messageId, index });
+      shown.push({ timestamp: TIMESTAMP, id });
+    }
+    if (shown.length > 0) for (const listener of this.#listeners) listener(shown);
+  }
+
+  /** What the log does not hold any more is no member. @returns whether there was any */
+  prune(): boolean {
+    const { exchange } = this.#options;
+    const gone = [...this.#recordsOf].filter(([messageId]) => !exchange.holds(messageId));
+    for (const [messageId, id] of gone) {
+      this.#recordsOf.delete(messageId);
+      this.#members.delete(id);
+    }
+    if (gone.length > 0) {
+      for (const [part, { messageId }] of this.#parts)
+        if (!this.#recordsOf.has(messageId)) this.#parts.delete(part);
+    }
+    return gone.length > 0;
+  }
+
+  async #take(bytes: Uint8Array, from: string): Promise<Verdict> {
+    try {
+      const record = decodeRecord(bytes);
+      const id = toHex(recordId(record));
+      if (this.#members.has(id)) return { kind: 'known', id };
+      const awaited = this.#awaiting(from, id);
+      if (awaited !== undefined) {
+        const [head, { list, there }] = awaited;
+        there.set(id, wholeValueOf(record).slice());
+        return await this.#whole(head, list, there, from);
+      }
+      const said = this.#options.records.read(record);
+      if (said instanceof Uint8Array) return await this.#judge(id, said, from);
+      return await this.#whole(id, said, this.#beginParts(id, said, from), from);
+    } catch (error) {
+      if (!(error instanceof DstackError)) throw error;
+      return { kind: 'refused', code: error.code, message: error.message };
+    }
+  }
+
+  /** The message of this peer that waits for a part, with the identity of its record. */
+  #awaiting(from: string, part: string): [string, InParts] | undefined {
+    for (const [head, inParts] of this.#inParts.get(from) ?? [])
+      if (inParts.list.parts.includes(part) && !inParts.there.has(part)) return [head, inParts];
+    return undefined;
+  }
+
+  #beginParts(id: string, list: PartList, from: string): Map<string, Uint8Array> {
+    const own = this.#inParts.get(from) ?? new Map<string, InParts>();
+    const there = own.get(id)?.there ?? new Map<string, Uint8Array>();
+    own.delete(id);
+    own.set(id, { list, there });
+    if (own.size > MAX_IN_PARTS) own.delete(own.keys().next().value!);
+    this.#inParts.set(from, own);
+    return there;
+  }
+
+  async #whole(
+    id: string,
+    { parts }: PartList,
+    there: ReadonlyMap<string, Uint8Array>,
+    from: string,
+  ): Promise<Verdict> {
+    const missing = parts.filter((part) => !there.has(part));
+    if (missing.length > 0) return { kind: 'waiting', id, missing };
+    const own = this.#inParts.get(from);
+    own?.delete(id);
+    if (own?.size === 0) this.#inParts.delete(from);
+    return await this.#judge(id, Buffer.concat(parts.map((part) => there.get(part)!)), from);
+  }
+
+  /** @param id of the record @param bytes the message's */
+  async #judge(id: string, bytes: Uint8Array, from: string): Promise<Verdict> {
+    const { exchange, sourceOf } = this.#options;
+    const value = parsed(bytes);
+    const messageId = toHex(sha256(bytes));
+    if (idOf(value) !== messageId)
+      throw new DstackError('GOSSIP_RECORD', 'the record of a message holds it in its canonical form');
+    const source = sourceOf(from);
+    try {
+      const { entry, fresh } = await exchange.accept(value, source);
+      if (entry.sequence === 0 || entry.id !== messageId) return this.#wait(id, USELESS_MS);
+      this.show([messageId]);
+      return fresh ? { kind: 'members', ids: [id] } : { kind: 'known', id };
+    } catch (error) {
+      const code = codeOf(error);
+      if (error instanceof Retryable || exchange.isEarly(value, code)) return this.#wait(id, LATER_MS);
+      return await this.#useless(id, source, exchange.isFault(value, code));
+    }
+  }
+
+  /**
+   * A message that is refused for good, or for as long as anyone knows. Its source may not know better: it pays, and is heard more slowly; only
+   * who can't pay any more is one that breaks the rules.
+   * @throws GOSSIP_CREDIT
+   */
+  async #useless(id: string, source: string, isFault: boolean): Promise<Verdict> {
+    const { charges, pause } = this.#options;
+    if (isFault) {
+      charges.charge(source, 'GOSSIP_REFUSED');
+      charges.check(source);
+    } else {
+      // However many connections it has.
+      for (let rest = charges.useless(source); rest > 0 && (await pause(rest)); )
+        rest = charges.useless(source);
+    }
+    return this.#wait(id, USELESS_MS);
+  }
+
+  /** It is not asked for again at once, from anyone. */
+  #wait(id: string, milliseconds: number): Verdict {
+    const until = this.#now() + milliseconds;
+    this.#putOff.delete(id);
+    this.#putOff.set(id, until);
+    if (this.#putOff.size > MAX_PUT_OFF) this.#putOff.delete(this.#putOff.keys().next().value!);
+    return { kind: 'early', id, until };
+  }
+}
+
+/** @throws GOSSIP_RECORD */
+function parsed(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw new DstackError('GOSSIP_RECORD', 'the record of a message holds its JSON', { cause });
+  }
+}
