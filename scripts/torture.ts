@@ -9,7 +9,7 @@
  * (spikes, evictions, an empty account, someone else with the gas key), `gossip` (spoiled and forged copies of requests, floods,
  * held connections, registrations that nobody published), all with real processes, round by round; `mesh` (gossip alone, among relays of
  * one process: parts cut off from each other, and liars among their peers); and, only
- * when named, `store` (kv, its etcd or both killed twenty times a round under concurrent clients; 50 rounds are 1,000 kills), `records`
+ * when named, `division` (five nodes of records in network namespaces, divided for minutes while all write; needs root), `store` (kv, its etcd or both killed twenty times a round under concurrent clients; 50 rounds are 1,000 kills), `records`
  * (nodes of records killed a hundred times a round while they take records in; 10 rounds are 1,000 kills), `alike`
  * (random requests of two hostile namespaces of the store, compared with two bare etcds), `contract` (contracts/fuzz.ts, N hundred
  * sequences), `defences` (npm run defences) and `signer` (a million requests to signers of one key, test/torture/signing.ts).
@@ -32,7 +32,7 @@ const root = join(import.meta.dirname, '..');
 const STATE_FILE = join(root, '.state/torture.json');
 const PLAYED = ['kills', 'reorgs', 'rpc', 'races', 'orphans', 'fees', 'gossip', 'mesh'];
 const STORE = ['store', 'alike'];
-const RECORDS = 'records';
+const RECORDS = ['records', 'division'];
 const SPAWNED = ['contract', 'defences', 'signer'];
 /** A round takes under a minute on an idle machine. */
 const ROUND_TIMEOUT_MS = 300_000;
@@ -137,7 +137,7 @@ function startingState(): State {
       MAX_BYTES,
     ) as State;
   const sections = values.only.split(',');
-  const known = [...PLAYED, ...STORE, RECORDS, ...SPAWNED];
+  const known = [...PLAYED, ...STORE, ...RECORDS, ...SPAWNED];
   const unknown = sections.find((section) => !known.includes(section));
   if (unknown !== undefined) throw new Error(`--only takes ${known.join(', ')}, not ${unknown}`);
   const [seed, rounds, jobs] = [values.seed, values.rounds, values.jobs].map((text) => {
@@ -188,7 +188,8 @@ async function playRound(
 /** Its arguments but the seed. */
 function programOf(section: string): string[] {
   if (section === 'mesh') return ['test/torture/mesh.ts'];
-  if (section === RECORDS) return ['host/records/kills.fixture.ts'];
+  if (section === 'records') return ['host/records/kills.fixture.ts'];
+  if (section === 'division') return ['host/records/division.fixture.ts'];
   return [STORE.includes(section) ? 'test/kv/rounds.ts' : 'test/torture/round.ts', section];
 }
 

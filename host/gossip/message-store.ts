@@ -68,6 +68,11 @@ export class MessageStore implements RecordStore {
     return this.#members.size;
   }
 
+  /** Messages of which parts are on their way. */
+  get unfinished(): number {
+    return [...this.#inParts.values()].reduce((sum, { size }) => sum + size, 0);
+  }
+
   /** Whether it need not be asked for: it is here, or was of no use a while ago. */
   has(id: string): boolean {
     if (id === this.network || this.#members.has(id)) return true;

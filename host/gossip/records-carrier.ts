@@ -53,7 +53,7 @@ const LOOK_MS = 10_000;
 const LIMITS: Partial<WireLimits> = {
   asked: 16,
   lacking: 64,
-  deliveredWithin: 10_000,
+  deliveredWithin: 5_000,
   redial: [1_000, 15_000],
 };
 
@@ -142,6 +142,11 @@ export class RecordsCarrier implements Carrier {
       { name: `${name}_connections`, help: 'Connections with other relays.', value: peers.length },
       { name: `${name}_same`, help: 'Of these, those with all the same messages.', value: same.length },
       { name: `${name}_lacking`, help: 'Messages that others offer and that are not here.', value: lacking },
+      {
+        name: `${name}_unfinished`,
+        help: 'Messages of which parts are on their way.',
+        value: this.#messages.unfinished,
+      },
       {
         name: `${name}_received_bytes`,
         help: 'Over these connections.',

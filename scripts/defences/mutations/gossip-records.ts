@@ -19,8 +19,8 @@ export const gossipRecords = [
   row(
     'that keys of records count as their address',
     CARRIER,
-    "`records/${sourceOf(address.replace(/:\\d+$/, ''))}`",
-    '`records/${key}`',
+    "sourceOf(address.replace(/:\\d+$/, ''))",
+    'key',
     '^good messages of one address',
   ),
   row(
@@ -52,10 +52,10 @@ export const gossipRecords = [
     '^a message that says the same in another way',
   ),
   row(
-    "that each peer's unfinished messages are its own",
+    'the bound on messages of one peer whose parts do not come',
     STORE,
-    'this.#inParts.get(from) ?? [])',
-    "this.#inParts.get([...this.#inParts.keys()][0] ?? '') ?? [])",
+    'if (own.size > MAX_IN_PARTS)',
+    'if (own.size > Infinity)',
     '^a message in parts of which some do not come',
   ),
   row(
