@@ -19,7 +19,7 @@ import type { NodeState } from './division-node.fixture.ts';
 
 const NODES = 5;
 const PORT = 7613;
-const MINUTES_MS = 150_000;
+const MINUTES_MS = 120_000;
 /** Records that each node writes in a second. */
 const RATE = 20;
 const PATIENCE_MS = 90_000;
