@@ -26,9 +26,12 @@ export interface MessageStoreOptions {
   now?: () => number;
 }
 
-/** Milliseconds for which what can't be judged yet is not asked for again, and what is of no use here. */
-const LATER_MS = 1_000;
+/**
+ * Milliseconds for which what is of no use here is not asked for again; and what can't be judged yet: longer each time, or while the chain can't be read
+ * all that is new would be fetched again and again.
+ */
 const USELESS_MS = 600_000;
+const LATER_MS = { first: 1_000, most: 60_000 };
 const MAX_PUT_OFF = 16_384;
 /** Messages of one peer whose parts are on their way. */
 const MAX_IN_PARTS = 4;
@@ -50,8 +53,8 @@ export class MessageStore implements RecordStore {
   readonly #recordsOf = new Map<string, string>();
   /** Parts of what the log holds: of which message, and which one. */
   readonly #parts = new Map<string, { messageId: string; index: number }>();
-  /** Until when, by record. */
-  readonly #putOff = new Map<string, number>();
+  /** Until when, by record, and for how long that was. */
+  readonly #putOff = new Map<string, { until: number; pause: number }>();
   readonly #inParts = new Map<string, Map<string, InParts>>();
   /** What a peer sent is judged one after the other: an answer before what is sealed by it. */
   readonly #turns = new Map<string, Promise<unknown>>();
@@ -76,11 +79,7 @@ export class MessageStore implements RecordStore {
   /** Whether it need not be asked for: it is here, or was of no use a while ago. */
   has(id: string): boolean {
     if (id === this.network || this.#members.has(id)) return true;
-    const until = this.#putOff.get(id);
-    if (until === undefined) return false;
-    if (until > this.#now()) return true;
-    this.#putOff.delete(id);
-    return false;
+    return (this.#putOff.get(id)?.until ?? 0) > this.#now();
   }
 
   get(id: string): Uint8Array | undefined {
@@ -216,7 +215,7 @@ export class MessageStore implements RecordStore {
       return fresh ? { kind: 'members', ids: [id] } : { kind: 'known', id };
     } catch (error) {
       const code = codeOf(error);
-      if (error instanceof Retryable || exchange.isEarly(value, code)) return this.#wait(id, LATER_MS);
+      if (error instanceof Retryable || exchange.isEarly(value, code)) return this.#later(id);
       return await this.#useless(id, source, exchange.isFault(value, code));
     }
   }
@@ -239,11 +238,17 @@ export class MessageStore implements RecordStore {
     return this.#wait(id, USELESS_MS);
   }
 
+  #later(id: string): Verdict {
+    const { first, most } = LATER_MS;
+    const before = this.#putOff.get(id)?.pause;
+    return this.#wait(id, before === undefined ? first : Math.min(most, 2 * before));
+  }
+
   /** It is not asked for again at once, from anyone. */
-  #wait(id: string, milliseconds: number): Verdict {
-    const until = this.#now() + milliseconds;
+  #wait(id: string, pause: number): Verdict {
+    const until = this.#now() + pause;
     this.#putOff.delete(id);
-    this.#putOff.set(id, until);
+    this.#putOff.set(id, { until, pause });
     if (this.#putOff.size > MAX_PUT_OFF) this.#putOff.delete(this.#putOff.keys().next().value!);
     return { kind: 'early', id, until };
   }

@@ -40,6 +40,10 @@ export interface RecordsCarrierOptions extends RecordsSettings {
 /** Nobody: who is connected has a name. */
 const UNKNOWN = 'records/';
 
+/** What only the other side can have done, or who is at its address. */
+const OFFENCE = /^(SYNC_[A-Z]+|NOISE_[A-Z]+|WIRE_(MESSAGE|KEY|PENALTY|FULL))$/;
+const CONNECTED = 'connected';
+
 const KeySchema = Strict({ seed: HexOf(32) });
 
 /** Entries of the log that are looked at before anything else may happen. */
@@ -66,6 +70,8 @@ export class RecordsCarrier implements Carrier {
   /** The keys of peers, with what their messages are called by. */
   readonly #sources = new Map<string, string>();
   readonly #seeking = new Bell();
+  /** What was last said of each peer of the settings. */
+  readonly #reported = new Map<string, string>();
   readonly #charges: Charges;
   #exchange!: Exchange;
   #messages!: MessageStore;
@@ -184,15 +190,23 @@ export class RecordsCarrier implements Carrier {
   }
 
   #see({ kind, address, key, dialled, code }: WireEvent): void {
-    const { log, onCharge } = this.#options;
     if (kind === 'connected') this.#meet(key!, address, dialled);
-    const peer = (key && this.#sources.get(key)) ?? (dialled ? nameOf(dialled) : address);
+    const known = key === undefined ? undefined : this.#sources.get(key);
+    const peer = known ?? (dialled === undefined ? UNKNOWN : nameOf(dialled));
     if (kind === 'ended' && key !== undefined) this.#part(key);
-    if (kind === 'connected') log.info({ peer, key }, 'connected with a relay by records');
-    else if (code !== undefined && /^(SYNC|NOISE|WIRE_(MESSAGE|KEY|PENALTY|FULL))/.test(code)) {
-      onCharge?.(peer, code);
-      log.warn({ peer, code }, 'a connection by records ended');
-    }
+    if (code !== undefined && OFFENCE.test(code)) this.#options.onCharge?.(peer, code);
+    this.#report(peer, kind === 'connected' ? CONNECTED : code);
+  }
+
+  /** What is new of a peer of the settings. Of strangers nothing: who connects again and again must not fill the log. */
+  #report(peer: string, what: string | undefined): void {
+    if (what === undefined || this.#reported.get(peer) === what || !this.peers.includes(peer)) return;
+    // What comes of two relays that dial each other.
+    if (what === 'WIRE_DUPLICATE' || what === 'PEER_WIRE_DUPLICATE' || what === 'WIRE_STOPPED') return;
+    this.#reported.set(peer, what);
+    const { log } = this.#options;
+    if (what === CONNECTED) log.info({ peer }, 'connected with a relay by records');
+    else log.warn({ peer, code: what }, 'no connection by records with a relay');
   }
 
   /** A key is what the address that this relay dialled has shown; anyone else is known by where they call from, however many keys they make. */

@@ -20,6 +20,8 @@ export interface RecordsHost {
   /** Where it listens. */
   at: Address;
   charges: string[];
+  /** Lines of its log. */
+  said: string[];
   close(): Promise<void>;
 }
 
@@ -37,10 +39,14 @@ export async function recordsHost(options: RecordsHostOptions = {}): Promise<Rec
   const { peers = [], kinds = someKinds(), limits, carriers = [] } = options;
   const store = openStore(':memory:');
   const charges: string[] = [];
+  const said: string[] = [];
   const carrier = new RecordsCarrier({
     domain: DOMAIN,
     store,
-    log: { info() {}, warn() {} },
+    log: {
+      info: (_, text) => said.push(text),
+      warn: (fields, text) => said.push(`${text}: ${(fields as { code?: string }).code}`),
+    },
     listen: { host: '127.0.0.1', port: 0 },
     peers,
     onCharge: (_, code) => charges.push(code),
@@ -61,5 +67,5 @@ export async function recordsHost(options: RecordsHostOptions = {}): Promise<Rec
   let closed: Promise<void> | undefined;
   const close = () => (closed ??= gossip.close());
   onTestFinished(close);
-  return { gossip, carrier, at: { host: '127.0.0.1', port: Number(port), key }, charges, close };
+  return { gossip, carrier, at: { host: '127.0.0.1', port: Number(port), key }, charges, said, close };
 }

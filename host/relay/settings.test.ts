@@ -66,6 +66,8 @@ test('the environment overrides the file; lists, addresses and options are read'
     ...environment,
     DSTACK_GOSSIP_PEERS: 'http://a:1/, https://b',
     DSTACK_GOSSIP_LISTEN: '[::1]:0',
+    DSTACK_RECORDS_LISTEN: '0.0.0.0:7612',
+    DSTACK_RECORDS_PEERS: `relay.example:7612, ${'ab'.repeat(32)}@[::1]:1`,
   });
   expect(read).toMatchObject({
     chainId: 31337,
@@ -73,6 +75,17 @@ test('the environment overrides the file; lists, addresses and options are read'
     logLevel: 'warn',
     gossipPeers: ['http://a:1', 'https://b'],
     gossipListen: { host: '::1', port: 0 },
+    records: {
+      listen: { host: '0.0.0.0', port: 7612 },
+      peers: [
+        { host: 'relay.example', port: 7612 },
+        { key: 'ab'.repeat(32), host: '::1', port: 1 },
+      ],
+    },
+  });
+  expect(relaySettings(environment)).not.toHaveProperty('records');
+  expect(relaySettings({ ...environment, DSTACK_RECORDS_PEERS: 'a:1' }).records).toEqual({
+    peers: [{ host: 'a', port: 1 }],
   });
   const vm = {
     DSTACK_VM_IMAGE_DIR: 'i',
@@ -316,6 +329,9 @@ test("further networks come from files of their own; chain and gas settings that
   expect(refusing([four('DSTACK_STATE_DIR=./.state')])).toThrowError(settings('SETTINGS'));
   expect(refusing([four('DSTACK_NODE_URL=http://127.0.0.1:7600')])).toThrowError(/DSTACK_NODE_URL/);
   expect(refusing([four('DSTACK_GOSSIP_LISTEN=127.0.0.1:7610')])).toThrowError(/DSTACK_GOSSIP_LISTEN/);
+  expect(
+    refusing([four('DSTACK_RECORDS_LISTEN=127.0.0.1:7612')], { DSTACK_RECORDS_LISTEN: '127.0.0.1:7612' }),
+  ).toThrowError(/DSTACK_RECORDS_LISTEN/);
   expect(refusing([four('DSTACK_VM_VOLUME_DIR=./volume')], { DSTACK_VM_VOLUME_DIR: 'volume' })).toThrowError(
     /DSTACK_VM_VOLUME_DIR/,
   );

@@ -224,7 +224,7 @@ export class RecordWire {
     });
     if (!isConnected) {
       socket.destroy();
-      this.#tell({ kind: 'ended', address: `${host}:${port}`, code: 'WIRE_UNREACHABLE' });
+      this.#tell({ kind: 'ended', address: `${host}:${port}`, dialled, code: 'WIRE_UNREACHABLE' });
       return undefined;
     }
     socket.setTimeout(0);
@@ -266,13 +266,14 @@ export class RecordWire {
       const end = await peer.run();
       this.#purses.leave(source, purse);
       this.#leave(peer, end.code);
-      this.#tell({ kind: 'ended', address, key, ...end });
+      this.#tell({ kind: 'ended', address, key, ...(dialled && { dialled }), ...end });
     } catch (cause) {
       socket.destroy();
       this.#tell({
         kind: 'ended',
         address,
         ...(key === undefined ? {} : { key }),
+        ...(dialled && { dialled }),
         code: codeOf(cause),
         cause,
       });
