@@ -1,11 +1,13 @@
 import { Type } from 'typebox';
 import { expect, test } from 'vitest';
+import { openStore } from '../../lib/framework/store.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { decodeRecord } from '../../lib/protocol/records/codec.ts';
 import { genesisOf } from '../../lib/protocol/records/genesis.ts';
 import { recordId } from '../../lib/protocol/records/identity.ts';
 import { Strict } from '../../lib/protocol/schema.ts';
+import { freePort } from '../../test/support/free-port.ts';
 import { createRecords } from '../records/folder.ts';
 import { freshFolder, openNode } from '../records/records.fixture.ts';
 import { keyOf } from '../records/wire/sockets.fixture.ts';
@@ -14,6 +16,7 @@ import { numberOf, someAnswer, someKinds, someRequest } from './gossip.fixture.t
 import { type MessageKind, messageId } from './message-kind.ts';
 import { MessageRecords } from './message-records.ts';
 import { DOMAIN, RECORDS, type RecordsHost, recordsHost } from './records.fixture.ts';
+import { RecordsCarrier } from './records-carrier.ts';
 
 const held = ({ gossip }: RecordsHost): number[] =>
   gossip.messages
@@ -55,6 +58,43 @@ test('two relays and one that comes later have the same messages, whoever had th
 
 const sources = ({ gossip }: RecordsHost): string[] =>
   [...new Set(gossip.messages.after(0, 100).map(({ source }) => source))].toSorted().toReversed();
+
+test.each([['with their keys'], ['without']])(
+  'two relays that name each other %s are both peers of the settings, whichever connection stays',
+  async (how) => {
+    // Ports and keys have to be known before either starts.
+    const stores = [openStore(':memory:'), openStore(':memory:')] as const;
+    const ports = [await freePort(), await freePort()] as const;
+    const keys = stores.map(
+      (store) => new RecordsCarrier({ domain: DOMAIN, store, log: { info() {}, warn() {} }, peers: [] }).key,
+    );
+    const hostOf = (nth: 0 | 1) => {
+      const other = { host: '127.0.0.1', port: ports[1 - nth]! };
+      return recordsHost({
+        store: stores[nth],
+        peers: [how === 'without' ? other : { ...other, key: keys[1 - nth]! }],
+        carrier: { listen: { host: '127.0.0.1', port: ports[nth] } },
+      });
+    };
+    const [one, other] = await Promise.all([hostOf(0), hostOf(1)]);
+    await expect
+      .poll(() => [one, other].map((host) => host.carrier.status()[0]!.reachable))
+      .toEqual([true, true]);
+    // Each has learned who the other is, by its own dialling or by the key.
+    await one.gossip.publish(someRequest(1));
+    await other.gossip.publish(someRequest(2));
+    await expect
+      .poll(() => [held(one), held(other)])
+      .toEqual([
+        [1, 2],
+        [1, 2],
+      ]);
+    expect([sources(one), sources(other)]).toEqual([
+      ['self', `records://127.0.0.1:${ports[1]}`],
+      ['self', `records://127.0.0.1:${ports[0]}`],
+    ]);
+  },
+);
 
 test('a peer whose key is not the one of the settings is not spoken to', async () => {
   const one = await recordsHost();
@@ -104,6 +144,21 @@ test('what is not held any more is no record any more, and is not fetched again 
   one.gossip.messages.forget(subject);
   await expect.poll(() => figure(one, 'dstack_relay_records_held')).toBe(0);
 }, 120_000);
+
+test('what is on chain and not here any more is asked for at once', async () => {
+  const limits = { interval: 3_600_000, again: 3_600_000 };
+  const one = await recordsHost({ carrier: { limits } });
+  const other = await recordsHost({ peers: [one.at], carrier: { limits } });
+  await one.gossip.publish(someRequest(1));
+  await expect.poll(() => held(other)).toEqual([1]);
+  const subject = other.gossip.messages.subjectOf(someRequest(1));
+  other.gossip.messages.forget(subject);
+  await expect.poll(() => figure(other, 'dstack_relay_records_held')).toBe(0);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(held(other)).toEqual([]);
+  other.gossip.messages.seek(subject);
+  await expect.poll(() => held(other)).toEqual([1]);
+});
 
 const figure = ({ carrier }: RecordsHost, name: string): number | undefined =>
   carrier.figures().find((one) => one.name === name)?.value;

@@ -9,6 +9,7 @@ import { sourceOf } from '../../lib/daemon/server-limits.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
 import { keyPairOf } from '../../lib/noise/x25519.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
+import { codeOf } from '../../lib/protocol/errors.ts';
 import { HexOf, Strict } from '../../lib/protocol/schema.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
 import type { WireLimits } from '../records/wire/limits.ts';
@@ -83,6 +84,8 @@ export class RecordsCarrier implements Carrier {
     this.#options = options;
     this.peers = options.peers.map(nameOf);
     this.#charges = new Charges(options.onCharge);
+    // It may be the one that dials.
+    for (const peer of options.peers) if (peer.key !== undefined) this.#sources.set(peer.key, nameOf(peer));
     this.key = toHex(this.#staticKey().publicKey);
   }
 
@@ -167,15 +170,21 @@ export class RecordsCarrier implements Carrier {
     const { signal } = this.#closing;
     let prunedAt = Date.now();
     for (let position = 0; !signal.aborted; ) {
-      const rows = this.#exchange.idsAfter(position, BATCH);
-      this.#messages.show(rows.map(({ id }) => id));
-      position = rows.at(-1)?.sequence ?? position;
-      if (Date.now() - prunedAt >= PRUNE_MS) {
-        if (this.#messages.prune()) this.#wire.refresh();
-        prunedAt = Date.now();
+      try {
+        const rows = this.#exchange.idsAfter(position, BATCH);
+        this.#messages.show(rows.map(({ id }) => id));
+        position = rows.at(-1)?.sequence ?? position;
+        if (Date.now() - prunedAt >= PRUNE_MS) {
+          if (this.#messages.prune()) this.#wire.refresh();
+          prunedAt = Date.now();
+        }
+        if (rows.length > 0) await new Promise((resolve) => setImmediate(resolve));
+        else await this.#exchange.change(position, PRUNE_MS);
+      } catch (error) {
+        // The store of messages, which is read for each.
+        this.#options.log.warn({ code: codeOf(error) }, 'messages are not shown as records for now');
+        await pausing(PRUNE_MS, signal);
       }
-      if (rows.length > 0) await new Promise((resolve) => setImmediate(resolve));
-      else await this.#exchange.change(position, PRUNE_MS);
     }
   }
 
@@ -190,7 +199,9 @@ export class RecordsCarrier implements Carrier {
   }
 
   #see({ kind, address, key, dialled, code }: WireEvent): void {
-    if (kind === 'connected') this.#meet(key!, address, dialled);
+    // Where the two dialled each other at once, this connection may not be the one that stays.
+    if (kind === 'connected' || (dialled !== undefined && key !== undefined && code === 'WIRE_DUPLICATE'))
+      this.#meet(key!, address, dialled);
     const known = key === undefined ? undefined : this.#sources.get(key);
     const peer = known ?? (dialled === undefined ? UNKNOWN : nameOf(dialled));
     if (kind === 'ended' && key !== undefined) this.#part(key);

@@ -1,6 +1,6 @@
 /** Logs that exchange what they hold as records, over real connections on the loopback. */
 import { onTestFinished } from 'vitest';
-import { openStore } from '../../lib/framework/store.ts';
+import { openStore, type Store } from '../../lib/framework/store.ts';
 import { parseAddress } from '../../lib/protocol/hex.ts';
 import type { Address } from '../records/wire/wire.ts';
 import { someKinds } from './gossip.fixture.ts';
@@ -12,7 +12,7 @@ import { RecordsCarrier, type RecordsCarrierOptions } from './records-carrier.ts
 export const DOMAIN = { chainId: 1, contract: parseAddress(`0x${'1'.padStart(40, '0')}`) };
 export const RECORDS = new MessageRecords(DOMAIN);
 /** A comparison is soon over, and the next is soon. */
-const LIMITS = { interval: 300, again: 100, redial: [50, 200], deliveredWithin: 2_000 } as const;
+const LIMITS = { interval: 300, again: 100, redial: [50, 200], deliveredWithin: 5_000 } as const;
 
 export interface RecordsHost {
   gossip: Gossip<unknown>;
@@ -30,14 +30,14 @@ export interface RecordsHostOptions {
   kinds?: GossipOptions<unknown>['kinds'];
   carrier?: Partial<RecordsCarrierOptions>;
   limits?: GossipOptions<unknown>['limits'];
+  store?: Store;
   /** Beside the one by records. */
   carriers?: GossipOptions<unknown>['carriers'];
 }
 
 /** Started, and closed after the test if not before. */
 export async function recordsHost(options: RecordsHostOptions = {}): Promise<RecordsHost> {
-  const { peers = [], kinds = someKinds(), limits, carriers = [] } = options;
-  const store = openStore(':memory:');
+  const { peers = [], kinds = someKinds(), limits, carriers = [], store = openStore(':memory:') } = options;
   const charges: string[] = [];
   const said: string[] = [];
   const carrier = new RecordsCarrier({

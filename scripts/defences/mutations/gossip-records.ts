@@ -59,6 +59,27 @@ export const gossipRecords = [
     '^a message in parts of which some do not come',
   ),
   row(
+    'asking for what is on chain and not held',
+    ['host/gossip/records-carrier.ts', HONEST],
+    'this.#wire.reconcile();',
+    '',
+    '^what is on chain and not here any more',
+  ),
+  row(
+    'that a peer of the settings which dials is one',
+    ['host/gossip/records-carrier.ts', HONEST],
+    'if (peer.key !== undefined) this.#sources.set(peer.key, nameOf(peer));',
+    '{}',
+    '^two relays that name each other with their keys',
+  ),
+  row(
+    'that nothing is logged of strangers',
+    ['host/gossip/records-carrier.ts', HONEST],
+    ' || !this.peers.includes(peer)',
+    '',
+    '^a peer whose key is not',
+  ),
+  row(
     'that what the log does not hold any more is no record',
     ['host/gossip/message-store.ts', HONEST],
     '      this.#members.delete(id);\n',
