@@ -96,6 +96,18 @@ test.each([['with their keys'], ['without']])(
   },
 );
 
+test('a peer that is named by its key is one also where only it can dial', async () => {
+  const store = openStore(':memory:');
+  const { key } = new RecordsCarrier({ domain: DOMAIN, store, log: { info() {}, warn() {} }, peers: [] });
+  const port = await freePort();
+  const one = await recordsHost({ peers: [{ host: '127.0.0.1', port, key }] });
+  const other = await recordsHost({ store, peers: [one.at] });
+  await other.gossip.publish(someRequest(1));
+  await expect.poll(() => held(one)).toEqual([1]);
+  expect(sources(one)).toEqual([`records://127.0.0.1:${port}`]);
+  expect(one.carrier.status()).toEqual([{ peer: `records://127.0.0.1:${port}`, reachable: true }]);
+});
+
 test('a peer whose key is not the one of the settings is not spoken to', async () => {
   const one = await recordsHost();
   const other = await recordsHost({ peers: [{ ...one.at, key: toHex(keyOf('another').publicKey) }] });

@@ -70,7 +70,7 @@ export const gossipRecords = [
     ['host/gossip/records-carrier.ts', HONEST],
     'if (peer.key !== undefined) this.#sources.set(peer.key, nameOf(peer));',
     '{}',
-    '^two relays that name each other with their keys',
+    '^a peer that is named by its key is one',
   ),
   row(
     'that nothing is logged of strangers',
