@@ -31,6 +31,7 @@ export interface Arguments {
 export interface Command {
   name: string;
   summary: string;
+  /** Their names in the help: one that ends with `…` may be given more than once, one in brackets may be missing. */
   positionals?: readonly string[];
   options: Record<string, Option>;
   run(args: Arguments): Promise<void>;
@@ -89,7 +90,9 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
   refuseTwice(command, parsed.tokens);
   refuseEmpty(parsed.values);
   const wanted = command.positionals ?? [];
-  if (parsed.positionals.length !== wanted.length) {
+  const least = wanted.filter((name) => !name.startsWith('[')).length;
+  const most = wanted.some((name) => name.endsWith('…')) ? Number.POSITIVE_INFINITY : wanted.length;
+  if (parsed.positionals.length < least || parsed.positionals.length > most) {
     throw new UsageError(
       `\`${command.name}\` takes ${wanted.length === 0 ? 'no arguments' : wanted.join(' ')}: \`npx dstack ${command.name} --help\` explains it`,
     );

@@ -17,6 +17,7 @@ const groups: Readonly<Record<string, () => Promise<readonly Command[]>>> = {
   kv: async () => (await import('./commands/kv.ts')).kvCommands,
   site: async () => (await import('./commands/site.ts')).siteCommands,
   signer: async () => (await import('./commands/signer.ts')).signerCommands,
+  records: async () => (await import('./commands/records.ts')).recordsCommands,
   relay: async () => (await import('./commands/relay.ts')).relayCommands,
   vm: async () => (await import('./commands/vm.ts')).vmCommands,
   image: async () => (await import('./commands/image.ts')).imageCommands,

@@ -18,6 +18,7 @@ import {
   withoutPermit,
 } from '../../lib/protocol/records/make.ts';
 import { publicKeyOfSeed } from '../../lib/protocol/records/strict-ed25519.ts';
+import type { Standing } from '../../lib/protocol/records/trust.ts';
 import { Weights } from '../../lib/protocol/records/weights.ts';
 import { type OpenFolder, openFolder } from './folder.ts';
 import { GroupCommit } from './group-commit.ts';
@@ -153,6 +154,26 @@ export class RecordsNode implements RecordSet {
     return this.#store.index.items(range);
   }
 
+  /** What a record of this time would stand on; fewer than genesis asks for only where the network has no more. */
+  linksFor(timestamp: number): string[] {
+    const { minLinks, drift } = this.genesis.rules;
+    return chooseLinks(this.#store.index, minLinks, timestamp, drift);
+  }
+
+  /** Certificates of an owner for this time that no authority took back, the one that ends last first. */
+  certificatesFor(owner: Uint8Array, time: number): string[] {
+    return this.#store.index.certificatesFor(owner, time);
+  }
+
+  /** What this node itself holds against a member; undefined for what is none. */
+  standingOf(id: string): Standing | undefined {
+    const row = this.#store.index.rowOf(id);
+    if (row === undefined) return undefined;
+    const { isCollider, certificate } = row;
+    const isRevoked = certificate !== undefined && this.#store.index.isRevoked(certificate);
+    return { isCollider, isRevoked };
+  }
+
   /** Identities of what stands on a record, directly, in the order in which they came. */
   childrenOf(id: string, limit: number): string[] {
     return this.#store.index.childrenOf(id, limit);
@@ -192,8 +213,7 @@ export class RecordsNode implements RecordSet {
    */
   async make(draft: OwnDraft, ownerSeed: Uint8Array, permitter?: Permitter): Promise<string> {
     const timestamp = this.#now();
-    const { minLinks, drift } = this.genesis.rules;
-    const links = chooseLinks(this.#store.index, minLinks, timestamp, drift).map((id) => fromHex(id));
+    const links = this.linksFor(timestamp).map((id) => fromHex(id));
     const permit = permitter ?? this.#freePermit(publicKeyOfSeed(ownerSeed), timestamp);
     const record = makeRecord({ ...draft, timestamp, links }, ownerSeed, permit);
     const verdict = await this.add(encodeRecord(record), '');

@@ -10,6 +10,7 @@ import {
   closeSync,
   fchmodSync,
   fsyncSync,
+  linkSync,
   openSync,
   readdirSync,
   renameSync,
@@ -33,6 +34,22 @@ export function writeDurably(path: string, content: Uint8Array | string, mode = 
     rmSync(draft, { force: true });
     throw error;
   }
+}
+
+/**
+ * Creates `path` with this content and mode, whole or not at all, and never in the place of what is there: of two that make it at once, one does.
+ * @throws the file system's error; EEXIST where something is there
+ */
+export function createDurably(path: string, content: Uint8Array | string, mode: number): void {
+  const draft = draftOf(path);
+  try {
+    writeFileSync(draft, content, { flag: 'wx', mode });
+    sync(draft, mode);
+    linkSync(draft, path);
+  } finally {
+    rmSync(draft, { force: true });
+  }
+  syncFolderOf(path);
 }
 
 /** The same for content written by other means, such as a copy: `fill` creates the draft, with its mode. */
@@ -65,6 +82,12 @@ function draftOf(path: string): string {
 }
 
 function publish(draft: string, path: string, mode?: number): void {
+  sync(draft, mode);
+  renameSync(draft, path);
+  syncFolderOf(path);
+}
+
+function sync(draft: string, mode?: number): void {
   const file = openSync(draft, 'r');
   try {
     if (mode !== undefined) fchmodSync(file, mode);
@@ -72,7 +95,9 @@ function publish(draft: string, path: string, mode?: number): void {
   } finally {
     closeSync(file);
   }
-  renameSync(draft, path);
+}
+
+function syncFolderOf(path: string): void {
   const folder = openSync(dirname(path), 'r');
   try {
     fsyncSync(folder);

@@ -26,6 +26,14 @@ export function printJson(value: unknown, indent = 0): void {
   print(...JSON.stringify(value, null, indent).split('\n'));
 }
 
+/**
+ * Bytes as they are on standard output, for another program; a person at a terminal is shown them as text in one line. Returns when they were taken.
+ */
+export async function printBytes(bytes: Uint8Array): Promise<void> {
+  if (process.stdout.isTTY) print(new TextDecoder().decode(bytes));
+  else await new Promise<void>((resolve) => process.stdout.write(bytes, () => resolve()));
+}
+
 /** Where a logger writes its lines when a person may be reading them. */
 export const logLines = {
   write(line: string): void {

@@ -39,24 +39,48 @@ export const withCertificate =
   (certificate: Uint8Array): Permitter =>
   () => ({ kind: 'certificate', certificate });
 
+/** A record that is done but for its permit and its owner's signature. */
+export interface Drafted extends RecordHead {
+  readonly value: { readonly kind: 'whole'; readonly bytes: Uint8Array };
+  readonly claims: readonly Uint8Array[];
+  /** `bodyHash`. */
+  readonly body: Uint8Array;
+}
+
 /** @param ownerSeed Ed25519's. @throws RECORD_… of format.ts for what has no form */
 export function makeRecord(draft: Draft, ownerSeed: Uint8Array, permitter: Permitter): DagRecord {
+  const drafted = draftRecord(draft, publicKeyOfSeed(ownerSeed));
+  const permit = permitter((difficulty) => seedOf(drafted, difficulty));
+  return signRecord(drafted, permit, ownerSeed);
+}
+
+/** The first half of `makeRecord`, for whoever has to wait for the permit. @throws RECORD_… of format.ts */
+export function draftRecord(draft: Draft, owner: Uint8Array): Drafted {
   const names = draft.names.toSorted((a, b) => Buffer.compare(a.keys.claimKey, b.keys.claimKey));
   const head: RecordHead = {
     type: draft.type,
     shared: draft.shared ?? false,
     mask: maskOf(draft, names),
     timestamp: draft.timestamp,
-    owner: publicKeyOfSeed(ownerSeed),
+    owner,
     links: draft.links.toSorted(Buffer.compare),
     selectors: names.map(({ keys, ordinal }) => selectorOf(keys, ordinal)),
   };
   const value = { kind: 'whole', bytes: maskedValue(draft, head) } as const;
   const body = bodyHash(head, value);
   const claims = names.map(({ keys }) => signStrictly(keys.claimSeed, claimMessage(body)));
-  const permit = permitter((difficulty) => workSeed(body, claims, difficulty));
-  const signature = signStrictly(ownerSeed, ownerMessage(idFrom(body, { claims, permit })));
-  const record: DagRecord = { ...head, value, claims, permit, signature };
+  return { ...head, value, claims, body };
+}
+
+/** What work of this difficulty is done over. */
+export function seedOf({ body, claims }: Drafted, difficulty: number): Uint8Array {
+  return workSeed(body, claims, difficulty);
+}
+
+/** The second half. @param ownerSeed of the owner that it was drafted for. @throws RECORD_… of format.ts */
+export function signRecord({ body, ...rest }: Drafted, permit: Permit, ownerSeed: Uint8Array): DagRecord {
+  const signature = signStrictly(ownerSeed, ownerMessage(idFrom(body, { claims: rest.claims, permit })));
+  const record: DagRecord = { ...rest, permit, signature };
   requireTailForm(record);
   return record;
 }

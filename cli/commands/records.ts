@@ -1,0 +1,371 @@
+/** `records …`: a replicated store of small signed records, and the node that keeps them. */
+import { resolve } from 'node:path';
+import { rebuildRecords } from '../../host/records/rebuild.ts';
+import { MAX_GENESIS_FILE_BYTES, parseGenesis } from '../../host/records/service/genesis-file.ts';
+import { readBounded } from '../../lib/daemon/bounded-file.ts';
+import { print, printBytes, printError } from '../../lib/daemon/terminal.ts';
+import { utf8 } from '../../lib/protocol/encoding.ts';
+import { MAX_VALUE_BYTES } from '../../lib/protocol/records/format.ts';
+import { nameKeys } from '../../lib/protocol/records/names.ts';
+import { answer } from '../answers.ts';
+import { type Arguments, type Command, narration, narrationOptions, UsageError } from '../command.ts';
+import { type Client, reachNode } from '../records/client.ts';
+import {
+  clientOf,
+  folderOf,
+  givenSecret,
+  nodeFolder,
+  parseUrl,
+  pathOption,
+  saveClient,
+  secretOption,
+} from '../records/folder.ts';
+import { parseOwner, writerOf } from '../records/owners.ts';
+import { findRecords, type Seen } from '../records/read.ts';
+import { parseSelections, textOf } from '../records/selectors.ts';
+import { writeRecord } from '../records/write.ts';
+import { genesisCommands } from './records-genesis.ts';
+import { recordNodeCommands } from './records-node.ts';
+import { ownerCommands } from './records-owner.ts';
+
+const MAX_PASSPHRASE_BYTES = 4_096;
+
+const atNode = {
+  ...pathOption,
+  ...secretOption,
+  url: {
+    value: 'URL',
+    help: 'nodes to ask, the first that answers, instead of those of the folder',
+    multiple: true,
+  },
+} as const;
+const maskOption = {
+  mask: { value: 'FILE', help: 'a passphrase that values are masked by, instead of the first name' },
+} as const;
+
+const urlsIn = (args: Arguments): string[] => args.list('url').map(parseUrl);
+
+const get: Command = {
+  name: 'records get',
+  summary: 'what is written under all of these names: NAME, NAME#7, NAME#3#9, NAME# (all ordinals)',
+  positionals: ['NAME…'],
+  options: {
+    ...atNode,
+    ...maskOption,
+    open: { help: 'records that have more names than these, too' },
+    from: { value: 'TIME', help: 'records from this time on: a date, or seconds since 1970' },
+    to: { value: 'TIME', help: 'records up to this time' },
+    sort: { value: 'trust|weight|time', help: 'which of several candidates is first', default: 'trust' },
+    raw: { help: 'the values alone, as they are, one after the other' },
+    json: narrationOptions.json,
+  },
+  async run(args) {
+    const selections = parseSelections(args.positionals);
+    const [from, to] = [timeOf(args, 'from'), timeOf(args, 'to')];
+    const order = orderOf(args.text('sort'));
+    if (args.flag('raw') && args.flag('json'))
+      throw new UsageError('--raw and --json are two ways to print: take one');
+    const folder = folderOf(args);
+    const secret = givenSecret(args, folder);
+    const client = await reachNode(folder, urlsIn(args));
+    const maskKey = maskKeyOf(args, client, secret);
+    const { sets, isCut } = await findRecords(client, {
+      selections,
+      secret,
+      oracles: clientOf(folder).oracles,
+      isOpen: args.flag('open'),
+      ...(maskKey && { maskKey }),
+      ...(from !== undefined && { from }),
+      ...(to !== undefined && { to }),
+    });
+    if (isCut)
+      printError(
+        'There is more than a node looks at for one answer: ask for fewer ordinals, or a shorter time.',
+      );
+    if (sets.length === 0) {
+      printError('Nothing is there.');
+      process.exitCode = 1;
+    }
+    const ordered = sets.map((set) => (order === undefined ? set : set.toSorted(order)));
+    if (args.flag('raw')) for (const [{ value = new Uint8Array() } = {}] of ordered) await printBytes(value);
+    else if (!args.flag('json')) printAll(linesOf(ordered.map(([first]) => first!)));
+    answer(args, 'records get', {
+      network: Buffer.from(client.genesis.id).toString('hex'),
+      sets: ordered.map((set) => set.map(objectOf)),
+      isCut,
+    });
+  },
+};
+
+const set: Command = {
+  name: 'records set',
+  summary: 'writes VALUE, the last word, under all of the names before it: NAME or NAME#7',
+  positionals: ['NAME…', '[VALUE]'],
+  options: {
+    ...atNode,
+    ...maskOption,
+    file: { value: 'FILE', help: 'the value, in place of the last word; - is standard input' },
+    public: { help: 'the value is for everybody, not only for who knows the first name' },
+    owner: { value: 'NAME', help: 'who writes it (default: the default owner)' },
+    nowork: { help: 'does no work: writes with a certificate, or fails' },
+    ...narrationOptions,
+  },
+  async run(args) {
+    const file = args.optional('file');
+    const words = file === undefined ? args.positionals.slice(0, -1) : args.positionals;
+    if (words.length === 0)
+      throw new UsageError('`records set` takes names and, after them, a value (or --file)');
+    if (args.flag('public') && args.optional('mask') !== undefined)
+      throw new UsageError('--mask hides the value, and --public shows it: take one');
+    const selections = parseSelections(words);
+    const range = selections.findIndex(({ from, to }) => from !== to);
+    if (range >= 0)
+      throw new UsageError(`a record has one ordinal of a name, and ${words[range]} is several`);
+    const folder = folderOf(args);
+    const owner = writerOf(folder, args.optional('owner'));
+    const secret = givenSecret(args, folder);
+    const value = file === undefined ? utf8(args.positionals.at(-1)!) : await valueIn(file);
+    const client = await reachNode(folder, urlsIn(args));
+    const space = { network: client.genesis.id, ...(secret && { secret }) };
+    const names = selections.map(({ name, from }) => ({ keys: nameKeys(name, space), ordinal: from }));
+    const maskKey = maskKeyOf(args, client, secret);
+    const mask = maskKey === undefined ? { name: names[0]!.keys } : { key: maskKey };
+    const say = narration(args);
+    const draft = { type: 'datum' as const, names, value, ...(!args.flag('public') && { mask }) };
+    const noWork = args.flag('nowork');
+    const id = await writeRecord(client, draft, owner.seed, {
+      noWork,
+      say: args.flag('quiet') ? say : printError,
+    });
+    say(`${owner.name}  ${owner.key}`, `record  ${id}`);
+    answer(args, 'records set', {
+      id,
+      owner: owner.key,
+      network: Buffer.from(client.genesis.id).toString('hex'),
+      url: client.url,
+    });
+  },
+};
+
+/** A list in client.json, as commands show and change it. */
+const changing = { ...pathOption, ...narrationOptions } as const;
+const listing = { ...pathOption, json: narrationOptions.json } as const;
+
+function urlCommand(
+  verb: 'add' | 'delete' | 'default',
+  summary: string,
+  change: (urls: string[], url: string) => string[],
+): Command {
+  return {
+    name: `records url ${verb}`,
+    summary,
+    positionals: ['URL'],
+    options: changing,
+    async run(args) {
+      const url = parseUrl(args.positionals[0]!);
+      const folder = folderOf(args);
+      const client = clientOf(folder);
+      if (verb === 'delete' && !client.urls.includes(url))
+        throw new UsageError(`${url} is none of: ${client.urls.join(', ') || 'none'}`);
+      const urls = change(client.urls, url);
+      saveClient(folder, { ...client, urls });
+      narration(args)(`asked first to last: ${urls.join(', ') || 'no node'}`);
+      answer(args, `records url ${verb}`, { urls });
+    },
+  };
+}
+
+/** No lines are not an empty one. */
+function printAll(lines: readonly string[]): void {
+  if (lines.length > 0) print(...lines);
+}
+
+const without = (list: readonly string[], one: string): string[] => list.filter((other) => other !== one);
+
+const urlCommands: readonly Command[] = [
+  {
+    name: 'records url list',
+    summary: 'the nodes that are asked, the first one first',
+    options: listing,
+    async run(args) {
+      const { urls } = clientOf(folderOf(args));
+      if (!args.flag('json')) printAll(urls);
+      answer(args, 'records url list', { urls });
+    },
+  },
+  urlCommand('add', 'asks this node after the others', (urls, url) => [...without(urls, url), url]),
+  urlCommand('delete', 'asks this node no more', without),
+  urlCommand('default', 'asks this node first', (urls, url) => [url, ...without(urls, url)]),
+];
+
+function oracleCommand(verb: 'add' | 'delete', summary: string): Command {
+  return {
+    name: `records oracle ${verb}`,
+    summary,
+    positionals: ['OWNER'],
+    options: changing,
+    async run(args) {
+      const folder = folderOf(args);
+      const key = parseOwner(folder, args.positionals[0]!);
+      const client = clientOf(folder);
+      const rest = client.oracles.filter((other) => other !== key);
+      if (verb === 'delete' && rest.length === client.oracles.length)
+        throw new UsageError(`${key} is no oracle here`);
+      const oracles = verb === 'add' ? [...rest, key] : rest;
+      saveClient(folder, { ...client, oracles });
+      narration(args)(`believed: ${oracles.join(', ') || 'nobody'}`);
+      answer(args, `records oracle ${verb}`, { oracles });
+    },
+  };
+}
+
+const oracleCommands: readonly Command[] = [
+  {
+    name: 'records oracle list',
+    summary: 'the owners whose suspicions count, besides what the node itself saw',
+    options: listing,
+    async run(args) {
+      const { oracles } = clientOf(folderOf(args));
+      if (!args.flag('json')) printAll(oracles);
+      answer(args, 'records oracle list', { oracles });
+    },
+  },
+  oracleCommand('add', 'believes this owner when it suspects a record'),
+  oracleCommand('delete', 'does not ask this owner any more'),
+];
+
+const rebuild: Command = {
+  name: 'records rebuild',
+  summary:
+    'makes a new log from what is sound in a damaged one, which is kept beside it; the node must not run',
+  options: {
+    ...pathOption,
+    genesis: { value: 'FILE', help: 'the genesis of the network, where the log has lost it' },
+    ...narrationOptions,
+  },
+  async run(args) {
+    const file = args.optional('genesis');
+    const genesis =
+      file === undefined
+        ? undefined
+        : parseGenesis(readBounded(resolve(file), { maxBytes: MAX_GENESIS_FILE_BYTES })).records[0];
+    const { records, dropped, unreadable, damaged } = await rebuildRecords(
+      nodeFolder(folderOf(args)),
+      genesis,
+    );
+    narration(args)(
+      `${records} records are in the new log; other nodes have the rest, if anybody has it.`,
+      `${dropped} sound ones stood on lost ones, and ${unreadable} bytes can't be read; the damaged log is ${damaged}.`,
+    );
+    answer(args, 'records rebuild', { records, dropped, unreadable, damaged });
+  },
+};
+
+/** By a passphrase, as a name gives a key: stretched, and of this network alone. */
+function maskKeyOf(
+  args: Arguments,
+  { genesis }: Client,
+  secret: Uint8Array | undefined,
+): Uint8Array | undefined {
+  const file = args.optional('mask');
+  if (file === undefined) return undefined;
+  const text = readBounded(resolve(file), { maxBytes: MAX_PASSPHRASE_BYTES, pipes: true })
+    .toString('utf8')
+    .replace(/\r?\n$/, '');
+  if (text === '') throw new UsageError(`${file} is empty: it holds the passphrase of --mask`);
+  return nameKeys(utf8(text), { network: genesis.id, ...(secret && { secret }) }).maskKey;
+}
+
+async function valueIn(file: string): Promise<Uint8Array> {
+  if (file !== '-')
+    return new Uint8Array(readBounded(resolve(file), { maxBytes: MAX_VALUE_BYTES, pipes: true }));
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of process.stdin as AsyncIterable<Buffer>) {
+    size += part.length;
+    if (size > MAX_VALUE_BYTES) throw new UsageError(`a value has up to ${MAX_VALUE_BYTES} bytes; split it`);
+    parts.push(part);
+  }
+  return new Uint8Array(Buffer.concat(parts));
+}
+
+/** Milliseconds since 1970. @throws USAGE */
+function timeOf(args: Arguments, option: string): number | undefined {
+  const text = args.optional(option);
+  if (text === undefined) return undefined;
+  const time = /^\d{1,12}$/.test(text) ? Number(text) * 1_000 : Date.parse(text);
+  if (Number.isInteger(time) && time >= 0) return time;
+  throw new UsageError(`--${option} is a date, as 2026-01-31T12:00:00Z, or seconds since 1970, not ${text}`);
+}
+
+/** Undefined for the node's own order. @throws USAGE */
+function orderOf(text: string): ((a: Seen, b: Seen) => number) | undefined {
+  if (text === 'trust') return undefined;
+  if (text === 'weight') return (a, b) => (b.weight ?? 0) - (a.weight ?? 0);
+  if (text === 'time') return (a, b) => b.timestamp - a.timestamp;
+  throw new UsageError(`--sort is trust, weight or time, not ${text}`);
+}
+
+/** `value | selectors`, in columns. */
+function linesOf(records: readonly Seen[]): string[] {
+  const rows = records.map((record) => ({
+    value: shownValue(record),
+    selectors: record.selectors.map(({ name, ordinal }) =>
+      ordinal === undefined ? name : `${name}#${ordinal}`,
+    ),
+  }));
+  const width = Math.min(60, Math.max(0, ...rows.map(({ value }) => value.length)));
+  return rows.map(({ value, selectors }, at) => {
+    const doubt = records[at]!.trust === 0 ? '  (nobody believes it)' : '';
+    return `${value.padEnd(width)} | ${selectors.join(' ')}${doubt}`;
+  });
+}
+
+function shownValue({ value, unreadable }: Seen): string {
+  if (value === undefined) return `(${unreadable})`;
+  return textOf(value) ?? `0x${Buffer.from(value).toString('hex')}`;
+}
+
+function objectOf({
+  id,
+  bytes,
+  owner,
+  timestamp,
+  selectors,
+  value,
+  unreadable,
+  trust,
+  localTrust,
+  oracleTrust,
+  weight,
+}: Seen) {
+  return {
+    id,
+    size: bytes.length,
+    record: Buffer.from(bytes).toString('base64'),
+    owner,
+    signed: new Date(timestamp).toISOString(),
+    selectors: selectors.map(({ name, ordinal }) => ({
+      name,
+      ordinal: ordinal === undefined ? null : `${ordinal}`,
+    })),
+    text: value === undefined ? null : (textOf(value) ?? null),
+    value: value === undefined ? null : Buffer.from(value).toString('base64'),
+    unreadable: unreadable ?? null,
+    trust,
+    localTrust,
+    oracleTrust: oracleTrust ?? null,
+    weight: weight ?? null,
+  };
+}
+
+export const recordsCommands: readonly Command[] = [
+  get,
+  set,
+  ...recordNodeCommands,
+  ...ownerCommands,
+  ...urlCommands,
+  ...oracleCommands,
+  ...genesisCommands,
+  rebuild,
+];

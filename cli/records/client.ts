@@ -1,0 +1,188 @@
+/** A node, as its user asks it. It is believed nothing that a record does not show: what it gives is judged here as any node judges it. */
+
+import type { Static, TSchema } from 'typebox';
+import { httpBytes, httpJson } from '../../host/http-json.ts';
+import { tokenOf } from '../../host/records/service/home.ts';
+import {
+  LinksReply,
+  OwnerReply,
+  PostReply,
+  paths,
+  QueryReply,
+  type QueryRequest,
+  StatusReply,
+} from '../../host/records/service/messages.ts';
+import { toHex } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { decodeRecord, encodeRecord, MAX_RECORD_BYTES } from '../../lib/protocol/records/codec.ts';
+import type { DagRecord } from '../../lib/protocol/records/format.ts';
+import { type Genesis, genesisOf } from '../../lib/protocol/records/genesis.ts';
+import { verifyAlone } from '../../lib/protocol/records/membership.ts';
+import { check } from '../../lib/protocol/schema.ts';
+import { clientOf, nodeFolder, saveClient, urlsOf } from './folder.ts';
+
+/** Milliseconds. */
+const TIMEOUT = 30_000;
+/** An answer's records have up to 16 MiB, and base64 is longer by a third. */
+const MAX_ANSWER = 32 << 20;
+
+export interface Client {
+  readonly url: string;
+  readonly genesis: Genesis;
+  query(request: QueryRequest): Promise<QueryReply>;
+  links(): Promise<Static<typeof LinksReply>>;
+  owner(key: string): Promise<OwnerReply>;
+  /** @returns its identity */
+  post(record: DagRecord): Promise<string>;
+}
+
+/**
+ * The first node that answers, of the network that this folder is of.
+ * @param given instead of those of the folder
+ * @throws RECORDS_NO_NODE, RECORDS_NETWORK_OTHER; RECORDS_ANSWER for what is no node
+ */
+export async function reachNode(folder: string, given: readonly string[]): Promise<Client> {
+  const urls = given.length > 0 ? given : urlsOf(folder);
+  const failures: string[] = [];
+  for (const url of urls) {
+    try {
+      const status = await statusOf(url);
+      requireSameNetwork(folder, url, status.network);
+      return clientAt(url, await genesisAt(url, status.network));
+    } catch (error) {
+      if (!(error instanceof DstackError) || error.code !== 'HTTP_UNREACHABLE') throw error;
+      failures.push(error.message);
+    }
+  }
+  throw new DstackError(
+    'RECORDS_NO_NODE',
+    urls.length === 0
+      ? 'there is no node to ask: start one (`records node start`), or name one (`records url add URL`)'
+      : `no node answers: ${failures.join('; ')}`,
+  );
+}
+
+/** @param token for what only the node's operator is told. @throws HTTP_…, RECORDS_ANSWER */
+export async function statusOf(url: string, token?: string): Promise<StatusReply> {
+  return await ask(url, paths.status, StatusReply, { ...(token !== undefined && { token }) });
+}
+
+/** The genesis record of a network, whoever gives it. @throws HTTP_…, RECORDS_ANSWER */
+export async function genesisBytes(url: string, network: string): Promise<Uint8Array> {
+  const { status, bytes } = await httpBytes({
+    url: `${url}${paths.rawRecord}/${network}`,
+    timeout: TIMEOUT,
+    maxBytes: MAX_RECORD_BYTES,
+  });
+  if (status !== 200)
+    throw lying(url, `answered HTTP ${status} when it was asked for the genesis of its network`);
+  return new Uint8Array(bytes);
+}
+
+/** What the operator of the node in a folder tells it. @throws what the node refuses it with */
+export async function tellNode(url: string, nodeFolder: string, path: string, body: object): Promise<void> {
+  await ask(url, path, undefined, { body, token: tokenOf(nodeFolder) });
+}
+
+export const tokenFor = (folder: string): string => tokenOf(nodeFolder(folder));
+
+async function genesisAt(url: string, network: string): Promise<Genesis> {
+  const bytes = await genesisBytes(url, network);
+  return believing(url, () => {
+    const record = decodeRecord(bytes);
+    const genesis = genesisOf(record);
+    if (toHex(genesis.id) !== network)
+      throw lying(url, 'gave another record than the genesis of its network');
+    verifyAlone(record, genesis);
+    return genesis;
+  });
+}
+
+function clientAt(url: string, genesis: Genesis): Client {
+  return {
+    url,
+    genesis,
+    query: (body) => ask(url, paths.query, QueryReply, { body }),
+    links: () => ask(url, paths.links, LinksReply),
+    owner: (key) => ask(url, `${paths.owner}/${key}`, OwnerReply),
+    async post(record) {
+      const body = { record: Buffer.from(encodeRecord(record)).toString('base64') };
+      return (await ask(url, paths.post, PostReply, { body })).id;
+    },
+  };
+}
+
+/** The network of the first node that was asked is this folder's from then on. */
+function requireSameNetwork(folder: string, url: string, network: StatusReply['network']): void {
+  const client = clientOf(folder);
+  if (client.network === network) return;
+  if (client.network === undefined) {
+    saveClient(folder, { ...client, network });
+    return;
+  }
+  throw new DstackError(
+    'RECORDS_NETWORK_OTHER',
+    `${url} is a node of network ${network}, and ${folder} is of ${client.network}; use another folder for that (--path)`,
+  );
+}
+
+interface Asked {
+  readonly body?: object;
+  readonly token?: string;
+}
+
+async function ask<T extends TSchema>(
+  url: string,
+  path: string,
+  schema: T | undefined,
+  asked?: Asked,
+): Promise<Static<T>>;
+async function ask(
+  url: string,
+  path: string,
+  schema: TSchema | undefined,
+  { body, token }: Asked = {},
+): Promise<unknown> {
+  const { status, value } = await httpJson({
+    url: url + path,
+    ...(body !== undefined && { body }),
+    ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }),
+    timeout: TIMEOUT,
+    maxBytes: MAX_ANSWER,
+  });
+  if (status === 200)
+    return schema === undefined ? value : check(schema, value, 'RECORDS_ANSWER', `the answer of ${url}`);
+  const { code, message } = (value ?? {}) as { code?: unknown; message?: unknown };
+  if (typeof code === 'string' && /^[A-Z][A-Z_]{1,60}$/.test(code))
+    throw new DstackError(code, `${url}: ${message}`);
+  throw new DstackError(
+    'RECORDS_ANSWER',
+    `${url} answered HTTP ${status} and no reason; is it a node of records?`,
+  );
+}
+
+/** A record that a node gave. @throws RECORDS_ANSWER unless it can be a member */
+export function judged(url: string, genesis: Genesis, base64: string): DagRecord {
+  return believing(url, () => {
+    const record = decodeRecord(new Uint8Array(Buffer.from(base64, 'base64')));
+    verifyAlone(record, genesis);
+    return record;
+  });
+}
+
+function believing<T>(url: string, judge: () => T): T {
+  try {
+    return judge();
+  } catch (cause) {
+    if (!(cause instanceof DstackError) || cause.code === 'RECORDS_ANSWER') throw cause;
+    throw new DstackError(
+      'RECORDS_ANSWER',
+      `${url} gave a record that is none: ${cause.message}; ask another node`,
+      { cause },
+    );
+  }
+}
+
+export function lying(url: string, what: string): DstackError {
+  return new DstackError('RECORDS_ANSWER', `${url} ${what}; ask another node`);
+}

@@ -1,0 +1,106 @@
+/** The folder of a person's records: what `npx dstack records` knows (client.json, owners), and the folder of the node that runs there. */
+import { existsSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { type Static, Type } from 'typebox';
+import { keyIn, runningOf, secretOf } from '../../host/records/service/home.ts';
+import { readBounded } from '../../lib/daemon/bounded-file.ts';
+import { writeDurably } from '../../lib/daemon/durable-file.ts';
+import { makeFolder } from '../../lib/daemon/folder.ts';
+import { HexOf, parseJson, Strict } from '../../lib/protocol/schema.ts';
+import { type Arguments, UsageError } from '../command.ts';
+
+const CLIENT_FILE = 'client.json';
+const MAX_CLIENT_BYTES = 65_536;
+const MOST = 64;
+
+const Client = Strict({
+  version: Type.Literal(1),
+  /** The network that these nodes were of when one was first asked: another is not taken for it. */
+  network: Type.Optional(HexOf(32)),
+  /** Nodes that are asked, the first that answers. */
+  urls: Type.Array(Type.String({ maxLength: 300 }), { maxItems: MOST }),
+  /** Owners whose suspicions count. */
+  oracles: Type.Array(HexOf(32), { maxItems: MOST }),
+  /** The name of the owner that writes unless another is named. */
+  owner: Type.Optional(Type.String({ maxLength: 64 })),
+});
+export type Client = Static<typeof Client>;
+
+export const pathOption = {
+  path: {
+    value: 'DIR',
+    help: `the folder of owners, settings and the node (default ${defaultFolder()})`,
+    env: 'DSTACK_RECORDS_PATH',
+  },
+} as const;
+
+export function folderOf(args: Arguments): string {
+  return resolve(args.optional('path') ?? defaultFolder());
+}
+
+/** A node of root's is one of the machine's. */
+function defaultFolder(): string {
+  return process.geteuid?.() === 0 ? '/var/lib/dstack/records' : join(homedir(), '.dstack/records');
+}
+
+export const nodeFolder = (folder: string): string => join(folder, 'node');
+/** A folder like any other, of a network of its own. */
+export const testFolder = (folder: string): string => join(folder, 'localtest');
+
+/** @throws RECORDS_CLIENT */
+export function clientOf(folder: string): Client {
+  const path = join(folder, CLIENT_FILE);
+  if (!existsSync(path)) return { version: 1, urls: [], oracles: [] };
+  const text = readBounded(path, { maxBytes: MAX_CLIENT_BYTES }).toString('utf8');
+  return parseJson(Client, text, 'RECORDS_CLIENT', path, MAX_CLIENT_BYTES);
+}
+
+export function saveClient(folder: string, client: Client): void {
+  makeFolder(folder, 0o700);
+  writeDurably(join(folder, CLIENT_FILE), `${JSON.stringify(client, null, 2)}\n`, 0o600);
+}
+
+/** Nodes to ask: the one of this folder if it runs, then the others in their order. */
+export function urlsOf(folder: string): string[] {
+  return [...new Set([...ownUrl(folder), ...clientOf(folder).urls])];
+}
+
+/** Of the node of this folder, if it runs. */
+export function ownUrl(folder: string): string[] {
+  const url = runningOf(nodeFolder(folder))?.url;
+  return url === undefined ? [] : [url];
+}
+
+export const secretOption = {
+  secret: {
+    value: 'FILE',
+    help: 'the secret of a private network (default: that of the node in the folder)',
+    env: 'DSTACK_RECORDS_SECRET',
+  },
+} as const;
+
+/** Of a private network. @throws KEY_FILE, the file system's own errors */
+export function givenSecret(args: Arguments, folder: string): Uint8Array | undefined {
+  const file = args.optional('secret');
+  return file === undefined ? secretOf(nodeFolder(folder)) : keyIn(resolve(file));
+}
+
+/** `http://HOST:PORT` or `https://HOST`, without a path. @throws USAGE */
+export function parseUrl(text: string): string {
+  if (URL.canParse(text)) {
+    const { protocol, origin, username, password, pathname, search, hash } = new URL(text);
+    const isPlain = username + password + search + hash === '' && pathname === '/';
+    if (/^https?:$/.test(protocol) && isPlain) return origin;
+  }
+  throw new UsageError(`a node's URL is like http://127.0.0.1:9980, not ${text}`);
+}
+
+/** @throws USAGE */
+export function parsePlace(what: string, text: string): { host: string; port: number } {
+  const [, bracketed, plain, digits] = /^(?:\[([\da-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})$/.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  const port = Number(digits);
+  if (host === undefined || port > 65_535) throw new UsageError(`${what} is HOST:PORT, not ${text}`);
+  return { host, port };
+}

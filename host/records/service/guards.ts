@@ -1,0 +1,70 @@
+/**
+ * Who may ask a node's API. Anybody may read and post who reaches it, within a rate; only who has the token tells it what to do. A web page in a
+ * browser on this machine reaches the loopback too: it says where it is from (Origin), or by which name it asked (Host), and is refused.
+ */
+import { timingSafeEqual } from 'node:crypto';
+import { isIP } from 'node:net';
+import type { FastifyRequest } from 'fastify';
+import { sourceOf } from '../../../lib/daemon/server-limits.ts';
+import { sha256, utf8 } from '../../../lib/protocol/encoding.ts';
+import { DstackError } from '../../../lib/protocol/errors.ts';
+import { Allowance } from '../wire/allowance.ts';
+
+/** Of one source. */
+const RATE = { perSecond: 50, burst: 500 };
+/** The one that asked longest ago begins anew. */
+const MOST_SOURCES = 4_096;
+
+/** Addresses, localhost, and the names that the operator gave. @throws HOST_REFUSED, ORIGIN_REFUSED */
+export function requireOwnName({ headers }: FastifyRequest, names: readonly string[]): void {
+  if (headers.origin !== undefined) {
+    throw new DstackError('ORIGIN_REFUSED', 'web pages may not ask this port; use a program');
+  }
+  const [, address, name] =
+    /^(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]+))(?::\d{1,5})?$/i.exec(headers.host ?? '') ?? [];
+  const asked = (address ?? name)?.toLowerCase();
+  const isOwn = asked !== undefined && (isIP(asked) !== 0 || ['localhost', ...names].includes(asked));
+  if (!isOwn)
+    throw new DstackError(
+      'HOST_REFUSED',
+      'this port answers to an address or to localhost, not to another name',
+    );
+}
+
+/** @throws TOKEN_REFUSED */
+export function requireToken(request: FastifyRequest, token: string): void {
+  if (!hasToken(request, token)) {
+    throw new DstackError(
+      'TOKEN_REFUSED',
+      'this is for who has the token: Authorization: Bearer, with what is in authtoken',
+    );
+  }
+}
+
+export function hasToken({ headers }: FastifyRequest, token: string): boolean {
+  const [, given = ''] = /^Bearer ([\da-f]{64})$/.exec(headers.authorization ?? '') ?? [];
+  return timingSafeEqual(sha256(utf8(given)), sha256(utf8(token)));
+}
+
+/** Keys of owners come with it, and nothing hides them on a network. @throws TOKEN_REFUSED */
+export function requireThisMachine({ ip }: FastifyRequest): void {
+  if (/^(127\.|::1$|::ffff:127\.)/.test(ip)) return;
+  throw new DstackError('TOKEN_REFUSED', 'this is asked on the node’s own machine only');
+}
+
+/** How much each source may ask. */
+export class Sources {
+  readonly #allowances = new Map<string, Allowance>();
+
+  /** @throws RECORDS_RATE */
+  spend({ ip }: FastifyRequest): void {
+    const source = sourceOf(ip);
+    const allowance = this.#allowances.get(source) ?? new Allowance(RATE);
+    this.#allowances.delete(source);
+    this.#allowances.set(source, allowance);
+    if (this.#allowances.size > MOST_SOURCES) this.#allowances.delete(this.#allowances.keys().next().value!);
+    if (allowance.spend(1) > 0) {
+      throw new DstackError('RECORDS_RATE', 'too many requests from this address; slow down and try again');
+    }
+  }
+}
