@@ -2,7 +2,7 @@
  * A node's HTTP API. Reading and posting are for everybody who reaches it, and need no trust in the node: who asks gets whole records, and judges them;
  * who posts has made its record itself, so that no key and no name gets here. What is for the node's operator alone needs the token.
  */
-import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Log } from '../../../lib/daemon/log.ts';
 import { HTTP_CHECKS, limitConnections } from '../../../lib/daemon/server-limits.ts';
 import { fromHex, toHex, utf8 } from '../../../lib/protocol/encoding.ts';
@@ -245,7 +245,16 @@ function bareServer(log: Log<'warn'>, onRefusal: (code: string) => void): Fastif
     connectionTimeout: 60_000,
     keepAliveTimeout: 10_000,
     forceCloseConnections: true,
+    // What is refused before there is a request, such as a path that is none.
+    frameworkErrors: (error, _request, reply) => {
+      onRefusal('HTTP_REQUEST');
+      void (reply as FastifyReply)
+        .status(400)
+        .send({ code: 'HTTP_REQUEST', message: error.message.slice(0, 500) });
+    },
   });
+  // JSON alone: web pages can send text without permission.
+  app.removeContentTypeParser('text/plain');
   limitConnections(app.server, CONNECTIONS);
   app.setNotFoundHandler(async ({ method, url }, reply) =>
     reply

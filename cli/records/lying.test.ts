@@ -1,0 +1,137 @@
+/** A node that lies to who asks it: nothing that it makes up is shown. */
+
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { encodeRecord } from '../../lib/protocol/records/codec.ts';
+import type { DagRecord } from '../../lib/protocol/records/format.ts';
+import { recordId } from '../../lib/protocol/records/identity.ts';
+import { nameKeys } from '../../lib/protocol/records/names.ts';
+import { FOUNDER, genesisRecord, MALLORY, write } from '../../lib/protocol/records/network.fixture.ts';
+import { publicKeyOfSeed } from '../../lib/protocol/records/strict-ed25519.ts';
+import { Bench } from '../../test/support/records-bench.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
+
+const genesis = genesisRecord({ minLinks: 1 });
+const network = toHex(recordId(genesis));
+const space = { network: recordId(genesis) };
+const page = nameKeys(utf8('page'), space);
+const other = nameKeys(utf8('other'), space);
+const NOW = Date.now();
+const written = (keys: typeof page, ordinal: bigint, value: string, owner = FOUNDER): DagRecord =>
+  write(owner, {
+    timestamp: NOW,
+    links: [recordId(genesis)],
+    names: [{ keys, ordinal }],
+    value: utf8(value),
+  });
+const good = written(page, 0n, 'true');
+
+const bench = new Bench();
+/** What the node says to each path, if it is not the truth. */
+const lies = new Map<string, unknown>();
+let server: Server;
+let url: string;
+beforeAll(async () => {
+  const status = {
+    ...{
+      version: 1,
+      network,
+      name: 'test',
+      contact: '',
+      comment: '',
+      records: 2,
+      isPrivate: false,
+      isSynchronised: true,
+    },
+    ...{ lacking: 0, waiting: 0, stopped: null, wire: null, peers: 0 },
+  };
+  const truth: Record<string, unknown> = {
+    '/v1/status': status,
+    '/v1/query': answering([[good]]),
+    '/v1/links': { time: NOW, links: [network] },
+    [`/v1/owner/${toHex(publicKeyOfSeed(FOUNDER))}`]: {
+      owner: network,
+      isFounder: true,
+      isAuthority: false,
+      certificates: [],
+    },
+  };
+  server = createServer((request, reply) => {
+    const path = request.url!;
+    if (path === `/v1/record/raw/${network}`) reply.end(lies.get('genesis') ?? encodeRecord(genesis));
+    else
+      reply
+        .setHeader('content-type', 'application/json')
+        .end(JSON.stringify(lies.get(path) ?? truth[path] ?? {}));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+afterEach(() => lies.clear());
+afterAll(async () => {
+  server.close();
+  await bench.close();
+});
+
+function answering(sets: readonly (readonly DagRecord[])[], change: object = {}): object {
+  const rest = { trust: 1, isCollider: false, isRevoked: false, suspectedBy: [], ...change };
+  return {
+    isCut: false,
+    sets: sets.map((set) =>
+      set.map((record) => ({ record: Buffer.from(encodeRecord(record)).toString('base64'), ...rest })),
+    ),
+  };
+}
+
+const get = () => bench.run('reader', 'get', 'page', '--url', url);
+
+test('a node that says the truth is believed', async () => {
+  expect(await get()).toMatchObject({ exit: 0, out: 'true | page#0\n' });
+});
+
+test.each<[string, string, () => unknown]>([
+  [
+    'a changed value',
+    '/v1/query',
+    () => answering([[{ ...good, value: { kind: 'whole', bytes: utf8('false') } }]]),
+  ],
+  ['another’s signature', '/v1/query', () => answering([[{ ...good, owner: publicKeyOfSeed(MALLORY) }]])],
+  ['a record without a permit', '/v1/query', () => answering([[written(page, 0n, 'free', MALLORY)]])],
+  ['another name', '/v1/query', () => answering([[written(other, 0n, 'false')]])],
+  ['another ordinal', '/v1/query', () => answering([[written(page, 1n, 'false')]])],
+  ['several things as one', '/v1/query', () => answering([[good, written(page, 1n, 'false')]])],
+  [
+    'no record',
+    '/v1/query',
+    () => ({
+      isCut: false,
+      sets: [[{ ...{ record: 'AAAA', trust: 1, isCollider: false, isRevoked: false, suspectedBy: [] } }]],
+    }),
+  ],
+  ['trust beyond measure', '/v1/query', () => answering([[good]], { trust: 2 })],
+  ['nothing of what was asked', '/v1/query', () => ({})],
+  ['another genesis', 'genesis', () => encodeRecord(genesisRecord({ name: 'another' }))],
+  ['no genesis', 'genesis', () => Buffer.from('<html>')],
+])('a node that lies, by %s, is named', async (_, path, lie) => {
+  lies.set(path, lie());
+  expect(await get()).toMatchObject({ exit: 1, code: 'RECORDS_ANSWER', out: '' });
+});
+
+test('a node that says to have taken another record than it was given is named', async () => {
+  await bench.run('reader', 'owner', 'new', 'me');
+  lies.set('/v1/post', { id: 'ab'.repeat(32), isNew: true });
+  lies.set('/v1/links', { time: NOW, links: ['cd'.repeat(32), network] });
+  const { owner } = await bench.json<{ owner: string }>('reader', 'owner', 'new', 'us');
+  lies.set(`/v1/owner/${owner}`, {
+    ...{ owner, isFounder: false, isAuthority: false },
+    certificates: [{ id: 'ef'.repeat(32), authority: owner, serial: '1', notBefore: 0, notAfter: 1 }],
+  });
+  expect(await bench.run('reader', 'set', 'page', 'x', '--owner', 'us', '--url', url)).toMatchObject({
+    exit: 1,
+    code: 'RECORDS_ANSWER',
+  });
+});
