@@ -193,6 +193,8 @@ const bootstrap: Command = {
         'RECORDS_SECRET',
         `the network of ${url} is a private one; give its secret (--secret)`,
       );
+    if (!status.isPrivate && secret !== undefined)
+      throw new DstackError('RECORDS_SECRET', `the network of ${url} is a public one; leave --secret out`);
     createHome(node, await genesisOf(url, status), secret);
     const peer = peerAt(url, status);
     if (peer !== undefined) keepPeer(node, peer);

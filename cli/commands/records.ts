@@ -6,10 +6,10 @@ import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { print, printBytes, printError } from '../../lib/daemon/terminal.ts';
 import { utf8 } from '../../lib/protocol/encoding.ts';
 import { MAX_VALUE_BYTES } from '../../lib/protocol/records/format.ts';
-import { nameKeys } from '../../lib/protocol/records/names.ts';
+import { type NameSpace, nameKeys } from '../../lib/protocol/records/names.ts';
 import { answer } from '../answers.ts';
 import { type Arguments, type Command, narration, narrationOptions, UsageError } from '../command.ts';
-import { type Client, reachNode } from '../records/client.ts';
+import { reachNode, spaceOf } from '../records/client.ts';
 import {
   clientOf,
   folderOf,
@@ -68,10 +68,11 @@ const get: Command = {
     const folder = folderOf(args);
     const secret = givenSecret(args, folder);
     const client = await reachNode(folder, urlsIn(args));
-    const maskKey = maskKeyOf(args, client, secret);
+    const space = spaceOf(client, secret);
+    const maskKey = maskKeyOf(args, space);
     const { sets, isCut } = await findRecords(client, {
       selections,
-      secret,
+      space,
       oracles: clientOf(folder).oracles,
       isOpen: args.flag('open'),
       ...(maskKey && { maskKey }),
@@ -126,9 +127,9 @@ const set: Command = {
     const secret = givenSecret(args, folder);
     const value = file === undefined ? utf8(args.positionals.at(-1)!) : await valueIn(file);
     const client = await reachNode(folder, urlsIn(args));
-    const space = { network: client.genesis.id, ...(secret && { secret }) };
+    const space = spaceOf(client, secret);
     const names = selections.map(({ name, from }) => ({ keys: nameKeys(name, space), ordinal: from }));
-    const maskKey = maskKeyOf(args, client, secret);
+    const maskKey = maskKeyOf(args, space);
     const mask = maskKey === undefined ? { name: names[0]!.keys } : { key: maskKey };
     const say = narration(args);
     const draft = { type: 'datum' as const, names, value, ...(!args.flag('public') && { mask }) };
@@ -262,18 +263,14 @@ const rebuild: Command = {
 };
 
 /** By a passphrase, as a name gives a key: stretched, and of this network alone. */
-function maskKeyOf(
-  args: Arguments,
-  { genesis }: Client,
-  secret: Uint8Array | undefined,
-): Uint8Array | undefined {
+function maskKeyOf(args: Arguments, space: NameSpace): Uint8Array | undefined {
   const file = args.optional('mask');
   if (file === undefined) return undefined;
   const text = readBounded(resolve(file), { maxBytes: MAX_PASSPHRASE_BYTES, pipes: true })
     .toString('utf8')
     .replace(/\r?\n$/, '');
   if (text === '') throw new UsageError(`${file} is empty: it holds the passphrase of --mask`);
-  return nameKeys(utf8(text), { network: genesis.id, ...(secret && { secret }) }).maskKey;
+  return nameKeys(utf8(text), space).maskKey;
 }
 
 async function valueIn(file: string): Promise<Uint8Array> {

@@ -18,6 +18,7 @@ import { decodeRecord, encodeRecord, MAX_RECORD_BYTES } from '../../lib/protocol
 import type { DagRecord } from '../../lib/protocol/records/format.ts';
 import { type Genesis, genesisOf } from '../../lib/protocol/records/genesis.ts';
 import { verifyAlone } from '../../lib/protocol/records/membership.ts';
+import type { NameSpace } from '../../lib/protocol/records/names.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import { clientOf, nodeFolder, saveClient, urlsOf } from './folder.ts';
 
@@ -29,6 +30,8 @@ const MAX_ANSWER = 32 << 20;
 export interface Client {
   readonly url: string;
   readonly genesis: Genesis;
+  /** Whether its names are keyed by a secret, as the node says. */
+  readonly isPrivate: boolean;
   query(request: QueryRequest): Promise<QueryReply>;
   links(): Promise<Static<typeof LinksReply>>;
   owner(key: string): Promise<OwnerReply>;
@@ -48,7 +51,7 @@ export async function reachNode(folder: string, given: readonly string[]): Promi
     try {
       const status = await statusOf(url);
       requireSameNetwork(folder, url, status.network);
-      return clientAt(url, await genesisAt(url, status.network));
+      return clientAt(url, await genesisAt(url, status.network), status.isPrivate);
     } catch (error) {
       if (!(error instanceof DstackError) || error.code !== 'HTTP_UNREACHABLE') throw error;
       failures.push(error.message);
@@ -60,6 +63,24 @@ export async function reachNode(folder: string, given: readonly string[]): Promi
       ? 'there is no node to ask: start one (`records node start`), or name one (`records url add URL`)'
       : `no node answers: ${failures.join('; ')}`,
   );
+}
+
+/**
+ * Where names mean something. Under the wrong secret nothing would be found; and by names that are not keyed, whoever stores them could guess them.
+ * @throws RECORDS_SECRET
+ */
+export function spaceOf({ url, genesis, isPrivate }: Client, secret: Uint8Array | undefined): NameSpace {
+  if (isPrivate && secret === undefined)
+    throw new DstackError(
+      'RECORDS_SECRET',
+      `the network of ${url} is a private one; give its secret (--secret)`,
+    );
+  if (!isPrivate && secret !== undefined)
+    throw new DstackError(
+      'RECORDS_SECRET',
+      `a secret is given, and ${url} is a node of a public network; leave it out`,
+    );
+  return { network: genesis.id, ...(secret && { secret }) };
 }
 
 /** @param token for what only the node's operator is told. @throws HTTP_…, RECORDS_ANSWER */
@@ -98,10 +119,11 @@ async function genesisAt(url: string, network: string): Promise<Genesis> {
   });
 }
 
-function clientAt(url: string, genesis: Genesis): Client {
+function clientAt(url: string, genesis: Genesis, isPrivate: boolean): Client {
   return {
     url,
     genesis,
+    isPrivate,
     query: (body) => ask(url, paths.query, QueryReply, { body }),
     links: () => ask(url, paths.links, LinksReply),
     owner: (key) => ask(url, `${paths.owner}/${key}`, OwnerReply),

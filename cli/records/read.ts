@@ -8,14 +8,14 @@ import { conflictKey } from '../../lib/protocol/records/conflicts.ts';
 import type { DagRecord } from '../../lib/protocol/records/format.ts';
 import { recordId } from '../../lib/protocol/records/identity.ts';
 import { unmaskValue } from '../../lib/protocol/records/mask.ts';
-import { type NameKeys, nameKeys } from '../../lib/protocol/records/names.ts';
+import { type NameKeys, type NameSpace, nameKeys } from '../../lib/protocol/records/names.ts';
 import { MAX_ORDINAL, openOrdinal, ordinalRanges } from '../../lib/protocol/records/ordinals.ts';
 import { type Client, judged, lying } from './client.ts';
 import { type Selection, showName } from './selectors.ts';
 
 export interface Question {
   readonly selections: readonly Selection[];
-  readonly secret: Uint8Array | undefined;
+  readonly space: NameSpace;
   /** Of values that are masked by a key. */
   readonly maskKey?: Uint8Array;
   /** Keys of owners whose suspicions count. */
@@ -56,8 +56,7 @@ interface Named extends Selection {
 
 /** @throws RECORDS_ANSWER for a record that was not asked for or is none */
 export async function findRecords(client: Client, question: Question): Promise<Found> {
-  const { selections, secret, oracles, isOpen, from, to } = question;
-  const space = { network: client.genesis.id, ...(secret && { secret }) };
+  const { selections, space, oracles, isOpen, from, to } = question;
   const named = selections.map(
     (selection): Named => ({ ...selection, keys: nameKeys(selection.name, space) }),
   );

@@ -313,6 +313,10 @@ describe('networks that are not each other’s', () => {
     });
 
     // Its names are keyed by its secret: who has it reads them.
+    expect(await bench.run('r', 'get', 'name', '--url', p.url)).toMatchObject({
+      exit: 1,
+      code: 'RECORDS_SECRET',
+    });
     await bench.ok('p', 'owner', 'new', 'us');
     await bench.ok('p', 'set', 'name', 'ours');
     await bench.start('q');

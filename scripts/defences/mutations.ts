@@ -23,6 +23,7 @@ import { onboarding } from './mutations/onboarding.ts';
 import { ownerRules } from './mutations/owner.ts';
 import { pageRules } from './mutations/pages.ts';
 import { recordNodeRules } from './mutations/record-nodes.ts';
+import { recordServiceRules } from './mutations/record-service.ts';
 import { recordWireRules } from './mutations/record-wire.ts';
 import { recordRules } from './mutations/records.ts';
 import { relayRules } from './mutations/relay.ts';
@@ -72,6 +73,7 @@ export const mutations: readonly Mutation[] = [
   ...signerRules,
   ...recordRules,
   ...recordNodeRules,
+  ...recordServiceRules,
   ...recordWireRules,
   ...pageRules,
 ];
