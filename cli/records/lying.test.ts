@@ -110,7 +110,6 @@ test.each<[string, string, () => unknown]>([
   ['a record without a permit', '/v1/query', () => answering([[written(page, 0n, 'free', MALLORY)]])],
   ['another name', '/v1/query', () => answering([[written(other, 0n, 'false')]])],
   ['another ordinal', '/v1/query', () => answering([[written(page, 1n, 'false')]])],
-  ['several things as one', '/v1/query', () => answering([[good, written(page, 1n, 'false')]])],
   [
     'no record',
     '/v1/query',
@@ -128,6 +127,15 @@ test.each<[string, string, () => unknown]>([
   expect(await get()).toMatchObject({ exit: 1, code: 'RECORDS_ANSWER', out: '' });
   // By another genesis it would learn under what name is looked, in a network of its own making.
   expect(asked.includes('/v1/query')).toBe(path === '/v1/query');
+});
+
+test('a node that gives records of several ordinals as candidates for one is named', async () => {
+  const second = written(page, 1n, 'also true');
+  const all = () => bench.run('reader', 'get', 'page#', '--url', url);
+  lies.set('/v1/query', answering([[good], [second]]));
+  expect(await all()).toMatchObject({ exit: 0, out: 'true      | page#0\nalso true | page#1\n' });
+  lies.set('/v1/query', answering([[second, good]]));
+  expect(await all()).toMatchObject({ exit: 1, code: 'RECORDS_ANSWER', out: '' });
 });
 
 test('who has the secret of a network never asks by names that are not keyed', async () => {

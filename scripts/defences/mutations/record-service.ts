@@ -90,6 +90,6 @@ export const recordServiceRules: readonly Mutation[] = [
     READ,
     'keys.size > 1',
     'keys.size > records.length',
-    'by several things as one',
+    'as candidates for one',
   ),
 ];
