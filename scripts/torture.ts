@@ -9,7 +9,8 @@
  * (spikes, evictions, an empty account, someone else with the gas key), `gossip` (spoiled and forged copies of requests, floods,
  * held connections, registrations that nobody published), all with real processes, round by round; `mesh` (gossip alone, among relays of
  * one process: parts cut off from each other, and liars among their peers); and, only
- * when named, `division` (five nodes of records in network namespaces, divided for minutes while all write; needs root), `store` (kv, its etcd or both killed twenty times a round under concurrent clients; 50 rounds are 1,000 kills), `records`
+ * when named, `store` (kv, its etcd or both killed twenty times a round under concurrent clients, the ledger compared with etcd's events after
+ * each; 50 rounds are 1,000 kills), `records`
  * (nodes of records killed a hundred times a round while they take records in; 10 rounds are 1,000 kills), `alike`
  * (random requests of two hostile namespaces of the store, compared with two bare etcds), `contract` (contracts/fuzz.ts, N hundred
  * sequences), `defences` (npm run defences) and `signer` (a million requests to signers of one key, test/torture/signing.ts).
@@ -17,7 +18,8 @@
  * A round is made from its section and a seed, which is printed; `--only SECTION --seed S --rounds 1` plays one again. The
  * choices are then the same, but the timing depends on the machine. Progress is saved in `.state/torture.json` after each round
  * (each `--jobs` rounds); `--resume` goes on from there. Exits 1 if a network did not converge, a request was onboarded twice, a purpose got two
- * transactions, a nonce is stuck, an acknowledged write of the store is lost, its history is not linearizable, or it is not alike.
+ * transactions, a nonce is stuck, an acknowledged write of the store is lost, its history is not linearizable, its ledger is
+ * another than that of etcd's events, or it is not alike.
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
