@@ -63,7 +63,7 @@ async function main(): Promise<void> {
   wire = new RecordWire({
     store: node,
     staticKey: keyOf(`node ${nth}`),
-    limits: { interval: 700, again: 100, idle: 3_000, redial: [200, 1_000], handshakeWithin: 3_000 },
+    limits: { interval: 700, again: 100, idle: 8_000, redial: [200, 1_000], handshakeWithin: 8_000 },
   });
   await wire.listen('0.0.0.0', Number(port));
   for (const peer of peers.split(',')) wire.dial({ host: peer, port: Number(port) });

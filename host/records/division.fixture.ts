@@ -20,7 +20,8 @@ import type { NodeState } from './division-node.fixture.ts';
 const NODES = 5;
 const PORT = 7613;
 const MINUTES_MS = 120_000;
-/** Records that each node writes in a second. */
+/** Records that each node writes, in all and in a second at most: what all show first is looked at again and again. */
+const RECORDS = 400;
 const RATE = 20;
 const PATIENCE_MS = 90_000;
 
@@ -170,6 +171,7 @@ async function programIn(folder: string): Promise<string> {
 /** @param apartMs how long they are divided */
 export async function divideNodes(seed: number, apartMs: number): Promise<DivisionResult> {
   const random = new Random(seed);
+  const rate = Math.max(1, Math.min(RATE, Math.round((1000 * RECORDS) / apartMs)));
   const around = mkdtempSync(join(tmpdir(), 'dstack-division-'));
   const program = await programIn(around);
   const places = new Places();
@@ -209,7 +211,7 @@ export async function divideNodes(seed: number, apartMs: number): Promise<Divisi
     result.partitions += 1;
     // Before that each would hold the other side's record for the later one, and suspect it.
     await until('nobody taken for alike', (seen) => !seen.some(({ isSynchronised }) => isSynchronised));
-    await Promise.all(nodes.map((node) => node.write(RATE)));
+    await Promise.all(nodes.map((node) => node.write(rate)));
     await pause(apartMs);
     await Promise.all(nodes.map((node) => node.write(0)));
     const sides = await until('each side alike', (seen) => {
