@@ -12,12 +12,14 @@ if (!existsSync(node)) {
   process.exit(1);
 }
 // Node itself takes --env-file wherever it stands, unless a -- is before it; the first line is so for the same reason.
-const child = spawn(node, ['--disable-warning=ExperimentalWarning', '--', main, ...process.argv.slice(2)], {
+// Before there is one: a signal in between would leave it behind. Listeners run once it is there.
+let child;
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+child = spawn(node, ['--disable-warning=ExperimentalWarning', '--', main, ...process.argv.slice(2)], {
   stdio: 'inherit',
   // Halves the time to the first line. A folder of this user's own: who may write there may run code as this user.
   env: { ...compileCache(), ...process.env },
 });
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
 child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)));
 
 /** XDG Base Directory Specification: an empty or relative path counts as unset. */

@@ -47,6 +47,10 @@ abstract contract EnclaveApp {
     error NotAttested();
     /// @notice A request with so many bytes would not be read.
     error DataTooLong(uint256 length);
+    /// @notice Another request is being settled: what the app calls meanwhile may not settle the next one in the middle of it.
+    error Settling();
+    /// @notice Whoever settles has to leave the app so much gas.
+    error GasTooLow(uint256 needed);
 
     uint256 private constant DATA_MAX = 16 * 1024;
     /// The app may have no other attestations with this tag.
@@ -58,6 +62,7 @@ abstract contract EnclaveApp {
 
     uint64 private _requested;
     uint64 private _settled;
+    bool private _settling;
     mapping(uint64 sequence => bytes32) private _requests;
 
     constructor(IAttestations network_, bytes32 app_) {
@@ -77,6 +82,7 @@ abstract contract EnclaveApp {
 
     /// @notice Settles the next request by the enclave's answer. `v`, `r`, `s`: the network's attestation of it.
     function settle(Answer calldata answer, uint8 v, bytes32 r, bytes32 s) external {
+        if (_settling) revert Settling();
         uint64 sequence = answer.sequence;
         if (sequence != _settled + 1) revert OutOfOrder(sequence, _settled + 1);
         bytes32 hash = keccak256(abi.encode(sequence, answer.kind, answer.sender, answer.dataHash));
@@ -96,10 +102,14 @@ abstract contract EnclaveApp {
         if (!network.verifyAttestation(app, TAG, abi.encode(keccak256(attested)), v, r, s)) revert NotAttested();
         // Before anything of the app's runs, so that nothing it calls can have a request settled twice.
         _settled = sequence;
+        _settling = true;
         delete _requests[sequence];
         emit Settled(sequence, answer.kind, answer.code);
+        uint256 needed = _gasFor(answer.kind);
+        if (gasleft() < needed) revert GasTooLow(needed);
         if (answer.code == 0) _answered(sequence, answer.kind, answer.sender, answer.response);
         else _refused(sequence, answer.kind, answer.sender, answer.code);
+        _settling = false;
     }
 
     /// @dev Makes a request of the enclave; the app decides who may.
@@ -113,6 +123,12 @@ abstract contract EnclaveApp {
 
     /// @dev The enclave has answered. While it reverts, no later request is settled: send money by withdrawal, not from here.
     function _answered(uint64 sequence, bytes32 kind, address sender, bytes calldata response) internal virtual;
+
+    /// @dev The gas that `_answered` and `_refused` are given at least. An app that goes on when a call of its own fails (`try`, or a
+    /// call by hand) has to say what it needs: whoever settles chooses the gas, and estimates are as low as the transaction succeeds with.
+    function _gasFor(bytes32) internal view virtual returns (uint256) {
+        return 0;
+    }
 
     /// @dev The enclave refuses the request for good. It must not revert either.
     function _refused(uint64 sequence, bytes32 kind, address sender, bytes32 code) internal virtual;

@@ -1,5 +1,6 @@
 /** `create`: a folder with a new app in it. */
 import { resolve } from 'node:path';
+import { stopSignal } from '../../lib/daemon/stop-signal.ts';
 import { print } from '../../lib/daemon/terminal.ts';
 import { AppName, check } from '../../lib/protocol/schema.ts';
 import { type Command, typed, UsageError } from '../command.ts';
@@ -21,12 +22,14 @@ const create: Command = {
     const template = TEMPLATES.find((one) => one === args.text('template'));
     if (template === undefined) throw new UsageError(`--template is ${TEMPLATES.join(' or ')}`);
     const folder = resolve(name);
-    await createApp(folder, name, template);
+    const stopped = new AbortController();
+    stopSignal().then(() => stopped.abort());
+    await createApp(folder, name, template, stopped.signal);
     print(
       `${folder} has a contract, an enclave, a host and tests (template ${template}).`,
       '',
-      `  npx dstack dev --dir ${folder}          a local chain, a simulated node, and the app on them`,
-      `  npx dstack dev --dir ${folder} --test   the same for the app's tests`,
+      `  npx dstack dev --dir ${name}          a local chain, a simulated node, and the app on them`,
+      `  npx dstack dev --dir ${name} --test   the same for the app's tests`,
     );
   },
 };

@@ -31,8 +31,11 @@ const dev: Command = {
     );
     const running = await startDev({ folder, app, port });
     try {
-      if (args.flag('test')) process.exitCode = await Promise.race([running.test(), stopped.then(() => 1)]);
-      else {
+      if (args.flag('test')) {
+        const ended = new AbortController();
+        stopped.then(() => ended.abort());
+        process.exitCode = await running.test(ended.signal);
+      } else {
         print('', 'Ctrl-C ends it; a changed file starts again what it belongs to.');
         await stopped;
       }

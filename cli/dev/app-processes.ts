@@ -14,14 +14,20 @@ const END_WITHIN = 5_000;
 export class AppProcesses {
   readonly #folder: string;
   readonly #running = new Map<ProcessName, ChildProcess>();
+  readonly #ending = new Map<ChildProcess, Promise<void>>();
+
+  #stopped = false;
 
   constructor(folder: string) {
     this.#folder = folder;
+    // A second Ctrl-C ends this process at once.
+    process.once('exit', this.#killAll);
   }
 
-  /** Ends it, if it runs, and starts it. */
+  /** Ends it, if it runs, and starts it; after `stop`, nothing is started any more. */
   async restart(name: ProcessName, env: NodeJS.ProcessEnv): Promise<void> {
     await this.#end(name);
+    if (this.#stopped) return;
     const child = spawn(process.execPath, [join(this.#folder, name, 'main.ts')], {
       cwd: this.#folder,
       env,
@@ -32,20 +38,36 @@ export class AppProcesses {
     createInterface({ input: child.stderr }).on('line', (line) => printError(line));
     child.on('error', (error) => printError(`${name}: ${error.message}`));
     child.on('exit', (code, signal) => {
-      if (this.#running.get(name) !== child) return;
+      if (this.#ending.has(child) || this.#running.get(name) !== child) return;
       this.#running.delete(name);
       printError(`${name}: has ended (${signal ?? `code ${code}`}); it starts again when a file changes`);
     });
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     await Promise.all(PROCESSES.map((name) => this.#end(name)));
+    process.off('exit', this.#killAll);
   }
+
+  readonly #killAll = (): void => {
+    for (const child of this.#running.values()) child.kill('SIGKILL');
+  };
 
   async #end(name: ProcessName): Promise<void> {
     const child = this.#running.get(name);
     if (child === undefined) return;
-    this.#running.delete(name);
+    // Told by somebody else, it is waited for all the same.
+    if (this.#ending.has(child)) return this.#ending.get(child);
+    const end = this.#told(child).finally(() => {
+      this.#ending.delete(child);
+      if (this.#running.get(name) === child) this.#running.delete(name);
+    });
+    this.#ending.set(child, end);
+    return end;
+  }
+
+  async #told(child: ChildProcess): Promise<void> {
     const gone = once(child, 'exit');
     child.kill('SIGTERM');
     const timer = setTimeout(() => child.kill('SIGKILL'), END_WITHIN);

@@ -4,12 +4,14 @@
  */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, watch, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, sep } from 'node:path';
 import { execa } from 'execa';
 import { Chain } from '../../contracts/fixture.ts';
 import { print, printError, printFailure } from '../../lib/daemon/terminal.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
+import { DstackError, messageOf } from '../../lib/protocol/errors.ts';
 import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { appNamed } from '../agent/app.ts';
@@ -26,8 +28,8 @@ const SETTLE_MS = 200;
 export interface Dev {
   /** What the app's processes and tests are told. */
   env(): NodeJS.ProcessEnv;
-  /** Runs the app's own tests. @returns their exit code */
-  test(): Promise<number>;
+  /** Runs the app's own tests. @param stopped ends them. @returns their exit code */
+  test(stopped: AbortSignal): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -39,8 +41,9 @@ export interface DevOptions {
   readonly port: number;
 }
 
-/** @throws SOLC_FAILED, and what the parts throw that it starts */
+/** @throws DEV_PORT, SOLC_FAILED, and what the parts throw that it starts */
 export async function startDev({ folder, app, port }: DevOptions): Promise<Dev> {
+  await assertFree(port);
   const state = mkdtempSync(join(tmpdir(), 'dstack-dev-'));
   const open: { anvil?: Anvil; agent?: SimulatedAgent; close?: () => void } = {};
   const processes = new AppProcesses(folder);
@@ -113,9 +116,9 @@ export async function startDev({ folder, app, port }: DevOptions): Promise<Dev> 
     return {
       env,
       stop,
-      async test() {
+      async test(stopped) {
         const tests = await execa(process.execPath, ['--test', 'test/**/*.test.ts'], {
-          ...{ cwd: folder, env: env(), reject: false, stdio: 'inherit' },
+          ...{ cwd: folder, env: env(), reject: false, stdio: 'inherit', cancelSignal: stopped },
         });
         return tests.exitCode ?? 1;
       },
@@ -124,6 +127,21 @@ export async function startDev({ folder, app, port }: DevOptions): Promise<Dev> 
     await stop();
     throw error;
   }
+}
+
+/** Another app's enclave there would be asked in place of this one. @throws DEV_PORT */
+async function assertFree(port: number): Promise<void> {
+  const server = createServer();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(port, '127.0.0.1', resolve);
+    });
+  } catch (cause) {
+    const why = `the enclave can't listen on port ${port} (${messageOf(cause)}): name another one with --port`;
+    throw new DstackError('DEV_PORT', why, { cause });
+  }
+  await new Promise((resolve) => server.close(resolve));
 }
 
 /** Tells which folders of the app have changed, by their names; one telling after the other. @returns ends it */

@@ -8,7 +8,8 @@
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import { execa } from 'execa';
+import { execa, type Options } from 'execa';
+import { DstackError } from '../../lib/protocol/errors.ts';
 import { repository } from '../repository.ts';
 
 const ENTRIES = ['framework', 'agent'] as const;
@@ -22,8 +23,15 @@ interface Manifest {
   readonly dependencies: Record<string, string>;
 }
 
-/** @param out a folder, which is emptied. @returns the tarball's path */
-export async function makePackage(out: string = join(repository, 'build/package')): Promise<string> {
+/**
+ * @param out a folder, which is emptied
+ * @returns the tarball's path
+ * @throws PACKAGE_FAILED
+ */
+export async function makePackage(
+  out: string = join(repository, 'build/package'),
+  cancelSignal: AbortSignal = new AbortController().signal,
+): Promise<string> {
   rmSync(out, { recursive: true, force: true });
   mkdirSync(join(out, 'contracts'), { recursive: true });
   await build({
@@ -42,22 +50,25 @@ export async function makePackage(out: string = join(repository, 'build/package'
     legalComments: 'eof',
     logLevel: 'error',
   });
-  await execa('tsc', declarations(join(out, 'types')), {
-    cwd: repository,
-    preferLocal: true,
-    localDir: repository,
-  });
+  const tsc = { cwd: repository, preferLocal: true, localDir: repository, cancelSignal };
+  await output('tsc', declarations(join(out, 'types')), tsc);
   cpSync(join(repository, 'contracts/EnclaveApp.sol'), join(out, 'contracts/EnclaveApp.sol'));
   cpSync(join(repository, 'LICENSE'), join(out, 'LICENSE'));
   cpSync(join(repository, 'docs/framework.md'), join(out, 'README.md'));
   cpSync(join(repository, 'node_modules/typebox'), join(out, 'node_modules/typebox'), { recursive: true });
   const manifest = manifestOf(JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as Manifest);
   writeFileSync(join(out, 'package.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
-  const { stdout } = await execa('npm', ['pack', '--json', '--ignore-scripts', '--offline', out], {
-    cwd: join(out, '..'),
-  });
+  const pack = ['pack', '--json', '--ignore-scripts', '--offline', out];
+  const stdout = await output('npm', pack, { cwd: join(out, '..'), cancelSignal });
   const [packed] = JSON.parse(stdout) as { filename: string }[];
   return join(out, '..', packed!.filename);
+}
+
+async function output(command: string, args: string[], options: Options): Promise<string> {
+  const { failed, stdout, stderr, shortMessage } = await execa(command, args, { ...options, reject: false });
+  if (!failed) return String(stdout);
+  const details = [shortMessage ?? '', ...String(stderr ?? '').split('\n')];
+  throw new DstackError('PACKAGE_FAILED', `${command} failed: it has to be in the PATH`, { details });
 }
 
 function declarations(outDir: string): string[] {

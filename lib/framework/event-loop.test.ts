@@ -676,6 +676,31 @@ test("what was parked is over with the block that its own event's time ends at, 
   expect(world.asked).toEqual([]);
 });
 
+test('whatever a handler throws, other events are worked on, and what was parked ends', async () => {
+  const world = newWorld();
+  parking(world);
+  const thrown = [undefined, null, Object.create(null)];
+  let calls = 0;
+  const failing = () => {
+    throw thrown[calls++ % thrown.length];
+  };
+  world.handler.foresee = failing;
+  world.handler.over = failing;
+  const other: EventHandler<string> = {
+    ...world.handler,
+    name: 'other',
+    request: async () => failing(),
+  };
+  world.options = { handlers: [world.handler, other], maxAttempts: 1 };
+  world.chain.add(4, 1);
+  const loop = run(world);
+  await until(() => loop.count().parked === 1 && loop.count().jobs === 0);
+  world.chain.height = 100;
+  await until(() => loop.count().parked === 0);
+  await until(() => loop.cursor() === 100);
+  expect(loop.problems()).toEqual([]);
+});
+
 test('what comes while a job is looked at is not missed by parking it', async () => {
   const world = newWorld();
   const { ready } = parking(world);

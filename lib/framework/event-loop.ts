@@ -11,7 +11,7 @@
  * expires.
  */
 import type { Static, TSchema } from 'typebox';
-import { codeOf, DstackError, Retryable } from '../protocol/errors.ts';
+import { codeOf, DstackError, messageOf, Retryable } from '../protocol/errors.ts';
 import { check } from '../protocol/schema.ts';
 import { EventReader, type EventReading, type EventReadingLimits } from './event-reader.ts';
 import { type Effect, type Enclave, type EventHandler, type Host, NotYet, type Verdict } from './handler.ts';
@@ -165,7 +165,7 @@ export class EventLoop {
       await step();
       if (this.#problems.delete(what)) this.#options.log.info({}, `${what} works again`);
     } catch (error) {
-      const problem = `${codeOf(error)}: ${(error as Error).message}`;
+      const problem = `${codeOf(error)}: ${messageOf(error)}`;
       if (problem !== this.#problems.get(what)) {
         this.#options.log.warn({ code: codeOf(error) }, `${what} failed, trying again: ${problem}`);
       }
@@ -263,7 +263,15 @@ export class EventLoop {
           return [];
         }
       });
-      handler.foresee(events);
+      try {
+        handler.foresee(events);
+      } catch (error) {
+        const fields = { handler: handler.name, code: codeOf(error) };
+        this.#options.log.warn(
+          fields,
+          `events are not foreseen, and worked on as they are: ${messageOf(error)}`,
+        );
+      }
     }
   }
 
@@ -391,7 +399,15 @@ export class EventLoop {
       if (parked.until >= cursor) return;
       const { job, key } = parked;
       const handler = this.#handlerOf(job);
-      handler?.over?.(handler.decode(job.log));
+      try {
+        handler?.over?.(handler.decode(job.log));
+      } catch (error) {
+        const fields = { handler: job.handler, code: codeOf(error) };
+        this.#options.log.warn(
+          fields,
+          `an event has expired, which its handler fails to take: ${messageOf(error)}`,
+        );
+      }
       store.batch(
         [
           this.#parked.deleting(id),
@@ -440,7 +456,7 @@ export class EventLoop {
     const current = this.#jobs.get(id) ?? job;
     // Looked at again in every round from now on.
     if (error instanceof NotYet) return this.#pause(id, current, `${error.code}: ${error.message}`, 0);
-    const reason = `${codeOf(error)}: ${(error as Error).message}`;
+    const reason = `${codeOf(error)}: ${messageOf(error)}`;
     const attempts = current.attempts + 1;
     if (error instanceof DstackError && (await this.#hasAnother(current, error))) {
       // The handler has another request, or none yet: either way, this refusal is no reason to pause.

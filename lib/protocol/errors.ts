@@ -25,6 +25,16 @@ export function hasCode(error: unknown, code: string): boolean {
   return error instanceof DstackError && error.code === code;
 }
 
+/** What any thrown value says, which need not be an error: `Promise.reject()` throws undefined. */
+export function messageOf(error: unknown): string {
+  if (error instanceof Error) return error.message;
+  try {
+    return String(error);
+  } catch {
+    return 'something without words was thrown';
+  }
+}
+
 /** The stable code of any thrown value; `INTERNAL` for what is not ours. */
 export function codeOf(error: unknown): string {
   return error instanceof DstackError ? error.code : 'INTERNAL';

@@ -62,6 +62,7 @@ export const mutations: readonly Mutation[] = [
   ...frontRules,
   ...sitesRules,
   ...appRules,
+  ...frameworkRules,
   ...secretRules,
   ...agentRules,
   ...frameworkRules,

@@ -50,6 +50,8 @@ export interface RequestContext<Evidence = undefined> {
    * ask until it likes the answer.
    */
   readonly seed: Uint8Array;
+  /** Aborted once it has taken too long, and is given up: for `fetch` and the like. The host asks again. */
+  readonly signal: AbortSignal;
   /** What the host put together for it, which it may have made up. */
   readonly evidence: Evidence;
 }

@@ -1,7 +1,8 @@
 /** An app's namespace in the network's store as the place of its typed stores. Every node sees the same. */
-import { EtcdClient } from '../../etcd/client.ts';
+import { type EtcdAccess, EtcdClient } from '../../etcd/client.ts';
+import { RpcError, status } from '../../etcd/errors.ts';
 import { KV } from '../../etcd/gen/kv_pb.js';
-import { Retryable } from '../../protocol/errors.ts';
+import { messageOf, Retryable } from '../../protocol/errors.ts';
 import type { Backing } from './typed-store.ts';
 
 /** Where the store is, and what it is to be shown. */
@@ -18,11 +19,14 @@ export function etcdBacking(access: EtcdPlace, prefix = 'dstack/'): Backing {
   const bytes = (key: string) => new TextEncoder().encode(prefix + key);
   const text = (value: Uint8Array) => new TextDecoder().decode(value);
 
+  const isTooLarge = (error: unknown): boolean =>
+    error instanceof RpcError && error.status === status.resourceExhausted;
+
   async function asked<T>(call: Promise<T>): Promise<T> {
     try {
       return await call;
     } catch (cause) {
-      throw new Retryable('STORE_AWAY', `the store did not take a call: ${(cause as Error).message}`, {
+      throw new Retryable('STORE_AWAY', `the store did not take a call: ${messageOf(cause)}`, {
         cause,
       });
     }
@@ -41,10 +45,29 @@ export function etcdBacking(access: EtcdPlace, prefix = 'dstack/'): Backing {
     },
     async list(from, { after, limit }) {
       // A range begins at its key; the first key after another is that key and a zero byte.
-      const key = after === undefined ? bytes(from) : bytes(`${after}\0`);
       const rangeEnd = bytes(`${from}\x7f`);
-      const { kvs } = await asked(client.call(KV.method.range, { key, rangeEnd, limit: BigInt(limit) }));
-      return kvs.map((one) => ({ key: text(one.key).slice(prefix.length), value: text(one.value) }));
+      const rows: { key: string; value: string }[] = [];
+      let last = after;
+      let page = limit;
+      while (rows.length < limit) {
+        const count = Math.min(page, limit - rows.length);
+        const key = last === undefined ? bytes(from) : bytes(`${last}\0`);
+        const call = client.call(KV.method.range, { key, rangeEnd, limit: BigInt(count) });
+        const kvs = await call.then(
+          (answer) => answer.kvs,
+          (error) => (count > 1 && isTooLarge(error) ? undefined : asked(Promise.reject(error))),
+        );
+        // Large values: fewer of them fit into an answer.
+        if (kvs === undefined) page = Math.floor(count / 2);
+        else {
+          rows.push(
+            ...kvs.map((one) => ({ key: text(one.key).slice(prefix.length), value: text(one.value) })),
+          );
+          if (kvs.length < count) break;
+          last = rows.at(-1)!.key;
+        }
+      }
+      return rows;
     },
     async close() {
       client.close();

@@ -37,6 +37,7 @@ let server: Server;
 let url: string;
 let thrown: unknown;
 let router: Router<Enclave>;
+let enclave: Enclave;
 
 beforeEach(async () => {
   [attested, seeds, said, thrown] = [[], [], [], undefined];
@@ -46,7 +47,7 @@ beforeEach(async () => {
     timestamp: 1,
     proven: { by: 'quorum', agreeing: 1, of: 1 },
   } as const;
-  const enclave: Enclave = {
+  enclave = {
     attestor: {
       attest: async ({ data }) => {
         attested.push(data);
@@ -122,6 +123,79 @@ test('a refusal is attested by its code; whatever else is thrown is no answer, a
   }
   expect(attested).toHaveLength(2);
   expect(said).toHaveLength(3);
+});
+
+test('whatever is thrown, the caller is told so, and may ask again where it may pass', async () => {
+  const call = () => enclaveAt(url, { timeout: 5000 }).request('/v1/double', { n: 1 });
+  for (const [error, code] of [
+    [null, 'INTERNAL'],
+    [Object.create(null), 'INTERNAL'],
+    [Symbol('x'), 'INTERNAL'],
+    [new Retryable('AWAY', 'x'.repeat(5000)), 'AWAY'],
+    [new Retryable('away-for-now', 'later'), 'away-for-now'],
+  ] as const) {
+    thrown = error;
+    expect(await refusal(call())).toBe(code);
+    await expect(call()).rejects.toBeInstanceOf(Retryable);
+  }
+});
+
+test('a handler that does not come to an end is told so, and holds up nobody for longer than it may take', async () => {
+  const signals: AbortSignal[] = [];
+  const hanging: Answering<Enclave, { text: string }, { text: string }> = {
+    request: Text,
+    response: Text,
+    handle: (_, { text }, { signal }) =>
+      text === 'waits'
+        ? new Promise(() => signal.addEventListener('abort', () => signals.push(signal)))
+        : { text },
+  };
+  const slow = new Router(enclave, { warn: () => {} })
+    .answers({ chainId: 1, contract }, { within: 50 })
+    .kind('echo', hanging);
+  const other = await slow.listen({ port: 0 });
+  url = `http://127.0.0.1:${(other.address() as AddressInfo).port}`;
+  try {
+    const asked = ask(asking('echo', 'waits'));
+    await expect(asked).rejects.toBeInstanceOf(Retryable);
+    expect(await refusal(asked)).toBe('OVERDUE');
+    expect(signals[0]?.aborted).toBe(true);
+    expect(await ask(asking('echo', 'a'))).toMatchObject({ code: '' });
+  } finally {
+    other.close();
+    other.closeAllConnections();
+  }
+});
+
+test('no more wait for their turn than there is room for, even if their callers are gone', async () => {
+  let open = () => {};
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const [head, { head: at }] = [enclave.chain.head, enclave.chain];
+  Object.assign(enclave.chain, { head: () => gate.then(at) });
+  next = asking('echo', 'a');
+  const body = JSON.stringify({ request: next });
+  const headers = { 'content-type': 'application/json' };
+  let busy = 0;
+  for (let batch = 0; batch < 4; batch += 1) {
+    const gone = new AbortController();
+    const calls = Array.from({ length: 16 }, () =>
+      fetch(`${url}/v1/answer`, { method: 'POST', headers, body, signal: gone.signal }).then(
+        async (reply) => {
+          if (((await reply.json()) as { code?: string }).code === 'BUSY') busy += 1;
+        },
+        () => {},
+      ),
+    );
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    gone.abort();
+    await Promise.all(calls);
+  }
+  expect(busy).toBe(32);
+  Object.assign(enclave.chain, { head });
+  open();
+  await expect.poll(() => refusal(ask(asking('echo', 'a')))).toBe('answered');
 });
 
 test('what anybody can send is refused for good: data of another form, a kind without a handler', async () => {

@@ -12,9 +12,10 @@ import { HttpRefusal, jsonServer, type Route } from '../../daemon/json-server.ts
 import type { Log } from '../../daemon/log.ts';
 import { decodeStrictly } from '../../protocol/abi.ts';
 import { fromHex } from '../../protocol/encoding.ts';
-import { codeOf, DstackError, Retryable } from '../../protocol/errors.ts';
+import { codeOf, DstackError, messageOf, Retryable } from '../../protocol/errors.ts';
 import { type Hex, parseHex, sameHex } from '../../protocol/hex.ts';
 import { check, Strict } from '../../protocol/schema.ts';
+import { within } from '../within.ts';
 import {
   ANSWER_TAG,
   type Answer,
@@ -45,6 +46,12 @@ export const ANSWER_PATH = '/v1/answer';
 const BODY_MAX_BYTES = 64 * 1024;
 /** Of a request with what the host adds to it. */
 const ANSWER_MAX_BYTES = 1024 * 1024;
+/** For a handler, milliseconds, where `answers` does not say otherwise: less than a host waits. */
+const HANDLE_MAX_MS = 50_000;
+/** Requests that wait for their turn: callers that are gone still have theirs. */
+const WAITING_MAX = 32;
+/** Characters of a message: no host reads more of it than this. */
+const MESSAGE_MAX = 2000;
 const CONNECTIONS = { connections: 64, perSource: 32 };
 
 const AnswerAsked = Strict({ request: AppRequestSchema, evidence: Type.Optional(Type.Unknown()) });
@@ -66,7 +73,9 @@ export class Router<E extends Enclave> {
   readonly #kinds = new Map<string, Answering<E, unknown, unknown>>();
   /** The last answer being made: one after the other, as the contract takes them. */
   #answering: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
   #domain: AppDomain | undefined;
+  #handleMax = HANDLE_MAX_MS;
 
   constructor(enclave: E, log: Log<'warn'>) {
     this.#enclave = enclave;
@@ -84,10 +93,16 @@ export class Router<E extends Enclave> {
     return this;
   }
 
-  /** Answers requests of this contract. @throws ROUTE_TWICE when it already answers one */
-  answers(domain: AppDomain): this {
+  /**
+   * Answers requests of this contract.
+   * @param options.within milliseconds that a handler may take; after that there is no answer, and the host asks again. More than 50,000 is of
+   * use with a longer `timeout` of the host's `enclaveAt`
+   * @throws ROUTE_TWICE when it already answers one
+   */
+  answers(domain: AppDomain, options: { within?: number } = {}): this {
     this.#add(ANSWER_PATH, ANSWER_MAX_BYTES, (body) => this.#inTurn(body));
     this.#domain = domain;
+    this.#handleMax = options.within ?? HANDLE_MAX_MS;
     return this;
   }
 
@@ -126,14 +141,17 @@ export class Router<E extends Enclave> {
   }
 
   async #inTurn(body: unknown): Promise<Attested> {
+    const asked = check(AnswerAsked, body, 'BAD_REQUEST', `the body of ${ANSWER_PATH}`);
+    if (this.#waiting >= WAITING_MAX)
+      throw new Retryable('BUSY', `${WAITING_MAX} requests are waiting to be answered: ask again later`);
+    this.#waiting += 1;
     const before = this.#answering;
-    const answer = before.then(() => this.#attested(body));
+    const answer = before.then(() => this.#attested(asked)).finally(() => this.#waiting--);
     this.#answering = answer.catch(() => {});
     return answer;
   }
 
-  async #attested(body: unknown): Promise<Attested> {
-    const { request, evidence } = check(AnswerAsked, body, 'BAD_REQUEST', `the body of ${ANSWER_PATH}`);
+  async #attested({ request, evidence }: Static<typeof AnswerAsked>): Promise<Attested> {
     const domain = this.#domain!;
     const { attestor, chain } = this.#enclave;
     const block = await chain.head();
@@ -171,7 +189,7 @@ export class Router<E extends Enclave> {
   async #outcome(
     kind: Hex,
     data: Hex,
-    context: Omit<RequestContext, 'evidence'>,
+    context: Omit<RequestContext, 'evidence' | 'signal'>,
     given: unknown,
   ): Promise<{ code: string; response: Hex }> {
     const refused = (code: string) => ({ code, response: parseHex('0x') });
@@ -189,7 +207,10 @@ export class Router<E extends Enclave> {
         ? undefined
         : check(answering.evidence, given, 'EVIDENCE_INVALID', `what the host adds to ${kindName(kind)}`);
     try {
-      const response = await answering.handle(this.#enclave, request, { ...context, evidence });
+      const what = `the handler of ${kindName(kind)}`;
+      const response = await within(this.#handleMax, what, (signal) =>
+        answering.handle(this.#enclave, request, { ...context, evidence, signal }),
+      );
       return { code: '', response: parseHex(`0x${answering.response.encode(response)}`) };
     } catch (error) {
       if (error instanceof Refusal) return refused(error.code);
@@ -208,9 +229,10 @@ export class Router<E extends Enclave> {
   #refusalOf(error: unknown, url: string): { status: number; code: string; message: string } {
     const code = codeOf(error);
     // Messages of errors that are not ours may say anything, also what the enclave keeps to itself.
-    const message = error instanceof DstackError ? error.message : "see the enclave's log";
+    const message =
+      error instanceof DstackError ? error.message.slice(0, MESSAGE_MAX) : "see the enclave's log";
     if (error instanceof HttpRefusal) return { status: error.status, code, message };
-    this.#log.warn({ code, url, reason: (error as Error).message }, 'a request was not answered');
+    this.#log.warn({ code, url, reason: messageOf(error) }, 'a request was not answered');
     if (error instanceof Refusal) return { status: 422, code, message };
     if (code === 'BAD_REQUEST' || code === 'EVIDENCE_INVALID') return { status: 400, code, message };
     return { status: error instanceof Retryable ? 503 : 500, code, message };

@@ -3,10 +3,13 @@
  * enclave's are in the manifest, which the contract names: its endpoints are measured with it.
  */
 import { readFileSync } from 'node:fs';
-import { DstackError } from '../../protocol/errors.ts';
+import { DstackError, messageOf } from '../../protocol/errors.ts';
 import { type Address, parseAddress } from '../../protocol/hex.ts';
 import type { NetworkConfig } from '../../protocol/network-config.ts';
 import type { AppDomain } from './answer.ts';
+
+const DEPTH_MAX = 200;
+const POLL_MIN_MS = 50;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -26,18 +29,22 @@ export interface EnclaveSettings {
 /** @throws SETTINGS, ADDRESS_INVALID */
 export function enclaveSettings(env: Environment): EnclaveSettings {
   const chainId = numberIn(env, 'CHAIN_ID');
-  const endpoints = textIn(env, 'RPC_URLS').split(',');
+  const endpoints = endpointsIn(env, 'RPC_URLS');
   const quorum = numberIn(env, 'RPC_QUORUM', endpoints.length);
   if (quorum < 1 || quorum > endpoints.length)
     throw new DstackError(
       'SETTINGS',
       `RPC_QUORUM is ${quorum}, of ${endpoints.length} endpoints in RPC_URLS`,
     );
+  const depth = numberIn(env, 'RPC_DEPTH', 0);
+  // The contract takes an answer from one of its last 256 blocks, and the transaction needs some too.
+  if (depth > DEPTH_MAX)
+    throw new DstackError('SETTINGS', `RPC_DEPTH is ${depth}: ${DEPTH_MAX} at most, or no answer is settled`);
   return {
     app: { chainId, contract: contractIn(env) },
-    chain: { chainId, endpoints, quorum, confirmation: { depth: numberIn(env, 'RPC_DEPTH', 0) } },
-    port: numberIn(env, 'ENCLAVE_PORT', 8080),
-    host: env.ENCLAVE_HOST ?? '0.0.0.0',
+    chain: { chainId, endpoints, quorum, confirmation: { depth } },
+    port: portIn(env, 'ENCLAVE_PORT', 8080),
+    host: env.ENCLAVE_HOST || '0.0.0.0',
     data: textIn(env, 'ENCLAVE_DATA'),
   };
 }
@@ -56,22 +63,57 @@ export interface HostSettings {
   readonly startBlock: number;
   /** CONFIRMATIONS; 1 by default. */
   readonly confirmations: number;
-  /** POLL_MS; 2,000 by default. */
+  /** POLL_MS; 2,000 by default, 50 at least. */
   readonly pollInterval: number;
 }
 
-/** @throws SETTINGS, ADDRESS_INVALID, the file system's own errors */
+/** @throws SETTINGS, ADDRESS_INVALID */
 export function hostSettings(env: Environment): HostSettings {
   return {
     app: { chainId: numberIn(env, 'CHAIN_ID'), contract: contractIn(env) },
-    rpcUrl: textIn(env, 'RPC_URL'),
-    privateKey: readFileSync(textIn(env, 'GAS_KEY_FILE'), 'utf8').trim(),
-    enclaveUrl: textIn(env, 'ENCLAVE_URL'),
+    rpcUrl: urlIn('RPC_URL', textIn(env, 'RPC_URL')),
+    privateKey: keyIn(env),
+    enclaveUrl: urlIn('ENCLAVE_URL', textIn(env, 'ENCLAVE_URL'), ['http:']),
     data: textIn(env, 'HOST_DATA'),
     startBlock: numberIn(env, 'START_BLOCK', 0),
     confirmations: numberIn(env, 'CONFIRMATIONS', 1),
-    pollInterval: numberIn(env, 'POLL_MS', 2_000),
+    // At 0 it would ask without a pause.
+    pollInterval: Math.max(POLL_MIN_MS, numberIn(env, 'POLL_MS', 2_000)),
   };
+}
+
+/** Each counts once for the quorum: one that is named twice would outvote the others. */
+function endpointsIn(env: Environment, name: string): string[] {
+  const urls = textIn(env, name)
+    .split(',')
+    .map((url) => urlIn(name, url.trim()));
+  if (new Set(urls.map((url) => new URL(url).href)).size < urls.length)
+    throw new DstackError('SETTINGS', `${name} names an endpoint twice`);
+  return urls;
+}
+
+function urlIn(name: string, url: string, protocols = ['http:', 'https:']): string {
+  const protocol = URL.canParse(url) ? new URL(url).protocol : '';
+  if (protocols.includes(protocol)) return url;
+  throw new DstackError(
+    'SETTINGS',
+    `${name} has to begin with ${protocols.map((one) => `${one}//`).join(' or ')}, not ${JSON.stringify(url.slice(0, 80))}`,
+  );
+}
+
+function portIn(env: Environment, name: string, otherwise: number): number {
+  const port = numberIn(env, name, otherwise);
+  if (port <= 65_535) return port;
+  throw new DstackError('SETTINGS', `${name} has to be a port, up to 65535, not ${port}`);
+}
+
+function keyIn(env: Environment): string {
+  const file = textIn(env, 'GAS_KEY_FILE');
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch (cause) {
+    throw new DstackError('SETTINGS', `GAS_KEY_FILE can't be read: ${messageOf(cause)}`, { cause });
+  }
 }
 
 const contractIn = (env: Environment): Address => parseAddress(textIn(env, 'APP_CONTRACT'));

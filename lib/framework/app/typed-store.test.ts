@@ -61,6 +61,47 @@ test.each(backings)('what has another form is neither written nor believed: %s',
   await tables.close();
 });
 
+test.each(backings)('a key is a text of its own, and as long as every backing takes: %s', async (_, open) => {
+  const tables = new Tables(open('keys'));
+  const notes = tables.strings('notes', Type.Integer());
+  await notes.set('\ufffd', 1);
+  // Halves of a pair: as UTF-8 they would all be the key above.
+  for (const key of ['\ud800', 'a\udfff']) {
+    expect(await code(notes.get(key))).toBe('STORE_KEY');
+    expect(await code(notes.set(key, 2))).toBe('STORE_KEY');
+    expect(await code(notes.delete(key))).toBe('STORE_KEY');
+  }
+  expect(await notes.get('\ufffd')).toBe(1);
+  const long = 'x'.repeat(192);
+  await notes.set(long, 3);
+  expect(await notes.get(long)).toBe(3);
+  expect(await code(notes.set(`${long}x`, 4))).toBe('STORE_KEY');
+  expect(await code(notes.get('ü'.repeat(97)))).toBe('STORE_KEY');
+  expect(await code(notes.set(5 as never, 4))).toBe('STORE_KEY');
+  expect(() => tables.numbers('notes', Type.Integer())).toThrow(/store of strings/);
+  for (const limit of [0, -1, 1.5, Number.NaN, 1001])
+    expect(await code(notes.entries({ limit }))).toBe('STORE_LIMIT');
+  await tables.close();
+});
+
+test.each(backings)(
+  'large values are listed like small ones, and what is no JSON is not stored: %s',
+  async (_, open) => {
+    const tables = new Tables(open('large'));
+    const texts = tables.strings('texts', Type.Any());
+    const large = 'y'.repeat(1024 * 1024 - 10);
+    for (let at = 0; at < 9; at += 1) await texts.set(`k${at}`, large);
+    const rows = await texts.entries({ limit: 8 });
+    expect(rows.map(({ key }) => key).join()).toBe('k0,k1,k2,k3,k4,k5,k6,k7');
+    expect(rows.every(({ value }) => value === large)).toBe(true);
+    expect(await texts.entries({ after: 'k6' })).toHaveLength(2);
+    const itself: Record<string, unknown> = {};
+    itself.itself = itself;
+    for (const value of [1n, itself]) expect(await code(texts.set('no', value))).toBe('STORE_VALUE');
+    await tables.close();
+  },
+);
+
 test('what lies in a file is there again', async () => {
   const path = join(folder, 'again');
   const first = new Tables(fileBacking(path));

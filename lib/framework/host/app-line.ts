@@ -5,9 +5,9 @@
  * What is next is what the contract says, at each look anew. What is stored here only saves asking the enclave, or paying, twice:
  * after a crash, a re-organisation, or with an empty store, the line goes on where the contract is.
  */
-import { type Static, Type } from 'typebox';
+import { Type } from 'typebox';
 import type { Log } from '../../daemon/log.ts';
-import { codeOf, DstackError } from '../../protocol/errors.ts';
+import { codeOf, DstackError, messageOf, Retryable } from '../../protocol/errors.ts';
 import type { Address, Hex } from '../../protocol/hex.ts';
 import { bareHex, sameHex } from '../../protocol/hex.ts';
 import { check, Strict, Word0x } from '../../protocol/schema.ts';
@@ -31,7 +31,9 @@ import { ANSWER_PATH } from '../app/router.ts';
 import type { Enclave, EventHandler } from '../handler.ts';
 import { Rounds } from '../rounds.ts';
 import { type Store, Table } from '../store.ts';
+import { within } from '../within.ts';
 import type { ChainClient } from './chain-client.ts';
+import { RequestSearch } from './request-search.ts';
 
 /** What the host adds to a request, out of whatever it can show: proofs, or earlier events. The enclave checks it. */
 export type Assemble = (request: AppRequest, chain: ChainClient) => Promise<unknown>;
@@ -45,6 +47,8 @@ export interface AppLineOptions {
   /** By kind. */
   assemble: Readonly<Record<string, Assemble>>;
   pollInterval: number;
+  /** Before which the contract has no requests. */
+  startBlock: number;
 }
 
 /** How a line stands. */
@@ -61,6 +65,8 @@ const KEPT = 1000;
 const PAGE = 100;
 /** Looks at the chain for which it may not show yet what a transaction in a block has done. */
 const PATIENCE = 10;
+/** For putting together what goes with a request, milliseconds. */
+const ASSEMBLE_MAX_MS = 60_000;
 /** The longest pause after what failed, milliseconds; and while nothing answers, as when the enclave is being started again. */
 const PAUSE_MAX_MS = 15_000;
 const AWAY_PAUSE_MAX_MS = 1_000;
@@ -77,12 +83,17 @@ export class AppLine {
   #status: LineStatus = { requested: undefined, settled: undefined, reason: undefined };
   #failures = 0;
   #looks = 0;
+  readonly #search: RequestSearch;
+  /** How often the next request was not among those that are kept. */
+  #misses = 0;
+  readonly #stopping = new AbortController();
 
   constructor(options: AppLineOptions) {
     this.#options = options;
     this.#domain = { chainId: options.chain.chainId, contract: options.contract };
     this.#requests = new Table(options.store, 'line/request/', AppRequestSchema);
     this.#pending = new Table(options.store, 'line/', PendingSchema);
+    this.#search = new RequestSearch(options.chain.logsOf(options.contract), options.startBlock);
   }
 
   /** Keeps each request by its hash: of two of one number, the contract says which is meant. */
@@ -105,6 +116,7 @@ export class AppLine {
   }
 
   async stop(): Promise<void> {
+    this.#stopping.abort(new Retryable('STOPPED', 'the host is being stopped'));
     await this.#rounds.stop();
   }
 
@@ -120,7 +132,7 @@ export class AppLine {
       this.#status = { ...this.#status, reason };
       return pollInterval;
     } catch (error) {
-      const reason = `${codeOf(error)}: ${(error as Error).message}`.slice(0, 500);
+      const reason = `${codeOf(error)}: ${messageOf(error)}`.slice(0, 500);
       if (reason !== this.#status.reason)
         log.warn({ contract, code: codeOf(error) }, `the line waits, and is tried again: ${reason}`);
       this.#status = { ...this.#status, reason };
@@ -139,9 +151,19 @@ export class AppLine {
     if (settled >= requested) return undefined;
     const sequence = settled + 1;
     if (await this.#isOnItsWay(next)) return `the answer to request ${sequence} is on its way`;
-    const request = this.#requests.get(rowOf(sequence, next));
+    const request = await this.#requestOf(sequence, next);
     if (request === undefined) return `the event of request ${sequence} is not confirmed yet`;
-    const evidence = await assemble[kindName(request.kind) ?? '']?.(request, chain);
+    const kind = kindName(request.kind) ?? '';
+    // Whoever makes a request may have the choice of its kind, and `constructor` is one.
+    const assembling = Object.hasOwn(assemble, kind) ? assemble[kind] : undefined;
+    const evidence =
+      assembling &&
+      (await within(
+        ASSEMBLE_MAX_MS,
+        `assemble for ${kind}`,
+        () => assembling(request, chain),
+        this.#stopping.signal,
+      ));
     const reply = await enclave.request(ANSWER_PATH, {
       request,
       ...(evidence === undefined ? {} : { evidence }),
@@ -157,9 +179,25 @@ export class AppLine {
     return `the answer to request ${sequence} is on its way`;
   }
 
+  /** The event loop has it soon after it was made. What has not come so, or can't be read, is looked for. */
+  async #requestOf(sequence: number, hash: Hex): Promise<AppRequest | undefined> {
+    const row = rowOf(sequence, hash);
+    const kept = readable(() => this.#requests.get(row));
+    if (kept !== undefined) {
+      this.#misses = 0;
+      return kept;
+    }
+    this.#misses += 1;
+    if (this.#misses < PATIENCE) return undefined;
+    const found = await this.#search.find(hash);
+    if (found !== undefined) this.#requests.put(row, found);
+    return found;
+  }
+
   /** Whether a transaction that was sent for this request may still settle it. */
   async #isOnItsWay(hash: Hex): Promise<boolean> {
-    const pending = this.#readPending();
+    // What can't be read counts as missing: the enclave is asked once more.
+    const pending = readable(() => this.#pending.get('pending'));
     if (pending === undefined || !sameHex(pending.hash, hash)) return false;
     const transaction = await this.#options.chain.transaction(pending.purpose);
     const { state } = transaction ?? { state: 'failed' };
@@ -175,21 +213,21 @@ export class AppLine {
     return this.#looks < PATIENCE;
   }
 
-  /** What can't be read counts as missing: the enclave is asked once more. */
-  #readPending(): Static<typeof PendingSchema> | undefined {
-    try {
-      return this.#pending.get('pending');
-    } catch (error) {
-      if (codeOf(error) !== 'STORE_CORRUPT') throw error;
-      return undefined;
-    }
-  }
-
   #forget(settled: number): void {
     const before = rowOf(Math.max(0, settled - KEPT), '' as Hex);
     const { sound, spoiled } = this.#requests.sift({ limit: PAGE });
     const old = [...sound, ...spoiled].filter(({ id }) => id < before);
     if (old.length > 0) this.#options.store.batch(old.map(({ id }) => this.#requests.deleting(id)));
+  }
+}
+
+/** Undefined also for what is spoiled. */
+function readable<T>(read: () => T | undefined): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (codeOf(error) !== 'STORE_CORRUPT') throw error;
+    return undefined;
   }
 }
 

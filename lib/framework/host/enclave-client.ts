@@ -2,7 +2,7 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { type Static, Type } from 'typebox';
 import { readText } from '../../daemon/http-body.ts';
-import { codeOf, DstackError, Retryable } from '../../protocol/errors.ts';
+import { codeOf, DstackError, messageOf, Retryable } from '../../protocol/errors.ts';
 import { check } from '../../protocol/schema.ts';
 import type { Enclave } from '../handler.ts';
 
@@ -10,7 +10,8 @@ const REPLY_MAX_BYTES = 1024 * 1024;
 const TIMEOUT_MS = 60_000;
 
 const RefusalSchema = Type.Object({
-  code: Type.String({ pattern: '^[A-Z][A-Z0-9_]*$', maxLength: 64 }),
+  // An author's own codes may have any form.
+  code: Type.String({ pattern: '^[!-~]+$', maxLength: 64 }),
   message: Type.String({ maxLength: 4096 }),
 });
 
@@ -29,21 +30,26 @@ export function enclaveAt(url: string, { timeout = TIMEOUT_MS }: { timeout?: num
       try {
         reply = await exchange(base + path, body, timeout);
       } catch (cause) {
-        const why = cause instanceof DstackError ? codeOf(cause) : (cause as Error).message;
+        const why = cause instanceof DstackError ? codeOf(cause) : messageOf(cause);
         throw new Retryable('ENCLAVE_UNREACHABLE', `the enclave did not answer ${path}: ${why}`, { cause });
       }
       const { status, value } = reply;
       if (status === 200) return value;
-      const { code, message }: Static<typeof RefusalSchema> = check(
-        RefusalSchema,
-        value,
-        'ENCLAVE_REPLY',
-        `the enclave's refusal of ${path}`,
-      );
+      const { code, message } = refusalIn(value, status, path);
       const text = `the enclave refuses ${path}: ${message}`;
       throw status >= 500 || BEHIND.includes(code) ? new Retryable(code, text) : new DstackError(code, text);
     },
   };
+}
+
+/** @throws ENCLAVE_REPLY for another form, as of something between the two; Retryable when its status says that it may pass */
+function refusalIn(value: unknown, status: number, path: string): Static<typeof RefusalSchema> {
+  try {
+    return check(RefusalSchema, value, 'ENCLAVE_REPLY', `the enclave's refusal of ${path}`);
+  } catch (cause) {
+    if (status < 500 && status !== 429) throw cause;
+    throw new Retryable('ENCLAVE_REPLY', `${path} was answered with HTTP ${status}`, { cause });
+  }
 }
 
 async function exchange(

@@ -7,11 +7,12 @@
  */
 import { Type } from 'typebox';
 import type { Log } from '../../daemon/log.ts';
-import { DstackError } from '../../protocol/errors.ts';
+import { DstackError, Retryable } from '../../protocol/errors.ts';
 import { type Address, addressKey } from '../../protocol/hex.ts';
 import { EventLoop, type OpenJob } from '../event-loop.ts';
 import type { Enclave, EventHandler } from '../handler.ts';
 import { partOf, type Store } from '../store.ts';
+import { within } from '../within.ts';
 import { AppLine, type Assemble, type LineStatus } from './app-line.ts';
 import type { ChainClient } from './chain-client.ts';
 
@@ -43,6 +44,9 @@ export interface ServeOptions {
   pollInterval?: number;
 }
 
+/** For what a handler does about one event, milliseconds. */
+const HANDLE_MAX_MS = 60_000;
+
 /** How a host stands, by its contracts' addresses. */
 export type ServeStatus = Readonly<
   Record<string, { block: number | undefined; open: OpenJob[]; problems: string[]; line?: LineStatus }>
@@ -61,6 +65,7 @@ export function serve(options: ServeOptions): Serving {
   const contracts = new Set([...apps, ...handlers].map(({ contract }) => addressKey(contract)));
   if (contracts.size === 0)
     throw new DstackError('SERVE_NOTHING', 'no contract is to be served: name one in apps or in handlers');
+  const stopping = new AbortController();
   const services = [...contracts].map((contract) => {
     const own = partOf(store, `contract/${contract}/`);
     const app = apps.find((one) => addressKey(one.contract) === contract);
@@ -68,7 +73,7 @@ export function serve(options: ServeOptions): Serving {
       app === undefined
         ? undefined
         : new AppLine({
-            ...{ contract, chain, enclave, store: own, log, pollInterval },
+            ...{ contract, chain, enclave, store: own, log, pollInterval, startBlock },
             assemble: app.assemble ?? {},
           });
     const loop = new EventLoop({
@@ -84,7 +89,9 @@ export function serve(options: ServeOptions): Serving {
       message: Type.Never(),
       handlers: [
         ...(line === undefined ? [] : [line.handler()]),
-        ...handlers.filter((one) => addressKey(one.contract) === contract),
+        ...handlers
+          .filter((one) => addressKey(one.contract) === contract)
+          .map((one) => bounded(one, stopping.signal)),
       ],
       log,
       startBlock: async () => startBlock,
@@ -109,7 +116,28 @@ export function serve(options: ServeOptions): Serving {
         ]),
       ),
     async stop() {
+      stopping.abort(new Retryable('STOPPED', 'the host is being stopped'));
       await Promise.all(services.flatMap(({ loop, line }) => [loop.stop(), line?.stop()]));
     },
+  };
+}
+
+/** What waits for something that never comes would hold up every other event of the contract. */
+function bounded<E>(handler: ContractHandler<E>, stopped: AbortSignal): EventHandler<E> {
+  const bound = <T>(step: string, task: () => Promise<T>): Promise<T> =>
+    within(HANDLE_MAX_MS, `${step} of ${handler.name}`, task, stopped);
+  // By name: a copy would lack what a class has.
+  return {
+    name: handler.name,
+    topic: handler.topic,
+    decode: (log) => handler.decode(log),
+    request: (event, context) => bound('request', () => handler.request(event, context)),
+    settle: (response, event) => bound('settle', () => handler.settle(response, event)),
+    ...(handler.key && { key: (event: E) => handler.key!(event) }),
+    ...(handler.foresee && { foresee: (events: readonly E[]) => handler.foresee!(events) }),
+    ...(handler.refused && {
+      refused: (event: E, error: DstackError) => bound('refused', () => handler.refused!(event, error)),
+    }),
+    ...(handler.over && { over: (event: E) => handler.over!(event) }),
   };
 }
