@@ -5,7 +5,7 @@ import { MAX_GENESIS_FILE_BYTES, parseGenesis } from '../../host/records/service
 import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { print, printBytes, printError } from '../../lib/daemon/terminal.ts';
 import { utf8 } from '../../lib/protocol/encoding.ts';
-import { MAX_VALUE_BYTES } from '../../lib/protocol/records/format.ts';
+import { MAX_TIMESTAMP, MAX_VALUE_BYTES } from '../../lib/protocol/records/format.ts';
 import { type NameSpace, nameKeys } from '../../lib/protocol/records/names.ts';
 import { answer } from '../answers.ts';
 import { type Arguments, type Command, narration, narrationOptions, UsageError } from '../command.ts';
@@ -291,7 +291,7 @@ function timeOf(args: Arguments, option: string): number | undefined {
   const text = args.optional(option);
   if (text === undefined) return undefined;
   const time = /^\d{1,12}$/.test(text) ? Number(text) * 1_000 : Date.parse(text);
-  if (Number.isInteger(time) && time >= 0) return time;
+  if (Number.isInteger(time) && time >= 0 && time <= MAX_TIMESTAMP) return time;
   throw new UsageError(`--${option} is a date, as 2026-01-31T12:00:00Z, or seconds since 1970, not ${text}`);
 }
 

@@ -40,28 +40,30 @@ export interface Client {
 }
 
 /**
- * The first node that answers, of the network that this folder is of.
+ * The first node that answers as one does, of the network that this folder is of.
  * @param given instead of those of the folder
- * @throws RECORDS_NO_NODE, RECORDS_NETWORK_OTHER; RECORDS_ANSWER for what is no node
+ * @throws RECORDS_NO_NODE, RECORDS_NETWORK_OTHER; where there is but one, what is wrong with it, such as RECORDS_ANSWER
  */
 export async function reachNode(folder: string, given: readonly string[]): Promise<Client> {
   const urls = given.length > 0 ? given : urlsOf(folder);
-  const failures: string[] = [];
+  const failures: DstackError[] = [];
   for (const url of urls) {
     try {
       const status = await statusOf(url);
       requireSameNetwork(folder, url, status.network);
       return clientAt(url, await genesisAt(url, status.network), status.isPrivate);
     } catch (error) {
-      if (!(error instanceof DstackError) || error.code !== 'HTTP_UNREACHABLE') throw error;
-      failures.push(error.message);
+      if (!(error instanceof DstackError) || !/^(HTTP_|RECORDS_(ANSWER|RATE)$)/.test(error.code)) throw error;
+      failures.push(error);
     }
   }
+  const [only] = failures;
+  if (only !== undefined && failures.length === 1 && only.code !== 'HTTP_UNREACHABLE') throw only;
   throw new DstackError(
     'RECORDS_NO_NODE',
     urls.length === 0
       ? 'there is no node to ask: start one (`records node start`), or name one (`records url add URL`)'
-      : `no node answers: ${failures.join('; ')}`,
+      : `no node answers: ${failures.map(({ message }) => message).join('; ')}`,
   );
 }
 
@@ -176,7 +178,7 @@ async function ask(
     return schema === undefined ? value : check(schema, value, 'RECORDS_ANSWER', `the answer of ${url}`);
   const { code, message } = (value ?? {}) as { code?: unknown; message?: unknown };
   if (typeof code === 'string' && /^[A-Z][A-Z_]{1,60}$/.test(code))
-    throw new DstackError(code, `${url}: ${message}`);
+    throw new DstackError(code, `${url}: ${String(message).slice(0, 500)}`);
   throw new DstackError(
     'RECORDS_ANSWER',
     `${url} answered HTTP ${status} and no reason; is it a node of records?`,

@@ -4,11 +4,12 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type Static, Type } from 'typebox';
 import { keyIn, runningOf, secretOf } from '../../host/records/service/home.ts';
+import { requireAddress } from '../../host/records/wire/address.ts';
 import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
 import { makeFolder } from '../../lib/daemon/folder.ts';
 import { HexOf, parseJson, Strict } from '../../lib/protocol/schema.ts';
-import { type Arguments, UsageError } from '../command.ts';
+import { type Arguments, typed, UsageError } from '../command.ts';
 
 const CLIENT_FILE = 'client.json';
 const MAX_CLIENT_BYTES = 65_536;
@@ -102,5 +103,6 @@ export function parsePlace(what: string, text: string): { host: string; port: nu
   const host = bracketed ?? plain;
   const port = Number(digits);
   if (host === undefined || port > 65_535) throw new UsageError(`${what} is HOST:PORT, not ${text}`);
+  typed(() => requireAddress({ host, port }, 0));
   return { host, port };
 }

@@ -1,13 +1,15 @@
 /** A node that lies to who asks it: nothing that it makes up is shown. */
 
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { encodeRecord } from '../../lib/protocol/records/codec.ts';
 import type { DagRecord } from '../../lib/protocol/records/format.ts';
+import { genesisOf } from '../../lib/protocol/records/genesis.ts';
 import { recordId } from '../../lib/protocol/records/identity.ts';
 import { nameKeys } from '../../lib/protocol/records/names.ts';
 import { FOUNDER, genesisRecord, MALLORY, write } from '../../lib/protocol/records/network.fixture.ts';
@@ -171,4 +173,68 @@ test('Ctrl-C ends the work for a record, and nothing is written', async () => {
     stdout: '',
     stderr: expect.stringContaining('RECORD_WORK_CANCELLED'),
   });
+});
+
+test('a node that gives one thing twice, as if nothing contradicted it, is named', async () => {
+  const another = written(page, 0n, 'another');
+  for (const second of [good, another]) {
+    lies.set('/v1/query', answering([[good], [second]]));
+    expect(await get()).toMatchObject({ exit: 1, code: 'RECORDS_ANSWER', out: '' });
+  }
+  lies.set('/v1/query', answering([[good, good]]));
+  expect(await get()).toMatchObject({ exit: 1, code: 'RECORDS_ANSWER', out: '' });
+});
+
+test('a node that gives what is not of the time that was asked for is named', async () => {
+  const at = (option: string, time: number) =>
+    bench.run('reader', 'get', 'page', '--url', url, option, new Date(time).toISOString());
+  expect(await at('--from', NOW - 1)).toMatchObject({ exit: 0 });
+  expect(await at('--from', NOW + 1)).toMatchObject({ exit: 1, code: 'RECORDS_ANSWER', out: '' });
+  expect(await at('--to', NOW - 1)).toMatchObject({ exit: 1, code: 'RECORDS_ANSWER', out: '' });
+});
+
+test('a node that lies, or is none, keeps no other one from being asked', async () => {
+  const none = createServer((_, reply) => reply.end('<html>')).listen(0, '127.0.0.1');
+  await once(none, 'listening');
+  try {
+    const at = `http://127.0.0.1:${(none.address() as AddressInfo).port}`;
+    expect(await bench.run('reader', 'get', 'page', '--url', at, '--url', url)).toMatchObject({ exit: 0 });
+    expect(await bench.run('reader', 'get', 'page', '--url', at)).toMatchObject({
+      exit: 1,
+      code: 'HTTP_NOT_JSON',
+    });
+  } finally {
+    none.close();
+  }
+});
+
+test('a value that the network does not take is refused before any work', async () => {
+  const { owner } = await bench.json<{ owner: string }>('big', 'owner', 'new', 'me');
+  lies.set(`/v1/owner/${owner}`, { owner, isFounder: false, isAuthority: false, certificates: [] });
+  const most = genesisOf(genesis).rules.maxValue;
+  const set = bench.run('big', 'set', 'page', 'x'.repeat(most + 1), '--public', '--nowork', '--url', url);
+  expect(await set).toMatchObject({ exit: 1, code: 'RECORD_VALUE' });
+  expect(asked).not.toContain('/v1/post');
+});
+
+test('the token goes to no program that has taken the place of a node that was killed', async () => {
+  const tokens: (string | undefined)[] = [];
+  const thief = createServer(({ headers }, reply) => {
+    tokens.push(headers.authorization);
+    reply.end('{}');
+  }).listen(0, '127.0.0.1');
+  await once(thief, 'listening');
+  try {
+    const node = bench.path('killed/node');
+    mkdirSync(node, { recursive: true });
+    const at = `http://127.0.0.1:${(thief.address() as AddressInfo).port}`;
+    const { pid } = spawnSync('true');
+    writeFileSync(`${node}/running.json`, JSON.stringify({ pid, network, url: at }));
+    expect(await bench.run('killed', 'node', 'status')).toMatchObject({ exit: 1, code: 'RECORDS_NO_NODE' });
+    const connect = bench.run('killed', 'node', 'connect', '127.0.0.1:9908', 'ab'.repeat(32));
+    expect(await connect).toMatchObject({ exit: 1, code: 'RECORDS_NO_NODE' });
+    expect(tokens).toEqual([]);
+  } finally {
+    thief.close();
+  }
 });

@@ -72,23 +72,37 @@ export async function findRecords(client: Client, question: Question): Promise<F
     ...(from !== undefined && { from }),
     ...(to !== undefined && { to }),
   });
+  const given = new Set<string>();
   const seen = sets.map((set) => {
     const records = set.map(({ record }) => judged(client.url, client.genesis, record));
-    requireOneSet(client.url, records);
+    requireOneSet(client.url, records, given);
+    for (const record of records) requireInTime(client.url, record, question);
     return set.map((reply, i) => seenIn(client, records[i]!, reply, { named, question }));
   });
   const shown = seen.filter(([first]) => isOpen || first!.selectors.length === selections.length);
   return { sets: shown.toSorted(byOrdinals), isCut };
 }
 
-/** Else the first of one set could be shown as if it had won over another. */
-function requireOneSet(url: string, records: readonly DagRecord[]): void {
+/**
+ * Else the first of one set could be shown as if it had won over another, or what lost as if it stood alone.
+ * @param given what the sets before this one are about
+ */
+function requireOneSet(url: string, records: readonly DagRecord[], given: Set<string>): void {
   const keys = new Set(
     records.map((record) =>
       record.selectors.length === 0 ? toHex(recordId(record)) : toHex(conflictKey(record)),
     ),
   );
   if (keys.size > 1) throw lying(url, 'gave records as candidates for one thing that are about several');
+  const [key] = keys;
+  const ids = new Set(records.map((record) => toHex(recordId(record))));
+  if (given.has(key!) || ids.size < records.length) throw lying(url, 'gave candidates for one thing twice');
+  given.add(key!);
+}
+
+function requireInTime(url: string, { timestamp }: DagRecord, { from = 0, to = timestamp }: Question): void {
+  if (timestamp < from || timestamp > to)
+    throw lying(url, 'gave a record of another time than was asked for');
 }
 
 function seenIn(

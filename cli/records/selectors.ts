@@ -3,6 +3,7 @@
  * `\xNN` the byte NN, so that a name can be any bytes; whatever else follows a \ stays as it is.
  */
 import { bytesEqual } from '../../lib/protocol/encoding.ts';
+import { MAX_NAME_BYTES } from '../../lib/protocol/records/names.ts';
 import { MAX_ORDINAL } from '../../lib/protocol/records/ordinals.ts';
 import { UsageError } from '../command.ts';
 
@@ -27,6 +28,8 @@ function parseSelection(text: string): Selection {
   const name = unescapeName(escaped);
   if (name.length === 0)
     throw new UsageError(`${JSON.stringify(text)} has no name: it is like name, name#7 or name#3#9`);
+  if (name.length > MAX_NAME_BYTES)
+    throw new UsageError(`a name has up to ${MAX_NAME_BYTES} bytes, not ${name.length}`);
   if (rest === '') return { name, from: 0n, to: 0n };
   if (rest === '#') return { name, from: 0n, to: MAX_ORDINAL };
   const [, first, last = first] = /^#(\d{1,20})(?:#(\d{1,20}))?$/.exec(rest) ?? [];

@@ -51,8 +51,8 @@ export class MessageStore implements RecordStore {
   /** Records of what the log holds, with the messages' ids; and the other way round. */
   readonly #members = new Map<string, string>();
   readonly #recordsOf = new Map<string, string>();
-  /** Parts of what the log holds: of which message, and which one. */
-  readonly #parts = new Map<string, { messageId: string; index: number }>();
+  /** Parts of what the log holds: of which messages, since several may have one in common, and which one of each. */
+  readonly #parts = new Map<string, Map<string, number>>();
   /** Until when, by record, and for how long that was. */
   readonly #putOff = new Map<string, { until: number; pause: number }>();
   readonly #inParts = new Map<string, Map<string, InParts>>();
@@ -85,11 +85,14 @@ export class MessageStore implements RecordStore {
   get(id: string): Uint8Array | undefined {
     const { records, exchange } = this.#options;
     if (id === this.network) return records.genesis;
-    const part = this.#parts.get(id);
-    const messageId = part?.messageId ?? this.#members.get(id);
+    const messageId = this.#members.get(id);
     const entry = messageId === undefined ? undefined : exchange.get(messageId);
-    if (entry === undefined) return undefined;
-    return part === undefined ? records.encode(entry.message) : records.encodePart(entry.message, part.index);
+    if (entry !== undefined) return records.encode(entry.message);
+    for (const [whole, index] of this.#parts.get(id) ?? []) {
+      const message = exchange.get(whole)?.message;
+      if (message !== undefined) return records.encodePart(message, index);
+    }
+    return undefined;
   }
 
   *items(): Iterable<Item> {
@@ -128,7 +131,8 @@ export class MessageStore implements RecordStore {
       this.#recordsOf.set(messageId, id);
       this.#members.set(id, messageId);
       this.#putOff.delete(id);
-      for (const [index, part] of parts.entries()) this.#parts.set(part, { messageId, index });
+      for (const [index, part] of parts.entries())
+        this.#parts.set(part, (this.#parts.get(part) ?? new Map()).set(messageId, index));
       shown.push({ timestamp: TIMESTAMP, id });
     }
     if (shown.length > 0) for (const listener of this.#listeners) listener(shown);
@@ -143,8 +147,10 @@ export class MessageStore implements RecordStore {
       this.#members.delete(id);
     }
     if (gone.length > 0) {
-      for (const [part, { messageId }] of this.#parts)
-        if (!this.#recordsOf.has(messageId)) this.#parts.delete(part);
+      for (const [part, messages] of this.#parts) {
+        for (const [messageId] of gone) messages.delete(messageId);
+        if (messages.size === 0) this.#parts.delete(part);
+      }
     }
     return gone.length > 0;
   }
@@ -155,11 +161,7 @@ export class MessageStore implements RecordStore {
       const id = toHex(recordId(record));
       if (this.#members.has(id)) return { kind: 'known', id };
       const awaited = this.#awaiting(from, id);
-      if (awaited !== undefined) {
-        const [head, { list, there }] = awaited;
-        there.set(id, wholeValueOf(record).slice());
-        return await this.#whole(head, list, there, from);
-      }
+      if (awaited.length > 0) return await this.#takePart(id, wholeValueOf(record).slice(), awaited, from);
       const said = this.#options.records.read(record);
       if (said instanceof Uint8Array) return await this.#judge(id, said, from);
       return await this.#whole(id, said, this.#beginParts(id, said, from), from);
@@ -169,11 +171,25 @@ export class MessageStore implements RecordStore {
     }
   }
 
-  /** The message of this peer that waits for a part, with the identity of its record. */
-  #awaiting(from: string, part: string): [string, InParts] | undefined {
-    for (const [head, inParts] of this.#inParts.get(from) ?? [])
-      if (inParts.list.parts.includes(part) && !inParts.there.has(part)) return [head, inParts];
-    return undefined;
+  /** The messages of this peer that wait for a part, with the identities of their records. */
+  #awaiting(from: string, part: string): [string, InParts][] {
+    return [...(this.#inParts.get(from) ?? [])].filter(
+      ([, { list, there }]) => list.parts.includes(part) && !there.has(part),
+    );
+  }
+
+  /** It is sent once, for all messages that have it in common. */
+  async #takePart(
+    part: string,
+    value: Uint8Array,
+    awaited: readonly [string, InParts][],
+    from: string,
+  ): Promise<Verdict> {
+    for (const [, { there }] of awaited) there.set(part, value);
+    const verdicts: Verdict[] = [];
+    for (const [head, { list, there }] of awaited) verdicts.push(await this.#whole(head, list, there, from));
+    const ids = verdicts.flatMap((verdict) => (verdict.kind === 'members' ? verdict.ids : []));
+    return ids.length > 0 ? { kind: 'members', ids } : verdicts.at(-1)!;
   }
 
   #beginParts(id: string, list: PartList, from: string): Map<string, Uint8Array> {

@@ -3,13 +3,16 @@ import { Type } from 'typebox';
 import { expect, onTestFinished, test } from 'vitest';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import type { Hex } from '../../lib/protocol/hex.ts';
 import { decodeRecord, encodeRecord } from '../../lib/protocol/records/codec.ts';
 import type { DagRecord } from '../../lib/protocol/records/format.ts';
 import { recordId } from '../../lib/protocol/records/identity.ts';
 import { Strict } from '../../lib/protocol/schema.ts';
 import { Liar } from '../records/wire/sockets.fixture.ts';
+import { Charges } from './charges.ts';
 import { numberOf, someKinds, someRequest } from './gossip.fixture.ts';
 import { type Message, type MessageKind, messageId } from './message-kind.ts';
+import { MessageStore, type MessageStoreOptions } from './message-store.ts';
 import { RECORDS, type RecordsHost, recordsHost } from './records.fixture.ts';
 
 /** From this on messages are forged, and from that on of no use. */
@@ -124,13 +127,14 @@ test('a message that says the same in another way is none', async () => {
   await expect.poll(() => held(host)).toEqual([1]);
 });
 
+const noteKind: MessageKind = {
+  type: 'note',
+  schema: Strict({ type: Type.Literal('note'), subject: Type.String(), text: Type.String() }),
+  subjectOf: ({ subject }) => String(subject),
+  admit: async (message) => message,
+};
+
 test('a message in parts of which some do not come keeps nobody else’s out', async () => {
-  const noteKind: MessageKind = {
-    type: 'note',
-    schema: Strict({ type: Type.Literal('note'), subject: Type.String(), text: Type.String() }),
-    subjectOf: ({ subject }) => String(subject),
-    admit: async (message) => message,
-  };
   const kinds = [...someKinds(), noteKind];
   const host = await recordsHost({ kinds });
   const notes: Message[] = Array.from({ length: 10 }, (_, n) => ({
@@ -157,4 +161,47 @@ test('a message in parts of which some do not come keeps nobody else’s out', a
   for (const note of notes.slice(0, 3)) await good.gossip.publish(note);
   for (const note of notes.slice(0, 3))
     await expect.poll(() => host.gossip.get(messageId(note))?.message).toEqual(note);
+});
+
+/** Of more than one part, and with the same first part. */
+const alike = (end: string): Message => ({
+  type: 'note',
+  subject: 'ab'.repeat(32),
+  text: 'x'.repeat(100_000) + end,
+});
+
+test('messages with a part in common come in, both', async () => {
+  const kinds = [...someKinds(), noteKind];
+  const source = await recordsHost({ kinds });
+  for (const end of ['a', 'b', 'c']) await source.gossip.publish(alike(end));
+  const host = await recordsHost({ kinds, peers: [source.at] });
+  for (const end of ['a', 'b', 'c'])
+    await expect
+      .poll(() => host.gossip.get(messageId(alike(end))) !== undefined, { timeout: 10_000 })
+      .toBe(true);
+});
+
+test('a message keeps its parts when another one with such a part is gone', () => {
+  const there = new Map(['a', 'b'].map((end) => [messageId(alike(end)), { message: alike(end) }]));
+  const exchange = {
+    get: (id: Hex) => there.get(id),
+    holds: (id: Hex) => there.has(id),
+  } as unknown as MessageStoreOptions['exchange'];
+  const store = new MessageStore({
+    records: RECORDS,
+    exchange,
+    charges: new Charges(),
+    sourceOf: () => '',
+    pause: async () => false,
+  });
+  const [kept, gone] = [...there.keys()] as [Hex, Hex];
+  store.show([kept, gone]);
+  there.delete(gone);
+  store.prune();
+  for (const part of RECORDS.of(alike('a')).parts) expect(store.get(part)).toBeDefined();
+  const own = RECORDS.of(alike('b')).parts[1]!;
+  expect(store.get(own)).toBeUndefined();
+  there.delete(kept);
+  store.prune();
+  for (const part of RECORDS.of(alike('a')).parts) expect(store.get(part)).toBeUndefined();
 });

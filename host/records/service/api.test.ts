@@ -4,7 +4,7 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { toHex, utf8 } from '../../../lib/protocol/encoding.ts';
 import { DstackError } from '../../../lib/protocol/errors.ts';
 import { decodeRecord, encodeRecord } from '../../../lib/protocol/records/codec.ts';
@@ -386,4 +386,37 @@ test('one source may ask so much, and then hears when to come again', async () =
   expect(await from('192.0.2.2', '/v1/makerecord')).toBe(401);
   expect(await from('127.0.0.1', '/v1/makerecord')).toBe(400);
   await app.close();
+});
+
+test('one source may ask what takes so long, and then waits, whatever it asks', async () => {
+  const app = apiServer(service, { token, names: [], log: silent });
+  // By the processor's clock: that of a machine with much else to do says nothing.
+  const clock = vi
+    .spyOn(process, 'threadCpuUsage')
+    .mockImplementation((before) => ({ user: before === undefined ? 0 : 30_000_000, system: 0 }));
+  const from = async (remoteAddress: string, url: string) => {
+    const method = url === '/v1/query' ? 'POST' : 'GET';
+    const payload = method === 'POST' ? { payload: { from: 0 } } : {};
+    return await app.inject({ method, url, headers: { host: 'localhost' }, remoteAddress, ...payload });
+  };
+  try {
+    expect((await from('192.0.2.1', '/v1/query')).statusCode).toBe(200);
+    expect((await from('192.0.2.1', '/v1/links')).json()).toMatchObject({ code: 'RECORDS_RATE' });
+    expect((await from('192.0.2.2', '/v1/links')).statusCode).toBe(200);
+  } finally {
+    clock.mockRestore();
+    await app.close();
+  }
+});
+
+test('a record that is too long for the network is refused before the work', async () => {
+  const most = service.node.genesis.rules.maxValue;
+  const made = (bytes: number) =>
+    post(
+      '/v1/makerecord',
+      { ownerSeed: toHex(ALICE), names: [], value: base64(new Uint8Array(bytes)), noWork: true },
+      bearer(),
+    );
+  expect((await made(most)).json).toMatchObject({ code: 'RECORDS_PERMIT' });
+  expect((await made(most + 1)).json).toMatchObject({ code: 'RECORD_VALUE' });
 });

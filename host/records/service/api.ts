@@ -51,32 +51,39 @@ export function apiServer(service: Served, { token, names, log }: ApiOptions): F
     requireOwnName(request, names);
     sources.spend(request);
   });
-  reading(app, service, token);
+  reading(app, service, { token, sources });
   app.get('/metrics', async (_request, reply) =>
     reply.type('text/plain; version=0.0.4').send(metricsText(service.status(false), refusals)),
   );
-  writing(app, service);
+  writing(app, service, sources);
   operating(app, service, token);
   return app;
 }
 
-function reading(app: FastifyInstance, service: Served, token: string): void {
+function reading(
+  app: FastifyInstance,
+  service: Served,
+  { token, sources }: { token: string; sources: Sources },
+): void {
   const { node } = service;
   app.get(paths.status, async (request) => service.status(hasToken(request, token)));
-  app.post(paths.query, { bodyLimit: QUERY_BYTES }, async ({ body }) => {
-    const { sets, isCut } = node.query(queryOf(check(QueryRequest, body, 'RECORDS_QUERY', 'the question')));
-    const replied = sets.map((set) =>
-      set.map(({ bytes, trust, isCollider, isRevoked, suspectedBy, weight }) => ({
-        record: base64(bytes),
-        trust,
-        isCollider,
-        isRevoked,
-        suspectedBy,
-        ...(weight !== undefined && { weight }),
-      })),
-    );
-    return { sets: replied, isCut };
-  });
+  app.post(paths.query, { bodyLimit: QUERY_BYTES }, async (request) =>
+    sources.charged(request, () => {
+      const query = queryOf(check(QueryRequest, request.body, 'RECORDS_QUERY', 'the question'));
+      const { sets, isCut } = node.query(query);
+      const replied = sets.map((set) =>
+        set.map(({ bytes, trust, isCollider, isRevoked, suspectedBy, weight }) => ({
+          record: base64(bytes),
+          trust,
+          isCollider,
+          isRevoked,
+          suspectedBy,
+          ...(weight !== undefined && { weight }),
+        })),
+      );
+      return { sets: replied, isCut };
+    }),
+  );
   app.get(paths.links, async () => {
     const time = Date.now();
     return { time, links: node.linksFor(time) };
@@ -109,13 +116,14 @@ function reading(app: FastifyInstance, service: Served, token: string): void {
   app.get(`${paths.owner}/:id`, async (request) => ownerOf(service, idOf(request)));
 }
 
-function writing(app: FastifyInstance, { node }: Served): void {
+function writing(app: FastifyInstance, { node }: Served, sources: Sources): void {
   let posts = 0;
-  app.post(paths.post, { bodyLimit: BASE64_RECORD + BODY_BYTES }, async ({ body }) => {
-    const { record } = check(PostRequest, body, 'RECORDS_POST', 'the record');
+  app.post(paths.post, { bodyLimit: BASE64_RECORD + BODY_BYTES }, async (request) => {
+    const { record } = check(PostRequest, request.body, 'RECORDS_POST', 'the record');
     // Whoever posts knows what to link to: nothing of this waits, or takes anybody's room.
     const from = `post ${++posts}`;
-    const verdict = await node.add(new Uint8Array(Buffer.from(record, 'base64')), from);
+    const bytes = new Uint8Array(Buffer.from(record, 'base64'));
+    const verdict = await sources.charged(request, () => node.add(bytes, from));
     switch (verdict.kind) {
       case 'refused':
         throw new DstackError(verdict.code, verdict.message);

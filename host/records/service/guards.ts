@@ -12,6 +12,8 @@ import { Allowance } from '../wire/allowance.ts';
 
 /** Of one source. */
 const RATE = { perSecond: 50, burst: 500 };
+/** Milliseconds of the processor, in which this thread does nothing else: a question may take thousands of times as long as another. */
+const PROCESSOR = { perSecond: 250, burst: 2_000 };
 /** The one that asked longest ago begins anew. */
 const MOST_SOURCES = 4_096;
 
@@ -54,17 +56,40 @@ export function requireThisMachine({ ip }: FastifyRequest): void {
 
 /** How much each source may ask. */
 export class Sources {
-  readonly #allowances = new Map<string, Allowance>();
+  readonly #allowances = new Map<string, { requests: Allowance; processor: Allowance }>();
 
   /** @throws RECORDS_RATE */
   spend({ ip }: FastifyRequest): void {
-    const source = sourceOf(ip);
-    const allowance = this.#allowances.get(source) ?? new Allowance(RATE);
-    this.#allowances.delete(source);
-    this.#allowances.set(source, allowance);
-    if (this.#allowances.size > MOST_SOURCES) this.#allowances.delete(this.#allowances.keys().next().value!);
-    if (allowance.spend(1) > 0) {
+    const { requests, processor } = this.#of(ip);
+    if (requests.spend(1) > 0)
       throw new DstackError('RECORDS_RATE', 'too many requests from this address; slow down and try again');
+    if (processor.spend(0) > 0)
+      throw new DstackError(
+        'RECORDS_RATE',
+        'what this address asked took long to answer; ask for less at a time, or wait and try again',
+      );
+  }
+
+  /** Does what was asked, as far as it is done at once, on the account of who asked. */
+  charged<T>({ ip }: FastifyRequest, act: () => T): T {
+    const before = process.threadCpuUsage();
+    try {
+      return act();
+    } finally {
+      const { user, system } = process.threadCpuUsage(before);
+      this.#of(ip).processor.spend((user + system) / 1_000);
     }
+  }
+
+  #of(ip: string): { requests: Allowance; processor: Allowance } {
+    const source = sourceOf(ip);
+    const own = this.#allowances.get(source) ?? {
+      requests: new Allowance(RATE),
+      processor: new Allowance(PROCESSOR),
+    };
+    this.#allowances.delete(source);
+    this.#allowances.set(source, own);
+    if (this.#allowances.size > MOST_SOURCES) this.#allowances.delete(this.#allowances.keys().next().value!);
+    return own;
   }
 }

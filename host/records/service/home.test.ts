@@ -86,6 +86,10 @@ test('peers are kept by their key, so many and no more, and none that is no addr
   expect(peersOf(folder)).toHaveLength(MOST_PEERS);
   expect(peersOf(folder).at(-1)).toEqual(peer(3, 'example.org'));
   expect(codeFrom(() => keepPeer(folder, peer(MOST_PEERS)))).toBe('RECORDS_PEERS');
+  // None with which the node could not start again.
+  for (const host of ['..', ':', '1.2.3', 'a..b'])
+    expect(codeFrom(() => keepPeer(folder, peer(0, host)))).toBe('WIRE_ADDRESS');
+  expect(peersOf(folder)).toHaveLength(MOST_PEERS);
   writeFileSync(join(folder, 'peers.json'), '{"version":1,"peers":[{"host":"a b","port":1,"key":"00"}]}');
   expect(codeFrom(() => peersOf(folder))).toBe('RECORDS_PEERS');
 });

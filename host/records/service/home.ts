@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Static, Type } from 'typebox';
+import { readBounded } from '../../../lib/daemon/bounded-file.ts';
 import { writeDurably } from '../../../lib/daemon/durable-file.ts';
 import { makeFolder } from '../../../lib/daemon/folder.ts';
 import { makePrivate, readPrivate } from '../../../lib/daemon/private-file.ts';
@@ -14,6 +15,7 @@ import { fromHex, toHex } from '../../../lib/protocol/encoding.ts';
 import { DstackError } from '../../../lib/protocol/errors.ts';
 import { Count, check, HexOf, parseJson, Strict } from '../../../lib/protocol/schema.ts';
 import { createRecords, LOG_FILE } from '../folder.ts';
+import { requireAddress } from '../wire/address.ts';
 import { parseGenesis } from './genesis-file.ts';
 
 const IDENTITY_FILE = 'identity';
@@ -137,8 +139,10 @@ export function peersOf(folder: string): PeerAddress[] {
     .peers;
 }
 
-/** Adds a peer, or its new address. @throws RECORDS_PEERS where there are as many as there may be */
+/** Adds a peer, or its new address. @throws WIRE_ADDRESS; RECORDS_PEERS where there are as many as there may be */
 export function keepPeer(folder: string, peer: PeerAddress): void {
+  // The node would not start any more with one that can't be dialled.
+  requireAddress(peer, 1);
   const others = peersOf(folder).filter(({ key }) => key !== peer.key);
   if (others.length >= MOST_PEERS) {
     throw new DstackError(
@@ -158,15 +162,23 @@ export function forgetRunning(folder: string): void {
   rmSync(join(folder, RUNNING_FILE), { force: true });
 }
 
-/** Where the node in this folder said that it listens; it may be gone without a word. */
+/**
+ * Where the node in this folder listens, if it runs. It may be gone without a word: whoever listens there now, perhaps another user of this machine, must
+ * not get the token.
+ */
 export function runningOf(folder: string): RunningFile | undefined {
   const path = join(folder, RUNNING_FILE);
   if (!existsSync(path)) return undefined;
-  return parseJson(
-    RunningFile,
-    readFileSync(path, 'utf8'),
-    'RECORDS_RUNNING',
-    `${path} (remove it)`,
-    MAX_FILE_BYTES,
-  );
+  const text = readBounded(path, { maxBytes: MAX_FILE_BYTES }).toString('utf8');
+  const running = parseJson(RunningFile, text, 'RECORDS_RUNNING', `${path} (remove it)`, MAX_FILE_BYTES);
+  return isAlive(running.pid) ? running : undefined;
+}
+
+/** As a process of this user's. */
+function isAlive(pid: number): boolean {
+  try {
+    return pid > 0 && process.kill(pid, 0);
+  } catch {
+    return false;
+  }
 }

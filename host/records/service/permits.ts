@@ -4,6 +4,7 @@ import { DstackError } from '../../../lib/protocol/errors.ts';
 import type { Permit } from '../../../lib/protocol/records/format.ts';
 import type { Genesis } from '../../../lib/protocol/records/genesis.ts';
 import { type Drafted, seedOf } from '../../../lib/protocol/records/make.ts';
+import { MASK_BYTES } from '../../../lib/protocol/records/mask.ts';
 import { billableBytes, priceOf, type WorkPermit } from '../../../lib/protocol/records/work.ts';
 
 export interface PermitSources {
@@ -13,12 +14,20 @@ export interface PermitSources {
   readonly work: ((seed: Uint8Array, difficulty: number) => Promise<WorkPermit>) | undefined;
 }
 
-/** @throws RECORDS_PERMIT; what work throws */
+/** @throws RECORD_VALUE, RECORDS_PERMIT; what work throws */
 export async function permitFor(
   drafted: Drafted,
   { rules, owner }: Genesis,
   { certificates, work }: PermitSources,
 ): Promise<Permit> {
+  // Nobody works for what no node takes.
+  if (drafted.value.bytes.length > rules.maxValue) {
+    const masked = drafted.mask === 'none' ? '' : `, ${MASK_BYTES} of them its mask`;
+    throw new DstackError(
+      'RECORD_VALUE',
+      `values of this network have up to ${rules.maxValue} bytes, not ${drafted.value.bytes.length}${masked}; split it`,
+    );
+  }
   const key = toHex(drafted.owner);
   if (key === toHex(owner) || rules.authorities.includes(key)) return { kind: 'none' };
   const [certificate] = certificates;

@@ -52,6 +52,13 @@ export const gossipRecords = [
     '^a message that says the same in another way',
   ),
   row(
+    'that a part is kept while a message has it',
+    STORE,
+    'if (messages.size === 0) this.#parts.delete(part);',
+    'this.#parts.delete(part);',
+    '^a message keeps its parts',
+  ),
+  row(
     'the bound on messages of one peer whose parts do not come',
     STORE,
     'if (own.size > MAX_IN_PARTS)',
