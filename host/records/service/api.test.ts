@@ -1,6 +1,7 @@
 /** A node's API: who may ask it, what hostile requests get, and what programs ask. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -406,6 +407,33 @@ test('one source may ask what takes so long, and then waits, whatever it asks', 
   } finally {
     clock.mockRestore();
     await app.close();
+  }
+});
+
+test('who does not read its answers gets no more of them, until it has', async () => {
+  const found = { ...{ id: '', owner: '', timestamp: 0, trust: 1 }, isCollider: false, isRevoked: false };
+  const query = vi.spyOn(service.node, 'query').mockImplementation(() => {
+    return { sets: [[{ ...found, bytes: new Uint8Array(9 << 20), suspectedBy: [] }]], isCut: false };
+  });
+  const { port } = new URL(service.url);
+  const body = '{"from":0}';
+  const idle = connect(Number(port), '127.0.0.1').pause();
+  try {
+    idle.write(
+      `POST /v1/query HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    );
+    await vi.waitFor(() => expect(query).toHaveBeenCalledTimes(1));
+    expect(await post('/v1/query', { from: 0 })).toMatchObject({
+      status: 503,
+      json: { code: 'RECORDS_BUSY' },
+    });
+    expect(query).toHaveBeenCalledTimes(1);
+    idle.destroy();
+    await vi.waitFor(async () => expect((await post('/v1/query', { from: 0 })).status).toBe(200), 20_000);
+    expect((await post('/v1/query', { from: 0 })).status).toBe(200);
+  } finally {
+    idle.destroy();
+    query.mockRestore();
   }
 });
 

@@ -12,7 +12,7 @@ import { nameKeys } from '../../../lib/protocol/records/names.ts';
 import { decodeCertificate } from '../../../lib/protocol/records/statements.ts';
 import { check } from '../../../lib/protocol/schema.ts';
 import type { RecordQuery } from '../query.ts';
-import { hasToken, requireOwnName, requireThisMachine, requireToken, Sources } from './guards.ts';
+import { hasToken, requireOwnName, requireThisMachine, requireToken, Sources, Untaken } from './guards.ts';
 import {
   ConnectRequest,
   MakeRequest,
@@ -67,8 +67,10 @@ function reading(
 ): void {
   const { node } = service;
   app.get(paths.status, async (request) => service.status(hasToken(request, token)));
-  app.post(paths.query, { bodyLimit: QUERY_BYTES }, async (request) =>
+  const untaken = new Untaken();
+  app.post(paths.query, { bodyLimit: QUERY_BYTES }, async (request, reply) =>
     sources.charged(request, () => {
+      untaken.requireRoom(request);
       const query = queryOf(check(QueryRequest, request.body, 'RECORDS_QUERY', 'the question'));
       const { sets, isCut } = node.query(query);
       const replied = sets.map((set) =>
@@ -81,6 +83,8 @@ function reading(
           ...(weight !== undefined && { weight }),
         })),
       );
+      const length = replied.flat().reduce((sum, { record }) => sum + record.length, 0);
+      untaken.hold(request, reply, length);
       return { sets: replied, isCut };
     }),
   );

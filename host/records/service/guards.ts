@@ -4,7 +4,7 @@
  */
 import { timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { sourceOf } from '../../../lib/daemon/server-limits.ts';
 import { sha256, utf8 } from '../../../lib/protocol/encoding.ts';
 import { DstackError } from '../../../lib/protocol/errors.ts';
@@ -14,6 +14,8 @@ import { Allowance } from '../wire/allowance.ts';
 const RATE = { perSecond: 50, burst: 500 };
 /** Milliseconds of the processor, in which this thread does nothing else: a question may take thousands of times as long as another. */
 const PROCESSOR = { perSecond: 250, burst: 2_000 };
+/** Bytes, with which one more answer may begin; and the milliseconds in which an answer is to be read. */
+const UNTAKEN = { perSource: 8 << 20, bytes: 128 << 20, within: 60_000 };
 /** The one that asked longest ago begins anew. */
 const MOST_SOURCES = 4_096;
 
@@ -91,5 +93,36 @@ export class Sources {
     this.#allowances.set(source, own);
     if (this.#allowances.size > MOST_SOURCES) this.#allowances.delete(this.#allowances.keys().next().value!);
     return own;
+  }
+}
+
+/** Answers that were made and that nobody has taken yet: who reads slowly, or not at all, takes so much memory and no more. */
+export class Untaken {
+  readonly #bySource = new Map<string, number>();
+  #bytes = 0;
+
+  /** @throws RECORDS_BUSY */
+  requireRoom({ ip }: FastifyRequest): void {
+    const own = this.#bySource.get(sourceOf(ip)) ?? 0;
+    if (own < UNTAKEN.perSource && this.#bytes < UNTAKEN.bytes) return;
+    throw new DstackError('RECORDS_BUSY', 'answers wait to be read; read those, or try again in a minute');
+  }
+
+  /** Until the answer is taken, or its connection is over. */
+  hold({ ip }: FastifyRequest, { raw }: FastifyReply, bytes: number): void {
+    const source = sourceOf(ip);
+    const change = (by: number) => {
+      this.#bytes += by;
+      const own = (this.#bySource.get(source) ?? 0) + by;
+      if (own === 0) this.#bySource.delete(source);
+      else this.#bySource.set(source, own);
+    };
+    change(bytes);
+    const late = setTimeout(() => raw.destroy(), UNTAKEN.within).unref();
+    // After the last byte as well as where the connection is lost.
+    raw.once('close', () => {
+      clearTimeout(late);
+      change(-bytes);
+    });
   }
 }

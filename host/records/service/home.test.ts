@@ -90,6 +90,8 @@ test('peers are kept by their key, so many and no more, and none that is no addr
   for (const host of ['..', ':', '1.2.3', 'a..b'])
     expect(codeFrom(() => keepPeer(folder, peer(0, host)))).toBe('WIRE_ADDRESS');
   expect(peersOf(folder)).toHaveLength(MOST_PEERS);
+  writeFileSync(join(folder, 'peers.json'), JSON.stringify({ version: 1, peers: [peer(0, '..')] }));
+  expect(codeFrom(() => peersOf(folder))).toBe('RECORDS_PEERS');
   writeFileSync(join(folder, 'peers.json'), '{"version":1,"peers":[{"host":"a b","port":1,"key":"00"}]}');
   expect(codeFrom(() => peersOf(folder))).toBe('RECORDS_PEERS');
 });

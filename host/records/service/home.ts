@@ -135,8 +135,16 @@ export function peersOf(folder: string): PeerAddress[] {
   const path = join(folder, PEERS_FILE);
   if (!existsSync(path)) return [];
   const text = readFileSync(path, 'utf8');
-  return parseJson(PeersFile, text, 'RECORDS_PEERS', `${path} (remove it, and connect again)`, MAX_FILE_BYTES)
-    .peers;
+  const where = `${path} (remove it, and connect again)`;
+  const { peers } = parseJson(PeersFile, text, 'RECORDS_PEERS', where, MAX_FILE_BYTES);
+  try {
+    for (const peer of peers) requireAddress(peer, 1);
+  } catch (cause) {
+    throw new DstackError('RECORDS_PEERS', `${where} has a wrong address: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  return peers;
 }
 
 /** Adds a peer, or its new address. @throws WIRE_ADDRESS; RECORDS_PEERS where there are as many as there may be */

@@ -40,6 +40,13 @@ export const recordServiceRules: readonly Mutation[] = [
     'ask what takes so long',
   ),
   row(
+    'the memory of answers that nobody reads',
+    API,
+    '      untaken.requireRoom(request);\n',
+    '',
+    'who does not read its answers',
+  ),
+  row(
     'no work for what no node takes',
     ['host/records/service/permits.ts', 'host/records/service/api.test.ts'],
     'drafted.value.bytes.length > rules.maxValue',
