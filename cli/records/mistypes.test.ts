@@ -112,6 +112,8 @@ test('owners: a key goes out and comes back as the same one, is renamed, and is 
     default: 'again',
     owners: [{ name: 'again', owner }, made],
   });
+  // What no command could have put there is nobody.
+  for (const file of ['again copy', KEY]) writeFileSync(bench.path(`one/owners/${file}.pem`), 'x');
   await bench.ok('one', 'owner', 'default', 'same');
   await bench.ok('one', 'owner', 'delete', 'same', '--yes');
   expect(await bench.json('one', 'owner', 'list')).toEqual({

@@ -34,8 +34,14 @@ export function requireOwnerName(name: string): string {
 export function ownersOf(folder: string): Owner[] {
   const owners = ownersFolder(folder);
   if (!existsSync(owners)) return [];
-  const names = readdirSync(owners).filter((file) => file.endsWith(ENDING));
-  return names.toSorted().map((file) => ownerNamed(folder, file.slice(0, -ENDING.length)));
+  const names = readdirSync(owners)
+    .filter((file) => file.endsWith(ENDING))
+    .map((file) => file.slice(0, -ENDING.length));
+  // Such as somebody's `alice copy.pem`, which no command can name.
+  return names
+    .filter((name) => NAME.test(name) && !KEY.test(name))
+    .toSorted()
+    .map((name) => ownerNamed(folder, name));
 }
 
 /** @throws RECORDS_OWNER, KEY_FILE, USAGE */
