@@ -101,5 +101,7 @@ test('the app runs on it, from its tests to a change of its enclave', async () =
 });
 
 test('a folder with something in it is left alone', async () => {
-  expect(await createApp(folder, 'my-app', 'ping-pong').then(() => 'made', codeOf)).toBe('CREATE_FOLDER');
+  expect(await createApp(folder, 'my-app', 'ping-pong', never).then(() => 'made', codeOf)).toBe(
+    'CREATE_FOLDER',
+  );
 });
