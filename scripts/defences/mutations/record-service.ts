@@ -91,8 +91,8 @@ export const recordServiceRules: readonly Mutation[] = [
   row(
     'the rate of one source',
     GUARDS,
-    'allowance.spend(1) > 0',
-    'allowance.spend(0) > 0',
+    'requests.spend(1) > 0',
+    'requests.spend(0) > 0',
     'one source may ask so much',
   ),
   row('JSON alone', API, "app.removeContentTypeParser('text/plain');", '', 'is refused before it is read'),
