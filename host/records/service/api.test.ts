@@ -361,7 +361,8 @@ async function inject(method: string, url: string, payload: string, headers: Rec
 test('one source may ask so much, and then hears when to come again', async () => {
   const app = apiServer(service, { token, names: [], log: silent });
   let refused = 0;
-  for (let i = 0; i < 700; i++) {
+  // As many as it takes: what may be asked comes back while a slow machine asks.
+  for (let i = 0; i < 5_000 && refused < 20; i++) {
     const { statusCode, headers } = await app.inject({
       url: '/v1/links',
       headers: { host: 'localhost' },
@@ -371,7 +372,7 @@ test('one source may ask so much, and then hears when to come again', async () =
     refused += 1;
     expect(headers['retry-after']).toBe('1');
   }
-  expect(refused).toBeGreaterThan(0);
+  expect(refused).toBe(20);
   // Others are answered, and what is the operator's is answered on this machine only.
   const from = async (remoteAddress: string, url: string) =>
     (
