@@ -9,8 +9,9 @@
  * (spikes, evictions, an empty account, someone else with the gas key), `gossip` (spoiled and forged copies of requests, floods,
  * held connections, registrations that nobody published), all with real processes, round by round; `mesh` (gossip alone, among relays of
  * one process: parts cut off from each other, and liars among their peers); and, only
- * when named, `store` (kv, its etcd or both killed twenty times a round under concurrent clients, the ledger compared with etcd's events after
- * each; 50 rounds are 1,000 kills), `records`
+ * when named, `division` (five nodes of records in network namespaces, divided for minutes while all write; needs root), `store` (kv, its
+ * etcd or both killed twenty times a round under concurrent clients, the ledger compared with etcd's events after each; 50 rounds are
+ * 1,000 kills), `records`
  * (nodes of records killed a hundred times a round while they take records in; 10 rounds are 1,000 kills), `alike`
  * (random requests of two hostile namespaces of the store, compared with two bare etcds), `contract` (contracts/fuzz.ts, N hundred
  * sequences), `defences` (npm run defences) and `signer` (a million requests to signers of one key, test/torture/signing.ts).

@@ -21,7 +21,6 @@ export type Template = (typeof TEMPLATES)[number];
 
 const TARBALL = 'vendor/dstack.tgz';
 const IGNORED = ['node_modules', '*.log'];
-const cli = join(repository, 'cli/dstack.mjs');
 
 /**
  * @param folder which must not exist, or be empty
@@ -90,6 +89,7 @@ const manifestOf = (name: string): object => ({
   private: true,
   type: 'module',
   engines: { node: '>=22.18' },
+  // The command line is this clone's: the package has what runs in an enclave and on a host.
   scripts: { dev: `${LAUNCHER} dev`, test: `${LAUNCHER} dev --test` },
   dependencies: { dstack: `file:${TARBALL}` },
 });

@@ -46,6 +46,8 @@ interface InParts {
 
 export class MessageStore implements RecordStore {
   readonly network: string;
+  /** The log makes room by itself. */
+  readonly stopped = undefined;
   readonly #options: MessageStoreOptions;
   readonly #now: () => number;
   /** Records of what the log holds, with the messages' ids; and the other way round. */
@@ -80,6 +82,21 @@ export class MessageStore implements RecordStore {
   has(id: string): boolean {
     if (id === this.network || this.#members.has(id)) return true;
     return (this.#putOff.get(id)?.until ?? 0) > this.#now();
+  }
+
+  /** A message is held whole or not at all: a record without its value is none of our form. */
+  lacksValue(): boolean {
+    return false;
+  }
+
+  lackingValues(): string[] {
+    return [];
+  }
+
+  /** In the order in which the log showed them: an answer before what is sealed by it. */
+  inOrder(ids: readonly string[]): string[] {
+    const wanted = new Set(ids);
+    return [...this.#members.keys()].filter((id) => wanted.has(id));
   }
 
   get(id: string): Uint8Array | undefined {

@@ -7,7 +7,7 @@ import { basename, join } from 'node:path';
 import type { Edit, Mutation } from './mutation.ts';
 import { sourceFiles } from './workspace.ts';
 
-const PRODUCT = /^(lib|guest|host|cli|contracts|app-example)\//;
+const PRODUCT = /^(lib|guest|host|cli|contracts|sdk|templates|app-example)\//;
 const NO_PRODUCT = /\.test\.ts$|\.md$|^contracts\/(bindings\.ts|fuzz)/;
 
 /** Finds texts in a tree; reads it once. */

@@ -11,6 +11,7 @@ import { auditRules } from './mutations/audit.ts';
 import { contractRules } from './mutations/contract.ts';
 import { evidence } from './mutations/evidence.ts';
 import { frameworkRules } from './mutations/framework.ts';
+import { frameworkAuthorRules } from './mutations/framework-authors.ts';
 import { frontRules } from './mutations/front.ts';
 import { fuzzRules } from './mutations/fuzz.ts';
 import { gossipRules } from './mutations/gossip.ts';
@@ -62,10 +63,10 @@ export const mutations: readonly Mutation[] = [
   ...frontRules,
   ...sitesRules,
   ...appRules,
-  ...frameworkRules,
   ...secretRules,
   ...agentRules,
   ...frameworkRules,
+  ...frameworkAuthorRules,
   ...storeNamespaces,
   ...storeLedger,
   ...storeDoor,

@@ -10,6 +10,8 @@ import { type Bid, boundTo, hashOfBids, Offer } from '../../templates/auction/bi
 import { closing } from '../../templates/auction/enclave/auction.ts';
 import { freePort } from '../support/free-port.ts';
 
+/** Nobody stops it. */
+const never = new AbortController().signal;
 const folder = join(import.meta.dirname, '../../templates/auction');
 const contract = parseAddress(`0x${'c0'.repeat(20)}`);
 const account = (n: number): Address => parseAddress(`0x${String(n).padStart(40, '0')}`);
@@ -68,7 +70,7 @@ test('a host that leaves a bid out, swaps two or makes one up gets no answer', a
 test('an auction from its first answer to the last withdrawal', async () => {
   const dev = await startDev({ folder, app: 'auction', port: await freePort() });
   try {
-    expect(await dev.test()).toBe(0);
+    expect(await dev.test(never)).toBe(0);
   } finally {
     await dev.stop();
   }

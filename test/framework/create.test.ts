@@ -9,12 +9,14 @@ import { startDev } from '../../cli/dev/dev.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { freePort } from '../support/free-port.ts';
 
+/** Nobody stops it. */
+const never = new AbortController().signal;
 const root = join(import.meta.dirname, '../..');
 const outside = mkdtempSync(join(tmpdir(), 'dstack-outside-'));
 const folder = join(outside, 'my-app');
 
 beforeAll(async () => {
-  await createApp(folder, 'my-app', 'ping-pong');
+  await createApp(folder, 'my-app', 'ping-pong', never);
 });
 afterAll(() => {
   rmSync(outside, { recursive: true, force: true });
@@ -83,7 +85,7 @@ test('its declarations are whole, and say what is wrong with a handler', async (
 test('the app runs on it, from its tests to a change of its enclave', async () => {
   const dev = await startDev({ folder, app: 'my-app', port: await freePort() });
   try {
-    expect(await dev.test()).toBe(0);
+    expect(await dev.test(never)).toBe(0);
     const { APP_CONTRACT: before } = dev.env();
     const enclave = join(folder, 'enclave/ping.ts');
     const contract = join(folder, 'contracts/App.sol');
@@ -94,7 +96,7 @@ test('the app runs on it, from its tests to a change of its enclave', async () =
     writeFileSync(contract, `${text}// changed`);
     await expect.poll(() => dev.env().APP_CONTRACT, { timeout: 120_000 }).not.toBe(before);
     // The answer is another now, which the app's test has to see.
-    expect(await dev.test()).not.toBe(0);
+    expect(await dev.test(never)).not.toBe(0);
   } finally {
     await dev.stop();
   }

@@ -1,5 +1,5 @@
 /** An app's namespace in the network's store as the place of its typed stores. Every node sees the same. */
-import { type EtcdAccess, EtcdClient } from '../../etcd/client.ts';
+import { EtcdClient } from '../../etcd/client.ts';
 import { RpcError, status } from '../../etcd/errors.ts';
 import { KV } from '../../etcd/gen/kv_pb.js';
 import { messageOf, Retryable } from '../../protocol/errors.ts';

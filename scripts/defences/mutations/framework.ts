@@ -1,57 +1,57 @@
-/** The framework for authors of apps: what a contract's requests, its hosts and an author's own code can do to the line. */
-import { type Mutation, one } from '../mutation.ts';
+/** What keeps the requests of an author's contract in their order, each settled once, whatever a host does. */
+import { type Mutation, rowsOf } from '../mutation.ts';
 
-const CONTRACT = 'contracts/EnclaveApp.sol';
-const ROUTER = 'lib/framework/app/router.ts';
-const STORE = 'lib/framework/app/typed-store.ts';
-const SETTINGS = 'lib/framework/app/settings.ts';
-const LINE = 'lib/framework/host/app-line.ts';
-const contract = 'test/framework/contract.test.ts';
-const router = 'lib/framework/app/router.test.ts';
-const store = 'lib/framework/app/typed-store.test.ts';
-const settings = 'lib/framework/app/settings.test.ts';
-const line = 'lib/framework/host/app-line.test.ts';
+const row = rowsOf('framework');
+const CONTRACT = ['contracts/EnclaveApp.sol', 'test/framework/lies.test.ts'] as const;
+const ENCLAVE = ['lib/framework/app/router.ts', 'test/framework/lies.test.ts'] as const;
+const ROUTER = ['lib/framework/app/router.ts', 'lib/framework/app/router.test.ts'] as const;
+const PROOFS = ['lib/framework/app/existence.ts', 'test/framework/lies.test.ts'] as const;
+const LOOP = ['lib/framework/event-loop.ts', 'lib/framework/event-loop.test.ts'] as const;
+const ANSWERS = '^the contract takes an answer as the enclave gave it';
+const PROVEN = '^what a host proves of storage';
 
 export const frameworkRules: readonly Mutation[] = [
-  one(
-    'apps',
-    'that nothing is settled in the middle of another settlement',
-    [CONTRACT, 'if (_settling) revert Settling();', ''],
-    [contract, '^what an app calls'],
+  row(
+    'that the contract settles the next request only',
+    CONTRACT,
+    'if (sequence != _settled + 1) revert',
+    'if (sequence == 0) revert',
+    '^asked twice at once',
   ),
-  one(
-    'apps',
-    'the gas that whoever settles has to leave the app',
-    [CONTRACT, 'if (gasleft() < needed) revert GasTooLow(needed);', ''],
-    [contract, '^whoever settles can not'],
+  row(
+    'that an answer is for exactly that request',
+    CONTRACT,
+    'if (hash != _requests[sequence]) revert',
+    'if (hash == 0) revert',
+    ANSWERS,
   ),
-  one(
-    'apps',
-    'the bound on requests that wait for their turn',
-    [ROUTER, 'if (this.#waiting >= WAITING_MAX)', 'if (this.#waiting < 0)'],
-    [router, '^no more wait'],
+  row(
+    'that the block of an answer is of this chain',
+    CONTRACT,
+    'if (answer.blockHash == 0 || blockhash(answer.blockNumber) != answer.blockHash) {',
+    'if (answer.blockHash == 0) {',
+    ANSWERS,
   ),
-  one(
-    'apps',
-    'that a key of a store is a text',
-    [STORE, '!key.isWellFormed() || ', ''],
-    [store, '^a key is a text of its own'],
+  row(
+    "the network's word for an answer",
+    CONTRACT,
+    'if (!network.verifyAttestation(app, TAG, abi.encode(keccak256(attested)), v, r, s)) revert NotAttested();',
+    '',
+    ANSWERS,
   ),
-  one(
-    'apps',
-    'that an endpoint counts once for the quorum',
-    [
-      SETTINGS,
-      'if (new Set(urls.map((url) => new URL(url).href)).size < urls.length)',
-      'if (urls.length === 0)',
-    ],
-    [settings, '^the enclave does not start with RPC_URLS'],
+  row(
+    "the bound of a request's data",
+    CONTRACT,
+    'if (data.length > DATA_MAX) revert DataTooLong(data.length);',
+    '',
+    '^a request with more data',
   ),
-  one(
-    'apps',
-    'the search for a request that an endpoint kept back, or the store lost',
-    [LINE, 'const found = await this.#search.find(hash);', 'const found = undefined;'],
-    [line, '^an endpoint that once says'],
+  row(
+    "the enclave's look at which request is next on chain",
+    ENCLAVE,
+    'if (!sameHex(hash, progress.next))',
+    "if (hash === '')",
+    '^the enclave answers the request that is next on chain',
   ),
   row(
     'that a request which is ahead waits',
