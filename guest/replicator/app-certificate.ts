@@ -24,12 +24,17 @@ import type { KeyManager } from './key-manager.ts';
 
 /** The purpose that the first link of an authority's chain names. An app's own keys have 32 or 33 bytes, never a key of this length. */
 export const AUTHORITY_PURPOSE = 'app-ca';
+/**
+ * An arc of nobody's (X.667), below 2^31: Go's crypto/x509 refuses a whole certificate in which one number of an identifier is
+ * larger, as a UUID's would be.
+ */
+const ARC = '2.25.1862748291';
 /** UTF8String: the two links from the authority's SubjectPublicKeyInfo to the network key, in hex, with a dot between. */
-export const KEY_CHAIN_OID = '2.25.219365071847129.1';
+export const KEY_CHAIN_OID = `${ARC}.1`;
 /** OCTET STRING: a quote over the app's statement with `certificateData` as data. The number is the ecosystem's for quotes. */
 export const QUOTE_OID = '1.3.6.1.4.1.62397.1.1';
 /** UTF8String: the app and its manifest's hash. */
-export const APP_OID = '2.25.219365071847129.2';
+export const APP_OID = `${ARC}.2`;
 
 const YEAR = 365 * 24 * 3600;
 const LONGEST = 10 * YEAR;
@@ -53,13 +58,11 @@ export function requireUnreserved(data: Uint8Array): void {
 
 /**
  * The certificate of an app's authority, DER.
- * @param linked whether it carries the chain to the network key. Clients in Go (etcd's) cannot read the number of that extension, and refuse the
- *   certificate; without it, it is of the same key and name
  * @throws as `KeyManager.appKey`
  */
-export function authorityCertificate(keys: KeyManager, app: string, linked = true): Uint8Array {
+export function authorityCertificate(keys: KeyManager, app: string): Uint8Array {
   const publicKey = keys.authorityOf(app);
-  const links = linked ? keys.keyChain(app, AUTHORITY_PURPOSE, publicKey).map(toHex).join('.') : undefined;
+  const links = keys.keyChain(app, AUTHORITY_PURPOSE, publicKey).map(toHex).join('.');
   const name = authorityName(app);
   const body = derSequence(
     VERSION_3,
@@ -73,7 +76,7 @@ export function authorityCertificate(keys: KeyManager, app: string, linked = tru
     extensions(
       extension('2.5.29.19', true, derSequence(derBoolean(true), derInteger(Uint8Array.of(0)))),
       extension('2.5.29.15', true, derBits(Uint8Array.of(0x06), 1)),
-      ...(links === undefined ? [] : [extension(KEY_CHAIN_OID, false, derText(TAG.utf8String, links))]),
+      extension(KEY_CHAIN_OID, false, derText(TAG.utf8String, links)),
     ),
   );
   return derSequence(body, ECDSA_WITH_SHA256, derBits(keys.signCertificate(app, body)));

@@ -134,7 +134,7 @@ function keyRoutes(joined: Promise<Joined>): Routes {
         ...{ serverAuth: true, clientAuth: false, named: false },
       };
       const certificate = appCertificate(keys, asked, fromHex(publicKey), undefined, requireFresh());
-      return { chain: [certificate, authorityCertificate(keys, app, false)].map(toHex) };
+      return { chain: [certificate, authorityCertificate(keys, app)].map(toHex) };
     },
     'POST /v1/ledger-keys': async (body) => {
       const { log, epoch } = check(LedgerKeysRequest, body, 'BAD_REQUEST', "the request for a log's keys");

@@ -61,11 +61,7 @@ test("it is by the app's authority, for the names of network.json, and to serve 
   expect(own.checkIssued(root) && own.verify(root.publicKey)).toBe(true);
   expect(toHex(new Uint8Array(own.publicKey.export({ type: 'spki', format: 'der' })))).toBe(publicKey);
   // The authority that the app itself knows: of the same key and name.
-  const known = new X509Certificate(authorityCertificate(keys, 'orders'));
-  expect(root.publicKey.equals(known.publicKey)).toBe(true);
-  expect(root.subject).toBe(known.subject);
-  // Without the chain to the network key, whose object identifier Go does not read.
-  expect(root.raw.length).toBeLessThan(known.raw.length - 2 * 130);
+  expect(toHex(root.raw)).toBe(toHex(authorityCertificate(keys, 'orders')));
 });
 
 test.each(['news', '__proto__', 'constructor'])(

@@ -109,7 +109,7 @@ beforeAll(async () => {
         ...{ serverAuth: true, clientAuth: false, named: false },
       };
       const own = appCertificate(keys, asked, fromHex(publicKey), undefined, START);
-      return { chain: [own, authorityCertificate(keys, name, false)].map((der) => parseHex(toHex(der))) };
+      return { chain: [own, authorityCertificate(keys, name)].map((der) => parseHex(toHex(der))) };
     },
     time: { now: () => now },
     requireUser: (call) => kv.running.store.requireUser(call),
