@@ -11,7 +11,7 @@ import { execFile } from 'node:child_process';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { print, printError } from '../lib/daemon/terminal.ts';
+import { print, printError, printJson } from '../lib/daemon/terminal.ts';
 import type { Contestant, Measurement } from './attestation-worker.ts';
 
 const ROUNDS = 5;
@@ -35,10 +35,12 @@ export async function benchAttestation(): Promise<void> {
     }
   }
   const rate = (contestant: Contestant) => median(results.get(contestant), ({ perSecond }) => perSecond);
-  const times = (contestant: Contestant) => {
-    const ratios = (results.get(contestant) ?? []).map(
+  const ratiosOf = (contestant: Contestant) =>
+    (results.get(contestant) ?? []).map(
       ({ perSecond }, round) => perSecond / (results.get('dcap-qvl')?.[round]?.perSecond ?? Number.NaN),
     );
+  const times = (contestant: Contestant) => {
+    const ratios = ratiosOf(contestant);
     return `${median(ratios, (ratio) => ratio).toFixed(1)}x (${Math.min(...ratios).toFixed(1)} to ${Math.max(...ratios).toFixed(1)})`;
   };
   const lines = CONTESTANTS.map((contestant) => {
@@ -53,7 +55,9 @@ export async function benchAttestation(): Promise<void> {
   const { quotes = 0 } = results.get('cold')?.[0] ?? {};
   print(`${quotes} pairs of quote and collateral; node ${process.version}, ${cpus()[0]?.model.trim()}`, '');
   print('| | quotes per CPU second | ms each | against the peer | peak MB |', '|---|---:|---:|---:|---:|');
-  print(...lines);
+  print(...lines, '');
+  const toPeer = (contestant: Contestant) => median(ratiosOf(contestant), (ratio) => ratio);
+  printJson({ bench: 'attestation', quotes, toPeer: { cold: toPeer('cold'), cached: toPeer('cached') } });
 }
 
 async function worker(...parameters: string[]): Promise<string> {

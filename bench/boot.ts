@@ -10,7 +10,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join, resolve } from 'node:path';
 import { startVm } from '../host/vm/vm.ts';
-import { print, printError } from '../lib/daemon/terminal.ts';
+import { print, printError, printJson } from '../lib/daemon/terminal.ts';
 import { DemoHost } from '../scripts/demo/host.ts';
 import {
   bootstrapFirst,
@@ -48,7 +48,9 @@ export async function benchBoot(): Promise<void> {
   row('plain Debian 13 at multi-user.target, after', after.seconds);
   row('first node joined (bootstrap, alone)', joined.first);
   row('second node joined (onboarded by the first, beside it)', joined.second);
-  print('', `aim: ${AIM}x; both nodes open an encrypted disk, which is not in these times`);
+  print('', `aim: ${AIM}x; both nodes open an encrypted disk, which is not in these times`, '');
+  const toPlain = { first: joined.first / yardstick, second: joined.second / yardstick };
+  printJson({ bench: 'boot', accelerator: before.accelerator, plainSeconds: yardstick, toPlain });
 }
 
 async function bootPlain(name: string): Promise<{ seconds: number; accelerator: string }> {
