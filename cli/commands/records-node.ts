@@ -19,14 +19,14 @@ import { answer } from '../answers.ts';
 import { type Arguments, type Command, narration, narrationOptions, typed, UsageError } from '../command.ts';
 import { genesisBytes, statusOf, tellNode, tokenFor } from '../records/client.ts';
 import {
-  clientOf,
+  changeClient,
+  type clientOf,
   folderOf,
   nodeFolder,
   ownUrl,
   parsePlace,
   parseUrl,
   pathOption,
-  saveClient,
   testFolder,
   urlsOf,
 } from '../records/folder.ts';
@@ -87,7 +87,7 @@ const start: Command = {
     });
     // A folder's network is that of its own node.
     const network = service.node.network as NonNullable<ReturnType<typeof clientOf>['network']>;
-    saveClient(folder, { ...clientOf(folder), network });
+    await changeClient(folder, (client) => ({ ...client, network }));
     options.log.info(
       {
         network,
@@ -198,8 +198,11 @@ const bootstrap: Command = {
     createHome(node, await genesisOf(url, status), secret);
     const peer = peerAt(url, status);
     if (peer !== undefined) keepPeer(node, peer);
-    const client = clientOf(folder);
-    saveClient(folder, { ...client, network: status.network, urls: [...new Set([...client.urls, url])] });
+    await changeClient(folder, (client) => ({
+      ...client,
+      network: status.network,
+      urls: [...new Set([...client.urls, url])],
+    }));
     narration(args)(
       `network  ${status.network}  ${status.name}`,
       ...(wanted === undefined

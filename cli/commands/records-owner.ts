@@ -16,7 +16,7 @@ import { encodeCertificate, encodeRevocation } from '../../lib/protocol/records/
 import { answer } from '../answers.ts';
 import { type Arguments, type Command, narration, narrationOptions, typed, UsageError } from '../command.ts';
 import { type Client, reachNode } from '../records/client.ts';
-import { clientOf, folderOf, parseUrl, pathOption, saveClient } from '../records/folder.ts';
+import { changeClient, clientOf, folderOf, parseUrl, pathOption } from '../records/folder.ts';
 import {
   addOwner,
   deleteOwner,
@@ -70,7 +70,7 @@ const make: Command = {
   positionals: ['NAME'],
   options,
   async run(args) {
-    const owner = addOwner(folderOf(args), args.positionals[0]!, freshSeed());
+    const owner = await addOwner(folderOf(args), args.positionals[0]!, freshSeed());
     tell(args, owner);
     answer(args, 'records owner new', { name: owner.name, owner: owner.key });
   },
@@ -93,7 +93,7 @@ const fromPassphrase: Command = {
         : readBounded(resolve(file), { maxBytes: MAX_KEY_BYTES, pipes: true })
             .toString('utf8')
             .replace(/\r?\n$/, '');
-    const owner = addOwner(folderOf(args), name, ownerSeedOf(passphrase));
+    const owner = await addOwner(folderOf(args), name, ownerSeedOf(passphrase));
     tell(args, owner);
     answer(args, 'records owner newfrompass', { name: owner.name, owner: owner.key });
   },
@@ -115,7 +115,7 @@ const setDefault: Command = {
   async run(args) {
     const folder = folderOf(args);
     const owner = ownerNamed(folder, args.positionals[0]!);
-    saveClient(folder, { ...clientOf(folder), owner: owner.name });
+    await changeClient(folder, (client) => ({ ...client, owner: owner.name }));
     tell(args, owner);
     answer(args, 'records owner default', { name: owner.name, owner: owner.key });
   },
@@ -134,7 +134,7 @@ const remove: Command = {
     if (agreed === 'no terminal')
       throw new UsageError('there is no terminal to ask whether it is meant: --yes');
     if (agreed === 'no') throw new DstackError('RECORDS_OWNER', `${name} is kept`);
-    deleteOwner(folder, name);
+    await deleteOwner(folder, name);
     narration(args)(`${name} is deleted`);
     answer(args, 'records owner delete', { name, owner: key });
   },
@@ -147,7 +147,7 @@ const rename: Command = {
   options,
   async run(args) {
     const [from = '', to = ''] = args.positionals;
-    const owner = renameOwner(folderOf(args), from, to);
+    const owner = await renameOwner(folderOf(args), from, to);
     tell(args, owner);
     answer(args, 'records owner rename', { name: owner.name, owner: owner.key });
   },
@@ -171,7 +171,7 @@ const importKey: Command = {
   async run(args) {
     const [name = '', file = ''] = args.positionals;
     const pem = readBounded(resolve(file), { maxBytes: MAX_KEY_BYTES, pipes: true }).toString('utf8');
-    const owner = addOwner(folderOf(args), name, seedIn(pem, file));
+    const owner = await addOwner(folderOf(args), name, seedIn(pem, file));
     tell(args, owner);
     answer(args, 'records owner import', { name: owner.name, owner: owner.key });
   },

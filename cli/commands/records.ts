@@ -11,13 +11,13 @@ import { answer } from '../answers.ts';
 import { type Arguments, type Command, narration, narrationOptions, UsageError } from '../command.ts';
 import { reachNode, spaceOf } from '../records/client.ts';
 import {
+  changeClient,
   clientOf,
   folderOf,
   givenSecret,
   nodeFolder,
   parseUrl,
   pathOption,
-  saveClient,
   secretOption,
 } from '../records/folder.ts';
 import { parseOwner, writerOf } from '../records/owners.ts';
@@ -165,11 +165,11 @@ function urlCommand(
     async run(args) {
       const url = parseUrl(args.positionals[0]!);
       const folder = folderOf(args);
-      const client = clientOf(folder);
-      if (verb === 'delete' && !client.urls.includes(url))
-        throw new UsageError(`${url} is none of: ${client.urls.join(', ') || 'none'}`);
-      const urls = change(client.urls, url);
-      saveClient(folder, { ...client, urls });
+      const { urls } = await changeClient(folder, (client) => {
+        if (verb === 'delete' && !client.urls.includes(url))
+          throw new UsageError(`${url} is none of: ${client.urls.join(', ') || 'none'}`);
+        return { ...client, urls: change(client.urls, url) };
+      });
       narration(args)(`asked first to last: ${urls.join(', ') || 'no node'}`);
       answer(args, `records url ${verb}`, { urls });
     },
@@ -181,7 +181,8 @@ function printAll(lines: readonly string[]): void {
   if (lines.length > 0) print(...lines);
 }
 
-const without = (list: readonly string[], one: string): string[] => list.filter((other) => other !== one);
+const without = <Text extends string>(list: readonly Text[], one: Text): Text[] =>
+  list.filter((other) => other !== one);
 
 const urlCommands: readonly Command[] = [
   {
@@ -208,12 +209,12 @@ function oracleCommand(verb: 'add' | 'delete', summary: string): Command {
     async run(args) {
       const folder = folderOf(args);
       const key = parseOwner(folder, args.positionals[0]!);
-      const client = clientOf(folder);
-      const rest = client.oracles.filter((other) => other !== key);
-      if (verb === 'delete' && rest.length === client.oracles.length)
-        throw new UsageError(`${key} is no oracle here`);
-      const oracles = verb === 'add' ? [...rest, key] : rest;
-      saveClient(folder, { ...client, oracles });
+      const { oracles } = await changeClient(folder, (client) => {
+        const rest = without(client.oracles, key);
+        if (verb === 'delete' && rest.length === client.oracles.length)
+          throw new UsageError(`${key} is no oracle here`);
+        return { ...client, oracles: verb === 'add' ? [...rest, key] : rest };
+      });
       narration(args)(`believed: ${oracles.join(', ') || 'nobody'}`);
       answer(args, `records oracle ${verb}`, { oracles });
     },

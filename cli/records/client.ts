@@ -20,7 +20,7 @@ import { type Genesis, genesisOf } from '../../lib/protocol/records/genesis.ts';
 import { verifyAlone } from '../../lib/protocol/records/membership.ts';
 import type { NameSpace } from '../../lib/protocol/records/names.ts';
 import { check } from '../../lib/protocol/schema.ts';
-import { clientOf, nodeFolder, saveClient, urlsOf } from './folder.ts';
+import { changeClient, clientOf, nodeFolder, urlsOf } from './folder.ts';
 
 /** Milliseconds. */
 const TIMEOUT = 30_000;
@@ -50,7 +50,7 @@ export async function reachNode(folder: string, given: readonly string[]): Promi
   for (const url of urls) {
     try {
       const status = await statusOf(url);
-      requireSameNetwork(folder, url, status.network);
+      await requireSameNetwork(folder, url, status.network);
       return clientAt(url, await genesisAt(url, status.network), status.isPrivate);
     } catch (error) {
       if (!(error instanceof DstackError) || !/^(HTTP_|RECORDS_(ANSWER|RATE)$)/.test(error.code)) throw error;
@@ -137,16 +137,21 @@ function clientAt(url: string, genesis: Genesis, isPrivate: boolean): Client {
 }
 
 /** The network of the first node that was asked is this folder's from then on. */
-function requireSameNetwork(folder: string, url: string, network: StatusReply['network']): void {
-  const client = clientOf(folder);
-  if (client.network === network) return;
-  if (client.network === undefined) {
-    saveClient(folder, { ...client, network });
-    return;
+async function requireSameNetwork(
+  folder: string,
+  url: string,
+  network: StatusReply['network'],
+): Promise<void> {
+  let { network: known } = clientOf(folder);
+  // Of two commands that ask for the first time, the later goes by what the earlier found.
+  if (known === undefined) {
+    const client = await changeClient(folder, (now) => ({ ...now, network: now.network ?? network }));
+    known = client.network;
   }
+  if (known === network) return;
   throw new DstackError(
     'RECORDS_NETWORK_OTHER',
-    `${url} is a node of network ${network}, and ${folder} is of ${client.network}; use another folder for that (--path)`,
+    `${url} is a node of network ${network}, and ${folder} is of ${known}; use another folder for that (--path)`,
   );
 }
 

@@ -2,18 +2,24 @@
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { type Static, Type } from 'typebox';
 import { keyIn, runningOf, secretOf } from '../../host/records/service/home.ts';
 import { requireAddress } from '../../host/records/wire/address.ts';
 import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
 import { makeFolder } from '../../lib/daemon/folder.ts';
+import { takeFolder } from '../../lib/daemon/sole-holder.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
 import { HexOf, parseJson, Strict } from '../../lib/protocol/schema.ts';
 import { type Arguments, typed, UsageError } from '../command.ts';
 
 const CLIENT_FILE = 'client.json';
 const MAX_CLIENT_BYTES = 65_536;
 const MOST = 64;
+/** For another command that changes it; what one does meanwhile takes no time. Milliseconds. */
+const CHANGED_WITHIN = 10_000;
+const LOOK_AGAIN = 20;
 
 const Client = Strict({
   version: Type.Literal(1),
@@ -57,9 +63,33 @@ export function clientOf(folder: string): Client {
   return parseJson(Client, text, 'RECORDS_CLIENT', path, MAX_CLIENT_BYTES);
 }
 
-export function saveClient(folder: string, client: Client): void {
+/**
+ * Changes what is known, one command after the other: of two at once the later would undo the earlier, the network that the folder is of among it.
+ * @param change of what is there now; what it throws leaves that as it is
+ * @throws RECORDS_CLIENT, RECORDS_CLIENT_BUSY
+ */
+export async function changeClient(folder: string, change: (client: Client) => Client): Promise<Client> {
   makeFolder(folder, 0o700);
-  writeDurably(join(folder, CLIENT_FILE), `${JSON.stringify(client, null, 2)}\n`, 0o600);
+  const release = await takeClient(folder);
+  try {
+    const client = change(clientOf(folder));
+    writeDurably(join(folder, CLIENT_FILE), `${JSON.stringify(client, null, 2)}\n`, 0o600);
+    return client;
+  } finally {
+    release();
+  }
+}
+
+async function takeClient(folder: string): Promise<() => void> {
+  for (const until = performance.now() + CHANGED_WITHIN; performance.now() < until; ) {
+    const release = await takeFolder(folder, 'records-client');
+    if (release !== undefined) return release;
+    await setTimeout(LOOK_AGAIN);
+  }
+  throw new DstackError(
+    'RECORDS_CLIENT_BUSY',
+    `another command has been changing ${join(folder, CLIENT_FILE)} for ${CHANGED_WITHIN / 1000} s; try again when it has ended`,
+  );
 }
 
 /** Nodes to ask: the one of this folder if it runs, then the others in their order. */

@@ -9,7 +9,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
 import { publicKeyOfSeed } from '../../lib/protocol/records/strict-ed25519.ts';
 import { UsageError } from '../command.ts';
-import { clientOf, saveClient } from './folder.ts';
+import { changeClient, clientOf } from './folder.ts';
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const KEY = /^(0x)?[\da-fA-F]{64}$/;
@@ -73,18 +73,17 @@ export function parseOwner(folder: string, text: string): Hex {
  * Keeps an owner under a new name; the first one here is the default.
  * @throws RECORDS_OWNER where the name is taken
  */
-export function addOwner(folder: string, name: string, seed: Uint8Array): Owner {
+export async function addOwner(folder: string, name: string, seed: Uint8Array): Promise<Owner> {
   makeFolder(ownersFolder(folder), 0o700);
   if (!makePrivate(ownerFile(folder, requireOwnerName(name)), pemOf(seed))) throw taken(name);
-  const client = clientOf(folder);
-  if (client.owner === undefined) saveClient(folder, { ...client, owner: name });
+  await changeClient(folder, (client) => ({ ...client, owner: client.owner ?? name }));
   return ownerNamed(folder, name);
 }
 
 export const freshSeed = (): Uint8Array => new Uint8Array(randomBytes(32));
 
 /** @throws RECORDS_OWNER where there is none, or the new name is taken */
-export function renameOwner(folder: string, from: string, to: string): Owner {
+export async function renameOwner(folder: string, from: string, to: string): Promise<Owner> {
   ownerNamed(folder, from);
   try {
     linkSync(ownerFile(folder, from), ownerFile(folder, requireOwnerName(to)));
@@ -92,18 +91,18 @@ export function renameOwner(folder: string, from: string, to: string): Owner {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw taken(to);
     throw error;
   }
-  const client = clientOf(folder);
-  if (client.owner === from) saveClient(folder, { ...client, owner: to });
+  await changeClient(folder, (client) => (client.owner === from ? { ...client, owner: to } : client));
   rmSync(ownerFile(folder, from));
   return ownerNamed(folder, to);
 }
 
 /** @throws RECORDS_OWNER */
-export function deleteOwner(folder: string, name: string): void {
+export async function deleteOwner(folder: string, name: string): Promise<void> {
   const path = ownerFile(folder, requireOwnerName(name));
   if (!existsSync(path)) ownerNamed(folder, name);
-  const { owner, ...client } = clientOf(folder);
-  if (owner === name) saveClient(folder, client);
+  await changeClient(folder, ({ owner, ...client }) =>
+    owner === undefined || owner === name ? client : { ...client, owner },
+  );
   rmSync(path);
 }
 
