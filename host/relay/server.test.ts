@@ -97,3 +97,23 @@ test('the admin port answers to addresses and its own name, to no name that a we
     }
   }
 });
+
+test('what is refused before there is a request has a code too, and a body is JSON', async () => {
+  const app = adminServer({
+    services: [],
+    metrics: new Metrics(),
+    log: { warn: () => {} },
+    hostName: 'relay.lan',
+  });
+  app.post('/asks', async () => 'taken');
+  const headers = { host: 'localhost' };
+  const malformed = await app.inject({ url: '/%zz', headers });
+  expect(malformed.statusCode).toBe(400);
+  expect(malformed.json()).toMatchObject({ code: 'HTTP_REQUEST' });
+  const text = { url: '/asks', method: 'POST', payload: '{}' } as const;
+  const plain = await app.inject({ ...text, headers: { ...headers, 'content-type': 'text/plain' } });
+  expect([plain.statusCode, plain.json().code]).toEqual([415, 'HTTP_REQUEST']);
+  const sent = await app.inject({ ...text, headers: { ...headers, 'content-type': 'application/json' } });
+  expect([sent.statusCode, sent.body]).toEqual([200, 'taken']);
+  await app.close();
+});

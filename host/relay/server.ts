@@ -4,7 +4,7 @@
  */
 
 import { isIP } from 'node:net';
-import fastify, { type FastifyInstance } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Log } from '../../lib/daemon/log.ts';
 import type { Metrics } from '../../lib/daemon/metrics.ts';
 import {
@@ -158,7 +158,14 @@ function server(log: Log<'warn'>, limits: ConnectionLimits): FastifyInstance {
     keepAliveTimeout: 10_000,
     // A peer that only holds a connection open must not delay the relay's shutdown by that minute.
     forceCloseConnections: true,
+    // What is refused before there is a request, such as a path that is none.
+    frameworkErrors: (error, _request, reply) => {
+      const { status, code, message } = refusal(error);
+      void (reply as FastifyReply).status(status).send({ code, message });
+    },
   });
+  // JSON alone: web pages can send text without permission.
+  app.removeContentTypeParser('text/plain');
   limitConnections(app.server, limits);
   app.setNotFoundHandler(async (request, reply) =>
     reply.status(404).send({
