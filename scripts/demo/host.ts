@@ -39,6 +39,8 @@ export interface HostOptions {
   diskMiB?: number;
   /** Where validators listen for its signer: DSTACK_VM_VALIDATORS. */
   validators?: string;
+  /** A port of the host leads to the store: DSTACK_VM_STORE_PORT. */
+  leadsToStore?: boolean;
   /** A command that starts `vm run` in its own place, such as `unshare`. */
   under?: readonly string[];
 }
@@ -53,6 +55,7 @@ export class DemoHost {
   platform = '';
   readonly tlsPort = nextPort();
   readonly httpPort = nextPort();
+  readonly storePort = nextPort();
   readonly #nodePort = nextPort();
   #consoleLog = '';
   #poweredOnAt = 0;
@@ -280,7 +283,8 @@ export class DemoHost {
   }
 
   #vmEnvironment(): Record<string, string> {
-    const { network, memoryMiB, disk, diskMiB = DISK_MIB, flavour = 'sim', validators } = this.#options;
+    const { network, memoryMiB, disk, diskMiB = DISK_MIB, flavour = 'sim' } = this.#options;
+    const { validators, leadsToStore = false } = this.#options;
     return {
       DSTACK_VM_IMAGE_DIR: join(repository, `build/image-${flavour}`),
       DSTACK_VM_VOLUME_DIR: this.volume,
@@ -291,6 +295,7 @@ export class DemoHost {
       DSTACK_VM_NODE_PORT: String(this.#nodePort),
       ...(memoryMiB === undefined ? {} : { DSTACK_VM_CPUS: '2', DSTACK_VM_MEMORY_MIB: String(memoryMiB) }),
       ...(validators === undefined ? {} : { DSTACK_VM_VALIDATORS: validators }),
+      ...(leadsToStore ? { DSTACK_VM_STORE_PORT: String(this.storePort) } : {}),
       ...(disk ? { DSTACK_VM_DATA_DISK: this.disk, DSTACK_VM_DATA_DISK_MIB: String(diskMiB) } : {}),
     };
   }

@@ -105,6 +105,8 @@ export interface NetworkOptions {
   readonly storeOwner?: string;
   /** `APP=PREFIX` of keys that everyone may read. */
   readonly storePublic?: string;
+  /** A file that says which clients outside reach it. */
+  readonly storeClients?: string;
   readonly flavour?: 'sim' | 'dev';
 }
 
@@ -131,7 +133,14 @@ export async function prepareNetwork(
 export async function allowConfig(
   network: DemoNetwork,
   host: DemoHost,
-  { site, rawQuotes, storeQuota, storeOwner, storePublic }: Omit<NetworkOptions, 'flavour'> = {},
+  {
+    site,
+    rawQuotes,
+    storeQuota,
+    storeOwner,
+    storePublic,
+    storeClients,
+  }: Omit<NetworkOptions, 'flavour'> = {},
 ): Promise<void> {
   const networkJson = join(network.folder, 'network.json');
   const env = owner(network);
@@ -154,6 +163,7 @@ export async function allowConfig(
     ...(storeQuota === undefined ? [] : ['--store-quota', String(storeQuota)]),
     ...(storeOwner === undefined ? [] : ['--store-owner', storeOwner]),
     ...(storePublic === undefined ? [] : ['--store-public', storePublic]),
+    ...(storeClients === undefined ? [] : ['--store-clients', storeClients]),
   );
   shareFile(networkJson, host.volume);
   await asOwner(network, 'network', 'allow', 'config', networkJson);

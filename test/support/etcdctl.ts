@@ -15,17 +15,19 @@ export interface EtcdctlOptions {
   readonly program?: 'etcdctl' | 'etcdutl';
   /** By https. */
   readonly secure?: boolean;
+  /** Seconds for a command and, half of it, for a connection; 120 when left out. */
+  readonly patience?: number;
 }
 
 function start(
   address: string,
   args: readonly string[],
-  { user, program = 'etcdctl', secure = false }: EtcdctlOptions,
+  { user, program = 'etcdctl', secure = false, patience = 120 }: EtcdctlOptions,
 ): ChildProcess {
   const flags = [
     `--endpoints=${secure ? 'https' : 'http'}://${address}`,
-    '--command-timeout=120s',
-    '--dial-timeout=60s',
+    `--command-timeout=${patience}s`,
+    `--dial-timeout=${patience / 2}s`,
     ...(user === undefined ? [] : [`--user=${user}`]),
   ];
   const command = toolCommand(program, [...args, ...(program === 'etcdctl' ? flags : [])]);

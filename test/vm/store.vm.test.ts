@@ -1,7 +1,8 @@
 /**
  * By hand, `npm run test:store`: an app in a container keeps what it has in the store of its node, by npm's etcd3; the app's records are
  * there after the VM was killed and a receipt is checked from outside. The app that network.json names as the store's owner takes a backup,
- * which an etcd outside is made of; and the ledger shows what network.json makes public.
+ * which an etcd outside is made of; the ledger shows what network.json makes public; and etcdctl on the host is the user that its
+ * certificate names.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,13 +25,24 @@ import {
 import { dstack, repository, stopAll } from '../../scripts/demo/processes.ts';
 import { ask } from '../../scripts/demo/site.ts';
 import { say, waitFor } from '../../scripts/demo/steps.ts';
+import {
+  CLIENT_AUTH,
+  keyUsage,
+  newKey,
+  notAuthority,
+  purposes,
+  TestAuthority,
+} from '../support/authority.ts';
 import { startEtcd } from '../support/etcd.ts';
 import { etcdctl } from '../support/etcdctl.ts';
 import { installLocked } from '../support/locked-packages.ts';
 import { descendants, isQemu } from './host-view/processes.ts';
 import { layNodeApp } from './node-app.ts';
 
-/** /put/KEY/VALUE, /get/KEY and /all by etcd3; /raw/PATH the store's own pages, /snapshot all that it keeps, as the container gets them. */
+/**
+ * /put/KEY/VALUE, /get/KEY and /all by etcd3; /users makes the user alice, of what is below open/, and asks for users from then on; /raw/PATH the
+ * store's own pages, /snapshot all that it keeps, as the container gets them.
+ */
 const SERVER = `import { createServer } from 'node:http';
 import { Etcd3 } from 'etcd3';
 
@@ -46,6 +58,23 @@ const act = async ([, what, key, ...rest]) => {
   if (what === 'receipt') {
     const body = JSON.stringify({ revision: key });
     return await (await fetch(store + '/v3/receipt/get_receipt', { method: 'POST', body })).json();
+  }
+  if (what === 'users') {
+    const base64 = (text) => Buffer.from(text).toString('base64');
+    const perm = { permType: 'READWRITE', key: base64('open/'), range_end: base64('open0') };
+    for (const [call, body] of [
+      ['role/add', { name: 'clerk' }],
+      ['role/grant', { name: 'clerk', perm }],
+      ['user/add', { name: 'root', password: 'of-this-test' }],
+      ['user/grant', { user: 'root', role: 'root' }],
+      ['user/add', { name: 'alice', options: { no_password: true } }],
+      ['user/grant', { user: 'alice', role: 'clerk' }],
+      ['enable', {}],
+    ]) {
+      const reply = await fetch(store + '/v3/auth/' + call, { method: 'POST', body: JSON.stringify(body) });
+      if (!reply.ok) throw new Error(call + ': ' + (await reply.text()));
+    }
+    return {};
   }
   if (what === 'raw') {
     const reply = await fetch(store + '/' + [key, ...rest].join('/'));
@@ -72,6 +101,8 @@ createServer((request, response) => {
 const ETCD3_FOLDER = join(repository, 'test/etcd3');
 /** The website of the store's owner. */
 const ADMIN = 'admin.localhost';
+/** Of the app's clients outside. */
+const authority = new TestAuthority('Clients of keeper');
 const files = mkdtempSync(join(tmpdir(), 'dstack-store-app-'));
 let network: DemoNetwork;
 /** Stays as it is, so that the network's secret does. */
@@ -85,10 +116,13 @@ beforeAll(async () => {
   network = await deployNetwork(join(repository, '.state/store'));
   const shared = { network, disk: true, diskMiB: 512 };
   a = new DemoHost({ ...shared, name: 'a', gasKey: relayKeys[0], peers: [] });
-  const store = { storeQuota: 64, storeOwner: 'admin', storePublic: 'keeper=open-' };
+  const clients = { keeper: { names: ['localhost'], authorities: [authority.pem] } };
+  const storeClients = join(files, 'clients.json');
+  writeFileSync(storeClients, JSON.stringify(clients));
+  const store = { storeQuota: 64, storeOwner: 'admin', storePublic: 'keeper=open-', storeClients };
   await prepareNetwork(network, a, [], store);
   await bootstrapFirst(network, a);
-  b = new DemoHost({ ...shared, name: 'b', gasKey: relayKeys[1], peers: [a.gossipUrl] });
+  b = new DemoHost({ ...shared, name: 'b', gasKey: relayKeys[1], peers: [a.gossipUrl], leadsToStore: true });
   const rollOut = async (app: string, ...options: string[]) => {
     const all = ['--port', '8080', '--set', 'memoryMiB=256', '--api', 'store', ...options];
     await asOwner(network, 'app', 'rollout', app, await packAs(app, network, a, archive, ...all));
@@ -192,4 +226,37 @@ test('everyone reads in the ledger what network.json makes public, and of the re
   for (const word of ['open-price', 'of-a-pear']) expect(entries.includes(word), word).toBe(true);
   for (const word of ['closed-price', 'of-a-plum', 'value-1'])
     expect(entries.includes(word), word).toBe(false);
+});
+
+test('etcdctl outside of the VM is the user that its certificate names, of this app alone', {
+  timeout: 1_200_000,
+}, async () => {
+  await answering('/put/closed/before');
+  await answering('/users');
+  writeFileSync(
+    join(files, 'cacert.pem'),
+    Buffer.from((await answering('/raw/clients.pem')).text!, 'base64'),
+  );
+  const as = (subject: string, by = authority) => {
+    const key = newKey();
+    const extensions = [notAuthority(), keyUsage(0x80), purposes(CLIENT_AUTH)];
+    writeFileSync(join(files, 'cert.pem'), by.issue({ subject, key, extensions }));
+    writeFileSync(join(files, 'key.pem'), key.privateKey.export({ type: 'pkcs8', format: 'pem' }));
+    const shown = ['cacert', 'cert', 'key'].map((name) => `--${name}=${join(files, `${name}.pem`)}`);
+    return (...args: string[]) =>
+      etcdctl(`localhost:${b.storePort}`, [...args, ...shown], { secure: true, patience: 20 });
+  };
+  const alice = as('alice');
+  const began = performance.now();
+  expect(await alice('put', 'open/from', 'outside')).toMatchObject({ code: 0, out: 'OK\n' });
+  say(`the first put from outside: ${(performance.now() - began).toFixed(0)} ms`);
+  expect((await alice('get', '--prefix', 'open/')).out).toBe('open/from\noutside\n');
+  for (const refused of [
+    ['get', 'closed'],
+    ['user', 'list'],
+    ['snapshot', 'save', join(files, 'not.db')],
+  ])
+    expect((await alice(...refused)).err, refused.join(' ')).toContain('permission denied');
+  for (const stranger of [as('bob'), as('alice', new TestAuthority('Clients of keeper'))])
+    expect(await stranger('get', 'open/from')).toMatchObject({ code: 1, out: '' });
 });
