@@ -173,6 +173,8 @@ export const daemons: readonly Daemon[] = [
       'POST /v1/app-certificate',
       'POST /v1/app-authority',
       'POST /v1/attest',
+      'GET /v1/chain-head',
+      'POST /v1/chain-call',
       'GET /v1/info',
       'GET /v1/machine',
       'GET /v1/status',

@@ -67,6 +67,16 @@ export interface Status {
   now: number;
 }
 
+/** A block that a quorum of the network's endpoints shows: `agreeing` of `of`. */
+export interface ChainHead {
+  number: number;
+  hash: string;
+  /** Unix seconds. */
+  timestamp: number;
+  agreeing: number;
+  of: number;
+}
+
 export interface Agent {
   key(asked: { tag: string; type: 'secp256k1' | 'ed25519' | 'raw'; purpose?: string }): Promise<Key>;
   sign(asked: { tag: string; algorithm: Algorithm; data: string; purpose?: string }): Promise<Signature>;
@@ -78,6 +88,14 @@ export interface Agent {
   }): Promise<{ valid: boolean }>;
   quote(asked: { data: string }): Promise<Quote>;
   attest(asked: { tag: string; data: string }): Promise<Attestation>;
+  /** The chain as the node reads it. */
+  chainHead(): Promise<ChainHead>;
+  /** eth_call at such a block; `to` with 0x, as addresses are. */
+  chainCall(asked: {
+    to: string;
+    data: string;
+    block: { number: number; hash: string };
+  }): Promise<{ data: string }>;
   info(): Promise<Info>;
   status(): Promise<Status>;
 }
@@ -146,6 +164,8 @@ export function agent(options: { socket?: string; url?: string; timeout?: number
     verify: (asked) => call('POST', '/v1/verify', asked),
     quote: (asked) => call('POST', '/v1/quote', asked),
     attest: (asked) => call('POST', '/v1/attest', asked),
+    chainHead: () => call('GET', '/v1/chain/head'),
+    chainCall: (asked) => call('POST', '/v1/chain/call', asked),
     info: () => call('GET', '/v1/info'),
     status: () => call('GET', '/v1/status'),
   };

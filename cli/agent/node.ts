@@ -4,6 +4,7 @@
  */
 
 import { appQuotes } from '../../guest/replicator/app-quotes.ts';
+import { chainReads } from '../../guest/replicator/chain-reads.ts';
 import { keyring } from '../../guest/replicator/keyring.ts';
 import { secretHolder } from '../../guest/replicator/secret.ts';
 import type { JoinedForApps } from '../../guest/replicator/siblings.ts';
@@ -11,6 +12,7 @@ import { expectedJoinedLog, replay } from '../../lib/attestation/registers/event
 import { firmwareEvent, replayFirmwareLog } from '../../lib/attestation/registers/firmware-log.ts';
 import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import { createSimulatedPlatform, PPID_BYTES } from '../../lib/attestation/simulated/platform.ts';
+import { chainClient } from '../../lib/chain/chain-client.ts';
 import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { lengthPrefixed, sha256, sha384, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { CONFIG_MAX_BYTES, configHash, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
@@ -84,6 +86,7 @@ export function simulatedNode(secret: Uint8Array, networkJson: Uint8Array): Join
           })),
       },
     ),
+    chain: chainReads(chainClient({ config: network })),
     requireFresh: now,
     reached() {
       const block = Math.floor(now() / BLOCK_SECONDS);

@@ -87,8 +87,9 @@ export async function startDev({ folder, app, port }: DevOptions): Promise<Dev> 
       ...process.env,
       CHAIN_ID: String(network.chainId),
       APP_CONTRACT: deployed.contract,
+      // Its node reads the chain.
+      RPC_URLS: '',
       RPC_URL: anvil.url,
-      RPC_URLS: anvil.url,
       ENCLAVE_HOST: '127.0.0.1',
       ENCLAVE_PORT: String(port),
       ENCLAVE_URL: `http://127.0.0.1:${port}`,

@@ -86,6 +86,8 @@ const siblings: Siblings = {
     }),
   certificate: ({ app }) => answer('certificate', app, { chain: [parseHex('3000'), parseHex('3000')] }),
   authority: (app) => answer('authority', app, { certificate: parseHex('3000') }),
+  chainHead: () => answer('head', '', { number: 7, hash: parseHex(hash), timestamp: 1, agreeing: 2, of: 3 }),
+  chainCall: () => answer('call', '', { data: parseHex('77') }),
   info: async () => ({
     ...{ chainId: 31337, contract, networkKey: contract, epoch: 1, flavour: 'sim' },
     ...{ config: hash, measurement: hash, platform: hash },

@@ -45,6 +45,10 @@ export const answers: Answers = {
     return { signature, digest, call: attestationCall(app, tag, data, signature) };
   },
 
+  chainHead: (_caller, _, siblings) => siblings.chainHead(),
+
+  chainCall: (_, asked, siblings) => siblings.chainCall(asked),
+
   async info({ app, manifestHash, container, api }, _, siblings) {
     const [info, disk, machine] = await Promise.all([siblings.info(), siblings.disk(), siblings.machine()]);
     const { chainId, contract, networkKey, epoch, config, measurement, platform, flavour } = info;

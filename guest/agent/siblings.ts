@@ -11,6 +11,9 @@ import {
   AppQuoteReply,
   AppSignatureReply,
   AttestReply,
+  ChainCallReply,
+  type ChainCallRequest,
+  ChainHeadReply,
   ContainersReply,
   DiskStatusReply,
   InfoReply,
@@ -34,6 +37,8 @@ export interface Siblings {
   rawQuote(app: string, reportData: string): Promise<AppQuoteReply>;
   certificate(asked: AppCertificateRequest): Promise<AppCertificateReply>;
   authority(app: string): Promise<AppAuthorityReply>;
+  chainHead(): Promise<ChainHeadReply>;
+  chainCall(asked: ChainCallRequest): Promise<ChainCallReply>;
   info(): Promise<InfoReply>;
   machine(): Promise<MachineReply>;
   status(): Promise<JoinedReply>;
@@ -69,6 +74,8 @@ export function siblingsAt(root: string): Siblings {
       replicator('/v1/raw-quote', AppQuoteReply, { app, reportData }, QUOTE_WITHIN),
     certificate: (asked) => replicator('/v1/app-certificate', AppCertificateReply, asked, QUOTE_WITHIN),
     authority: (app) => replicator('/v1/app-authority', AppAuthorityReply, { app }),
+    chainHead: () => replicator('/v1/chain-head', ChainHeadReply),
+    chainCall: (asked) => replicator('/v1/chain-call', ChainCallReply, asked),
     info: () => replicator('/v1/info', InfoReply),
     machine: () => machine('/v1/machine'),
     status: () => replicator('/v1/status', JoinedReply),

@@ -197,6 +197,21 @@ export class App {
     return undefined;
   }
 
+  /** Where hosts ask it. @throws APP_NO_REQUESTS, APP_NOT_RUNNING */
+  answersAt(): { readonly host: string; readonly port: number } {
+    const ended = this.#overdue(this.#serving);
+    if (ended !== undefined) throw new DstackError('APP_NOT_RUNNING', `${this.name}: ${ended.message}`);
+    const serving = this.#switching ? undefined : this.#serving;
+    const one = serving?.instances.find(({ plan }) => plan.requests !== undefined);
+    if (serving !== undefined && one === undefined)
+      throw new DstackError(
+        'APP_NO_REQUESTS',
+        `the manifest of ${this.name} has no container with "requests": it answers no host`,
+      );
+    if (one === undefined || one.address === '') throw new DstackError('APP_NOT_RUNNING', this.whyNotReady());
+    return { host: one.address, port: one.plan.requests!.port };
+  }
+
   whyNotReady(domain?: string): string {
     const refusal = this.#wanted === undefined ? undefined : this.#refusals.get(this.#wanted);
     const ended = this.#overdue(this.#serving) ?? this.#ended;

@@ -20,6 +20,8 @@ import {
 import { guestPorts } from '../../lib/protocol/ports.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import {
+  APP_CALL_MAX_BYTES,
+  AppCallRequest,
   AppFolderReply,
   JoinedReply,
   ManifestRequest,
@@ -29,6 +31,7 @@ import {
   UpstreamRequest,
 } from '../../lib/protocol/sockets.ts';
 import { groupOfSocket } from '../daemons.ts';
+import { AppRequests } from './app-requests.ts';
 import { readState, wanted } from './apps-reader.ts';
 import { fetcher } from './deployment.ts';
 import { FrontTurns } from './front-turns.ts';
@@ -142,6 +145,7 @@ async function serve(
   isLeftOver: () => boolean,
 ): Promise<void> {
   mkdirSync(at('run/dstack/kubernethes'), { recursive: true });
+  const requests = new AppRequests((app) => supervisor.answersAt(app));
   const assertTakenOver = () => {
     if (isLeftOver())
       throw new DstackError('NOT_READY', 'what an earlier run of this daemon left is not taken over yet');
@@ -184,7 +188,16 @@ async function serve(
   await serveUnix({
     path: at(join('run/dstack', sockets.kubernethesForReplicator)),
     gid: socketGid(sockets.kubernethesForReplicator),
-    routes: { 'GET /v1/apps': () => supervisor.status() },
+    routes: {
+      'GET /v1/apps': () => supervisor.status(),
+      'POST /v1/app-request': (body) => {
+        const asked = check(AppCallRequest, body, 'BAD_REQUEST', 'what an app is asked');
+        assertTakenOver();
+        return requests.ask(asked.app, asked.path, asked.body);
+      },
+    },
+    // With what is around the body of the host's request.
+    maxBodyBytes: APP_CALL_MAX_BYTES + 1024,
   });
 }
 

@@ -133,6 +133,14 @@ export class Supervisor {
     return [...this.#apps.values()].flatMap((app) => app.containers());
   }
 
+  /** Where hosts ask an app. @throws APP_UNKNOWN, APP_NO_REQUESTS, APP_NOT_RUNNING */
+  answersAt(app: string): { readonly host: string; readonly port: number } {
+    const one = this.#apps.get(app);
+    if (one === undefined)
+      throw new DstackError('APP_UNKNOWN', `this node runs no app ${app}: does the contract name it?`);
+    return one.answersAt();
+  }
+
   /** Hashes of the manifests whose containers run, or may be started. */
   manifests(): Hex[] {
     const all = [...this.#apps.values()].flatMap((app) => app.manifests().map(({ hash }) => hash));

@@ -16,7 +16,7 @@ import { AppsStatusSchema } from '../../lib/protocol/app-status.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { guestPorts } from '../../lib/protocol/ports.ts';
 import { SignerStatusSchema } from '../../lib/protocol/signer-status.ts';
-import { sockets } from '../../lib/protocol/sockets.ts';
+import { AppCallReply, sockets } from '../../lib/protocol/sockets.ts';
 import { attestorClient, attestorReady } from './attestor-client.ts';
 import { readIdentity } from './identity.ts';
 import { createNode } from './node.ts';
@@ -25,6 +25,8 @@ import { serveSiblings } from './siblings.ts';
 
 /** The exit code that tells a unit or a test that the end was intended, not a crash. */
 const ENDED = 70;
+/** For an app's answer, milliseconds: kubernethes gives it less. */
+const APP_WITHIN = 58_000;
 
 const { values } = parseArgs({
   options: {
@@ -94,7 +96,16 @@ const signer = () =>
       ? new DstackError('SIGNER_AWAY', 'no signer runs on this node: no manifest in force has named one yet')
       : error;
   });
-const port = nodePort(node, { apps, signer }, log);
+const ask = (app: string, path: string, body: unknown) =>
+  callUnix({
+    path: join(runDirectory, sockets.kubernethesForReplicator),
+    method: 'POST',
+    route: '/v1/app-request',
+    body: { app, path, body: body ?? {} },
+    reply: AppCallReply,
+    timeout: APP_WITHIN,
+  });
+const port = nodePort(node, { apps, ask, signer }, log);
 const [host, number] = splitListen(values.listen);
 port.listen(number, host);
 await once(port, 'listening');

@@ -9,7 +9,7 @@ import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { MESSAGE_MAX_BYTES, type NodeStatus, nodePaths } from '../../lib/protocol/onboarding-messages.ts';
 import type { SignerStatus } from '../../lib/protocol/signer-status.ts';
-import { type NodeService, nodePort } from './node-port.ts';
+import { type NodeReports, type NodeService, nodePort } from './node-port.ts';
 
 const STATUS = { state: 'joined' } as unknown as NodeStatus;
 const APPS: AppsStatus = { apps: [], more: 0, rollouts: [] };
@@ -19,6 +19,7 @@ let service: NodeService;
 let apps: () => Promise<AppsStatus>;
 const NO_SIGNER: SignerStatus = { dials: false, chains: [], connections: [] };
 let signer: () => Promise<SignerStatus>;
+let ask: NodeReports['ask'];
 let server: Server;
 let port: number;
 let logged: { fields: Record<string, unknown>; message: string }[];
@@ -41,9 +42,10 @@ beforeEach(async () => {
   logged = [];
   apps = async () => APPS;
   signer = async () => NO_SIGNER;
+  ask = unused;
   server = nodePort(
     service,
-    { apps: () => apps(), signer: () => signer() },
+    { apps: () => apps(), signer: () => signer(), ask: (...asked) => ask(...asked) },
     {
       warn: (fields, message) => void logged.push({ fields: fields as Record<string, unknown>, message }),
     },
@@ -374,4 +376,87 @@ test('how the signer stands is told as it says it; that there is none has a code
   signer = () => Promise.reject(new DstackError('SIGNER_AWAY', 'no signer'));
   expect(await call(nodePaths.signer)).toMatchObject({ status: 422, code: 'SIGNER_AWAY' });
   expect(logged).toEqual([]);
+});
+
+test('what a host asks an app is a path and a body, and what it gets is what the app said', async () => {
+  const asked: unknown[] = [];
+  ask = async (app, path, body) => {
+    asked.push([app, path, body]);
+    return { status: 200, value: { pong: 1 } };
+  };
+  expect(await post('/v1/app/auction/request/v1/answer?x=1', '{"a":[1]}')).toEqual({ status: 200, pong: 1 });
+  expect(asked).toEqual([['auction', '/v1/answer', { a: [1] }]]);
+  ask = async () => ({
+    status: 409,
+    value: { code: 'REQUEST_AHEAD', message: 'the first comes first', more: 1 },
+  });
+  expect(await post('/v1/app/auction/request/v1/answer', '{}')).toEqual({
+    status: 409,
+    code: 'REQUEST_AHEAD',
+    message: 'the first comes first',
+  });
+});
+
+test.each([
+  '/v1/app/auction/request',
+  '/v1/app/auction/request/',
+  '/v1/app/auction/request//v1',
+  '/v1/app/auction/request/v1/',
+  '/v1/app/auction/request/../status',
+  '/v1/app/auction/request/v1/..',
+  '/v1/app/auction/request/./v1',
+  '/v1/app/auction/request/%2e%2e/v1',
+  '/v1/app/auction/request/v1%0d%0ahost:x',
+  `/v1/app/auction/request/${'a'.repeat(128)}`,
+  '/v1/app/../request/v1',
+  '/v1/app//request/v1',
+  '/v1/app/Auction/request/v1',
+  `/v1/app/${'a'.repeat(32)}/request/v1`,
+  '/v1/app/auction/v1',
+])('%s is no path of an app', async (path) => {
+  ask = () => Promise.reject(new Error('nothing may come this far'));
+  // As it is written: fetch would put some of it right.
+  const said = await say(
+    `POST ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}`,
+  );
+  expect(said).toContain('HTTP/1.1 404');
+  expect(said).toContain('"NO_ROUTE"');
+});
+
+test.each([
+  ['APP_UNKNOWN', 404],
+  ['APP_NO_REQUESTS', 404],
+  ['APP_BUSY', 503],
+  ['APP_NOT_RUNNING', 503],
+  ['APP_REPLY', 502],
+  ['APP_OVERDUE', 504],
+])('an app that is not asked is %s, with status %i', async (code, status) => {
+  ask = () => Promise.reject(new DstackError(code, 'the reason'));
+  expect(await post('/v1/app/auction/request/v1/answer', '{}')).toEqual({
+    status,
+    code,
+    message: 'the reason',
+  });
+});
+
+test('a refusal of an app that has not the form of one does not pass', async () => {
+  for (const value of [{}, 'no', { code: 'A B', message: '' }, { code: 'A', message: 'x'.repeat(5000) }]) {
+    ask = async () => ({ status: 500, value });
+    const reply = await post('/v1/app/auction/request/v1/answer', '{}');
+    expect(reply, JSON.stringify(value).slice(0, 50)).toMatchObject({ status: 502, code: 'APP_REPLY' });
+  }
+});
+
+test('apps that do not answer hold up no other call', async () => {
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  ask = () => held.then(() => ({ status: 200, value: {} }));
+  const waiting = Array.from({ length: 16 }, () => post('/v1/app/slow/request/v1/answer', '{}'));
+  expect(await call(nodePaths.apps)).toMatchObject({ status: 200 });
+  service.request = () => Promise.resolve({} as never);
+  expect(await call(nodePaths.request, { method: 'POST' })).toMatchObject({ status: 200 });
+  release();
+  for (const reply of await Promise.all(waiting)) expect(reply.status).toBe(200);
 });

@@ -3,6 +3,7 @@
  * key of an app's secrets. No route gives out any other key, and every body is hostile until it is checked (design: Trust, point 1).
  */
 import type { Server } from 'node:http';
+import { type Static, Type } from 'typebox';
 import type { PlatformKind } from '../../lib/attestation/quote/platform-kind.ts';
 import { HttpRefusal, jsonServer, type Refusal } from '../../lib/daemon/json-server.ts';
 import type { Log } from '../../lib/daemon/log.ts';
@@ -23,6 +24,7 @@ import {
 } from '../../lib/protocol/onboarding-messages.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import type { SignerStatus } from '../../lib/protocol/signer-status.ts';
+import { APP_CALL_MAX_BYTES, APP_CALL_PATH, type AppCallReply } from '../../lib/protocol/sockets.ts';
 
 /** What can be asked of the node from outside. */
 export interface NodeService {
@@ -50,6 +52,8 @@ const MAX_AT_ONCE = 4;
 export interface NodeReports {
   /** How the node's apps stand, as kubernethes says it. */
   apps(): Promise<AppsStatus>;
+  /** What an app answers. @throws AppRefusal where it refuses; kubernethes' codes where it is not asked */
+  ask(app: string, path: string, body: unknown): Promise<AppCallReply>;
   /** How its signer stands. @throws SIGNER_AWAY where there is none */
   signer(): Promise<SignerStatus>;
 }
@@ -76,6 +80,11 @@ export function nodePort(service: NodeService, reports: NodeReports, log: Log<'w
     check(CollateralSchema, body, 'MESSAGE_MALFORMED', 'the collateral');
 
   const server = jsonServer({
+    // Beside the calls above: an app may take its time, and no node waits for that to be onboarded.
+    below: {
+      key: `POST ${nodePaths.appRequest}`,
+      route: (rest, body) => askApp(rest, body, reports),
+    },
     routes: {
       [`GET ${nodePaths.status}`]: () => service.status(),
       [`GET ${nodePaths.apps}`]: () => bounded(() => reports.apps()),
@@ -89,7 +98,7 @@ export function nodePort(service: NodeService, reports: NodeReports, log: Log<'w
       [`GET ${nodePaths.collateral}`]: () => bounded(() => service.platformKind()),
       [`POST ${nodePaths.collateral}`]: (body) => service.takeCollateral(asCollateral(body)),
     },
-    maxBodyBytes: MESSAGE_MAX_BYTES,
+    maxBodyBytes: (route) => (route.endsWith(nodePaths.appRequest) ? APP_CALL_MAX_BYTES : MESSAGE_MAX_BYTES),
     // All callers are processes of the host, behind one address. This limits memory; the host can deny service anyway.
     limits: { connections: 64, perSource: 64 },
     refusalOf(error, request) {
@@ -110,7 +119,49 @@ export function nodePort(service: NodeService, reports: NodeReports, log: Log<'w
   return server;
 }
 
+/** An app has refused: its own status and words, if they have the form of a refusal. */
+class AppRefusal extends DstackError {
+  readonly status: number;
+
+  constructor(status: number, { code, message }: Static<typeof RefusalSchema>) {
+    super(code, message);
+    this.status = status;
+  }
+}
+
+/** What an app's own code may look like. */
+const RefusalSchema = Type.Object({
+  code: Type.String({ pattern: '^[!-~]+$', maxLength: 64 }),
+  message: Type.String({ maxLength: 4096 }),
+});
+
+/** @param rest `APP/request/PATH`. @throws NO_ROUTE, APP_REPLY, AppRefusal, the codes of `reports.ask` */
+async function askApp(rest: string, body: unknown, reports: NodeReports): Promise<unknown> {
+  const { app, path } = /^(?<app>[a-z0-9-]{1,31})\/request(?<path>\/.{1,127})$/.exec(rest)?.groups ?? {};
+  if (app === undefined || path === undefined || !new RegExp(APP_CALL_PATH).test(path))
+    throw new HttpRefusal(404, 'NO_ROUTE', 'an app is asked at /v1/app/APP/request/PATH, of plain segments');
+  const { status, value } = await reports.ask(app, path, body);
+  if (status === 200) return value;
+  throw new AppRefusal(
+    status,
+    check(RefusalSchema, value, 'APP_REPLY', `what ${app} answers ${path} with status ${status}`),
+  );
+}
+
+/** Statuses of what kubernethes says of an app. From 500 on it may pass. */
+const APP_STATUS: Readonly<Record<string, number>> = {
+  APP_UNKNOWN: 404,
+  APP_NO_REQUESTS: 404,
+  APP_NOT_RUNNING: 503,
+  APP_BUSY: 503,
+  APP_UNREACHABLE: 503,
+  APP_OVERDUE: 504,
+  APP_REPLY: 502,
+};
+
 function refusalOf(error: unknown): Refusal {
+  if (error instanceof AppRefusal && error.status >= 400)
+    return { status: error.status, code: error.code, message: error.message };
   if (error instanceof HttpRefusal) {
     const { status, code, message } = error;
     return code === 'NO_ROUTE'
@@ -118,12 +169,16 @@ function refusalOf(error: unknown): Refusal {
           status,
           code,
           message:
-            'the node port has status, apps, signer, request, answer, onboard, sealed, bootstrap, sealing-key, collateral',
+            'the node port has status, apps, app/APP/request/PATH, signer, request, answer, onboard, sealed, bootstrap, sealing-key, collateral',
         }
       : { status, code: 'MESSAGE_MALFORMED', message };
   }
   if (error instanceof DstackError)
-    return { status: error.code === 'BUSY' ? 503 : 422, code: error.code, message: error.message };
+    return {
+      status: error.code === 'BUSY' ? 503 : (APP_STATUS[error.code] ?? 422),
+      code: error.code,
+      message: error.message,
+    };
   // The text of an internal error may contain anything; it stays in the node's log.
   return { status: 500, code: 'INTERNAL', message: 'internal error; see the VM console' };
 }

@@ -19,6 +19,7 @@ import type { NodeStatus, SealedMessage } from '../../lib/protocol/onboarding-me
 import { appQuotes } from './app-quotes.ts';
 import type { Attestor } from './attestor.ts';
 import { type Bootstrap, bootstrap } from './bootstrap.ts';
+import { chainReads } from './chain-reads.ts';
 import type { Identity } from './identity.ts';
 import { keyring } from './keyring.ts';
 import { ledgerWitness } from './ledger-evidence.ts';
@@ -124,6 +125,7 @@ export function createNode(options: NodeOptions): Node {
         platform: toHex(evidence.platform),
         flavour: identity.image.flavour,
       },
+      chain: chainReads(reader.chain),
       requireFresh: () => reader.chain.now(),
       reached: () => reader.chain.reached(),
     });

@@ -21,6 +21,7 @@ import {
   AppQuoteRequest,
   AppSignatureRequest,
   AttestRequest,
+  ChainCallRequest,
   DiskKeyRequest,
   ENVELOPE_MAX_BYTES,
   type InfoReply,
@@ -42,6 +43,7 @@ import {
   requireUnreserved,
 } from './app-certificate.ts';
 import type { AppQuotes } from './app-quotes.ts';
+import type { ChainReads } from './chain-reads.ts';
 import type { KeyManager } from './key-manager.ts';
 import type { LedgerWitness } from './ledger-evidence.ts';
 import type { SiteWitness } from './site-evidence.ts';
@@ -61,6 +63,7 @@ export interface JoinedForApps {
   keys: KeyManager;
   info: InfoReply;
   quotes: AppQuotes;
+  chain: ChainReads;
   /** The time by the chain's clock, Unix seconds: after an hour without a new block, nothing more is attested. @throws CHAIN_STALE */
   requireFresh(): number;
   /** The block and the time that this node has reached: its other reader must not start before them. */
@@ -230,6 +233,11 @@ export function appRoutes(joined: Promise<JoinedForApps>): Routes {
       const { keys, requireFresh } = await joined;
       requireFresh();
       return { signature: toHex(keys.signAttestation(app, tag, fromHex(data))) };
+    },
+    'GET /v1/chain-head': async () => (await joined).chain.head(),
+    'POST /v1/chain-call': async (body) => {
+      const asked = check(ChainCallRequest, body, 'BAD_REQUEST', 'the call of a contract');
+      return (await joined).chain.call(asked);
     },
     'GET /v1/info': async () => (await joined).info,
     'GET /v1/status': async () => {

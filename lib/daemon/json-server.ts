@@ -20,9 +20,18 @@ export interface Refusal {
   message: string;
 }
 
+/** What answers all paths below one. */
+export interface RoutesBelow {
+  /** `POST /v1/app/` */
+  readonly key: string;
+  /** @param path what follows, without a query */
+  route(path: string, body: unknown): unknown | Promise<unknown>;
+}
+
 export interface JsonServerOptions {
   routes: Routes;
-  /** Bytes; by the route, as `POST /v1/request`, where they differ. */
+  below?: RoutesBelow;
+  /** Bytes; by the route, as `POST /v1/request`, or the key of `below`, where they differ. */
   maxBodyBytes: number | ((route: string) => number);
   limits: ConnectionLimits;
   /** What the caller is told of an error: an HttpRefusal, or whatever a route threw. */
@@ -70,15 +79,24 @@ export function jsonServer(options: JsonServerOptions): Server {
 
 async function answer(
   request: IncomingMessage,
-  { routes, maxBodyBytes }: JsonServerOptions,
+  { routes, below, maxBodyBytes }: JsonServerOptions,
 ): Promise<string> {
-  const key = `${request.method} ${request.url?.split('?', 1)[0]}`;
-  const route = Object.hasOwn(routes, key) ? routes[key] : undefined;
+  const [key, route] = routeOf(`${request.method} ${request.url?.split('?', 1)[0]}`, routes, below);
   if (route === undefined)
     throw new HttpRefusal(404, 'NO_ROUTE', `nothing here answers ${key.slice(0, 100)}`);
   const maxBytes = typeof maxBodyBytes === 'number' ? maxBodyBytes : maxBodyBytes(key);
   const body = request.method === 'GET' ? undefined : await readBody(request, maxBytes);
   return JSON.stringify((await route(body)) ?? {});
+}
+
+function routeOf(
+  asked: string,
+  routes: Routes,
+  below: RoutesBelow | undefined,
+): readonly [string, Route | undefined] {
+  if (Object.hasOwn(routes, asked)) return [asked, routes[asked]];
+  if (below === undefined || !asked.startsWith(below.key)) return [asked, undefined];
+  return [below.key, (body) => below.route(asked.slice(below.key.length), body)];
 }
 
 /** A request's body; undefined when the framing says that there is none (RFC 9112, section 6.3). */

@@ -7,7 +7,15 @@ import { SIGNING_ALGORITHMS } from './app-keys.ts';
 import type { AgentApi } from './manifest.ts';
 import { FlavourSchema } from './network-config.ts';
 import { Address0x, AppName, Count, HexOf, HexUpTo, OneOf, Strict } from './schema.ts';
-import { ATTEST_MAX_BYTES, KeyTag, SIGN_MAX_BYTES, Tag } from './sockets.ts';
+import {
+  ATTEST_MAX_BYTES,
+  ChainCallReply,
+  ChainCallRequest,
+  ChainHeadReply,
+  KeyTag,
+  SIGN_MAX_BYTES,
+  Tag,
+} from './sockets.ts';
 
 /** The types of keys that an app asks for by name. */
 export const KEY_TYPES = ['secp256k1', 'ed25519', 'raw'] as const;
@@ -132,6 +140,20 @@ export const operations = {
     "The network's word, for contracts: EIP-712 Attestation",
     AttestAsked,
     Attested,
+  ),
+  chainHead: operation(
+    ['GET', '/v1/chain/head'],
+    'chain',
+    "The newest block that a quorum of the network's endpoints shows",
+    Nothing,
+    ChainHeadReply,
+  ),
+  chainCall: operation(
+    ['POST', '/v1/chain/call'],
+    'chain',
+    'eth_call at such a block, as a quorum answers it',
+    ChainCallRequest,
+    ChainCallReply,
   ),
   info: operation(['GET', '/v1/info'], 'info', 'The app, its node and its network', Nothing, Info),
   status: operation(['GET', '/v1/status'], 'info', 'How far the node has read the chain', Nothing, Status),

@@ -45,7 +45,7 @@ const SiteSchema = Strict({
 });
 
 /** What a container may ask of its node (guest/agent). */
-export const AGENT_API = ['info', 'key', 'attest', 'sign', 'quote', 'store'] as const;
+export const AGENT_API = ['info', 'key', 'attest', 'sign', 'quote', 'store', 'chain'] as const;
 export type AgentApi = (typeof AGENT_API)[number];
 /** All that there was when version 1 was: what it may ask does not grow. */
 const FIRST_API: readonly AgentApi[] = ['info', 'key', 'attest'];
@@ -103,6 +103,8 @@ export const ContainerV2Schema = Strict({
   ...common,
   /** What visitors are led to: the network's website, or websites of the app's own, by their domains. */
   http: Type.Optional(Type.Union([WebsiteSchema, Type.Array(SiteSchema, { minItems: 1, maxItems: 8 })])),
+  /** Where it answers what hosts ask the app by their node's port: docs/framework.md. One container of an app, by HTTP/1.1. */
+  requests: Type.Optional(Strict({ port: Type.Integer({ minimum: 1, maximum: 65_535 }) })),
   /** What it may ask of its node. Any word fits here, so that one that has no meaning is refused by its name. */
   api: Type.Optional(
     Type.Array(
@@ -194,6 +196,8 @@ export interface ContainerPlan {
   readonly env: Readonly<Record<string, string>>;
   readonly command: readonly string[] | undefined;
   readonly http: readonly SitePlan[];
+  /** Where hosts ask it; undefined for nowhere. */
+  readonly requests: { readonly port: number } | undefined;
   readonly api: readonly AgentApi[];
   readonly memoryMiB: number;
   readonly pids: number;
@@ -246,6 +250,7 @@ export function plansOf(manifest: Manifest): readonly ContainerPlan[] {
     command: undefined,
     cpuPercent: undefined,
     user: undefined,
+    requests: undefined,
     ...DEFAULTS,
     data,
     egress,
@@ -275,7 +280,7 @@ function sitesOf(http: Static<typeof ContainerV2Schema>['http']): readonly SiteP
 /**
  * A manifest from the bytes of a file.
  * @throws MANIFEST_TOO_LARGE, MANIFEST_VERSION, MANIFEST_MALFORMED, MANIFEST_NOT_CANONICAL, MANIFEST_CONTAINERS, MANIFEST_PATH,
- *   MANIFEST_HEALTH, MANIFEST_UPDATE, MANIFEST_DOMAIN, MANIFEST_API, MANIFEST_SECRETS, MANIFEST_SIGNER
+ *   MANIFEST_HEALTH, MANIFEST_UPDATE, MANIFEST_DOMAIN, MANIFEST_REQUESTS, MANIFEST_API, MANIFEST_SECRETS, MANIFEST_SIGNER
  */
 export function parseManifest(bytes: Uint8Array): Manifest {
   if (bytes.length > MANIFEST_MAX_BYTES) {
@@ -293,6 +298,7 @@ export function parseManifest(bytes: Uint8Array): Manifest {
   }
   assertContainers(manifest);
   assertDomains(manifest);
+  assertRequests(manifest);
   assertApi(manifest);
   assertSecrets(manifest);
   const signer = signerPartOf(manifest);
@@ -413,6 +419,15 @@ function assertDomains(manifest: Manifest): void {
   const twice = domains.find((domain, index) => domains.indexOf(domain) !== index);
   if (twice !== undefined)
     throw new DstackError('MANIFEST_DOMAIN', `the manifest has the domain ${twice} twice`);
+}
+
+function assertRequests(manifest: Manifest): void {
+  const names = plansOf(manifest).flatMap(({ name, requests }) => (requests === undefined ? [] : [name]));
+  if (names.length > 1)
+    throw new DstackError(
+      'MANIFEST_REQUESTS',
+      `one container of an app answers requests of hosts, not ${names.join(' and ')}`,
+    );
 }
 
 /**

@@ -150,6 +150,8 @@ export const nodePaths = {
   onboard: '/v1/onboard',
   /** POST RequestMessage -> SealedMessage: another node's request, once the contract shows its answer */
   sealed: '/v1/sealed',
+  /** POST to `/v1/app/APP/request/PATH`: the container of that app that answers hosts, at that path. JSON both ways. */
+  appRequest: '/v1/app/',
   /** GET -> AppsStatus (app-status.ts) */
   apps: '/v1/apps',
   /** GET -> SignerStatus (signer-status.ts); SIGNER_AWAY where there is none */

@@ -49,6 +49,13 @@ export const Tag = Type.String({ pattern: '^[A-Za-z0-9._-]{1,64}$', maxLength: 6
 export const SECRET_MAX_BYTES = 30 * 1024;
 /** The most bytes of a secret's envelope (app-secrets.ts). */
 export const ENVELOPE_MAX_BYTES = 64 * 1024;
+/** Where an app answers hosts: plain segments, none of which is a dot or two. */
+export const APP_CALL_PATH = '^(/(?!\\.{1,2}(/|$))[A-Za-z0-9._~-]+)+$';
+/** Of the body of such a request, and of its answer. */
+export const APP_CALL_MAX_BYTES = 512 * 1024;
+/** Of what an app asks a contract, and of the answer. */
+export const CHAIN_CALL_MAX_BYTES = 16 * 1024;
+export const CHAIN_REPLY_MAX_BYTES = 64 * 1024;
 /** An app's own name for a key, and what it says a key is for: printable ASCII. */
 export const KeyTag = Type.String({
   pattern: '^[ -~]*$',
@@ -88,6 +95,41 @@ export const LedgerEvidenceRequest = LedgerKeysRequest;
 export const SignerKeysRequest = Strict({ chain: ChainId, epoch: Type.Optional(Count) });
 export const SignerKeysReply = Strict({ epoch: Count, seed: HexOf(32), identity: HexOf(32) });
 export type SignerKeysReply = Static<typeof SignerKeysReply>;
+
+/**
+ * kubernethes/replicator.sock: POST /v1/app-request: what a host asks an app, and what the app answered: its status, and its JSON. Whether that is of
+ * any form is for whoever asked.
+ */
+export const AppCallRequest = Strict({
+  app: AppName,
+  path: Type.String({ pattern: APP_CALL_PATH, maxLength: 128 }),
+  body: Type.Unknown(),
+});
+export const AppCallReply = Strict({
+  status: Type.Integer({ minimum: 200, maximum: 599 }),
+  value: Type.Unknown(),
+});
+export type AppCallReply = Static<typeof AppCallReply>;
+
+/** replicator/agent.sock: GET /v1/chain-head: the newest block that the node accepts, for which a quorum of its endpoints stands. */
+export const ChainHeadReply = Strict({
+  number: Count,
+  hash: HexOf(32),
+  /** Unix seconds. */
+  timestamp: Count,
+  agreeing: Count,
+  of: Count,
+});
+export type ChainHeadReply = Static<typeof ChainHeadReply>;
+/** replicator/agent.sock: POST /v1/chain-call: eth_call at that block. Hex without 0x. */
+export const ChainCallRequest = Strict({
+  to: Address0x,
+  data: HexUpTo(CHAIN_CALL_MAX_BYTES),
+  block: Strict({ number: Count, hash: HexOf(32) }),
+});
+export type ChainCallRequest = Static<typeof ChainCallRequest>;
+export const ChainCallReply = Strict({ data: HexUpTo(CHAIN_REPLY_MAX_BYTES) });
+export type ChainCallReply = Static<typeof ChainCallReply>;
 
 /**
  * kubernethes/signer.sock: GET /v1/signer: what the contract wants signed. `order` is there while a manifest in force has a signer;

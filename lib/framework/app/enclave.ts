@@ -20,14 +20,16 @@ export interface Keys {
   key(asked: { tag: string; type: 'secp256k1' | 'ed25519' | 'raw' }): Promise<{ key: string }>;
 }
 
+/** The chain as a quorum of endpoints shows it: of the node's own (`nodeChain`), or of those that the app names (`chainReader`). */
+export type Chain = Pick<ChainClient, 'head' | 'call'>;
+
 /** What handlers are given. A host's author may add fields of its own. */
 export interface Enclave {
   readonly attestor: Attestor;
   readonly keys: Keys;
   /** What it keeps for itself. The order of requests never rests on it. */
   readonly store: Tables;
-  /** The chain as a quorum of its endpoints shows it. */
-  readonly chain: ChainClient;
+  readonly chain: Chain;
 }
 
 /** Answers a request. What it throws is told to the caller by its code; see `Router`. */

@@ -58,12 +58,8 @@ beforeEach(async () => {
     keys: { key: async () => ({ key: 'ab'.repeat(32) }) },
     store: new Tables(memoryBacking()),
     chain: {
-      chainId: 1,
       head: async () => head,
-      block: async () => head,
       call: async () => `0x${progress.encode({ requested: 3, settled: 0, next: hashOfRequest(next) })}`,
-      now: () => 1,
-      reached: () => ({ block: 7, timestamp: 1, now: 1 }),
     },
   };
   const echo: Answering<Enclave, { text: string }, { text: string }> = {

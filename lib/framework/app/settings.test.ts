@@ -26,6 +26,7 @@ test('what is given is read, the rest has its defaults', () => {
   const { chain, port, host } = enclaveSettings({ ...ENV, ENCLAVE_HOST: '' });
   const endpoints = ['https://a.example', 'https://b.example/key'];
   expect(chain).toEqual({ chainId: 1, endpoints, quorum: 2, confirmation: { depth: 0 } });
+  expect(enclaveSettings({ ...ENV, RPC_URLS: '' }).chain, 'its node reads the chain').toBeUndefined();
   expect([port, host]).toEqual([8080, '0.0.0.0']);
   expect(hostSettings({ ...ENV, POLL_MS: '0' }).pollInterval).toBeGreaterThan(0);
 });
@@ -35,7 +36,7 @@ test.each([
     'RPC_URLS',
     ['https://a.example,https://a.example', 'https://a.example,https://A.example/', 'https://a.example,,'],
   ],
-  ['RPC_URLS', ['a.example', 'ftp://a.example', '']],
+  ['RPC_URLS', ['a.example', 'ftp://a.example']],
   ['RPC_QUORUM', ['0', '3', '1.5', '-1']],
   ['RPC_DEPTH', ['201', '1e3']],
   ['ENCLAVE_PORT', ['65536', 'http']],

@@ -16,8 +16,11 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export interface EnclaveSettings {
   /** CHAIN_ID and APP_CONTRACT. */
   readonly app: AppDomain;
-  /** RPC_URLS (with commas between), RPC_QUORUM (all of them by default), RPC_DEPTH (blocks; 0 by default). */
-  readonly chain: Pick<NetworkConfig, 'chainId' | 'endpoints' | 'quorum' | 'confirmation'>;
+  /**
+   * RPC_URLS (with commas between), RPC_QUORUM (all of them by default), RPC_DEPTH (blocks; 0 by default). Without RPC_URLS undefined: the node
+   * reads the chain (`nodeChain`).
+   */
+  readonly chain: Pick<NetworkConfig, 'chainId' | 'endpoints' | 'quorum' | 'confirmation'> | undefined;
   /** ENCLAVE_PORT; 8080 by default. */
   readonly port: number;
   /** ENCLAVE_HOST; every address by default, since in a VM the container's network is its own. */
@@ -29,6 +32,16 @@ export interface EnclaveSettings {
 /** @throws SETTINGS, ADDRESS_INVALID */
 export function enclaveSettings(env: Environment): EnclaveSettings {
   const chainId = numberIn(env, 'CHAIN_ID');
+  return {
+    app: { chainId, contract: contractIn(env) },
+    chain: env.RPC_URLS ? chainIn(env, chainId) : undefined,
+    port: portIn(env, 'ENCLAVE_PORT', 8080),
+    host: env.ENCLAVE_HOST || '0.0.0.0',
+    data: textIn(env, 'ENCLAVE_DATA'),
+  };
+}
+
+function chainIn(env: Environment, chainId: number): EnclaveSettings['chain'] {
   const endpoints = endpointsIn(env, 'RPC_URLS');
   const quorum = numberIn(env, 'RPC_QUORUM', endpoints.length);
   if (quorum < 1 || quorum > endpoints.length)
@@ -40,13 +53,7 @@ export function enclaveSettings(env: Environment): EnclaveSettings {
   // The contract takes an answer from one of its last 256 blocks, and the transaction needs some too.
   if (depth > DEPTH_MAX)
     throw new DstackError('SETTINGS', `RPC_DEPTH is ${depth}: ${DEPTH_MAX} at most, or no answer is settled`);
-  return {
-    app: { chainId, contract: contractIn(env) },
-    chain: { chainId, endpoints, quorum, confirmation: { depth } },
-    port: portIn(env, 'ENCLAVE_PORT', 8080),
-    host: env.ENCLAVE_HOST || '0.0.0.0',
-    data: textIn(env, 'ENCLAVE_DATA'),
-  };
+  return { chainId, endpoints, quorum, confirmation: { depth } };
 }
 
 export interface HostSettings {

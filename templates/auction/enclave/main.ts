@@ -6,6 +6,7 @@ import {
   enclaveSettings,
   fileBacking,
   lineLog,
+  nodeChain,
   Router,
   stopSignal,
   Tables,
@@ -19,7 +20,7 @@ const enclave = {
   attestor: node,
   keys: node,
   store: new Tables(fileBacking(join(data, 'store'))),
-  chain: chainReader({ config: chain }),
+  chain: chain === undefined ? nodeChain(node) : chainReader({ config: chain }),
 };
 const server = await new Router(enclave, log)
   .answers(app)

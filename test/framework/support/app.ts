@@ -75,7 +75,6 @@ export async function startPingPong(): Promise<PingPong> {
     env: {
       CHAIN_ID: String(network.chainId),
       APP_CONTRACT: contract,
-      RPC_URLS: anvil.url,
       ENCLAVE_PORT: String(port),
       ENCLAVE_HOST: '127.0.0.1',
       ENCLAVE_DATA: join(folder, 'enclave'),

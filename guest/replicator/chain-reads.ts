@@ -1,0 +1,66 @@
+/**
+ * The chain as this node reads it, for apps: by the same quorum that its own decisions rest on. An app can ask as often as it likes, and each
+ * call costs the node's endpoints one: so heads are shared for a moment, and calls have places.
+ */
+import type { ChainClient, Head } from '../../lib/chain/chain-client.ts';
+import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
+import { DstackError } from '../../lib/protocol/errors.ts';
+import { bareHex, parseHex } from '../../lib/protocol/hex.ts';
+import {
+  CHAIN_REPLY_MAX_BYTES,
+  type ChainCallReply,
+  type ChainCallRequest,
+  type ChainHeadReply,
+} from '../../lib/protocol/sockets.ts';
+
+/** For so long a head is given again, milliseconds: apps together cost the endpoints no more than one reader does. */
+const HEAD_FOR = 500;
+/** Calls under way, of all apps: the agent lets one app have one at a time. */
+const AT_ONCE = 8;
+
+export interface ChainReads {
+  head(): Promise<ChainHeadReply>;
+  call(asked: ChainCallRequest): Promise<ChainCallReply>;
+}
+
+/** @param monotonic milliseconds */
+export function chainReads(
+  chain: Pick<ChainClient, 'head' | 'call'>,
+  monotonic: () => number = () => performance.now(),
+): ChainReads {
+  let last: { readonly at: number; readonly head: Promise<Head> } | undefined;
+  let underWay = 0;
+
+  function sharedHead(): Promise<Head> {
+    const now = monotonic();
+    if (last === undefined || now - last.at >= HEAD_FOR) last = { at: now, head: chain.head() };
+    return last.head;
+  }
+
+  return {
+    async head() {
+      const { number, hash, timestamp, proven } = await sharedHead();
+      return { number, hash: bareHex(hash), timestamp, agreeing: proven.agreeing, of: proven.of };
+    },
+    async call({ to, data, block }) {
+      if (underWay >= AT_ONCE)
+        throw new DstackError('BUSY', 'the node has calls enough under way: ask again in a second');
+      underWay += 1;
+      try {
+        // What is said of a block is the app's affair: state is read at the block with that hash, or not at all.
+        const at = { ...block, hash: to0x(fromHex(block.hash, 32)), timestamp: 0, proven: NOBODYS };
+        const answer = bareHex(parseHex(await chain.call(to, `0x${data}`, at)));
+        if (answer.length > 2 * CHAIN_REPLY_MAX_BYTES)
+          throw new DstackError(
+            'CHAIN_REPLY_TOO_LARGE',
+            `the contract answers with more than ${CHAIN_REPLY_MAX_BYTES} bytes: ask for less at a time`,
+          );
+        return { data: answer };
+      } finally {
+        underWay -= 1;
+      }
+    },
+  };
+}
+
+const NOBODYS: Head['proven'] = { by: 'quorum', agreeing: 0, of: 0 };
