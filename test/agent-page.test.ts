@@ -26,7 +26,7 @@ const run = promisify(execFile);
 const greeting: TestApp = {
   app: 'greeting',
   address: '127.0.0.2',
-  api: ['info', 'key', 'attest', 'sign', 'quote'],
+  api: ['info', 'key', 'attest', 'sign', 'quote', 'chain'],
 };
 const signer: TestApp = { app: 'signer', address: '127.0.0.3', api: ['info', 'sign'] };
 
@@ -79,7 +79,8 @@ describe('docs/agent.md', () => {
   });
 
   test.each(lines)('%s', async (line) => {
-    const text = await curl(line);
+    const { hash } = await client({ socket }).chainHead();
+    const text = await curl(line.replace('BLOCK_HASH', hash));
     const path = /dstack-guest(\/\S*)/.exec(line)?.[1];
     const operation = Object.values(operations).find((one) => one.path === path);
     if (operation !== undefined) expect(Value.Check(operation.reply, JSON.parse(text))).toBe(true);
@@ -89,6 +90,7 @@ describe('docs/agent.md', () => {
   test('every code of a refusal in it is one', () => {
     const page = readFileSync(join(root, 'docs/agent.md'), 'utf8');
     const sources = ['agent/server.ts', 'agent/guards.ts', 'callers.ts', 'replicator/app-certificate.ts'];
+    sources.push('replicator/chain-reads.ts', '../lib/chain/chain-client.ts');
     const code = sources.map((file) => readFileSync(join(root, 'guest', file), 'utf8')).join('\n');
     const [, table = ''] = page.split('| code | status |');
     const codes = [...table.matchAll(/`([A-Z][A-Z_]+)`/g)].map(([, found]) => found!);

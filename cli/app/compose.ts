@@ -132,8 +132,9 @@ const settingsOf: Readonly<Record<string, Setting>> = {
   'x-dstack-egress': (value) => ({ egress: value as 'internet' }),
   'x-dstack-update': (value) => ({ update: value as 'beside' }),
   'x-dstack-logs': (value) => ({ logs: value as 'public' }),
-  // The manifest's schema checks what is in these two.
+  // The manifest's schema checks what is in these.
   'x-dstack-http': (value) => ({ http: value as NonNullable<Container['http']> }),
+  'x-dstack-requests': (value, at) => ({ requests: { port: number(value, at) } }),
   'x-dstack-api': (value) => ({ api: value as string[] }),
   ports: (value, at) => ({ http: { port: websitePort(value, at) } }),
   volumes: (value, at) => ({ data: dataVolume(value, at) }),

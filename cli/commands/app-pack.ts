@@ -37,6 +37,10 @@ export const pack: Command = {
       multiple: true,
     },
     h2c: { help: 'with --domain: the container speaks HTTP/2 without TLS there' },
+    requests: {
+      value: 'PORT',
+      help: "the port on which the container answers what hosts ask by their node's: docs/framework.md",
+    },
     api: {
       value: 'WORD',
       help: `what the container may ask of its node: ${AGENT_API.join(', ')}; may be given several times`,
@@ -85,7 +89,7 @@ export const pack: Command = {
       const say = narration(args);
       for (const digest of archives.keys()) say(`config   sha256:${digest}`);
       const answersHttp = hasPort(bytes);
-      if (archives.size > 0 && !answersHttp)
+      if (archives.size > 0 && !answersHttp && !hasRequests(bytes))
         say('no port: no container of this app answers over HTTP (--port, or `ports` in a Compose file)');
       const files = volumes.map((volume) => manifestFile(volume, hash));
       say(`manifest 0x${hash}`, ...files.map((file) => `file     ${file}`));
@@ -106,6 +110,12 @@ export const pack: Command = {
 function hasPort(manifest: Uint8Array): boolean {
   const { containers } = JSON.parse(new TextDecoder().decode(manifest)) as Pick<Manifest, 'containers'>;
   return containers.some(({ http }) => http !== undefined);
+}
+
+/** Whether hosts can ask one of them. */
+function hasRequests(manifest: Uint8Array): boolean {
+  const { containers } = JSON.parse(new TextDecoder().decode(manifest)) as ManifestV2;
+  return containers.some(({ requests }) => requests !== undefined);
 }
 
 function packedFrom(
@@ -189,6 +199,7 @@ async function fromArchive(
     ...(Object.keys(env).length === 0 ? {} : { env }),
     ...(port === undefined ? {} : { http: { port } }),
   };
+  const requests = portOf(args, 'requests');
   const api = args.list('api');
   const signer = ownSigner(args);
   // A validator's key is nothing that a container gets unasked.
@@ -197,6 +208,7 @@ async function fromArchive(
     .filter((name) => !secretsOfSigner(signer.signer).includes(name));
   const options = {
     ...ownSites(args),
+    ...(requests !== undefined && { requests: { port: requests } }),
     ...(api.length > 0 && { api }),
     ...(given.length > 0 && { secrets: given }),
   };
@@ -249,7 +261,7 @@ async function fromCompose(
   secrets: readonly AppSecret[],
   scratch: Scratch,
 ): Promise<Packed> {
-  for (const option of ['port', 'domain', 'h2c', 'api', 'env', 'set']) {
+  for (const option of ['port', 'domain', 'h2c', 'requests', 'api', 'env', 'set']) {
     if (args.optional(option) !== undefined)
       throw new UsageError(`--${option} is for a single archive: with a Compose file, write it there`);
   }
@@ -291,11 +303,11 @@ async function place(
 
 const manifestFile = (volume: string, hash: string): string => join(volume, 'manifests', `${hash}.json`);
 
-function portOf(args: Arguments): number | undefined {
-  const port = args.optional('port');
+function portOf(args: Arguments, option: 'port' | 'requests' = 'port'): number | undefined {
+  const port = args.optional(option);
   if (port === undefined) return undefined;
   if (/^[1-9]\d{0,4}$/.test(port) && Number(port) <= 65_535) return Number(port);
-  throw new UsageError(`--port takes one port of the container, 1 to 65535, not ${port}`);
+  throw new UsageError(`--${option} takes one port of the container, 1 to 65535, not ${port}`);
 }
 
 /** Of two values for one name the last would silently win. @throws USAGE */

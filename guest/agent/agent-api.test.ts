@@ -191,6 +191,7 @@ const examples: Record<string, unknown> = {
   },
   '/v1/quote': { data: '00ff' },
   '/v1/attest': { tag: 'x', data: '00ff' },
+  '/v1/chain/call': { to: contract, data: '00ff', block: { number: 7, hash } },
   '/GetKey': { path: 'wallet/eth', purpose: 'eth', algorithm: 'secp256k1' },
   '/GetTlsKey': { subject: 'a', usage_ra_tls: false, usage_server_auth: true, usage_client_auth: false },
   '/GetQuote': { report_data: '00ff' },

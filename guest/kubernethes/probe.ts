@@ -12,12 +12,13 @@ const CONNECT_WITHIN = 2_000;
 export async function probe(
   engine: Pick<Engine, 'runIn'>,
   { id, address }: Running,
-  { health, http, logs }: ContainerPlan,
+  { health, http, requests, logs }: ContainerPlan,
 ): Promise<string | undefined> {
   if (health?.exec !== undefined) return ranWell(engine, id, health.exec, health.timeoutSeconds);
   if (health?.http !== undefined)
     return answersWell(address, http[0]!.port, health.http, health.timeoutSeconds, logs === 'public');
-  for (const port of new Set(http.map((site) => site.port)))
+  const ports = [...http, ...(requests === undefined ? [] : [requests])].map((one) => one.port);
+  for (const port of new Set(ports))
     if (!(await accepts(address, port))) return `does not listen on its port ${port}`;
   return undefined;
 }

@@ -1,6 +1,6 @@
 /**
- * The chain as this node reads it, for apps: by the same quorum that its own decisions rest on. An app can ask as often as it likes, and each
- * call costs the node's endpoints one: so heads are shared for a moment, and calls have places.
+ * The chain as this node reads it, for apps: by the same quorum that its own decisions rest on. How often an app asks, the agent bounds: after each
+ * answer it rests four times as long as that took. What all apps ask at once costs the node's endpoints one head, and a few calls.
  */
 import type { ChainClient, Head } from '../../lib/chain/chain-client.ts';
 import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
@@ -13,8 +13,6 @@ import {
   type ChainHeadReply,
 } from '../../lib/protocol/sockets.ts';
 
-/** For so long a head is given again, milliseconds: apps together cost the endpoints no more than one reader does. */
-const HEAD_FOR = 500;
 /** Calls under way, of all apps: the agent lets one app have one at a time. */
 const AT_ONCE = 8;
 
@@ -23,18 +21,15 @@ export interface ChainReads {
   call(asked: ChainCallRequest): Promise<ChainCallReply>;
 }
 
-/** @param monotonic milliseconds */
-export function chainReads(
-  chain: Pick<ChainClient, 'head' | 'call'>,
-  monotonic: () => number = () => performance.now(),
-): ChainReads {
-  let last: { readonly at: number; readonly head: Promise<Head> } | undefined;
+export function chainReads(chain: Pick<ChainClient, 'head' | 'call'>): ChainReads {
+  let reading: Promise<Head> | undefined;
   let underWay = 0;
 
   function sharedHead(): Promise<Head> {
-    const now = monotonic();
-    if (last === undefined || now - last.at >= HEAD_FOR) last = { at: now, head: chain.head() };
-    return last.head;
+    reading ??= chain.head().finally(() => {
+      reading = undefined;
+    });
+    return reading;
   }
 
   return {

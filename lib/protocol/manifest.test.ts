@@ -328,6 +328,10 @@ describe('manifest version 2', () => {
     ['update', 'rolling'],
     ['restart', 'unless-stopped'],
     ['logs', 'everyone'],
+    ['requests', { port: 0 }],
+    ['requests', { port: 65_536 }],
+    ['requests', { port: 80, path: '/' }],
+    ['requests', 80],
     ['health', { http: 'healthz' }],
     ['health', { http: '/a b' }],
     ['health', { http: '/\r\nHost: x' }],
@@ -610,6 +614,38 @@ describe('a signer', () => {
     expect(withSigner(undefined)).toBe('MANIFEST_CONTAINERS');
     expect(withSigner({ disk, chains: [chain] }, { version: 1, containers: [{ name: 'web', image }] })).toBe(
       'MANIFEST_MALFORMED',
+    );
+  });
+});
+
+describe('where hosts ask', () => {
+  const asked = (name: string) => ({ name, image, requests: { port: 8080 } });
+
+  test('is in one container', () => {
+    const containers = [asked('a'), { name: 'b', image }];
+    const manifest = parseManifest(formatManifest({ version: 2, app: 'a', containers } as Manifest));
+    expect(plansOf(manifest).map(({ requests }) => requests)).toEqual([{ port: 8080 }, undefined]);
+  });
+
+  test('two are refused', () => {
+    const text = JSON.stringify({
+      app: 'a',
+      containers: ['a', 'b'].map((name) => ({ image, name, requests: { port: 80 } })),
+      version: 2,
+    });
+    expect(() => parseManifest(new TextEncoder().encode(text))).toThrow(
+      expect.objectContaining({ code: 'MANIFEST_REQUESTS' }),
+    );
+  });
+
+  test('version 1 knows nothing of it', () => {
+    const text = JSON.stringify({
+      app: 'a',
+      containers: [{ image, name: 'a', requests: { port: 80 } }],
+      version: 1,
+    });
+    expect(() => parseManifest(new TextEncoder().encode(text))).toThrow(
+      expect.objectContaining({ code: 'MANIFEST_MALFORMED' }),
     );
   });
 });

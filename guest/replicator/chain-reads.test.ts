@@ -1,0 +1,71 @@
+/** The node's reader of the chain as apps have it: what is shared, what is bounded, what is passed on. */
+import { expect, test } from 'vitest';
+import type { Head } from '../../lib/chain/chain-client.ts';
+import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
+import { CHAIN_REPLY_MAX_BYTES } from '../../lib/protocol/sockets.ts';
+import { chainReads } from './chain-reads.ts';
+
+const to = parseAddress(`0x${'11'.repeat(20)}`);
+const hash = parseHex('22'.repeat(32));
+const asked = { to, data: parseHex('aabb'), block: { number: 7, hash } };
+const head = (number: number): Head => ({
+  ...{ number, hash: parseHex(`0x${'22'.repeat(32)}`), timestamp: 100 },
+  proven: { by: 'quorum', agreeing: 2, of: 3 },
+});
+const noCall = () => Promise.reject(new Error('not asked'));
+
+test('who asks at the same time gets the same head, which costs the endpoints one call', async () => {
+  let calls = 0;
+  const reads = chainReads({ head: async () => head(++calls), call: noCall });
+  const first = { number: 1, hash, timestamp: 100, agreeing: 2, of: 3 };
+  expect(await Promise.all([reads.head(), reads.head(), reads.head()])).toEqual([first, first, first]);
+  expect((await reads.head()).number, 'the next is of now').toBe(2);
+});
+
+test('a head that fails is read again', async () => {
+  let calls = 0;
+  const failing = async () => {
+    calls += 1;
+    if (calls === 1) throw new Error('unreachable');
+    return head(calls);
+  };
+  const reads = chainReads({ head: failing, call: noCall });
+  await expect(reads.head()).rejects.toThrow('unreachable');
+  expect((await reads.head()).number).toBe(2);
+});
+
+test('a call is made at the block with that hash', async () => {
+  const calls: unknown[] = [];
+  const reads = chainReads({
+    head: noCall,
+    call: async (...call) => {
+      calls.push(call);
+      return '0xCCDD';
+    },
+  });
+  expect(await reads.call(asked)).toEqual({ data: 'ccdd' });
+  expect(calls).toMatchObject([[to, '0xaabb', { number: 7, hash: `0x${hash}` }]]);
+});
+
+test('calls under way are bounded, and what fails gives its place back', async () => {
+  const ends: (() => void)[] = [];
+  const reads = chainReads({
+    head: noCall,
+    call: () => new Promise((_, reject) => ends.push(() => reject(new Error('no quorum')))),
+  });
+  const held = Array.from({ length: 8 }, () => reads.call(asked).catch((error: Error) => error.message));
+  await expect(reads.call(asked)).rejects.toMatchObject({ code: 'BUSY' });
+  for (const end of ends.splice(0)) end();
+  expect(await Promise.all(held)).toEqual(Array.from({ length: 8 }, () => 'no quorum'));
+  const again = reads.call(asked);
+  ends[0]!();
+  await expect(again).rejects.toThrow('no quorum');
+});
+
+test("a contract's answer has a bound", async () => {
+  const reads = chainReads({
+    head: noCall,
+    call: async () => `0x${'00'.repeat(CHAIN_REPLY_MAX_BYTES + 1)}`,
+  });
+  await expect(reads.call(asked)).rejects.toMatchObject({ code: 'CHAIN_REPLY_TOO_LARGE' });
+});
