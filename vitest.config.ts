@@ -49,6 +49,10 @@ export default defineConfig({
         test: { name: 'store', include: ['test/vm/store.vm.test.ts'] },
       },
       {
+        // By hand, `npm run test:auction`: an app of the framework in a container of two VMs, asked by its host and by visitors.
+        test: { name: 'auction', include: ['test/vm/auction.vm.test.ts'] },
+      },
+      {
         // By hand, `npm run test:signer`: a validator's side on the host, and the signer in a VM that is killed.
         test: { name: 'signer', include: ['test/vm/signer.vm.test.ts'] },
       },

@@ -2,7 +2,7 @@
  * `npm test`: all set-up, then every check and test. `-- --fast` leaves the VMs out (and says so in the count of the
  * skipped); `-- --disk` runs only the data disk's faults and power cuts, in VMs of the dev flavour; `-- --app` only what
  * a hostile app does to its node; `-- --site` only what becomes of the website's certificates; `-- --store` only an app with its node's store;
- * `-- --signer` only a validator with the signer of a VM. The last line is `N passed, N failed, N skipped`, from the runner's own reports.
+ * `-- --signer` only a validator with the signer of a VM; `-- --auction` only an app of the framework in VMs. The last line is `N passed, N failed, N skipped`, from the runner's own reports.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -43,6 +43,9 @@ if (process.argv.includes('--disk')) {
 } else if (process.argv.includes('--store')) {
   buildImage('sim');
   vitest('store');
+} else if (process.argv.includes('--auction')) {
+  buildImage('sim');
+  vitest('auction');
 } else if (process.argv.includes('--signer')) {
   buildImage('sim');
   vitest('signer');

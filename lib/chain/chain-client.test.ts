@@ -84,6 +84,17 @@ test.each<[string, Lie]>([
   expect(await chain.call(coinbase, '0x', head)).toBe('0x');
 });
 
+test('that a contract refuses a call, a quorum has to say', async () => {
+  const chain = client();
+  const head = await chain.head();
+  const revert: Lie = (method, reply) =>
+    method === 'eth_call' ? { error: { code: 3, message: 'execution reverted: no' } } : reply;
+  proxies[0]!.lie = revert;
+  expect(await chain.call(coinbase, '0x', head)).toBe('0x');
+  proxies[1]!.lie = revert;
+  await expect(chain.call(coinbase, '0x', head)).rejects.toMatchObject({ code: 'CALL_REVERTED' });
+});
+
 test('of an endpoint of another chain its host is named, and not the key in its URL', async () => {
   for (const proxy of proxies)
     proxy.lie = (method, reply) => (method === 'eth_chainId' ? { result: '0x1' } : reply);

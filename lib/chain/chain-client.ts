@@ -17,7 +17,7 @@ import type { NetworkConfig } from '../protocol/network-config.ts';
 import { Word0x } from '../protocol/schema.ts';
 import { ChainClock } from './chain-clock.ts';
 import { type Claim, NEAR, nearHeads } from './chain-heads.ts';
-import { type RpcEndpoint, rpcEndpoint } from './json-rpc.ts';
+import { type RpcEndpoint, RpcRefusal, rpcEndpoint } from './json-rpc.ts';
 
 /** A block that a quorum agreed on. `timestamp` in Unix seconds. */
 export interface Head {
@@ -38,7 +38,10 @@ export interface ChainClient {
   head(): Promise<Head>;
   /** The block at a number, for callers that must know whether a hash is canonical. @throws CHAIN_UNREACHABLE, CHAIN_DISAGREES */
   block(number: number): Promise<Head>;
-  /** `eth_call` against the state of exactly that block. Returns 0x-hex. @throws CHAIN_UNREACHABLE, CHAIN_DISAGREES */
+  /**
+   * `eth_call` against the state of exactly that block. Returns 0x-hex.
+   * @throws CHAIN_UNREACHABLE, CHAIN_DISAGREES; CALL_REVERTED when a quorum says that the contract refuses it
+   */
   call(to: string, data: string, at: Head): Promise<string>;
   /** The chain's time in Unix seconds: see ChainClock. @throws CHAIN_STALE */
   now(): number;
@@ -91,6 +94,7 @@ export function chainClient(options: ChainClientOptions): ChainClient {
     params: readonly unknown[],
   ): Promise<Static<T>[]> {
     const failures: string[] = [];
+    let reverted = 0;
     const settled = await Promise.all(
       endpoints.map(async (endpoint) => {
         try {
@@ -98,11 +102,14 @@ export function chainClient(options: ChainClientOptions): ChainClient {
           return [await endpoint.call(schema, method, params)];
         } catch (error) {
           failures.push((error as Error).message);
+          if (error instanceof RpcRefusal && error.kind === 'reverted') reverted += 1;
           return [];
         }
       }),
     );
     const answers = settled.flat() as Static<T>[];
+    if (reverted >= quorum)
+      throw new DstackError('CALL_REVERTED', `the contract refuses the call: ${failures.join('; ')}`);
     if (answers.length < quorum) {
       throw new DstackError(
         'CHAIN_UNREACHABLE',

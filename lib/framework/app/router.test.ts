@@ -75,6 +75,12 @@ beforeEach(async () => {
     .answers({ chainId: 1, contract })
     .kind('echo', echo)
     .kind('shown', { ...echo, evidence: Type.Object({ proof: Type.Boolean() }) })
+    .route('/v1/open', {
+      request: Type.Object({}),
+      response: Type.String(),
+      open: true,
+      handle: () => 'for everybody',
+    })
     .route('/v1/double', {
       request: Type.Object({ n: Type.Integer() }),
       response: Type.Object({ n: Type.Integer({ maximum: 100 }) }),
@@ -98,6 +104,20 @@ const ask = async (request: AppRequest, evidence?: unknown) => {
   return check(AttestedSchema, await enclaveAt(url).request('/v1/answer', body), 'X', 'the answer');
 };
 const refusal = (promise: Promise<unknown>): Promise<string> => promise.then(() => 'answered', codeOf);
+
+test('visitors have the open routes, and no turn of the contract', async () => {
+  const visitors = await router.listen({ port: 0, isOpen: true });
+  try {
+    const theirs = enclaveAt(`http://127.0.0.1:${(visitors.address() as AddressInfo).port}`);
+    expect(await theirs.request('/v1/open', {})).toBe('for everybody');
+    for (const path of ['/v1/answer', '/v1/double'])
+      expect(await refusal(theirs.request(path, { n: 1 })), path).toBe('NO_ROUTE');
+    expect(await enclaveAt(url).request('/v1/open', {}), 'hosts too').toBe('for everybody');
+  } finally {
+    visitors.close();
+    visitors.closeAllConnections();
+  }
+});
 
 test('a refusal is attested by its code; whatever else is thrown is no answer, and nothing is attested', async () => {
   const answer = await ask(asking('echo', 'a'));

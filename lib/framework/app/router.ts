@@ -63,13 +63,15 @@ export interface RouteOptions<E extends Enclave, Q extends TSchema, R extends TS
   readonly response: R;
   /** Bytes of the body; 64 KiB by default. */
   readonly maxBytes?: number;
+  /** For visitors of the app's website too. Without it, hosts alone ask it. */
+  readonly open?: boolean;
   readonly handle: RequestHandler<E, Static<Q>, Static<R>>;
 }
 
 export class Router<E extends Enclave> {
   readonly #enclave: E;
   readonly #log: Log<'warn'>;
-  readonly #routes = new Map<string, { maxBytes: number; route: Route }>();
+  readonly #routes = new Map<string, { maxBytes: number; isOpen: boolean; route: Route }>();
   readonly #kinds = new Map<string, Answering<E, unknown, unknown>>();
   /** The last answer being made: one after the other, as the contract takes them. */
   #answering: Promise<unknown> = Promise.resolve();
@@ -84,8 +86,8 @@ export class Router<E extends Enclave> {
 
   /** Adds `POST path`. @throws ROUTE_TWICE */
   route<Q extends TSchema, R extends TSchema>(path: string, options: RouteOptions<E, Q, R>): this {
-    const { request, response, maxBytes = BODY_MAX_BYTES, handle } = options;
-    this.#add(path, maxBytes, async (body) => {
+    const { request, response, maxBytes = BODY_MAX_BYTES, open: isOpen = false, handle } = options;
+    this.#add(path, { maxBytes, isOpen }, async (body) => {
       const asked = check(request, body, 'BAD_REQUEST', `the body of ${path}`);
       const answer = await handle(this.#enclave, asked, undefined);
       return check(response, answer, 'BAD_RESPONSE', `what the handler of ${path} answers`);
@@ -100,7 +102,7 @@ export class Router<E extends Enclave> {
    * @throws ROUTE_TWICE when it already answers one
    */
   answers(domain: AppDomain, options: { within?: number } = {}): this {
-    this.#add(ANSWER_PATH, ANSWER_MAX_BYTES, (body) => this.#inTurn(body));
+    this.#add(ANSWER_PATH, { maxBytes: ANSWER_MAX_BYTES, isOpen: false }, (body) => this.#inTurn(body));
     this.#domain = domain;
     this.#handleMax = options.within ?? HANDLE_MAX_MS;
     return this;
@@ -114,19 +116,24 @@ export class Router<E extends Enclave> {
     return this;
   }
 
-  /** The server, not yet listening. */
-  server(): Server {
+  /**
+   * The server, not yet listening.
+   * @param isOpen that of visitors: it has the open routes, and a contract's requests are nothing of theirs, who could take up their turns
+   */
+  server(isOpen = false): Server {
+    const routes = [...this.#routes].filter(([, one]) => one.isOpen || !isOpen);
     return jsonServer({
-      routes: Object.fromEntries([...this.#routes].map(([key, { route }]) => [key, route])),
+      routes: Object.fromEntries(routes.map(([key, { route }]) => [key, route])),
       maxBodyBytes: (key) => this.#routes.get(key)?.maxBytes ?? 0,
       limits: CONNECTIONS,
       refusalOf: (error, { url }) => this.#refusalOf(error, url ?? ''),
     });
   }
 
-  /** Resolves with the server once it listens. */
-  async listen({ port, host = '127.0.0.1' }: { port: number; host?: string }): Promise<Server> {
-    const server = this.server();
+  /** Resolves with the server once it listens. @param asked.isOpen listens for visitors */
+  async listen(asked: { port: number; host?: string; isOpen?: boolean }): Promise<Server> {
+    const { port, host = '127.0.0.1', isOpen = false } = asked;
+    const server = this.server(isOpen);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen(port, host, resolve);
@@ -134,10 +141,10 @@ export class Router<E extends Enclave> {
     return server;
   }
 
-  #add(path: string, maxBytes: number, route: Route): void {
+  #add(path: string, bounds: { maxBytes: number; isOpen: boolean }, route: Route): void {
     const key = `POST ${path}`;
     if (this.#routes.has(key)) throw new DstackError('ROUTE_TWICE', `${path} has a handler already`);
-    this.#routes.set(key, { maxBytes, route });
+    this.#routes.set(key, { ...bounds, route });
   }
 
   async #inTurn(body: unknown): Promise<Attested> {

@@ -40,6 +40,7 @@ test.each([
   ['RPC_QUORUM', ['0', '3', '1.5', '-1']],
   ['RPC_DEPTH', ['201', '1e3']],
   ['ENCLAVE_PORT', ['65536', 'http']],
+  ['VISITORS_PORT', ['65536', 'http']],
 ])('the enclave does not start with %s as %j', (name, values) => {
   for (const value of values)
     expect(

@@ -23,6 +23,8 @@ export interface EnclaveSettings {
   readonly chain: Pick<NetworkConfig, 'chainId' | 'endpoints' | 'quorum' | 'confirmation'> | undefined;
   /** ENCLAVE_PORT; 8080 by default. */
   readonly port: number;
+  /** VISITORS_PORT, of the open routes; undefined for none. */
+  readonly visitorsPort: number | undefined;
   /** ENCLAVE_HOST; every address by default, since in a VM the container's network is its own. */
   readonly host: string;
   /** ENCLAVE_DATA: a folder on the encrypted disk. */
@@ -36,6 +38,7 @@ export function enclaveSettings(env: Environment): EnclaveSettings {
     app: { chainId, contract: contractIn(env) },
     chain: env.RPC_URLS ? chainIn(env, chainId) : undefined,
     port: portIn(env, 'ENCLAVE_PORT', 8080),
+    visitorsPort: env.VISITORS_PORT ? portIn(env, 'VISITORS_PORT') : undefined,
     host: env.ENCLAVE_HOST || '0.0.0.0',
     data: textIn(env, 'ENCLAVE_DATA'),
   };
@@ -108,7 +111,7 @@ function urlIn(name: string, url: string, protocols = ['http:', 'https:']): stri
   );
 }
 
-function portIn(env: Environment, name: string, otherwise: number): number {
+function portIn(env: Environment, name: string, otherwise?: number): number {
   const port = numberIn(env, name, otherwise);
   if (port <= 65_535) return port;
   throw new DstackError('SETTINGS', `${name} has to be a port, up to 65535, not ${port}`);

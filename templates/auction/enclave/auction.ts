@@ -9,8 +9,10 @@ import {
   open,
   parseAddress,
   Retryable,
+  type RouteOptions,
   sameHex,
   sealingPublicKey,
+  Type,
   toHex,
 } from 'dstack/framework';
 import { type Bid, BidsSchema, boundTo, hashOfBids, Offer } from '../bids.ts';
@@ -19,11 +21,21 @@ import { type Bid, BidsSchema, boundTo, hashOfBids, Offer } from '../bids.ts';
 const TAG = 'bids';
 const NOBODY = parseAddress(`0x${'00'.repeat(20)}`);
 
+const NoFields = Type.Object({}, { additionalProperties: false });
+const KeyReply = Type.Object({ publicKey: Type.String() });
 const Nothing = abi.struct({});
 const Key = abi.struct({ publicKey: abi.bytes });
 export const opening: Answering<Enclave, object, Decoded<typeof Key>> = {
   request: Nothing,
   response: Key,
+  handle: async ({ keys }) => ({ publicKey: await sealingPublicKey(keys, TAG) }),
+};
+
+/** The same for whoever asks by the app's website, whose certificate the network vouches for. */
+export const sealingKey: RouteOptions<Enclave, typeof NoFields, typeof KeyReply> = {
+  request: NoFields,
+  response: KeyReply,
+  open: true,
   handle: async ({ keys }) => ({ publicKey: await sealingPublicKey(keys, TAG) }),
 };
 

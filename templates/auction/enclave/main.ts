@@ -11,9 +11,9 @@ import {
   stopSignal,
   Tables,
 } from 'dstack/framework';
-import { closing, opening } from './auction.ts';
+import { closing, opening, sealingKey } from './auction.ts';
 
-const { app, chain, port, host, data } = enclaveSettings(process.env);
+const { app, chain, port, visitorsPort, host, data } = enclaveSettings(process.env);
 const log = lineLog('enclave');
 const node = agent();
 const enclave = {
@@ -22,13 +22,17 @@ const enclave = {
   store: new Tables(fileBacking(join(data, 'store'))),
   chain: chain === undefined ? nodeChain(node) : chainReader({ config: chain }),
 };
-const server = await new Router(enclave, log)
+const router = new Router(enclave, log)
   .answers(app)
   .kind('open', opening)
   .kind('close', closing(app.contract))
-  .listen({ port, host });
+  .route('/v1/sealing-key', sealingKey);
+const servers = [await router.listen({ port, host })];
+if (visitorsPort !== undefined) servers.push(await router.listen({ port: visitorsPort, host, isOpen: true }));
 log.info({ port, contract: app.contract }, 'listening');
 await stopSignal();
-server.close();
-server.closeAllConnections();
+for (const server of servers) {
+  server.close();
+  server.closeAllConnections();
+}
 await enclave.store.close();

@@ -28,7 +28,7 @@ async function eventOf(signature: string): Promise<{ topics: string[]; data: str
 }
 
 test('the highest bid wins at the second price; copies and uncovered bids do not count', {
-  timeout: 120_000,
+  timeout: 900_000,
 }, async () => {
   const { data } = await eventOf('Opened(bytes)');
   const { publicKey } = abi.decodeStrictly(abi.struct({ publicKey: abi.bytes }), data, 'key');
