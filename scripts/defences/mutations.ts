@@ -12,6 +12,7 @@ import { contractRules } from './mutations/contract.ts';
 import { evidence } from './mutations/evidence.ts';
 import { frameworkRules } from './mutations/framework.ts';
 import { frameworkAuthorRules } from './mutations/framework-authors.ts';
+import { frameworkDoorRules } from './mutations/framework-doors.ts';
 import { frontRules } from './mutations/front.ts';
 import { fuzzRules } from './mutations/fuzz.ts';
 import { gossipRules } from './mutations/gossip.ts';
@@ -67,6 +68,7 @@ export const mutations: readonly Mutation[] = [
   ...agentRules,
   ...frameworkRules,
   ...frameworkAuthorRules,
+  ...frameworkDoorRules,
   ...storeNamespaces,
   ...storeLedger,
   ...storeDoor,
