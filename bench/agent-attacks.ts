@@ -57,6 +57,9 @@ const attacks: Readonly<Record<string, (socket: ReturnType<typeof connect>) => v
   pipelining: flooding('', get('/getkey/x')),
   chunks: flooding(chunked, '1\r\n \r\n'),
   connections: (socket) => void socket.on('connect', () => socket.destroy()),
+  // No port of the attacker's waits for a minute then (TIME_WAIT), so these are far more. A unix socket has nothing of the kind.
+  resets: (socket) =>
+    void socket.on('connect', () => ('path' in way ? socket.destroy() : socket.resetAndDestroy())),
   // Of these the server closes the connection.
   malformed: (socket) => void socket.resume().on('connect', () => socket.write('\r\n\r\nno HTTP\r\n')),
   once: (socket) =>

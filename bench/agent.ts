@@ -22,7 +22,7 @@ import { cpuOf } from './processes.ts';
 const AIM = 2;
 const ATTACKS = [
   ...['nothing', 'keys', 'signatures', 'verifying', 'certificates', 'quotes', 'rubbish'],
-  ...['pipelining', 'chunks', 'connections', 'malformed', 'once'],
+  ...['pipelining', 'chunks', 'connections', 'resets', 'malformed', 'once'],
 ];
 const CALLS: readonly (readonly [path: string, body?: object])[] = [
   ['/v1/key', { tag: 'a', type: 'secp256k1' }],

@@ -4,16 +4,15 @@
  */
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AppSockets, OLDER, SOCKET } from '../../guest/agent/app-sockets.ts';
+import { type Gateways, openGateways } from '../../guest/agent/door.ts';
 import { HOST } from '../../guest/agent/guards.ts';
 import { agentServer } from '../../guest/agent/server.ts';
 import { siblingsAt } from '../../guest/agent/siblings.ts';
 import { Callers } from '../../guest/callers.ts';
 import { daemons } from '../../guest/daemons.ts';
-import { listenAt } from '../../guest/listen.ts';
 import { appRoutes, type JoinedForApps, routesOf } from '../../guest/replicator/siblings.ts';
 import type { Routes } from '../../lib/daemon/json-server.ts';
 import type { Log } from '../../lib/daemon/log.ts';
@@ -55,9 +54,9 @@ export async function serveAgent({ app, node, data, port, log }: AgentOptions): 
   // Closed to everybody else: whoever reaches these sockets has every app's keys.
   const root = mkdtempSync(join(tmpdir(), 'dstack-agent-'));
   const open: Server[] = [];
-  let listening: AddressInfo | undefined;
+  let gateways: Gateways | undefined;
   const siblings = siblingsAt(root);
-  const names = () => [HOST, ...['127.0.0.1', 'localhost'].map((name) => `${name}:${listening?.port}`)];
+  const names = () => [HOST, ...['127.0.0.1', 'localhost'].map((name) => `${name}:${gateways?.port}`)];
   const server = agentServer(
     new Callers(siblings.containers),
     siblings,
@@ -69,6 +68,7 @@ export async function serveAgent({ app, node, data, port, log }: AgentOptions): 
 
   async function close(): Promise<void> {
     await apps.close();
+    gateways?.shut();
     for (const one of [server, ...open]) {
       one.close();
       one.closeAllConnections();
@@ -83,16 +83,16 @@ export async function serveAgent({ app, node, data, port, log }: AgentOptions): 
       mkdirSync(join(root, 'run/dstack', path, '..'), { recursive: true });
       open.push(await serveUnix({ path: join(root, 'run/dstack', path), routes }));
     }
-    // It listens in any case: a server that never did watches over no time-outs.
-    if (port === undefined) server.listen(join(root, 'agent.sock'));
-    else await listenAt(server, [LOOPBACK], port).catch((error) => refuseToListen(error, port));
+    const loopback = port === undefined ? [] : [LOOPBACK];
+    gateways = await openGateways(server, loopback, port ?? 0, log).catch((error) =>
+      refuseToListen(error, port),
+    );
     const { container, manifestHash } = app;
     folder = await apps.open({ app: app.app, container, manifestHash, gateway: LOOPBACK });
   } catch (error) {
     await close();
     throw error;
   }
-  if (port !== undefined) listening = server.address() as AddressInfo;
   // Its name stays, whatever the app and its manifest are.
   const named = join(data, 'run');
   rmSync(named, { force: true });
@@ -100,7 +100,7 @@ export async function serveAgent({ app, node, data, port, log }: AgentOptions): 
   return {
     folder: named,
     socket: join(named, SOCKET),
-    ...(listening === undefined ? {} : { url: `http://${LOOPBACK}:${listening.port}` }),
+    ...(port === undefined ? {} : { url: `http://${LOOPBACK}:${gateways.port}` }),
     close,
   };
 }
@@ -128,7 +128,7 @@ function siblingRoutes(app: SimulatedApp, node: JoinedForApps): Readonly<Record<
   };
 }
 
-function refuseToListen(cause: NodeJS.ErrnoException, port: number): never {
+function refuseToListen(cause: NodeJS.ErrnoException, port: number | undefined): never {
   const why = cause.code === 'EADDRINUSE' ? 'something else listens there' : cause.message;
   throw new DstackError('AGENT_LISTEN', `cannot listen at ${LOOPBACK}, port ${port}: ${why}`, { cause });
 }

@@ -414,6 +414,11 @@ describe('an adversary', () => {
     ['a tag of control characters', { tag: 'a\n', type: 'raw' }, 'BAD_BODY'],
     ['a tag beyond ASCII', { tag: 'ключ', type: 'raw' }, 'BAD_BODY'],
     ['a long tag', { tag: 'a'.repeat(257), type: 'raw' }, 'BAD_BODY'],
+    [
+      'thousands of fields',
+      Object.fromEntries(Array.from({ length: 4_000 }, (_, at) => [at, 1])),
+      'BAD_BODY',
+    ],
     ['__proto__', '{"__proto__":{"tag":"a"},"tag":"a","type":"raw"}', 'BAD_BODY'],
     ['a body of a megabyte', 'x'.repeat(2 ** 20), 'BODY_TOO_LARGE'],
   ])('sends %s', async (_, body, code) => {
@@ -439,6 +444,14 @@ describe('an adversary', () => {
     for (let one = 0; one < 8; one += 1) raw.write(`4000\r\n${chunk}\r\n`);
     raw.write('0\r\n\r\n');
     expect(await text(raw)).toContain('BODY_TOO_LARGE');
+  });
+
+  test('sends more values than any call has: they are counted, and not looked at', async () => {
+    // What is behind them is no JSON, which nobody finds out.
+    const body = (values: number) => `{"tag":[${'0,'.repeat(values)}`;
+    expect((await ask('greeting', 'POST', '/v1/key', body(125))).body).toContain('is not JSON');
+    for (const path of ['/v1/key', '/GetKey'])
+      expect((await ask('greeting', 'POST', path, body(127))).body).toContain('more than 128 values');
   });
 
   test('asks by other methods, and for what is not there', async () => {

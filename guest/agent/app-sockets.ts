@@ -8,13 +8,15 @@
  * Nobody in the VM but the agent (and root) gets to them: the folder above is closed. In a container everybody may connect, whose ids are
  * another's than the agent's; the mount is read-only, so none can put another socket there.
  */
+import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
-import { createServer, type Server, type Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Log } from '../../lib/daemon/log.ts';
 import { fromHex, lengthPrefixed, sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import type { AppFolderRequest, ContainersReply } from '../../lib/protocol/sockets.ts';
+import { Door } from './door.ts';
 
 /** In a container's folder. The second is what the older of the ecosystem's clients look for. */
 export const SOCKET = 'dstack.sock';
@@ -24,7 +26,7 @@ const KEPT = 600_000;
 
 interface Opened {
   of: AppFolderRequest;
-  readonly listener: Server;
+  readonly door: Door;
   neededAt: number;
 }
 
@@ -88,7 +90,7 @@ export class AppSockets {
       if (needed.has(opened.of.manifestHash)) opened.neededAt = this.#now();
       if (this.#now() - opened.neededAt < KEPT) continue;
       this.#opened.delete(id);
-      opened.listener.close();
+      opened.door.shut();
       rmSync(join(this.#root, id), { recursive: true, force: true });
     }
     if (problems.length > 0) throw problems[0];
@@ -96,7 +98,7 @@ export class AppSockets {
 
   /** Takes no more connections. Folders stay, for the agent that comes next. */
   async close(): Promise<void> {
-    for (const opening of this.#opened.values()) (await opening).listener.close();
+    for (const opening of this.#opened.values()) (await opening).door.shut();
     this.#opened.clear();
   }
 
@@ -111,27 +113,32 @@ export class AppSockets {
     mkdirSync(folder, { recursive: true });
     // Not left to the umask: in the container everybody is another user.
     chmodSync(folder, 0o755);
-    const listener = createServer({ allowHalfOpen: true }, (socket) => {
-      this.#owners.set(socket, opened.of);
-      this.#server.emit('connection', socket);
+    const door = await Door.open({
+      listen: (listener) => listenIn(folder, listener),
+      enter: (socket) => {
+        this.#owners.set(socket, opened.of);
+        this.#server.emit('connection', socket);
+      },
+      log: this.#log,
+      of: { app: of.app },
     });
-    const opened: Opened = { of, listener, neededAt: this.#now() };
-    listener.on('error', (error) => this.#log.warn({ app: of.app }, `socket lost: ${error.message}`));
-    // Made beside its place and then moved, so that there is never none, and never one that nobody may use.
-    const draft = join(folder, `${SOCKET}.new`);
-    rmSync(draft, { force: true });
-    await new Promise<void>((resolve, reject) => {
-      listener.once('error', reject);
-      listener.listen(draft, resolve);
-    });
-    chmodSync(draft, 0o666);
-    renameSync(draft, join(folder, SOCKET));
+    const opened: Opened = { of, door, neededAt: this.#now() };
     if (!existsSync(join(folder, OLDER))) {
       rmSync(join(folder, OLDER), { force: true });
       symlinkSync(SOCKET, join(folder, OLDER));
     }
     return opened;
   }
+}
+
+/** Made beside its place and then moved, so that there is never none, and never one that nobody may use. */
+async function listenIn(folder: string, listener: Server): Promise<void> {
+  const draft = join(folder, `${SOCKET}.new`);
+  rmSync(draft, { force: true });
+  listener.listen(draft);
+  await once(listener, 'listening');
+  chmodSync(draft, 0o666);
+  renameSync(draft, join(folder, SOCKET));
 }
 
 /** Short, because a socket's path has 107 bytes at most; and of one form, whatever the names are. */

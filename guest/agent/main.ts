@@ -12,8 +12,8 @@ import { AppFolderRequest, sockets } from '../../lib/protocol/sockets.ts';
 import { BRIDGES, gatewayOf } from '../bridges.ts';
 import { Callers } from '../callers.ts';
 import { groupOfSocket } from '../daemons.ts';
-import { listenAt } from '../listen.ts';
 import { AppSockets } from './app-sockets.ts';
+import { openGateways } from './door.ts';
 import { agentServer } from './server.ts';
 import { siblingsAt } from './siblings.ts';
 
@@ -38,8 +38,8 @@ const server = agentServer(new Callers(siblings.containers), siblings, log, (soc
 );
 mkdirSync(join(run, 'agent'), { recursive: true });
 const appSockets = new AppSockets(join(run, 'agent/apps'), server, log);
-await listenAt(server, hosts, port);
-log.info({ address: server.address() }, 'listening');
+const { port: bound } = await openGateways(server, hosts, port, log);
+log.info({ address: { port: bound } }, 'listening');
 
 const group = groupOfSocket(sockets.agentForKubernethes);
 await serveUnix({

@@ -12,6 +12,7 @@ import { HTTP_CHECKS, limitConnections } from '../../lib/daemon/server-limits.ts
 import { type Operation, operations } from '../../lib/protocol/agent-api.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
+import { hasMoreValues } from '../../lib/protocol/json.ts';
 import { type AgentApi, appId } from '../../lib/protocol/manifest.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
 import { type AppFolderRequest, SIGN_MAX_BYTES } from '../../lib/protocol/sockets.ts';
@@ -68,6 +69,9 @@ const statuses: Record<string, number> = {
 const CONNECTIONS = { connections: 512, perSource: 64 };
 /** The largest body that is read: what is signed, in hex, with a public key and some words beside it. */
 const BODY_MAX_BYTES = 2 * SIGN_MAX_BYTES + 4096;
+
+/** The most values that a body has: there are calls with a dozen fields, one of them a list of sixteen. Thousands take milliseconds to refuse. */
+const BODY_MAX_VALUES = 128;
 
 /** How long it may take to read an answer. Milliseconds. */
 const TAKEN_WITHIN = 10_000;
@@ -291,8 +295,14 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
 }
 
 /** @throws BAD_BODY */
-const parseBody = (schema: TSchema, text: string): unknown =>
-  parseJson(schema, text, 'BAD_BODY', 'the body', BODY_MAX_BYTES);
+function parseBody(schema: TSchema, text: string): unknown {
+  if (hasMoreValues(text, BODY_MAX_VALUES))
+    throw new DstackError(
+      'BAD_BODY',
+      `the body has more than ${BODY_MAX_VALUES} values: no call has as many`,
+    );
+  return parseJson(schema, text, 'BAD_BODY', 'the body', BODY_MAX_BYTES);
+}
 
 const tooLarge = () =>
   new DstackError('BODY_TOO_LARGE', `a body of more than ${BODY_MAX_BYTES} bytes is not read`);

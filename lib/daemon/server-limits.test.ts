@@ -111,8 +111,7 @@ test.each([
 const EXCEPT: Readonly<Record<string, string>> = {
   'cli/audit/chain-tape.ts': 'on the loopback, for the one audit of this process; a bound of connections',
   'cli/dev/dev.ts': 'looks whether a port is free, serves nothing',
-  'guest/agent/app-sockets.ts':
-    "hands each connection to the agent's server, whose bounds count it by the app",
+  'guest/agent/door.ts': "hands each connection to the agent's server, whose bounds count it by the app",
   'lib/daemon/sole-holder.ts': 'a lock: each connection is destroyed as it comes',
   'guest/listen.ts': 'hands each connection to the server of the agent or the store, whose bounds count it',
   'guest/kv/dev/main.ts': 'looks for a free port, serves nothing',

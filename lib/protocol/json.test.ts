@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { Type } from 'typebox';
 import { expect, test } from 'vitest';
-import { parseUniqueJson } from './json.ts';
+import { hasMoreValues, parseUniqueJson } from './json.ts';
 import { parseJson } from './schema.ts';
 
 test.each([
@@ -35,6 +35,30 @@ test('everything else is what JSON.parse makes of it', () => {
       expect(parseUniqueJson(text)).toEqual(JSON.parse(text));
     }),
   );
+});
+
+test('the values of a text are counted as they stand in it, an empty object or array twice', () => {
+  const countOf = (value: unknown): number => {
+    if (value === null || typeof value !== 'object') return 1;
+    const inside = Object.values(value);
+    return inside.length === 0 ? 2 : inside.reduce((sum: number, one) => sum + countOf(one), 1);
+  };
+  fc.assert(
+    fc.property(fc.jsonValue(), fc.constantFrom(undefined, 1), (value, indent) => {
+      const text = JSON.stringify(value, null, indent);
+      const count = countOf(value);
+      if (count > 1) expect(hasMoreValues(text, count - 1)).toBe(true);
+      expect(hasMoreValues(text, count)).toBe(false);
+    }),
+  );
+});
+
+test('values are counted of what is no JSON, too', () => {
+  for (const text of ['', '"', '"\\', '"\\"', '{"a', ',"\\\\\\"', '\\"'])
+    expect(hasMoreValues(text, 3), text).toBe(false);
+  expect(hasMoreValues('[[[', 3)).toBe(true);
+  expect(hasMoreValues(',,,"', 3)).toBe(true);
+  fc.assert(fc.property(fc.string(), (text) => !hasMoreValues(text, text.length + 1)));
 });
 
 test('a text of a megabyte takes no longer than a moment', () => {

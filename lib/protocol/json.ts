@@ -20,6 +20,21 @@ export function requireUniqueKeys(text: string): void {
     throw new SyntaxError(`an object has the key ${JSON.stringify(twice.slice(0, 80))} twice`);
 }
 
+/**
+ * Whether a text has more than so many values, those of members among them; a few more if some are empty objects or arrays. The text need
+ * not be JSON, which it costs a hundred times as much to find out.
+ */
+export function hasMoreValues(text: string, most: number): boolean {
+  const next = /["[{,]/g;
+  let values = 1;
+  for (let found = next.exec(text); found !== null; found = next.exec(text)) {
+    if (found[0] === '"') next.lastIndex = endOfString(text, found.index);
+    else values += 1;
+    if (values > most) return true;
+  }
+  return false;
+}
+
 /** In a text that is JSON a string is a key exactly when a colon follows it. In linear time, and without a stack: a string may be megabytes. */
 function repeatedKey(text: string): string | undefined {
   const open: Set<string>[] = [];
@@ -42,9 +57,10 @@ function repeatedKey(text: string): string | undefined {
   return undefined;
 }
 
-/** Behind the closing quote of the string that begins at `start`. */
+/** Behind the closing quote of the string that begins at `start`; the end of the text if there is none. */
 function endOfString(text: string, start: number): number {
   for (let at = text.indexOf('"', start + 1); ; at = text.indexOf('"', at + 1)) {
+    if (at === -1) return text.length;
     let escapes = 0;
     while (text[at - 1 - escapes] === '\\') escapes++;
     if (escapes % 2 === 0) return at + 1;

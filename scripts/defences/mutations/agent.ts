@@ -5,6 +5,8 @@ const API = 'guest/agent/agent-api.test.ts';
 const TURNS = 'guest/agent/turns.test.ts';
 const SERVER = 'guest/agent/server.ts';
 const PACED = 'guest/agent/paced-socket.ts';
+const DOOR = 'guest/agent/door.ts';
+const DOORS = 'guest/agent/door.test.ts';
 const CALLERS = 'guest/callers.ts';
 const SOCKETS = 'guest/agent/app-sockets.ts';
 const KEYS = ['lib/protocol/app-keys.ts', 'lib/protocol/app-keys.test.ts'] as const;
@@ -275,5 +277,17 @@ export const agentRules: readonly Mutation[] = [
     'the names that a port is asked by',
     ['guest/agent/guards.ts', "(hosts !== 'any' && !hosts.includes(host)) || ", ''],
     ['cli/commands/agent.test.ts', 'to no name that a web page could have'],
+  ),
+  one(
+    'agent',
+    'a bound of the values in a body',
+    [SERVER, 'if (hasMoreValues(text, BODY_MAX_VALUES))', 'if (!text)'],
+    [API, 'sends more values than any call has'],
+  ),
+  one(
+    'agent',
+    'that an app which connects in a loop finds nobody for a moment',
+    [DOOR, 'if (this.#left >= 1 || this.#isShut) return;', 'if (this.#left < 2e9) return;'],
+    [DOORS, 'who connects again and again finds nobody'],
   ),
 ];
