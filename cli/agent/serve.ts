@@ -7,7 +7,7 @@ import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AppSockets, OLDER, SOCKET } from '../../guest/agent/app-sockets.ts';
-import { type Gateways, openGateways } from '../../guest/agent/door.ts';
+import { Doors, type Gateways, openGateways } from '../../guest/agent/door.ts';
 import { HOST } from '../../guest/agent/guards.ts';
 import { agentServer } from '../../guest/agent/server.ts';
 import { siblingsAt } from '../../guest/agent/siblings.ts';
@@ -64,7 +64,8 @@ export async function serveAgent({ app, node, data, port, log }: AgentOptions): 
     (socket) => apps.ownerOf(socket),
     names,
   );
-  const apps = new AppSockets(join(data, 'apps'), server, log);
+  const doors = new Doors(log);
+  const apps = new AppSockets(join(data, 'apps'), server, doors);
 
   async function close(): Promise<void> {
     await apps.close();
@@ -84,7 +85,7 @@ export async function serveAgent({ app, node, data, port, log }: AgentOptions): 
       open.push(await serveUnix({ path: join(root, 'run/dstack', path), routes }));
     }
     const loopback = port === undefined ? [] : [LOOPBACK];
-    gateways = await openGateways(server, loopback, port ?? 0, log).catch((error) =>
+    gateways = await openGateways(server, doors, loopback, port ?? 0).catch((error) =>
       refuseToListen(error, port),
     );
     const { container, manifestHash } = app;

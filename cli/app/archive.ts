@@ -9,6 +9,7 @@ import { COMPRESSION_MAGIC_BYTES, compressionOf } from '../../lib/protocol/compr
 import { sha256, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
+import { requireNamed } from '../owner/connection.ts';
 import { canDecompress, withPlainLayers } from './plain-layers.ts';
 
 export interface PlainArchive {
@@ -95,8 +96,9 @@ const DockerIndexSchema = Type.Array(
   Type.Object({ Config: Type.String(), Layers: Type.Optional(Type.Array(Type.String())) }),
 );
 
-/** @throws FILE, ARCHIVE_MALFORMED for an empty one */
+/** @throws FILE, USAGE, ARCHIVE_MALFORMED for an empty one */
 async function requireFile(archive: string): Promise<void> {
+  requireNamed('the archive', archive);
   const found = await stat(archive).catch((cause: NodeJS.ErrnoException) => {
     throw new DstackError('FILE', `cannot read ${archive} (the archive): ${cause.code}`, { cause });
   });

@@ -220,6 +220,8 @@ test('what is no manifest, and no name of an app, is called so before the chain 
     ['web', '0x1234', 2, 'USAGE', '64 hex digits'],
     ['web', nothing, 1, 'FILE', `cannot read ${nothing}`],
     ['web', folder, 1, 'FILE', `cannot read ${folder}`],
+    // What a shell gives for the name that a command before it failed to say.
+    ['web', '', 2, 'USAGE', 'the name of a file (the manifest) is empty'],
     ['web', pretty, 1, 'MANIFEST_NOT_CANONICAL', `${pretty} is no manifest as \`npx dstack app pack\``],
   ];
   for (const [app, manifest, exit, code, message] of cases)
@@ -363,6 +365,7 @@ describe('app pack', () => {
       expect(await refused(join(folder, name))).toEqual([1, code, expect.stringContaining(message)]);
     }
     expect(await refused(folder)).toEqual([1, 'FILE', expect.stringContaining('is not a file')]);
+    expect(await refused('')).toEqual([2, 'USAGE', expect.stringContaining('(the archive) is empty')]);
     const missing = join(folder, 'missing.tar');
     expect(await refused(missing)).toEqual([1, 'FILE', expect.stringContaining(`cannot read ${missing}`)]);
   });

@@ -172,14 +172,24 @@ export function parseOwnersConfig(bytes: Uint8Array, file: string): NetworkConfi
   throw new DstackError('NETWORK_CONFIG', `${file}: ${twice}`);
 }
 
-/** A file that the command line names; `-` is standard input. Node's own message does not name a directory that is given for one. @throws FILE */
+/**
+ * A file that the command line names; `-` is standard input. Node's own message does not name a directory that is given for one.
+ * @throws FILE, USAGE
+ */
 export function readGiven(what: string, file: string): Buffer {
+  requireNamed(what, file);
   try {
     return readFileSync(file === '-' ? 0 : file);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     throw new DstackError('FILE', `cannot read ${file} (${what}): ${code}`, { cause });
   }
+}
+
+/** A name that another command was to say, in quotes of a shell, is empty when that failed. @throws USAGE */
+export function requireNamed(what: string, file: string): void {
+  if (file === '')
+    throw new UsageError(`the name of a file (${what}) is empty: did the command fail that was to say it?`);
 }
 
 /** The checksum of mixed case (EIP-55) is checked, which finds most mistyped digits; names are not resolved. @throws USAGE */

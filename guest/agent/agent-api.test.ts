@@ -26,6 +26,7 @@ import vectors from '../../testdata/protocol/app-keys.json' with { type: 'json' 
 import { Callers } from '../callers.ts';
 import { listenAt } from '../listen.ts';
 import { AppSockets } from './app-sockets.ts';
+import { Doors } from './door.ts';
 import { ecosystemCalls } from './ecosystem.ts';
 import { openApi } from './openapi.ts';
 import { agentServer } from './server.ts';
@@ -121,7 +122,7 @@ beforeAll(async () => {
     connections.add(socket);
     socket.once('close', () => connections.delete(socket));
   });
-  appSockets = new AppSockets(join(root, 'apps'), server, { warn() {} }, () => now);
+  appSockets = new AppSockets(join(root, 'apps'), server, new Doors({ warn() {} }), () => now);
   const free = createServer().listen(0, '127.0.0.1');
   await once(free, 'listening');
   port = (free.address() as AddressInfo).port;
@@ -357,7 +358,7 @@ describe('the socket', () => {
 
   test('is in the same folder after the agent was started again, and goes when no container needs it', async () => {
     const mine = { app: 'greeting', container: 'web', manifestHash: hash, gateway: '127.0.0.1' };
-    const inOwn = () => new AppSockets(join(root, 'own'), server, { warn() {} }, () => now);
+    const inOwn = () => new AppSockets(join(root, 'own'), server, new Doors({ warn() {} }), () => now);
     const before = inOwn();
     const folder = await before.open(mine);
     // Of a container that is gone, and of one that has nothing to ask.
@@ -384,7 +385,7 @@ describe('the socket', () => {
 
   test('that can not be opened keeps no other from it', async () => {
     const [first, second] = containers as [(typeof containers)[number], (typeof containers)[number]];
-    const own = new AppSockets(join(root, 'blocked'), server, { warn() {} }, () => now);
+    const own = new AppSockets(join(root, 'blocked'), server, new Doors({ warn() {} }), () => now);
     // Folders have the same names below any root.
     const socketOf = async (app: string) =>
       join(root, 'blocked', basename(await folderOf(app)), 'dstack.sock');
@@ -459,6 +460,14 @@ describe('an adversary', () => {
     expect(codeOf(await ask('greeting', 'POST', '/v1/info', {}))).toBe('METHOD');
     expect(codeOf(await ask('greeting', 'POST', '/getkey/x', {}))).toBe('METHOD');
     expect(codeOf(await ask('greeting', 'DELETE', '/GetKey'))).toBe('METHOD');
+    // What was meant is said where that is plain; a query, or a path as long as may be, costs nothing.
+    for (const [method, path, meant] of [
+      ['POST', '/GETKEY', 'POST /GetKey'],
+      ['POST', '/v1/key/', 'POST /v1/key'],
+      ['GET', '/v1/status?x=1', 'GET /v1/status'],
+      ['GET', `/v1/info${'/'.repeat(15_000)}`, 'openapi.json'],
+    ] as const)
+      expect((await ask('greeting', method, path, method === 'POST' ? {} : undefined)).body).toContain(meant);
     // Of what is nowhere nobody is told to try it by another method.
     for (const path of ['/v1/keys', '/v1/key/', '/GETKEY', '/prpc/tappd.DeriveKey'])
       expect(codeOf(await ask('greeting', 'POST', path, {})), path).toBe('NO_ROUTE');

@@ -13,10 +13,9 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, syml
 import type { Server as HttpServer } from 'node:http';
 import type { Server, Socket } from 'node:net';
 import { join } from 'node:path';
-import type { Log } from '../../lib/daemon/log.ts';
 import { fromHex, lengthPrefixed, sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import type { AppFolderRequest, ContainersReply } from '../../lib/protocol/sockets.ts';
-import { Door } from './door.ts';
+import type { Door, Doors } from './door.ts';
 
 /** In a container's folder. The second is what the older of the ecosystem's clients look for. */
 export const SOCKET = 'dstack.sock';
@@ -33,17 +32,17 @@ interface Opened {
 export class AppSockets {
   readonly #root: string;
   readonly #server: HttpServer;
-  readonly #log: Log<'warn'>;
+  readonly #doors: Doors;
   readonly #now: () => number;
   readonly #startedAt: number;
   readonly #opened = new Map<string, Promise<Opened>>();
   readonly #owners = new WeakMap<Socket, AppFolderRequest>();
 
   /** @param root the folder of all folders, made if it is not there @param server takes the connections */
-  constructor(root: string, server: HttpServer, log: Log<'warn'>, now = () => performance.now()) {
+  constructor(root: string, server: HttpServer, doors: Doors, now = () => performance.now()) {
     this.#root = root;
     this.#server = server;
-    this.#log = log;
+    this.#doors = doors;
     this.#now = now;
     this.#startedAt = now();
     mkdirSync(root, { recursive: true });
@@ -113,13 +112,12 @@ export class AppSockets {
     mkdirSync(folder, { recursive: true });
     // Not left to the umask: in the container everybody is another user.
     chmodSync(folder, 0o755);
-    const door = await Door.open({
+    const door = await this.#doors.open(of.gateway, {
       listen: (listener) => listenIn(folder, listener),
       enter: (socket) => {
         this.#owners.set(socket, opened.of);
         this.#server.emit('connection', socket);
       },
-      log: this.#log,
       of: { app: of.app },
     });
     const opened: Opened = { of, door, neededAt: this.#now() };

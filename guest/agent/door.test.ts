@@ -5,7 +5,7 @@ import { connect, type NetConnectOpts, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { Door, openGateways } from './door.ts';
+import { type Door, Doors, openGateways } from './door.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'dstack-door-'));
 const path = join(folder, 'sock');
@@ -30,19 +30,20 @@ afterEach(() => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-async function open(): Promise<Door> {
-  const door = await Door.open({
+const doors = () => new Doors({ warn: (_: object, text: string) => void warned.push(text) });
+
+async function open(of = doors(), app = 'a', at = path): Promise<Door> {
+  const door = await of.open(app, {
     async listen(listener) {
       listens += 1;
       if (problem !== undefined) throw problem;
-      listener.listen(path);
+      listener.listen(at);
       await once(listener, 'listening');
     },
     enter: (socket) => {
       entered.push(socket);
       socket.on('error', () => {}).pipe(socket);
     },
-    log: { warn: (_: object, text: string) => void warned.push(text) },
     of: {},
   });
   cleanups.push(() => door.shut());
@@ -92,6 +93,19 @@ test('who comes dozens of times a second is always let in', async () => {
   expect([taken, listens]).toEqual([600, 1]);
 });
 
+test('the doors of an app are counted together, and those of another by themselves', async () => {
+  const all = doors();
+  const [second, others] = [`${path}-second`, `${path}-others`];
+  await open(all);
+  await open(all, 'a', second);
+  await open(all, 'b', others);
+  expect(await knocks(100)).toBe(100);
+  expect(await knocks(50, { path: second })).toBe(28);
+  expect(await knocks(50, { path: others })).toBe(50);
+  // Until somebody comes nobody needs to close it.
+  expect(await knocks(5)).toBe(1);
+});
+
 test('is tried again where none can be made, and no more once it is shut', async () => {
   const door = await open();
   problem = new Error('no more files');
@@ -118,8 +132,7 @@ test('each gateway has a door of its own, at one port, and time-outs are watched
   server.on('listening', () => {
     watched += 1;
   });
-  const warn = (_: object, text: string) => void warned.push(text);
-  const { port, shut } = await openGateways(server, ['127.0.0.31', '127.0.0.32'], 0, { warn });
+  const { port, shut } = await openGateways(server, doors(), ['127.0.0.31', '127.0.0.32'], 0);
   cleanups.push(shut, () => server.close());
   const [one, other] = ['127.0.0.31', '127.0.0.32'].map((host) => ({ host, port }));
   expect([await knocks(150, one), await knock(other), watched]).toEqual([128, 'taken', 1]);

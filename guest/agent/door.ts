@@ -9,7 +9,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import type { Log } from '../../lib/daemon/log.ts';
 
-/** Connections that may come at once, and how many are added to that each second. An app that waits for its answers has dozens a second. */
+/** Connections that an app may make at once, and how many are added to that each second. One that waits for its answers makes dozens a second. */
 const AT_ONCE = 128;
 const EACH_SECOND = 256;
 /** How long nobody listens, milliseconds: for some ten connections, beside which making a listener is little. */
@@ -17,32 +17,65 @@ const CLOSED_FOR = 40;
 /** After how long it is tried again where none can be made, as without file descriptors. */
 const AGAIN_AFTER = 1_000;
 
-export interface DoorOptions {
+/** What an app has left of its connections, at all of its doors: it chooses how many containers it has. */
+class Allowance {
+  #left = AT_ONCE;
+  #countedAt = performance.now();
+
+  /** Counts one. @returns whether there may be another */
+  take(): boolean {
+    const now = performance.now();
+    const added = ((now - this.#countedAt) * EACH_SECOND) / 1_000;
+    this.#countedAt = now;
+    this.#left = Math.max(0, Math.min(AT_ONCE, this.#left + added) - 1);
+    return this.#left >= 1;
+  }
+}
+
+interface DoorOptions {
   /** Has a listener listen, each time in the same place. */
   readonly listen: (listener: Server) => Promise<void>;
   readonly enter: (socket: Socket) => void;
-  readonly log: Log<'warn'>;
-  /** Whose it is, for the log. */
+  /** For the log. */
   readonly of: object;
+}
+
+/** The doors of all apps. */
+export class Doors {
+  readonly #log: Log<'warn'>;
+  /** By the app, of which there are as many as bridges. */
+  readonly #allowances = new Map<string, Allowance>();
+
+  constructor(log: Log<'warn'>) {
+    this.#log = log;
+  }
+
+  /**
+   * Resolves when it listens.
+   * @param app what all doors of an app have in common: the gateway of its bridge
+   * @throws what listening throws
+   */
+  async open(app: string, options: DoorOptions): Promise<Door> {
+    const allowance = this.#allowances.get(app) ?? new Allowance();
+    this.#allowances.set(app, allowance);
+    const door = new Door(options, allowance, this.#log);
+    await door.open();
+    return door;
+  }
 }
 
 export class Door {
   readonly #options: DoorOptions;
+  readonly #allowance: Allowance;
+  readonly #log: Log<'warn'>;
   #listener: Server | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isShut = false;
-  #left = AT_ONCE;
-  #countedAt = performance.now();
 
-  private constructor(options: DoorOptions) {
+  constructor(options: DoorOptions, allowance: Allowance, log: Log<'warn'>) {
     this.#options = options;
-  }
-
-  /** Resolves when it listens. @throws what listening throws */
-  static async open(options: DoorOptions): Promise<Door> {
-    const door = new Door(options);
-    await door.#open();
-    return door;
+    this.#allowance = allowance;
+    this.#log = log;
   }
 
   /** Takes no more connections. */
@@ -52,8 +85,9 @@ export class Door {
     this.#listener?.close();
   }
 
-  async #open(): Promise<void> {
-    const { listen, enter, log, of } = this.#options;
+  /** @throws what listening throws */
+  async open(): Promise<void> {
+    const { listen, enter, of } = this.#options;
     const listener = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
       this.#count();
       enter(socket);
@@ -65,25 +99,22 @@ export class Door {
       throw error;
     }
     this.#listener = listener;
-    listener.on('error', (error) => log.warn(of, `socket lost: ${error.message}`));
+    listener.on('error', (error) => this.#log.warn(of, `socket lost: ${error.message}`));
     // Meanwhile.
     if (this.#isShut) listener.close();
   }
 
   #count(): void {
-    const now = performance.now();
-    this.#left = Math.min(AT_ONCE, this.#left + ((now - this.#countedAt) * EACH_SECOND) / 1_000) - 1;
-    this.#countedAt = now;
-    if (this.#left >= 1 || this.#isShut) return;
+    if (this.#allowance.take() || this.#isShut) return;
     this.#listener?.close();
     this.#openIn(CLOSED_FOR);
   }
 
   #openIn(milliseconds: number): void {
     this.#timer = setTimeout(() => {
-      this.#open().catch((error: Error) => {
+      this.open().catch((error: Error) => {
         if (this.#isShut) return;
-        this.#options.log.warn(this.#options.of, `socket not opened again yet: ${error.message}`);
+        this.#log.warn(this.#options.of, `socket not opened again yet: ${error.message}`);
         this.#openIn(AGAIN_AFTER);
       });
     }, milliseconds);
@@ -102,22 +133,22 @@ export interface Gateways {
  */
 export async function openGateways(
   server: Server,
+  opener: Doors,
   gateways: readonly string[],
   port: number,
-  log: Log<'warn'>,
 ): Promise<Gateways> {
   let at = port;
   const doors: Door[] = [];
   for (const gateway of gateways)
     doors.push(
-      await Door.open({
+      await opener.open(gateway, {
         async listen(listener) {
           listener.listen(at, gateway);
           await once(listener, 'listening');
           at = (listener.address() as AddressInfo).port;
         },
         enter: (socket) => server.emit('connection', socket),
-        ...{ log, of: { gateway } },
+        of: { gateway },
       }),
     );
   // It listens nowhere itself, and watches over time-outs from then on.

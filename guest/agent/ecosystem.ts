@@ -288,21 +288,24 @@ function padded(bytes: Uint8Array) {
 }
 
 function hashed(algorithm: string, data: Uint8Array): Uint8Array {
-  if (!HASHES.includes(algorithm)) throw unsupported(algorithm);
+  if (!HASHES.includes(algorithm)) throw unsupported(algorithm, HASHES);
   return new Uint8Array(createHash(algorithm).update(APP_DATA).update(data).digest());
 }
 
 function secp256k1(algorithm: string): 'secp256k1' {
   if (algorithm === '' || algorithm === 'secp256k1' || algorithm === 'k256') return 'secp256k1';
-  throw unsupported(algorithm);
+  throw unsupported(algorithm, ['secp256k1']);
 }
 
 function signingAlgorithm(algorithm: string): SigningAlgorithm {
   if (algorithm === 'k256') return 'secp256k1';
   const found = SIGNING_ALGORITHMS.find((known) => known === algorithm);
-  if (found === undefined) throw unsupported(algorithm);
+  if (found === undefined) throw unsupported(algorithm, SIGNING_ALGORITHMS);
   return found;
 }
 
-const unsupported = (algorithm: string) =>
-  new DstackError('BAD_ALGORITHM', `${JSON.stringify(algorithm)} is no algorithm of this call`);
+const unsupported = (algorithm: string, known: readonly string[]) =>
+  new DstackError(
+    'BAD_ALGORITHM',
+    `${JSON.stringify(algorithm.slice(0, 40))} is no algorithm of this call, which takes ${known.join(', ')}`,
+  );

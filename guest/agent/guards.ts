@@ -18,13 +18,14 @@ const TAG = /^[A-Za-z0-9._-]{1,64}$/;
  * @throws WRONG_HOST, FORWARDED_REQUEST
  */
 export function assertPlain(request: IncomingMessage, hosts: readonly string[] | 'any'): void {
-  const names = request.rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase());
+  const headers = request.rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase());
   const { host = '' } = request.headers;
-  const isOnce = names.filter((name) => name === 'host').length === 1;
+  const isOnce = headers.filter((name) => name === 'host').length === 1;
   if (!isOnce || (hosts !== 'any' && !hosts.includes(host)) || !request.url?.startsWith('/')) {
-    throw new DstackError('WRONG_HOST', `ask http://${HOST}/…, by that name and without a port`);
+    const names = (hosts === 'any' ? [HOST] : hosts).map((name) => `http://${name}/…`).join(' or ');
+    throw new DstackError('WRONG_HOST', `ask ${names}, by exactly that name`);
   }
-  const mark = names.find((name) => FORWARDED.test(name));
+  const mark = headers.find((name) => FORWARDED.test(name));
   const site = request.headers['sec-fetch-site'];
   const isForeign = site !== undefined && site !== 'none' && site !== 'same-origin';
   if (mark !== undefined || isForeign) {

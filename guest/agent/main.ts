@@ -13,7 +13,7 @@ import { BRIDGES, gatewayOf } from '../bridges.ts';
 import { Callers } from '../callers.ts';
 import { groupOfSocket } from '../daemons.ts';
 import { AppSockets } from './app-sockets.ts';
-import { openGateways } from './door.ts';
+import { Doors, openGateways } from './door.ts';
 import { agentServer } from './server.ts';
 import { siblingsAt } from './siblings.ts';
 
@@ -37,8 +37,9 @@ const server = agentServer(new Callers(siblings.containers), siblings, log, (soc
   appSockets.ownerOf(socket),
 );
 mkdirSync(join(run, 'agent'), { recursive: true });
-const appSockets = new AppSockets(join(run, 'agent/apps'), server, log);
-const { port: bound } = await openGateways(server, hosts, port, log);
+const doors = new Doors(log);
+const appSockets = new AppSockets(join(run, 'agent/apps'), server, doors);
+const { port: bound } = await openGateways(server, doors, hosts, port);
 log.info({ address: { port: bound } }, 'listening');
 
 const group = groupOfSocket(sockets.agentForKubernethes);

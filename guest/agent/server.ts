@@ -128,6 +128,12 @@ const routes: ReadonlyMap<string, Route> = new Map([
     },
   ],
 ]);
+/** What was meant by a path that is nowhere: by one with a query, a slash at its end, or other letters. */
+function nearestTo(method: string, url: string): string | undefined {
+  const [path = ''] = url.slice(0, 64).split('?', 1);
+  const meant = `${method} ${path.endsWith('/') ? path.slice(0, -1) : path}`.toLowerCase();
+  return [...routes.keys()].find((key) => key.toLowerCase() === meant);
+}
 const methodsOf = (path: string): readonly string[] =>
   ['GET', 'POST'].filter((method) => routes.has(`${method} ${path}`));
 
@@ -250,6 +256,9 @@ function routeOf({ method = '', url = '' }: IncomingMessage): Route {
   const found = routes.get(`${method} ${url}`);
   if (found !== undefined) return found;
   const [allowed] = methodsOf(url);
+  const nearest = nearestTo(method, url);
+  if (nearest !== undefined)
+    throw new DstackError('NO_ROUTE', `the agent has ${nearest}, spelled exactly so and without a query`);
   // What is nowhere is said to be nowhere, by whatever method.
   const question = allowed === undefined ? parseQuestion(url) : undefined;
   if (question === undefined || method !== 'GET')

@@ -287,7 +287,13 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     'that an app which connects in a loop finds nobody for a moment',
-    [DOOR, 'if (this.#left >= 1 || this.#isShut) return;', 'if (this.#left < 2e9) return;'],
+    [DOOR, 'if (this.#allowance.take() || this.#isShut) return;', 'if (this.#allowance) return;'],
     [DOORS, 'who connects again and again finds nobody'],
+  ),
+  one(
+    'agent',
+    "counting an app's connections at all of its doors",
+    [DOOR, 'this.#allowances.get(app) ?? new Allowance()', 'new Allowance()'],
+    [DOORS, 'the doors of an app are counted together'],
   ),
 ];
