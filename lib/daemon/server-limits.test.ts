@@ -113,7 +113,7 @@ const EXCEPT: Readonly<Record<string, string>> = {
   'cli/dev/dev.ts': 'looks whether a port is free, serves nothing',
   'guest/agent/door.ts': "hands each connection to the agent's server, whose bounds count it by the app",
   'lib/daemon/sole-holder.ts': 'a lock: each connection is destroyed as it comes',
-  'guest/listen.ts': 'hands each connection to the server of the agent or the store, whose bounds count it',
+  'guest/listen.ts': 'hands each connection to the server of the store, whose bounds count it',
   'guest/kv/dev/main.ts': 'looks for a free port, serves nothing',
   'guest/kv/dev/restore.ts': 'looks for a free port, serves nothing',
   'host/records/wire/wire.ts': 'its gate counts connections and handshakes by the same sources',
