@@ -6,9 +6,12 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 
 /** Requests of one app that wait or are being answered, also those whose connection is gone. */
 const REQUESTS = 64;
-/** How many times as long as something took the app rests after it; and at most, milliseconds: a quote takes others no time. */
+/**
+ * How many times as long as something took the app rests after it; and at most, milliseconds. A quote takes others no time, and who asks
+ * after one is answered within the half second for which the ecosystem's client waits to hear whether its agent is there.
+ */
 const REST = 4;
-const LONGEST_REST = 1_000;
+const LONGEST_REST = 400;
 
 export class Turns {
   readonly #doing = new Map<string, number>();

@@ -296,4 +296,10 @@ export const agentRules: readonly Mutation[] = [
     [DOOR, 'this.#allowances.get(app) ?? new Allowance()', 'new Allowance()'],
     [DOORS, 'the doors of an app are counted together'],
   ),
+  one(
+    'agent',
+    'a bound of what an app rests after something that took long',
+    ['guest/agent/turns.ts', 'const LONGEST_REST = 400;', 'const LONGEST_REST = 4_000;'],
+    [TURNS, 'an app has a fifth of the time'],
+  ),
 ];
