@@ -45,6 +45,15 @@ export interface NodeService {
   takeCollateral(collateral: CollateralMessage): void;
 }
 
+/** What is asked again and again, and is no news. */
+const UNSAID: ReadonlySet<string> = new Set([
+  'NO_ROUTE',
+  'SIGNER_AWAY',
+  'APP_UNKNOWN',
+  'APP_NOT_RUNNING',
+  'APP_BUSY',
+]);
+
 /** Calls handled at once; further ones are told to come back. Each may cost a quote or a verification. */
 const MAX_AT_ONCE = 4;
 
@@ -103,8 +112,7 @@ export function nodePort(service: NodeService, reports: NodeReports, log: Log<'w
     limits: { connections: 64, perSource: 64 },
     refusalOf(error, request) {
       const refusal = refusalOf(error);
-      // That there is no signer is asked again and again, and is no news.
-      if (refusal.code !== 'NO_ROUTE' && refusal.code !== 'SIGNER_AWAY') {
+      if (!UNSAID.has(refusal.code) && !(error instanceof AppRefusal)) {
         const route = request.url?.slice(0, 100);
         log.warn(
           { code: refusal.code, route, err: (error as Error).message },

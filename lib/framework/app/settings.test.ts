@@ -1,7 +1,20 @@
 /** Settings that would lead to an enclave or a host that does not work, or is not safe, are refused when they are read. */
-import { expect, test } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
 import { codeOf } from '../../protocol/errors.ts';
 import { enclaveSettings, hostSettings } from './settings.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'dstack-settings-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A file with a key, after this. */
+function keyFile(before: string): string {
+  const file = join(folder, `${before}key`);
+  writeFileSync(file, `${before}${'ab'.repeat(32)}\n`);
+  return file;
+}
 
 const ENV = {
   CHAIN_ID: '1',
@@ -11,7 +24,7 @@ const ENV = {
   RPC_URL: 'http://127.0.0.1:8545',
   ENCLAVE_URL: 'http://127.0.0.1:8080',
   HOST_DATA: '/data',
-  GAS_KEY_FILE: import.meta.filename,
+  GAS_KEY_FILE: keyFile('0x'),
 };
 const code = (read: () => unknown): string => {
   try {
@@ -29,6 +42,11 @@ test('what is given is read, the rest has its defaults', () => {
   expect(enclaveSettings({ ...ENV, RPC_URLS: '' }).chain, 'its node reads the chain').toBeUndefined();
   expect([port, host]).toEqual([8080, '0.0.0.0']);
   expect(hostSettings({ ...ENV, POLL_MS: '0' }).pollInterval).toBeGreaterThan(0);
+});
+
+test('a key is hex with 0x or without', () => {
+  for (const before of ['', '0x'])
+    expect(hostSettings({ ...ENV, GAS_KEY_FILE: keyFile(before) }).privateKey).toBe(`0x${'ab'.repeat(32)}`);
 });
 
 test.each([
@@ -52,7 +70,7 @@ test.each([
 test.each([
   ['RPC_URL', ['localhost:8545', 'file:///x']],
   ['ENCLAVE_URL', ['localhost:8080', 'https://127.0.0.1:8080']],
-  ['GAS_KEY_FILE', ['/nonexistent/key']],
+  ['GAS_KEY_FILE', ['/nonexistent/key', import.meta.filename]],
 ])('the host does not start with %s as %j', (name, values) => {
   for (const value of values)
     expect(

@@ -3,8 +3,8 @@
  * enclave's are in the manifest, which the contract names: its endpoints are measured with it.
  */
 import { readFileSync } from 'node:fs';
-import { DstackError, messageOf } from '../../protocol/errors.ts';
-import { type Address, parseAddress } from '../../protocol/hex.ts';
+import { codeOf, DstackError, messageOf } from '../../protocol/errors.ts';
+import { type Address, chainHex, parseAddress, parseHex } from '../../protocol/hex.ts';
 import type { NetworkConfig } from '../../protocol/network-config.ts';
 import type { AppDomain } from './answer.ts';
 
@@ -120,8 +120,11 @@ function portIn(env: Environment, name: string, otherwise?: number): number {
 function keyIn(env: Environment): string {
   const file = textIn(env, 'GAS_KEY_FILE');
   try {
-    return readFileSync(file, 'utf8').trim();
+    return chainHex(parseHex(readFileSync(file, 'utf8').trim(), 32));
   } catch (cause) {
+    // What is in it is said nowhere.
+    if (codeOf(cause).startsWith('ENCODING_'))
+      throw new DstackError('SETTINGS', `GAS_KEY_FILE holds no 32 bytes of hex: ${file}`);
     throw new DstackError('SETTINGS', `GAS_KEY_FILE can't be read: ${messageOf(cause)}`, { cause });
   }
 }
