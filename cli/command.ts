@@ -85,7 +85,7 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
     const config = { args: [...argv], options, allowPositionals: true, strict: true, tokens: true };
     parsed = parseArgs(config) as typeof parsed;
   } catch (error) {
-    throw new UsageError(plainly(command, error as Error & { code?: string }));
+    throw new UsageError(plainly(command, argv, error as Error & { code?: string }));
   }
   refuseTwice(command, parsed.tokens);
   refuseEmpty(parsed.values);
@@ -131,10 +131,18 @@ function fromEnvironment(name: string | undefined): string | undefined {
 }
 
 /** What is wrong with the options, in one sentence: Node's own has line breaks and advises what does not help here. */
-function plainly({ name: command }: Command, { code, message }: Error & { code?: string }): string {
+function plainly(
+  { name: command }: Command,
+  argv: readonly string[],
+  { code, message }: Error & { code?: string },
+): string {
   const name = /'(-.*?)[', ]/.exec(message)?.[1];
   const help = `\`npx dstack ${command} --help\` lists the options`;
   if (name === undefined) return message;
+  // `-1h` is read as an option -1, which nobody typed.
+  const negative = /^-[0-9]/.test(name) ? argv.find((word) => word.startsWith(name)) : undefined;
+  if (negative !== undefined)
+    return `no number or duration is negative here, and ${negative} is no option: ${help}`;
   if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return `\`${command}\` has no option ${name}: ${help}`;
   if (code !== 'ERR_PARSE_ARGS_INVALID_OPTION_VALUE') return message;
   return message.includes('does not take')

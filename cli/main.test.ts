@@ -49,6 +49,18 @@ test('a group within a group is one, and its commands are found', async () => {
   expect(await dstack(['app', 'secret'])).toMatchObject({ code: 2 });
 });
 
+test('a mistyped command says what may have been meant, and nothing on standard output', async () => {
+  expect(await dstack(['netwrok', 'list'])).toEqual({
+    code: 2,
+    stdout: '',
+    stderr:
+      'dstack: USAGE: no command "netwrok list", but there is network list: `npx dstack help` lists all\n',
+  });
+  const group = await dstack(['vm']);
+  expect([group.code, group.stdout]).toEqual([2, '']);
+  expect(group.stderr).toContain('npx dstack vm check ');
+});
+
 test("a command's help names its options, where they come from, and runs nothing", async () => {
   const { code, stdout } = await dstack(['network', 'deploy', '--help']);
   expect(code).toBe(0);

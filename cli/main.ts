@@ -2,10 +2,11 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { print, printError, printFailure } from '../lib/daemon/terminal.ts';
-import { helpOf, readArguments, UsageError } from './command.ts';
+import { outliveReaders, print, printError, printFailure } from '../lib/daemon/terminal.ts';
+import { type Command, helpOf, readArguments, UsageError } from './command.ts';
 import { allCommands, commandsOf } from './commands.ts';
 import { completion } from './completion.ts';
+import { nearest } from './nearest.ts';
 import { repository } from './repository.ts';
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -25,24 +26,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const command = commands.find(
     ({ name }) => words === name || words.startsWith(`${name} `) || argv[0] === name,
   );
-  if (command === undefined) {
-    // `network --help` asks about a group, `app secret` about one in it.
-    const groupOf = (words: readonly string[]) =>
-      commands.filter(({ name }) => name.startsWith(`${words.join(' ')} `));
-    const depth = [2, 1].find((count) => argv.length >= count && groupOf(argv.slice(0, count)).length > 0);
-    const group = depth === undefined ? [] : groupOf(argv.slice(0, depth));
-    const before = argv.slice(0, -1).join(' ');
-    const question = commands.some(({ name }) => name.startsWith(`${before} `)) ? argv.at(-1) : argv[0];
-    const unknown = question !== undefined && !['help', '--help', '-h'].includes(question);
-    const listed = group.length > 0 ? group : commands;
-    print(...listed.map(({ name, summary }) => `npx dstack ${name.padEnd(20)} ${summary}`), '');
-    print(
-      '`npx dstack COMMAND --help` explains a command; `--version`, `completion bash|zsh|fish`: docs/cli.md.',
-    );
-    const asked = argv.slice(0, (depth ?? 1) + 1).join(' ');
-    if (unknown) printError('', `dstack: USAGE: no command ${JSON.stringify(asked)}`);
-    return unknown ? 2 : 0;
-  }
+  if (command === undefined) return withoutCommand(argv, commands);
   const rest = argv.slice(command.name.split(' ').length);
   if (rest.includes('--help') || rest.includes('-h')) {
     print(...helpOf(command));
@@ -51,6 +35,37 @@ async function main(argv: readonly string[]): Promise<number> {
   await command.run(readArguments(command, rest));
   // A command whose answer is no says so with its exit code, not with an error.
   return Number(process.exitCode ?? 0);
+}
+
+/** The list that was asked for; what was mistyped is said on standard error alone, with what may have been meant. */
+function withoutCommand(argv: readonly string[], commands: readonly Command[]): number {
+  // `network --help` asks about a group, `app secret` about one in it.
+  const groupOf = (words: readonly string[]) =>
+    commands.filter(({ name }) => name.startsWith(`${words.join(' ')} `));
+  const depth = [2, 1].find((count) => argv.length >= count && groupOf(argv.slice(0, count)).length > 0);
+  const group = depth === undefined ? [] : groupOf(argv.slice(0, depth));
+  const before = argv.slice(0, -1).join(' ');
+  const question = commands.some(({ name }) => name.startsWith(`${before} `)) ? argv.at(-1) : argv[0];
+  const list = (group.length > 0 ? group : commands).map(
+    ({ name, summary }) => `npx dstack ${name.padEnd(20)} ${summary}`,
+  );
+  if (question === undefined || ['help', '--help', '-h'].includes(question)) {
+    print(...list, '');
+    print(
+      '`npx dstack COMMAND --help` explains a command; `--version`, `completion bash|zsh|fish`: docs/cli.md.',
+    );
+    return 0;
+  }
+  const asked = argv.slice(0, (depth ?? 1) + 1).join(' ');
+  const meant = nearest(
+    argv,
+    commands.map(({ name }) => name),
+  );
+  if (group.length > 0) printError(...list, '');
+  printError(
+    `dstack: USAGE: no command ${JSON.stringify(asked)}${meant.length === 0 ? '' : `, but there is ${meant.join(', ')}`}: \`npx dstack help\` lists all`,
+  );
+  return 2;
 }
 
 function version(): string {
@@ -65,6 +80,7 @@ process.on('uncaughtException', (error) => {
   printFailure('dstack', error);
   process.exit(1);
 });
+outliveReaders();
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {

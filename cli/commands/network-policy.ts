@@ -1,6 +1,6 @@
 /** `network allow` and `network revoke`: which images, configurations and platforms may join. */
 import { X509Certificate } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { openImage, registersOf } from '../../host/vm/image.ts';
 import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
@@ -32,7 +32,12 @@ import { type Command, UsageError } from '../command.ts';
 import { showDuration } from '../duration.ts';
 import { instant } from '../instant.ts';
 import { act, type Deed, openOwner, ownerOptions } from '../owner/act.ts';
-import { type NetworkConnection, parseOwnersConfig, requireSameNetwork } from '../owner/connection.ts';
+import {
+  type NetworkConnection,
+  parseOwnersConfig,
+  readGiven,
+  requireSameNetwork,
+} from '../owner/connection.ts';
 import { productionMeasurement, tablesOption } from '../production-measurement.ts';
 
 /** What can be allowed and revoked: the calls that do it, and the view that says from when it is allowed (0: not at all). */
@@ -174,7 +179,9 @@ async function policyValue(kind: Kind, value: string, tables: string | undefined
   if (/^(0x)?[0-9a-fA-F]{64}$/.test(value)) {
     return { value: to0x(fromHex(value, 32)), about: [], requireOf: () => {} };
   }
-  const isFile = statSync(value, { throwIfNoEntry: false })?.isFile() ?? false;
+  // An image is a folder, of which one file says nothing.
+  const isRead = value === '-' && kind === 'config';
+  const isFile = isRead || (statSync(value, { throwIfNoEntry: false })?.isFile() ?? false);
   if (!isFile) {
     throw new UsageError(`${value} is neither 32 bytes of hex nor a file that can be read`, 'POLICY_VALUE');
   }
@@ -188,7 +195,7 @@ async function policyValue(kind: Kind, value: string, tables: string | undefined
 
 /** Every node that boots with it believes whoever runs a quorum of its endpoints, and orders certificates as it says: all is shown. */
 function configOf(file: string): Named {
-  const bytes = readFileSync(file);
+  const bytes = readGiven('network.json', file);
   const config = parseOwnersConfig(bytes, file);
   const { endpoints, quorum, confirmation, minimumNodes, supersededGrace = SUPERSEDED_GRACE } = config;
   const rule =

@@ -9,9 +9,15 @@ import { Type } from 'typebox';
 import { type RpcEndpoint, RpcRefusal } from '../../lib/chain/json-rpc.ts';
 import { hostEndpoint, type Receipt, Rpc } from '../../lib/framework/endpoint/rpc.ts';
 import { type Fees, firstFees } from '../../lib/framework/transactions/fees.ts';
+import { fromHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
-import { describeNetworkError, parseNetworkError } from '../../lib/protocol/network-contract.ts';
+import { appName } from '../../lib/protocol/manifest.ts';
+import {
+  describeNetworkError,
+  type NetworkError,
+  parseNetworkError,
+} from '../../lib/protocol/network-contract.ts';
 import { requireFirstBlock } from './chains.ts';
 
 const Code = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 128 * 1024 });
@@ -262,7 +268,18 @@ function refused(data: string): DstackError {
   const known = parseNetworkError(data);
   return known === undefined
     ? new DstackError('CONTRACT_REFUSED', `the contract refuses this: ${data.slice(0, 200)}`)
-    : new DstackError('CONTRACT_REFUSED', `${describeNetworkError(known)}${NOT_THE_OWNER[known.name] ?? ''}`);
+    : new DstackError('CONTRACT_REFUSED', `${inWords(known)}${NOT_THE_OWNER[known.name] ?? ''}`);
+}
+
+/** With an app's name instead of its id, which no owner types. What is no name, as a lying endpoint may have it, stays as it is. */
+function inWords(error: NetworkError): string {
+  const text = describeNetworkError(error);
+  if (!('app' in error)) return text;
+  try {
+    return text.replace(error.app, appName(fromHex(error.app)));
+  } catch {
+    return text;
+  }
 }
 
 /** This error is of a library, whose source says nothing to the owner. */

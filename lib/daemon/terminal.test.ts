@@ -1,7 +1,9 @@
 /** What reaches a terminal's file descriptor, byte by byte, through each function of the module. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 const terminal = join(import.meta.dirname, 'terminal.ts');
 const errors = join(import.meta.dirname, '../protocol/errors.ts');
@@ -59,4 +61,59 @@ test('a command that there is not is named in printable characters', () => {
   ]);
   expect(status).toBe(2);
   expect(stderr.toString('utf8').replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+});
+
+describe('a reader that ends first', () => {
+  /** Runs a program whose reader takes one line and goes; its exit code and what it wrote on standard error. */
+  async function readOnce(code: string): Promise<{ status: number | null; stderr: string }> {
+    const program = `import * as t from ${JSON.stringify(terminal)};
+t.outliveReaders();
+${code}`;
+    const child = spawn(process.execPath, [
+      '--disable-warning=ExperimentalWarning',
+      '--input-type=module-typescript',
+      '-e',
+      program,
+    ]);
+    let stderr = '';
+    child.stderr.on('data', (chunk) => {
+      stderr += chunk;
+    });
+    child.stdout.once('data', () => child.stdout.destroy());
+    const [status] = await once(child, 'exit');
+    return { status, stderr };
+  }
+  const FLOOD = `const more = () => { for (let n = 0; n < 100; n += 1) t.print('x'.repeat(10_000)); };`;
+
+  test('does not end what was begun', async () => {
+    const { status, stderr } = await readOnce(`${FLOOD}
+t.print('first');
+for (let n = 0; n < 20; n += 1) { more(); await new Promise((resolve) => setTimeout(resolve, 20)); }
+t.printError('done');`);
+    expect([status, stderr]).toEqual([0, 'done\n']);
+  });
+
+  test('ends what runs until it is told to end, in order', async () => {
+    const { status, stderr } = await readOnce(`${FLOOD}
+process.on('SIGTERM', () => { t.printError('in order'); process.exit(0); });
+t.print('first');
+setInterval(more, 20);`);
+    expect([status, stderr]).toEqual([0, 'in order\n']);
+  });
+});
+
+test('a disk that is full is an error all the same', () => {
+  const program = `import * as t from ${JSON.stringify(terminal)};
+t.outliveReaders();
+process.on('uncaughtException', (error) => { t.printFailure('dstack', error); process.exit(1); });
+t.print('x');
+setTimeout(() => {}, 1000);`;
+  const full = openSync('/dev/full', 'w');
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ['--disable-warning=ExperimentalWarning', '--input-type=module-typescript', '-e', program],
+    { stdio: ['ignore', full, 'pipe'] },
+  );
+  closeSync(full);
+  expect([status, String(stderr)]).toEqual([1, expect.stringContaining('ENOSPC')]);
 });

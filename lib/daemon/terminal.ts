@@ -52,6 +52,25 @@ export function printFailure(who: string, error: unknown): void {
   else printError(...stackOf(error).map((line, at) => (at === 0 ? `${who}: ${line}` : `  ${line}`)));
 }
 
+/**
+ * For a process whose output may be read by one that ends before it (`… | head -1`). What nobody reads any more is dropped, and the
+ * process goes on to its own end, so that a transaction or a file which it began is brought to its own; what runs until it is told to
+ * end is told so, as by SIGTERM. Anything else that keeps output from being written, such as a full disk, is an error as before.
+ */
+export function outliveReaders(): void {
+  let isTold = false;
+  const gone = (error: NodeJS.ErrnoException): void => {
+    if (error.code !== 'EPIPE') throw error;
+    if (isTold || process.listenerCount('SIGTERM') === 0) return;
+    isTold = true;
+    process.emit('SIGTERM', 'SIGTERM');
+  };
+  process.stdout.on('error', gone);
+  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
+
 /** Asks on the terminal; returns `no terminal` where input or output is not one. Only `y` and `yes` mean yes. */
 export async function confirm(question: string): Promise<'yes' | 'no' | 'no terminal'> {
   if (!process.stdin.isTTY || !process.stdout.isTTY) return 'no terminal';
