@@ -2,13 +2,16 @@
  * The operator's page in a real browser: on a real relay, beside a guest and a contract on a real chain; and on the relay's admin server with
  * states that no chain of a test gets into.
  */
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Dashboard } from '../host/dashboard/dashboard.ts';
 import { LogTail } from '../host/dashboard/log-tail.ts';
 import { FakeNetwork, word } from '../host/dashboard/source.fixture.ts';
+import { STREAM_LIMITS } from '../host/dashboard/streams.ts';
 import { type Relay, runRelay } from '../host/relay/main.ts';
 import { adminServer } from '../host/relay/server.ts';
 import { Metrics } from '../lib/daemon/metrics.ts';
@@ -19,7 +22,16 @@ import { appId } from '../lib/protocol/manifest.ts';
 import { encodeRegister, encodeRollout } from '../lib/protocol/network-contract.ts';
 import { addressOf, newPrivateKey } from '../lib/protocol/secp256k1.ts';
 import { type Anvil, startAnvil } from './support/anvil.ts';
-import { Browser, type Look, type Looks, overflow, PHONE, seriousFindings, WIDE } from './support/browser.ts';
+import {
+  Browser,
+  type Look,
+  type Looks,
+  overflow,
+  PHONE,
+  seriousFindings,
+  WIDE,
+  weight,
+} from './support/browser.ts';
 import { hasChromium } from './support/chromium.ts';
 import { bootstrappedNetwork, Chain, TestGuest, type TestNetwork } from './support/guest.ts';
 
@@ -31,6 +43,7 @@ async function expectSound({ page, problems }: Look): Promise<void> {
   expect(await seriousFindings(page)).toEqual([]);
   expect(await overflow(page)).toBe(0);
   expect(await page.title()).toBe('Dstack relay');
+  expect(await weight(page)).toBeLessThan(200_000);
   expect(problems).toEqual([]);
 }
 
@@ -405,4 +418,87 @@ describe.skipIf(!hasChromium)('a dashboard with much on it', () => {
     await page.waitForSelector('#live[data-state="live"]');
     await close();
   });
+
+  test('a relay that hangs is not called live: the page says since when, and comes back by itself', async () => {
+    const own = new Dashboard({ networks: [network], tail, limits: { ...STREAM_LIMITS, heartbeat: 200 } });
+    const [services, metrics, log] = [[], new Metrics(), { warn: () => {} }] as const;
+    const server = adminServer({
+      services: [...services],
+      metrics,
+      log,
+      hostName: '127.0.0.1',
+      dashboard: own,
+    });
+    const tunnel = await Tunnel.to(new URL(await server.listen({ host: '127.0.0.1', port: 0 })));
+    const { page, close } = await browser.look(`${tunnel.url}/dashboard/`);
+    try {
+      await page.waitForSelector('#live[data-state="live"]');
+      tunnel.hold();
+      await page.waitForSelector('#live[data-state="away"]');
+      expect(await page.textContent('#live')).toMatch(
+        /^silent since \d\d:\d\d:\d\d UTC: what is shown is of then$/,
+      );
+      tunnel.letGo();
+      await page.waitForSelector('#live[data-state="live"]');
+    } finally {
+      await close();
+      tunnel.close();
+      own.close();
+      await server.close();
+    }
+  });
 });
+
+/** Connections to a server, which can be held: they stay open, and nothing comes through. */
+class Tunnel {
+  readonly #server: Server;
+  readonly #open = new Set<Socket>();
+  #isHeld = false;
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  static async to(target: URL): Promise<Tunnel> {
+    const server = createServer();
+    const tunnel = new Tunnel(server);
+    server.on('connection', (near) => {
+      const far = connect(Number(target.port), target.hostname);
+      for (const [one, other] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        tunnel.#open.add(one);
+        one.on('data', (bytes) => other.write(bytes));
+        one.on('error', () => other.destroy());
+        one.on('close', () => {
+          tunnel.#open.delete(one);
+          other.destroy();
+        });
+        if (tunnel.#isHeld) one.pause();
+      }
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return tunnel;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  hold(): void {
+    this.#isHeld = true;
+    for (const socket of this.#open) socket.pause();
+  }
+
+  letGo(): void {
+    this.#isHeld = false;
+    for (const socket of this.#open) socket.resume();
+  }
+
+  close(): void {
+    for (const socket of this.#open) socket.destroy();
+    this.#server.close();
+  }
+}

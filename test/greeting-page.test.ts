@@ -4,7 +4,16 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { toHex } from '../lib/protocol/encoding.ts';
 import type { SiteEvidence } from '../lib/protocol/site-evidence.ts';
-import { Browser, type Look, type Looks, overflow, PHONE, seriousFindings, WIDE } from './support/browser.ts';
+import {
+  Browser,
+  type Look,
+  type Looks,
+  overflow,
+  PHONE,
+  seriousFindings,
+  WIDE,
+  weight,
+} from './support/browser.ts';
 import { hasChromium } from './support/chromium.ts';
 import { forgeSite } from './support/forge-site.ts';
 import { type Greeting, PLATFORM_ID, SCENE, SECRET, STATUS, startGreeting } from './support/greeting.ts';
@@ -101,6 +110,7 @@ describe.skipIf(!hasChromium)('the greeting page in Chromium', () => {
     expect(await page.textContent('main')).toContain('A page cannot vouch for itself');
     expect(await seriousFindings(page)).toEqual([]);
     expect(await overflow(page)).toBe(0);
+    expect(await weight(page)).toBeLessThan(200_000);
     expect(problems).toEqual([]);
     await close();
   });

@@ -16,7 +16,7 @@ import { codeOf } from '../../lib/protocol/errors.ts';
 import { dstack } from '../../test/support/cli.ts';
 import { ModelledChain } from '../../test/support/modelled-chain.ts';
 import { recordChain, type Tape } from './chain-tape.ts';
-import { readPublication } from './publication.ts';
+import { type Published, readPublication } from './publication.ts';
 import { publish } from './publish.ts';
 import type { AuditReport } from './report.ts';
 import { auditPublication } from './run.ts';
@@ -186,6 +186,30 @@ describe('on the command line', () => {
     const { stdout, code } = await dstack([...args, '--at', String(chain.head)]);
     const report = JSON.parse(stdout) as AuditReport;
     expect([codes(report, 'gap'), codes(report, 'failure'), code]).toEqual([[], [], 0]);
+  });
+
+  test('by another chain, which may have another network at that address, it is not audited', async () => {
+    const args = ['--flavour', 'sim', '--rpc', chain.url, '--depth', '0', '--at', String(chain.head)];
+    const other = join(root, 'other');
+    const by = async (change: (published: Published) => unknown) => {
+      cpSync(out, other, { recursive: true });
+      const path = join(other, 'published.json');
+      writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, 'utf8')))));
+      const { code, stdout, stderr } = await dstack(['audit', other, ...args]);
+      rmSync(other, { recursive: true });
+      return [code, stdout, stderr];
+    };
+    const hash = `0x${'11'.repeat(32)}`;
+    expect(await by((published) => ({ ...published, block: { ...published.block, hash } }))).toEqual([
+      1,
+      '',
+      expect.stringMatching(/^dstack: PUBLISHED_OTHER_CHAIN: .*another chain, or the folder is made up/),
+    ]);
+    expect(await by((published) => ({ ...published, chainId: published.chainId + 1 }))).toEqual([
+      1,
+      '',
+      expect.stringContaining('PUBLISHED_OTHER_CHAIN: the folder is of chain '),
+    ]);
   });
 
   test('simulated evidence is accepted by who says so', async () => {

@@ -1,4 +1,5 @@
 /** One audit from its beginning to its end: what is read of the chain, in which order, and what is kept for the next one. */
+import type { ChainClient } from '../../lib/chain/chain-client.ts';
 import { networkReader } from '../../lib/chain/network-reader.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Address } from '../../lib/protocol/hex.ts';
@@ -8,7 +9,7 @@ import { playChain } from './chain-tape.ts';
 import { Checkpoint } from './checkpoint.ts';
 import { auditedHead } from './head.ts';
 import { readHistory } from './history.ts';
-import type { Publication } from './publication.ts';
+import type { Publication, Published } from './publication.ts';
 import type { FoundRecord } from './record.ts';
 import type { CheckpointReport } from './report.ts';
 import type { TapeSource } from './sources.ts';
@@ -36,6 +37,8 @@ export interface RunOptions {
   readonly clock?: () => number;
   /** Called with each record about something in the network's history. */
   readonly onRecord?: ((record: FoundRecord) => void) | undefined;
+  /** What the chain has to be the chain of: where the folder that is audited was written. */
+  readonly published?: Pick<Published, 'chainId' | 'block'> | undefined;
   /** For answers that are not the chain's, but of a publication. */
   readonly tape?: TapeSource | undefined;
 }
@@ -51,6 +54,7 @@ export async function runAudit(options: RunOptions): Promise<Run> {
   const endpoints = [...options.endpoints];
   const confirmation = depth === undefined ? ({ finalized: true } as const) : { depth };
   const { chain, head } = await auditedHead({ ...options, endpoints, confirmation });
+  if (options.published !== undefined) await requireChainOf(chain, options.published);
   const network = { chainId: chain.chainId, contract };
   const kept = options.checkpoint;
   const checkpoint = kept && (await Checkpoint.open(kept.path, network, flavour, kept.pin));
@@ -75,6 +79,24 @@ export async function runAudit(options: RunOptions): Promise<Run> {
       return { hash, from: earlier?.block, known: earlier?.verdicts.size ?? 0, added: verdicts.length };
     },
   };
+}
+
+/**
+ * Another chain may have another network at the same address, whose verdict would be taken for this one's.
+ * @throws PUBLISHED_OTHER_CHAIN, and what the chain client throws
+ */
+async function requireChainOf(
+  chain: ChainClient,
+  { chainId, block }: Pick<Published, 'chainId' | 'block'>,
+): Promise<void> {
+  const seen = chain.chainId === chainId ? (await chain.block(block.number)).hash : undefined;
+  if (seen === block.hash) return;
+  throw new DstackError(
+    'PUBLISHED_OTHER_CHAIN',
+    seen === undefined
+      ? `the folder is of chain ${chainId}, and --rpc (or DSTACK_RPC_URL) is of chain ${chain.chainId}`
+      : `the folder was written on a chain whose block ${block.number} is ${block.hash}; on that of --rpc (or DSTACK_RPC_URL) it is ${seen}: another chain, or the folder is made up. To audit this chain's contract give its address`,
+  );
 }
 
 /**

@@ -114,6 +114,7 @@ async function auditOf(args: Arguments): Promise<Run> {
       archives: [what, ...options.archives],
       contract: published.contract,
       flavour,
+      published,
     });
   }
   for (const name of ['at', 'depth', 'checkpoint', 'pin'])

@@ -15,9 +15,6 @@ export interface StreamLimits {
 
 export const STREAM_LIMITS: StreamLimits = { streams: 64, behind: 4 * 1024 * 1024, heartbeat: 15_000 };
 
-/** A comment: no reader sees it. */
-const HEARTBEAT = Buffer.from(':\n\n');
-
 export class Streams {
   readonly #limits: StreamLimits;
   readonly #open = new Set<ServerResponse>();
@@ -52,9 +49,11 @@ export class Streams {
     response.once('close', () => this.#leave(response));
     // What is written to a reader that is gone has no other way to say so.
     response.on('error', () => this.#leave(response));
-    this.#timer ??= setInterval(() => this.send(HEARTBEAT), this.#limits.heartbeat);
+    // An event and no comment, which a page is not told of: a relay that hangs is told from one with nothing new by it alone.
+    const beat = frameOf('beat', String(this.#limits.heartbeat));
+    this.#timer ??= setInterval(() => this.send(beat), this.#limits.heartbeat);
     this.#changed(this.#open.size);
-    response.write(first);
+    response.write(Buffer.concat([first, beat]));
   }
 
   /** The same bytes to all. */

@@ -101,3 +101,34 @@ export async function seriousFindings(page: Page): Promise<string[]> {
 export function overflow(page: Page): Promise<number> {
   return page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
 }
+
+/** Bytes of the page and of all files that it loaded, as they are without compression; what a stream goes on to say does not count. */
+export function weight(page: Page): Promise<number> {
+  return page.evaluate(() => {
+    const { performance } = globalThis as unknown as {
+      performance: { getEntriesByType(type: string): Loaded[] };
+    };
+    interface Loaded {
+      readonly decodedBodySize: number;
+    }
+    const loaded = ['navigation', 'resource'].flatMap((type) => performance.getEntriesByType(type));
+    return loaded.reduce((sum, { decodedBodySize }) => sum + decodedBodySize, 0);
+  });
+}
+
+/** Milliseconds from the request of the page to the first text or picture that a person sees of it. */
+export async function firstPaint(page: Page): Promise<number> {
+  const seen = () =>
+    page.evaluate(() => {
+      const { performance } = globalThis as unknown as {
+        performance: { getEntriesByName(name: string): { startTime: number }[] };
+      };
+      return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null;
+    });
+  for (let tries = 0; tries < 300; tries += 1) {
+    const at = await seen();
+    if (at !== null) return at;
+    await page.waitForTimeout(100);
+  }
+  throw new Error('nothing of the page was painted in half a minute');
+}

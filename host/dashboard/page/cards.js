@@ -52,26 +52,29 @@ export function chainCard({ pulse, network, history }) {
     history?.from == null
       ? null
       : history.complete
-        ? 'from its deployment on'
+        ? 'all, since it began'
         : `back to block ${count(history.from)}`;
   place.replaceChildren(
     el('p', { class: 'big' }, pulse?.head == null ? 'no block yet' : `block ${count(pulse.head)}`),
-    facts([
-      ['its time', pulse?.time == null ? null : countdown(pulse.time, 'own')],
-      ['acted on', pulse?.block == null ? null : `block ${count(pulse.block)}`],
-      ['epoch', network?.epoch ?? null],
-      ['delay', network === null ? null : duration(network.delay)],
-      ['platforms', network === null ? null : network.platformsOpen ? 'open to any' : 'those listed'],
-      ['network key', network === null ? null : hash(network.networkKey)],
-      ['events read', read],
-      ['still to read', history?.behind ? `${count(history.behind)} newer blocks` : null],
+    facts(
       [
-        'left out',
-        history?.cutAt == null
-          ? null
-          : `requests up to block ${count(history.cutAt)}: there are more than are kept`,
+        ['its time', pulse?.time == null ? null : countdown(pulse.time, 'own')],
+        ['acted on', pulse?.block == null ? null : `block ${count(pulse.block)}`],
+        ['epoch', network?.epoch ?? null],
+        ['delay', network === null ? null : duration(network.delay)],
+        ['platforms', network === null ? null : network.platformsOpen ? 'open to any' : 'those listed'],
+        ['network key', network === null ? null : hash(network.networkKey)],
+        ['events read', read],
+        ['still to read', history?.behind ? `${count(history.behind)} newer blocks` : null],
+        [
+          'left out',
+          history?.cutAt == null
+            ? null
+            : `requests up to block ${count(history.cutAt)}: there are more than are kept`,
+        ],
       ],
-    ]),
+      'two',
+    ),
   );
 }
 
@@ -92,7 +95,7 @@ export function gasCard({ gas }) {
     facts([
       ['account', hash(address)],
       ['warns below', ether(lowWei)],
-      ['spent since start', ether(String(paid), 9)],
+      ['spent so far', ether(String(paid), 9)],
     ]),
   );
 }

@@ -51,9 +51,13 @@ export function tag(text, tone = 'none') {
   return el('span', { class: 'tag', 'data-tone': tone }, text);
 }
 
-/** Terms and what is said of each. @param {readonly (readonly [string, Node | string | number | null])[]} rows */
-export function facts(rows) {
-  const list = el('dl');
+/**
+ * Terms and what is said of each.
+ * @param {readonly (readonly [string, Node | string | number | null])[]} rows
+ * @param {string} [kind] `two`: in two columns where there is room
+ */
+export function facts(rows, kind) {
+  const list = el('dl', { class: kind });
   for (const [term, value] of rows) if (value !== null) list.append(el('dt', {}, term), el('dd', {}, value));
   return list;
 }

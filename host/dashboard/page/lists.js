@@ -34,7 +34,7 @@ export function onboardings({ onboardings: rows }) {
               : 'never',
         kind: 'number',
       },
-      { title: 'What this host does', cell: ({ note }) => note, kind: 'note' },
+      { title: 'What this host does', cell: ({ note }) => note, kind: 'note', seldom: true },
     ],
   });
 }
@@ -96,6 +96,7 @@ export function apps({ apps: rows }) {
       { title: 'Serves', cell: ({ node }) => hash(node?.serving ?? null), kind: 'wide' },
       {
         title: 'To come',
+        seldom: true,
         cell: ({ next }) =>
           next === null ? '' : el('span', {}, hash(next.manifest), ' ', countdown(next.from)),
       },
@@ -122,7 +123,7 @@ export function rollouts({ rollouts: rows }) {
         title: 'When',
         cell: ({ at, block }) => (at === null ? `block ${count(block ?? 0)}` : countdown(at)),
       },
-      { title: 'Why', cell: ({ code }) => code ?? '', kind: 'note' },
+      { title: 'Why', cell: ({ code }) => code ?? '', kind: 'note', seldom: true },
     ],
   });
 }

@@ -2,8 +2,8 @@
 import { el, empty } from './dom.js';
 
 /**
- * @typedef {{ title: string, cell: (row: any) => Node | string | number | null, kind?: string }} Column `kind`: a class: number, note,
- *   or wide, which a narrow screen leaves out
+ * @typedef {{ title: string, cell: (row: any) => Node | string | number | null, kind?: string, seldom?: boolean }} Column `kind`: a class: number, note,
+ *   or wide, which a narrow screen leaves out; `seldom`: the column is there only when a row has something in it
  */
 
 /** Keys of the rows that each place showed last. @type {WeakMap<Element, Set<string>>} */
@@ -19,6 +19,10 @@ export function table(place, { label, columns, rows, key, none, detail }) {
     place.replaceChildren(empty('Not known yet.'));
     return;
   }
+  // How many there are is seen before they are.
+  const heading = place.parentElement?.querySelector(':scope > h2');
+  if (heading instanceof HTMLElement)
+    heading.dataset.count = (rows.list.length + rows.more).toLocaleString('en');
   const before = shown.get(place);
   const keys = new Set(rows.list.map(key));
   shown.set(place, keys);
@@ -26,11 +30,11 @@ export function table(place, { label, columns, rows, key, none, detail }) {
     place.replaceChildren(empty(none));
     return;
   }
-  const head = el(
-    'tr',
-    {},
-    ...columns.map(({ title, kind }) => el('th', { scope: 'col', class: kind }, title)),
+  const used = columns.filter(
+    ({ seldom, cell }) =>
+      !seldom || rows.list.some((row) => !['', null].includes(/** @type {any} */ (cell(row)))),
   );
+  const head = el('tr', {}, ...used.map(({ title, kind }) => el('th', { scope: 'col', class: kind }, title)));
   const body = el('tbody');
   for (const row of rows.list) {
     const isNew = before !== undefined && !before.has(key(row));
@@ -38,11 +42,11 @@ export function table(place, { label, columns, rows, key, none, detail }) {
       el(
         'tr',
         { class: isNew ? 'fresh' : undefined },
-        ...columns.map(({ cell, kind }) => el('td', { class: kind }, cell(row))),
+        ...used.map(({ cell, kind }) => el('td', { class: kind }, cell(row))),
       ),
     );
     const more = detail?.(row) ?? null;
-    if (more !== null) body.append(el('tr', {}, el('td', { colspan: columns.length }, more)));
+    if (more !== null) body.append(el('tr', {}, el('td', { colspan: used.length }, more)));
   }
   const old = place.querySelector('.scroll');
   const [top, left, hadFocus] = [old?.scrollTop ?? 0, old?.scrollLeft ?? 0, old === document.activeElement];
