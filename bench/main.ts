@@ -11,6 +11,7 @@ import { benchBoot } from './boot.ts';
 import { benchDashboard } from './dashboard.ts';
 import { benchGossip } from './gossip.ts';
 import { benchKv } from './kv.ts';
+import { benchPages } from './pages.ts';
 import { benchRecords } from './records.ts';
 import { benchScale } from './scale.ts';
 import { benchSigner } from './signer.ts';
@@ -23,6 +24,7 @@ const benchmarks: Readonly<Record<string, (args: readonly string[]) => Promise<v
   boot: benchBoot,
   dashboard: benchDashboard,
   gossip: benchGossip,
+  pages: benchPages,
   records: benchRecords,
   scale: benchScale,
   signer: benchSigner,

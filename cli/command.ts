@@ -25,6 +25,8 @@ export interface Arguments {
   optional(name: string): string | undefined;
   list(name: string): string[];
   flag(name: string): boolean;
+  /** Whether it is on the command line itself, and not of the environment or a default. */
+  isTyped(name: string): boolean;
   positionals: readonly string[];
 }
 
@@ -119,6 +121,7 @@ export function readArguments(command: Command, argv: readonly string[]): Argume
     },
     list: (name) => (parsed.values[name] as string[] | undefined) ?? [],
     flag: (name) => parsed.values[name] === true,
+    isTyped: (name) => parsed.values[name] !== undefined,
     positionals: parsed.positionals,
   };
 }

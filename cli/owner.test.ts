@@ -75,6 +75,12 @@ describe('deploy', () => {
     );
   });
 
+  test('where the source cannot be written nothing is deployed', async () => {
+    const outcome = await dstack(['network', 'deploy', '--source', join(scratch, 'none/source.json')], env);
+    refused(outcome, 'dstack: FILE: ENOENT');
+    expect(outcome.stdout).not.toContain('sent 0x');
+  });
+
   test('prints the address, where the status finds an empty network of this owner', async () => {
     const printed = await dstackOk(['network', 'deploy', '--delay', '0', '--request-window', '77'], env);
     env.DSTACK_CONTRACT = /^contract (0x[0-9a-fA-F]{40})$/m.exec(printed)![1]!;

@@ -54,6 +54,11 @@ test('a file of several documents is called so', () => {
   expect(refusal(`${web('')}---\na: b\n`)).toContain('several documents (---), and a Compose file is one');
 });
 
+test('a list within itself, or lists without end, are refused in words', () => {
+  for (const text of ['a: &a [*a]\n', 'a: &a {b: *a}\n', `a: ${'['.repeat(200)}${']'.repeat(200)}\n`])
+    expect(refusal(text)).toContain('nests deeper than 32, or is within itself');
+});
+
 test('every supported setting becomes its field, and a manifest that nodes take', () => {
   const manifest = of(
     `

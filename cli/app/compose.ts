@@ -24,7 +24,7 @@ export function manifestOfCompose(
   images: ReadonlyMap<string, string>,
   sealed: ReadonlySet<string> = new Set(),
 ): ManifestV2 {
-  const file = fieldsOf(plain(yaml(text), ''), 'the file');
+  const file = fieldsOf(plain(yaml(text), '', 0), 'the file');
   for (const [key, value] of Object.entries(file)) {
     if (key === 'services' || key === 'name' || key === 'version') continue;
     if (key === 'volumes' && Object.values(fieldsOf(value, key)).every(isEmpty)) continue;
@@ -240,11 +240,20 @@ function keepSpellings(document: Document): void {
   });
 }
 
+/** Compose has nothing that is half as deep. */
+const DEEPEST = 32;
+
 /**
  * Compose puts variables of its caller's shell in place of $NAME and ${NAME}, and $ in place of $$ (interpolation). Here nothing is taken
  * from a shell, and a text that Compose would change is never taken as it stands.
  */
-function plain(value: unknown, at: string): unknown {
+function plain(value: unknown, at: string, depth: number): unknown {
+  // An anchor may stand within itself; so may lists without end.
+  if (depth > DEEPEST)
+    throw new DstackError(
+      'COMPOSE_MALFORMED',
+      `the file nests deeper than ${DEEPEST}, or is within itself, at ${at.slice(0, 100)}`,
+    );
   if (typeof value === 'string') {
     if (!/^([^$]|\$\$)*$/.test(value))
       throw unsupported(
@@ -253,10 +262,13 @@ function plain(value: unknown, at: string): unknown {
       );
     return value.replaceAll('$$', () => '$');
   }
-  if (Array.isArray(value)) return value.map((item, index) => plain(item, `${at}[${index}]`));
+  if (Array.isArray(value)) return value.map((item, index) => plain(item, `${at}[${index}]`, depth + 1));
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => [key, plain(item, at === '' ? key : `${at}.${key}`)]),
+    Object.entries(value).map(([key, item]) => [
+      key,
+      plain(item, at === '' ? key : `${at}.${key}`, depth + 1),
+    ]),
   );
 }
 

@@ -78,9 +78,10 @@ const deploy: Command = {
     if (owner === undefined) throw new UsageError('--dry-run without a key needs --owner');
     const connection = await connectChain(args);
     if (key !== undefined) await settled(connection, key.address);
-    const contract = await deployNetwork(args, connection, key ?? owner, { owner, ...wanted });
+    // A file that cannot be written is found out before there is a contract.
     const source = args.optional('source');
-    if (contract !== undefined && source !== undefined) writeSource(args, source);
+    if (source !== undefined && key !== undefined) writeSource(args, source);
+    await deployNetwork(args, connection, key ?? owner, { owner, ...wanted });
   },
 };
 

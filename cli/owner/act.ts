@@ -94,7 +94,7 @@ export async function openOwner(args: Arguments, who: 'owner' | 'next owner' = '
   if (key !== undefined && !sameAddress(key.address, account)) {
     throw new DstackError(
       'NOT_THE_OWNER',
-      `${connection.contract} does this for its ${who} alone, ${account}, and the key of --owner-key is that of ${key.address}: give the other key, or let that account send what --unsigned (for a Safe: --format safe) writes`,
+      `${connection.contract} does this for its ${who} alone, ${account}, and the key that is given is that of ${key.address}: give the other key, or let that account send what --unsigned (for a Safe: --format safe) writes`,
     );
   }
   if (key !== undefined) await settled(connection, key.address);

@@ -285,7 +285,7 @@ function inWords(error: NetworkError): string {
 /** This error is of a library, whose source says nothing to the owner. */
 const NOT_THE_OWNER: Readonly<Record<string, string>> = {
   OwnableUnauthorizedAccount:
-    ': the contract does only what its owner signs, and this is the key of another account: see --owner-key',
+    ': the contract does only what its owner signs, and this is the key of another account',
 };
 
 /** A URL may contain the owner's key to the endpoint, so only its host is shown. */

@@ -61,8 +61,18 @@ export function hasKey(args: Arguments): boolean {
   return named || args.flag('interactive') || bareKey() !== undefined;
 }
 
-/** @throws USAGE when there is none; KEY_FILE, KEY_PASSWORD, KEY_INTERACTIVE, SIGNER */
+const WAYS = ['interactive', 'signer', 'account', 'owner-key'];
+
+/** Of two that are typed one would be left out without a word, and it may be the one that was meant. @throws USAGE */
+function requireOneWay(args: Arguments): void {
+  const [one, other] = WAYS.filter((name) => args.isTyped(name));
+  if (one !== undefined && other !== undefined)
+    throw new UsageError(`--${one} and --${other} each say whose key signs: give one of them`);
+}
+
+/** @throws USAGE when there is none, or two on the command line; KEY_FILE, KEY_PASSWORD, KEY_INTERACTIVE, SIGNER */
 export async function ownerKey(args: Arguments, chainId: number): Promise<OwnerKey> {
+  requireOneWay(args);
   if (args.flag('interactive')) return held(await typedKey(), 'what was typed', chainId);
   const signer = args.optional('signer');
   if (signer !== undefined) return outside(args, signer, chainId);

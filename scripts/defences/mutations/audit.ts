@@ -143,4 +143,10 @@ export const auditRules: readonly Mutation[] = [
     ['cli/commands/audit.ts', 'if (published.flavour !== flavour)', "if (what === '')"],
     [published, 'simulated evidence is accepted by who says so'],
   ),
+  one(
+    'audit',
+    'that a folder is audited by its own chain',
+    ['cli/audit/run.ts', 'if (seen === block.hash) return;', "if (seen !== '') return;"],
+    [published, 'by another chain, which may have another network'],
+  ),
 ];

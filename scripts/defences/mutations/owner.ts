@@ -94,6 +94,22 @@ export const ownerRules: readonly Mutation[] = [
   ),
   one(
     'owner',
+    'that a command outlives who reads it',
+    [
+      'lib/daemon/terminal.ts',
+      "if (error.code !== 'EPIPE') throw error;\n    if (isTold",
+      "if (error.code !== '') throw error;\n    if (isTold",
+    ],
+    ['lib/daemon/terminal.test.ts', 'does not end what was begun'],
+  ),
+  one(
+    'owner',
+    'that what runs until it is ended ends with its reader',
+    ['lib/daemon/terminal.ts', "process.emit('SIGTERM', 'SIGTERM');", ''],
+    ['lib/daemon/terminal.test.ts', 'ends what runs until it is told to end, in order'],
+  ),
+  one(
+    'owner',
     "the admin port's look at the name it is asked for by",
     ['host/relay/server.ts', 'if (!isOwnName(request.headers.host, hostName)) {', "if (hostName === '') {"],
     ['host/relay/server.test.ts', 'the admin port answers to addresses'],

@@ -29,6 +29,13 @@ export const pageRules = [
     'a reader that does not keep up is cut off',
   ),
   relay(
+    'the sign of life by which a page tells a relay that hangs',
+    STREAMS,
+    'this.#timer ??= setInterval(() => this.send(beat), this.#limits.heartbeat);',
+    '',
+    'a silent stream shows that it lives',
+  ),
+  relay(
     "the refusal of other sites' pages by the dashboard",
     DASHBOARD,
     "site === undefined || site === 'same-origin' || site === 'none'",

@@ -69,6 +69,7 @@ cat <<HTML
 <link rel="stylesheet" href="/style.css">
 <script type="module" src="/page.js"></script>
 <header>
+<img src="/icon.svg" alt="" width="44" height="44">
 <p class="welcome">Welcome to Dstack with unstoppable TLS!</p>
 <h1>Hello from version $version</h1>
 <p>This page comes from a container that a contract named, inside a confidential VM that its host can not look into. Its TLS key belongs to the
@@ -77,10 +78,10 @@ network, not to a machine: take any node away, and the next one answers with the
 <main>
 <section aria-labelledby="h-app">
 <h2 id="h-app">This app</h2>
-<dl>
-  <dt>Visits</dt><dd><strong id="visits">${visits:-0}</strong>, counted on this node’s encrypted disk</dd>
-  <dt>Key of this app</dt><dd>fingerprint <code id="fingerprint">$fingerprint</code>, the same on every node of the network</dd>
-  <dt>On the encrypted disk</dt><dd><code id="note">$(printf '%s' "$note" | escape)</code></dd>
+<dl class="tiles">
+  <div><dt>Visits</dt><dd><strong id="visits">${visits:-0}</strong> counted on this node’s encrypted disk</dd></div>
+  <div><dt>Key of this app</dt><dd>fingerprint <code id="fingerprint">$fingerprint</code>, the same on every node of the network</dd></div>
+  <div><dt>On the encrypted disk</dt><dd><code id="note">$(printf '%s' "$note" | escape)</code></dd></div>
 </dl>
 </section>
 <section id="evidence" aria-labelledby="h-evidence" hidden>
@@ -97,16 +98,18 @@ network, not to a machine: take any node away, and the next one answers with the
   <dt>Newest block it knew</dt><dd><code id="about-blockNumber"></code></dd>
 </dl>
 <h3>Could its host answer in its place?</h3>
+<div class="doubt">
 <p id="host" role="status" data-state="unsaid"></p>
 <ul id="host-advice"></ul>
+</div>
 <p>The website’s owner gets the DNS records that forbid it, and whether the node sees them, by</p>
-<pre tabindex="0" aria-label="The command for the website’s owner"><code id="dns"></code></pre>
+<pre class="command" tabindex="0" aria-label="The command for the website’s owner"><code id="dns"></code></pre>
 <h3>A page cannot vouch for itself</h3>
 <p>What is above was checked by a script that came from the same place as what it checked. It cannot know</p>
 <ul id="beyond"></ul>
 <p>A program of your own can, if you take contract and chain from somebody you trust, and not from here (and, of a network of simulated platforms, add
 <code>--flavour sim</code>):</p>
-<pre tabindex="0" aria-label="The command"><code id="verify"></code></pre>
+<pre class="command" tabindex="0" aria-label="The command"><code id="verify"></code></pre>
 </section>
 <section aria-labelledby="h-node">
 <h2 id="h-node">What the node says of itself</h2>
