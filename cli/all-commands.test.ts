@@ -151,7 +151,10 @@ describe('of two keys on one line none is quietly left out', () => {
   const signing = named.filter(([, { options }]) => 'owner-key' in options && 'account' in options);
   test.each(signing)('%s', async (name, command) => {
     if (FILE_FIRST.includes(name)) return;
-    const error = await refused(command, lineOf(command, { 'chain-id': '1', 'owner-key': 'none', account: 'none' }));
+    const error = await refused(
+      command,
+      lineOf(command, { 'chain-id': '1', 'owner-key': 'none', account: 'none' }),
+    );
     expect(error).toBeInstanceOf(UsageError);
     expect((error as Error).message).toContain('each say whose key signs');
   });
