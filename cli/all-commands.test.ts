@@ -33,16 +33,18 @@ const MANIFEST: Manifest = {
   containers: [{ name: 'x', image: `sha256:${'ab'.repeat(32)}`, http: { port: 80 } }],
 };
 
-/** These look at their file first: a right one is more than is made here, and their options are those of the other owner's commands. */
-const FILE_FIRST = ['network bootstrap'];
+/** These look at their file or folder first: a right one is more than is made here, and their options are those of the other owner's commands. */
+const FILE_FIRST = ['network bootstrap', 'dev'];
+/** Means something with a network only, by which another way to judge is not; read as by `site verify`. */
+const WITH_NETWORK = ['kv audit --chain-id'];
 
 /** A value that is right by the form that help shows, of nothing that exists. */
 const PLAIN: Readonly<Record<string, string>> = {
   ADDRESS: `0x${'11'.repeat(20)}`,
-  URL: 'http://127.0.0.1:1',
-  'FILE|URL': 'http://127.0.0.1:1',
-  'DIR|URL': 'http://127.0.0.1:1',
-  'URL-OR-FOLDER': 'http://127.0.0.1:1',
+  URL: 'https://127.0.0.1:1',
+  'FILE|URL': 'https://127.0.0.1:1',
+  'DIR|URL': 'https://127.0.0.1:1',
+  'URL-OR-FOLDER': 'https://127.0.0.1:1',
   NUMBER: '1',
   DURATION: '2d',
   FILE: 'none',
@@ -60,9 +62,31 @@ const PLAIN: Readonly<Record<string, string>> = {
 
 /** What these ask for before they look at the network. */
 const BESIDES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  'image tables': { out: 'none' },
+  'kv receipt verify': { evidence: 'manifest' },
+  'kv audit': { evidence: 'manifest' },
   'app secret set': { file: 'manifest' },
   'app diff': { volume: '.' },
+  'network publish': { archive: '.' },
 };
+
+/** Where a network is, and how an owner signs, for the commands that have to know. */
+const NETWORK: Readonly<Record<string, string>> = {
+  rpc: 'https://127.0.0.1:1',
+  'chain-id': '1',
+  contract: `0x${'11'.repeat(20)}`,
+  network: `0x${'11'.repeat(20)}`,
+  signer: 'https://127.0.0.1:1',
+};
+
+/** `given`, with as much of NETWORK as the command takes. */
+function within(command: Command, given: Readonly<Record<string, string>>): string[] {
+  // A log is judged by a network or by a key.
+  if (command.name.startsWith('kv')) return lineOf(command, given);
+  const takes = ([name]: readonly [string, string]): boolean =>
+    name !== 'network' || command.options[name]?.value === 'ADDRESS';
+  return lineOf(command, { ...Object.fromEntries(Object.entries(NETWORK).filter(takes)), ...given });
+}
 
 /** A line with what is required, and this one thing besides. */
 function lineOf(command: Command, options: Readonly<Record<string, string>>): string[] {
@@ -98,7 +122,8 @@ const optionsOf = (...forms: readonly string[]) =>
     .flatMap((command) =>
       Object.entries(command.options)
         .filter(([, { value }]) => forms.includes(value ?? ''))
-        .map(([name]) => [`${command.name} --${name}`, command, name] as const),
+        .map(([name]) => [`${command.name} --${name}`, command, name] as const)
+        .filter(([line]) => !WITH_NETWORK.includes(line)),
     );
 
 describe('each command', () => {
@@ -124,14 +149,30 @@ describe('each command', () => {
   );
 });
 
+/** One letter of a right one has another case. */
+const MISTYPED = '0xF39Fd6e51aad88F6F4ce6aB8827279cffFb92266';
+
 describe('a name is never resolved, nor a mistyped address taken', () => {
   test.each(optionsOf('ADDRESS'))('%s', async (_, command, option) => {
-    for (const wrong of ['vitalik.eth', '0x123', '0xF39Fd6e51aad88F6F4ce6aB8827279cffFb92266']) {
-      const error = await refused(command, lineOf(command, { [option]: wrong }));
+    for (const wrong of ['vitalik.eth', '0x123', MISTYPED]) {
+      const error = await refused(command, within(command, { [option]: wrong }));
       expect(error, wrong).toBeInstanceOf(UsageError);
+      // And not because of something else on the line.
+      expect((error as Error).message).toContain(wrong);
     }
     expect(readdirSync(folder)).toEqual(['manifest']);
   });
+});
+
+test.each(
+  named.filter(([, { positionals }]) => positionals?.some((name) => /\b(ADDRESS|CONTRACT)\b/.test(name))),
+)('%s: no name and no mistyped address where its argument is one', async (_, command) => {
+  for (const wrong of ['vitalik.eth', MISTYPED]) {
+    const line = within(command, {});
+    const error = await refused(command, [...line.slice(0, -1), wrong]);
+    expect(error, wrong).toBeInstanceOf(UsageError);
+    expect((error as Error).message).toContain(wrong);
+  }
 });
 
 describe('a number is digits', () => {
@@ -139,8 +180,9 @@ describe('a number is digits', () => {
     '%s',
     async (_, command, option) => {
       for (const wrong of ['x', '1e3x', '0x']) {
-        const error = await refused(command, lineOf(command, { [option]: wrong }));
+        const error = await refused(command, within(command, { [option]: wrong }));
         expect(error, wrong).toBeInstanceOf(UsageError);
+        expect((error as Error).message).toMatch(new RegExp(`--${option}\\b|${wrong}`));
       }
       expect(readdirSync(folder)).toEqual(['manifest']);
     },
@@ -149,15 +191,34 @@ describe('a number is digits', () => {
 
 describe('of two keys on one line none is quietly left out', () => {
   const signing = named.filter(([, { options }]) => 'owner-key' in options && 'account' in options);
+  const { signer: _, ...ofNetwork } = NETWORK;
   test.each(signing)('%s', async (name, command) => {
     if (FILE_FIRST.includes(name)) return;
     const error = await refused(
       command,
-      lineOf(command, { 'chain-id': '1', 'owner-key': 'none', account: 'none' }),
+      lineOf(command, { ...ofNetwork, 'owner-key': 'none', account: 'none' }),
     );
     expect(error).toBeInstanceOf(UsageError);
     expect((error as Error).message).toContain('each say whose key signs');
   });
+});
+
+/** Their lines are what they are for: without them there is nothing left of the command. */
+const ANSWERS = [
+  ...['network watch', 'app status', 'app ps', 'app logs', 'node status', 'quote show', 'image measure'],
+  ...['kv receipt get', 'signer status', 'signer state show', 'signer pubkey', 'records get'],
+  ...['records node status', 'records owner list', 'records owner showcsr', 'records url list'],
+  ...['records oracle list', 'records genesis show'],
+];
+/** What they print on standard output is the answer; what else they say goes to standard error. */
+const SILENT = [
+  ...['kv backup', 'kv restore', 'signer init', 'signer import', 'signer wrap', 'signer backup'],
+  ...['signer recover', 'signer state import'],
+];
+
+test('whoever has --json has --quiet, but for those of which nothing would be left', () => {
+  const without = commands.filter(({ options }) => 'json' in options && !('quiet' in options));
+  expect(without.map(({ name }) => name).toSorted()).toEqual([...ANSWERS, ...SILENT].toSorted());
 });
 
 test('a negative number is not called an option that nobody typed', () => {

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { outliveReaders, print, printError, printFailure } from '../lib/daemon/terminal.ts';
+import { mute, outliveReaders, print, printError, printFailure } from '../lib/daemon/terminal.ts';
 import { type Command, helpOf, readArguments, UsageError } from './command.ts';
 import { allCommands, commandsOf } from './commands.ts';
 import { completion } from './completion.ts';
@@ -32,7 +32,9 @@ async function main(argv: readonly string[]): Promise<number> {
     print(...helpOf(command));
     return 0;
   }
-  await command.run(readArguments(command, rest));
+  const args = readArguments(command, rest);
+  if (args.flag('quiet')) mute();
+  await command.run(args);
   // A command whose answer is no says so with its exit code, not with an error.
   return Number(process.exitCode ?? 0);
 }

@@ -1,13 +1,20 @@
 /** `audit`: replays a network's life from its chain and its public files, and says who could hold the secret today. */
 import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
-import { isAddress } from '../../lib/protocol/hex.ts';
 import { requireUsable } from '../audit/checkpoint.ts';
 import { isFolder, readPublication } from '../audit/publication.ts';
 import type { AuditReport, CheckpointReport } from '../audit/report.ts';
 import { auditPublication, type Run, type RunOptions, runAudit } from '../audit/run.ts';
 import { instant } from '../audit/words.ts';
-import { type Arguments, type Command, type Option, typed, UsageError } from '../command.ts';
+import {
+  type Arguments,
+  type Command,
+  narrationOptions,
+  type Option,
+  typed,
+  UsageError,
+} from '../command.ts';
 import { flavourOf, flavourOption } from '../flavour.ts';
+import { requireAddress } from '../owner/connection.ts';
 
 /** How an audit reads a chain and archives; of whoever publishes one, too. */
 export const readingOptions = {
@@ -63,6 +70,7 @@ const command: Command = {
       help: 'the hash of the checkpoint that the audit before printed: any other file is refused',
     },
     json: { help: 'prints one JSON object' },
+    quiet: narrationOptions.quiet,
   },
   async run(args) {
     const { report, save } = await auditOf(args);
@@ -89,10 +97,11 @@ async function auditOf(args: Arguments): Promise<Run> {
     throw new UsageError(
       `--block-hash takes 0x and 64 lower-case hex digits, not ${blockHash.slice(0, 100)}`,
     );
-  if (isAddress(what)) {
+  if (/^(0x)?[0-9a-fA-F]{40}$/.test(what)) {
+    const contract = requireAddress('CONTRACT', what);
     if (blockHash !== undefined)
       throw new UsageError('--block-hash is for a folder that is audited without --rpc');
-    return runAudit({ ...auditOptions(args), checkpoint: checkpointOf(args), contract: what, flavour });
+    return runAudit({ ...auditOptions(args), checkpoint: checkpointOf(args), contract, flavour });
   }
   if (!isFolder(what))
     throw new UsageError(

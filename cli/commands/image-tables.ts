@@ -44,11 +44,10 @@ export const tablesCommand: Command = {
   async run(args) {
     const out = args.optional('out');
     if (out === undefined) throw new UsageError('--out says where the tables go');
+    const [cpus, memory] = [positive(args, 'cpus'), positive(args, 'memory')];
     const image = await openImage(resolve(args.text('image')));
-    const shape = {
-      cpus: positive(args, 'cpus') ?? image.manifest.defaultShape.cpus,
-      memoryMiB: positive(args, 'memory') ?? image.manifest.defaultShape.memoryMiB,
-    };
+    const { defaultShape } = image.manifest;
+    const shape = { cpus: cpus ?? defaultShape.cpus, memoryMiB: memory ?? defaultShape.memoryMiB };
     const qemu = args.flag('tdx')
       ? (await findTdx(image.firmware)).qemu
       : (args.optional('qemu') ?? 'tool root');

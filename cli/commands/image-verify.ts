@@ -1,6 +1,6 @@
 /** `image verify`: whether a folder is a release of who one thinks. */
 import { print, printJson } from '../../lib/daemon/terminal.ts';
-import type { Command } from '../command.ts';
+import { type Command, narrationOptions } from '../command.ts';
 import { tablesOption } from '../production-measurement.ts';
 import { readPublicKey } from '../release/signature.ts';
 import { verifyRelease } from '../release/verify.ts';
@@ -19,6 +19,7 @@ export const verifyCommand: Command = {
     },
     tables: tablesOption,
     json: { help: 'prints one JSON object' },
+    quiet: narrationOptions.quiet,
   },
   async run(args) {
     const [folder] = args.positionals as [string];

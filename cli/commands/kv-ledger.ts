@@ -19,7 +19,7 @@ import { bytesEqual, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseUniqueJson } from '../../lib/protocol/json.ts';
 import { answer } from '../answers.ts';
-import { type Arguments, type Command, typed, UsageError } from '../command.ts';
+import { type Arguments, type Command, narrationOptions, typed, UsageError } from '../command.ts';
 import { auditKey, auditKeyOptions, type Network } from '../kv/audit-key.ts';
 import { LogCopy, MAX_HEAD_BYTES } from '../kv/log-copy.ts';
 import { keyOptions, logKey } from '../kv/log-key.ts';
@@ -82,6 +82,7 @@ const verify: Command = {
     value: { value: 'VALUE', help: 'the value that it has to have been put to' },
     'value-file': { value: 'FILE', help: 'the same, from a file' },
     json: { help: 'prints one JSON object' },
+    quiet: narrationOptions.quiet,
   },
   async run(args) {
     const [file] = args.positionals as [string];
@@ -120,6 +121,7 @@ const audit: Command = {
     copy: { value: 'FOLDER', help: 'keeps what is fetched there: a copy that can be audited offline' },
     ...clientOptions,
     json: { help: 'prints one JSON object' },
+    quiet: narrationOptions.quiet,
   },
   async run(args) {
     const [where] = args.positionals as [string];

@@ -1,11 +1,10 @@
 /** `network publish`: a folder with which anybody can audit a network, now and when its relays are gone. */
 import { resolve } from 'node:path';
 import { printJson } from '../../lib/daemon/terminal.ts';
-import { isAddress } from '../../lib/protocol/hex.ts';
 import { publish } from '../audit/publish.ts';
 import { type Command, narration, narrationOptions, UsageError } from '../command.ts';
 import { flavourOf } from '../flavour.ts';
-import { contractOption } from '../owner/connection.ts';
+import { contractOption, requireAddress } from '../owner/connection.ts';
 import { auditOptions, readingOptions } from './audit.ts';
 
 export const networkPublish: Command = {
@@ -19,8 +18,7 @@ export const networkPublish: Command = {
     ...narrationOptions,
   },
   async run(args) {
-    const contract = args.text('contract');
-    if (!isAddress(contract)) throw new UsageError(`--contract takes 0x and 40 hex digits, not ${contract}`);
+    const contract = requireAddress('contract', args.text('contract'));
     const flavour = flavourOf(args);
     const options = auditOptions(args);
     if (options.archives.length === 0)

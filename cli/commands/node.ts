@@ -94,9 +94,9 @@ const status: Command = {
 /** The settings, with the network that the command line names. */
 function settingsOf(args: Arguments): Environment {
   const network = args.optional('network');
-  if (network !== undefined) requireAddress('network', network);
+  const contract = network === undefined ? undefined : requireAddress('network', network);
   const environment = readEnvironment(args.optional('env-file'), process.env);
-  return network === undefined ? environment : { ...environment, DSTACK_CONTRACT: network };
+  return contract === undefined ? environment : { ...environment, DSTACK_CONTRACT: contract };
 }
 
 export const nodeCommands: readonly Command[] = [join, status];

@@ -24,7 +24,7 @@ import { tdAttributeNames } from '../../lib/attestation/quote/td-attributes.ts';
 import { measurementOf } from '../../lib/attestation/registers/measurement.ts';
 import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
 import { bytesEqual, toHex } from '../../lib/protocol/encoding.ts';
-import { type Arguments, type Command, UsageError } from '../command.ts';
+import { type Arguments, type Command, narrationOptions, UsageError } from '../command.ts';
 
 const verify: Command = {
   name: 'quote verify',
@@ -36,6 +36,7 @@ const verify: Command = {
     root: { value: 'FILE', help: "the root certificate to trust, DER or PEM; default: Intel's" },
     policy: { value: 'FILE', help: "policy.json (docs/attestation.md); without, only Intel's rules apply" },
     json: { help: 'prints one JSON object' },
+    quiet: narrationOptions.quiet,
   },
   run(args) {
     const [file] = args.positionals as [string];

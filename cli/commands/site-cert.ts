@@ -6,7 +6,7 @@ import { print, printJson } from '../../lib/daemon/terminal.ts';
 import { sha256, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { readSigningRequest } from '../../lib/site/signing-request.ts';
-import { type Command, UsageError } from '../command.ts';
+import { type Command, narrationOptions, UsageError } from '../command.ts';
 import { siteOf } from '../site/arguments.ts';
 import { certificatesIn, type ShownCertificate, shownCertificate } from '../site/chain.ts';
 
@@ -20,6 +20,7 @@ export const certCommand: Command = {
     out: { value: 'FILE', help: 'writes the chain that the website uses' },
     csr: { value: 'FILE', help: 'writes what an authority is to sign (PKCS #10, PEM)' },
     json: { help: 'prints one JSON object' },
+    quiet: narrationOptions.quiet,
   },
   async run(args) {
     const site = siteOf(args.positionals[0]!);

@@ -14,7 +14,7 @@ import { type Command, UsageError } from '../command.ts';
 import { flavourOf } from '../flavour.ts';
 import { connectNetwork } from '../owner/connection.ts';
 import { domainOf, siteOf } from '../site/arguments.ts';
-import { lookAt, lookOptions } from '../site/look.ts';
+import { lookAt, lookOptions, waitOf } from '../site/look.ts';
 
 export const dnsCommand: Command = {
   name: 'site dns',
@@ -29,6 +29,7 @@ export const dnsCommand: Command = {
     const domain = domainOf(args.positionals[0]!);
     const site = siteOf(args.optional('site') ?? `https://${domain}`);
     const flavour = flavourOf(args);
+    waitOf(args);
     const connection = await connectNetwork(args, 'network');
     const look = await lookAt(site, connection, flavour, args);
     const report =

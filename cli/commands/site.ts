@@ -14,7 +14,7 @@ import { connectNetwork, type NetworkConnection } from '../owner/connection.ts';
 import { domainOf, siteOf, urlOf } from '../site/arguments.ts';
 import { type Logged, readCt } from '../site/ct.ts';
 import { keptKey, keyOf, type SiteKey } from '../site/keys.ts';
-import { type Look, lookAt, lookOptions, wholeNumber } from '../site/look.ts';
+import { type Look, lookAt, lookOptions, waitOf, wholeNumber } from '../site/look.ts';
 import { certCommand } from './site-cert.ts';
 import { dnsCommand } from './site-dns.ts';
 
@@ -48,6 +48,7 @@ const verify: Command = {
   async run(args) {
     const site = siteOf(args.positionals[0]!);
     const flavour = flavourOf(args);
+    waitOf(args);
     const connection = await connectNetwork(args, 'network');
     const look = await lookAt(site, connection, flavour, args);
     const out = args.optional('out');
@@ -152,6 +153,8 @@ const audit: Command = {
   },
   async run(args) {
     const domain = domainOf(args.positionals[0]!);
+    waitOf(args);
+    wholeNumber('from', args.text('from'));
     const connection = await connectNetwork(args, 'network');
     const known = await keysOf(args, domain, connection);
     const look = await readCt(ctOf(args), domain, progress());

@@ -2,7 +2,7 @@
 import { checkMachine, checkTdx, type Finding } from '../../host/vm/host-check.ts';
 import { print, printJson } from '../../lib/daemon/terminal.ts';
 import { flavours } from '../../lib/protocol/network-config.ts';
-import type { Command } from '../command.ts';
+import { type Command, narrationOptions } from '../command.ts';
 import { flavourOf } from '../flavour.ts';
 
 export const checkCommand: Command = {
@@ -15,6 +15,7 @@ export const checkCommand: Command = {
       default: 'production',
     },
     json: { help: 'one JSON object: flavour, runs, findings' },
+    quiet: narrationOptions.quiet,
   },
   async run(args) {
     const flavour = flavourOf(args);

@@ -3,13 +3,13 @@ import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { originOf } from '../../lib/ledger/checkpoint.ts';
 import { type NoteKey, parseVerifierKey } from '../../lib/ledger/note.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
-import { isAddress } from '../../lib/protocol/hex.ts';
 import {
   LEDGER_EVIDENCE_MAX_BYTES,
   ledgerKeyOf,
   parseLedgerEvidence,
 } from '../../lib/protocol/ledger-evidence.ts';
 import { type Arguments, type Option, typed, UsageError } from '../command.ts';
+import { requireAddress } from '../owner/connection.ts';
 
 export const keyOptions: Record<string, Option> = {
   vkey: { value: 'KEY', help: "the log's verifier key, NAME+HASH+KEY", env: 'DSTACK_LEDGER_VKEY' },
@@ -28,13 +28,13 @@ export function logKey(args: Arguments): NoteKey {
   if (vkey !== undefined && networkKey !== undefined)
     throw new UsageError('--network-key judges --evidence: leave it out with --vkey');
   if (vkey !== undefined) return typed(() => parseVerifierKey(vkey));
-  if (networkKey === undefined || !isAddress(networkKey)) {
-    throw new UsageError("--network-key takes the address that the contract's networkKey shows");
-  }
+  if (networkKey === undefined)
+    throw new UsageError("--network-key is missing: the address that the contract's networkKey shows");
+  const signer = requireAddress('network-key', networkKey);
   const evidence = parseLedgerEvidence(evidenceIn(file!));
   return {
     name: originOf(evidence, fromHex(evidence.log, 16)),
-    publicKey: ledgerKeyOf(evidence, evidence, networkKey),
+    publicKey: ledgerKeyOf(evidence, evidence, signer),
   };
 }
 

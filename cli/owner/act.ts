@@ -21,6 +21,7 @@ import {
   chainIdOf,
   chainOptions,
   connectNetwork,
+  contractOf,
   contractOption,
   type NetworkConnection,
 } from './connection.ts';
@@ -88,6 +89,8 @@ interface Done {
  * @throws NOT_THE_OWNER, TRANSACTION_PENDING; the codes of ownerKey and connectNetwork
  */
 export async function openOwner(args: Arguments, who: 'owner' | 'next owner' = 'owner'): Promise<Owner> {
+  // Before a signer elsewhere is asked for anything.
+  contractOf(args, 'contract');
   const key = isHandedOver(args) ? undefined : await keyOf(args);
   const connection = await connectNetwork(args);
   const account = await whoMay(connection, who);

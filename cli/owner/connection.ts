@@ -197,12 +197,12 @@ export function requireAddress(option: string, text: string): Address {
   const address = text.startsWith('0x') ? text : `0x${text}`;
   if (isAddress(address) && hasRightChecksum(address)) return address;
   throw new UsageError(
-    `--${option} takes an address, 40 hex digits with a right checksum, not ${text.slice(0, 100)}`,
+    `${/^[A-Z]/.test(option) ? option : `--${option}`} takes an address, 40 hex digits with a right checksum, not ${text.slice(0, 100)}`,
   );
 }
 
 /** Never by name: what an address stands for is not for an endpoint to say. */
-function contractOf(args: Arguments, option: string): Address {
+export function contractOf(args: Arguments, option: string): Address {
   const config = networkJsonOf(args);
   const text = args.optional(option) ?? config?.contract;
   if (text === undefined) {

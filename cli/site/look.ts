@@ -4,7 +4,7 @@ import type { Step } from '../../lib/attestation/trace.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { Flavour } from '../../lib/protocol/network-config.ts';
-import { type Arguments, type Option, UsageError } from '../command.ts';
+import { type Arguments, narrationOptions, type Option, UsageError } from '../command.ts';
 import { flavourOption } from '../flavour.ts';
 import { givenCollateral } from '../given-collateral.ts';
 import { chainOptions, type NetworkConnection } from '../owner/connection.ts';
@@ -26,6 +26,7 @@ export const lookOptions = {
   },
   wait: { value: 'SECONDS', help: 'how long a node that is busy is asked again', default: '30' },
   json: { help: 'prints one JSON object' },
+  quiet: narrationOptions.quiet,
 } satisfies Record<string, Option>;
 
 /** Answers that say nothing about the site but that it could not be judged. */
@@ -49,7 +50,7 @@ export async function lookAt(
   args: Arguments,
 ): Promise<Look> {
   const steps: Step[] = [];
-  const waitMs = wholeNumber('wait', args.text('wait')) * 1000;
+  const waitMs = waitOf(args);
   let seen: Visit | undefined;
   try {
     const fresh = await visit(site, () => new Uint8Array(randomBytes(32)), waitMs);
@@ -68,6 +69,9 @@ export async function lookAt(
     return { verdict, code, message, steps, status: null, visit: seen };
   }
 }
+
+/** Milliseconds. To be called before anybody is asked, too. @throws USAGE */
+export const waitOf = (args: Arguments): number => wholeNumber('wait', args.text('wait')) * 1000;
 
 /** @throws USAGE */
 export function wholeNumber(name: string, text: string): number {

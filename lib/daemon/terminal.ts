@@ -10,9 +10,16 @@ import { Writable } from 'node:stream';
 import { DstackError } from '../protocol/errors.ts';
 import { printable } from '../protocol/printable.ts';
 
+let isMuted = false;
+
+/** From here on `print` says nothing: for who wants an exit code alone. JSON, bytes and errors are printed all the same. */
+export function mute(): void {
+  isMuted = true;
+}
+
 /** Prints each argument as one line on standard output; without arguments, an empty line. */
 export function print(...lines: readonly string[]): void {
-  write(process.stdout, lines);
+  if (!isMuted) write(process.stdout, lines);
 }
 
 /** The same on standard error. */
@@ -23,7 +30,7 @@ export function printError(...lines: readonly string[]): void {
 /** JSON that stays valid when its strings are made printable. */
 export function printJson(value: unknown, indent = 0): void {
   // JSON escapes every newline inside a string.
-  print(...JSON.stringify(value, null, indent).split('\n'));
+  write(process.stdout, JSON.stringify(value, null, indent).split('\n'));
 }
 
 /**
