@@ -102,7 +102,8 @@ const allowed: Record<string, readonly string[]> = {
   // The boot benchmark makes an image as the build does, and starts VMs as the demo does; that of TLS starts the front as tests do;
   // that of archives runs a part of kubernethes in a VM as tests do; that of the agent runs it beside a node as tests do; that of kv
   // starts the store and etcd as tests do; that of the signer has the tests' etcd and nodes, that of gossip their requests, that of growth their
-  // chains in memory, that of the dashboard their relays.
+  // chains in memory, that of the dashboard their relays, that of the pages
+  // their browser and their greeting app.
   bench: [
     ...lib,
     'cli',
@@ -115,7 +116,9 @@ const allowed: Record<string, readonly string[]> = {
     'test/signer/support',
     'test/support/agent.ts',
     'test/support/anvil.ts',
+    'test/support/browser.ts',
     'test/support/front.ts',
+    'test/support/greeting.ts',
     'test/support/guest.ts',
     'test/support/modelled-chain.ts',
     'test/support/modelled-hosts.ts',
