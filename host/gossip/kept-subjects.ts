@@ -64,6 +64,20 @@ export class KeptSubjects {
     );
   }
 
+  /**
+   * What gives way when there are more than `most`: some at once, since all are looked at. Those are first of which nothing is held: an endpoint
+   * can invent any number of them.
+   */
+  surplus(most: number, isEmpty: (subject: string) => boolean): string[] {
+    if (this.#subjects.size <= most) return [];
+    const found: string[] = [];
+    for (const subject of this.#subjects.keys()) {
+      if (found.length >= most / 64) break;
+      if (isEmpty(subject)) found.push(subject);
+    }
+    return found.length > 0 ? found : [...this.#subjects.keys()].slice(0, 1);
+  }
+
   /** Those of which nothing is of use at this block any more; at most so many. */
   over(block: number, most: number): string[] {
     const old = this.#now() - KEPT_AT_LEAST_MS;

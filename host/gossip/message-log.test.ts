@@ -203,6 +203,19 @@ test('what becomes kept all at once is bounded too', () => {
   expect(log.count()).toEqual({ loose: 0, kept: 4 });
 });
 
+test('of more subjects than a chain can have those go of which nothing has come, the oldest first', () => {
+  const store = openStore(':memory:');
+  const log = new MessageLog(store, registered, { subjects: 100 });
+  const genuine = subjectOf(someRequest(1));
+  log.keep(genuine, 1000);
+  log.add(someRequest(1), 'a');
+  for (let n = 1000; n < 1500; n += 1) log.keep(subjectOf(someRequest(n)), 1000);
+  expect(store.count('gossip/kept/')).toBeLessThanOrEqual(100);
+  expect(log.isKept(genuine)).toBe(true);
+  expect(log.isKept(subjectOf(someRequest(1499)))).toBe(true);
+  expect(log.isKept(subjectOf(someRequest(1000)))).toBe(false);
+});
+
 test('entries of a kind that is not registered any more are dropped, the others stay', () => {
   const store = openStore(':memory:');
   const log = new MessageLog(store, registered);

@@ -46,6 +46,8 @@ export interface MessageLogLimits {
   kept: number;
   /** Characters of them. */
   keptSize: number;
+  /** Such requests, whether there are messages about them or not. */
+  subjects: number;
   /** Different messages of one kind about the same subject: a quote's signature can be altered without the log noticing. */
   perSubject: number;
   /** Sources with room of their own, `loosePerSource` each: the peers of this host's settings. */
@@ -59,6 +61,7 @@ const DEFAULT_LIMITS: MessageLogLimits = {
   looseSizePerSource: 16 * 1024 * 1024,
   kept: 65_536,
   keptSize: 512 * 1024 * 1024,
+  subjects: 100_000,
   perSubject: 8,
   reserved: [],
 };
@@ -240,6 +243,8 @@ export class MessageLog {
     if (wasKept) return;
     this.#index.keep(subject);
     this.#makeRoom();
+    const isEmpty = (other: string) => other !== subject && this.#index.about(other).length === 0;
+    for (const other of this.#kept.surplus(this.#limits.subjects, isEmpty)) this.forget(other);
   }
 
   /** Whether a subject is known to be, or to have been, on chain. */

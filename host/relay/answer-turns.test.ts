@@ -247,6 +247,45 @@ test('of ten thousand a handful start early, the others in growing groups, all w
   expect(short.delay(hashOf('a request'), 40)).toBeLessThanOrEqual(10_000);
 });
 
+test('a thousand keys of silent answerers, however they are chosen, delay eight honest ones by a few groups and never for good', () => {
+  const [honest, silent] = [8, 1_000];
+  const options = { nodes: () => honest + silent, latency: () => GOSSIP_MS, pollInterval: 1000 };
+  const relays = Array.from(
+    { length: honest },
+    (_, nth) => new AnswerTurns({ ...options, ownKey: hashOf(`relay ${nth}`) }),
+  );
+  // Nobody else's key has a part in when an honest relay begins: without an answer it does.
+  const first = Array.from({ length: 200 }, (_, n) =>
+    Math.min(...relays.map((turns) => turns.delay(hashOf(`request ${n}`), 2_000))),
+  ).toSorted((a, b) => a - b);
+  const spread = 8 * 1.5 * (300 + 4 * GOSSIP_MS + 1000);
+  // Groups are 8, 32, 128, 512, all: a log of how many are silent, not their number.
+  expect(first.at(-1)).toBeLessThanOrEqual(5 * spread);
+  expect(first[100]).toBeLessThanOrEqual(4 * spread);
+  expect(first[100]).toBeGreaterThan(spread);
+});
+
+test('an endpoint that claimed blocks which there are not is not believed about the pace of blocks once they are gone', () => {
+  const turns = new AnswerTurns({
+    ownKey: hashOf('relay 3'),
+    nodes: () => 8,
+    latency: () => 0,
+    pollInterval: 0,
+  });
+  const pass = (from: number) => {
+    for (let block = from; block <= from + 20; block += 1) {
+      turns.saw(block);
+      vi.advanceTimersByTime(12_000);
+    }
+  };
+  pass(100);
+  const delay = turns.delay(hashOf('a request'), 4);
+  turns.saw(2 ** 40);
+  expect(turns.delay(hashOf('a request'), 4)).toBeLessThan(1);
+  pass(130);
+  expect(turns.delay(hashOf('a request'), 4)).toBeCloseTo(delay, 0);
+});
+
 test('the pace of blocks is measured, and a slow node of this host is heeded within bounds', () => {
   const turns = new AnswerTurns({
     ownKey: hashOf('relay 3'),

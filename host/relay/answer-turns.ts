@@ -76,7 +76,8 @@ export class AnswerTurns {
   /** The chain has got to this block. */
   saw(head: number): void {
     const at = this.#now();
-    if (this.#seen === undefined) this.#seen = { head, at };
+    // A chain does not get shorter: the endpoint had claimed a block that there is not, and would be believed for ever.
+    if (this.#seen === undefined || head < this.#seen.head) this.#seen = { head, at };
     else if (head >= this.#seen.head + 10) {
       this.#blockMs = (at - this.#seen.at) / (head - this.#seen.head);
       this.#seen = { head, at };

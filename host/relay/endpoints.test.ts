@@ -30,13 +30,20 @@ interface EndpointOptions {
   /** Blocks that it answers `eth_getLogs` for at once, and what it says when there are more. */
   limit?: number;
   refusal?: object;
+  /** A block that it never answers for, alone or with others. */
+  refused?: number;
+  /** Whether it answers for no block now. */
+  isRefused?: () => boolean;
   /** It leaves out what may be left out of a log. */
   isTerse?: boolean;
+  /** Entries that it puts in front of all others. */
+  more?: object[];
 }
 
 /** An endpoint of a chain that is invented as it is asked. */
 async function startEndpoint(options: EndpointOptions) {
   const { head, events, dataBytes = 32, limit = Number.POSITIVE_INFINITY, refusal, isTerse } = options;
+  const { refused = -1, isRefused = () => false, more = [] } = options;
   const asked: number[] = [];
 
   const logsOf = (block: number) =>
@@ -60,8 +67,11 @@ async function startEndpoint(options: EndpointOptions) {
     const { fromBlock, toBlock } = first as { fromBlock: string; toBlock: string };
     const [from, to] = [Number(fromBlock), Number(toBlock)];
     asked.push(to - from + 1);
-    if (to - from + 1 > limit) return { error: refusal };
-    return { result: Array.from({ length: to - from + 1 }, (_, at) => logsOf(from + at)).flat() };
+    const isIn = from <= refused && refused <= to;
+    if (to - from + 1 > limit || isIn || isRefused()) return { error: refusal };
+    return {
+      result: [...more, ...Array.from({ length: to - from + 1 }, (_, at) => logsOf(from + at)).flat()],
+    };
   }
 
   const server = createServer(async (request, response) => {
@@ -78,9 +88,15 @@ async function startEndpoint(options: EndpointOptions) {
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked };
 }
 
-/** Runs the loop until it has reached `head`; how many events it handled. */
-async function follow(url: string, head: number, startBlock: number): Promise<number> {
+/** Runs the loop until it has reached `head`, by a clock that is so many times as fast; how many events it handled. */
+async function follow(
+  url: string,
+  head: number,
+  startBlock: number,
+  { haste = 1, said = [], within = 180_000 }: { haste?: number; said?: string[]; within?: number } = {},
+): Promise<number> {
   let handled = 0;
+  const begun = Date.now();
   const store = openStore(':memory:');
   const loop = new EventLoop({
     store,
@@ -100,7 +116,8 @@ async function follow(url: string, head: number, startBlock: number): Promise<nu
         settle: async () => [],
       },
     ],
-    log: { info: () => {}, warn: () => {} },
+    log: { info: () => {}, warn: (_fields, line) => void said.push(line) },
+    now: () => Math.round(begun + haste * (Date.now() - begun)),
     startBlock: async () => startBlock,
     confirmations: 0,
     pollInterval: 5,
@@ -110,9 +127,9 @@ async function follow(url: string, head: number, startBlock: number): Promise<nu
     store.close();
   });
   loop.start();
-  for (const deadline = Date.now() + 180_000; loop.cursor() !== head || loop.open().length > 0; ) {
+  for (const deadline = Date.now() + within; loop.cursor() !== head || loop.open().length > 0; ) {
     if (Date.now() > deadline)
-      throw new Error(`waited 180000 ms in vain for block ${head}: ${loop.cursor()}`);
+      throw new Error(`waited ${within} ms in vain for block ${head}: ${loop.cursor()}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   return handled;
@@ -162,3 +179,60 @@ test('more events than are taken at once, in fewer bytes than are: they are aske
   expect(await follow(url, 100, 1)).toBe(80 * 128);
   expect(asked[0]).toBe(100);
 }, 300_000);
+
+test('an event with more data than is stored is left out, those of the same blocks are handled', async () => {
+  const log = {
+    address: CONTRACT,
+    topics: [TOPIC],
+    blockHash: word(7),
+    transactionHash: word(7),
+    logIndex: '0x9',
+  };
+  const { url } = await startEndpoint({
+    head: 20,
+    events: () => 1,
+    // Half a gas limit of a block pays for it.
+    more: [{ ...log, blockNumber: '0x7', data: `0x${'ab'.repeat(1_000_000)}` }],
+  });
+  expect(await follow(url, 20, 1, { within: 20_000 })).toBe(20);
+});
+
+test('a block whose events the endpoint never gives is left out after a while, and named; those after it are handled', async () => {
+  const said: string[] = [];
+  const refusal = { code: -32005, message: 'query returns too many logs, narrow your filter: 20000' };
+  const { url, asked } = await startEndpoint({
+    head: 40,
+    events: (block) => Number(block > 0),
+    ...{ refused: 7, refusal },
+  });
+  expect(await follow(url, 40, 1, { haste: 1000, said, within: 20_000 })).toBe(39);
+  expect(said.filter((line) => line.includes('they are left out'))).toHaveLength(1);
+  expect(asked.length).toBeGreaterThan(10);
+});
+
+test('while an endpoint refuses each block, however long, none is left out', async () => {
+  const state = { refused: true };
+  const { url } = await startEndpoint({
+    head: 40,
+    events: (block) => Number(block > 0),
+    refusal: { code: -32000, message: 'something is wrong here' },
+    isRefused: () => state.refused,
+  });
+  const handled = follow(url, 40, 1, { haste: 1000 });
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  state.refused = false;
+  expect(await handled).toBe(40);
+});
+
+test('entries of no block yet, or not any more, are not taken for events, nor do they keep the others from being read', async () => {
+  const log = { address: CONTRACT, topics: [TOPIC], data: '0x', transactionHash: word(7), logIndex: '0x0' };
+  const { url } = await startEndpoint({
+    head: 20,
+    events: () => 1,
+    more: [
+      { ...log, blockNumber: null, blockHash: null, logIndex: null },
+      { ...log, blockNumber: '0x7', blockHash: word(70), removed: true },
+    ],
+  });
+  expect(await follow(url, 20, 1, { within: 20_000 })).toBe(20);
+});

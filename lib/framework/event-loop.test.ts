@@ -656,6 +656,26 @@ test('events that wait for what never comes do not stop the cursor; the one that
   expect(again.count().parked).toBe(499);
 });
 
+test('an endpoint that invents events without end fills no disk: what waits for nothing, and what is remembered of it, is bounded', async () => {
+  const world = newWorld();
+  const { over } = parking(world, 1_000_000);
+  world.options = { maxParked: 30, maxDone: 450 };
+  const loop = run(world);
+  for (let block = 11; block <= 60; block += 1) {
+    for (let n = 0; n < 25; n += 1) world.chain.add(block, 100 * block + n);
+    world.chain.height = block;
+    await until(() => loop.cursor() === block && loop.count().jobs === 0);
+    await round(world);
+    expect(loop.count().parked).toBeLessThanOrEqual(30);
+    // A page comes on top of it until the next one.
+    expect(world.store.count('loop/done/')).toBeLessThanOrEqual(450 + 25 + 25);
+  }
+  // Who has waited longest gives way, and its handler knows.
+  expect(over.slice(0, 3)).toEqual([word(1100), word(1101), word(1102)]);
+  expect(over).toHaveLength(50 * 25 - 30);
+  expect(loop.open().at(-1)?.block).toBe(60);
+});
+
 test("what was parked is over with the block that its own event's time ends at, and not before", async () => {
   const world = newWorld();
   const { over } = parking(world);

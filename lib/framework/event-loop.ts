@@ -8,7 +8,8 @@
  *
  * Anyone may cause events. An event that waits for something that may never come is *parked*: it does not count towards the
  * number of jobs at which the cursor stops, and nobody looks at it until what it waits for has come. It is deleted when it
- * expires.
+ * expires, or when so many are parked that the endpoint must have invented them, or somebody pays for blocks full of them: then those
+ * that have waited longest go first.
  */
 import type { Static, TSchema } from 'typebox';
 import { codeOf, DstackError, messageOf, Retryable } from '../protocol/errors.ts';
@@ -31,6 +32,8 @@ export interface EventLoopOptions extends EventReading, Partial<EventReadingLimi
   maxAttempts?: number;
   /** Jobs worked on at the same time. */
   concurrency?: number;
+  /** Events that wait for something else than the chain; see above. */
+  maxParked?: number;
   /** Called once for each stored job that can't be read. */
   onSetAside?: () => void;
 }
@@ -77,6 +80,8 @@ export class EventLoop {
     this.#options = {
       maxRange: 2000,
       maxJobs: 2000,
+      maxParked: 50_000,
+      maxDone: 200_000,
       rewind: 64,
       reread: 16,
       maxAttempts: 20,
@@ -396,7 +401,7 @@ export class EventLoop {
         this.#parked.delete(id);
         continue;
       }
-      if (parked.until >= cursor) return;
+      if (parked.until >= cursor && this.#parked.count() <= this.#options.maxParked) return;
       const { job, key } = parked;
       const handler = this.#handlerOf(job);
       try {

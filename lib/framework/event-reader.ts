@@ -11,9 +11,9 @@
  * back to the first block that matters when the chain is still shorter after a while.
  */
 import type { Static } from 'typebox';
-import { LogReader } from '../chain/log-reader.ts';
+import { isTooMuch, LogReader } from '../chain/log-reader.ts';
 import type { Log } from '../daemon/log.ts';
-import { codeOf } from '../protocol/errors.ts';
+import { codeOf, messageOf } from '../protocol/errors.ts';
 import type { ContractLog, EventHandler } from './handler.ts';
 import {
   CursorSchema,
@@ -68,6 +68,8 @@ export interface EventReadingLimits {
    * answers as if there were none. At most `rewind`.
    */
   reread: number;
+  /** Events that are remembered as handled: of more, the oldest are handled again if they are read again, which is harmless. */
+  maxDone: number;
   now: () => number;
 }
 
@@ -75,6 +77,9 @@ export interface EventReadingLimits {
 const MAX_PAGES = 50;
 /** How long the chain may be shorter than it was: endpoints behind one address are some blocks apart. */
 const SHORTER_MS = 30_000;
+
+/** How long an endpoint may refuse a block that it gives no smaller part of, while it gives the next one. */
+const REFUSED_MS = 120_000;
 
 /** Where events are that are known already. */
 export interface EventTables {
@@ -100,6 +105,10 @@ export class EventReader {
   readonly #shown = new Set<number>();
   /** Whether more blocks can be read at once. */
   isBehind = false;
+  /** A block that is refused although nothing less can be asked for, and since when. */
+  #refused: { block: number; since: number; isSaid: boolean } | undefined;
+  /** The last block that is read at present. */
+  #safe = 0;
   /** Since when the chain has been shorter than what was read of it. */
   #shorterSince: number | undefined;
   /** Blocks whose logs are not there yet, by what they say of themselves. */
@@ -123,6 +132,7 @@ export class EventReader {
     const { source, confirmations, maxJobs, rewind, reread, startBlock, log } = this.#options;
     const head = await source.head();
     const safe = Math.max(0, head.number - confirmations);
+    this.#safe = safe;
     let cursor = this.cursor;
     const isShorter = this.#isShorter(cursor?.block, safe);
     if (head.hash === this.#complete && !isShorter) {
@@ -260,7 +270,31 @@ export class EventReader {
     // The hash is read before the logs: if a re-org comes between, the next poll sees another hash and goes back.
     const hash = await source.blockHash(to);
     if (hash === undefined) return undefined;
-    return { hash, logs: await source.logs(from, to, this.#topics) };
+    try {
+      return { hash, logs: await source.logs(from, to, this.#topics) };
+    } catch (error) {
+      if (from !== to || !isTooMuch(error) || !(await this.#isLeftOut(from, error))) throw error;
+      return { hash, logs: [] };
+    }
+  }
+
+  /**
+   * Whether a block has been refused for long enough that the ones after it must not wait any more. Anyone who pays for a block full of events may have made
+   * it one that the endpoint never gives.
+   * @throws what the endpoint says of the next block: while it refuses that too, it is not about this one
+   */
+  async #isLeftOut(block: number, error: unknown): Promise<boolean> {
+    const { now, source, log } = this.#options;
+    if (this.#refused?.block !== block) this.#refused = { block, since: now(), isSaid: false };
+    if (now() - this.#refused.since < REFUSED_MS || block >= this.#safe) return false;
+    await source.logs(block + 1, block + 1, this.#topics);
+    // The last blocks are read again with each new one.
+    if (!this.#refused.isSaid) {
+      const what = 'the endpoint gives the blocks after this one, and not its events: they are left out';
+      log.warn({ code: codeOf(error), block }, `${what}. ${messageOf(error)}`);
+    }
+    this.#refused.isSaid = true;
+    return true;
   }
 
   /** A job for each handler of the event. */
@@ -290,11 +324,13 @@ export class EventReader {
       });
   }
 
-  /** Drops marks of handled events that are too old for any re-org the loop goes back for. */
+  /** Drops marks of handled events that are too old for any re-org the loop goes back for, and those beyond what there is room for. */
   #forgettable(block: number): StoreOperation[] {
     const horizon = block - 2 * this.#options.rewind - this.#options.maxRange;
-    const { sound, spoiled } = this.#tables.done.sift({ limit: 500 });
-    const old = sound.filter(({ value }) => value.block < horizon);
+    // As many as a page may bring.
+    const surplus = Math.min(20_000, this.#tables.done.count() - this.#options.maxDone);
+    const { sound, spoiled } = this.#tables.done.sift({ limit: Math.max(500, surplus) });
+    const old = sound.filter(({ value }, nth) => nth < surplus || value.block < horizon);
     return [...old, ...spoiled].map(({ id }) => this.#tables.done.deleting(id));
   }
 

@@ -14,13 +14,18 @@ import { keccak256 } from '../../protocol/secp256k1.ts';
 import type { ExistenceProof } from '../app/existence.ts';
 import type { LogSource } from '../event-reader.ts';
 import type { ContractLog } from '../handler.ts';
+import { LOG_DATA_MAX } from '../job.ts';
 import { type Header, Heads } from './heads.ts';
 import { paced } from './pace.ts';
 
 const Quantity = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,63})$', maxLength: 66 });
 /** A quantity that JavaScript holds exactly. */
 const Small = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,12})$', maxLength: 15 });
-const Data = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 256 * 1024 });
+/** Anyone may be able to cause an event with much data: what is too long to be stored is left out by who reads it, and holds up nothing here. */
+const LogData = Type.Union([
+  Type.String({ minLength: LOG_DATA_MAX + 1 }),
+  Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: LOG_DATA_MAX }),
+]);
 
 /** Of a view of the contract: of two thousand requests it is three quarters of this. */
 const Answer = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 1024 * 1024 });
@@ -37,13 +42,17 @@ const Bloom = /^0x[0-9a-f]{512}$/;
 const LogSchema = Type.Object({
   address: Address0x,
   topics: Type.Array(Word0x, { maxItems: 4 }),
-  data: Data,
+  data: LogData,
   blockNumber: Small,
   blockHash: Word0x,
   transactionHash: Word0x,
   logIndex: Small,
-  removed: Type.Optional(Type.Boolean()),
 });
+/** Of no block yet, or not any more: some endpoints show these with the others, parts of them null. */
+const isInBlock = (log: unknown): boolean => {
+  const { blockNumber, removed } = (log ?? {}) as { blockNumber?: unknown; removed?: unknown };
+  return blockNumber !== null && removed !== true;
+};
 /** Each is checked once it is known that they are not too many, since too many are asked for again in smaller parts. */
 const LogsSchema = Type.Array(Type.Unknown());
 const ReceiptSchema = Type.Union([
@@ -200,7 +209,7 @@ export class Rpc implements LogSource {
     }
     const logs = check(
       Type.Array(LogSchema),
-      reply,
+      reply.filter(isInBlock),
       'RPC_MALFORMED',
       'what the endpoint says of eth_getLogs',
     );
@@ -208,7 +217,6 @@ export class Rpc implements LogSource {
       .map((log) => ({ ...log, blockNumber: Number(log.blockNumber), logIndex: Number(log.logIndex) }))
       .filter(
         (log) =>
-          log.removed !== true &&
           sameAddress(log.address, this.contract) &&
           log.blockNumber >= from &&
           log.blockNumber <= to &&

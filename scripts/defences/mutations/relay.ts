@@ -63,6 +63,62 @@ export const relayRules: readonly Mutation[] = [
   ),
   one(
     'relay',
+    'the bound on events that wait for what never comes',
+    ['lib/framework/event-loop.ts', ' && this.#parked.count() <= this.#options.maxParked', ''],
+    ['lib/framework/event-loop.test.ts', '^an endpoint that invents events without end'],
+  ),
+  one(
+    'relay',
+    'the bound on events that are remembered as handled',
+    ['lib/framework/event-reader.ts', 'nth < surplus || ', ''],
+    ['lib/framework/event-loop.test.ts', '^an endpoint that invents events without end'],
+  ),
+  one(
+    'relay',
+    'the bound on requests that an endpoint says are on chain',
+    [
+      'host/gossip/kept-subjects.ts',
+      'if (this.#subjects.size <= most) return [];',
+      'if (most > 0) return [];',
+    ],
+    ['host/gossip/message-log.test.ts', '^of more subjects than a chain can have'],
+  ),
+  one(
+    'relay',
+    'going past a block whose events the endpoint never gives',
+    ['lib/framework/event-reader.ts', '!(await this.#isLeftOut(from, error))', 'true'],
+    ['host/relay/endpoints.test.ts', '^a block whose events the endpoint never gives'],
+  ),
+  one(
+    'relay',
+    'that nothing is left out while the endpoint refuses the next block too',
+    ['lib/framework/event-reader.ts', 'await source.logs(block + 1, block + 1, this.#topics);', ''],
+    ['host/relay/endpoints.test.ts', '^while an endpoint refuses each block'],
+  ),
+  one(
+    'relay',
+    'that an event with much data holds up no page of blocks',
+    ['lib/framework/endpoint/rpc.ts', 'Type.String({ minLength: LOG_DATA_MAX + 1 }),', ''],
+    ['host/relay/endpoints.test.ts', '^an event with more data than is stored'],
+  ),
+  one(
+    'relay',
+    'that entries of no block are no events, and no reason to refuse the others',
+    [
+      'lib/framework/endpoint/rpc.ts',
+      'return blockNumber !== null && removed !== true;',
+      'return removed !== blockNumber || true;',
+    ],
+    ['host/relay/endpoints.test.ts', '^entries of no block yet'],
+  ),
+  one(
+    'relay',
+    'that a block which there never was sets no pace',
+    ['host/relay/answer-turns.ts', ' || head < this.#seen.head', ''],
+    ['host/relay/answer-turns.test.ts', '^an endpoint that claimed blocks'],
+  ),
+  one(
+    'relay',
     'the check of what a handler wants done',
     [LOOP, 'return this.#checked(effects, handler.name);', 'return effects;'],
     [LOOP_TEST, '^an effect that is none'],
