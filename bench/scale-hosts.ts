@@ -43,7 +43,7 @@ export async function hostRows(tell: (row: Row) => void): Promise<Partial<Costs>
   for (const [perBlock, blocks] of [
     [1, 1],
     [1, 10],
-    [10, 10],
+    [10, 4],
   ] as const) {
     const { joins, ...found } = await joinFigures({ hosts: HOSTS, perBlock, blocks });
     const which = joins === 1 ? 'a lone join' : `a join, of so many a block`;

@@ -44,6 +44,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   chain.lie = (_, result) => result;
+  chain.tellsTimes = true;
   chain.reorganisedFrom = Number.POSITIVE_INFINITY;
 });
 
@@ -86,6 +87,7 @@ const write = (all: readonly string[]) => writeFileSync(path, all.map((line) => 
 
 describe('the next audit', () => {
   test('comes to what an audit without a checkpoint comes to, and pays for what is new', async () => {
+    chain.tellsTimes = false;
     chain.grow(3);
     const next = await audited();
     const whole = await audited({ checkpointed: false });
@@ -263,8 +265,46 @@ test('on a history that does not hold nothing is built', async () => {
   expect(readFileSync(path).equals(before)).toBe(true);
 });
 
+type Logs = { topics: string[]; blockNumber: string; blockTimestamp?: unknown }[];
+
+describe('the times of blocks', () => {
+  const audit = async () => {
+    const { report, calls, faults } = await audited({ checkpointed: false });
+    expect(faults).toEqual([]);
+    return { holders: report.holders, calls };
+  };
+
+  test('are those that come with the logs: no header is asked for by each of them', async () => {
+    const told = await audit();
+    chain.tellsTimes = false;
+    const asked = await audit();
+    expect(told.holders).toEqual(asked.holders);
+    const blocks = 2 * asked.holders.length;
+    expect(asked.calls - told.calls).toBeGreaterThanOrEqual(blocks - 4);
+  });
+
+  test.each<[string, (time: number, nth: number) => unknown]>([
+    ['all an hour too early', (time) => `0x${(time - 3600).toString(16)}`],
+    ['going back once', (time, nth) => `0x${(nth === 6 ? 1 : time).toString(16)}`],
+    ['all zero', () => '0x0'],
+    ['numbers', (time) => time],
+    ['missing here and there', (time, nth) => (nth % 2 === 0 ? null : `0x${time.toString(16)}`)],
+  ])('are read from the headers where those of the logs are wrong: %s', async (_, say) => {
+    chain.tellsTimes = false;
+    const { holders } = await audit();
+    chain.tellsTimes = true;
+    chain.lie = (method, result) =>
+      method === 'eth_getLogs'
+        ? (result as Logs).map((log, nth) => ({
+            ...log,
+            blockTimestamp: say(Number(log.blockTimestamp), nth),
+          }))
+        : result;
+    expect((await audit()).holders).toEqual(holders);
+  });
+});
+
 describe('an endpoint that lies about the logs', () => {
-  type Logs = { topics: string[]; blockNumber: string }[];
   const withLogs = (change: (logs: Logs) => unknown) => {
     chain.lie = (method, result) => (method === 'eth_getLogs' ? change(result as Logs) : result);
   };

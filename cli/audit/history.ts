@@ -13,6 +13,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey, type Hex, sameAddress } from '../../lib/protocol/hex.ts';
 import { type NetworkEvent, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
 import { Address0x, Word0x } from '../../lib/protocol/schema.ts';
+import { BlockTimes } from './block-times.ts';
 import { sideBySide } from './side-by-side.ts';
 
 /** One event. `time` is its block's timestamp in Unix seconds. */
@@ -50,6 +51,7 @@ const LogSchema = Type.Object({
   blockHash: Word0x,
   transactionHash: Word0x,
   logIndex: Quantity,
+  blockTimestamp: Type.Optional(Type.Unknown()),
 });
 const LogsSchema = Type.Array(LogSchema, { maxItems: 100_000 });
 const HeaderSchema = Type.Object({ number: Quantity, hash: Word0x, timestamp: Quantity });
@@ -87,9 +89,9 @@ export async function readHistory(options: HistoryOptions): Promise<History> {
   const all = options.endpoints.map((url) =>
     rpcEndpoint(url, { timeout: TIMEOUT_MS, maxReplyBytes: MAX_REPLY_BYTES }),
   );
-  const logs = await readLogs(all, options);
+  const read = await readLogs(all, options);
   const known = options.known?.entries ?? [];
-  const entries = [...known, ...(await entriesOf(all, logs, options.contract))];
+  const entries = [...known, ...(await entriesOf(all, read, options.contract))];
   const [first] = entries;
   if (first === undefined) {
     throw new DstackError(
@@ -100,35 +102,62 @@ export async function readHistory(options: HistoryOptions): Promise<History> {
   return { entries, deployment: await deploymentOf(all, first, options.contract) };
 }
 
-async function readLogs(all: readonly RpcEndpoint[], options: HistoryOptions): Promise<Log[]> {
+interface ReadLogs {
+  readonly logs: readonly Log[];
+  readonly times: BlockTimes;
+  /** Blocks whose headers are read in any case: of the first log, and of the last one of each page. */
+  readonly checked: ReadonlySet<string>;
+}
+
+async function readLogs(all: readonly RpcEndpoint[], options: HistoryOptions): Promise<ReadLogs> {
+  const times = new BlockTimes();
   const { contract, head } = options;
   const reader = new LogReader({
     first: FIRST_RANGE,
     longest: LONGEST_RANGE,
     read: (from, to) => {
       const filter = { address: contract, fromBlock: hex(from), toBlock: hex(to) };
-      return unanimous(all, LogsSchema, 'eth_getLogs', [filter], pickLogs);
+      return unanimous(all, LogsSchema, 'eth_getLogs', [filter], (logs) => {
+        times.hear(logs);
+        return pickLogs(logs);
+      });
     },
   });
   const logs: Log[] = [];
+  const checked = new Set<string>();
   const first = options.known === undefined ? options.from : options.known.block + 1;
   for (let from = first; from <= head.number; ) {
     const { to, page } = await reader.next(from, head.number);
+    for (const log of [logs.length === 0 ? page[0] : undefined, page.at(-1)])
+      if (log !== undefined) checked.add(log.blockHash);
     logs.push(...page);
     from = to + 1;
     options.onProgress?.(to);
   }
-  return logs;
+  return { logs, times, checked };
 }
 
-async function entriesOf(
+/** By a block's hash. */
+async function timesOf(
   all: readonly RpcEndpoint[],
-  logs: readonly Log[],
-  contract: Address,
-): Promise<Entry[]> {
+  { logs, times, checked }: ReadLogs,
+): Promise<Map<string, number>> {
   const blocks = [...new Map(logs.map((log) => [log.blockHash, log])).values()];
-  const read = await sideBySide(blocks, AT_ONCE, (log) => timeOf(all, log));
-  const times = new Map(blocks.map(({ blockHash }, at) => [blockHash, read[at]!]));
+  const found = new Map<string, number>();
+  const ask = async (some: readonly Log[]) => {
+    const read = await sideBySide(some, AT_ONCE, (log) => timeOf(all, log));
+    for (const [at, { blockHash }] of some.entries()) found.set(blockHash, read[at]!);
+  };
+  await ask(blocks.filter(({ blockHash }) => checked.has(blockHash)));
+  times.order(blocks.map(({ blockHash }) => blockHash));
+  for (const [blockHash, time] of found) times.check(blockHash, time);
+  await ask(blocks.filter(({ blockHash }) => !found.has(blockHash) && times.of(blockHash) === undefined));
+  return new Map(blocks.map(({ blockHash }) => [blockHash, found.get(blockHash) ?? times.of(blockHash)!]));
+}
+
+async function entriesOf(all: readonly RpcEndpoint[], read: ReadLogs, contract: Address): Promise<Entry[]> {
+  const { logs } = read;
+  const times = await timesOf(all, read);
   const entries: Entry[] = [];
   let [lastBlock, lastIndex] = [-1, -1];
   for (const log of logs) {

@@ -219,7 +219,8 @@ test('while an endpoint refuses each block, however long, none is left out', asy
     isRefused: () => state.refused,
   });
   const handled = follow(url, 40, 1, { haste: 1000 });
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  // More blocks than are read again with each new one.
+  await new Promise((resolve) => setTimeout(resolve, 4_000));
   state.refused = false;
   expect(await handled).toBe(40);
 });

@@ -46,7 +46,13 @@ const path = () =>
   setting(Type.String({ minLength: 1, maxLength: 4096 }), 'a path of 4096 characters at most', text);
 const port = (fallback?: string) => whole(1, 65535, fallback);
 
-const Url = Type.String({ pattern: '^https?://[^\\s]+$', maxLength: 500 });
+/** One: two of them, with a comma or a semicolon between, would be a host of that name. */
+const Url = Type.String({ pattern: '^https?://[^\\s/,;]+(/[^\\s]*)?$', maxLength: 500 });
+/** No user, which is not sent; not the address that listens on all; not one of the routes below it. */
+const PeerUrl = Type.String({
+  pattern: '^https?://(?!0\\.0\\.0\\.0(:|/|$)|\\[::\\](:|/|$))[^\\s/?#@,;]+(?!/(.*/)?v1(/|$))(/[^\\s?#]*)?$',
+  maxLength: 500,
+});
 const URL_IS = 'an http or https URL, such as http://127.0.0.1:8545';
 const SiteUrl = Type.String({ pattern: '^https://[^\\s/?#@]+$', maxLength: 300 });
 const Listen = Strict({
@@ -85,8 +91,8 @@ export const settings = {
   DSTACK_STATE_DIR: path(),
   DSTACK_GOSSIP_LISTEN: setting(Listen, LISTEN_IS, listen, '127.0.0.1:7610'),
   DSTACK_GOSSIP_PEERS: setting(
-    Type.Array(Url, { maxItems: 64, uniqueItems: true }),
-    'an http or https URL of a relay, such as http://relay.example:7610',
+    Type.Array(PeerUrl, { maxItems: 64, uniqueItems: true }),
+    'an http or https URL of a relay, without a user and a route, such as http://relay.example:7610',
     urls,
     ' ',
   ),

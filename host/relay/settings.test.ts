@@ -104,7 +104,7 @@ test('the environment overrides the file; lists, addresses and options are read'
 
 /** What cannot be the value of each setting: of another type, and out of its range. */
 const mistyped: Readonly<Record<Name, readonly string[]>> = {
-  DSTACK_RPC_URL: ['file:///etc/passwd', 'http://', 'https://key@[::1'],
+  DSTACK_RPC_URL: ['file:///etc/passwd', 'http://', 'https://key@[::1', 'https://a,https://b'],
   DSTACK_CHAIN_ID: ['0x1', '1.5', '-1', '0', 'mainnet', '1e3'],
   DSTACK_CONTRACT: ['0x12', '11'.repeat(20), `0x${'zz'.repeat(20)}`],
   DSTACK_CONFIRMATIONS: ['two', '-1', '1001', '0.5'],
@@ -117,7 +117,11 @@ const mistyped: Readonly<Record<Name, readonly string[]>> = {
   DSTACK_SITE_URL: ['http://127.0.0.1', 'https://a/path', 'https://'],
   DSTACK_STATE_DIR: ['x'.repeat(4097)],
   DSTACK_GOSSIP_LISTEN: ['7610', 'a:99999', ':7610', '::1:7610', 'a:-1'],
-  DSTACK_GOSSIP_PEERS: ['http://a,b:7610', 'ftp://a', 'http://a:x'],
+  DSTACK_GOSSIP_PEERS: [
+    ...['http://a,b:7610', 'ftp://a', 'http://a:x', 'relay.example:7610', 'https:/a:7610'],
+    ...['http://a:7610;http://b:7610', 'http://0.0.0.0:7610', 'http://[::]:7610', 'http://user:pw@a:7610'],
+    ...['http://a:7610/v1/gossip', 'http://a:7610/relay/v1/gossip/ids', 'http://a:7610/?peer=1'],
+  ],
   DSTACK_RECORDS_LISTEN: ['7612', 'a:99999', ':7612'],
   DSTACK_RECORDS_PEERS: ['a', 'a:0', 'ab@a:7612', 'http://a:7612', '@a:7612', 'a:7612,b'],
   DSTACK_ADMIN_LISTEN: ['7611', '127.0.0.1', 'a:65536'],

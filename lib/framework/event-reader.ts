@@ -273,28 +273,34 @@ export class EventReader {
     try {
       return { hash, logs: await source.logs(from, to, this.#topics) };
     } catch (error) {
-      if (from !== to || !isTooMuch(error) || !(await this.#isLeftOut(from, error))) throw error;
-      return { hash, logs: [] };
+      if (from !== to || !isTooMuch(error)) throw error;
+      return { hash, logs: await this.#logsOfRefused(from, error) };
     }
   }
 
   /**
-   * Whether a block has been refused for long enough that the ones after it must not wait any more. Anyone who pays for a block full of events may have made
-   * it one that the endpoint never gives.
-   * @throws what the endpoint says of the next block: while it refuses that too, it is not about this one
+   * Of a block that is refused although nothing less can be asked for: none once it has been refused for so long that the ones after it must not
+   * wait any more. Anyone who pays for a block full of events may have made it one that the endpoint never gives.
+   * @throws what the endpoint says of the block; or of the next one: while it refuses that too, it is not about this one
    */
-  async #isLeftOut(block: number, error: unknown): Promise<boolean> {
+  async #logsOfRefused(block: number, error: unknown): Promise<ContractLog[]> {
     const { now, source, log } = this.#options;
     if (this.#refused?.block !== block) this.#refused = { block, since: now(), isSaid: false };
-    if (now() - this.#refused.since < REFUSED_MS || block >= this.#safe) return false;
+    if (now() - this.#refused.since < REFUSED_MS || block >= this.#safe) throw error;
     await source.logs(block + 1, block + 1, this.#topics);
-    // The last blocks are read again with each new one.
-    if (!this.#refused.isSaid) {
-      const what = 'the endpoint gives the blocks after this one, and not its events: they are left out';
-      log.warn({ code: codeOf(error), block }, `${what}. ${messageOf(error)}`);
+    try {
+      // It may have been the end of what was wrong with all of them.
+      return await source.logs(block, block, this.#topics);
+    } catch (again) {
+      if (!isTooMuch(again)) throw again;
+      // The last blocks are read again with each new one.
+      if (!this.#refused.isSaid) {
+        const what = 'the endpoint gives the blocks after this one, and not its events: they are left out';
+        log.warn({ code: codeOf(again), block }, `${what}. ${messageOf(again)}`);
+      }
+      this.#refused.isSaid = true;
+      return [];
     }
-    this.#refused.isSaid = true;
-    return true;
   }
 
   /** A job for each handler of the event. */

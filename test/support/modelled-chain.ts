@@ -57,6 +57,8 @@ export class ModelledChain {
   readonly url: string;
   /** Where its public files are. */
   readonly folder: string;
+  /** Whether logs say when their block was made, as those of many endpoints do. */
+  tellsTimes = true;
   lie: ModelledLie = (_, result) => result;
   /** Calls that it was asked, and how long each takes, milliseconds. */
   calls = 0;
@@ -299,6 +301,7 @@ export class ModelledChain {
           blockHash: this.#hashOf(block),
           transactionHash: to0x(sha256(utf8(`transaction ${index}`))),
           logIndex: quantity(index),
+          ...(this.tellsTimes && { blockTimestamp: quantity(this.timeOf(block)) }),
         }));
       }
       case 'eth_getTransactionByHash': {

@@ -145,8 +145,11 @@ export const auditRules: readonly Mutation[] = [
   ),
   one(
     'audit',
-    'that a folder is audited by its own chain',
-    ['cli/audit/run.ts', 'if (seen === block.hash) return;', "if (seen !== '') return;"],
-    [published, 'by another chain, which may have another network'],
+    'that times which come with logs agree with the headers that are read',
+    ['cli/audit/block-times.ts', 'if (said != null && said !== timestamp) this.#isSound = false;', ''],
+    [
+      'cli/audit/checkpoint.test.ts',
+      'are read from the headers where those of the logs are wrong: all an hour',
+    ],
   ),
 ];

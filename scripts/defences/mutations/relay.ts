@@ -86,7 +86,11 @@ export const relayRules: readonly Mutation[] = [
   one(
     'relay',
     'going past a block whose events the endpoint never gives',
-    ['lib/framework/event-reader.ts', '!(await this.#isLeftOut(from, error))', 'true'],
+    [
+      'lib/framework/event-reader.ts',
+      'if (now() - this.#refused.since < REFUSED_MS || block >= this.#safe) throw error;',
+      'throw error;',
+    ],
     ['host/relay/endpoints.test.ts', '^a block whose events the endpoint never gives'],
   ),
   one(
@@ -110,6 +114,12 @@ export const relayRules: readonly Mutation[] = [
       'return removed !== blockNumber || true;',
     ],
     ['host/relay/endpoints.test.ts', '^entries of no block yet'],
+  ),
+  one(
+    'relay',
+    'that a peer is an address that can be called',
+    ['host/relay/settings-table.ts', 'Type.Array(PeerUrl,', 'Type.Array(Url,'],
+    ['host/relay/settings.test.ts', '^DSTACK_GOSSIP_PEERS mistyped'],
   ),
   one(
     'relay',
