@@ -19,11 +19,11 @@ export interface Costs {
 
 /** As `npm run bench -- scale` measured them on two busy cores; docs/growth.md has the tables. */
 export const MEASURED: Costs = {
-  checkMs: 6,
-  carryMs: 25,
+  checkMs: 3,
+  carryMs: 17,
   sizes: { withoutCollateral: 10_798, answer: 694, sealed: 2_514 },
-  talk: 11_600,
-  callsOfJoin: 0.33,
+  talk: 16_300,
+  callsOfJoin: 0.23,
   idleCallsPerMinute: 9,
   syncsOfJoin: 10,
 };

@@ -80,6 +80,8 @@ const SHORTER_MS = 30_000;
 
 /** How long an endpoint may refuse a block that it gives no smaller part of, while it gives the next one. */
 const REFUSED_MS = 120_000;
+/** For how many blocks it is remembered that one was refused: more than are read again. */
+const REFUSED_BLOCKS = 1024;
 
 /** Where events are that are known already. */
 export interface EventTables {
@@ -105,8 +107,8 @@ export class EventReader {
   readonly #shown = new Set<number>();
   /** Whether more blocks can be read at once. */
   isBehind = false;
-  /** A block that is refused although nothing less can be asked for, and since when. */
-  #refused: { block: number; since: number; isSaid: boolean } | undefined;
+  /** Blocks that are refused although nothing less can be asked for: since when, and whether that was said. */
+  readonly #refused = new Map<number, { since: number; isSaid: boolean }>();
   /** The last block that is read at present. */
   #safe = 0;
   /** Since when the chain has been shorter than what was read of it. */
@@ -285,8 +287,10 @@ export class EventReader {
    */
   async #logsOfRefused(block: number, error: unknown): Promise<ContractLog[]> {
     const { now, source, log } = this.#options;
-    if (this.#refused?.block !== block) this.#refused = { block, since: now(), isSaid: false };
-    if (now() - this.#refused.since < REFUSED_MS || block >= this.#safe) throw error;
+    const refused = this.#refused.get(block) ?? { since: now(), isSaid: false };
+    this.#refused.set(block, refused);
+    for (const other of this.#refused.keys()) if (other < block - REFUSED_BLOCKS) this.#refused.delete(other);
+    if (now() - refused.since < REFUSED_MS || block >= this.#safe) throw error;
     await source.logs(block + 1, block + 1, this.#topics);
     try {
       // It may have been the end of what was wrong with all of them.
@@ -294,11 +298,11 @@ export class EventReader {
     } catch (again) {
       if (!isTooMuch(again)) throw again;
       // The last blocks are read again with each new one.
-      if (!this.#refused.isSaid) {
+      if (!refused.isSaid) {
         const what = 'the endpoint gives the blocks after this one, and not its events: they are left out';
         log.warn({ code: codeOf(again), block }, `${what}. ${messageOf(again)}`);
       }
-      this.#refused.isSaid = true;
+      refused.isSaid = true;
       return [];
     }
   }
