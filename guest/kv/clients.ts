@@ -3,7 +3,14 @@
  * the name that it asks for a client's app is found, and so its namespace; its certificate has to be signed by an authority of that app itself,
  * for its common name there has to be a user. Whatever is not known is refused: the code is in the log, since TLS tells a client little.
  */
-import { constants, createHash, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import {
+  constants,
+  createHash,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  X509Certificate,
+} from 'node:crypto';
 import type { Socket } from 'node:net';
 import { createSecureContext, type SecureContext, type TLSSocket, type TlsOptions } from 'node:tls';
 import { encodePem } from '../../lib/attestation/bytes/pem.ts';
@@ -23,6 +30,8 @@ const HANDSHAKE_WITHIN = 10_000;
 const RENEW_EVERY = 7 * 24 * 3_600_000;
 /** While the replicator gives no certificate. Milliseconds. */
 const ASK_AGAIN = 5_000;
+/** Connections of all apps together; the front lets no more through (guest/tls/front-config.ts). Each app has its part of them. */
+const CONNECTIONS = 500;
 /** Between two lines of one code about one app. Milliseconds. */
 const TOLD_EVERY = 60_000;
 
@@ -33,6 +42,8 @@ export interface ClientsOptions {
   readonly time: Pick<ChainTime, 'now'>;
   /** @throws RpcError for a call by nobody that the namespace knows */
   readonly requireUser: (call: Call) => Promise<void>;
+  /** Of all apps together. */
+  readonly connections?: number;
   readonly log: Log<'warn'>;
 }
 
@@ -44,6 +55,8 @@ interface OpenedApp {
   context: SecureContext | undefined;
   /** PEM, for clients to trust. */
   root: string | undefined;
+  /** Of those that were let in. */
+  connections: number;
 }
 
 export class Clients {
@@ -51,9 +64,13 @@ export class Clients {
   readonly #byApp = new Map<string, OpenedApp>();
   readonly #byName = new Map<string, OpenedApp>();
   readonly #told = new Map<string, number>();
+  /** Connections that an app's clients may have, whatever those of the others do. */
+  readonly #perApp: number;
 
   constructor(options: ClientsOptions) {
     this.#options = options;
+    const { connections = CONNECTIONS } = options;
+    this.#perApp = Math.floor(connections / Math.max(1, Object.keys(options.clients).length));
     for (const [app, { names, authorities, revokedKeys = [] }] of Object.entries(options.clients)) {
       const opened: OpenedApp = {
         app,
@@ -61,6 +78,7 @@ export class Clients {
         revoked: new Set(revokedKeys),
         context: undefined,
         root: undefined,
+        connections: 0,
       };
       this.#byApp.set(app, opened);
       for (const name of names) this.#byName.set(name, opened);
@@ -94,21 +112,40 @@ export class Clients {
 
   /** @throws STORE_CLIENT_*, CHAIN_STALE, and RpcError for a name that is no user's */
   async callerOf(socket: Socket): Promise<Caller> {
-    const app = this.#appOf(socket)?.app ?? '';
+    const opened = this.#appOf(socket);
     try {
-      return await this.#identify(socket);
+      const caller = await this.#identify(socket);
+      this.#count(socket, opened!);
+      return caller;
     } catch (error) {
-      this.#tell(app, error as Error);
+      this.#tell(opened?.app ?? '', error as Error);
       throw error;
     }
   }
 
-  /** Whether it is still so: in time by the chain's clock, and a user's. */
-  async isStill(socket: Socket): Promise<boolean> {
-    return this.callerOf(socket).then(
-      () => true,
-      () => false,
-    );
+  /** Whether it is still so: the same one, in time by the chain's clock, and a user's. */
+  async isStill(socket: Socket, { name, commonName }: Caller): Promise<boolean> {
+    try {
+      const now = await this.#identify(socket);
+      return now.name === name && now.commonName === commonName;
+    } catch (error) {
+      this.#tell(name, error as Error);
+      return false;
+    }
+  }
+
+  /** Of the connections there are each app has its part: who has a certificate of one does not keep out the clients of another. */
+  #count(socket: Socket, opened: OpenedApp): void {
+    if (opened.connections >= this.#perApp)
+      throw new DstackError(
+        'STORE_CLIENT_CONNECTIONS',
+        `clients of ${opened.app} have the ${this.#perApp} connections that an app may have`,
+      );
+    if (socket.destroyed) return;
+    opened.connections += 1;
+    socket.once('close', () => {
+      opened.connections -= 1;
+    });
   }
 
   async #identify(socket: Socket): Promise<Caller> {
@@ -141,16 +178,16 @@ export class Clients {
   #nameIn(socket: TLSSocket, { authorities, revoked }: OpenedApp): string {
     const shown = socket.getPeerX509Certificate();
     if (shown === undefined) throw new DstackError('STORE_CLIENT_ISSUER', 'there is no certificate');
-    const issuer = authorities.find((one) => shown.checkIssued(one) && shown.verify(one.publicKey));
-    if (issuer === undefined)
+    // Several, where an authority has a certificate anew for its key.
+    const issuers = authorities.filter((one) => shown.checkIssued(one) && shown.verify(one.publicKey));
+    if (issuers.length === 0)
       throw new DstackError(
         'STORE_CLIENT_ISSUER',
         "the certificate is not signed by one of the app's authorities itself",
       );
-    const key = createHash('sha256').update(shown.publicKey.export({ type: 'spki', format: 'der' }));
-    if (revoked.has(key.digest('hex')))
+    if (revoked.has(hashOf(shown.publicKey)))
       throw new DstackError('STORE_CLIENT_REVOKED', 'the key of the certificate is one that was revoked');
-    this.#requireInTime(shown, issuer);
+    this.#requireInTime(shown, issuers);
     const { CN: name } = socket.getPeerCertificate().subject as { CN?: unknown };
     // Of several a client could mean one, and its authority another.
     if (typeof name !== 'string' || !/^[ -~]{1,64}$/.test(name))
@@ -162,19 +199,18 @@ export class Clients {
   }
 
   /** @throws CHAIN_STALE, STORE_CLIENT_TIME */
-  #requireInTime(...certificates: readonly X509Certificate[]): void {
+  #requireInTime(shown: X509Certificate, issuers: readonly X509Certificate[]): void {
     const now = this.#options.time.now();
     if (now === undefined)
       throw new DstackError(
         'CHAIN_STALE',
         "the chain's time is not known, and so not whether the certificate is still one",
       );
-    for (const { validFromDate, validToDate } of certificates)
-      if (validFromDate.getTime() / 1000 > now + SKEW || validToDate.getTime() / 1000 < now)
-        throw new DstackError(
-          'STORE_CLIENT_TIME',
-          "by the chain's time a certificate is not yet, or no longer, one",
-        );
+    if (!isInTime(shown, now) || !issuers.some((issuer) => isInTime(issuer, now)))
+      throw new DstackError(
+        'STORE_CLIENT_TIME',
+        "by the chain's time the certificate, or its authority's, is not yet, or no longer, one",
+      );
   }
 
   /** A new key, and a certificate for it; asked for until there is one. */
@@ -207,5 +243,34 @@ export class Clients {
     if (now - (this.#told.get(key) ?? Number.NEGATIVE_INFINITY) < TOLD_EVERY) return;
     this.#told.set(key, now);
     this.#options.log.warn({ app, code }, `a client outside is refused: ${error.message}`);
+  }
+}
+
+function isInTime({ validFromDate, validToDate }: X509Certificate, now: number): boolean {
+  return validFromDate.getTime() / 1000 <= now + SKEW && validToDate.getTime() / 1000 >= now;
+}
+
+/**
+ * SHA-256 of the SubjectPublicKeyInfo. A key is taken in its usual encoding alone, since it is known by this hash: a point of a curve can be
+ * written in three ways, a modulus as a key of RSA or of RSASSA-PSS, and who has a revoked key could have it certified in another.
+ * @throws STORE_CLIENT_KEY
+ */
+function hashOf(key: KeyObject): string {
+  const shown = key.export({ type: 'spki', format: 'der' });
+  if (!usualOf(key)?.equals(shown))
+    throw new DstackError(
+      'STORE_CLIENT_KEY',
+      'the key of the certificate is not written as one is: RSA, Ed25519, or a named curve with an uncompressed point',
+    );
+  return createHash('sha256').update(shown).digest('hex');
+}
+
+/** Of the numbers that the key is; undefined for a kind of key without such a form. */
+function usualOf(key: KeyObject): Buffer | undefined {
+  try {
+    const numbers = { key: key.export({ format: 'jwk' }), format: 'jwk' } as const;
+    return createPublicKey(numbers).export({ type: 'spki', format: 'der' });
+  } catch {
+    return undefined;
   }
 }

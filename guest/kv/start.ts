@@ -49,7 +49,12 @@ export interface RunningStore {
   readonly store: Store;
   readonly ledger: Ledger;
   /** A way in; it does not listen yet. */
-  door(options: Pick<DoorOptions, 'callerOf' | 'isStill' | 'tls' | 'limits' | 'times' | 'clientsRoot'>): Door;
+  door(
+    options: Pick<
+      DoorOptions,
+      'callerOf' | 'isStill' | 'tls' | 'limits' | 'times' | 'messageWithin' | 'clientsRoot'
+    >,
+  ): Door;
   /** Ends calls and doors. etcd is its owner's to end. */
   close(): Promise<void>;
 }

@@ -147,8 +147,9 @@ export const names = {
  */
 const KEPT = 8;
 
-/** Of the store, in a second; and at once, of one source. */
+/** Of the store, in a second, of all; and of one source, in a second and at once. */
 const STORE_HANDSHAKES = 50;
+const STORE_NEW_PER_SOURCE = 20;
 const STORE_PER_SOURCE = 100;
 
 /** HAProxy's room for a head besides what it may add to it; or for a body that it keeps, of 16 KiB at most, and its head. */
@@ -432,6 +433,8 @@ function storeClients({ listen, limits, times, store }: FrontDescription): strin
   acl shared src ${limits.sharedSources.join(' ')}
   tcp-request connection track-sc0 src,ipmask(32,64) table store-sources if !shared
   tcp-request connection reject if { sc0_conn_cur(store-sources) gt ${STORE_PER_SOURCE} }
+  # Those do not count towards what is let through in a second: who connects over and over waits by itself.
+  tcp-request connection reject if { sc0_conn_rate(store-sources) gt ${STORE_NEW_PER_SOURCE} }
   tcp-request inspect-delay ${times.request}
   tcp-request content accept if { req.ssl_hello_type 1 }
   tcp-request content reject
@@ -439,7 +442,7 @@ function storeClients({ listen, limits, times, store }: FrontDescription): strin
   default_backend store-clients
 
 backend store-sources
-  stick-table type ipv6 size 10k expire 1m store conn_cur
+  stick-table type ipv6 size 10k expire 1m store conn_cur,conn_rate(1s)
 
 backend store-clients
   mode tcp

@@ -2,17 +2,19 @@
  * Clients outside of the VM: Debian's etcdctl with a certificate, through the front as it is in the image, at the store; and whoever must not come
  * in, each refused by a code in the log. etcd, HAProxy and what issues the store's certificate are real; the chain's time is this test's.
  */
-import { createHash, createPublicKey } from 'node:crypto';
+import { createHash, createPublicKey, ECDH } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { connect as connectTcp } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { Clients } from '../../guest/kv/clients.ts';
+import type { Caller } from '../../guest/kv/types.ts';
 import { appCertificate, authorityCertificate } from '../../guest/replicator/app-certificate.ts';
 import { keyring } from '../../guest/replicator/keyring.ts';
 import { secretHolder } from '../../guest/replicator/secret.ts';
+import { derBits, derOid, derSequence } from '../../lib/attestation/bytes/der-writer.ts';
 import { listenUnix } from '../../lib/daemon/unix-http.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
@@ -20,6 +22,7 @@ import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import {
   authorityExtensions,
   CLIENT_AUTH,
+  certificate,
   type KeyPair,
   keyUsage,
   newKey,
@@ -35,6 +38,7 @@ import { app, startKv, type TestKv } from '../support/kv.ts';
 
 const PATIENCE = { timeout: 60_000, interval: 50 };
 const DAY = 24 * 3600;
+const PER_APP = 20;
 const START = Math.floor(Date.now() / 1000);
 const folder = mkdtempSync(join(tmpdir(), 'dstack-clients-'));
 const keys = secretHolder(keyring(new Map([[1, new Uint8Array(32).fill(7)]])), {
@@ -46,6 +50,12 @@ const [ofOrders, ofOther, stranger] = ['CA', 'Other CA', 'CA'].map((name) => new
   TestAuthority,
   TestAuthority,
 ];
+/** An authority that has had a second certificate for its key: the first one is over sooner. */
+const renewed = new TestAuthority('Renewed', { to: START + 10 * DAY });
+const renewal = certificate({
+  ...{ subject: 'Renewed', issuer: 'Renewed', key: renewed.key },
+  extensions: authorityExtensions(),
+});
 const names = { orders: ['localhost'], other: ['other.localhost'], news: ['news.localhost'] };
 /** By app, which the replicator gives no others. */
 const namesOf = (one: string) => names[one as keyof typeof names];
@@ -54,6 +64,8 @@ let now: number | undefined = START;
 const told: { app: string; code: string }[] = [];
 /** Codes, of whoever came as far as that. */
 let refused: string[] = [];
+/** Of whoever was let in last. */
+let last: { socket: Socket; caller: Caller };
 let kv: TestKv;
 let clients: Clients;
 let haproxy: Awaited<ReturnType<typeof startHaproxy>>;
@@ -96,10 +108,10 @@ beforeAll(async () => {
     clients: {
       orders: {
         names: names.orders,
-        authorities: [ofOrders.pem],
+        authorities: [ofOrders.pem, renewed.pem, renewal],
         revokedKeys: [parseHex(createHash('sha256').update(spkiOf(revokedKey)).digest('hex'))],
       },
-      other: { names: names.other, authorities: [ofOther.pem] },
+      other: { names: names.other, authorities: [ofOther.pem, renewed.pem] },
       // It has no users.
       news: { names: names.news, authorities: [ofOther.pem] },
     },
@@ -113,18 +125,24 @@ beforeAll(async () => {
     },
     time: { now: () => now },
     requireUser: (call) => kv.running.store.requireUser(call),
+    connections: 3 * PER_APP,
     log: { warn: (fields) => told.push(fields as { app: string; code: string }) },
   });
   const description = await frontBelow(folder);
   port = description.listen.storePort;
   mkdirSync(join(description.store, '..'), { recursive: true });
   const door = kv.running.door({
-    callerOf: (socket) =>
-      clients.callerOf(socket).catch((error) => {
+    callerOf: async (socket) => {
+      try {
+        const caller = await clients.callerOf(socket);
+        last = { socket, caller };
+        return caller;
+      } catch (error) {
         refused.push(codeOf(error));
         throw error;
-      }),
-    isStill: (socket) => clients.isStill(socket),
+      }
+    },
+    isStill: (socket, caller) => clients.isStill(socket, caller),
     tls: clients.tls(),
   });
   await listenUnix(door.server, { path: description.store });
@@ -170,10 +188,15 @@ beforeEach(() => {
   refused = [];
 });
 
+/** Each from an address of its own: the front counts by source. */
+let sources = 0;
+const source = () => `127.1.${sources >> 8}.${sources++ & 255}`;
+
 /** Dials as any client of TLS does. */
 function dial(shown: Partial<Shown>, more: ConnectionOptions = {}): TLSSocket {
   const trusted = ['orders', 'other', 'news'].map((name) => clients.rootOf(name)!);
-  const options = { host: '127.0.0.1', port, servername: 'localhost', ca: trusted, ...shown, ...more };
+  const to = { host: '127.0.0.1', port, localAddress: source() };
+  const options = { ...to, servername: 'localhost', ca: trusted, ...shown, ...more };
   return connect(options).on('error', () => {});
 }
 
@@ -248,10 +271,20 @@ test.each<[string, () => Promise<string>, string?]>([
     () => answer(user(ofOrders, 'alice', { key: revokedKey })),
     'STORE_CLIENT_REVOKED',
   ],
+  [
+    'a key that was revoked, written in another way',
+    () => answer(user(ofOrders, 'alice', { key: compressed(revokedKey) })),
+    'STORE_CLIENT_KEY',
+  ],
   ['a name of no user', () => answer(user(ofOrders, 'bob')), 'STORE_CLIENT_USER'],
   ['a name that is none', () => answer(user(ofOrders, 'al\u0000ice')), 'STORE_CLIENT_NAME'],
   ['a certificate that is over', () => at(START + 31 * DAY, alice), 'STORE_CLIENT_TIME'],
   ['a certificate that is not one yet', () => at(START - 2 * DAY, alice), 'STORE_CLIENT_TIME'],
+  [
+    'an authority whose only certificate is over',
+    () => at(START + 20 * DAY, user(renewed, 'alice'), { servername: 'other.localhost' }),
+    'STORE_CLIENT_TIME',
+  ],
   ["a chain's time that is not known", () => at(undefined, alice), 'CHAIN_STALE'],
   ['an authority below the one that is named', () => answer(belowNamed()), 'STORE_CLIENT_ISSUER'],
 ])('%s: refused', async (_, attempt, code) => {
@@ -265,10 +298,19 @@ function setTime(time: number | undefined): void {
   now = time;
 }
 
-const at = (time: number | undefined, shown: Shown) => {
+const at = (time: number | undefined, shown: Shown, more: ConnectionOptions = {}) => {
   setTime(time);
-  return answer(shown);
+  return answer(shown, more);
 };
+
+/** The same key, with the point of its curve in the short form: whoever hashes it gets another hash. */
+function compressed({ privateKey, publicKey }: KeyPair): KeyPair {
+  const point = spkiOf({ privateKey, publicKey }).subarray(-65);
+  const short = ECDH.convertKey(point, 'prime256v1', undefined, undefined, 'compressed') as Buffer;
+  const algorithm = derSequence(derOid('1.2.840.10045.2.1'), derOid('1.2.840.10045.3.1.7'));
+  const key = Buffer.from(derSequence(algorithm, derBits(new Uint8Array(short))));
+  return { privateKey, publicKey: createPublicKey({ key, format: 'der', type: 'spki' }) };
+}
 
 /** Everything is in order but for who signed: what a named authority lets others sign is not what network.json says. */
 function belowNamed(): Shown {
@@ -281,7 +323,7 @@ function belowNamed(): Shown {
 function plainly(text: string): Promise<string> {
   return new Promise((resolve) => {
     let said = '';
-    const socket = connectTcp(port, '127.0.0.1').on('error', () => {});
+    const socket = connectTcp({ port, host: '127.0.0.1', localAddress: source() }).on('error', () => {});
     socket.on('data', (data) => {
       said += data.toString();
     });
@@ -302,6 +344,68 @@ test('no session is taken up again, so that each connection shows its certificat
   await new Promise((resolve) => second.once('secureConnect', resolve));
   expect(second.isSessionReused()).toBe(false);
   second.destroy();
+});
+
+test('an authority with a new certificate for its key certifies as before, also once the old one is over', async () => {
+  const shown = user(renewed, 'alice');
+  expect(await answer(shown)).toBe('HTTP/1.1 200 OK');
+  expect(await at(START + 20 * DAY, shown)).toBe('HTTP/1.1 200 OK');
+});
+
+test('there is one handshake of a connection: in a second one it could show another certificate', async () => {
+  const socket = dial(alice, { maxVersion: 'TLSv1.2' });
+  await new Promise((resolve) => socket.once('secureConnect', resolve));
+  const second = await new Promise((resolve) => {
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => resolve(code));
+    socket.renegotiate({}, (error) => resolve(error === null ? 'done' : error));
+  });
+  expect(second).toBe('ERR_SSL_NO_RENEGOTIATION');
+  socket.destroy();
+});
+
+test('a connection is still that of who was let in, and of nobody else', async () => {
+  const socket = dial(alice);
+  socket.write('GET /health HTTP/1.1\r\nhost: a\r\n\r\n');
+  await new Promise((resolve) => socket.once('data', resolve));
+  const { caller } = last;
+  expect(await clients.isStill(last.socket, caller)).toBe(true);
+  expect(await clients.isStill(last.socket, { ...caller, commonName: 'carol' })).toBe(false);
+  expect(await clients.isStill(last.socket, { ...caller, name: 'other' })).toBe(false);
+  socket.destroy();
+});
+
+test('clients of one app have their part of the connections, and no more', async () => {
+  const theirs = user(ofOther, 'alice');
+  const open = () => {
+    const socket = dial(alice);
+    socket.write('GET /health HTTP/1.1\r\nhost: a\r\n\r\n');
+    return new Promise<TLSSocket>((resolve) => socket.once('data', () => resolve(socket)));
+  };
+  const held = await Promise.all(Array.from({ length: PER_APP }, open));
+  expect(await answer(alice)).toBe('');
+  expect(refused).toEqual(['STORE_CLIENT_CONNECTIONS']);
+  expect(await answer(theirs, { servername: 'other.localhost' })).toBe('HTTP/1.1 200 OK');
+  for (const socket of held) socket.destroy();
+  await expect.poll(() => answer(alice)).toBe('HTTP/1.1 200 OK');
+});
+
+test('who connects over and over keeps nobody else waiting', { timeout: 60_000 }, async () => {
+  const to = { port, host: '127.0.0.1', localAddress: '127.0.0.2' };
+  let over = false;
+  const connects = async () => {
+    while (!over)
+      await new Promise((resolve) => {
+        const socket = connectTcp(to, () => socket.destroy()).on('error', () => {});
+        socket.once('close', resolve);
+      });
+  };
+  const crowd = Array.from({ length: 60 }, connects);
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  const began = performance.now();
+  expect(await answer(alice)).toBe('HTTP/1.1 200 OK');
+  expect(performance.now() - began).toBeLessThan(2_500);
+  over = true;
+  await Promise.all(crowd);
 });
 
 test.each<[string, () => Promise<unknown>]>([

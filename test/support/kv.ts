@@ -14,7 +14,10 @@ export interface TestKv {
   readonly etcd: Etcd;
   readonly running: RunningStore;
   /** Opens a port for a caller: `127.0.0.1:port`. */
-  open(caller: Caller, options?: Pick<DoorOptions, 'tls' | 'limits' | 'times'>): Promise<string>;
+  open(
+    caller: Caller,
+    options?: Pick<DoorOptions, 'tls' | 'limits' | 'times' | 'messageWithin'>,
+  ): Promise<string>;
   /** What was logged as a warning: a call that failed for no reason of the client's is one. */
   readonly warnings: string[];
   stop(): Promise<void>;

@@ -2,6 +2,7 @@
  * The only way into the store: a port, in the clear or with TLS, on which HTTP/2 and HTTP/1.1 are spoken. Who calls is known before a byte
  * of what it says is read. Connections, streams, headers, requests and idle time are bounded.
  */
+import { constants as constantsOfTls } from 'node:crypto';
 import { createServer as createHttp1, type Server as Http1Server } from 'node:http';
 import {
   constants,
@@ -17,7 +18,7 @@ import type { Log } from '../../../lib/daemon/log.ts';
 import { type ConnectionLimits, HTTP_CHECKS, limitConnections } from '../../../lib/daemon/server-limits.ts';
 import type { KvLedger } from '../ledger/ledger.ts';
 import type { Caller, ServedMethod } from '../types.ts';
-import { Budget } from './framing.ts';
+import { Budget, Pool } from './budget.ts';
 import { Gateway, pathOf, type Request, type Response } from './gateway.ts';
 import { GrpcServer } from './grpc-server.ts';
 import { answerInfo, type Condition, hasInfo, type RootOf } from './info.ts';
@@ -37,6 +38,8 @@ export interface DoorOptions {
   readonly limits?: ConnectionLimits;
   /** Of a session that is quiet. */
   readonly times?: SessionTimes;
+  /** How long a message may take to arrive, milliseconds. */
+  readonly messageWithin?: number;
   readonly condition: Condition;
   readonly metrics: Metrics;
   readonly log: Log<'warn'>;
@@ -47,6 +50,7 @@ const DEFAULT_LIMITS: ConnectionLimits = { connections: 4096, perSource: 1024 };
 /** How soon it must be seen which protocol is spoken. Milliseconds. */
 const PROTOCOL_WITHIN = 10_000;
 const HEADERS_WITHIN = 10_000;
+const MESSAGE_WITHIN = 30_000;
 /** Between two looks at whose a connection is. Milliseconds. */
 const LOOK_AGAIN_EVERY = 2_000;
 /** Bytes of requests that are not complete or not answered: of one connection, and of all. */
@@ -68,7 +72,7 @@ export class Door {
   readonly #gateway: Gateway;
   readonly #http2: Http2Server;
   readonly #http1: Http1Server;
-  readonly #budget = new Budget(HELD.all);
+  readonly #pool = new Pool(HELD.all);
   readonly #callers = new WeakMap<object, Caller>();
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<ServerHttp2Session>();
@@ -77,16 +81,13 @@ export class Door {
 
   constructor(options: DoorOptions) {
     this.#options = options;
-    const { methods, metrics, log } = options;
-    const unsent = new Unsent();
-    this.#grpc = new GrpcServer(methods, metrics, log, unsent);
-    this.#gateway = new Gateway(methods, metrics, log, unsent);
+    const { methods, metrics, log, messageWithin = MESSAGE_WITHIN } = options;
+    const served = { metrics, log, unsent: new Unsent(), messageWithin };
+    this.#grpc = new GrpcServer(methods, served);
+    this.#gateway = new Gateway(methods, served);
     this.#http2 = this.#makeHttp2();
     this.#http1 = this.#makeHttp1();
-    this.server =
-      options.tls === undefined
-        ? createServer({ noDelay: true })
-        : createTls({ ALPNProtocols: ['h2', 'http/1.1'], minVersion: 'TLSv1.2', ...options.tls });
+    this.server = options.tls === undefined ? createServer({ noDelay: true }) : createTls(tlsOf(options.tls));
     limitConnections(this.server, options.limits ?? DEFAULT_LIMITS);
     this.server.on(options.tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
       this.#admit(socket).catch(() => socket.destroy());
@@ -172,7 +173,7 @@ export class Door {
     server.on('session', (session) => {
       const socket = this.#speaking!;
       const caller = this.#callers.get(socket)!;
-      const budget = new Budget(HELD.perConnection, this.#budget);
+      const budget = new Budget(HELD.perConnection, this.#pool.of(caller));
       this.#sessions.add(session);
       session.once('close', () => this.#sessions.delete(session));
       session.on('error', () => {});
@@ -208,7 +209,7 @@ export class Door {
       },
       (request, response) => {
         const caller = this.#callers.get(request.socket)!;
-        this.#serve(request, response, caller, new Budget(HELD.perConnection, this.#budget));
+        this.#serve(request, response, caller, new Budget(HELD.perConnection, this.#pool.of(caller)));
       },
     );
     // A stream of requests may go on for as long as it likes.
@@ -232,6 +233,15 @@ export class Door {
       response.destroy();
     });
   }
+}
+
+/**
+ * Who is at the other end is known once, by the handshake: in a second one on the same connection (TLS 1.2) a client could show another certificate,
+ * and ask for another name. Node's own bound of it is three in ten minutes.
+ */
+function tlsOf(options: TlsOptions): TlsOptions {
+  const secureOptions = (options.secureOptions ?? 0) | constantsOfTls.SSL_OP_NO_RENEGOTIATION;
+  return { ALPNProtocols: ['h2', 'http/1.1'], minVersion: 'TLSv1.2', ...options, secureOptions };
 }
 
 /** As HTTP/2 counts a list of headers (RFC 9113, section 6.5.2). A peer that sends more than it was told is not stopped by Node. */

@@ -2,33 +2,11 @@
 import type { DescMessage, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { RpcError, status } from '../../../lib/etcd/errors.ts';
+import type { Budget } from './budget.ts';
 
 const PREFIX = 5;
 /** As etcd's server takes them: a request of 1.5 MiB and half as much again of whatever is around it. */
 export const MAX_MESSAGE = 2 * 1024 * 1024;
-
-/** What all calls together may hold of requests that are not complete or not answered; whoever wants more is refused. */
-export class Budget {
-  #left: number;
-  readonly #parent: Budget | undefined;
-
-  constructor(bytes: number, parent?: Budget) {
-    this.#left = bytes;
-    this.#parent = parent;
-  }
-
-  /** @throws RpcError resource exhausted */
-  take(bytes: number): void {
-    if (this.#left < bytes) throw new RpcError(status.resourceExhausted, 'etcdserver: too many requests');
-    this.#parent?.take(bytes);
-    this.#left -= bytes;
-  }
-
-  give(bytes: number): void {
-    this.#left += bytes;
-    this.#parent?.give(bytes);
-  }
-}
 
 /** Puts messages together from chunks. */
 export class MessageReader {
@@ -36,9 +14,15 @@ export class MessageReader {
   #parts: Buffer[] = [];
   #length = 0;
   #held = 0;
+  #since: number | undefined;
 
   constructor(budget: Budget) {
     this.#budget = budget;
+  }
+
+  /** Since when a message has been coming that is not complete. */
+  get since(): number | undefined {
+    return this.#since;
   }
 
   /** Whether nothing of a message has come that is not complete. */
@@ -52,6 +36,7 @@ export class MessageReader {
     this.#held += chunk.length;
     this.#parts.push(chunk);
     this.#length += chunk.length;
+    this.#since ??= performance.now();
   }
 
   /** The next whole message, or undefined. */
@@ -72,6 +57,7 @@ export class MessageReader {
     const rest = all.subarray(PREFIX + size);
     this.#parts = rest.length === 0 ? [] : [rest];
     this.#length = rest.length;
+    this.#since = rest.length === 0 ? undefined : performance.now();
     return all.subarray(PREFIX, PREFIX + size);
   }
 

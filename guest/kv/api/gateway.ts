@@ -14,15 +14,14 @@ import {
   type MessageShape,
   toJson,
 } from '@bufbuild/protobuf';
-import type { Log } from '../../../lib/daemon/log.ts';
 import { RpcError, type Status, status } from '../../../lib/etcd/errors.ts';
 import type { Caller, ServedMethod } from '../types.ts';
+import type { Budget } from './budget.ts';
 import { ClientCall, timeoutOf } from './call.ts';
-import { type Budget, MAX_MESSAGE } from './framing.ts';
-import { refusalOf } from './grpc-server.ts';
+import { MAX_MESSAGE } from './framing.ts';
+import { refusalOf, type Serving } from './grpc-server.ts';
+import { inTime } from './in-time.ts';
 import { JsonObjects, parseJson } from './json.ts';
-import type { Metrics } from './metrics.ts';
-import type { Unsent } from './unsent.ts';
 
 export type Request = IncomingMessage | Http2ServerRequest;
 export type Response = ServerResponse | Http2ServerResponse;
@@ -101,14 +100,10 @@ const httpStatuses: Readonly<Record<Status, number>> = {
 
 export class Gateway {
   readonly #methods = new Map<string, ServedMethod>();
-  readonly #metrics: Metrics;
-  readonly #log: Log<'warn'>;
-  readonly #unsent: Unsent;
+  readonly #serving: Serving;
 
-  constructor(methods: readonly ServedMethod[], metrics: Metrics, log: Log<'warn'>, unsent: Unsent) {
-    this.#unsent = unsent;
-    this.#metrics = metrics;
-    this.#log = log;
+  constructor(methods: readonly ServedMethod[], serving: Serving) {
+    this.#serving = serving;
     for (const served of methods)
       for (const path of paths[`${served.method.parent.typeName}/${served.method.name}`] ?? [])
         this.#methods.set(`/v3${path}`, served);
@@ -123,6 +118,7 @@ export class Gateway {
     const path = pathOf(request);
     const served = this.#methods.get(path)!;
     const name = `/${served.method.parent.typeName}/${served.method.name}`;
+    const { metrics, log, unsent, messageWithin } = this.#serving;
     response.on('error', () => {});
     const output = new Output(response);
     let call: ClientCall | undefined;
@@ -132,23 +128,23 @@ export class Gateway {
       call = callOf(request, caller, (error) => output.refuse(error));
       response.on('close', () => call?.abort());
       if (served.kind === 'unary') {
-        const [message] = await bodyOf(request, served.method.input, budget);
+        const [message] = await bodyOf(request, served.method.input, budget, messageWithin);
         const answer = await served.handle(message ?? create(served.method.input), call);
         const text = JSON.stringify(jsonOf(served.method.output, answer));
-        if (!response.destroyed) this.#unsent.hold(caller, text.length, response);
+        if (!response.destroyed) unsent.hold(caller, text.length, response);
         output.unary(text);
       } else {
         const send = (answer: MessageInitShape<DescMessage>) => {
           const line = `${JSON.stringify({ result: jsonOf(served.method.output, answer) })}\n`;
-          return this.#unsent.during(caller, line.length, () => output.line(line));
+          return unsent.during(caller, line.length, () => output.line(line));
         };
-        await served.handle(streamOf(request, served.method.input, budget), send, call);
+        await served.handle(streamOf(request, served.method.input, budget, messageWithin), send, call);
         output.end();
       }
-      this.#metrics.handled(name, status.ok);
+      metrics.handled(name, status.ok);
     } catch (error) {
-      const refusal = refusalOf(error, this.#log, name);
-      this.#metrics.handled(name, refusal.status);
+      const refusal = refusalOf(error, log, name);
+      metrics.handled(name, refusal.status);
       output.refuse(refusal);
       drain(request);
     } finally {
@@ -264,32 +260,37 @@ function reasonOf(cause: unknown): string {
     .slice(0, 200);
 }
 
+/** One object, and the end of the request within the time that it has. */
 async function bodyOf(
   request: Request,
   schema: DescMessage,
   budget: Budget,
+  within: number,
 ): Promise<MessageShape<DescMessage>[]> {
   const found: MessageShape<DescMessage>[] = [];
-  for await (const message of streamOf(request, schema, budget)) {
+  for await (const message of streamOf(request, schema, budget, within, performance.now())) {
     found.push(message);
     if (found.length > 1) throw new RpcError(status.invalidArgument, 'one object is one request');
   }
   return found;
 }
 
+/** @param begun since when all of it has been coming; left out, each object has its own time */
 async function* streamOf(
   request: Request,
   schema: DescMessage,
   budget: Budget,
+  within: number,
+  begun?: number,
 ): AsyncGenerator<MessageShape<DescMessage>> {
   // In JSON bytes take a third more.
   const objects = new JsonObjects(MAX_MESSAGE * 2);
   let held = 0;
   try {
-    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-      budget.take((chunk as Buffer).length);
-      held += (chunk as Buffer).length;
-      for (const text of objects.push(chunk as Buffer)) yield messageOf(schema, text);
+    for await (const chunk of inTime(request, () => begun ?? objects.since, within)) {
+      budget.take(chunk.length);
+      held += chunk.length;
+      for (const text of objects.push(chunk)) yield messageOf(schema, text);
       budget.give(held - objects.length);
       held = objects.length;
     }

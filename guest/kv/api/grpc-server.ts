@@ -6,13 +6,12 @@ import type { Log } from '../../../lib/daemon/log.ts';
 import { etcdError, RpcError, type Status, status } from '../../../lib/etcd/errors.ts';
 import { codeOf } from '../../../lib/protocol/errors.ts';
 import type { Caller, ServedMethod } from '../types.ts';
+import type { Budget } from './budget.ts';
 import { ClientCall, timeoutOf } from './call.ts';
-import { type Budget, framed, MessageReader, parse } from './framing.ts';
+import { framed, MessageReader, parse } from './framing.ts';
+import { inTime } from './in-time.ts';
 import type { Metrics } from './metrics.ts';
 import type { Unsent } from './unsent.ts';
-
-/** How long the message of a unary call may take to arrive. Milliseconds. */
-const MESSAGE_WITHIN = 30_000;
 
 /** How long a client may go on with a call that has been answered. Milliseconds. */
 const LINGER = 1000;
@@ -50,18 +49,24 @@ function notServed(path: string): RpcError {
   return new RpcError(status.unimplemented, `unknown method ${path}${why}`);
 }
 
+/** What all calls have in common. */
+export interface Serving {
+  readonly metrics: Metrics;
+  readonly log: Log<'warn'>;
+  readonly unsent: Unsent;
+  /** How long a message may take to arrive. Milliseconds. */
+  readonly messageWithin: number;
+}
+
+type Sharing = Pick<Serving, 'unsent' | 'messageWithin'> & { readonly budget: Budget };
+
 export class GrpcServer {
   readonly #methods: ReadonlyMap<string, ServedMethod>;
-  readonly #metrics: Metrics;
-  readonly #log: Log<'warn'>;
+  readonly #serving: Serving;
 
-  readonly #unsent: Unsent;
-
-  constructor(methods: readonly ServedMethod[], metrics: Metrics, log: Log<'warn'>, unsent: Unsent) {
-    this.#unsent = unsent;
+  constructor(methods: readonly ServedMethod[], serving: Serving) {
     this.#methods = new Map(methods.map((served) => [pathOf(served), served]));
-    this.#metrics = metrics;
-    this.#log = log;
+    this.#serving = serving;
   }
 
   /** Answers one stream whose content type is gRPC's. */
@@ -69,7 +74,7 @@ export class GrpcServer {
     // Sessions end under calls; what matters of it is the close that follows.
     stream.on('error', () => {});
     const path = headers[':path'] as string;
-    const exchange = new Exchange(stream, (code) => this.#metrics.handled(path, code));
+    const exchange = new Exchange(stream, (code) => this.#serving.metrics.handled(path, code));
     try {
       const served = this.#methods.get(path);
       if (headers[':method'] !== 'POST' || served === undefined) throw notServed(path);
@@ -87,13 +92,13 @@ export class GrpcServer {
         (error) => exchange.refuse(error),
       );
       const end = (error: unknown): void => {
-        exchange.refuse(refusalOf(error, this.#log, path));
+        exchange.refuse(refusalOf(error, this.#serving.log, path));
         call.abort();
       };
-      if (served.kind === 'unary') serveUnary(exchange, served, call, { budget, unsent: this.#unsent }, end);
-      else serveStream(exchange, served, call, { budget, unsent: this.#unsent }, end);
+      if (served.kind === 'unary') serveUnary(exchange, served, call, { ...this.#serving, budget }, end);
+      else serveStream(exchange, served, call, { ...this.#serving, budget }, end);
     } catch (error) {
-      exchange.refuse(refusalOf(error, this.#log, path));
+      exchange.refuse(refusalOf(error, this.#serving.log, path));
     }
   }
 }
@@ -195,14 +200,14 @@ function serveUnary(
   exchange: Exchange,
   { method, handle }: ServedMethod & { kind: 'unary' },
   call: ClientCall,
-  { budget, unsent }: { readonly budget: Budget; readonly unsent: Unsent },
+  { budget, unsent, messageWithin }: Sharing,
   fail: (error: unknown) => void,
 ): void {
   const { stream } = exchange;
   const reader = new MessageReader(budget);
   const late = setTimeout(
     () => fail(new RpcError(status.deadlineExceeded, 'no message came')),
-    MESSAGE_WITHIN,
+    messageWithin,
   );
   let begun = false;
   const run = (bytes: Buffer): void => {
@@ -244,7 +249,7 @@ function serveStream(
   exchange: Exchange,
   { method, handle }: ServedMethod & { kind: 'stream' },
   call: ClientCall,
-  { budget, unsent }: { readonly budget: Budget; readonly unsent: Unsent },
+  { budget, unsent, messageWithin }: Sharing,
   fail: (error: unknown) => void,
 ): void {
   const { stream } = exchange;
@@ -254,7 +259,7 @@ function serveStream(
   };
   stream.on('close', () => exchange.left(call));
   exchange.begin();
-  handle(requests(stream, method.input, budget), send, call).then(() => {
+  handle(requests(stream, method.input, budget, messageWithin), send, call).then(() => {
     call.end();
     exchange.succeed();
   }, fail);
@@ -264,11 +269,12 @@ async function* requests(
   stream: ServerHttp2Stream,
   schema: DescMessage,
   budget: Budget,
+  within: number,
 ): AsyncGenerator<MessageShape<DescMessage>> {
   const reader = new MessageReader(budget);
   try {
-    for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
-      reader.push(chunk as Buffer);
+    for await (const chunk of inTime(stream, () => reader.since, within)) {
+      reader.push(chunk);
       for (let message = reader.next(); message !== undefined; message = reader.next())
         yield parse(schema, message);
       reader.release();

@@ -15,6 +15,7 @@ export class JsonObjects {
   #parts: Buffer[] = [];
   #length = 0;
   #depth = 0;
+  #since: number | undefined;
   #quoted = false;
   #escaped = false;
 
@@ -27,6 +28,11 @@ export class JsonObjects {
     return this.#length;
   }
 
+  /** Since when an object has been coming that is not complete. */
+  get since(): number | undefined {
+    return this.#since;
+  }
+
   /** The texts of the objects that this chunk completes. @throws RpcError for what is between objects and for one that is too large */
   *push(chunk: Buffer): Generator<string> {
     let start = 0;
@@ -36,6 +42,7 @@ export class JsonObjects {
         if (byte === OPEN) {
           start = at;
           this.#depth = 1;
+          this.#since = performance.now();
         } else if (!BLANK.has(byte)) throw new RpcError(status.invalidArgument, 'a request is a JSON object');
         continue;
       }
@@ -44,6 +51,7 @@ export class JsonObjects {
       const text = Buffer.concat(this.#parts).toString('utf8');
       this.#parts = [];
       this.#length = 0;
+      this.#since = undefined;
       start = at + 1;
       yield text;
     }

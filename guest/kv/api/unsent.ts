@@ -1,7 +1,7 @@
 /** Answers that clients have not taken yet: they are in this process's memory for as long as it pleases a client. */
 import type { EventEmitter } from 'node:events';
 import type { Caller } from '../types.ts';
-import { Budget } from './framing.ts';
+import { Budget } from './budget.ts';
 
 /** Bytes, of one caller: more than the largest answer in JSON. */
 const MOST = 96 * 1024 * 1024;
