@@ -59,11 +59,21 @@ interface OpenedApp {
   connections: number;
 }
 
+/** What a connection has shown. */
+interface Shown {
+  readonly opened: OpenedApp;
+  readonly commonName: string;
+  readonly shown: X509Certificate;
+  /** Of the app's authorities those that signed it. */
+  readonly issuers: readonly X509Certificate[];
+}
+
 export class Clients {
   readonly #options: ClientsOptions;
   readonly #byApp = new Map<string, OpenedApp>();
   readonly #byName = new Map<string, OpenedApp>();
   readonly #told = new Map<string, number>();
+  readonly #shown = new WeakMap<Socket, Shown>();
   /** Connections that an app's clients may have, whatever those of the others do. */
   readonly #perApp: number;
 
@@ -123,13 +133,13 @@ export class Clients {
     }
   }
 
-  /** Whether it is still so: the same one, in time by the chain's clock, and a user's. */
-  async isStill(socket: Socket, { name, commonName }: Caller): Promise<boolean> {
+  /** Whether it is still so: in time by the chain's clock, and a user's. */
+  async isStill(socket: Socket): Promise<boolean> {
     try {
-      const now = await this.#identify(socket);
-      return now.name === name && now.commonName === commonName;
+      await this.#identify(socket);
+      return true;
     } catch (error) {
-      this.#tell(name, error as Error);
+      this.#tell(this.#appOf(socket)?.app ?? '', error as Error);
       return false;
     }
   }
@@ -149,11 +159,8 @@ export class Clients {
   }
 
   async #identify(socket: Socket): Promise<Caller> {
-    const { authorized } = socket as TLSSocket;
-    const opened = this.#appOf(socket);
-    if (!authorized || opened === undefined)
-      throw new DstackError('STORE_CLIENT_NOWHERE', 'it asks for no name of network.json');
-    const commonName = this.#nameIn(socket as TLSSocket, opened);
+    const { opened, commonName, shown, issuers } = this.#shownOn(socket);
+    this.#requireInTime(shown, issuers);
     const { app } = opened;
     const caller = { prefix: utf8(`a/${app}/`), name: app, owner: false, commonName, outside: true };
     const signal = new AbortController().signal;
@@ -171,13 +178,24 @@ export class Clients {
     return typeof servername === 'string' ? this.#byName.get(servername.toLowerCase()) : undefined;
   }
 
+  /** Judged once: a connection has one handshake, and it is looked at every two seconds. */
+  #shownOn(socket: Socket): Shown {
+    const known = this.#shown.get(socket) ?? this.#judge(socket as TLSSocket);
+    this.#shown.set(socket, known);
+    return known;
+  }
+
   /**
-   * The common name of the certificate that was shown. OpenSSL has verified it, by the machine's clock, which is the host's, and by whatever
-   * certificates came along: so it is judged once more, by what network.json says alone.
+   * The certificate that was shown. OpenSSL has verified it, by the machine's clock, which is the host's, and by whatever certificates came
+   * along: so it is judged once more, by what network.json says alone.
    */
-  #nameIn(socket: TLSSocket, { authorities, revoked }: OpenedApp): string {
+  #judge(socket: TLSSocket): Shown {
+    const opened = this.#appOf(socket);
+    if (!socket.authorized || opened === undefined)
+      throw new DstackError('STORE_CLIENT_NOWHERE', 'it asks for no name of network.json');
     const shown = socket.getPeerX509Certificate();
     if (shown === undefined) throw new DstackError('STORE_CLIENT_ISSUER', 'there is no certificate');
+    const { authorities, revoked } = opened;
     // Several, where an authority has a certificate anew for its key.
     const issuers = authorities.filter((one) => shown.checkIssued(one) && shown.verify(one.publicKey));
     if (issuers.length === 0)
@@ -187,15 +205,14 @@ export class Clients {
       );
     if (revoked.has(hashOf(shown.publicKey)))
       throw new DstackError('STORE_CLIENT_REVOKED', 'the key of the certificate is one that was revoked');
-    this.#requireInTime(shown, issuers);
-    const { CN: name } = socket.getPeerCertificate().subject as { CN?: unknown };
+    const { CN: commonName } = socket.getPeerCertificate().subject as { CN?: unknown };
     // Of several a client could mean one, and its authority another.
-    if (typeof name !== 'string' || !/^[ -~]{1,64}$/.test(name))
+    if (typeof commonName !== 'string' || !/^[ -~]{1,64}$/.test(commonName))
       throw new DstackError(
         'STORE_CLIENT_NAME',
         'the certificate has no common name of 1 to 64 characters of ASCII',
       );
-    return name;
+    return { opened, commonName, shown, issuers };
   }
 
   /** @throws CHAIN_STALE, STORE_CLIENT_TIME */

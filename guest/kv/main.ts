@@ -97,7 +97,7 @@ async function main(): Promise<void> {
   if (network.store?.clients !== undefined) {
     const outside = store.door({
       callerOf: (socket) => clients.callerOf(socket),
-      isStill: (socket, caller) => clients.isStill(socket, caller),
+      isStill: (socket) => clients.isStill(socket),
       tls: clients.tls(),
       // By source they are counted where that can be told, in front.
       limits: { connections: CLIENTS, perSource: CLIENTS },

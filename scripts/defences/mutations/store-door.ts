@@ -1,6 +1,7 @@
 /** What a client of the store reaches of its door: who may call what, and how much it may take. */
 import { type Mutation, one } from '../mutation.ts';
 
+const HALF = 'guest/kv/api/half-requests.test.ts';
 const DOOR = 'guest/kv/api/door.test.ts';
 const GATEWAY = 'guest/kv/api/gateway.test.ts';
 
@@ -56,8 +57,36 @@ export const storeDoor: readonly Mutation[] = [
   one(
     'store',
     'the bound of what a connection holds',
-    ['guest/kv/api/framing.ts', 'if (this.#left < bytes) throw', 'if (this.#left < -(2 ** 40)) throw'],
+    ['guest/kv/api/budget.ts', 'if (this.#left < bytes) throw', 'if (this.#left < -(2 ** 40)) throw'],
     [DOOR, 'what all calls of a connection hold is bounded'],
+  ),
+  one(
+    'store',
+    'the part that one app has of what all may hold',
+    [
+      'guest/kv/api/budget.ts',
+      'if (held > (this.#left - bytes) * PART) throw',
+      'if (bytes > this.#left) throw',
+    ],
+    [HALF, 'leaves room for requests of another'],
+  ),
+  one(
+    'store',
+    'how long a request in JSON is waited for',
+    ['guest/kv/api/gateway.ts', 'within, performance.now())', 'within)'],
+    [HALF, 'JSON: one that has its object, and no end'],
+  ),
+  one(
+    'store',
+    'how long a message of a stream is waited for',
+    ['guest/kv/api/in-time.ts', 'begun === undefined ? next : before(left, next)', 'next'],
+    [HALF, 'gRPC: a message of a stream that stops half way'],
+  ),
+  one(
+    'store',
+    'that who trickles gets no more time',
+    ['guest/kv/api/in-time.ts', '      left -= performance.now() - asked;\n', ''],
+    [HALF, 'JSON: a request of one object'],
   ),
   one(
     'store',
