@@ -22,7 +22,7 @@ import { Budget, Pool } from './budget.ts';
 import { Gateway, pathOf, type Request, type Response } from './gateway.ts';
 import { GrpcServer } from './grpc-server.ts';
 import { answerInfo, type Condition, hasInfo, type RootOf } from './info.ts';
-import { answerLog, isOfLog } from './log.ts';
+import { LogAnswers } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { type SessionTimes, watchOver } from './session.ts';
 import { Unsent } from './unsent.ts';
@@ -70,6 +70,7 @@ export class Door {
   readonly #options: DoorOptions;
   readonly #grpc: GrpcServer;
   readonly #gateway: Gateway;
+  readonly #logAnswers: LogAnswers | undefined;
   readonly #http2: Http2Server;
   readonly #http1: Http1Server;
   readonly #pool = new Pool(HELD.all);
@@ -82,9 +83,11 @@ export class Door {
   constructor(options: DoorOptions) {
     this.#options = options;
     const { methods, metrics, log, messageWithin = MESSAGE_WITHIN } = options;
-    const served = { metrics, log, unsent: new Unsent(), messageWithin };
+    const unsent = new Unsent();
+    const served = { metrics, log, unsent, messageWithin };
     this.#grpc = new GrpcServer(methods, served);
     this.#gateway = new Gateway(methods, served);
+    this.#logAnswers = options.ledger && new LogAnswers(options.ledger, unsent);
     this.#http2 = this.#makeHttp2();
     this.#http1 = this.#makeHttp1();
     this.server = options.tls === undefined ? createServer({ noDelay: true }) : createTls(tlsOf(options.tls));
@@ -220,13 +223,13 @@ export class Door {
   }
 
   #serve(request: Request, response: Response, caller: Caller, budget: Budget): void {
-    const { condition, metrics, log, ledger, clientsRoot } = this.#options;
+    const { condition, metrics, log, clientsRoot } = this.#options;
     const answered = this.#gateway.has(pathOf(request))
       ? this.#gateway.serve(request, response, caller, budget)
       : hasInfo(request)
         ? answerInfo(request, response, { condition, metrics, caller, clientsRoot })
-        : ledger !== undefined && isOfLog(request)
-          ? answerLog(request, response, ledger)
+        : this.#logAnswers?.has(request)
+          ? this.#logAnswers.answer(request, response, caller)
           : notFound(response);
     answered.catch((error: unknown) => {
       log.warn({ err: error }, 'a request failed');

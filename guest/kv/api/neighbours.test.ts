@@ -183,3 +183,40 @@ test('answers that an app does not take are bounded, and no other app is refused
   const range = { key: bytesOf('k'), rangeEnd: bytesOf('l') };
   await expect.poll(async () => (await call(session, KV.method.range, range)).code).toBe(0);
 });
+
+test('what of the log an app asks for and does not take is bounded, and no other app is refused', {
+  timeout,
+}, async () => {
+  const session = sessionAt(hostile);
+  const all = { key: bytesOf('\0'), rangeEnd: bytesOf('\0') };
+  const puts = (round: number) =>
+    Array.from({ length: 128 }, (_, n) => {
+      const value = { key: bytesOf(`${round}/${n}`) };
+      return { request: { case: 'requestPut' as const, value } };
+    });
+  // A leaf of 1,024 events, and eight of 128: a bundle of them has nearly 2 MB.
+  for (let leaf = 0; leaf < 256; leaf += 9) {
+    for (let round = 0; round < 8; round += 1) await call(session, KV.method.txn, { success: puts(round) });
+    await call(session, KV.method.deleteRange, all);
+  }
+  const bundle = { ':path': '/ledger/tile/entries/000' };
+  const answered = new Map<unknown, number>();
+  const slow = Array.from({ length: 4 }, () => sessionAt(hostile, 1));
+  for (const one of slow)
+    for (let n = 0; n < 40; n += 1)
+      one
+        .request(bundle)
+        .on('error', () => {})
+        .on('response', ({ ':status': code }) => answered.set(code, (answered.get(code) ?? 0) + 1));
+  await expect.poll(() => answered.get(429) ?? 0, { timeout: 60_000 }).toBeGreaterThan(50);
+  expect(answered.get(200)).toBeGreaterThan(30);
+  const taken = other.request(bundle).resume();
+  const [head] = await once(taken, 'response');
+  expect(head[':status']).toBe(200);
+  for (const one of slow) one.destroy();
+  const code = async () => {
+    const [again] = await once(session.request(bundle).resume(), 'response');
+    return again[':status'];
+  };
+  await expect.poll(code).toBe(200);
+});

@@ -90,6 +90,12 @@ export const storeDoor: readonly Mutation[] = [
   ),
   one(
     'store',
+    'the bound of what of the log is asked for and not taken',
+    ['guest/kv/api/log.ts', 'this.#unsent.hold(caller, found.bytes.length, response);', 'void caller;'],
+    ['guest/kv/api/neighbours.test.ts', 'what of the log an app asks for'],
+  ),
+  one(
+    'store',
     'that a call has one message',
     ['guest/kv/api/grpc-server.ts', 'if (begun || !reader.empty) throw', 'if (begun && reader.empty) throw'],
     [DOOR, 'two messages is refused'],
