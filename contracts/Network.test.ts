@@ -6,20 +6,11 @@ import { parseAddress } from '../lib/protocol/hex.ts';
 import * as contract from '../lib/protocol/network-contract.ts';
 import { addressOf, sign } from '../lib/protocol/secp256k1.ts';
 import { attestationDigest } from '../lib/protocol/typed-data.ts';
-import { type Anvil, startAnvil } from '../test/support/anvil.ts';
 import { encodeDeploy, networkImmutables, networkRuntimeBytecode } from './bindings.ts';
-import {
-  appId,
-  Chain,
-  CONFIG,
-  MEASUREMENT,
-  NETWORK_PRIVATE_KEY,
-  PLATFORM,
-  refusalOf,
-  TestNetwork,
-  value,
-} from './fixture.ts';
+import { appId, CONFIG, MEASUREMENT, NETWORK_PRIVATE_KEY, PLATFORM, TestNetwork, value } from './fixture.ts';
 import { networkInterface } from './interface.ts';
+import { Chain, refusalOf } from './local-chain.ts';
+import { type Anvil, startAnvil } from './local-node.ts';
 
 const DAY = 86_400;
 const NETWORK_KEY = addressOf(NETWORK_PRIVATE_KEY);

@@ -13,8 +13,9 @@ import * as contract from '../lib/protocol/network-contract.ts';
 import { sign } from '../lib/protocol/secp256k1.ts';
 import { statusMask } from '../lib/protocol/tcb-policy.ts';
 import { attestationDigest } from '../lib/protocol/typed-data.ts';
-import { startAnvil } from '../test/support/anvil.ts';
-import { appId, Chain, NETWORK_PRIVATE_KEY, type Receipt, TestNetwork, value } from './fixture.ts';
+import { appId, NETWORK_PRIVATE_KEY, TestNetwork, value } from './fixture.ts';
+import { Chain, type Receipt } from './local-chain.ts';
+import { startAnvil } from './local-node.ts';
 
 const TABLE = join(import.meta.dirname, 'gas.json');
 const PAGE = join(import.meta.dirname, '../docs/gas.md');

@@ -2,8 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as contract from '../lib/protocol/network-contract.ts';
 import { LONGEST_GRACE_SECONDS, statusMask } from '../lib/protocol/tcb-policy.ts';
-import { type Anvil, startAnvil } from '../test/support/anvil.ts';
-import { Chain, type Receipt, refusalOf, TestNetwork } from './fixture.ts';
+import { TestNetwork } from './fixture.ts';
+import { Chain, type Receipt, refusalOf } from './local-chain.ts';
+import { type Anvil, startAnvil } from './local-node.ts';
 
 const DAY = 86_400;
 const DELAY = 1_000;

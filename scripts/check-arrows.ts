@@ -63,8 +63,7 @@ const allowed: Record<string, readonly string[]> = {
     'host/collateral',
     'host/dashboard',
   ],
-  // The gas table is measured on the same anvil that the tests start.
-  contracts: ['lib/protocol', 'lib/daemon', 'test/support'],
+  contracts: ['lib/protocol', 'lib/daemon'],
   // The signer runs outside of a VM too, for tests; and so does the agent, with what answers it.
   cli: [
     ...lib,
@@ -79,8 +78,6 @@ const allowed: Record<string, readonly string[]> = {
     'contracts',
     // The typed client, as authors of apps have it.
     'sdk',
-    // The chain of `dev` is the tests'.
-    'test/support/anvil.ts',
   ],
   'app-example': [...lib, 'cli'],
   // What is published (scripts/package.ts): a file that apps copy, and the list of what the framework has for authors.
@@ -92,7 +89,7 @@ const allowed: Record<string, readonly string[]> = {
     ...lib,
     'cli',
     'host/site-client.ts',
-    'test/support/anvil.ts',
+    'contracts/local-node.ts',
     'test/support/browser.ts',
     'test/support/greeting.ts',
     'test/support/guest.ts',
@@ -115,8 +112,7 @@ const allowed: Record<string, readonly string[]> = {
     'scripts',
     'test/signer/support',
     'test/support/agent.ts',
-    'test/support/anvil.ts',
-    'test/support/browser.ts',
+    'contracts/local-node.ts',
     'test/support/front.ts',
     'test/support/greeting.ts',
     'test/support/guest.ts',
@@ -177,8 +173,8 @@ for (const file of files) {
       rulesFor(file, unit).some(
         (rule) => targetUnit === rule || target === rule || target.startsWith(`${rule}/`),
       ) ||
-      // A test may use the harness, the vectors and the client that apps copy, whatever it tests, and a service's test the other services.
-      (isTest && /^(test|testdata|sdk)\//.test(target)) ||
+      // A test may use the harness, a local chain, the vectors and the client that apps copy, whatever it tests, and a service's test the other services.
+      (isTest && /^(test|testdata|sdk)\/|^contracts\/local-/.test(target)) ||
       (isTest && unit.startsWith('host/') && target.startsWith('host/')) ||
       (!target.includes('/') && target.endsWith('.json'));
     if (!fine) wrong.push(`${file} imports ${target}: ${unit} may not import ${targetUnit}`);

@@ -8,6 +8,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Anvil, startAnvil } from '../contracts/local-node.ts';
 import { Dashboard } from '../host/dashboard/dashboard.ts';
 import { LogTail } from '../host/dashboard/log-tail.ts';
 import { FakeNetwork, word } from '../host/dashboard/source.fixture.ts';
@@ -21,17 +22,7 @@ import type { Hex } from '../lib/protocol/hex.ts';
 import { appId } from '../lib/protocol/manifest.ts';
 import { encodeRegister, encodeRollout } from '../lib/protocol/network-contract.ts';
 import { addressOf, newPrivateKey } from '../lib/protocol/secp256k1.ts';
-import { type Anvil, startAnvil } from './support/anvil.ts';
-import {
-  Browser,
-  type Look,
-  type Looks,
-  overflow,
-  PHONE,
-  seriousFindings,
-  WIDE,
-  weight,
-} from './support/browser.ts';
+import { Browser, type Look, type Looks, overflow, PHONE, seriousFindings, WIDE } from './support/browser.ts';
 import { hasChromium } from './support/chromium.ts';
 import { bootstrappedNetwork, Chain, TestGuest, type TestNetwork } from './support/guest.ts';
 

@@ -9,12 +9,13 @@ import { join } from 'node:path';
 import { getAddress } from 'ethers';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { makeRelease } from '../cli/release/make.ts';
-import { Chain, TestNetwork } from '../contracts/fixture.ts';
+import { TestNetwork } from '../contracts/fixture.ts';
+import { Chain } from '../contracts/local-chain.ts';
+import { type Anvil, startAnvil } from '../contracts/local-node.ts';
 import { formatLock, imageLockHash, type LockedPackage } from '../guest/image/packages.ts';
 import { imageOf, layerOf, tar } from '../lib/archives/images.fixture.ts';
 import { sha256, toHex } from '../lib/protocol/encoding.ts';
 import { encodeTransferOwnership } from '../lib/protocol/network-contract.ts';
-import { type Anvil, startAnvil } from './support/anvil.ts';
 import { type Block, blocksOf, type Shell, shell } from './support/page.ts';
 import { writeTestImage } from './support/vm-process.ts';
 

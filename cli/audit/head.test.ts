@@ -1,6 +1,6 @@
 /** A chain behind three endpoints, some of which claim that it ends earlier than it does, or later. */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
+import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
 import { honest, type Lie, type LyingRpc, startLyingRpc } from '../../test/support/lying-rpc.ts';
 import { auditedHead, HEADS_APART, type HeadOptions, OLD_HEAD_SECONDS } from './head.ts';
 

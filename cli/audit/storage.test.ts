@@ -7,6 +7,7 @@ import { encodeRlp, JsonRpcProvider, keccak256, NonceManager, SigningKey, Wallet
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { encodeDeploy } from '../../contracts/bindings.ts';
 import { networkInterface as contractInterface } from '../../contracts/interface.ts';
+import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
 import { networkReader } from '../../lib/chain/network-reader.ts';
 import { fromHex, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { type Address, parseAddress } from '../../lib/protocol/hex.ts';
@@ -16,7 +17,6 @@ import { networkTopics } from '../../lib/protocol/network-contract.ts';
 import { requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { answerHash, KEM_PUBLIC_KEY_BYTES, SEALED_BYTES } from '../../lib/protocol/sealing.ts';
 import { bootstrapDigest, onboardDigest, requestDigest, requestHash } from '../../lib/protocol/typed-data.ts';
-import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { requestOver } from '../../test/support/guest.ts';
 import { type Lie, type LyingRpc, startLyingRpc } from '../../test/support/lying-rpc.ts';
 import { OWNER_KEY } from '../../test/support/network.ts';

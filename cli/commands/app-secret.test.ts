@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { Chain, TestNetwork } from '../../contracts/fixture.ts';
+import { TestNetwork } from '../../contracts/fixture.ts';
+import { Chain } from '../../contracts/local-chain.ts';
+import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
 import { imageOf, layerOf, tar } from '../../lib/archives/images.fixture.ts';
 import {
   openSecret,
@@ -20,7 +22,6 @@ import { appSecretsKey, networkKey } from '../../lib/protocol/keys.ts';
 import { encodeBootstrap } from '../../lib/protocol/network-contract.ts';
 import { compact, sign } from '../../lib/protocol/secp256k1.ts';
 import { SECRET_MAX_BYTES } from '../../lib/protocol/sockets.ts';
-import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { readArguments, UsageError } from '../command.ts';
 import { appCommands } from './app.ts';
 

@@ -6,14 +6,15 @@ import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { pack } from 'tar-stream';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { appId, Chain, TestNetwork, value } from '../../contracts/fixture.ts';
+import { appId, TestNetwork, value } from '../../contracts/fixture.ts';
+import { Chain } from '../../contracts/local-chain.ts';
+import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
 import { checkedLayer, findImage } from '../../lib/archives/archive.ts';
 import { hash, imageOf, layerOf, tar } from '../../lib/archives/images.fixture.ts';
 import { Room } from '../../lib/archives/layer.ts';
 import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { formatManifest, type Manifest, manifestHash } from '../../lib/protocol/manifest.ts';
 import { encodeRollback, encodeRollout } from '../../lib/protocol/network-contract.ts';
-import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { readArguments, UsageError } from '../command.ts';
 import { appCommands } from './app.ts';
 

@@ -2,8 +2,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import { Chain, TestNetwork } from '../../contracts/fixture.ts';
-import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
+import { TestNetwork } from '../../contracts/fixture.ts';
+import { Chain } from '../../contracts/local-chain.ts';
+import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
 import { readArguments } from '../command.ts';
 import { networkCommands } from './network.ts';
 

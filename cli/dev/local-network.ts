@@ -3,7 +3,7 @@
  * checks is what it checks anywhere.
  */
 import { encodeDeploy } from '../../contracts/bindings.ts';
-import { Chain } from '../../contracts/fixture.ts';
+import { Chain } from '../../contracts/local-chain.ts';
 import { keyring } from '../../guest/replicator/keyring.ts';
 import { secretHolder } from '../../guest/replicator/secret.ts';
 import type { JoinedForApps } from '../../guest/replicator/siblings.ts';

@@ -11,8 +11,10 @@ import { join } from 'node:path';
 import { formatEther, getCreateAddress, Interface, Transaction } from 'ethers';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { networkBytecode, networkRuntimeBytecode } from '../../contracts/bindings.ts';
-import { appId, Chain, TestNetwork, value } from '../../contracts/fixture.ts';
+import { appId, TestNetwork, value } from '../../contracts/fixture.ts';
 import { networkInterface } from '../../contracts/interface.ts';
+import { Chain } from '../../contracts/local-chain.ts';
+import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
 import { fromHex, to0x } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import {
@@ -26,7 +28,6 @@ import {
   encodeSetDeniedFmspc,
   encodeTcbPolicy,
 } from '../../lib/protocol/network-contract.ts';
-import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { readArguments } from '../command.ts';
 import { appCommands } from '../commands/app.ts';
 import { networkCommands } from '../commands/network.ts';

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encryptKeystoreJsonSync, getAddress, Wallet } from 'ethers';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import { Chain, TestNetwork, value } from '../../contracts/fixture.ts';
+import { TestNetwork, value } from '../../contracts/fixture.ts';
+import { Chain } from '../../contracts/local-chain.ts';
+import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import {
@@ -16,7 +18,6 @@ import {
   encodeOwner,
   encodeTransferOwnership,
 } from '../../lib/protocol/network-contract.ts';
-import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { readArguments } from '../command.ts';
 import { appCommands } from '../commands/app.ts';
 import { networkCommands } from '../commands/network.ts';

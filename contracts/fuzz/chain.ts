@@ -2,7 +2,7 @@
  * An anvil that mines only when told to, at the times given, and goes back to its initial state for every sequence:
  * the same sequence gives the same blocks, hashes and addresses on every machine.
  */
-import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
+import { type Anvil, startAnvil } from '../local-node.ts';
 
 /**
  * A block number and time of a live network, so that calldata has the same length; Prague's rules; gas is free. Unoptimised code

@@ -1,8 +1,9 @@
 /** The choices of the fuzz, where what they make has to be true of the contract whatever the draw. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
-import { Chain, TestNetwork } from '../fixture.ts';
+import { TestNetwork } from '../fixture.ts';
 import { networkInterface } from '../interface.ts';
+import { Chain } from '../local-chain.ts';
+import { type Anvil, startAnvil } from '../local-node.ts';
 import { malformed } from './world.ts';
 
 let anvil: Anvil;

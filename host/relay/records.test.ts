@@ -3,12 +3,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
 import { parseHex } from '../../lib/protocol/hex.ts';
 import { networkTopics } from '../../lib/protocol/network-contract.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
-import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import { freePort } from '../../test/support/free-port.ts';
 import {
   bootstrappedNetwork,

@@ -13,6 +13,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
 import { imageOf, layerOf, tar } from '../../lib/archives/images.fixture.ts';
 import { openStore } from '../../lib/framework/store.ts';
 import { to0x, toHex } from '../../lib/protocol/encoding.ts';
@@ -23,7 +24,6 @@ import { onboardCall, registerCall } from '../../lib/protocol/onboarding-calls.t
 import { nodePaths, type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
-import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
 import {
   bootstrappedNetwork,
   Chain,

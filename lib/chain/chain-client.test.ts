@@ -2,7 +2,7 @@
  * A real chain behind endpoints that misbehave: each is a small proxy in front of one anvil, told how to lie.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type Anvil, startAnvil } from '../../test/support/anvil.ts';
+import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
 import {
   changeHeader,
   type Header,

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { startAnvil } from '../../contracts/local-node.ts';
 import { to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
 import { appId } from '../../lib/protocol/manifest.ts';
@@ -11,7 +12,6 @@ import {
   encodeSetDelay,
 } from '../../lib/protocol/network-contract.ts';
 import { keccak256 } from '../../lib/protocol/secp256k1.ts';
-import { startAnvil } from '../../test/support/anvil.ts';
 import { bootstrappedNetwork, Chain, TestGuest } from '../../test/support/guest.ts';
 import { type RelayProcess, startRelay } from '../../test/support/relay.ts';
 

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { Interface } from 'ethers';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { compileApp } from '../../cli/dev/compile.ts';
-import { Chain, Refused } from '../../contracts/fixture.ts';
+import { Chain, Refused } from '../../contracts/local-chain.ts';
+import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
 import { type Attested, hashOf, kindWord, settleCall } from '../../lib/framework/app/answer.ts';
 import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
-import { type Anvil, startAnvil } from '../support/anvil.ts';
 
 /** A network that takes every answer, so that what is tried here needs no enclave. */
 const SOURCE = `

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Interface } from 'ethers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { compileApp } from '../../cli/dev/compile.ts';
-import { Refused } from '../../contracts/fixture.ts';
+import { Refused } from '../../contracts/local-chain.ts';
 import { chainClient } from '../../lib/chain/chain-client.ts';
 import {
   type AppRequest,

@@ -4,7 +4,8 @@
  */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Chain, CONFIG, MEASUREMENT, PLATFORM, TestNetwork } from '../../contracts/fixture.ts';
+import { CONFIG, MEASUREMENT, PLATFORM, TestNetwork } from '../../contracts/fixture.ts';
+import { Chain } from '../../contracts/local-chain.ts';
 import { parseQuote, quoteHash } from '../../lib/attestation/quote/quote.ts';
 import { createSimulatedPlatform, SIMULATED_FMSPC } from '../../lib/attestation/simulated/platform.ts';
 import { requireTd } from '../../lib/attestation/verify.ts';

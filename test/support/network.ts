@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { JsonRpcProvider, NonceManager, Wallet } from 'ethers';
 import { encodeDeploy } from '../../contracts/bindings.ts';
+import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
 import { type QuotingService, startQuotingService } from '../../host/vm/quoting.ts';
 import {
   encodeFirmwareLog,
@@ -40,7 +41,6 @@ import {
   type RequestMessage,
 } from '../../lib/protocol/onboarding-messages.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
-import { type Anvil, startAnvil } from './anvil.ts';
 import { freePort } from './free-port.ts';
 
 /** anvil's first account: the owner, and whoever pays. Public by design. */

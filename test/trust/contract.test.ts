@@ -5,19 +5,18 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   appId,
-  Chain,
   NETWORK_PRIVATE_KEY,
-  Refused,
   type SignedRequest,
   TestNetwork,
   value,
 } from '../../contracts/fixture.ts';
+import { Chain, Refused } from '../../contracts/local-chain.ts';
+import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
 import { fromHex, to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import { appKey, deriveKey, type KeyPurpose, keyPurposes } from '../../lib/protocol/keys.ts';
 import * as contract from '../../lib/protocol/network-contract.ts';
 import { sign } from '../../lib/protocol/secp256k1.ts';
 import { attestationDigest, type Domain } from '../../lib/protocol/typed-data.ts';
-import { type Anvil, startAnvil } from '../support/anvil.ts';
 
 const ZERO_ADDRESS = `0x${'0'.repeat(40)}`;
 const ZERO_WORD = `0x${'0'.repeat(64)}`;

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { startAnvil } from '../../../test/support/anvil.ts';
+import { startAnvil } from '../../../contracts/local-node.ts';
 import { Chain, TestNetwork } from '../../../test/support/guest.ts';
 import { PacedChain, word } from '../../../test/support/paced-chain.ts';
 import { encodeAllowConfig, networkTopics } from '../../protocol/network-contract.ts';

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { startAnvil } from '../../../test/support/anvil.ts';
+import { startAnvil } from '../../../contracts/local-node.ts';
 import { Chain } from '../../../test/support/guest.ts';
 import { type LyingRpc, type RpcReply, startLyingRpc } from '../../../test/support/lying-rpc.ts';
 import { Metrics } from '../../daemon/metrics.ts';

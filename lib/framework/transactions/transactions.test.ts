@@ -1,6 +1,6 @@
 import { Wallet } from 'ethers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { type Anvil, startAnvil } from '../../../test/support/anvil.ts';
+import { type Anvil, startAnvil } from '../../../contracts/local-node.ts';
 import { Chain, TestNetwork } from '../../../test/support/guest.ts';
 import { RpcRefusal } from '../../chain/json-rpc.ts';
 import { Metrics } from '../../daemon/metrics.ts';

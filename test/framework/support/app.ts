@@ -10,10 +10,10 @@ import { appNamed } from '../../../cli/agent/app.ts';
 import { type SimulatedAgent, serveAgent } from '../../../cli/agent/serve.ts';
 import { compileApp } from '../../../cli/dev/compile.ts';
 import { deployApp, type LocalNetwork, localNetwork } from '../../../cli/dev/local-network.ts';
-import { Chain } from '../../../contracts/fixture.ts';
+import { Chain } from '../../../contracts/local-chain.ts';
+import { type Anvil, startAnvil } from '../../../contracts/local-node.ts';
 import { decodeProgress, PROGRESS_CALL, type Progress } from '../../../lib/framework/app/answer.ts';
 import type { Address } from '../../../lib/protocol/hex.ts';
-import { type Anvil, startAnvil } from '../../support/anvil.ts';
 import { freePort } from '../../support/free-port.ts';
 
 const APP = 'ping-pong';

@@ -1,5 +1,5 @@
 /**
- * A real Ethereum node for tests: the pinned anvil, on a free loopback port.
+ * A real Ethereum node for development and tests: the pinned anvil, on a free loopback port.
  *
  * By default it mines a block for each transaction. Tests that read the time or `finalized` need `--block-time 1
  * --slots-in-an-epoch 1`, or both stand still between transactions.
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { execa } from 'execa';
 
-const ANVIL = join(import.meta.dirname, '../../node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil');
+const ANVIL = join(import.meta.dirname, '../node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil');
 const START_TIMEOUT_MS = 30_000;
 
 export interface Anvil {

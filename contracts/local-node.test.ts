@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { startAnvil } from './anvil.ts';
+import { startAnvil } from './local-node.ts';
 
 test('two run side by side, each answers, and stop ends the process', async () => {
   const [one, two] = await Promise.all([startAnvil(), startAnvil({ args: ['--chain-id', '4711'] })]);
