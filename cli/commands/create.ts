@@ -13,14 +13,14 @@ const create: Command = {
   options: {
     template: {
       value: 'TEMPLATE',
-      help: `what it begins with: ${TEMPLATES.join(' or ')}`,
+      help: `what it begins with: ${TEMPLATES.join(', ')}`,
       default: TEMPLATES[0],
     },
   },
   async run(args) {
     const name = typed(() => check(AppName, args.positionals[0], 'APP_NAME', 'the name of the app'));
     const template = TEMPLATES.find((one) => one === args.text('template'));
-    if (template === undefined) throw new UsageError(`--template is ${TEMPLATES.join(' or ')}`);
+    if (template === undefined) throw new UsageError(`--template is ${TEMPLATES.join(', ')}`);
     const folder = resolve(name);
     const stopped = new AbortController();
     stopSignal().then(() => stopped.abort());

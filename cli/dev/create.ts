@@ -16,7 +16,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { repository } from '../repository.ts';
 import { makePackage } from './package.ts';
 
-export const TEMPLATES = ['ping-pong', 'auction'] as const;
+export const TEMPLATES = ['ping-pong', 'auction', 'transfers'] as const;
 export type Template = (typeof TEMPLATES)[number];
 
 const TARBALL = 'vendor/dstack.tgz';

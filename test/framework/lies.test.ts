@@ -160,7 +160,7 @@ test('an answer is of no use once its block is older than the last 256', async (
 
 test('a request with more data than is read is not made', async () => {
   const text = 'x'.repeat(17 * 1024);
-  const asked = app.ping(text);
+  const asked = app.chain.send(app.network.owner, app.contract, abi.encodeFunctionData('ping', [text]));
   await expect(asked).rejects.toThrow(abi.getError('DataTooLong')!.selector);
 });
 

@@ -2,7 +2,8 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type PingPong, startPingPong } from './support/app.ts';
-import { startToll, type Toll } from './support/toll.ts';
+import { callsOf, expectKilledAt } from './support/kills.ts';
+import type { Toll } from './support/toll.ts';
 
 let app: PingPong;
 const tolls: Toll[] = [];
@@ -37,62 +38,16 @@ test('pings are answered in their order; one that is refused is settled too, by 
   expect(third!.text).toMatch(/^pong 3: three/);
 });
 
-test('killed before and after each of its calls, the host goes on where the contract is', async () => {
-  const rpc = await startToll(app.anvil.url);
-  const enclave = await startToll(app.enclaveUrl);
-  tolls.push(rpc, enclave);
-  Object.assign(app.env, { RPC_URL: rpc.at, ENCLAVE_URL: enclave.at });
-  app.start('enclave');
-  const points: [Toll, string][] = [
-    [rpc, 'eth_getLogs'],
-    [rpc, 'eth_call'],
-    [enclave, '/v1/answer'],
-    [rpc, 'eth_estimateGas'],
-    [rpc, 'eth_sendRawTransaction'],
-    [rpc, 'eth_getTransactionReceipt'],
-  ];
-  await expectKilledAt(points, 'host');
-});
-
-test('killed before and after each of its calls, the enclave goes on where the contract is', async () => {
-  const rpc = await startToll(app.anvil.url);
-  const agent = await startToll(app.agent.socket, join(app.folder, 'toll.sock'));
-  tolls.push(rpc, agent);
-  Object.assign(app.env, { RPC_URLS: rpc.at, DSTACK_SIMULATOR_ENDPOINT: agent.at });
-  app.start('host');
-  const points: [Toll, string][] = [
-    [rpc, 'eth_getBlockByNumber'],
-    [rpc, 'eth_call'],
-    [agent, '/v1/key'],
-    [agent, '/v1/attest'],
-  ];
-  await expectKilledAt(points, 'enclave');
-});
-
-/** One ping for each point; the process is killed when it passes there, and started again. */
-async function expectKilledAt(points: readonly [Toll, string][], which: 'enclave' | 'host'): Promise<void> {
-  let process = app.start(which);
-  let pings = 0;
-  for (const [toll, label] of points) {
-    for (const when of ['before', 'after'] as const) {
-      let kills = 0;
-      await app.ping(`${label} ${when}`);
-      pings += 1;
-      toll.watch = async (passing, now) => {
-        if (passing !== label || now !== when || kills > 0) return;
-        kills += 1;
-        await process.kill();
-        process = app.start(which);
-      };
-      await expect
-        .poll(async () => (await app.progress()).settled, { message: `${label} ${when}` })
-        .toBe(pings);
-      await expect.poll(() => kills, { message: `${label} ${when}` }).toBe(1);
-    }
-  }
-  const pongs = await expectSettled(pings);
-  expect(pongs[0]!.text).toContain(`: ${points[0]![1]} before`);
-}
+test.each(['host', 'enclave'] as const)(
+  'killed before and after each of its calls, the %s goes on where the contract is',
+  async (which) => {
+    const points = await callsOf(app, which, tolls);
+    app.start(which === 'host' ? 'enclave' : 'host');
+    const pings = await expectKilledAt(app, which, points, { ask: (text) => app.ping(text) });
+    const pongs = await expectSettled(pings);
+    expect(pongs[0]!.text).toContain(`: ${points[0]!.label} before`);
+  },
+);
 
 test('what a re-organisation drops is settled again, and an answer to a request that is gone settles nothing', async () => {
   app.start('enclave');

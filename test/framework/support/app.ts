@@ -16,10 +16,10 @@ import { decodeProgress, PROGRESS_CALL, type Progress } from '../../../lib/frame
 import type { Address } from '../../../lib/protocol/hex.ts';
 import { freePort } from '../../support/free-port.ts';
 
-const APP = 'ping-pong';
-export const TEMPLATE = join(import.meta.dirname, '../../../templates', APP);
+const templates = join(import.meta.dirname, '../../../templates');
+export const TEMPLATE = join(templates, 'ping-pong');
 
-export interface PingPong {
+export interface App {
   readonly anvil: Anvil;
   readonly chain: Chain;
   readonly network: LocalNetwork;
@@ -28,11 +28,11 @@ export interface PingPong {
   readonly folder: string;
   readonly enclaveUrl: string;
   env: Record<string, string>;
-  /** From the chain's first account. @returns the block of the request */
-  ping(text: string): Promise<void>;
+  /** Calls the contract. @param from the chain's first account by default */
+  send(name: string, args?: readonly unknown[], options?: { from?: string; wei?: bigint }): Promise<void>;
   progress(): Promise<Progress>;
   /** What the contract said, in order. */
-  pongs(): Promise<{ sequence: number; text: string }[]>;
+  events(names: readonly string[]): Promise<{ name: string; args: readonly unknown[] }[]>;
   start(which: 'enclave' | 'host'): Process;
   log(): string;
   stop(): Promise<void>;
@@ -42,11 +42,32 @@ export interface Process {
   kill(signal?: NodeJS.Signals): Promise<void>;
 }
 
-let compiled: ReturnType<typeof compileApp> | undefined;
+export interface PingPong extends App {
+  /** From the chain's first account. */
+  ping(text: string): Promise<void>;
+  pongs(): Promise<{ sequence: number; text: string }[]>;
+}
 
 export async function startPingPong(): Promise<PingPong> {
-  const folder = mkdtempSync(join(tmpdir(), 'dstack-ping-pong-'));
-  compiled ??= compileApp(join(TEMPLATE, 'contracts'), 'App.sol');
+  const app = await startApp('ping-pong');
+  return Object.assign(app, {
+    ping: (text: string) => app.send('ping', [text]),
+    pongs: async () =>
+      (await app.events(['Pong', 'Declined'])).map(({ name, args }) => ({
+        sequence: Number(args[0]),
+        text: name === 'Pong' ? String(args[2]) : ascii(String(args[2])),
+      })),
+  });
+}
+
+const compiled = new Map<string, ReturnType<typeof compileApp>>();
+
+/** @param name of the template */
+export async function startApp(name: string): Promise<App> {
+  const folder = mkdtempSync(join(tmpdir(), `dstack-${name}-`));
+  const template = join(templates, name);
+  const { bytecode, abi: itsAbi } = compiled.get(name) ?? compileApp(join(template, 'contracts'), 'App.sol');
+  compiled.set(name, { bytecode, abi: itsAbi });
   const anvil = await startAnvil({ args: ['--slots-in-an-epoch', '1'] });
   const chain = new Chain(anvil.url);
   const secret = randomBytes(32);
@@ -54,17 +75,17 @@ export async function startPingPong(): Promise<PingPong> {
   const quiet = { debug: () => {}, warn: () => {} };
   const data = join(folder, 'a');
   mkdirSync(data);
-  const agent = await serveAgent({ app: appNamed(APP), node: network.node, data, log: quiet });
-  const { contract, block } = await deployApp(anvil.url, network, APP, compiled.bytecode);
+  const agent = await serveAgent({ app: appNamed(name), node: network.node, data, log: quiet });
+  const { contract, block } = await deployApp(anvil.url, network, name, bytecode);
   const gas = Wallet.createRandom();
   await chain.rpc('anvil_setBalance', gas.address, '0x8ac7230489e80000');
   writeFileSync(join(folder, 'gas.key'), gas.privateKey);
   const port = await freePort();
-  const abi = new Interface(compiled.abi as never);
+  const abi = new Interface(itsAbi as never);
   const running = new Set<ChildProcess>();
   const logFile = join(folder, 'log');
   appendFileSync(logFile, '');
-  const self: PingPong = {
+  const self: App = {
     anvil,
     chain,
     network,
@@ -87,23 +108,27 @@ export async function startPingPong(): Promise<PingPong> {
       POLL_MS: '100',
       DSTACK_SIMULATOR_ENDPOINT: agent.socket,
     },
-    async ping(text) {
-      await chain.send(network.owner, contract, abi.encodeFunctionData('ping', [text]));
+    async send(call, args = [], { from = network.owner, wei = 0n } = {}) {
+      const data = abi.encodeFunctionData(call, args);
+      const value = `0x${wei.toString(16)}`;
+      const receipt = await chain.rpc<{ status: string }>('eth_sendTransactionSync', {
+        ...{ from, to: contract, data, value, gas: '0x989680' },
+      });
+      if (receipt.status !== '0x1') throw new Error(`${call} is refused`);
     },
     progress: async () => decodeProgress(await chain.call(contract, PROGRESS_CALL)),
-    async pongs() {
-      const topics = [['Pong', 'Declined'].map((name) => abi.getEvent(name)!.topicHash)];
+    async events(names) {
+      const topics = [names.map((one) => abi.getEvent(one)!.topicHash)];
       const logs = await chain.rpc<{ topics: string[]; data: string }[]>('eth_getLogs', {
         ...{ address: contract, fromBlock: '0x0', toBlock: 'latest', topics },
       });
       return logs.map((log) => {
-        const { name, args } = abi.parseLog(log)!;
-        const text = name === 'Pong' ? String(args[2]) : ascii(String(args[2]));
-        return { sequence: Number(args[0]), text };
+        const { name: event, args } = abi.parseLog(log)!;
+        return { name: event, args };
       });
     },
     start(which) {
-      const child = spawn(process.execPath, [join(TEMPLATE, which, 'main.ts')], {
+      const child = spawn(process.execPath, [join(template, which, 'main.ts')], {
         env: { ...process.env, ...self.env },
         stdio: ['ignore', 'pipe', 'pipe'],
       });

@@ -1,0 +1,116 @@
+/** Deposits, transfers, withdrawals and queries on the local chain of `dstack dev --test`. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import {
+  abi,
+  eventTopic,
+  fromHex,
+  functionCall,
+  type Hex,
+  open,
+  parseAddress,
+  seal,
+  sealingPublicKey,
+  toHex,
+} from 'dstack/framework';
+import { BALANCE, Balance, balanceText, boundTo, TRANSFERS, Transfer } from '../messages.ts';
+
+const { RPC_URL = '', APP_CONTRACT = '', CHAIN_ID = '', ENCLAVE_URL = '' } = process.env;
+const contract = parseAddress(APP_CONTRACT);
+const Nothing = abi.struct({});
+
+async function rpc<T>(method: string, ...params: unknown[]): Promise<T> {
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
+  const headers = { 'content-type': 'application/json' };
+  const reply = (await (await fetch(RPC_URL, { method: 'POST', headers, body })).json()) as {
+    result: T;
+    error?: { message: string };
+  };
+  if (reply.error !== undefined) throw new Error(reply.error.message);
+  return reply.result;
+}
+
+async function events(signature: string, atLeast: number): Promise<{ topics: string[]; data: string }[]> {
+  for (;;) {
+    const filter = { address: contract, fromBlock: '0x0', topics: [eventTopic(signature)] };
+    const logs = await rpc<{ topics: string[]; data: string }[]>('eth_getLogs', filter);
+    if (logs.length >= atLeast) return logs;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+const send = (from: string, data: string, wei = 0) =>
+  rpc('eth_sendTransaction', { from, to: contract, data, value: `0x${wei.toString(16)}` });
+
+let changes = 0;
+/** Waits for one more change of the balances. @returns them, sealed */
+async function changed(): Promise<Hex> {
+  changes += 1;
+  const { data } = (await events('Updated(uint64,bytes)', changes)).at(-1)!;
+  return abi.decodeStrictly(abi.struct({ state: abi.bytes }), data, 'state').state;
+}
+
+/** @param signer whose wallet signs. @returns the balance, or the enclave's code */
+async function balanceOf(account: string, state: Hex, signer = account): Promise<bigint | string> {
+  const key = randomBytes(32).toString('hex');
+  const keys = { key: async () => ({ key }) };
+  const answerTo = await sealingPublicKey(keys, BALANCE);
+  const text = balanceText(Number(CHAIN_ID), contract, parseAddress(account), answerTo);
+  const signature = await rpc<Hex>('personal_sign', `0x${Buffer.from(text).toString('hex')}`, signer);
+  const reply = await fetch(`${ENCLAVE_URL}/v1/balance`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ account, answerTo, state, signature }),
+  });
+  const answer = (await reply.json()) as { sealed: Hex; code: string };
+  if (!reply.ok) return answer.code;
+  const opened = await open(keys, BALANCE, answer.sealed, boundTo(BALANCE, contract, parseAddress(account)));
+  return abi.decodeStrictly(Balance, `0x${toHex(opened)}`, 'balance').wei;
+}
+
+test('money goes in, from one to another unseen, and out', { timeout: 120_000 }, async () => {
+  const [opened] = await events('Opened(bytes)', 1);
+  const { publicKey } = abi.decodeStrictly(abi.struct({ publicKey: abi.bytes }), opened!.data, 'key');
+  const [ann, ben, eve] = (await rpc<string[]>('eth_accounts')) as [string, string, string];
+  const sealed = (from: string, to: string, wei: bigint) =>
+    seal(
+      publicKey,
+      fromHex(Transfer.encode({ to: parseAddress(to), wei })),
+      boundTo(TRANSFERS, contract, parseAddress(from)),
+    );
+  const transfer = (from: string, sealedTransfer: Hex) =>
+    send(
+      from,
+      functionCall('transfer(bytes)', abi.struct({ sealedTransfer: abi.bytes }), { sealedTransfer }),
+    );
+
+  await send(ann, functionCall('deposit()', Nothing, {}), 1000);
+  const first = await changed();
+  assert.equal(await balanceOf(ann, first), 1000n);
+  const toBen = await sealed(ann, ben, 300n);
+  await transfer(ann, toBen);
+  const second = await changed();
+  assert.deepEqual([await balanceOf(ann, second), await balanceOf(ben, second)], [700n, 300n]);
+  // More than there is; a copy under another name: balances stay, and nobody sees that they do.
+  await transfer(ben, await sealed(ben, eve, 301n));
+  await changed();
+  await transfer(eve, toBen);
+  const state = await changed();
+  assert.notEqual(state, second);
+  assert.equal(state.length, second.length);
+  assert.deepEqual([await balanceOf(ben, state), await balanceOf(eve, state)], [300n, 0n]);
+  // Nobody else's, and nothing old.
+  assert.equal(await balanceOf(ben, state, eve), 'NOT_THE_ACCOUNT');
+  assert.equal(await balanceOf(ben, second), 'STATE_UNKNOWN');
+
+  await send(ben, functionCall('withdraw()', Nothing, {}));
+  assert.equal(await balanceOf(ben, await changed()), 0n);
+  const before = BigInt(await rpc<string>('eth_getBalance', contract, 'latest'));
+  await rpc('eth_sendTransactionSync', {
+    from: ben,
+    to: contract,
+    data: functionCall('collect()', Nothing, {}),
+  });
+  assert.equal(before - BigInt(await rpc<string>('eth_getBalance', contract, 'latest')), 300n);
+});

@@ -1,0 +1,90 @@
+/** The templates with money in them: their processes killed wherever they act, and the chain re-organised. All that went in is there, once. */
+import { afterEach, expect, test } from 'vitest';
+import { seal } from '../../lib/framework/app/sealing.ts';
+import { fromHex } from '../../lib/protocol/encoding.ts';
+import { type Hex, parseAddress } from '../../lib/protocol/hex.ts';
+import { boundTo, Offer } from '../../templates/auction/bids.ts';
+import { type App, startApp } from './support/app.ts';
+import { callsOf, expectKilledAt, killedAtAll } from './support/kills.ts';
+import type { Toll } from './support/toll.ts';
+
+let app: App;
+const tolls: Toll[] = [];
+afterEach(async ({ task }) => {
+  // The processes' own words are what tells why.
+  if (task.result?.state === 'fail')
+    task.result.errors?.push({ name: 'log', message: app.log().slice(-6000) });
+  await app.stop();
+  for (const toll of tolls.splice(0)) toll.stop();
+});
+
+const settled = (count: number) => expect.poll(async () => (await app.progress()).settled).toBe(count);
+const other = { host: 'enclave', enclave: 'host' } as const;
+
+/** What the first account is paid for all that it has put in. */
+async function withdrawn(after: number): Promise<bigint[]> {
+  await app.send('withdraw');
+  await settled(after + 1);
+  return (await app.events(['Owed'])).map(({ args }) => args[1] as bigint);
+}
+
+test.each(['host', 'enclave'] as const)(
+  'transfers: each deposit counts once though the %s is killed before and after each of its calls',
+  async (which) => {
+    app = await startApp('transfers');
+    const points = await callsOf(app, which, tolls);
+    app.start(other[which]);
+    // The contract makes the first request itself.
+    const count = await expectKilledAt(app, which, points, {
+      ask: () => app.send('deposit', [], { wei: 10n }),
+      settled: 1,
+    });
+    expect(await withdrawn(count)).toEqual([10n * BigInt(count - 1)]);
+  },
+);
+
+test('transfers: a deposit that a re-organisation drops does not count, and the one that takes its place does', async () => {
+  app = await startApp('transfers');
+  app.start('enclave');
+  app.start('host');
+  await settled(1);
+  await app.send('deposit', [], { wei: 100n });
+  await settled(2);
+  // The answer alone: it is given again, for the same balances.
+  await app.chain.rpc('anvil_reorg', 1, []);
+  await app.chain.mine(1);
+  await settled(2);
+  await app.send('deposit', [], { wei: 1000n });
+  await settled(3);
+  await app.chain.rpc('anvil_reorg', 2, []);
+  await app.send('deposit', [], { wei: 7n });
+  await app.chain.mine(1);
+  await settled(3);
+  expect(await withdrawn(3)).toEqual([107n]);
+  expect(BigInt(await app.chain.rpc('eth_getBalance', app.contract, 'latest'))).toBe(107n);
+});
+
+test.each(['host', 'enclave'] as const)(
+  'auction: sold once, at its price, though the %s is killed before and after each of its calls',
+  async (which) => {
+    app = await startApp('auction');
+    const points = await callsOf(app, which, tolls);
+    app.start(other[which]);
+    const first = app.start(which);
+    await settled(1);
+    const [opened] = await app.events(['Opened']);
+    const bidders = (await app.chain.accounts()).slice(1, 4);
+    for (const [at, from] of bidders.entries()) {
+      const text = fromHex(Offer.encode({ wei: BigInt(500 + at) }));
+      const sealed = await seal(opened!.args[0] as Hex, text, boundTo(app.contract, parseAddress(from)));
+      await app.send('bid', [sealed], { from, wei: 1000n });
+    }
+    await first.kill();
+    const allKilled = killedAtAll(app, which, points);
+    await app.send('close');
+    await settled(2);
+    await allKilled();
+    const sold = await app.events(['Sold']);
+    expect(sold.map(({ args }) => [...args])).toEqual([[bidders[2], 501n]]);
+  },
+);
