@@ -130,4 +130,32 @@ export const frameworkRules: readonly Mutation[] = [
     "lengthPrefixed([utf8('bid'), fromHex(contract, 20), fromHex(bidder.slice(0, 2), 0)])",
     '^the second highest is the price',
   ),
+  row(
+    'that a host shows no older balances of the transfers',
+    ['templates/transfers/enclave/transfers.ts', 'test/framework/transfers.test.ts'],
+    'if (!sameHex(hashOf(state), hash))',
+    "if (hash === '0x')",
+    '^a host that shows balances',
+  ),
+  row(
+    'that a transfer is all or nothing',
+    ['templates/transfers/enclave/ledger.ts', 'test/framework/transfers.test.ts'],
+    'if (wei > has) return false;',
+    '',
+    '^balances move whole',
+  ),
+  row(
+    'the bound on accounts of the transfers',
+    ['templates/transfers/enclave/ledger.ts', 'test/framework/transfers.test.ts'],
+    'if (before === undefined && wei > 0n && this.#balances.size === ACCOUNTS_MAX) return false;',
+    '',
+    '^balances move whole',
+  ),
+  row(
+    'that a signature has one form',
+    ['lib/framework/app/personal-signature.ts', 'test/framework/transfers.test.ts'],
+    'if (vs[0]! & 0x80) throw',
+    'if (vs.length === 0) throw',
+    '^who signed a text',
+  ),
 ];
