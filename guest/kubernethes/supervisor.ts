@@ -136,9 +136,10 @@ export class Supervisor {
   /** Where hosts ask an app. @throws APP_UNKNOWN, APP_NO_REQUESTS, APP_NOT_RUNNING */
   answersAt(app: string): { readonly host: string; readonly port: number } {
     const one = this.#apps.get(app);
-    if (one === undefined)
-      throw new DstackError('APP_UNKNOWN', `this node runs no app ${app}: does the contract name it?`);
-    return one.answersAt();
+    if (one !== undefined) return one.answersAt();
+    // A host that is told that there is no such app need not ask again.
+    if (!this.#hasChainState) throw new DstackError('APP_NOT_RUNNING', this.#whyNotReady());
+    throw new DstackError('APP_UNKNOWN', `this node runs no app ${app}: does the contract name it?`);
   }
 
   /** Hashes of the manifests whose containers run, or may be started. */
