@@ -6,6 +6,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { demoOptions } from './demo/options.mjs';
 import {
   buildImage,
   environment,
@@ -21,6 +22,7 @@ Sets up what is missing, builds the image, and runs a whole network on this mach
 It stays until Ctrl-C. The first time it downloads 330 MB, takes 2.2 GB of disk and a quarter of an hour; 2 GB of memory per VM.
 
   --once         check itself, shut down; exit code 0 or 1; the last line is JSON
+  --gossip WAY   how the relays exchange messages: http (the default) or records, over encrypted connections of their own
   --set-up-only  only what has to be installed and built
   --help         this`;
 
@@ -29,12 +31,11 @@ if (process.argv.slice(2).some((argument) => ['--help', '-h'].includes(argument)
   console.log(help);
   process.exit(0);
 }
-const known = ['--once', '--set-up-only'];
-const unknown = process.argv.slice(2).filter((argument) => !known.includes(argument));
-if (unknown.length > 0) {
-  console.error(
-    `dstack: the demo takes ${known.join(' or ')}, not ${unknown.join(' ')}: npm run demo -- --help`,
-  );
+let options;
+try {
+  options = demoOptions(process.argv.slice(2));
+} catch (error) {
+  console.error(`dstack: ${error.message}: npm run demo -- --help`);
   process.exit(2);
 }
 
@@ -42,7 +43,7 @@ installDebianPackages();
 installNpmPackages();
 const warm = existsSync(join(root, 'build/image-sim/image.json'));
 const imageSeconds = buildImage('sim');
-if (process.argv.includes('--set-up-only')) process.exit(0);
+if (options.setUpOnly) process.exit(0);
 
 const child = spawn(
   node24,

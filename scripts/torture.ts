@@ -37,8 +37,11 @@ const PLAYED = ['kills', 'reorgs', 'rpc', 'races', 'orphans', 'fees', 'gossip', 
 const STORE = ['store', 'alike'];
 const RECORDS = ['records', 'division'];
 const SPAWNED = ['contract', 'defences', 'signer'];
-/** A round takes under a minute on an idle machine. */
+/** A round takes under a minute on an idle machine; one of nodes of records minutes, and its own limit is shorter than this. */
 const ROUND_TIMEOUT_MS = 300_000;
+const RECORDS_TIMEOUT_MS = 1_200_000;
+/** For a round that is told to end to remove what it made. */
+const REMOVED_WITHIN_MS = 15_000;
 const MAX_BYTES = 1024 * 1024;
 
 /** What a round counts. */
@@ -160,7 +163,12 @@ async function playRound(
 ): Promise<string | undefined> {
   const started = performance.now();
   const again = `npm run torture -- --only ${section} --seed ${seed} --rounds 1`;
-  const { output, ended } = await run([...programOf(section), String(seed)], ROUND_TIMEOUT_MS);
+  const isOfRecords = RECORDS.includes(section);
+  const { output, ended } = await run([...programOf(section), String(seed)], {
+    timeout: isOfRecords ? RECORDS_TIMEOUT_MS : ROUND_TIMEOUT_MS,
+    // It takes minutes, and says what it does.
+    isHeard: isOfRecords,
+  });
   const line = output.trim().split('\n').at(-1) ?? '';
   const seconds = Math.round((performance.now() - started) / 1000);
   if (ended !== 0 || !line.startsWith('{')) {
@@ -209,29 +217,42 @@ async function runSpawned(section: string, seed: number): Promise<string | undef
   return ended === 0 ? undefined : `${section}, seed ${seed}: node ${args.join(' ')}`;
 }
 
-/** Runs a script of this tree to its end, in its own process group so that none of its processes outlives a timeout. */
-function run(args: readonly string[], timeout?: number): Promise<{ output: string; ended: number | string }> {
+/**
+ * Runs a script of this tree to its end, in its own process group so that none of its processes outlives a timeout, or this process where that is told to
+ * end: the group is told so first, and has a while to remove what it made.
+ * @param isHeard what it says on standard error is seen at once
+ */
+function run(
+  args: readonly string[],
+  { timeout, isHeard = false }: { timeout?: number; isHeard?: boolean } = {},
+): Promise<{ output: string; ended: number | string }> {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, args, {
       cwd: root,
       detached: true,
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', isHeard ? 'inherit' : 'pipe'],
     });
     const chunks: Buffer[] = [];
     for (const stream of [child.stderr, child.stdout])
-      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+      stream?.on('data', (chunk: Buffer) => chunks.push(chunk));
+    const signal = (name: NodeJS.Signals) => {
+      if (child.exitCode === null && child.signalCode === null) process.kill(-child.pid!, name);
+    };
+    let killing: NodeJS.Timeout | undefined;
     const end = () => {
-      if (child.exitCode === null && child.signalCode === null) process.kill(-child.pid!, 'SIGKILL');
+      signal('SIGTERM');
+      killing ??= setTimeout(() => signal('SIGKILL'), REMOVED_WITHIN_MS);
     };
     const timer = timeout === undefined ? undefined : setTimeout(end, timeout);
     const interrupted = () => {
       end();
-      process.exit(130);
+      child.once('close', () => process.exit(130));
     };
-    process.once('SIGINT', interrupted);
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, interrupted);
     child.on('close', (code, signal) => {
       clearTimeout(timer);
-      process.removeListener('SIGINT', interrupted);
+      clearTimeout(killing);
+      for (const name of ['SIGINT', 'SIGTERM'] as const) process.removeListener(name, interrupted);
       resolve({ output: Buffer.concat(chunks).toString(), ended: code ?? signal ?? 'gone' });
     });
   });

@@ -1,5 +1,5 @@
 /**
- * Makes a network's records for the benchmark: `node bench/records/make.ts FOLDER COUNT WORKED` writes `genesis`, `records` and `worked` into the folder,
+ * Makes a network's records for the benchmark: `node bench/records/make.ts FOLDER COUNT WORKED` writes `genesis`, `records` and `worked` and `apart` into the folder,
  * each record behind its length in 4 bytes, in an order in which each comes after what it stands on.
  */
 import { openSync, writeFileSync, writeSync } from 'node:fs';
@@ -20,6 +20,8 @@ import { encodeCertificate } from '../../lib/protocol/records/statements.ts';
 import { publicKeyOfSeed } from '../../lib/protocol/records/strict-ed25519.ts';
 import { solveWork } from '../../lib/protocol/records/work.ts';
 
+/** Records that each of two nodes has half of. */
+export const APART = 10;
 export const OWNERS = 100;
 export const PER_NAME = 300;
 const BEGIN = Date.UTC(2026, 0, 1);
@@ -87,6 +89,12 @@ function main(): void {
   const work: Permitter = (seedFor) => solveWork(seedFor(1), 1);
   for (let n = rest; n < rest + Number(worked); n++)
     writeWorked(makeRecord(draftOf(n), seedOf('worker'), work));
+  const writeApart = writer('apart');
+  for (let n = 0; n < APART; n++) {
+    // Each stands on what all have.
+    const draft = { ...draftOf(rest + Number(worked) + n), links: certificates.slice(0, 2) };
+    writeApart(makeRecord(draft, seedOf(`owner ${n}`), withCertificate(certificates[n]!)));
+  }
 }
 
 if (import.meta.main) main();

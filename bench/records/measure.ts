@@ -1,5 +1,5 @@
 /** Measures a node in this process: `node bench/records/measure.ts FOLDER COUNT`, with what make.ts left there. Prints figures as JSON. */
-import { closeSync, openSync, readFileSync, readSync, rmSync, statSync } from 'node:fs';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { createRecords, INDEX_FILE, LOG_FILE } from '../../host/records/folder.ts';
 import { RecordsNode } from '../../host/records/node.ts';
@@ -7,29 +7,13 @@ import { printJson } from '../../lib/daemon/terminal.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { MAX_ORDINAL, ordinalRanges } from '../../lib/protocol/records/ordinals.ts';
 import type { Figures } from '../records.ts';
+import { MIB, now, recordsIn, round } from './files.ts';
 import { keysOf, PER_NAME } from './make.ts';
 
 /** Offered at a time, as a few peers would. */
 const AT_ONCE = 64;
 const GETS = 20_000;
 const QUERIES = 200;
-const MIB = 1 << 20;
-const now = () => Number.MAX_SAFE_INTEGER;
-const round = (value: number) => Number(value.toPrecision(3));
-
-function* recordsIn(path: string): Generator<Buffer> {
-  const file = openSync(path, 'r');
-  const head = Buffer.alloc(4);
-  try {
-    while (readSync(file, head) === 4) {
-      const record = Buffer.alloc(head.readUInt32BE());
-      readSync(file, record);
-      yield record;
-    }
-  } finally {
-    closeSync(file);
-  }
-}
 
 /** Records a second, of this process' CPU and of the clock. */
 async function taking(node: RecordsNode, path: string): Promise<{ cpu: number; clock: number }> {

@@ -336,6 +336,7 @@ function objectOf({
   localTrust,
   oracleTrust,
   weight,
+  since,
 }: Seen) {
   return {
     id,
@@ -354,6 +355,7 @@ function objectOf({
     localTrust,
     oracleTrust: oracleTrust ?? null,
     weight: weight ?? null,
+    since: since === undefined ? null : new Date(since).toISOString(),
   };
 }
 

@@ -42,6 +42,8 @@ export interface Seen {
   /** Undefined without oracles. */
   readonly oracleTrust: number | undefined;
   readonly weight: number | undefined;
+  /** When its owner's first record of the set was signed. */
+  readonly since: number | undefined;
 }
 
 export interface Found {
@@ -108,7 +110,7 @@ function requireInTime(url: string, { timestamp }: DagRecord, { from = 0, to = t
 function seenIn(
   { url }: Client,
   record: DagRecord,
-  { trust, isCollider, isRevoked, suspectedBy, weight }: CandidateReply,
+  { trust, isCollider, isRevoked, suspectedBy, weight, since }: CandidateReply,
   { named, question }: { named: readonly Named[]; question: Question },
 ): Seen {
   const { selectors, owner, timestamp } = record;
@@ -136,6 +138,7 @@ function seenIn(
     localTrust: isCollider || isRevoked ? 0 : 1,
     oracleTrust: judges === 0 ? undefined : 1 - suspectedBy.length / judges,
     weight,
+    since,
   };
 }
 

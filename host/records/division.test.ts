@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { divideNodes, whyNoDivision } from './division.fixture.ts';
+import { divideNodes } from './division.fixture.ts';
+import { whyNoDivision } from './namespaces.fixture.ts';
 
 const missing = whyNoDivision();
 
@@ -8,5 +9,5 @@ describe.skipIf(missing !== undefined)(`five nodes${missing === undefined ? '' :
     const { problems, converged } = await divideNodes(1, 4_000);
     expect(problems).toEqual([]);
     expect(converged).toBe(true);
-  }, 300_000);
+  }, 900_000);
 });

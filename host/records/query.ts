@@ -45,6 +45,8 @@ export interface Candidate {
   readonly suspectedBy: readonly string[];
   /** Of its owner's heaviest record of the set. Absent where there is one owner, and nothing to weigh. */
   readonly weight?: number;
+  /** The timestamp of its owner's first record of the set: of equal trust and weight, the earlier comes first. Absent likewise. */
+  readonly since?: number;
 }
 
 export interface Answer {
@@ -61,7 +63,7 @@ export interface Records {
   weigh(row: number): number;
 }
 
-interface Found extends Omit<Candidate, 'weight'> {
+interface Found extends Omit<Candidate, 'weight' | 'since'> {
   readonly row: Row;
 }
 
@@ -172,9 +174,9 @@ function ranked(set: readonly Found[], records: Records): Candidate[] {
     }),
   );
   const byId = new Map(set.map((one) => [one.id, one]));
-  return rank(contenders).map(({ id, weight }): Candidate => {
+  return rank(contenders).map(({ id, weight, since }): Candidate => {
     const candidate = withoutRow(byId.get(toHex(id))!);
-    return hasConflict ? { ...candidate, weight } : candidate;
+    return hasConflict ? { ...candidate, weight, since } : candidate;
   });
 }
 

@@ -21,11 +21,17 @@ export interface DemoNetwork {
   contract: string;
 }
 
+export const gossips = ['http', 'records'] as const;
+export type Gossip = (typeof gossips)[number];
+
 export interface HostOptions {
   name: string;
   network: DemoNetwork;
   gasKey: string;
+  /** What its relay is told of others: their `peerAddress`, by the same carrier as its own. */
   peers: readonly string[];
+  /** The one carrier by which its relay exchanges messages; `http` by default. */
+  gossip?: Gossip;
   /** A shape other than the image's default has another measurement. */
   memoryMiB?: number;
   disk: boolean;
@@ -45,6 +51,12 @@ export interface HostOptions {
   under?: readonly string[];
 }
 
+interface RelaySaid {
+  /** Those of every carrier: `records://ADDRESS`, or a URL. */
+  peers: { peer: string; reachable: boolean }[];
+  recordsAddress?: string;
+}
+
 export class DemoHost {
   readonly name: string;
   readonly folder: string;
@@ -52,11 +64,13 @@ export class DemoHost {
   readonly disk: string;
   gossipUrl = '';
   adminUrl = '';
+  #recordsAddress = '';
   platform = '';
   readonly tlsPort = nextPort();
   readonly httpPort = nextPort();
   readonly storePort = nextPort();
   readonly #nodePort = nextPort();
+  readonly #recordsPort = nextPort();
   #consoleLog = '';
   #poweredOnAt = 0;
   #vm: Daemon | undefined;
@@ -106,6 +120,18 @@ export class DemoHost {
     const line = await this.#relay.line('relay runs', HOST_PATIENCE_SECONDS);
     this.gossipUrl = line.gossip as string;
     this.adminUrl = line.admin as string;
+    if (this.#options.gossip === 'records') this.#recordsAddress = (await this.relayStatus()).recordsAddress!;
+  }
+
+  /** What the relay of another host is told, to exchange messages with this one's. */
+  get peerAddress(): string {
+    return this.#options.gossip === 'records' ? this.#recordsAddress : this.gossipUrl;
+  }
+
+  /** What the relay says to its operator. */
+  async relayStatus(): Promise<RelaySaid> {
+    const response = await fetch(`${this.adminUrl}/v1/status`, { signal: AbortSignal.timeout(ANSWER_MS) });
+    return (await response.json()) as RelaySaid;
   }
 
   /**
@@ -263,7 +289,7 @@ export class DemoHost {
   }
 
   #relayEnvironment(): Record<string, string> {
-    const { network, peers, appFiles = 'none' } = this.#options;
+    const { network, peers, gossip = 'http', appFiles = 'none' } = this.#options;
     return {
       DSTACK_APP_FILES: appFiles,
       DSTACK_RPC_URL: network.rpcUrl,
@@ -275,7 +301,12 @@ export class DemoHost {
       DSTACK_STATE_DIR: join(this.folder, 'relay'),
       DSTACK_GOSSIP_LISTEN: '127.0.0.1:0',
       DSTACK_ADMIN_LISTEN: '127.0.0.1:0',
-      DSTACK_GOSSIP_PEERS: peers.join(','),
+      ...(gossip === 'http'
+        ? { DSTACK_GOSSIP_PEERS: peers.join(',') }
+        : {
+            DSTACK_RECORDS_LISTEN: `127.0.0.1:${this.#recordsPort}`,
+            DSTACK_RECORDS_PEERS: peers.join(','),
+          }),
       DSTACK_SITE_URL: `https://127.0.0.1:${this.tlsPort}`,
       // The relay gives its network.json to whoever wants to join.
       DSTACK_VM_VOLUME_DIR: this.volume,

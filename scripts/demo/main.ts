@@ -18,12 +18,13 @@ import {
   relayKeys,
   shareFile,
 } from './network.ts';
+import { demoOptions } from './options.mjs';
 import { dstack, repository, stopAll } from './processes.ts';
 import { scanForPlaintext } from './scan.ts';
 import { visit } from './site.ts';
 import { ensure, say, seconds, step, waitFor } from './steps.ts';
 
-const once = process.argv.includes('--once');
+const { once, gossip } = demoOptions(process.argv.slice(2));
 const folder = join(repository, '.state/demo');
 const summary: Record<string, unknown> = {};
 let authority: DemoAuthority | undefined;
@@ -37,7 +38,8 @@ async function main(): Promise<void> {
   summary.appMiB = mebibytes(versions[0]!);
   const network = await step("start a chain and deploy the network's contract", () => deployNetwork(folder));
   authority = await step('start a certificate authority (pebble)', () => startAuthority(network));
-  const a = new DemoHost({ name: 'a', network, gasKey: relayKeys[0], peers: [], disk: true });
+  const shared = { network, gossip, disk: true };
+  const a = new DemoHost({ ...shared, name: 'a', gasKey: relayKeys[0], peers: [] });
   const manifests = await step('write network.json, allow it and the image, roll out version 1', () =>
     prepareNetwork(network, a, versions, { site: authority!.siteFile }),
   );
@@ -49,11 +51,12 @@ async function main(): Promise<void> {
 
   await step('the authority asks A for a proof, and certifies the website', () => certified(a, summary));
 
-  const b = new DemoHost({ name: 'b', network, gasKey: relayKeys[1], peers: [a.gossipUrl], disk: true });
+  const b = new DemoHost({ ...shared, name: 'b', gasKey: relayKeys[1], peers: [a.peerAddress] });
   const joined = await step('node B: boots, asks on chain, is onboarded by A', () =>
     joinSecond(network, a, b),
   );
   summary.b = { joined, page: (await b.page('1')).taken, diskFormat: b.diskSeconds() };
+  await requireOneCarrier(b);
 
   await step('compare the two', () => compare(a, b));
   await step('the relays bring the certificate to B: its visitors notice no other node', () => certified(b));
@@ -112,6 +115,17 @@ async function auditLife(network: DemoNetwork, a: DemoHost, b: DemoHost): Promis
   ensure(holders >= 2, `${holders} times a node was given the secret, each on evidence that holds`);
 }
 
+/** Nothing that B was told came by another way than the one that was asked for. */
+async function requireOneCarrier(b: DemoHost): Promise<void> {
+  const { peers } = await b.relayStatus();
+  summary.gossip = gossip;
+  const scheme = `${gossip}://`;
+  ensure(
+    peers.length === 1 && peers[0]!.reachable && peers[0]!.peer.startsWith(scheme),
+    `B's relay has one peer, ${peers.map(({ peer }) => peer).join(', ')}: ${gossip} alone carried its messages`,
+  );
+}
+
 async function compare(a: DemoHost, b: DemoHost): Promise<void> {
   const [pageA, pageB] = [(await a.page('1')).page, (await b.page('1')).page];
   ensure(pageA.tlsKey === pageB.tlsKey, `both serve the TLS key ${pageA.tlsKey.slice(0, 16)}…`);
@@ -128,7 +142,8 @@ async function refuseThird(network: DemoNetwork, a: DemoHost): Promise<void> {
     name: 'c',
     network,
     gasKey: relayKeys[2],
-    peers: [a.gossipUrl],
+    gossip,
+    peers: [a.peerAddress],
     memoryMiB: 1536,
     disk: false,
   });

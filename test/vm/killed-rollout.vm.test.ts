@@ -48,14 +48,18 @@ let manifests: readonly [string, string];
 beforeAll(async () => {
   const archives = await buildApps();
   network = await deployNetwork(join(repository, '.state/killed'));
-  const shared = { network, disk: true, diskMiB: 64, flavour: 'dev' } as const;
+  // Records carry all that the relays say to each other: B is onboarded by nothing else.
+  const shared = { network, gossip: 'records', disk: true, diskMiB: 64, flavour: 'dev' } as const;
   a = new DemoHost({ ...shared, name: 'a', gasKey: relayKeys[0], peers: [] });
   await prepareNetwork(network, a, archives, { flavour: 'dev' });
   await bootstrapFirst(network, a, 'dev');
-  b = new DemoHost({ ...shared, name: 'b', gasKey: relayKeys[1], peers: [a.gossipUrl] });
+  b = new DemoHost({ ...shared, name: 'b', gasKey: relayKeys[1], peers: [a.peerAddress] });
   const pack = (version: 1 | 2) => packAs('greeting', network, a, archives[version - 1]!, ...OPTIONS);
   manifests = [await pack(1), await pack(2)];
   await joinSecond(network, a, b);
+  expect((await b.relayStatus()).peers).toEqual([
+    { peer: expect.stringMatching(/^records:/), reachable: true },
+  ]);
   await rollOut(1);
   await b.page('1');
 }, 1_800_000);

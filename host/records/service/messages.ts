@@ -60,6 +60,7 @@ const Candidate = Strict({
   isRevoked: Type.Boolean(),
   suspectedBy: Type.Array(HexOf(32)),
   weight: Type.Optional(Type.Number({ minimum: 0 })),
+  since: Type.Optional(Time),
 });
 export type CandidateReply = Static<typeof Candidate>;
 

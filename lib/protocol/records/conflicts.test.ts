@@ -56,6 +56,13 @@ describe('first is', () => {
     expect(order([later, contender('sooner')])).toEqual(named('sooner', 'later'));
   });
 
+  test('of equal weight who came first, also once it has written anew', () => {
+    const later = contender('later', { owner: mallory, timestamp: 1001 });
+    const anew = contender('anew', { timestamp: 2000 });
+    expect(order([later, contender('sooner'), anew])).toEqual(named('anew', 'later'));
+    expect(rank([later, contender('sooner'), anew]).map(({ since }) => since)).toEqual([1000, 1001]);
+  });
+
   test('found among however many one owner wrote', () => {
     const old = contender('old');
     const many = Array.from({ length: 200_000 }, (_, weight) => ({ ...old, weight }));

@@ -4,6 +4,7 @@
  * Two records conflict if they have the same names and ordinals, whoever owns them; in the shared mode only if they have the same owner too.
  * All records of one owner in a conflict are one candidate: its newest value, at the weight of its heaviest record, so that
  * who changes a value does not begin from nothing. Candidates are ordered by trust, and by weight only where trust is equal: work can be bought.
+ * Of equal weight who came first: by its first record, or who changes a value would lose its place to a later one.
  */
 import { lengthPrefixed, sha256, toHex, utf8 } from '../encoding.ts';
 import type { RecordHead } from './format.ts';
@@ -28,20 +29,31 @@ export interface Contender {
   readonly weight: number;
 }
 
+/** An owner's newest record of a conflict, which stands for all of them. */
+export interface Ranked extends Contender {
+  /** The timestamp of the owner's first. */
+  readonly since: number;
+}
+
 /**
  * One for each owner, the one to believe first. The same for every order of the contenders.
  * @returns each owner's newest record, with the trust of that record and the weight of the owner's heaviest
  */
-export function rank(contenders: readonly Contender[]): Contender[] {
+export function rank(contenders: readonly Contender[]): Ranked[] {
   const byOwner = Map.groupBy(contenders, ({ owner }) => toHex(owner));
-  const candidates = [...byOwner.values()].map((own): Contender => {
-    const newest = own.toSorted(newestFirst)[0]!;
+  const candidates = [...byOwner.values()].map((own) => {
+    const ordered = own.toSorted(newestFirst);
+    const [newest, first] = [ordered[0]!, ordered.at(-1)!];
     // Whoever is certified writes as many as it likes: they are no arguments of one call.
-    return { ...newest, weight: own.reduce((most, { weight }) => Math.max(most, weight), 0) };
+    const weight = own.reduce((most, one) => Math.max(most, one.weight), 0);
+    return { first, ranked: { ...newest, weight, since: first.timestamp } };
   });
-  return candidates.toSorted(
-    (a, b) => b.trust - a.trust || b.weight - a.weight || a.timestamp - b.timestamp || byId(a, b),
-  );
+  return candidates
+    .toSorted(
+      ({ ranked: a, first: firstOfA }, { ranked: b, first: firstOfB }) =>
+        b.trust - a.trust || b.weight - a.weight || a.since - b.since || byId(firstOfA, firstOfB),
+    )
+    .map(({ ranked }) => ranked);
 }
 
 /** Of the same time: the one with the higher identity, which nobody chooses for free. */
