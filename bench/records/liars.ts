@@ -11,6 +11,8 @@ export interface LiarCost {
   readonly what: string;
   /** Of one core, over the whole time. */
   readonly cpuPercent: number;
+  readonly cpuSeconds: number;
+  readonly seconds: number;
   /** More than before it came, at most. */
   readonly memoryMiB: number;
   readonly diskBytes: number;
@@ -50,6 +52,7 @@ export async function costOfLiar(liar: string, seconds: number, connections: num
     await Promise.race([Promise.all(lying), new Promise((resolve) => setTimeout(resolve, 2_000))]);
     return {
       ...{ liar, what, end, connections: made },
+      ...{ cpuSeconds: after.cpuSeconds - before.cpuSeconds, seconds: took },
       cpuPercent: Math.round((100 * (after.cpuSeconds - before.cpuSeconds)) / took),
       memoryMiB: Math.max(0, Math.round(after.peakMiB - before.residentMiB)),
       diskBytes: bytesIn(folder) - diskBefore,

@@ -9,15 +9,14 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { build } from 'esbuild';
 import { printError, printJson } from '../../lib/daemon/terminal.ts';
 import { Random } from '../../test/torture/random.ts';
 import type { NodeState } from './division-node.fixture.ts';
-import { addressOf, Places, removeLeftPlaces } from './namespaces.fixture.ts';
+import { addressOf, folderOfPlaces, Places, removeLeftPlaces } from './namespaces.fixture.ts';
 
 const NODES = 5;
 const PORT = 7613;
@@ -124,7 +123,7 @@ export async function divideNodes(
   say: (text: string) => void = () => {},
 ): Promise<DivisionResult> {
   removeLeftPlaces();
-  const around = mkdtempSync(join(tmpdir(), 'dstack-division-'));
+  const around = folderOfPlaces();
   const places = new Places();
   const nodes: NodeProcess[] = [];
   const result: DivisionResult = { converged: false, partitions: 0, problems: [] };

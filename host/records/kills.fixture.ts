@@ -12,7 +12,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import { printJson } from '../../lib/daemon/terminal.ts';
+import { printError, printJson } from '../../lib/daemon/terminal.ts';
 import { uint64 } from '../../lib/protocol/encoding.ts';
 import { encodeRecord } from '../../lib/protocol/records/codec.ts';
 import { idOf } from '../../lib/protocol/records/network.fixture.ts';
@@ -22,6 +22,9 @@ import { createRecords, LOG_FILE } from './folder.ts';
 import { RecordsNode } from './node.ts';
 
 const KILLS = 100;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** Each so many it is said how many there were. */
+const SAID_EVERY = 25;
 /** Of one folder. */
 const LIVES = 10;
 const RECORDS = 400;
@@ -43,13 +46,24 @@ interface Bench {
   readonly file: string;
   readonly bytes: ReadonlyMap<string, Uint8Array>;
   readonly result: KillsResult;
+  readonly say: (text: string) => void;
 }
 
-export async function killNodes(seed: number, kills: number): Promise<KillsResult> {
+export async function killNodes(
+  seed: number,
+  kills: number,
+  say: (text: string) => void = () => {},
+): Promise<KillsResult> {
   const around = mkdtempSync(join(tmpdir(), 'dstack-records-kills-'));
+  // What it has killed nodes in stays for nobody; a node that runs ends with its records.
+  const interrupted = () => {
+    rmSync(around, { recursive: true, force: true });
+    process.exit(130);
+  };
+  for (const signal of SIGNALS) process.once(signal, interrupted);
   const result: KillsResult = { kills: 0, acknowledged: 0, lost: 0, problems: [] };
   try {
-    const bench = { ...(await prepare(around)), result };
+    const bench = { ...(await prepare(around)), result, say };
     let folders = 0;
     const work = async () => {
       while (result.kills < kills && result.problems.length === 0) {
@@ -60,12 +74,13 @@ export async function killNodes(seed: number, kills: number): Promise<KillsResul
     await Promise.all(Array.from({ length: JOBS }, work));
   } finally {
     rmSync(around, { recursive: true });
+    for (const signal of SIGNALS) process.removeListener(signal, interrupted);
   }
   return result;
 }
 
 /** One program, which starts in a fraction of the time of the source, and what it adds. */
-async function prepare(around: string): Promise<Omit<Bench, 'result'>> {
+async function prepare(around: string): Promise<Omit<Bench, 'result' | 'say'>> {
   const program = join(around, 'killed.mjs');
   await build({
     entryPoints: [join(import.meta.dirname, 'killed.fixture.ts')],
@@ -95,6 +110,7 @@ async function playFolder(folder: string, bench: Bench, random: Random, kills: n
     await compare(folder, bench, acknowledged);
     if (!wasKilled) break;
     bench.result.kills += 1;
+    if (bench.result.kills % SAID_EVERY === 0) bench.say(`${bench.result.kills} kills`);
   }
   bench.result.acknowledged += acknowledged.size;
   rmSync(folder, { recursive: true });
@@ -165,6 +181,8 @@ async function compare(
 }
 
 if (import.meta.main) {
-  const { lost, problems, ...counts } = await killNodes(Number(process.argv[2]), KILLS);
+  const { lost, problems, ...counts } = await killNodes(Number(process.argv[2]), KILLS, (text) =>
+    printError(`  ${text}`),
+  );
   printJson({ ...counts, lostWrites: lost, converged: true, problems });
 }

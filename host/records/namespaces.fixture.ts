@@ -1,5 +1,8 @@
 /** Network namespaces for tests, each at a port of one of two switches. They are named after the process that made them. Needs root and `ip`. */
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 const PREFIX = 'dstack-division-';
 
@@ -79,8 +82,16 @@ export class Places {
   }
 }
 
-/** Those of processes that are gone: killed, they could remove nothing. What ran in them ended with its maker's pipe. */
+/** A folder that is named after this process too. */
+export const folderOfPlaces = (): string => mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
+
+/** Namespaces and folders of processes that are gone: killed, they could remove nothing. What ran in them ended with its maker's pipe. */
 export function removeLeftPlaces(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const maker = name.startsWith(PREFIX) ? /^(\d+)-/.exec(name.slice(PREFIX.length))?.[1] : undefined;
+    if (maker !== undefined && !isRunning(Number(maker)))
+      rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
   for (const [name, maker] of ip('netns', 'list').matchAll(new RegExp(`^${PREFIX}(\\d+)-\\S+`, 'gm')))
     if (!isRunning(Number(maker))) ip('netns', 'del', name);
 }

@@ -2,7 +2,7 @@
 import { bytesEqual, fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { decodeRecord } from '../../lib/protocol/records/codec.ts';
-import { type Contender, conflictKey, rank } from '../../lib/protocol/records/conflicts.ts';
+import { type Contender, rank } from '../../lib/protocol/records/conflicts.ts';
 import { type DagRecord, MAX_SELECTORS, MAX_TIMESTAMP } from '../../lib/protocol/records/format.ts';
 import { trustOf } from '../../lib/protocol/records/trust.ts';
 import type { NameQuery, RecordIndex, Row, TimeRange } from './index.ts';
@@ -85,7 +85,7 @@ export function answer(records: Records, query: RecordQuery): Answer {
     const bytes = records.read(row.place);
     const record = decodeRecord(bytes);
     if (!names.every((name) => hasName(record, name))) continue;
-    const key = record.selectors.length === 0 ? row.id : toHex(conflictKey(record));
+    const key = record.selectors.length === 0 ? row.id : conflictOf(record);
     const set = sets.get(key) ?? [];
     sets.set(key, set);
     set.push(found(records.index, row, bytes, { oracles, revoked }));
@@ -124,6 +124,12 @@ function hasName({ selectors }: DagRecord, { claimKey, tags }: NameQuery): boole
   );
 }
 
+/** The same for the same records as `conflictKey`, within one answer: it costs no hash. */
+function conflictOf({ selectors, shared, owner }: DagRecord): string {
+  const parts = selectors.flatMap(({ claimKey, ordinalTag }) => [claimKey, ordinalTag]);
+  return Buffer.concat(shared ? [...parts, owner] : parts).toString('latin1');
+}
+
 /** Whether this node itself would build on it: it saw no other owner's first, and nobody took its certificate back. */
 export function isTrusted(index: RecordIndex, row: Row): boolean {
   return !row.isCollider && !isRevoked(index, row);
@@ -140,7 +146,8 @@ function found(
   const known = revoked.get(certificate) ?? isRevoked(index, row);
   revoked.set(certificate, known);
   const standing = { isCollider, isRevoked: known };
-  const suspecting = index.suspecting(id, oracles);
+  // Most readers name none, and what is asked of hundreds of records adds up.
+  const suspecting = oracles.length === 0 ? [] : index.suspecting(id, oracles);
   const opinions = suspecting.map((oracle) => ({
     oracle,
     subject: fromHex(id),

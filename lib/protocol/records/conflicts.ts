@@ -45,8 +45,8 @@ export function rank(contenders: readonly Contender[]): Ranked[] {
     const ordered = own.toSorted(newestFirst);
     const [newest, first] = [ordered[0]!, ordered.at(-1)!];
     // Whoever is certified writes as many as it likes: they are no arguments of one call.
-    const weight = own.reduce((most, one) => Math.max(most, one.weight), 0);
-    return { first, ranked: { ...newest, weight, since: first.timestamp } };
+    const heaviest = { weight: own.reduce((most, { weight }) => Math.max(most, weight), 0) };
+    return { first, ranked: { ...newest, ...heaviest, since: first.timestamp } };
   });
   return candidates
     .toSorted(

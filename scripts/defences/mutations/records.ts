@@ -133,6 +133,13 @@ export const recordRules: readonly Mutation[] = [
     'found among however many',
   ),
   row(
+    'that who changes a value keeps its place before a later owner',
+    at('conflicts', 'conflicts'),
+    'a.since - b.since',
+    'a.timestamp - b.timestamp',
+    'of equal weight who came first, also once it has written anew',
+  ),
+  row(
     'that a record is a member with all that waited for it, however much that is',
     INTAKE,
     'for (const heir of this.#readyAfter(id)) queue.push(heir);',
