@@ -21,6 +21,12 @@ export class Allowance {
     return this.#left === this.#rate.burst;
   }
 
+  /** Whether there is so much left now. */
+  covers(amount: number): boolean {
+    this.spend(0);
+    return this.#left >= amount;
+  }
+
   /** Milliseconds to wait before anything more is done. */
   spend(amount: number): number {
     const now = this.#now();

@@ -54,7 +54,11 @@ describe('what connections may still cost', () => {
 });
 
 describe('the gate', () => {
-  const limits = { connections: 4, connectionsPerAddress: 3, handshakes: 3, handshakesPerAddress: 2 };
+  const often = { perSecond: 1000, burst: 1000 };
+  const limits = {
+    ...{ connections: 4, connectionsPerAddress: 3, handshakes: 3, handshakesPerAddress: 2 },
+    ...{ arrivals: often, arrivalsInAll: often },
+  };
 
   test('has so many handshakes at once, in all and of one address', () => {
     const gate = new Gate(limits);
@@ -82,6 +86,35 @@ describe('the gate', () => {
     expect(tickets.map((ticket) => ticket !== undefined)).toEqual([true, true, true, false, true, false]);
     tickets[0]!.leave();
     expect(admitted('c')).toBeDefined();
+  });
+
+  test('lets so many in a second shake hands, of one address and in all, however soon each leaves', () => {
+    let now = 0;
+    const arrivals = { perSecond: 2, burst: 5 };
+    const gate = new Gate({ ...limits, arrivals, arrivalsInAll: { perSecond: 4, burst: 8 } }, () => now);
+    const arrive = (address: string, times: number): number =>
+      Array.from({ length: times }, () => {
+        const ticket = gate.enter(address);
+        ticket?.leave();
+        return ticket;
+      }).filter((ticket) => ticket !== undefined).length;
+    expect([arrive('a', 20), arrive('b', 20)]).toEqual([5, 3]);
+    now = 1000;
+    // What it tried in vain keeps it out no longer.
+    expect([arrive('a', 20), arrive('b', 20)]).toEqual([2, 2]);
+    now = 60_000;
+    expect(arrive('a', 20)).toBe(5);
+  });
+
+  test('remembers so many addresses of those that came', () => {
+    const rates = { arrivals: { perSecond: 1, burst: 2 }, arrivalsInAll: { perSecond: 1, burst: 5000 } };
+    const gate = new Gate({ ...limits, ...rates }, () => 0);
+    for (let i = 0; i < 2000; i++) {
+      const ticket = gate.enter(`address ${i}`);
+      expect(ticket).toBeDefined();
+      ticket!.leave();
+    }
+    expect(gate.remembered).toBeLessThanOrEqual(1024);
   });
 
   test('counts a /64 of IPv6 as one address', () => {

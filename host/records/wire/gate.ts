@@ -1,13 +1,22 @@
 /**
  * Who comes in: so many connections in all and from one address, and fewer whose handshake is not over. Who opens connections and says nothing
- * takes the places of its own address only, for as long as a handshake may take.
+ * takes the places of its own address only, for as long as a handshake may take. Who comes and goes all the time is turned away before a handshake.
  */
 import { sourceOf } from '../../../lib/daemon/server-limits.ts';
+import { Allowance } from './allowance.ts';
 import type { WireLimits } from './limits.ts';
+
+/** Addresses that came lately and are remembered. */
+const MOST = 1024;
 
 type GateLimits = Pick<
   WireLimits,
-  'connections' | 'connectionsPerAddress' | 'handshakes' | 'handshakesPerAddress'
+  | 'connections'
+  | 'connectionsPerAddress'
+  | 'handshakes'
+  | 'handshakesPerAddress'
+  | 'arrivals'
+  | 'arrivalsInAll'
 >;
 
 /** One place. */
@@ -23,8 +32,21 @@ export class Gate {
   readonly #all = new Count();
   readonly #handshakes = new Count();
 
-  constructor(limits: GateLimits) {
+  readonly #now: () => number;
+  readonly #arrivalsInAll: Allowance;
+  /** By address; who came first is first. */
+  readonly #arrivals = new Map<string, Allowance>();
+
+  /** @param now milliseconds that only go on */
+  constructor(limits: GateLimits, now: () => number = () => performance.now()) {
     this.#limits = limits;
+    this.#now = now;
+    this.#arrivalsInAll = new Allowance(limits.arrivalsInAll, now);
+  }
+
+  /** How many addresses are remembered. */
+  get remembered(): number {
+    return this.#arrivals.size;
   }
 
   get handshakes(): number {
@@ -40,7 +62,7 @@ export class Gate {
       this.#handshakes.total >= handshakes ||
       this.#all.of(address) >= connectionsPerAddress ||
       this.#handshakes.of(address) >= handshakesPerAddress;
-    if (isFull) return undefined;
+    if (isFull || !this.#mayArrive(address)) return undefined;
     this.#all.add(address, 1);
     this.#handshakes.add(address, 1);
     let state: 'handshake' | 'in' | 'gone' = 'handshake';
@@ -56,6 +78,23 @@ export class Gate {
         state = 'gone';
       },
     };
+  }
+
+  /** What is turned away costs nothing of it: who is patient comes in. */
+  #mayArrive(address: string): boolean {
+    const own = this.#arrivals.get(address) ?? new Allowance(this.#limits.arrivals, this.#now);
+    if (!own.covers(1) || !this.#arrivalsInAll.covers(1)) return false;
+    own.spend(1);
+    this.#arrivalsInAll.spend(1);
+    this.#arrivals.set(address, own);
+    if (this.#arrivals.size > MOST) this.#forget();
+    return true;
+  }
+
+  /** Those who did not come lately; and if that is nobody, who came first. */
+  #forget(): void {
+    for (const [address, own] of this.#arrivals) if (own.isWhole) this.#arrivals.delete(address);
+    if (this.#arrivals.size > MOST) this.#arrivals.delete(this.#arrivals.keys().next().value!);
   }
 }
 

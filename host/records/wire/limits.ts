@@ -8,6 +8,9 @@ export interface WireLimits {
   /** Of these, those whose handshake is not over. */
   readonly handshakes: number;
   readonly handshakesPerAddress: number;
+  /** Handshakes that begin in a second, of one address and in all: each costs milliseconds of the processor before anybody is known. */
+  readonly arrivals: Rate;
+  readonly arrivalsInAll: Rate;
   /** Milliseconds for the whole handshake. */
   readonly handshakeWithin: number;
   /** Milliseconds from one whole message of the peer to the next. */
@@ -59,6 +62,8 @@ export const WIRE_LIMITS: WireLimits = {
   connectionsPerAddress: 8,
   handshakes: 32,
   handshakesPerAddress: 4,
+  arrivals: { perSecond: 8, burst: 64 },
+  arrivalsInAll: { perSecond: 64, burst: 256 },
   handshakeWithin: 10_000,
   idle: 120_000,
   takenWithin: 60_000,

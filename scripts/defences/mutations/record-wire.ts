@@ -161,6 +161,13 @@ export const recordWireRules: readonly Mutation[] = [
     'has so many handshakes at once',
   ),
   row(
+    'the handshakes that an address begins in a second',
+    GATE,
+    'isFull || !this.#mayArrive(address)',
+    'isFull',
+    'lets so many in a second shake hands',
+  ),
+  row(
     'the connections of one address',
     GATE,
     'this.#all.of(address) >= connectionsPerAddress',
