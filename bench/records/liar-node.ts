@@ -27,7 +27,7 @@ const MIB = 1 << 20;
 const folder = process.argv[2]!;
 createRecords(folder, encodeRecord(genesisRecord()));
 const node = await RecordsNode.open(folder, { now: () => NOW });
-for (const record of membersOfLiars()) await node.add(encodeRecord(record), 'self');
+await Promise.all(membersOfLiars().map((record) => node.add(encodeRecord(record), 'self')));
 const ends: Record<string, number> = {};
 const wire = new RecordWire({
   store: node,
