@@ -86,6 +86,7 @@ export const answers = {
   'records genesis make': ['network', 'owner', 'rules', 'file', 'secret'],
   'records genesis show': ['network', 'owner', 'rules', 'records'],
   'records genesis amend': ['id', 'network'],
+  'records prune': ['discarded', 'bytes', 'before', 'after', 'wanted'],
   'records rebuild': ['records', 'dropped', 'unreadable', 'damaged'],
   'vm check': ['flavour', 'runs', 'findings'],
   'image fetch': ['mirror', 'packages', 'bytes', 'releases'],

@@ -3,6 +3,9 @@ import { UsageError } from './command.ts';
 
 const UNITS: Readonly<Record<string, number>> = { d: 86_400, h: 3_600, m: 60, s: 1 };
 
+/** Seconds: of values of records, ten years. */
+export const LONGEST_AGE = 10 * 365 * 86_400;
+
 /**
  * Seconds.
  * @param what what it is given for, such as `--delay`

@@ -17,6 +17,7 @@ import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { answer } from '../answers.ts';
 import { type Arguments, type Command, narration, narrationOptions, typed, UsageError } from '../command.ts';
+import { LONGEST_AGE, parseDuration } from '../duration.ts';
 import { genesisBytes, statusOf, tellNode, tokenFor } from '../records/client.ts';
 import {
   changeClient,
@@ -58,6 +59,10 @@ const start: Command = {
       multiple: true,
     },
     oracle: { value: 'OWNER', help: 'an owner of this folder that publishes what the node suspects' },
+    'discard-after': {
+      value: 'AGE',
+      help: 'throws values away that their owners have replaced and that are older, such as 90d: at the start, and once a day',
+    },
     localtest: { help: 'a network of its own in DIR/localtest, for tests: no other node, next to no work' },
     'log-level': { value: 'LEVEL', help: LEVELS.join(', '), default: 'info' },
   },
@@ -79,10 +84,14 @@ const start: Command = {
       ...networkOf(files, folder, isTest),
     };
     const oracle = args.optional('oracle');
+    const age = args.optional('discard-after');
+    const discardAfter =
+      age === undefined ? undefined : 1_000 * parseDuration('--discard-after', age, LONGEST_AGE);
     const stopped = stopSignal();
     const service = await RecordsService.start({
       ...options,
       ...(!isTest && { listen: listen as Place }),
+      ...(discardAfter !== undefined && { discardAfter }),
       ...(oracle !== undefined && { oracle: ownerNamed(folder, oracle).seed }),
     });
     // A folder's network is that of its own node.

@@ -1,7 +1,5 @@
 /** `records …`: a replicated store of small signed records, and the node that keeps them. */
 import { resolve } from 'node:path';
-import { rebuildRecords } from '../../host/records/rebuild.ts';
-import { MAX_GENESIS_FILE_BYTES, parseGenesis } from '../../host/records/service/genesis-file.ts';
 import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { print, printBytes, printError } from '../../lib/daemon/terminal.ts';
 import { utf8 } from '../../lib/protocol/encoding.ts';
@@ -15,7 +13,6 @@ import {
   clientOf,
   folderOf,
   givenSecret,
-  nodeFolder,
   parseUrl,
   pathOption,
   secretOption,
@@ -24,6 +21,7 @@ import { parseOwner, writerOf } from '../records/owners.ts';
 import { findRecords, type Seen } from '../records/read.ts';
 import { parseSelections, textOf } from '../records/selectors.ts';
 import { writeRecord } from '../records/write.ts';
+import { diskCommands } from './records-disk.ts';
 import { genesisCommands } from './records-genesis.ts';
 import { recordNodeCommands } from './records-node.ts';
 import { ownerCommands } from './records-owner.ts';
@@ -236,33 +234,6 @@ const oracleCommands: readonly Command[] = [
   oracleCommand('delete', 'does not ask this owner any more'),
 ];
 
-const rebuild: Command = {
-  name: 'records rebuild',
-  summary:
-    'makes a new log from what is sound in a damaged one, which is kept beside it; the node must not run',
-  options: {
-    ...pathOption,
-    genesis: { value: 'FILE', help: 'the genesis of the network, where the log has lost it' },
-    ...narrationOptions,
-  },
-  async run(args) {
-    const file = args.optional('genesis');
-    const genesis =
-      file === undefined
-        ? undefined
-        : parseGenesis(readBounded(resolve(file), { maxBytes: MAX_GENESIS_FILE_BYTES })).records[0];
-    const { records, dropped, unreadable, damaged } = await rebuildRecords(
-      nodeFolder(folderOf(args)),
-      genesis,
-    );
-    narration(args)(
-      `${records} records are in the new log; other nodes have the rest, if anybody has it.`,
-      `${dropped} sound ones stood on lost ones, and ${unreadable} bytes can't be read; the damaged log is ${damaged}.`,
-    );
-    answer(args, 'records rebuild', { records, dropped, unreadable, damaged });
-  },
-};
-
 /** By a passphrase, as a name gives a key: stretched, and of this network alone. */
 function maskKeyOf(args: Arguments, space: NameSpace): Uint8Array | undefined {
   const file = args.optional('mask');
@@ -367,5 +338,5 @@ export const recordsCommands: readonly Command[] = [
   ...urlCommands,
   ...oracleCommands,
   ...genesisCommands,
-  rebuild,
+  ...diskCommands,
 ];

@@ -66,6 +66,12 @@ test.each([
   ['genesis', 'make', '--name', 'x', '--out', 'x', '--certificate-required'],
   ['genesis', 'make', '--name', 'x'.repeat(65), '--out', 'x'],
   ['genesis', 'amend'],
+  ['prune', '--current'],
+  ['prune', '--undo', '--older-than', '1d'],
+  ['prune', '--undo', 'name'],
+  ['prune', '--older-than', 'old'],
+  ['prune', '--at-least', '65537'],
+  ['node', 'start', '--discard-after', 'soon'],
 ])('%s %s %s %s %s %s', async (...words) => {
   expect(await bench.run('me', ...words)).toMatchObject({ exit: 2, out: '' });
   expect(readdirSync(bench.path('me')).toSorted()).toEqual(['client.json', 'owners']);
@@ -81,6 +87,7 @@ test.each([
   ['RECORDS_NO_NODE', ['node', 'connect', '127.0.0.1:9908', KEY]],
   ['RECORDS_NO_NETWORK', ['node', 'start', '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0']],
   ['RECORDS_FOLDER', ['rebuild']],
+  ['RECORDS_FOLDER', ['prune']],
   ['HTTP_UNREACHABLE', ['node', 'bootstrap', 'http://127.0.0.1:1']],
 ] as const)('%s: %j', async (code, words) => {
   expect(await bench.run('me', ...words)).toMatchObject({ exit: 1, code, out: '' });

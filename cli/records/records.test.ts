@@ -344,4 +344,37 @@ describe('networks that are not each other’s', () => {
     expect(await node.stop()).toBe(0);
     expect(await bench.run(path, 'node', 'status')).toMatchObject({ code: 'RECORDS_NO_NODE' });
   });
+
+  test('prune: values that were replaced go, and are named thrown away; the newest stays; all are wanted again with --undo', async () => {
+    const node = await bench.start('v', '--localtest');
+    const path = 'v/localtest';
+    await bench.ok(path, 'owner', 'new', 'me');
+    for (const value of ['old', 'new']) await bench.ok(path, 'set', 'page#1', value);
+    await bench.ok(path, 'set', 'other', 'alone');
+    expect(await bench.run(path, 'prune')).toMatchObject({ code: 'RECORDS_HELD' });
+    expect(await node.stop()).toBe(0);
+    expect(await bench.json(path, 'prune', '--older-than', '1d')).toMatchObject({ discarded: 0 });
+    expect(await bench.json(path, 'prune', 'other')).toMatchObject({ discarded: 0 });
+    expect(await bench.json(path, 'prune', '--dry-run')).toMatchObject({ discarded: 1, before: null });
+    expect(await bench.json(path, 'prune', 'page#', '--owner', 'me')).toMatchObject({ discarded: 1 });
+    expect(await bench.json(path, 'prune', 'other', '--current')).toMatchObject({ discarded: 1 });
+    const again = await bench.start('v', '--localtest');
+    expect(await bench.ok(path, 'get', 'page#')).toBe('new | page#1\n');
+    expect(await bench.ok(path, 'get', 'other')).toBe('(thrown away) | other#0\n');
+    expect(await again.stop()).toBe(0);
+    expect(await bench.json(path, 'prune', '--undo')).toMatchObject({ wanted: 2 });
+  });
+
+  test('a node that is told so throws replaced values away by itself', async () => {
+    const node = await bench.start('w', '--localtest');
+    const path = 'w/localtest';
+    await bench.ok(path, 'owner', 'new', 'me');
+    for (const value of ['old', 'new']) await bench.ok(path, 'set', 'page', value);
+    expect(await node.stop()).toBe(0);
+    const again = await bench.start('w', '--localtest', '--discard-after', '0s');
+    expect(again.running.text()).toContain('"discarded":1');
+    expect(await bench.ok(path, 'get', 'page')).toBe('new | page#0\n');
+    expect(await again.stop()).toBe(0);
+    expect(await bench.json(path, 'prune')).toMatchObject({ discarded: 0 });
+  });
 });

@@ -7,6 +7,9 @@ import { keysFor, NOON } from '../../lib/protocol/records/records.fixture.ts';
 
 export const GENESIS = genesisRecord();
 
+/** Of the chain's, those whose values the tests with kills throw away. */
+export const PRUNED_BEFORE = NOON + 100 * SECOND;
+
 /** So many of the founder's records, each on the two before it, under a few names. */
 export function chainOf(count: number): DagRecord[] {
   const records = [GENESIS];

@@ -10,9 +10,11 @@ import { decodeRecord } from '../../lib/protocol/records/codec.ts';
 import { genesisOf } from '../../lib/protocol/records/genesis.ts';
 import { recordId } from '../../lib/protocol/records/identity.ts';
 import { verifyAlone } from '../../lib/protocol/records/membership.ts';
+import { compactLog, dropCompacted } from './compact.ts';
+import type { Fates } from './discard.ts';
 import { type Indexed, noIndex, RecordIndex } from './index.ts';
 import { createLog, type OpenOptions, RecordLog } from './log.ts';
-import { HEADER_BYTES, SYNCHRONISED } from './log-format.ts';
+import { HEADER_BYTES, marksOf } from './log-format.ts';
 import { type Entry, endOf } from './log-reader.ts';
 
 export const LOG_FILE = 'records.log';
@@ -26,6 +28,11 @@ const ROOM_BYTES = 4 << 20;
 export interface OpenFolder {
   readonly log: RecordLog;
   readonly index: RecordIndex;
+  /**
+   * Writes the log anew, with these values or without them; then `log` is another one. Nothing may be written meanwhile.
+   * @throws RECORDS_PRUNE_ROOM, or what else failed; then nothing has changed
+   */
+  compact(fates: Fates): Promise<void>;
   /** Records of the log that were not in the index. */
   readonly replayed: number;
   /** Whether there is as much room as a few groups and what is found by them take. */
@@ -72,7 +79,9 @@ export async function openFolder(
     const path = join(folder, INDEX_FILE);
     index = RecordIndex.open(path);
     const known = index.covered;
-    log = await RecordLog.open(join(folder, LOG_FILE), {
+    const logPath = join(folder, LOG_FILE);
+    dropCompacted(logPath);
+    log = await RecordLog.open(logPath, {
       ...(known && { known }),
       ...(fileOf && { fileOf }),
     });
@@ -85,11 +94,20 @@ export async function openFolder(
       replay(whole, behind);
       return behind.count - before;
     };
-    const [ownLog, ownIndex] = [log, index];
+    const ownIndex = index;
+    let ownLog = log;
     const replayed = catchUp(log, index);
     return {
-      log,
+      get log() {
+        return ownLog;
+      },
       index,
+      compact: async (fates) => {
+        ownLog = await compactLog(logPath, { log: ownLog, index: ownIndex }, fates, {
+          ...(fileOf && { fileOf }),
+        });
+        log = ownLog;
+      },
       replayed,
       hasRoom: () => roomIn(folder) >= ROOM_BYTES,
       goOn: () => {
@@ -148,6 +166,6 @@ function indexedOf({ at, length, flags, record: bytes }: Entry): Indexed {
     id: toHex(recordId(record)),
     record,
     place: { at, length },
-    synchronised: (flags & SYNCHRONISED) !== 0,
+    ...marksOf(flags),
   };
 }

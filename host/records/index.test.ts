@@ -36,6 +36,7 @@ test('two names of a record whose keys begin alike, with one tag, are one row an
     record: decodeRecord(encoded[i]!),
     place: { at: i, length: encoded[i]!.length },
     synchronised: true,
+    discarded: false,
   }));
   expect(() => index.insert(entries, { salt: '00', end: records.length })).not.toThrow();
   expect(index.count).toBe(3);

@@ -21,10 +21,11 @@ import {
   decodeRevocation,
 } from '../../lib/protocol/records/statements.ts';
 import type { Place } from './log.ts';
+import type { Marks } from './log-format.ts';
 import type { Item, ItemRange } from './types.ts';
 
 /** Another index is made anew. */
-const VERSION = 2;
+const VERSION = 3;
 /** Rows that are read at a time while somebody iterates. */
 const PAGE = 512;
 
@@ -38,7 +39,7 @@ const SCHEMA = `
     -- by how much the latest timestamp of all that it stands on is later
     later INTEGER NOT NULL,
     owner INTEGER NOT NULL,
-    -- 0, or bits: 1 the value is not there; 2 another owner's was first; 4 it is a certificate
+    -- 0, or bits: 1 the value is not there; 2 another owner's was first; 4 it is a certificate; 8 the value is not wanted back
     state INTEGER NOT NULL,
     work INTEGER NOT NULL,
     -- the row of its certificate
@@ -49,7 +50,7 @@ const SCHEMA = `
   CREATE INDEX by_id ON records (substr(id, 1, 8));
   CREATE INDEX by_time ON records (timestamp, substr(id, 1, 8));
   CREATE INDEX by_owner ON records (owner, timestamp);
-  CREATE INDEX lacking ON records (row) WHERE (state & 1) = 1;
+  CREATE INDEX lacking ON records (row) WHERE (state & 9) = 1;
   CREATE TABLE owners (owner INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE) STRICT;
   CREATE TABLE names (claim BLOB, tag BLOB, row INTEGER, PRIMARY KEY (claim, tag, row)) WITHOUT ROWID, STRICT;
   CREATE TABLE children (parent INTEGER, child INTEGER, PRIMARY KEY (parent, child)) WITHOUT ROWID, STRICT;
@@ -83,14 +84,20 @@ const TABLES = {
 const PRUNED = 1;
 const COLLIDER = 2;
 const CERTIFICATE = 4;
+const DISCARDED = 8;
 
 /** A record that is in the log. */
-export interface Indexed {
+export interface Indexed extends Marks {
   readonly id: string;
   readonly record: DagRecord;
   readonly place: Place;
-  /** Whether it came while this node had all that its peers had. */
-  readonly synchronised: boolean;
+}
+
+/** Where a record is after the log was written anew, and whether its value is still there. */
+export interface Moved {
+  readonly place: Place;
+  readonly isPruned: boolean;
+  readonly isDiscarded: boolean;
 }
 
 /** What the index has of a record. */
@@ -102,6 +109,10 @@ export interface Row {
   readonly newest: number;
   readonly owner: string;
   readonly isPruned: boolean;
+  /** Its value was thrown away here, and is not wanted back. */
+  readonly isDiscarded: boolean;
+  /** Its value is wanted. */
+  readonly lacksValue: boolean;
   /** Another owner's record of the same names and ordinals was seen first. */
   readonly isCollider: boolean;
   /** Its difficulty; 0 without work. */
@@ -184,6 +195,11 @@ export class RecordIndex {
     return this.#count;
   }
 
+  /** Of all records as they lie in the log. */
+  get recordBytes(): number {
+    return Number(this.#get('SELECT coalesce(sum(length), 0) AS n FROM records')!.n);
+  }
+
   /** Of which log it is made, and up to where; undefined while it is empty. */
   get covered(): { readonly salt: string; readonly end: number } | undefined {
     const raw = this.#get('SELECT salt, end FROM covered');
@@ -196,8 +212,7 @@ export class RecordIndex {
     this.#db.exec('BEGIN IMMEDIATE');
     try {
       for (const entry of entries) this.#insertOne(entry);
-      this.#run('DELETE FROM covered');
-      this.#run('INSERT INTO covered VALUES (?, ?)', covered.salt, covered.end);
+      this.#cover(covered);
       this.#db.exec('COMMIT');
     } catch (error) {
       this.#count = before;
@@ -359,10 +374,10 @@ export class RecordIndex {
     return rows.toSorted((a, b) => a.row - b.row).map(({ id }) => id);
   }
 
-  /** Records without their values, behind this row. */
+  /** Records whose values are wanted, behind this row. */
   lackingValues(row: number, limit: number): string[] {
     return this.#all(
-      'SELECT id FROM records WHERE (state & 1) = 1 AND row > ? ORDER BY row LIMIT ?',
+      'SELECT id FROM records WHERE (state & 9) = 1 AND row > ? ORDER BY row LIMIT ?',
       row,
       limit,
     ).map(({ id }) => toHex(id as Uint8Array));
@@ -377,6 +392,50 @@ export class RecordIndex {
       limit,
     );
     return raws.map((raw) => toHex(raw.id as Uint8Array));
+  }
+
+  /** All, in the order in which they became members. */
+  *rows(): Generator<Row> {
+    for (let last = 0; last < this.#count; last += PAGE) {
+      yield* this.#all(`SELECT ${COLUMNS} ${FROM} WHERE r.row > ? ORDER BY r.row LIMIT ?`, last, PAGE).map(
+        rowOf,
+      );
+    }
+  }
+
+  /**
+   * The log was written anew, with one entry for each row, in their order.
+   * @param exchange puts the new log into the place of the old one; before what is written here counts. @throws what it throws, and then nothing has changed
+   */
+  relocate(
+    moved: Iterable<Moved>,
+    covered: { readonly salt: string; readonly end: number },
+    exchange: () => void,
+  ): void {
+    this.#db.exec('BEGIN IMMEDIATE');
+    try {
+      let row = 0;
+      for (const { place, isPruned, isDiscarded } of moved) {
+        row += 1;
+        this.#run(
+          'UPDATE records SET at = ?, length = ?, state = (state & ?) | ? WHERE row = ?',
+          place.at,
+          place.length,
+          ~(PRUNED | DISCARDED),
+          (isPruned ? PRUNED : 0) | (isDiscarded ? DISCARDED : 0),
+          row,
+        );
+      }
+      if (row !== this.#count) throw new Error(`the new log has ${row} records, not ${this.#count}`);
+      this.#cover(covered);
+      exchange();
+      this.#db.exec('COMMIT');
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      throw error;
+    }
+    // What SQLite wrote beside the file is as large as what was changed.
+    this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
   }
 
   /** For weights.ts: of each row from this one on its work and the rows that it stands on. */
@@ -404,14 +463,19 @@ export class RecordIndex {
     if (this.#db.isOpen) this.#db.close();
   }
 
-  #insertOne({ id, record, place, synchronised }: Indexed): void {
+  #cover({ salt, end }: { readonly salt: string; readonly end: number }): void {
+    this.#run('DELETE FROM covered');
+    this.#run('INSERT INTO covered VALUES (?, ?)', salt, end);
+  }
+
+  #insertOne({ id, record, place, synchronised, discarded }: Indexed): void {
     const known = this.#get(
       'SELECT row, state FROM records WHERE substr(id, 1, 8) = ? AND id = ?',
       ...idKeys(id),
     );
     // Of a member only its value can come later.
     if (known !== undefined) {
-      const state = Number(known.state) & ~PRUNED;
+      const state = Number(known.state) & ~(PRUNED | DISCARDED);
       this.#run(
         'UPDATE records SET at = ?, length = ?, state = ? WHERE row = ?',
         place.at,
@@ -429,6 +493,7 @@ export class RecordIndex {
     const { permit } = record;
     const state =
       (record.value.kind === 'pruned' ? PRUNED : 0) |
+      (discarded ? DISCARDED : 0) |
       (this.#isCollider(record, owner) && synchronised ? COLLIDER : 0) |
       (record.type === 'certificate' ? CERTIFICATE : 0);
     this.#run(
@@ -573,6 +638,8 @@ function rowOf(raw: Raw): Row {
     newest: Number(raw.newest),
     owner: toHex(raw.owner as Uint8Array),
     isPruned: (state & PRUNED) !== 0,
+    isDiscarded: (state & DISCARDED) !== 0,
+    lacksValue: (state & (PRUNED | DISCARDED)) === PRUNED,
     isCollider: (state & COLLIDER) !== 0,
     work: Number(raw.work),
     certificate: raw.certificate === null ? undefined : Number(raw.certificate),

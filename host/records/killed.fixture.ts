@@ -1,5 +1,5 @@
 /**
- * A process that adds records to a node and prints the identity of each that is acknowledged, until it is killed: by whoever started it, or by itself
+ * A process that adds records to a node, throws values away and wants them again meanwhile, and prints the identity of each that is acknowledged, until it is killed: by whoever started it, or by itself
  * (SIGKILL) at the `killAt`-th operation of the log, with a part of a write written.
  *
  *     node killed.fixture.js FOLDER RECORDS KILL_AT SEED
@@ -9,10 +9,13 @@
 import { readFileSync, writeSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { Random } from '../../test/torture/random.ts';
+import { PRUNED_BEFORE } from './chain.fixture.ts';
 import type { LogFile } from './log.ts';
 import { RecordsNode } from './node.ts';
 
 const WRITERS = 8;
+/** Records between two times that values are thrown away, or wanted again. */
+const PRUNED_EVERY = 12;
 
 function killing(handle: FileHandle, killAt: number, random: Random): LogFile {
   let operations = 0;
@@ -63,6 +66,8 @@ async function main(): Promise<void> {
   writeSync(1, 'open\n');
   const write = async () => {
     for (let record = records.shift(); record !== undefined; record = records.shift()) {
+      if (records.length % PRUNED_EVERY === 0) await node.prune({ current: true, before: PRUNED_BEFORE });
+      if (records.length % PRUNED_EVERY === 6) await node.wantAgain();
       const verdict = await node.add(record, 'peer');
       if (verdict.kind === 'members') writeSync(1, `${verdict.ids.join('\n')}\n`);
     }

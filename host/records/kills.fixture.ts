@@ -1,5 +1,5 @@
 /**
- * Kills nodes (kill -9) while they take records in, and compares what they acknowledged with what is there: a round of
+ * Kills nodes (kill -9) while they take records in and throw values away, and compares what they acknowledged with what is there: a round of
  * `npm run torture -- --only records`, as a process of its own, and a sample of it in the tests.
  *
  *     node host/records/kills.fixture.ts SEED
@@ -15,9 +15,11 @@ import { build } from 'esbuild';
 import { printError, printJson } from '../../lib/daemon/terminal.ts';
 import { uint64 } from '../../lib/protocol/encoding.ts';
 import { encodeRecord } from '../../lib/protocol/records/codec.ts';
+import type { DagRecord } from '../../lib/protocol/records/format.ts';
+import { withoutValue } from '../../lib/protocol/records/identity.ts';
 import { idOf } from '../../lib/protocol/records/network.fixture.ts';
 import { Random } from '../../test/torture/random.ts';
-import { chainOf, GENESIS } from './chain.fixture.ts';
+import { chainOf, GENESIS, PRUNED_BEFORE } from './chain.fixture.ts';
 import { createRecords, LOG_FILE } from './folder.ts';
 import { RecordsNode } from './node.ts';
 
@@ -44,7 +46,8 @@ export interface KillsResult {
 interface Bench {
   readonly program: string;
   readonly file: string;
-  readonly bytes: ReadonlyMap<string, Uint8Array>;
+  /** Of each record its bytes, and those that it may have instead. */
+  readonly bytes: ReadonlyMap<string, readonly Uint8Array[]>;
   readonly result: KillsResult;
   readonly say: (text: string) => void;
 }
@@ -99,7 +102,9 @@ async function prepare(around: string): Promise<Omit<Bench, 'result' | 'say'>> {
     file,
     Buffer.concat(records.map(encodeRecord).flatMap((bytes) => [uint64(bytes.length).subarray(4), bytes])),
   );
-  return { program, file, bytes: new Map(records.map((record) => [idOf(record), encodeRecord(record)])) };
+  const formsOf = (record: DagRecord) =>
+    (record.timestamp < PRUNED_BEFORE ? [record, withoutValue(record)] : [record]).map(encodeRecord);
+  return { program, file, bytes: new Map(records.map((record) => [idOf(record), formsOf(record)])) };
 }
 
 async function playFolder(folder: string, bench: Bench, random: Random, kills: number): Promise<void> {
@@ -156,7 +161,7 @@ async function ended(child: ChildProcess): Promise<string | null> {
   return signal;
 }
 
-/** What was acknowledged is there, byte for byte, and the index is the one that the log alone gives. */
+/** What was acknowledged is there, byte for byte, but for values that may be thrown away; and the index is the one that the log alone gives. */
 async function compare(
   folder: string,
   { bytes, result }: Bench,
@@ -165,7 +170,7 @@ async function compare(
   const node = await RecordsNode.open(folder);
   const lost = [...acknowledged].filter((id) => {
     const there = node.get(id);
-    return there === undefined || Buffer.compare(there, bytes.get(id)!) !== 0;
+    return there === undefined || !bytes.get(id)!.some((form) => Buffer.compare(there, form) === 0);
   });
   result.lost += lost.length;
   result.problems.push(...lost.map((id) => `lost: ${id}`));

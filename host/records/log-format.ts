@@ -21,9 +21,25 @@ export const ENTRY_HEAD_BYTES = 13;
 
 /** The first of a group: what is before it was on the disk before it was written. */
 export const BEGINS_GROUP = 1;
-/** It came while this node had all that its peers had. */
-export const SYNCHRONISED = 2;
-const ALL_FLAGS = BEGINS_GROUP | SYNCHRONISED;
+const SYNCHRONISED = 2;
+const DISCARDED = 4;
+const ALL_FLAGS = BEGINS_GROUP | SYNCHRONISED | DISCARDED;
+
+/** What is known of a record besides its bytes, as flags of its entry and back. */
+export interface Marks {
+  /** It came while this node had all that its peers had. */
+  readonly synchronised: boolean;
+  /** Its value was thrown away here, and is not wanted back. */
+  readonly discarded: boolean;
+}
+
+export const flagsOf = ({ synchronised, discarded }: Marks): number =>
+  (synchronised ? SYNCHRONISED : 0) | (discarded ? DISCARDED : 0);
+
+export const marksOf = (flags: number): Marks => ({
+  synchronised: (flags & SYNCHRONISED) !== 0,
+  discarded: (flags & DISCARDED) !== 0,
+});
 
 export interface LogHeader {
   readonly network: Uint8Array;

@@ -253,7 +253,7 @@ function readAt(fd: number, at: number, length: number): Buffer {
   return bytes.subarray(0, done);
 }
 
-const diskFile = (handle: FileHandle): LogFile => ({
+export const diskFile = (handle: FileHandle): LogFile => ({
   async write(bytes, at) {
     for (let done = 0; done < bytes.length; ) {
       const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, at + done);
@@ -298,7 +298,7 @@ export function isForRoom({ cause }: DstackError): boolean {
 /** SQLITE_FULL, as SQLite says it. */
 const NO_ROOM_IN_DATABASE = 13;
 
-function isFull(error: unknown): boolean {
+export function isFull(error: unknown): boolean {
   const { code, errcode } = (error ?? {}) as { code?: string; errcode?: number };
   return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code ?? '') || errcode === NO_ROOM_IN_DATABASE;
 }

@@ -20,11 +20,13 @@ import {
 import { publicKeyOfSeed } from '../../lib/protocol/records/strict-ed25519.ts';
 import type { Standing } from '../../lib/protocol/records/trust.ts';
 import { Weights } from '../../lib/protocol/records/weights.ts';
+import { compactedSize } from './compact.ts';
+import { chooseDiscarded, type Prunable, type PruneChoice, wantedAgain } from './discard.ts';
 import { type OpenFolder, openFolder } from './folder.ts';
 import { GroupCommit } from './group-commit.ts';
 import { chooseLinks } from './links.ts';
 import { entryBytes, GROUP_BYTES, isForRoom, type OpenOptions, stoppedBy } from './log.ts';
-import { SYNCHRONISED } from './log-format.ts';
+import { flagsOf } from './log-format.ts';
 import { type Pending, PendingMembers } from './pending.ts';
 import { type Answer, answer, type RecordQuery } from './query.ts';
 import { Refusals } from './refusals.ts';
@@ -55,6 +57,12 @@ export interface NodeOptions extends Pick<OpenOptions, 'fileOf'> {
 /** What this node makes a record from: it chooses the time and the links. */
 export type OwnDraft = Omit<Draft, 'timestamp' | 'links'>;
 
+export interface Pruned extends Prunable {
+  /** Bytes of the log. */
+  readonly before: number;
+  readonly after: number;
+}
+
 export class RecordsNode implements RecordSet {
   readonly genesis: Genesis;
   readonly #store: OpenFolder;
@@ -64,6 +72,7 @@ export class RecordsNode implements RecordSet {
   #commit: GroupCommit<Pending>;
   readonly #refusals = new Refusals();
   readonly #listeners = new Set<(items: readonly Item[]) => void>();
+  #pruning: Promise<void> | undefined;
   readonly #weights = new Weights(MOST_FOLLOWED);
   #stopped: DstackError | undefined;
   #isClosed = false;
@@ -88,7 +97,7 @@ export class RecordsNode implements RecordSet {
     const commit = new GroupCommit<Pending>((group) => this.#write(group), GROUP_BYTES);
     const members = new PendingMembers(
       this.#store.index,
-      () => isSynchronised?.() ?? true,
+      () => ({ synchronised: isSynchronised?.() ?? true, discarded: false }),
       (pending) => commit.push(pending, entryBytes(pending.bytes)),
     );
     return { commit, members, intake: new Intake(this.genesis, members, room) };
@@ -132,7 +141,7 @@ export class RecordsNode implements RecordSet {
   }
 
   lacksValue(id: string): boolean {
-    return this.#store.index.rowOf(id)?.isPruned ?? false;
+    return this.#store.index.rowOf(id)?.lacksValue ?? false;
   }
 
   lackingValues(limit: number, after?: string): string[] {
@@ -197,6 +206,7 @@ export class RecordsNode implements RecordSet {
   }
 
   async add(bytes: Uint8Array, from: string): Promise<Verdict> {
+    while (this.#pruning !== undefined) await this.#pruning;
     if (this.#stopped !== undefined) throw this.#stopped;
     const verdict = this.#judge(bytes, from);
     const isKept = verdict.kind === 'members' || verdict.kind === 'restored';
@@ -219,6 +229,52 @@ export class RecordsNode implements RecordSet {
     const verdict = await this.add(encodeRecord(record), '');
     if (verdict.kind === 'refused') throw new DstackError(verdict.code, verdict.message);
     return toHex(recordId(record));
+  }
+
+  /**
+   * Throws values away, and gives their space back: the log is written anew. Records that come meanwhile wait; questions are answered.
+   * @throws RECORDS_PRUNE_ROOM where there is no room for the new log: then nothing has changed; RECORDS_STOPPED, RECORDS_LOG_DAMAGED
+   */
+  async prune(choice: PruneChoice): Promise<Pruned> {
+    return await this.#alone(async () => {
+      const { log, index } = this.#store;
+      const { fates, ...counts } = await chooseDiscarded({ log, index }, choice);
+      const before = log.end;
+      if (counts.discarded > 0 || before > compactedSize(index)) await this.#store.compact(fates);
+      return { ...counts, before, after: this.#store.log.end };
+    });
+  }
+
+  /** What `prune` would throw away. */
+  async prunable(choice: PruneChoice): Promise<Prunable> {
+    return await this.#alone(async () => {
+      const { fates: _, ...counts } = await chooseDiscarded(this.#store, choice);
+      return counts;
+    });
+  }
+
+  /** Values that were thrown away here are wanted again: peers are asked for them. @returns how many */
+  async wantAgain(): Promise<number> {
+    return await this.#alone(async () => {
+      const { fates, wanted } = wantedAgain(this.#store.index);
+      if (wanted > 0) await this.#store.compact(fates);
+      return wanted;
+    });
+  }
+
+  /** While nothing is written, and nothing that comes is judged. */
+  async #alone<T>(task: () => Promise<T>): Promise<T> {
+    while (this.#pruning !== undefined) await this.#pruning;
+    if (this.#stopped !== undefined) throw this.#stopped;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#pruning = promise;
+    try {
+      await this.#commit.settled();
+      return await task();
+    } finally {
+      this.#pruning = undefined;
+      resolve();
+    }
   }
 
   subscribe(listener: (items: readonly Item[]) => void): () => void {
@@ -247,6 +303,7 @@ export class RecordsNode implements RecordSet {
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#awaitingRoom);
+    await this.#pruning;
     this.#stopped ??= new DstackError('RECORDS_STOPPED', 'this node was closed; start it again');
     // Who waits for it is told.
     await this.#commit.settled().catch(() => {});
@@ -271,7 +328,7 @@ export class RecordsNode implements RecordSet {
     const { log, index } = this.#store;
     try {
       const places = await log.append(
-        group.map(({ bytes, synchronised }) => ({ record: bytes, flags: synchronised ? SYNCHRONISED : 0 })),
+        group.map((pending) => ({ record: pending.bytes, flags: flagsOf(pending) })),
       );
       const entries = group.map((pending, i) => ({ ...pending, place: places[i]! }));
       const before = index.count;

@@ -3,26 +3,25 @@ import type { DagRecord } from '../../lib/protocol/records/format.ts';
 import type { Member, Members } from '../../lib/protocol/records/intake.ts';
 import type { MemberFacts } from '../../lib/protocol/records/membership.ts';
 import type { RecordIndex } from './index.ts';
+import type { Marks } from './log-format.ts';
 
 /** A record that is to be written. */
-export interface Pending {
+export interface Pending extends Marks {
   readonly id: string;
   readonly record: DagRecord;
   readonly bytes: Uint8Array;
   readonly facts: MemberFacts;
-  /** Whether this node had all that its peers had. */
-  readonly synchronised: boolean;
 }
 
 export class PendingMembers implements Members {
   readonly #index: RecordIndex;
   readonly #pending = new Map<string, Pending>();
-  readonly #isSynchronised: () => boolean;
+  readonly #marks: () => Marks;
   readonly #write: (pending: Pending) => void;
 
-  constructor(index: RecordIndex, isSynchronised: () => boolean, write: (pending: Pending) => void) {
+  constructor(index: RecordIndex, marks: () => Marks, write: (pending: Pending) => void) {
     this.#index = index;
-    this.#isSynchronised = isSynchronised;
+    this.#marks = marks;
     this.#write = write;
   }
 
@@ -34,13 +33,13 @@ export class PendingMembers implements Members {
 
   lacksValue(id: string): boolean {
     const pending = this.#pending.get(id);
-    if (pending !== undefined) return pending.record.value.kind === 'pruned';
-    return this.#index.rowOf(id)?.isPruned ?? false;
+    if (pending !== undefined) return pending.record.value.kind === 'pruned' && !pending.discarded;
+    return this.#index.rowOf(id)?.lacksValue ?? false;
   }
 
   add({ id, record, bytes, facts }: Member): void {
     // Whoever offered the bytes may use theirs for something else.
-    const pending = { id, record, bytes: bytes.slice(), facts, synchronised: this.#isSynchronised() };
+    const pending = { id, record, bytes: bytes.slice(), facts, ...this.#marks() };
     this.#pending.set(id, pending);
     this.#write(pending);
   }

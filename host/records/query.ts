@@ -113,7 +113,8 @@ function isWithin({ owner, timestamp }: Row, query: RecordQuery): boolean {
   return timestamp >= from && timestamp <= to && (query.owners?.includes(owner) ?? true);
 }
 
-function hasName({ selectors }: DagRecord, { claimKey, tags }: NameQuery): boolean {
+/** Whether a record has one of these ordinals of a name. */
+export function hasName({ selectors }: DagRecord, { claimKey, tags }: NameQuery): boolean {
   const selector = selectors.find((one) => bytesEqual(one.claimKey, claimKey));
   return (
     selector !== undefined &&

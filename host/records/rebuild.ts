@@ -13,7 +13,7 @@ import { verifyAlone } from '../../lib/protocol/records/membership.ts';
 import { holdRecords, INDEX_FILE, LOG_FILE } from './folder.ts';
 import { RecordIndex } from './index.ts';
 import { createLog, entryBytes, GROUP_BYTES, headerOf, RecordLog, syncFolder } from './log.ts';
-import { EntryFormat, HEADER_BYTES, type LogHeader, SYNCHRONISED } from './log-format.ts';
+import { EntryFormat, flagsOf, HEADER_BYTES, type LogHeader, marksOf } from './log-format.ts';
 import { type Entry, endOf, LogReader } from './log-reader.ts';
 import { type Pending, PendingMembers } from './pending.ts';
 
@@ -72,10 +72,10 @@ async function refill(
 ): Promise<{ dropped: number; unreadable: number }> {
   let group: Pending[] = [];
   let bytes = 0;
-  let isSynchronised = false;
+  let marks = marksOf(0);
   const members = new PendingMembers(
     index,
-    () => isSynchronised,
+    () => marks,
     (pending) => {
       group.push(pending);
       bytes += entryBytes(pending.bytes);
@@ -85,7 +85,7 @@ async function refill(
   const salt = toHex(log.header.salt);
   const write = async () => {
     const places = await log.append(
-      group.map((pending) => ({ record: pending.bytes, flags: pending.synchronised ? SYNCHRONISED : 0 })),
+      group.map((pending) => ({ record: pending.bytes, flags: flagsOf(pending) })),
     );
     index.insert(
       group.map((pending, i) => ({ ...pending, place: places[i]! })),
@@ -100,7 +100,7 @@ async function refill(
   let unreadable = reader.size - HEADER_BYTES;
   for (const entry of soundEntries(reader)) {
     unreadable -= endOf(entry) - entry.at;
-    isSynchronised = (entry.flags & SYNCHRONISED) !== 0;
+    marks = marksOf(entry.flags);
     if (!isTaken(intake, entry.record)) dropped += 1;
     if (bytes >= GROUP_BYTES) await write();
   }
@@ -124,7 +124,7 @@ function indexFirst(log: RecordLog, index: RecordIndex): void {
     const record = decodeRecord(bytes);
     const id = toHex(genesisOf(record).id);
     const place = { at, length };
-    index.insert([{ id, record, place, synchronised: false }], {
+    index.insert([{ id, record, place, ...marksOf(0) }], {
       salt: toHex(log.header.salt),
       end: log.end,
     });

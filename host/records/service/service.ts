@@ -35,6 +35,8 @@ import { doWork, type WorkOptions } from './work.ts';
 const FRESH = 120_000;
 /** Milliseconds between two lines about records that came in. */
 const PROGRESS = 5_000;
+/** Milliseconds between two times that old values are thrown away. */
+const DISCARD_EVERY = 86_400_000;
 
 export interface Place {
   readonly host: string;
@@ -53,6 +55,8 @@ export interface ServiceOptions {
   readonly secret?: Uint8Array;
   /** The seed of an owner that publishes what this node suspects. */
   readonly oracle?: Uint8Array;
+  /** Milliseconds: values that their owners have replaced, and that are older, are thrown away at the start and once a day. */
+  readonly discardAfter?: number;
   readonly log: Log<'info' | 'warn' | 'error'>;
 }
 
@@ -73,6 +77,7 @@ export class RecordsService {
   #wirePort: number | undefined;
   #api: FastifyInstance | undefined;
   #url = '';
+  #discarding: NodeJS.Timeout | undefined;
 
   private constructor(
     node: RecordsNode,
@@ -215,6 +220,7 @@ export class RecordsService {
   /** Once what is being written is on the disk. */
   async close(): Promise<void> {
     this.#closing.abort();
+    clearInterval(this.#discarding);
     await this.#api?.close();
     await this.#wire?.stop();
     await this.#oracle?.stop();
@@ -227,6 +233,7 @@ export class RecordsService {
     await this.#addFirst(genesis);
     if (oracle !== undefined) this.#oracle = new Oracle(this.node, (draft) => this.make(draft, oracle), log);
     this.#watch();
+    await this.#discardOld();
     if (this.#wire !== undefined && listen !== undefined) {
       this.#wirePort = await this.#wire
         .listen(listen.host, listen.port)
@@ -254,6 +261,22 @@ export class RecordsService {
       );
     }
     for (const record of records) await this.node.add(record, '');
+  }
+
+  /** Now, and then once a day. Where it fails, the node goes on with what it has. */
+  async #discardOld(): Promise<void> {
+    const { discardAfter, log } = this.#options;
+    if (discardAfter === undefined) return;
+    const discard = async () => {
+      try {
+        const { discarded, before, after } = await this.node.prune({ before: Date.now() - discardAfter });
+        if (discarded > 0) log.info({ discarded, before, after }, 'old values were thrown away');
+      } catch (error) {
+        log.warn({ err: error }, 'old values could not be thrown away');
+      }
+    };
+    await discard();
+    this.#discarding = setInterval(() => void discard(), DISCARD_EVERY).unref();
   }
 
   #dial(peer: PeerAddress): void {
