@@ -16,7 +16,8 @@ export function chainOf(count: number): DagRecord[] {
   for (let n = 1; n <= count; n++) {
     const links = records.slice(-2).map(recordId);
     const names = [{ keys: keysFor(`name ${n % 5}`), ordinal: BigInt(n) }];
-    const value = Buffer.concat([utf8('value '), uint64(n)]);
+    // Longer than its hash.
+    const value = Buffer.concat([utf8('value '.repeat(6)), uint64(n)]);
     records.push(write(FOUNDER, { links, names, value, timestamp: NOON + n * SECOND }));
   }
   return records.slice(1);

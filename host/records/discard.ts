@@ -40,6 +40,9 @@ export const WANTED_AGAIN = 2;
 /** Of row n at n; the rows begin with 1. */
 export type Fates = Uint8Array;
 
+/** Of what is left of a value: one that is no longer takes no more room. */
+const HASH_BYTES = 32;
+
 /** Records that are looked at before others have their turn. */
 const AT_ONCE = 500;
 
@@ -59,7 +62,7 @@ export async function chooseDiscarded(
   let bytes = 0;
   await eachDatum(source, isPossible(choice), (row, record) => {
     const { value } = record;
-    if (value.kind === 'pruned' || value.bytes.length === 0 || !isChosen(record, choice)) return;
+    if (value.kind === 'pruned' || value.bytes.length <= HASH_BYTES || !isChosen(record, choice)) return;
     if (newest !== undefined && !isReplaced(row, record, newest)) return;
     fates[row.row] = DISCARDED_NOW;
     discarded += 1;

@@ -167,5 +167,33 @@ export const recordNodeRules: readonly Mutation[] = [
     '',
     'stands on trusted tips',
   ),
+  row(
+    'that values which nobody has replaced are kept',
+    at('discard', 'prune'),
+    'newest !== undefined && !isReplaced(row, record, newest)',
+    'newest === null',
+    'those alone that their owner has replaced, unless more is asked for',
+  ),
+  row(
+    'that what was thrown away is not taken again',
+    at('index', 'prune'),
+    'lacksValue: (state & (PRUNED | DISCARDED)) === PRUNED,',
+    'lacksValue: (state & PRUNED) === PRUNED,',
+    'is asked of no peer, and not taken from one',
+  ),
+  row(
+    'that nothing is written while the log is written anew',
+    at('node', 'prune'),
+    'Promise<Verdict> {\n    while (this.#pruning !== undefined) await this.#pruning;',
+    'Promise<Verdict> {',
+    'records that come meanwhile are taken after it',
+  ),
+  row(
+    'that the log is exchanged whole',
+    at('compact', 'prune'),
+    '    if (isExchanged) renameSync(former, path);',
+    '',
+    'where the index can’t be changed, log and index are as they were',
+  ),
   row('the bound of an answer', QUERY, '|| limit > MOST_RECORDS', '', 'up to a limit'),
 ];
