@@ -58,7 +58,8 @@ export const answers = {
   'signer state show': ['chain', 'state'],
   'signer state import': ['chain', 'state'],
   'records get': ['network', 'sets', 'isCut'],
-  'records set': ['id', 'owner', 'network', 'url'],
+  'records set': ['id', 'owner', 'network', 'url', 'pulse'],
+  'records pulse': ['id', 'owner', 'pulse', 'isNew'],
   'records node connect': ['peer'],
   'records node bootstrap': ['network', 'name', 'peer'],
   'records node status': [

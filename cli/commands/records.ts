@@ -5,8 +5,10 @@ import { print, printBytes, printError } from '../../lib/daemon/terminal.ts';
 import { utf8 } from '../../lib/protocol/encoding.ts';
 import { MAX_TIMESTAMP, MAX_VALUE_BYTES } from '../../lib/protocol/records/format.ts';
 import { type NameSpace, nameKeys } from '../../lib/protocol/records/names.ts';
+import { MINUTE } from '../../lib/protocol/records/pulse.ts';
 import { answer } from '../answers.ts';
 import { type Arguments, type Command, narration, narrationOptions, UsageError } from '../command.ts';
+import { parseDuration } from '../duration.ts';
 import { reachNode, spaceOf } from '../records/client.ts';
 import {
   changeClient,
@@ -18,6 +20,7 @@ import {
   secretOption,
 } from '../records/folder.ts';
 import { parseOwner, writerOf } from '../records/owners.ts';
+import { isUnchanged, keepPulsing, ownRecord, requireOwnRecord, sendPulse } from '../records/pulse.ts';
 import { findRecords, type Seen } from '../records/read.ts';
 import { parseSelections, textOf } from '../records/selectors.ts';
 import { writeRecord } from '../records/write.ts';
@@ -27,6 +30,8 @@ import { recordNodeCommands } from './records-node.ts';
 import { ownerCommands } from './records-owner.ts';
 
 const MAX_PASSPHRASE_BYTES = 4_096;
+/** Seconds. */
+const LONGEST_PULSE = 7 * 86_400;
 
 const atNode = {
   ...pathOption,
@@ -106,6 +111,8 @@ const set: Command = {
     file: { value: 'FILE', help: 'the value, in place of the last word; - is standard input' },
     public: { help: 'the value is for everybody, not only for who knows the first name' },
     owner: { value: 'NAME', help: 'who writes it (default: the default owner)' },
+    pulse: { help: 'writes nothing if this is the value already, and says that it still holds' },
+    'pulse-every': { value: 'AGE', help: 'then says so each 5m, or so, until Ctrl-C' },
     nowork: { help: 'does no work: writes with a certificate, or fails' },
     ...narrationOptions,
   },
@@ -116,6 +123,7 @@ const set: Command = {
       throw new UsageError('`records set` takes names and, after them, a value (or --file)');
     if (args.flag('public') && args.optional('mask') !== undefined)
       throw new UsageError('--mask hides the value, and --public shows it: take one');
+    const every = pulseEvery(args, 'pulse-every');
     const selections = parseSelections(words);
     const range = selections.findIndex(({ from, to }) => from !== to);
     if (range >= 0)
@@ -130,21 +138,64 @@ const set: Command = {
     const maskKey = maskKeyOf(args, space);
     const mask = maskKey === undefined ? { name: names[0]!.keys } : { key: maskKey };
     const say = narration(args);
+    const told = async (id: string, pulse: number | null) => {
+      say(
+        `${owner.name}  ${owner.key}`,
+        `record  ${id}${pulse === null ? '' : '  (unchanged, and still holds)'}`,
+      );
+      const network = Buffer.from(client.genesis.id).toString('hex');
+      const at = pulse === null ? null : new Date(pulse * MINUTE).toISOString();
+      answer(args, 'records set', { id, owner: owner.key, network, url: client.url, pulse: at });
+      if (every !== undefined) await keepPulsing(client, id, owner, { every, say: printError });
+    };
+    if (args.flag('pulse')) {
+      const own = await ownRecord(client, { selections, space, ...(maskKey && { maskKey }) }, owner);
+      if (isUnchanged(own, value)) return await told(own.id, (await sendPulse(client, own.id, owner)).minute);
+    }
     const draft = { type: 'datum' as const, names, value, ...(!args.flag('public') && { mask }) };
     const noWork = args.flag('nowork');
     const id = await writeRecord(client, draft, owner.seed, {
       noWork,
       say: args.flag('quiet') ? say : printError,
     });
-    say(`${owner.name}  ${owner.key}`, `record  ${id}`);
-    answer(args, 'records set', {
-      id,
-      owner: owner.key,
-      network: Buffer.from(client.genesis.id).toString('hex'),
-      url: client.url,
-    });
+    await told(id, null);
   },
 };
+
+const pulse: Command = {
+  name: 'records pulse',
+  summary: 'says that what an owner wrote under all of these names still holds, without writing it again',
+  positionals: ['NAME…'],
+  options: {
+    ...atNode,
+    owner: { value: 'NAME', help: 'who wrote it (default: the default owner)' },
+    every: { value: 'AGE', help: 'again each 5m, or so, until Ctrl-C' },
+    ...narrationOptions,
+  },
+  async run(args) {
+    const selections = parseSelections(args.positionals);
+    const every = pulseEvery(args, 'every');
+    const folder = folderOf(args);
+    const owner = writerOf(folder, args.optional('owner'));
+    const secret = givenSecret(args, folder);
+    const client = await reachNode(folder, urlsIn(args));
+    const { id } = await requireOwnRecord(client, { selections, space: spaceOf(client, secret) }, owner);
+    const { isNew, minute } = await sendPulse(client, id, owner);
+    const at = new Date(minute * MINUTE).toISOString();
+    narration(args)(`record  ${id}`, isNew ? `still holds, at ${at}` : `has a pulse of ${at} already`);
+    answer(args, 'records pulse', { id, owner: owner.key, pulse: at, isNew });
+    if (every !== undefined) await keepPulsing(client, id, owner, { every, say: printError });
+  },
+};
+
+/** Seconds. @throws USAGE */
+function pulseEvery(args: Arguments, option: string): number | undefined {
+  const text = args.optional(option);
+  if (text === undefined) return undefined;
+  const every = parseDuration(`--${option}`, text, LONGEST_PULSE);
+  if (every >= MINUTE / 1_000) return every;
+  throw new UsageError(`--${option} is 1m at least: a pulse says a minute`);
+}
 
 /** A list in client.json, as commands show and change it. */
 const changing = { ...pathOption, ...narrationOptions } as const;
@@ -307,7 +358,7 @@ function objectOf({
   localTrust,
   oracleTrust,
   weight,
-  since,
+  pulse,
 }: Seen) {
   return {
     id,
@@ -326,13 +377,14 @@ function objectOf({
     localTrust,
     oracleTrust: oracleTrust ?? null,
     weight: weight ?? null,
-    since: since === undefined ? null : new Date(since).toISOString(),
+    pulse: pulse === undefined ? null : new Date(pulse).toISOString(),
   };
 }
 
 export const recordsCommands: readonly Command[] = [
   get,
   set,
+  pulse,
   ...recordNodeCommands,
   ...ownerCommands,
   ...urlCommands,

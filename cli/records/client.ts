@@ -7,6 +7,7 @@ import {
   LinksReply,
   OwnerReply,
   PostReply,
+  PulseReply,
   paths,
   QueryReply,
   type QueryRequest,
@@ -19,6 +20,7 @@ import type { DagRecord } from '../../lib/protocol/records/format.ts';
 import { type Genesis, genesisOf } from '../../lib/protocol/records/genesis.ts';
 import { verifyAlone } from '../../lib/protocol/records/membership.ts';
 import type { NameSpace } from '../../lib/protocol/records/names.ts';
+import type { Pulse } from '../../lib/protocol/records/pulse.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import { changeClient, clientOf, nodeFolder, urlsOf } from './folder.ts';
 
@@ -35,6 +37,8 @@ export interface Client {
   query(request: QueryRequest): Promise<QueryReply>;
   links(): Promise<Static<typeof LinksReply>>;
   owner(key: string): Promise<OwnerReply>;
+  /** @returns whether it is news to the node */
+  pulse(pulse: Pulse): Promise<boolean>;
   /** @returns its identity */
   post(record: DagRecord): Promise<string>;
 }
@@ -129,6 +133,10 @@ function clientAt(url: string, genesis: Genesis, isPrivate: boolean): Client {
     query: (body) => ask(url, paths.query, QueryReply, { body }),
     links: () => ask(url, paths.links, LinksReply),
     owner: (key) => ask(url, `${paths.owner}/${key}`, OwnerReply),
+    async pulse({ id, minute, signature }) {
+      const body = { id, minute, signature: toHex(signature) };
+      return (await ask(url, paths.pulse, PulseReply, { body })).isNew;
+    },
     async post(record) {
       const body = { record: Buffer.from(encodeRecord(record)).toString('base64') };
       return (await ask(url, paths.post, PostReply, { body })).id;

@@ -10,6 +10,7 @@ import { recordId } from '../../lib/protocol/records/identity.ts';
 import { unmaskValue } from '../../lib/protocol/records/mask.ts';
 import { type NameKeys, type NameSpace, nameKeys } from '../../lib/protocol/records/names.ts';
 import { MAX_ORDINAL, openOrdinal, ordinalRanges } from '../../lib/protocol/records/ordinals.ts';
+import { MINUTE, verifyPulse } from '../../lib/protocol/records/pulse.ts';
 import { type Client, judged, lying } from './client.ts';
 import { type Selection, showName } from './selectors.ts';
 
@@ -42,8 +43,8 @@ export interface Seen {
   /** Undefined without oracles. */
   readonly oracleTrust: number | undefined;
   readonly weight: number | undefined;
-  /** When its owner's first record of the set was signed. */
-  readonly since: number | undefined;
+  /** Milliseconds since 1970, when its owner last said that it still holds. */
+  readonly pulse: number | undefined;
 }
 
 export interface Found {
@@ -110,7 +111,7 @@ function requireInTime(url: string, { timestamp }: DagRecord, { from = 0, to = t
 function seenIn(
   { url }: Client,
   record: DagRecord,
-  { trust, isCollider, isRevoked, suspectedBy, weight, since }: CandidateReply,
+  { trust, isCollider, isRevoked, suspectedBy, weight, pulse }: CandidateReply,
   { named, question }: { named: readonly Named[]; question: Question },
 ): Seen {
   const { selectors, owner, timestamp } = record;
@@ -138,8 +139,22 @@ function seenIn(
     localTrust: isCollider || isRevoked ? 0 : 1,
     oracleTrust: judges === 0 ? undefined : 1 - suspectedBy.length / judges,
     weight,
-    since,
+    pulse: pulse && pulseIn(url, record, pulse),
   };
+}
+
+function pulseIn(
+  url: string,
+  record: DagRecord,
+  { minute, signature }: NonNullable<CandidateReply['pulse']>,
+): number {
+  try {
+    verifyPulse({ id: toHex(recordId(record)), minute, signature: fromHex(signature) }, record);
+  } catch (error) {
+    if (hasCode(error, 'RECORD_PULSE')) throw lying(url, 'gave a pulse that is not its record’s owner’s');
+    throw error;
+  }
+  return minute * MINUTE;
 }
 
 function readValue(

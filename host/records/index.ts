@@ -624,7 +624,7 @@ export function noIndex(path: string, cause: unknown): DstackError {
 }
 
 /** Removes an index with the files beside it. */
-function dropIndex(path: string): void {
+export function dropIndex(path: string): void {
   for (const end of ['', '-wal', '-shm', '-journal']) rmSync(path + end, { force: true });
 }
 

@@ -3,6 +3,7 @@
  *
  *     add ─► Intake (judges once; limbo) ─► log, a group at a time ─► index ─► acknowledged, subscribers told
  */
+import { join } from 'node:path';
 import type { Log } from '../../lib/daemon/log.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -28,6 +29,7 @@ import { chooseLinks } from './links.ts';
 import { entryBytes, GROUP_BYTES, isForRoom, type OpenOptions, stoppedBy } from './log.ts';
 import { flagsOf } from './log-format.ts';
 import { type Pending, PendingMembers } from './pending.ts';
+import { PULSES_FILE, Pulses } from './pulses.ts';
 import { type Answer, answer, type RecordQuery } from './query.ts';
 import { Refusals } from './refusals.ts';
 import type { Item, ItemRange, RecordSet, Verdict } from './types.ts';
@@ -65,6 +67,7 @@ export interface Pruned extends Prunable {
 
 export class RecordsNode implements RecordSet {
   readonly genesis: Genesis;
+  readonly pulses: Pulses;
   readonly #store: OpenFolder;
   readonly #options: NodeOptions;
   #intake: Intake;
@@ -79,10 +82,18 @@ export class RecordsNode implements RecordSet {
   #roomAfter: number;
   #awaitingRoom: NodeJS.Timeout | undefined;
 
-  private constructor(genesis: Genesis, store: OpenFolder, options: NodeOptions) {
+  private constructor(folder: string, genesis: Genesis, store: OpenFolder, options: NodeOptions) {
     this.genesis = genesis;
     this.#store = store;
     this.#options = options;
+    this.pulses = new Pulses(join(folder, PULSES_FILE), {
+      memberOf: (id) => {
+        const row = store.index.rowOf(id);
+        return row && { owner: fromHex(row.owner), timestamp: row.timestamp };
+      },
+      now: () => this.#now(),
+      drift: genesis.rules.drift,
+    });
     this.#roomAfter = options.roomAfter ?? ROOM_AFTER[0];
     ({ commit: this.#commit, members: this.#members, intake: this.#intake } = this.#begin());
   }
@@ -117,7 +128,12 @@ export class RecordsNode implements RecordSet {
       );
     if (replayed > 0)
       options.log?.info({ folder, records: replayed }, 'records of the log are in the index now');
-    return new RecordsNode(genesisOf(decodeRecord(log.read(index.rowAt(1).place))), store, options);
+    try {
+      return new RecordsNode(folder, genesisOf(decodeRecord(log.read(index.rowAt(1).place))), store, options);
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
   }
 
   get network(): string {
@@ -307,6 +323,7 @@ export class RecordsNode implements RecordSet {
     this.#stopped ??= new DstackError('RECORDS_STOPPED', 'this node was closed; start it again');
     // Who waits for it is told.
     await this.#commit.settled().catch(() => {});
+    this.pulses.close();
     await this.#store.close();
   }
 

@@ -18,6 +18,7 @@ import {
   MakeRequest,
   type OwnerReply,
   PostRequest,
+  PulseRequest,
   paths,
   QueryRequest,
 } from './messages.ts';
@@ -56,6 +57,7 @@ export function apiServer(service: Served, { token, names, log }: ApiOptions): F
     reply.type('text/plain; version=0.0.4').send(metricsText(service.status(false), refusals)),
   );
   writing(app, service, sources);
+  pulsing(app, service, sources);
   operating(app, service, token);
   return app;
 }
@@ -74,14 +76,14 @@ function reading(
       const query = queryOf(check(QueryRequest, request.body, 'RECORDS_QUERY', 'the question'));
       const { sets, isCut } = node.query(query);
       const replied = sets.map((set) =>
-        set.map(({ bytes, trust, isCollider, isRevoked, suspectedBy, weight, since }) => ({
+        set.map(({ id, bytes, trust, isCollider, isRevoked, suspectedBy, weight }) => ({
           record: base64(bytes),
           trust,
           isCollider,
           isRevoked,
           suspectedBy,
           ...(weight !== undefined && { weight }),
-          ...(since !== undefined && { since }),
+          ...pulseOf(service, id),
         })),
       );
       const length = replied.flat().reduce((sum, { record }) => sum + record.length, 0);
@@ -115,6 +117,7 @@ function reading(
       isMasked: mask !== 'none',
       value: value.kind === 'whole' ? base64(value.bytes) : null,
       ...node.standingOf(id),
+      pulse: node.pulses.of(id)?.minute ?? null,
       bytes: bytes.length,
     };
   });
@@ -149,6 +152,23 @@ function writing(app: FastifyInstance, { node }: Served, sources: Sources): void
         return { id: verdict.id, isNew: verdict.kind === 'restored' };
     }
   });
+}
+
+function pulsing(app: FastifyInstance, { node }: Served, sources: Sources): void {
+  app.post(paths.pulse, { bodyLimit: BODY_BYTES }, async (request) => {
+    const { id, minute, signature } = check(PulseRequest, request.body, 'RECORDS_PULSE', 'the pulse');
+    const pulse = { id, minute, signature: fromHex(signature) };
+    const verdict = await sources.charged(request, async () => node.pulses.addPulse(pulse));
+    if (verdict === 'unknown') throw noRecord(id);
+    if (verdict === 'early')
+      throw new DstackError('RECORDS_EARLY', "its minute is ahead of this node's clock; set the clock right");
+    return { isNew: verdict === 'new' };
+  });
+}
+
+function pulseOf({ node }: Served, id: string) {
+  const pulse = node.pulses.of(id);
+  return pulse && { pulse: { minute: pulse.minute, signature: toHex(pulse.signature) } };
 }
 
 function operating(app: FastifyInstance, service: Served, token: string): void {
@@ -245,8 +265,11 @@ function idOf({ params }: FastifyRequest): string {
 function member({ node }: Served, id: string): Uint8Array {
   const bytes = node.get(id);
   if (bytes !== undefined) return bytes;
-  throw new DstackError('RECORDS_NO_RECORD', `record ${id} is not here`);
+  throw noRecord(id);
 }
+
+const noRecord = (id: string): DstackError =>
+  new DstackError('RECORDS_NO_RECORD', `record ${id} is not here`);
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
 

@@ -8,6 +8,7 @@ import {
   MAX_VALUE_BYTES,
 } from '../../../lib/protocol/records/format.ts';
 import { MAX_NAME_BYTES } from '../../../lib/protocol/records/names.ts';
+import { MAX_PULSE_MINUTE } from '../../../lib/protocol/records/pulse.ts';
 import { Count, HexOf, Strict } from '../../../lib/protocol/schema.ts';
 import { PeerAddress } from './home.ts';
 
@@ -21,6 +22,7 @@ export const paths = {
   owner: '/v1/owner',
   makeRecord: '/v1/makerecord',
   connect: '/v1/connect',
+  pulse: '/v1/pulse',
 } as const;
 
 const MAX_TAG_RANGES = 512;
@@ -53,6 +55,12 @@ export const QueryRequest = Strict({
 });
 export type QueryRequest = Static<typeof QueryRequest>;
 
+const PulseSaid = { minute: Type.Integer({ minimum: 0, maximum: MAX_PULSE_MINUTE }), signature: HexOf(64) };
+
+/** By the owner of the record: it still holds. @property minute since 1970 */
+export const PulseRequest = Strict({ id: HexOf(32), ...PulseSaid });
+export const PulseReply = Strict({ isNew: Type.Boolean() });
+
 const Candidate = Strict({
   record: Base64(MAX_RECORD_BYTES),
   trust: Share,
@@ -60,7 +68,8 @@ const Candidate = Strict({
   isRevoked: Type.Boolean(),
   suspectedBy: Type.Array(HexOf(32)),
   weight: Type.Optional(Type.Number({ minimum: 0 })),
-  since: Type.Optional(Time),
+  /** The latest pulse of the record. */
+  pulse: Type.Optional(Strict(PulseSaid)),
 });
 export type CandidateReply = Static<typeof Candidate>;
 
@@ -168,5 +177,7 @@ export const RecordReply = Strict({
   value: orNull(Base64(MAX_VALUE_BYTES)),
   isCollider: Type.Boolean(),
   isRevoked: Type.Boolean(),
+  /** Minutes since 1970, of its latest pulse; null without any. */
+  pulse: orNull(Count),
   bytes: Count,
 });

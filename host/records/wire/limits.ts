@@ -38,6 +38,8 @@ export interface WireLimits {
   readonly again: number;
   /** Milliseconds from when a peer was asked for all values that lack to when it is asked again. */
   readonly values: number;
+  /** Milliseconds from one comparison of all pulses with a peer to the next. */
+  readonly pulses: number;
   /** Milliseconds before this node dials a peer again: the first time, and at most. */
   readonly redial: readonly [number, number];
   /** Milliseconds for which a key that broke the rules is not spoken to. */
@@ -78,6 +80,7 @@ export const WIRE_LIMITS: WireLimits = {
   interval: 30_000,
   again: 1_000,
   values: 3_600_000,
+  pulses: 600_000,
   redial: [1_000, 60_000],
   penalty: 600_000,
   cpu: { perSecond: 200, burst: 1_000 },

@@ -7,6 +7,7 @@ import { toHex } from '../../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../../lib/protocol/errors.ts';
 import { decodeRecord } from '../../../lib/protocol/records/codec.ts';
 import { recordId } from '../../../lib/protocol/records/identity.ts';
+import type { Pulse } from '../../../lib/protocol/records/pulse.ts';
 import { ItemSet } from '../../../lib/protocol/records/sync/item-set.ts';
 import {
   decodeMessage,
@@ -24,6 +25,7 @@ import type { Fetcher } from './fetcher.ts';
 import { Forgotten } from './forgotten.ts';
 import { Giver } from './giver.ts';
 import type { WireLimits } from './limits.ts';
+import { PulseExchange } from './pulse-exchange.ts';
 import type { Purse } from './purses.ts';
 import type { SecureSocket } from './secure-socket.ts';
 import type { LastReconciliation, PeerStatus, RecordStore } from './types.ts';
@@ -69,6 +71,7 @@ export class Peer {
   readonly #since: number;
   readonly #purse: Purse;
   readonly #giver: Giver;
+  readonly #pulses: PulseExchange;
   /** With when, the oldest first. */
   readonly #asked = new Map<string, number>();
   readonly #known = new Set<string>();
@@ -117,6 +120,13 @@ export class Peer {
       for (const wake of this.#resting) wake();
     });
     this.#purse = purse;
+    this.#pulses = new PulseExchange({
+      pulses: host.store.pulses,
+      interval: host.limits.pulses,
+      uptime: () => host.uptime(),
+      send: (message) => this.#send(message),
+      isBehind: () => this.#isOver || this.#socket.backlog >= host.limits.backlog * ANNOUNCING,
+    });
     this.#giver = new Giver(
       {
         get: (id) => host.store.get(id),
@@ -150,7 +160,7 @@ export class Peer {
   /** Speaks with the peer until the connection ends. @returns why it did, `PEER_…` if the peer said so */
   async run(): Promise<{ readonly code: string; readonly cause?: unknown }> {
     try {
-      this.#send({ kind: 'hello', network: this.#host.store.network, features: 0 });
+      this.#send({ kind: 'hello', network: this.#host.store.network, features: this.#pulses.features });
       for (;;) {
         const code = await this.#turn();
         if (code !== undefined) return { code };
@@ -194,6 +204,11 @@ export class Peer {
   /** A member has its value now: the peer hears of it again. */
   tellAgain(id: string): void {
     if (!this.#isOver && this.#hasMet) this.#announce([id]);
+  }
+
+  /** A pulse that is new here. */
+  tellPulse(pulse: Pulse): void {
+    if (!this.#isOver) this.#pulses.tell(pulse);
   }
 
   /** Asks for what it offered, as far as that is allowed at once; in portions. */
@@ -249,7 +264,7 @@ export class Peer {
   #handleAtOnce(message: Exclude<Message, { kind: 'refuse' | 'records' | 'want' }>): void {
     switch (message.kind) {
       case 'hello':
-        this.#meet(message.network);
+        this.#meet(message.network, message.features);
         break;
       case 'question':
         this.#answer(message.session, message.ranges);
@@ -263,18 +278,25 @@ export class Peer {
       case 'announce':
         this.#hear(message.ids);
         break;
+      case 'pulses':
+        this.#pulses.hear(message.pulses);
+        break;
+      case 'pulse-digests':
+        this.#pulses.answer(message.digests);
+        break;
       case 'lack':
         this.#miss(message.ids);
         break;
     }
   }
 
-  #meet(network: string): void {
+  #meet(network: string, features: number): void {
     if (this.#hasMet) throw new DstackError('SYNC_HELLO', 'a connection has one hello');
     if (network !== this.#host.store.network) {
       throw new DstackError('SYNC_NETWORK', 'the peer is of another network');
     }
     this.#hasMet = true;
+    this.#pulses.meet(features);
     this.reconcile();
   }
 
@@ -322,6 +344,8 @@ export class Peer {
     // The order of time is not one in which they can be taken.
     this.#announce(store.inOrder([...missingThere]));
     this.#seekValues(missingThere);
+    // Those of records that are still to come are given again.
+    if (missingHere.size === 0) this.#pulses.compare();
     this.ask();
     this.#pause = this.#pauseAfter(difference);
     // Not all nodes at the same time.

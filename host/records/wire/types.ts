@@ -1,4 +1,5 @@
 /** What the wire needs of a node's records, and what it says of the other nodes. Identities are lower-case hex without 0x. */
+import type { PulseSet } from '../pulses.ts';
 import type { RecordSet } from '../types.ts';
 
 /** Where a node's members are. The order of its items does not matter here. */
@@ -17,6 +18,8 @@ export type RecordStore = Pick<
 > & {
   /** All members. */
   items(): ReturnType<RecordSet['items']>;
+  /** Absent: this node keeps none. */
+  readonly pulses?: PulseSet;
 };
 
 export interface LastReconciliation {

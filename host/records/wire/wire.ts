@@ -69,6 +69,7 @@ export class RecordWire {
   readonly #fetcher: Fetcher;
   readonly #host: PeerHost;
   readonly #unsubscribe: () => void;
+  readonly #unsubscribePulses: (() => void) | undefined;
   readonly #peers = new Map<string, Peer>();
   readonly #penalties = new Map<string, number>();
   readonly #sockets = new Set<Socket>();
@@ -94,6 +95,9 @@ export class RecordWire {
     this.#purses = new Purses(this.#limits);
     this.#fetcher = new Fetcher(this.#limits.offered);
     this.#unsubscribe = store.subscribe((items) => this.#arrive(items));
+    this.#unsubscribePulses = store.pulses?.subscribePulses((pulse) => {
+      for (const peer of this.#peers.values()) peer.tellPulse(pulse);
+    });
     this.#arrived = [...store.items()].map(placeOfItem);
     this.#host = {
       store,
@@ -188,6 +192,7 @@ export class RecordWire {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#unsubscribe();
+    this.#unsubscribePulses?.();
     for (const timer of this.#dialling) clearTimeout(timer);
     clearTimeout(this.#awaiting);
     for (const peer of this.#peers.values()) peer.close('WIRE_STOPPED');

@@ -28,6 +28,21 @@ const messages: fc.Arbitrary<Message> = fc.oneof(
     kind: fc.constant('records' as const),
     records: fc.array(bytes, { minLength: 1, maxLength: 9 }),
   }),
+  fc.record({
+    kind: fc.constant('pulses' as const),
+    pulses: fc.array(
+      fc.record({
+        id: ids.map(([id]) => id!),
+        minute: session,
+        signature: fc.uint8Array({ minLength: 64, maxLength: 64 }),
+      }),
+      { minLength: 1, maxLength: 9 },
+    ),
+  }),
+  fc.record({
+    kind: fc.constant('pulse-digests' as const),
+    digests: fc.uint8Array({ minLength: 2048, maxLength: 2048 }),
+  }),
   fc.record({ kind: fc.constant('refuse' as const), code: fc.constantFrom('SYNC_SIZE', 'A') }),
 );
 const refusal = (message: Uint8Array): string => {

@@ -5,12 +5,17 @@
 import { fromHex, toHex, utf8 } from '../../encoding.ts';
 import { DstackError } from '../../errors.ts';
 import { ID_BYTES } from '../format.ts';
+import { decodePulse, encodePulse, PULSE_BYTES, type Pulse } from '../pulse.ts';
 
 export const MESSAGE_VERSION = 1;
 /** No message is larger; the largest record fits with its length. */
 export const MAX_MESSAGE_BYTES = 131_072;
 /** Of one message. */
 export const MAX_IDS = 1024;
+/** Of one message: each costs a signature. */
+export const MAX_PULSES = 128;
+/** 256 of 8 bytes. */
+const PULSE_DIGESTS_BYTES = 2048;
 const CODE = /^[A-Z][A-Z_]{0,47}$/;
 
 export type Message =
@@ -29,6 +34,10 @@ export type Message =
   | { readonly kind: 'lack'; readonly ids: readonly string[] }
   /** Members that the other side may not have. */
   | { readonly kind: 'announce'; readonly ids: readonly string[] }
+  /** Of records that are members. */
+  | { readonly kind: 'pulses'; readonly pulses: readonly Pulse[] }
+  /** Digests of all pulses that are here, by the first byte of their records: the other side gives what is not. */
+  | { readonly kind: 'pulse-digests'; readonly digests: Uint8Array }
   /** Why the connection ends. */
   | { readonly kind: 'refuse'; readonly code: string };
 
@@ -42,6 +51,8 @@ const NUMBERS: Readonly<Record<Message['kind'], number>> = {
   lack: 7,
   announce: 8,
   refuse: 9,
+  pulses: 10,
+  'pulse-digests': 11,
 };
 const KINDS = new Map(Object.entries(NUMBERS).map(([kind, number]) => [number, kind as Message['kind']]));
 
@@ -97,6 +108,10 @@ function contentsOf(message: Message): Uint8Array[] {
       return [uint(message.session, 4)];
     case 'records':
       return message.records.flatMap((record) => [uint(record.length, 4), record]);
+    case 'pulses':
+      return message.pulses.map(encodePulse);
+    case 'pulse-digests':
+      return [message.digests];
     case 'refuse':
       return [utf8(message.code)];
     case 'want':
@@ -117,6 +132,10 @@ function readContents(kind: Message['kind'], reader: MessageReader): Message {
       return { kind, session: reader.number(4) };
     case 'records':
       return { kind, records: reader.some(() => reader.take(reader.number(4))) };
+    case 'pulses':
+      return { kind, pulses: reader.some(() => decodePulse(reader.take(PULSE_BYTES)), MAX_PULSES) };
+    case 'pulse-digests':
+      return { kind, digests: reader.take(PULSE_DIGESTS_BYTES) };
     case 'refuse':
       return { kind, code: codeIn(reader.rest()) };
     case 'want':
@@ -161,11 +180,11 @@ class MessageReader {
   }
 
   /** All that follow, one at least. */
-  some<T>(one: () => T): T[] {
+  some<T>(one: () => T, most = MAX_IDS): T[] {
     const all: T[] = [];
     do {
-      if (all.length === MAX_IDS)
-        throw new DstackError('SYNC_COUNT', `a message has up to ${MAX_IDS} of them; divide it`);
+      if (all.length === most)
+        throw new DstackError('SYNC_COUNT', `a message has up to ${most} of them; divide it`);
       all.push(one());
     } while (this.#offset < this.#bytes.length);
     return all;

@@ -1,0 +1,178 @@
+/**
+ * The latest pulse of each record that has one: lib/protocol/records/pulse.ts. They lie in a file of their own, beside the log: a pulse is no record, and what
+ * a loss of power takes from the end of the file, peers give again.
+ *
+ * Two nodes compare 256 digests, of all pulses whose records begin with that byte, and give each other those of the bytes that differ.
+ */
+import { closeSync, existsSync, openSync } from 'node:fs';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { fromHex, sha256, toHex } from '../../lib/protocol/encoding.ts';
+import { minuteOf, type Pulse, type Pulsing, verifyPulse } from '../../lib/protocol/records/pulse.ts';
+import { dropIndex, noIndex } from './index.ts';
+import { stoppedBy } from './log.ts';
+
+export const PULSES_FILE = 'pulses.sqlite';
+export const BUCKETS = 256;
+export const DIGEST_BYTES = 8;
+
+/** What became of a pulse. */
+export type PulseVerdict =
+  | 'new'
+  /** The one that is here is as late, or later. */
+  | 'known'
+  /** The record is not here, or not yet. */
+  | 'unknown'
+  /** Of the future. */
+  | 'early';
+
+/** What the wire sees of a node's pulses. */
+export interface PulseSet {
+  /** @throws RECORD_PULSE for one that is its owner's in no case; RECORDS_STOPPED where the disk takes none */
+  addPulse(pulse: Pulse): PulseVerdict;
+  /** `BUCKETS` digests of `DIGEST_BYTES`. */
+  pulseDigests(): Uint8Array;
+  /** Those in buckets of which the other's digest is another, the buckets in any order. */
+  pulsesBeside(digests: Uint8Array): Iterable<Pulse>;
+  /** Calls for pulses that are new. @returns what ends it */
+  subscribePulses(listener: (pulse: Pulse) => void): () => void;
+}
+
+interface PulsesOptions {
+  readonly memberOf: (id: string) => Pulsing | undefined;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  /** Milliseconds by which clocks may be apart. */
+  readonly drift: number;
+}
+
+export class Pulses implements PulseSet {
+  readonly #db: DatabaseSync;
+  readonly #options: PulsesOptions;
+  readonly #one: StatementSync;
+  readonly #bucket: StatementSync;
+  readonly #put: StatementSync;
+  readonly #digests = new Uint8Array(BUCKETS * DIGEST_BYTES);
+  /** Buckets whose digest is to be made. */
+  readonly #stale = new Set<number>();
+  readonly #listeners = new Set<(pulse: Pulse) => void>();
+
+  /** @throws RECORDS_INDEX where the file can't be used */
+  constructor(path: string, options: PulsesOptions) {
+    this.#options = options;
+    this.#db = openPulses(path);
+    this.#one = this.#db.prepare('SELECT id, minute, signature FROM pulses WHERE id = ?');
+    this.#bucket = this.#db.prepare(
+      'SELECT id, minute, signature FROM pulses WHERE id BETWEEN ? AND ? ORDER BY id',
+    );
+    this.#put = this.#db.prepare('INSERT OR REPLACE INTO pulses VALUES (?, ?, ?)');
+    this.#dropOrphans();
+    for (let bucket = 0; bucket < BUCKETS; bucket += 1) this.#stale.add(bucket);
+  }
+
+  of(id: string): Pulse | undefined {
+    const raw = this.#one.get(fromHex(id));
+    return raw && pulseOf(raw);
+  }
+
+  addPulse(pulse: Pulse): PulseVerdict {
+    const { memberOf, now, drift } = this.#options;
+    const { id, minute, signature } = pulse;
+    const member = memberOf(id);
+    if (member === undefined) return 'unknown';
+    // Before the signature, which costs the most.
+    if (minute <= (this.of(id)?.minute ?? -1)) return 'known';
+    if (minute > minuteOf(now() + drift)) return 'early';
+    verifyPulse(pulse, member);
+    try {
+      this.#put.run(fromHex(id), minute, signature);
+    } catch (cause) {
+      throw stoppedBy(cause);
+    }
+    this.#stale.add(bucketOf(id));
+    for (const listener of this.#listeners) listener(pulse);
+    return 'new';
+  }
+
+  pulseDigests(): Uint8Array {
+    for (const bucket of this.#stale) this.#digests.set(this.#digestOf(bucket), bucket * DIGEST_BYTES);
+    this.#stale.clear();
+    return this.#digests.slice();
+  }
+
+  *pulsesBeside(digests: Uint8Array): Generator<Pulse> {
+    const own = this.pulseDigests();
+    // From anywhere: what does not fit into one answer comes with another.
+    const start = Math.floor(Math.random() * BUCKETS);
+    for (let i = 0; i < BUCKETS; i += 1) {
+      const bucket = (start + i) % BUCKETS;
+      const [from, to] = [bucket * DIGEST_BYTES, (bucket + 1) * DIGEST_BYTES];
+      if (Buffer.compare(own.subarray(from, to), digests.subarray(from, to)) !== 0) yield* this.#in(bucket);
+    }
+  }
+
+  subscribePulses(listener: (pulse: Pulse) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  close(): void {
+    if (this.#db.isOpen) this.#db.close();
+  }
+
+  /** Of records that a rebuild has lost. */
+  #dropOrphans(): void {
+    const rows = this.#db.prepare('SELECT id FROM pulses').all();
+    const drop = this.#db.prepare('DELETE FROM pulses WHERE id = ?');
+    for (const { id } of rows) {
+      if (this.#options.memberOf(toHex(id as Uint8Array)) === undefined) drop.run(id!);
+    }
+  }
+
+  *#in(bucket: number): Generator<Pulse> {
+    const [from, to] = [new Uint8Array(32), new Uint8Array(32).fill(0xff)];
+    from[0] = to[0] = bucket;
+    for (const raw of this.#bucket.all(from, to)) yield pulseOf(raw);
+  }
+
+  #digestOf(bucket: number): Uint8Array {
+    const parts = [...this.#in(bucket)].map(({ id, minute }) => `${id} ${minute}\n`);
+    return sha256(Buffer.from(parts.join(''))).subarray(0, DIGEST_BYTES);
+  }
+}
+
+/** What can't be read is made anew: peers have it. */
+function openPulses(path: string): DatabaseSync {
+  try {
+    if (existsSync(path)) return pulsesAt(path);
+  } catch {}
+  try {
+    dropIndex(path);
+    closeSync(openSync(path, 'wx', 0o600));
+    return pulsesAt(path);
+  } catch (cause) {
+    throw noIndex(path, cause);
+  }
+}
+
+function pulsesAt(path: string): DatabaseSync {
+  const db = new DatabaseSync(path);
+  try {
+    db.exec('PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;');
+    db.exec(
+      'CREATE TABLE IF NOT EXISTS pulses (id BLOB PRIMARY KEY, minute INTEGER NOT NULL, signature BLOB NOT NULL) WITHOUT ROWID, STRICT',
+    );
+    db.prepare('SELECT id, minute, signature FROM pulses LIMIT 1').all();
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+const bucketOf = (id: string): number => Number.parseInt(id.slice(0, 2), 16);
+
+const pulseOf = ({ id, minute, signature }: Record<string, unknown>): Pulse => ({
+  id: toHex(id as Uint8Array),
+  minute: Number(minute),
+  signature: signature as Uint8Array,
+});
