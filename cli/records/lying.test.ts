@@ -13,6 +13,7 @@ import { genesisOf } from '../../lib/protocol/records/genesis.ts';
 import { recordId } from '../../lib/protocol/records/identity.ts';
 import { nameKeys } from '../../lib/protocol/records/names.ts';
 import { FOUNDER, genesisRecord, MALLORY, write } from '../../lib/protocol/records/network.fixture.ts';
+import { makePulse, minuteOf } from '../../lib/protocol/records/pulse.ts';
 import { publicKeyOfSeed } from '../../lib/protocol/records/strict-ed25519.ts';
 import { startDstack } from '../../test/support/cli.ts';
 import { Bench } from '../../test/support/records-bench.ts';
@@ -121,6 +122,14 @@ test.each<[string, string, () => unknown]>([
     }),
   ],
   ['trust beyond measure', '/v1/query', () => answering([[good]], { trust: 2 })],
+  [
+    'another’s pulse',
+    '/v1/query',
+    () => {
+      const { minute, signature } = makePulse(toHex(recordId(good)), minuteOf(NOW), MALLORY);
+      return answering([[good]], { pulse: { minute, signature: toHex(signature) } });
+    },
+  ],
   ['nothing of what was asked', '/v1/query', () => ({})],
   ['another genesis', 'genesis', () => encodeRecord(genesisRecord({ name: 'another' }))],
   ['no genesis', 'genesis', () => Buffer.from('<html>')],

@@ -345,6 +345,34 @@ describe('networks that are not each other’s', () => {
     expect(await bench.run(path, 'node', 'status')).toMatchObject({ code: 'RECORDS_NO_NODE' });
   });
 
+  test('pulse: what is written already is not written again, and its owner says that it still holds', async () => {
+    const node = await bench.start('u', '--localtest');
+    const path = 'u/localtest';
+    for (const name of ['me', 'you']) await bench.ok(path, 'owner', 'new', name);
+    type Told = { id: string; pulse: string | null };
+    const set = (...words: string[]) => bench.json<Told>(path, 'set', 'here', ...words, '--pulse', '--quiet');
+    const shown = async () =>
+      (await bench.json<{ sets: Told[][] }>(path, 'get', 'here')).sets[0]!.map(({ id, pulse }) => ({
+        id,
+        pulse,
+      }));
+    const first = await set('yes');
+    expect(first.pulse).toBe(null);
+    expect(await shown()).toEqual([{ id: first.id, pulse: null }]);
+    const again = await set('yes');
+    expect(again.id).toBe(first.id);
+    expect(await shown()).toEqual([{ id: again.id, pulse: again.pulse }]);
+    expect(Date.now() - Date.parse(again.pulse!)).toBeLessThan(120_000);
+    const changed = await set('no');
+    expect([changed.id === first.id, changed.pulse]).toEqual([false, null]);
+    expect(await bench.json(path, 'pulse', 'here')).toMatchObject({ id: changed.id, isNew: true });
+    expect(await bench.run(path, 'pulse', 'here', '--owner', 'you')).toMatchObject({
+      code: 'RECORDS_NO_RECORD',
+    });
+    expect(await bench.run(path, 'pulse', 'there')).toMatchObject({ code: 'RECORDS_NO_RECORD' });
+    expect(await node.stop()).toBe(0);
+  });
+
   test('prune: values that were replaced go, and are named thrown away; the newest stays; all are wanted again with --undo', async () => {
     const node = await bench.start('v', '--localtest');
     const path = 'v/localtest';

@@ -12,6 +12,7 @@ import { decodeRecord, encodeRecord } from '../../../lib/protocol/records/codec.
 import { recordId, withoutValue } from '../../../lib/protocol/records/identity.ts';
 import { nameKeys } from '../../../lib/protocol/records/names.ts';
 import { ALICE, FOUNDER, rulesOf, write } from '../../../lib/protocol/records/network.fixture.ts';
+import { makePulse, minuteOf } from '../../../lib/protocol/records/pulse.ts';
 import { publicKeyOfSeed } from '../../../lib/protocol/records/strict-ed25519.ts';
 import { apiServer } from './api.ts';
 import { makeGenesis } from './genesis-file.ts';
@@ -198,6 +199,27 @@ test('posted: a good record once, without its value and then with it; what waits
     status: 400,
     json: { code: 'RECORD_TRUNCATED' },
   });
+});
+
+test('a pulse: by the record’s owner, of a record that is here, and not of the future', async () => {
+  const record = founders('still here');
+  expect((await post('/v1/post', { record: base64(encodeRecord(record)) })).status).toBe(200);
+  const id = toHex(recordId(record));
+  const minute = minuteOf(Date.now());
+  const pulse = (of: string, at: number, seed = FOUNDER) =>
+    post('/v1/pulse', { id: of, minute: at, signature: toHex(makePulse(of, at, seed).signature) });
+  expect((await ask('GET', `/v1/record/${id}`)).json).toMatchObject({ pulse: null });
+  expect(await pulse(id, minute)).toMatchObject({ status: 200, json: { isNew: true } });
+  expect(await pulse(id, minute)).toMatchObject({ status: 200, json: { isNew: false } });
+  expect((await ask('GET', `/v1/record/${id}`)).json).toMatchObject({ pulse: minute });
+  expect(await pulse(id, minute + 1, ALICE)).toMatchObject({ status: 400, json: { code: 'RECORD_PULSE' } });
+  expect(await pulse('ab'.repeat(32), minute)).toMatchObject({
+    status: 404,
+    json: { code: 'RECORDS_NO_RECORD' },
+  });
+  expect(await pulse(id, minute + 10_000)).toMatchObject({ status: 409, json: { code: 'RECORDS_EARLY' } });
+  for (const body of [{}, { id, minute: -1, signature: 'ab'.repeat(64) }, { id, minute, signature: 'ab' }])
+    expect(await post('/v1/pulse', body)).toMatchObject({ status: 400, json: { code: 'RECORDS_PULSE' } });
 });
 
 test('a program leaves the format to its own node: names, mask, work', async () => {

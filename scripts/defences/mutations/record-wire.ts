@@ -107,7 +107,7 @@ export const recordWireRules: readonly Mutation[] = [
   row(
     'how many identities a message has',
     MESSAGES,
-    'all.length === MAX_IDS',
+    'all.length === most',
     'all.length < 0',
     'and so many identities',
   ),
