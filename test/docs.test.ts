@@ -64,6 +64,25 @@ test('what is not there is noticed', () => {
   expect(problemsOf('`docs/gas.md#problemsOf`')).toEqual(['no problemsOf in docs/gas.md']);
 });
 
+/** The cells of the rows of the table under a heading, without its head and without the rows that name a group. */
+function rowsUnder(page: string, heading: string): string[][] {
+  const section = page.split(`\n${heading}\n`)[1]!.split(/\n#+ /)[0]!;
+  const lines = section.split('\n').filter((line) => line.startsWith('| '));
+  return lines
+    .slice(1)
+    .map((line) => line.slice(2, -2).split(' | '))
+    .filter(([first]) => !/^\*[^*]+\*$/.test(first!));
+}
+
+test('each behaviour of LF has the test that shows it, or the reason why it is not here', () => {
+  const rows = rowsUnder(read('docs/records.md'), '### What LF did');
+  expect(rows.length).toBeGreaterThan(60);
+  for (const [behaviour, here, shown = ''] of rows) {
+    if (here!.startsWith('no: ')) expect(here!.length, behaviour).toBeGreaterThan(20);
+    else expect(spans(shown).filter((span) => span.includes(' › ')).length, behaviour).toBeGreaterThan(0);
+  }
+});
+
 test.each([
   ['docs/threat-model.md', 60],
   ['docs/defences.md', 100],

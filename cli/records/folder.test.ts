@@ -1,12 +1,12 @@
 /** What `npx dstack records` knows is changed by one command after the other. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { takeFolder } from '../../lib/daemon/sole-holder.ts';
 import { parseHex } from '../../lib/protocol/hex.ts';
 import { startDstack } from '../../test/support/cli.ts';
-import { changeClient, clientOf } from './folder.ts';
+import { changeClient, clientOf, folderOf } from './folder.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -20,6 +20,18 @@ test('commands at once lose nothing of each other', async () => {
   const runs = urls.map((url) => startDstack(['records', 'url', 'add', url, '--path', path]).ended);
   for (const { code } of await Promise.all(runs)) expect(code).toBe(0);
   expect(clientOf(path).urls.toSorted()).toEqual(urls);
+});
+
+test('the folder is the user’s, root’s, or the one that is named', () => {
+  const named = { optional: () => join(folder, 'own') };
+  const unnamed = { optional: () => undefined };
+  expect(folderOf(named)).toBe(join(folder, 'own'));
+  const user = vi.spyOn(process, 'geteuid');
+  onTestFinished(() => user.mockRestore());
+  user.mockReturnValue(1_000);
+  expect(folderOf(unnamed)).toBe(join(homedir(), '.dstack/records'));
+  user.mockReturnValue(0);
+  expect(folderOf(unnamed)).toBe('/var/lib/dstack/records');
 });
 
 test('a change waits for the one that is under way, and goes by what it left', async () => {

@@ -42,7 +42,7 @@ export const pathOption = {
   },
 } as const;
 
-export function folderOf(args: Arguments): string {
+export function folderOf(args: Pick<Arguments, 'optional'>): string {
   return resolve(args.optional('path') ?? defaultFolder());
 }
 

@@ -133,6 +133,13 @@ describe('two nodes of a network', () => {
         { owner: keys.alice, localTrust: 1, trust: 1 },
         { owner: keys.mallory, localTrust: 0, trust: 0 },
       ]);
+      // By another order, what is not believed may be first; and of another time nothing is there.
+      expect(await candidates(name, 'page', '--sort', 'time')).toMatchObject([
+        { owner: keys.mallory, trust: 0 },
+        { owner: keys.alice, trust: 1 },
+      ]);
+      expect(await bench.run(name, 'get', 'page', '--to', '2020-01-01')).toMatchObject({ exit: 1, out: '' });
+      expect(await candidates(name, 'page', '--from', '2020-01-01')).toHaveLength(2);
     }
     await vi.waitFor(() => expect(first.running.text()).toContain('a suspect record is named'), WAIT);
 

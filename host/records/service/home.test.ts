@@ -22,6 +22,7 @@ import {
   keepPeer,
   MOST_PEERS,
   peersOf,
+  requireOwnDisk,
   requireSameSecret,
   secretOf,
   tokenOf,
@@ -41,6 +42,14 @@ const codeFrom = (act: () => unknown): string => {
     return codeOf(error);
   }
 };
+test('a folder on another machine is none for records', () => {
+  const folder = freshFolder();
+  expect(codeFrom(() => requireOwnDisk(folder))).toBe('done');
+  // NFS, SMB2 (whose number is negative as a signed one).
+  for (const type of [0x6969, 0xfe534d42 | 0])
+    expect(codeFrom(() => requireOwnDisk(folder, type))).toBe('RECORDS_SHARE');
+});
+
 const GENESIS = makeGenesis(rulesOf({ minLinks: 3 }), FOUNDER, 1_000);
 
 test('keys are made once, whole, and for their user alone; what is there is never written over', () => {
