@@ -3,13 +3,14 @@ import { resolve } from 'node:path';
 import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { print, printBytes, printError } from '../../lib/daemon/terminal.ts';
 import { utf8 } from '../../lib/protocol/encoding.ts';
-import { MAX_TIMESTAMP, MAX_VALUE_BYTES } from '../../lib/protocol/records/format.ts';
+import { MAX_TIMESTAMP } from '../../lib/protocol/records/format.ts';
 import { type NameSpace, nameKeys } from '../../lib/protocol/records/names.ts';
+import { looksLikeParts, partListOf } from '../../lib/protocol/records/part-list.ts';
 import { MINUTE } from '../../lib/protocol/records/pulse.ts';
 import { answer } from '../answers.ts';
 import { type Arguments, type Command, narration, narrationOptions, UsageError } from '../command.ts';
 import { parseDuration } from '../duration.ts';
-import { reachNode, spaceOf } from '../records/client.ts';
+import { type Client, reachNode, spaceOf } from '../records/client.ts';
 import {
   changeClient,
   clientOf,
@@ -20,6 +21,7 @@ import {
   secretOption,
 } from '../records/folder.ts';
 import { parseOwner, writerOf } from '../records/owners.ts';
+import { MAX_FILE_BYTES, needsParts, readParts, writeParts } from '../records/parts.ts';
 import { isUnchanged, keepPulsing, ownRecord, requireOwnRecord, sendPulse } from '../records/pulse.ts';
 import { findRecords, type Seen } from '../records/read.ts';
 import { parseSelections, textOf } from '../records/selectors.ts';
@@ -91,8 +93,9 @@ const get: Command = {
       process.exitCode = 1;
     }
     const ordered = sets.map((set) => (order === undefined ? set : set.toSorted(order)));
-    if (args.flag('raw')) for (const [{ value = new Uint8Array() } = {}] of ordered) await printBytes(value);
-    else if (!args.flag('json')) printAll(linesOf(ordered.map(([first]) => first!)));
+    if (args.flag('raw')) {
+      for (const [first] of ordered) await printBytes(await wholeOf(client, first!));
+    } else if (!args.flag('json')) printAll(linesOf(ordered.map(([first]) => first!)));
     answer(args, 'records get', {
       network: Buffer.from(client.genesis.id).toString('hex'),
       sets: ordered.map((set) => set.map(objectOf)),
@@ -152,11 +155,22 @@ const set: Command = {
       const own = await ownRecord(client, { selections, space, ...(maskKey && { maskKey }) }, owner);
       if (isUnchanged(own, value)) return await told(own.id, (await sendPulse(client, own.id, owner)).minute);
     }
-    const draft = { type: 'datum' as const, names, value, ...(!args.flag('public') && { mask }) };
     const noWork = args.flag('nowork');
+    const progress = args.flag('quiet') ? say : printError;
+    const { maxValue } = client.genesis.rules;
+    const written =
+      file === undefined || !needsParts(value, maxValue)
+        ? value
+        : await writeParts(client, value, {
+            seed: owner.seed,
+            maskKey: args.flag('public') ? undefined : (maskKey ?? names[0]!.keys.maskKey),
+            noWork,
+            say: progress,
+          });
+    const draft = { type: 'datum' as const, names, value: written, ...(!args.flag('public') && { mask }) };
     const id = await writeRecord(client, draft, owner.seed, {
       noWork,
-      say: args.flag('quiet') ? say : printError,
+      say: progress,
     });
     await told(id, null);
   },
@@ -296,14 +310,21 @@ function maskKeyOf(args: Arguments, space: NameSpace): Uint8Array | undefined {
   return nameKeys(utf8(text), space).maskKey;
 }
 
+/** What is written, also where it is in parts. */
+async function wholeOf(client: Client, { value, maskKey }: Seen): Promise<Uint8Array> {
+  if (value === undefined) return new Uint8Array();
+  const list = partListOf(value, client.genesis.rules.maxValue);
+  return list === undefined ? value : await readParts(client, list, maskKey);
+}
+
 async function valueIn(file: string): Promise<Uint8Array> {
   if (file !== '-')
-    return new Uint8Array(readBounded(resolve(file), { maxBytes: MAX_VALUE_BYTES, pipes: true }));
+    return new Uint8Array(readBounded(resolve(file), { maxBytes: MAX_FILE_BYTES, pipes: true }));
   const parts: Buffer[] = [];
   let size = 0;
   for await (const part of process.stdin as AsyncIterable<Buffer>) {
     size += part.length;
-    if (size > MAX_VALUE_BYTES) throw new UsageError(`a value has up to ${MAX_VALUE_BYTES} bytes; split it`);
+    if (size > MAX_FILE_BYTES) throw new UsageError(`a value has up to ${MAX_FILE_BYTES} bytes; split it`);
     parts.push(part);
   }
   return new Uint8Array(Buffer.concat(parts));
@@ -342,6 +363,7 @@ function linesOf(records: readonly Seen[]): string[] {
 }
 
 function shownValue({ value, unreadable }: Seen): string {
+  if (value !== undefined && looksLikeParts(value)) return '(a file: --raw)';
   if (value === undefined) return `(${unreadable})`;
   return textOf(value) ?? `0x${Buffer.from(value).toString('hex')}`;
 }

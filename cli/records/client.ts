@@ -37,6 +37,8 @@ export interface Client {
   query(request: QueryRequest): Promise<QueryReply>;
   links(): Promise<Static<typeof LinksReply>>;
   owner(key: string): Promise<OwnerReply>;
+  /** One record, as the node gives it: whoever asks looks at which it is. @throws RECORDS_NO_RECORD, RECORDS_ANSWER */
+  record(id: string): Promise<DagRecord>;
   /** @returns whether it is news to the node */
   pulse(pulse: Pulse): Promise<boolean>;
   /** @returns its identity */
@@ -133,6 +135,16 @@ function clientAt(url: string, genesis: Genesis, isPrivate: boolean): Client {
     query: (body) => ask(url, paths.query, QueryReply, { body }),
     links: () => ask(url, paths.links, LinksReply),
     owner: (key) => ask(url, `${paths.owner}/${key}`, OwnerReply),
+    async record(id) {
+      const answered = await httpBytes({
+        url: `${url}${paths.rawRecord}/${id}`,
+        timeout: TIMEOUT,
+        maxBytes: MAX_RECORD_BYTES,
+      });
+      if (answered.status !== 200)
+        throw new DstackError('RECORDS_NO_RECORD', `${url} does not give record ${id}; ask another node`);
+      return judgedBytes(url, genesis, new Uint8Array(answered.bytes));
+    },
     async pulse({ id, minute, signature }) {
       const body = { id, minute, signature: toHex(signature) };
       return (await ask(url, paths.pulse, PulseReply, { body })).isNew;
@@ -200,8 +212,12 @@ async function ask(
 
 /** A record that a node gave. @throws RECORDS_ANSWER unless it can be a member */
 export function judged(url: string, genesis: Genesis, base64: string): DagRecord {
+  return judgedBytes(url, genesis, new Uint8Array(Buffer.from(base64, 'base64')));
+}
+
+function judgedBytes(url: string, genesis: Genesis, bytes: Uint8Array): DagRecord {
   return believing(url, () => {
-    const record = decodeRecord(new Uint8Array(Buffer.from(base64, 'base64')));
+    const record = decodeRecord(bytes);
     verifyAlone(record, genesis);
     return record;
   });

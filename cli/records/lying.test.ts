@@ -6,13 +6,14 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { encodeRecord } from '../../lib/protocol/records/codec.ts';
 import type { DagRecord } from '../../lib/protocol/records/format.ts';
 import { genesisOf } from '../../lib/protocol/records/genesis.ts';
-import { recordId } from '../../lib/protocol/records/identity.ts';
+import { recordId, withoutValue } from '../../lib/protocol/records/identity.ts';
 import { nameKeys } from '../../lib/protocol/records/names.ts';
 import { FOUNDER, genesisRecord, MALLORY, write } from '../../lib/protocol/records/network.fixture.ts';
+import { encodePartList } from '../../lib/protocol/records/part-list.ts';
 import { makePulse, minuteOf } from '../../lib/protocol/records/pulse.ts';
 import { publicKeyOfSeed } from '../../lib/protocol/records/strict-ed25519.ts';
 import { startDstack } from '../../test/support/cli.ts';
@@ -70,6 +71,7 @@ beforeAll(async () => {
     const path = request.url!;
     asked.push(path);
     if (path === `/v1/record/raw/${network}`) reply.end(lies.get('genesis') ?? encodeRecord(genesis));
+    else if (path.startsWith('/v1/record/raw/')) reply.end(lies.get(path));
     else
       reply
         .setHeader('content-type', 'application/json')
@@ -224,6 +226,36 @@ test('a value that the network does not take is refused before any work', async 
   const set = bench.run('big', 'set', 'page', 'x'.repeat(most + 1), '--public', '--nowork', '--url', url);
   expect(await set).toMatchObject({ exit: 1, code: 'RECORD_VALUE' });
   expect(asked).not.toContain('/v1/post');
+});
+
+test('a file in parts is refused before anything is written if it has too many; of parts that are others nothing is shown', async () => {
+  await bench.ok('parts', 'owner', 'new', 'me');
+  writeFileSync(bench.path('huge'), Buffer.alloc(28 * 952 + 1, 1));
+  const set = bench.run('parts', 'set', 'page', '--file', bench.path('huge'), '--nowork', '--url', url);
+  expect(await set).toMatchObject({ exit: 1, code: 'RECORD_VALUE' });
+  expect(asked).not.toContain('/v1/post');
+
+  const whole = new Uint8Array(1_000).fill(7);
+  const partOf = (value: Uint8Array) => write(FOUNDER, { timestamp: NOW, links: [recordId(genesis)], value });
+  const parts = [partOf(whole.slice(0, 952)), partOf(whole.slice(952))];
+  const ids = parts.map((part) => toHex(recordId(part)));
+  const list = encodePartList({ length: 1_000, hash: sha256(whole), parts: ids });
+  const head = write(FOUNDER, {
+    timestamp: NOW,
+    links: [recordId(genesis)],
+    names: [{ keys: page, ordinal: 0n }],
+    value: list,
+  });
+  lies.set('/v1/query', answering([[head]]));
+  const raw = () => bench.run('parts', 'get', 'page', '--raw', '--url', url);
+  for (const [i, id] of ids.entries()) lies.set(`/v1/record/raw/${id}`, encodeRecord(parts[i]!));
+  expect(await raw()).toMatchObject({ exit: 0, out: Buffer.from(whole).toString() });
+  lies.set(`/v1/record/raw/${ids[1]}`, encodeRecord(partOf(new Uint8Array(48).fill(8))));
+  expect(await raw()).toMatchObject({ exit: 1, code: 'RECORDS_ANSWER', out: '' });
+  lies.set(`/v1/record/raw/${ids[1]}`, encodeRecord(withoutValue(parts[1]!)));
+  expect(await raw()).toMatchObject({ exit: 1, code: 'RECORDS_NO_RECORD', out: '' });
+  lies.set(`/v1/record/raw/${ids[1]}`, Buffer.from('no record'));
+  expect(await raw()).toMatchObject({ exit: 1, code: 'RECORDS_ANSWER', out: '' });
 });
 
 test('the token goes to no program that has taken the place of a node that was killed', async () => {

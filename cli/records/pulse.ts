@@ -4,6 +4,7 @@ import { stopSignal } from '../../lib/daemon/stop-signal.ts';
 import { bytesEqual } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { NameSpace } from '../../lib/protocol/records/names.ts';
+import { isListOf } from '../../lib/protocol/records/part-list.ts';
 import { makePulse, minuteOf } from '../../lib/protocol/records/pulse.ts';
 import type { Client } from './client.ts';
 import type { Owner } from './owners.ts';
@@ -33,7 +34,7 @@ export async function requireOwnRecord(client: Client, own: Own, owner: Owner): 
 }
 
 export const isUnchanged = (seen: Seen | undefined, value: Uint8Array): seen is Seen =>
-  seen?.value !== undefined && bytesEqual(seen.value, value);
+  seen?.value !== undefined && (bytesEqual(seen.value, value) || isListOf(seen.value, value));
 
 /** Of this minute. @returns whether it is news to the node, and when it says to be of, in milliseconds since 1970 */
 export async function sendPulse(

@@ -38,6 +38,8 @@ export interface Seen {
   /** Undefined where it can't be read, and why. */
   readonly value: Uint8Array | undefined;
   readonly unreadable?: 'masked' | 'thrown away';
+  /** By what its value was read, where that is masked. */
+  readonly maskKey: Uint8Array | undefined;
   readonly trust: number;
   readonly localTrust: number;
   /** Undefined without oracles. */
@@ -135,6 +137,7 @@ function seenIn(
     timestamp,
     selectors: [...known.map(({ name, ordinal }) => ({ name, ordinal })), ...others],
     ...(typeof value === 'string' ? { value: undefined, unreadable: value } : { value }),
+    maskKey: maskKeyOf(record, named, question.maskKey),
     trust,
     localTrust: isCollider || isRevoked ? 0 : 1,
     oracleTrust: judges === 0 ? undefined : 1 - suspectedBy.length / judges,
@@ -162,13 +165,10 @@ function readValue(
   named: readonly Named[],
   maskKey: Uint8Array | undefined,
 ): Uint8Array | 'masked' | 'thrown away' {
-  const { value, mask, selectors } = record;
+  const { value } = record;
   if (value.kind === 'pruned') return 'thrown away';
-  if (mask === 'none') return value.bytes;
-  const key =
-    mask === 'key'
-      ? maskKey
-      : named.find(({ keys }) => bytesEqual(keys.claimKey, selectors[mask.selector]!.claimKey))?.keys.maskKey;
+  if (record.mask === 'none') return value.bytes;
+  const key = maskKeyOf(record, named, maskKey);
   if (key === undefined) return 'masked';
   try {
     return unmaskValue(key, record, value.bytes);
@@ -177,6 +177,18 @@ function readValue(
     if (hasCode(error, 'RECORD_UNREADABLE')) return 'masked';
     throw error;
   }
+}
+
+/** By what a masked value is read, if that is known. */
+function maskKeyOf(
+  { mask, selectors }: DagRecord,
+  named: readonly Named[],
+  given: Uint8Array | undefined,
+): Uint8Array | undefined {
+  if (mask === 'none') return undefined;
+  if (mask === 'key') return given;
+  const { claimKey } = selectors[mask.selector]!;
+  return named.find(({ keys }) => bytesEqual(keys.claimKey, claimKey))?.keys.maskKey;
 }
 
 function byOrdinals([a]: readonly Seen[], [b]: readonly Seen[]): number {

@@ -380,6 +380,33 @@ describe('networks that are not each other’s', () => {
     expect(await node.stop()).toBe(0);
   });
 
+  test('a file that is longer than a record may be is written in parts, and read whole', async () => {
+    const node = await bench.start('x', '--localtest');
+    const path = 'x/localtest';
+    await bench.ok(path, 'owner', 'new', 'me');
+    const file = Buffer.alloc(150_000, 'some text, and some more of it. ');
+    writeFileSync(bench.path('long'), file);
+    const set = (...words: string[]) =>
+      bench.json<{ id: string; pulse: string | null }>(
+        path,
+        'set',
+        ...words,
+        '--file',
+        bench.path('long'),
+        '--quiet',
+      );
+    const { id } = await set('long');
+    expect((await bench.ok(path, 'get', 'long', '--raw')) === file.toString()).toBe(true);
+    expect(await bench.ok(path, 'get', 'long')).toBe('(a file: --raw) | long#0\n');
+    expect(await set('long', '--pulse')).toMatchObject({ id, pulse: expect.any(String) });
+    // Whoever does not know the name reads none of it.
+    const log = readFileSync(join(bench.path(path), 'node/records.log'));
+    expect(log.includes('some text, and some more')).toBe(false);
+    await set('other', 'names', '--public');
+    expect((await bench.ok(path, 'get', 'names', 'other', '--raw')) === file.toString()).toBe(true);
+    expect(await node.stop()).toBe(0);
+  });
+
   test('prune: values that were replaced go, and are named thrown away; the newest stays; all are wanted again with --undo', async () => {
     const node = await bench.start('v', '--localtest');
     const path = 'v/localtest';
