@@ -230,5 +230,19 @@ export const recordNodeRules: readonly Mutation[] = [
     "if (hasCode(error, 'RECORD_PULSE') && url === '') throw lying",
     'a node that lies, by another’s pulse, is named',
   ),
+  row(
+    'the part that was asked for',
+    ['cli/records/parts.ts', 'cli/records/lying.test.ts'],
+    'toHex(recordId(record)) !== id',
+    "id === ''",
+    'of parts that are others nothing is shown',
+  ),
+  row(
+    'the hash of what is in parts',
+    ['lib/protocol/records/part-list.ts', 'lib/protocol/records/part-list.test.ts'],
+    'whole.length === length && Buffer.compare(sha256(whole), hash) === 0',
+    'hash.length > 0',
+    'parts that do not make the whole are refused',
+  ),
   row('the bound of an answer', QUERY, '|| limit > MOST_RECORDS', '', 'up to a limit'),
 ];
