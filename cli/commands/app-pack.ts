@@ -192,6 +192,7 @@ async function fromArchive(
     args.list('env').map((text) => assignment(text, 'env', 'NAME')),
   );
   const port = portOf(args);
+  const requests = portOf(args, 'requests');
   const { digest, file } = await plainArchive(archive, scratch.folder);
   const container = {
     name: app,
@@ -199,7 +200,6 @@ async function fromArchive(
     ...(Object.keys(env).length === 0 ? {} : { env }),
     ...(port === undefined ? {} : { http: { port } }),
   };
-  const requests = portOf(args, 'requests');
   const api = args.list('api');
   const signer = ownSigner(args);
   // A validator's key is nothing that a container gets unasked.

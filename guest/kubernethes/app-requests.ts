@@ -59,6 +59,7 @@ async function exchange(
 ): Promise<AppCallReply> {
   const signal = AbortSignal.timeout(within);
   const text = JSON.stringify(body ?? {});
+  const otherProtocol = new DstackError('APP_REPLY', `${app} answers ${path} with another protocol`);
   try {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const headers = {
@@ -74,7 +75,7 @@ async function exchange(
         // It may switch protocols of its own accord; then there is no answer.
         .on('upgrade', (_, socket) => {
           socket.destroy();
-          reject(new DstackError('APP_REPLY', `${app} answers ${path} with another protocol`));
+          reject(otherProtocol);
         })
         .end(text);
     });

@@ -150,10 +150,8 @@ async function askApp(rest: string, body: unknown, reports: NodeReports): Promis
     throw new HttpRefusal(404, 'NO_ROUTE', 'an app is asked at /v1/app/APP/request/PATH, of plain segments');
   const { status, value } = await reports.ask(app, path, body);
   if (status === 200) return value;
-  throw new AppRefusal(
-    status,
-    check(RefusalSchema, value, 'APP_REPLY', `what ${app} answers ${path} with status ${status}`),
-  );
+  const what = `what ${app} answers ${path} with status ${status}`;
+  throw new AppRefusal(status, check(RefusalSchema, value, 'APP_REPLY', what));
 }
 
 /** Statuses of what kubernethes says of an app. From 500 on it may pass. */

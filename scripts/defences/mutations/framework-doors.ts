@@ -21,11 +21,7 @@ export const frameworkDoorRules: readonly Mutation[] = [
   one(
     'framework',
     'the form of what an app refuses by',
-    [
-      PORT,
-      "check(RefusalSchema, value, 'APP_REPLY', `what ${app} answers ${path} with status ${status}`)",
-      'value as never',
-    ],
+    [PORT, "check(RefusalSchema, value, 'APP_REPLY', what)", 'value as never'],
     [port, '^a refusal of an app that has not the form'],
   ),
   one(
@@ -59,7 +55,7 @@ export const frameworkDoorRules: readonly Mutation[] = [
   one(
     'framework',
     'that an app that switches protocols gives no answer',
-    [REQUESTS, "reject(new DstackError('APP_REPLY', `${app} answers ${path} with another protocol`));", ''],
+    [REQUESTS, 'reject(otherProtocol);', ''],
     [requests, '^an app that answers another protocol$'],
   ),
   one(
