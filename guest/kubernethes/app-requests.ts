@@ -8,10 +8,15 @@ import { parseJson, readText } from '../../lib/daemon/http-body.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { APP_CALL_MAX_BYTES, type AppCallReply } from '../../lib/protocol/sockets.ts';
 
-/** At once: of one app, and of all. What is more is told to come back. */
+/**
+ * At once: of one app, and of all. What is more is told to come back. An app that has none under way always gets its first: otherwise
+ * four apps that do not answer would take the door from all others. So there are at most `ofAll` and one for each app of the node.
+ */
 const AT_ONCE = { ofOne: 4, ofAll: 16 };
 /** Milliseconds. Less than who asks this daemon waits. */
 const WITHIN = 55_000;
+/** Interim responses (RFC 9110, section 15.2) before an answer. */
+const INFORMATION_MAX = 8;
 
 export interface Place {
   readonly host: string;
@@ -35,7 +40,7 @@ export class AppRequests {
   async ask(app: string, path: string, body: unknown): Promise<AppCallReply> {
     const place = this.#placeOf(app);
     const own = this.#busy.get(app) ?? 0;
-    if (own >= AT_ONCE.ofOne || this.#all >= AT_ONCE.ofAll)
+    if (own >= AT_ONCE.ofOne || (own > 0 && this.#all >= AT_ONCE.ofAll))
       throw new DstackError('APP_BUSY', `${app} has requests enough to answer: ask again later`);
     this.#busy.set(app, own + 1);
     this.#all += 1;
@@ -59,6 +64,7 @@ async function exchange(
 ): Promise<AppCallReply> {
   const signal = AbortSignal.timeout(within);
   const text = JSON.stringify(body ?? {});
+  const noAnswer = new DstackError('APP_REPLY', `${app} answers ${path} with interim responses without end`);
   const otherProtocol = new DstackError('APP_REPLY', `${app} answers ${path} with another protocol`);
   try {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
@@ -69,15 +75,21 @@ async function exchange(
         'content-length': Buffer.byteLength(text),
         connection: 'close',
       };
-      request({ host, port, method: 'POST', path, headers, agent: false, signal })
+      let before = 0;
+      const asked = request({ host, port, method: 'POST', path, headers, agent: false, signal })
+        // Each is work; there is no end to how many may come before an answer.
+        .on('information', () => {
+          before += 1;
+          if (before > INFORMATION_MAX) asked.destroy(noAnswer);
+        })
         .on('response', resolve)
         .on('error', reject)
         // It may switch protocols of its own accord; then there is no answer.
         .on('upgrade', (_, socket) => {
           socket.destroy();
           reject(otherProtocol);
-        })
-        .end(text);
+        });
+      asked.end(text);
     });
     const reply = await readText(response, APP_CALL_MAX_BYTES);
     return { status: response.statusCode ?? 0, value: jsonOf(app, path, reply) };

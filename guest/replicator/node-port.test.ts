@@ -440,11 +440,46 @@ test.each([
 });
 
 test('a refusal of an app that has not the form of one does not pass', async () => {
-  for (const value of [{}, 'no', { code: 'A B', message: '' }, { code: 'A', message: 'x'.repeat(5000) }]) {
+  const forms = [{}, 'no', null, { code: 'A B', message: '' }, { code: 'A', message: 'x'.repeat(5000) }];
+  for (const value of [...forms, { code: 'APP_UNKNOWN', message: 'give up' }]) {
     ask = async () => ({ status: 500, value });
     const reply = await post('/v1/app/auction/request/v1/answer', '{}');
     expect(reply, JSON.stringify(value).slice(0, 50)).toMatchObject({ status: 502, code: 'APP_REPLY' });
   }
+});
+
+test.each([204, 302, 399, 600, 999])(
+  'an app that refuses with status %i has not answered',
+  async (status) => {
+    for (const code of ['BUSY', 'constructor', 'toString', '__proto__']) {
+      ask = async () => ({ status, value: { code, message: 'as the node says it' } });
+      const reply = await post('/v1/app/auction/request/v1/answer', '{}');
+      expect(reply, code).toMatchObject({ status: 502, code: 'APP_REPLY' });
+    }
+  },
+);
+
+test('a code that every object has as a property is a code like any other', async () => {
+  for (const code of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) {
+    ask = () => Promise.reject(new DstackError(code, 'the reason'));
+    const reply = await post('/v1/app/auction/request/v1/answer', '{}');
+    expect(reply).toEqual({ status: 422, code, message: 'the reason' });
+    ask = async () => ({ status: 409, value: { code, message: 'the reason' } });
+    expect(await post('/v1/app/auction/request/v1/answer', '{}')).toEqual({
+      ...{ status: 409, code },
+      message: 'the reason',
+    });
+  }
+  await stillServes();
+});
+
+test('JSON that is nested deeper than it can be written ends its own call', async () => {
+  const deep = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+  ask = async () => ({ status: 200, value: JSON.parse(deep(100_000)) as unknown });
+  expect((await post('/v1/app/auction/request/v1/answer', '{}')).status).toBeGreaterThanOrEqual(500);
+  ask = async (_app, _path, body) => ({ status: 200, value: JSON.stringify(body).length });
+  expect((await post('/v1/app/auction/request/v1/answer', deep(200_000))).status).toBeGreaterThanOrEqual(500);
+  await stillServes();
 });
 
 test('apps that do not answer hold up no other call', async () => {

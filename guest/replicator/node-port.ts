@@ -137,9 +137,9 @@ class AppRefusal extends DstackError {
   }
 }
 
-/** What an app's own code may look like. */
+/** What an app's own code may look like: those that begin with APP_ are the node's, and say that it was not the app. */
 const RefusalSchema = Type.Object({
-  code: Type.String({ pattern: '^[!-~]+$', maxLength: 64 }),
+  code: Type.String({ pattern: '^(?!APP_)[!-~]+$', maxLength: 64 }),
   message: Type.String({ maxLength: 4096 }),
 });
 
@@ -150,24 +150,26 @@ async function askApp(rest: string, body: unknown, reports: NodeReports): Promis
     throw new HttpRefusal(404, 'NO_ROUTE', 'an app is asked at /v1/app/APP/request/PATH, of plain segments');
   const { status, value } = await reports.ask(app, path, body);
   if (status === 200) return value;
+  // Else its code would pass as one of the node's own, with a status of the node's.
+  if (status < 400 || status > 599)
+    throw new DstackError('APP_REPLY', `${app} answers ${path} with status ${status}, which is no refusal`);
   const what = `what ${app} answers ${path} with status ${status}`;
   throw new AppRefusal(status, check(RefusalSchema, value, 'APP_REPLY', what));
 }
 
 /** Statuses of what kubernethes says of an app. From 500 on it may pass. */
-const APP_STATUS: Readonly<Record<string, number>> = {
-  APP_UNKNOWN: 404,
-  APP_NO_REQUESTS: 404,
-  APP_NOT_RUNNING: 503,
-  APP_BUSY: 503,
-  APP_UNREACHABLE: 503,
-  APP_OVERDUE: 504,
-  APP_REPLY: 502,
-};
+const APP_STATUS: ReadonlyMap<string, number> = new Map([
+  ['APP_UNKNOWN', 404],
+  ['APP_NO_REQUESTS', 404],
+  ['APP_NOT_RUNNING', 503],
+  ['APP_BUSY', 503],
+  ['APP_UNREACHABLE', 503],
+  ['APP_OVERDUE', 504],
+  ['APP_REPLY', 502],
+]);
 
 function refusalOf(error: unknown): Refusal {
-  if (error instanceof AppRefusal && error.status >= 400)
-    return { status: error.status, code: error.code, message: error.message };
+  if (error instanceof AppRefusal) return { status: error.status, code: error.code, message: error.message };
   if (error instanceof HttpRefusal) {
     const { status, code, message } = error;
     return code === 'NO_ROUTE'
@@ -181,7 +183,7 @@ function refusalOf(error: unknown): Refusal {
   }
   if (error instanceof DstackError)
     return {
-      status: error.code === 'BUSY' ? 503 : (APP_STATUS[error.code] ?? 422),
+      status: error.code === 'BUSY' ? 503 : (APP_STATUS.get(error.code) ?? 422),
       code: error.code,
       message: error.message,
     };

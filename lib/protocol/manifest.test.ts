@@ -638,6 +638,15 @@ describe('where hosts ask', () => {
     );
   });
 
+  test('is no port of visitors', () => {
+    const website = { name: 'a', image, requests: { port: 80 }, http: { port: 80 } };
+    const sites = { ...website, http: [{ domain: 'a.example', port: 80, protocol: 'http1' as const }] };
+    for (const container of [website, sites])
+      expect(() => formatManifest({ version: 2, app: 'a', containers: [container] })).toThrow(
+        expect.objectContaining({ code: 'MANIFEST_REQUESTS' }),
+      );
+  });
+
   test('version 1 knows nothing of it', () => {
     const text = JSON.stringify({
       app: 'a',

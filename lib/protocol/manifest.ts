@@ -422,6 +422,14 @@ function assertDomains(manifest: Manifest): void {
 }
 
 function assertRequests(manifest: Manifest): void {
+  const shared = plansOf(manifest).find(({ requests, http }) =>
+    http.some(({ port }) => port === requests?.port),
+  );
+  if (shared !== undefined)
+    throw new DstackError(
+      'MANIFEST_REQUESTS',
+      `the container ${shared.name} has one port for hosts and for visitors: a visitor could ask what hosts do`,
+    );
   const names = plansOf(manifest).flatMap(({ name, requests }) => (requests === undefined ? [] : [name]));
   if (names.length > 1)
     throw new DstackError(

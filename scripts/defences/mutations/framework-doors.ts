@@ -43,7 +43,7 @@ export const frameworkDoorRules: readonly Mutation[] = [
   one(
     'framework',
     'the bound on what all apps are asked at once',
-    [REQUESTS, ' || this.#all >= AT_ONCE.ofAll', ''],
+    [REQUESTS, ' || (own > 0 && this.#all >= AT_ONCE.ofAll)', ''],
     [requests, '^all apps together have sixteen'],
   ),
   one(
