@@ -61,6 +61,7 @@ test.each([
   ['a body that is cut off', `${head(200, 50)}{}`, 'APP_UNREACHABLE'],
   ['too much', `${head(200, APP_CALL_MAX_BYTES + 2)}"${' '.repeat(APP_CALL_MAX_BYTES)}"`, 'APP_REPLY'],
   ['another protocol', 'HTTP/1.1 101 X\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n', 'APP_REPLY'],
+  ['interim responses without end', 'HTTP/1.1 103 X\r\n\r\n'.repeat(1000), 'APP_REPLY'],
   [
     'headers without end',
     `HTTP/1.1 200 X\r\n${`a: ${'x'.repeat(1000)}\r\n`.repeat(100)}\r\n`,
@@ -69,7 +70,8 @@ test.each([
 ])('an app that answers %s', async (_, text, code) => {
   const place = await saying(text);
   const asked = new AppRequests(() => place, 5_000).ask('auction', '/v1/answer', {});
-  expect(await asked.then(() => 'an answer', codeOf)).toBe(code);
+  const never = new Promise((resolve) => setTimeout(resolve, 8_000, 'nothing'));
+  expect(await Promise.race([never, asked.then(() => 'an answer', codeOf)])).toBe(code);
 });
 
 test.each([

@@ -134,7 +134,11 @@ function exchange(path: string, index: RecordIndex, next: RecordLog): void {
     });
   } catch (error) {
     // The index has no room for the change: without it, the old log is the one that is used.
-    if (isExchanged) renameSync(former, path);
+    if (isExchanged) {
+      renameSync(former, path);
+      // Else the new log could be there after a power cut, and what is appended from now on is in the old one.
+      syncFolder(dirname(path));
+    }
     throw error;
   }
   rmSync(former);
