@@ -112,6 +112,7 @@ const allowed: Record<string, readonly string[]> = {
     'scripts',
     'test/signer/support',
     'test/support/agent.ts',
+    'test/support/browser.ts',
     'contracts/local-node.ts',
     'test/support/front.ts',
     'test/support/greeting.ts',

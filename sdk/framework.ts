@@ -52,6 +52,7 @@ export {
   verifyExistence,
 } from '../lib/framework/app/existence.ts';
 export { lineLog } from '../lib/framework/app/line-log.ts';
+export { type ChainAgent, nodeChain } from '../lib/framework/app/node-chain.ts';
 export { signerOf } from '../lib/framework/app/personal-signature.ts';
 export { ANSWER_PATH, type RouteOptions, Router } from '../lib/framework/app/router.ts';
 export { open, seal, sealingPublicKey } from '../lib/framework/app/sealing.ts';

@@ -22,7 +22,16 @@ import type { Hex } from '../lib/protocol/hex.ts';
 import { appId } from '../lib/protocol/manifest.ts';
 import { encodeRegister, encodeRollout } from '../lib/protocol/network-contract.ts';
 import { addressOf, newPrivateKey } from '../lib/protocol/secp256k1.ts';
-import { Browser, type Look, type Looks, overflow, PHONE, seriousFindings, WIDE } from './support/browser.ts';
+import {
+  Browser,
+  type Look,
+  type Looks,
+  overflow,
+  PHONE,
+  seriousFindings,
+  WIDE,
+  weight,
+} from './support/browser.ts';
 import { hasChromium } from './support/chromium.ts';
 import { bootstrappedNetwork, Chain, TestGuest, type TestNetwork } from './support/guest.ts';
 

@@ -380,6 +380,7 @@ function objectOf({
   localTrust,
   oracleTrust,
   weight,
+  since,
   pulse,
 }: Seen) {
   return {
@@ -399,6 +400,7 @@ function objectOf({
     localTrust,
     oracleTrust: oracleTrust ?? null,
     weight: weight ?? null,
+    since: since === undefined ? null : new Date(since).toISOString(),
     pulse: pulse === undefined ? null : new Date(pulse).toISOString(),
   };
 }

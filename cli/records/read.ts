@@ -45,6 +45,8 @@ export interface Seen {
   /** Undefined without oracles. */
   readonly oracleTrust: number | undefined;
   readonly weight: number | undefined;
+  /** When its owner's first record of the set was signed. */
+  readonly since: number | undefined;
   /** Milliseconds since 1970, when its owner last said that it still holds. */
   readonly pulse: number | undefined;
 }
@@ -113,7 +115,7 @@ function requireInTime(url: string, { timestamp }: DagRecord, { from = 0, to = t
 function seenIn(
   { url }: Client,
   record: DagRecord,
-  { trust, isCollider, isRevoked, suspectedBy, weight, pulse }: CandidateReply,
+  { trust, isCollider, isRevoked, suspectedBy, weight, since, pulse }: CandidateReply,
   { named, question }: { named: readonly Named[]; question: Question },
 ): Seen {
   const { selectors, owner, timestamp } = record;
@@ -142,6 +144,7 @@ function seenIn(
     localTrust: isCollider || isRevoked ? 0 : 1,
     oracleTrust: judges === 0 ? undefined : 1 - suspectedBy.length / judges,
     weight,
+    since,
     pulse: pulse && pulseIn(url, record, pulse),
   };
 }

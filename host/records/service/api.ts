@@ -76,13 +76,14 @@ function reading(
       const query = queryOf(check(QueryRequest, request.body, 'RECORDS_QUERY', 'the question'));
       const { sets, isCut } = node.query(query);
       const replied = sets.map((set) =>
-        set.map(({ id, bytes, trust, isCollider, isRevoked, suspectedBy, weight }) => ({
+        set.map(({ id, bytes, trust, isCollider, isRevoked, suspectedBy, weight, since }) => ({
           record: base64(bytes),
           trust,
           isCollider,
           isRevoked,
           suspectedBy,
           ...(weight !== undefined && { weight }),
+          ...(since !== undefined && { since }),
           ...pulseOf(service, id),
         })),
       );

@@ -68,6 +68,7 @@ const Candidate = Strict({
   isRevoked: Type.Boolean(),
   suspectedBy: Type.Array(HexOf(32)),
   weight: Type.Optional(Type.Number({ minimum: 0 })),
+  since: Type.Optional(Time),
   /** The latest pulse of the record. */
   pulse: Type.Optional(Strict(PulseSaid)),
 });

@@ -145,6 +145,12 @@ export const auditRules: readonly Mutation[] = [
   ),
   one(
     'audit',
+    'that a folder is audited by its own chain',
+    ['cli/audit/run.ts', 'if (seen === block.hash) return;', "if (seen !== '') return;"],
+    [published, 'by another chain, which may have another network'],
+  ),
+  one(
+    'audit',
     'that times which come with logs agree with the headers that are read',
     ['cli/audit/block-times.ts', 'if (said != null && said !== timestamp) this.#isSound = false;', ''],
     [

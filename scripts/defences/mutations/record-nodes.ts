@@ -191,7 +191,7 @@ export const recordNodeRules: readonly Mutation[] = [
   row(
     'that the log is exchanged whole',
     at('compact', 'prune'),
-    '    if (isExchanged) renameSync(former, path);',
+    '    renameSync(former, path);',
     '',
     'where the index can’t be changed, log and index are as they were',
   ),

@@ -6,32 +6,36 @@ import {
   enclaveSettings,
   fileBacking,
   lineLog,
+  nodeChain,
   Router,
   stopSignal,
   Tables,
 } from 'dstack/framework';
 import { opening, Transfers } from './transfers.ts';
 
-const { app, chain, port, host, data } = enclaveSettings(process.env);
+const { app, chain, port, visitorsPort, host, data } = enclaveSettings(process.env);
 const log = lineLog('enclave');
 const node = agent();
 const enclave = {
   attestor: node,
   keys: node,
   store: new Tables(fileBacking(join(data, 'store'))),
-  chain: chainReader({ config: chain }),
+  chain: chain === undefined ? nodeChain(node) : chainReader({ config: chain }),
 };
 const transfers = new Transfers(app);
-const server = await new Router(enclave, log)
+const router = new Router(enclave, log)
   .answers(app)
   .kind('open', opening)
   .kind('deposit', transfers.deposit())
   .kind('transfer', transfers.transfer())
   .kind('withdraw', transfers.withdraw())
-  .route('/v1/balance', transfers.balance())
-  .listen({ port, host });
+  .route('/v1/balance', transfers.balance());
+const servers = [await router.listen({ port, host })];
+if (visitorsPort !== undefined) servers.push(await router.listen({ port: visitorsPort, host, isOpen: true }));
 log.info({ port, contract: app.contract }, 'listening');
 await stopSignal();
-server.close();
-server.closeAllConnections();
+for (const server of servers) {
+  server.close();
+  server.closeAllConnections();
+}
 await enclave.store.close();

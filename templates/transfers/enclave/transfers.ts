@@ -83,6 +83,7 @@ export class Transfers {
   /** A user's own balance, at the newest block that a quorum shows; anybody may bring the request. */
   readonly balance = (): RouteOptions<Enclave, typeof BalanceQuery, typeof BalanceAnswer> => ({
     request: BalanceQuery,
+    open: true,
     response: BalanceAnswer,
     handle: async ({ keys, chain }, { account, answerTo, state, signature }) => {
       const { chainId, contract } = this.#app;
