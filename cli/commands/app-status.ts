@@ -1,6 +1,6 @@
 /** `app status`, `app ps` and `app logs`: how rollouts go on this host's node, and what runs there. */
 import { NodeClient } from '../../host/node-client.ts';
-import { type RelaySettings, readEnvironment, relaySettings } from '../../host/relay/settings.ts';
+import { nodeSettings, readEnvironment, watchSettings } from '../../host/relay/settings.ts';
 import { print, printError, printJson } from '../../lib/daemon/terminal.ts';
 import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
@@ -13,8 +13,7 @@ import { ContractView } from '../join/contract.ts';
 import { relayStatus } from '../join/status.ts';
 import { envFileOption } from './relay.ts';
 
-const settingsOf = (args: Arguments): RelaySettings =>
-  relaySettings(readEnvironment(args.optional('env-file'), process.env));
+const environmentOf = (args: Arguments) => readEnvironment(args.optional('env-file'), process.env);
 
 export const status: Command = {
   name: 'app status',
@@ -27,7 +26,7 @@ export const status: Command = {
   async run(args) {
     const only = args.optional('app');
     if (only !== undefined) typed(() => appId(only));
-    const settings = settingsOf(args);
+    const settings = watchSettings(environmentOf(args));
     const contract = new ContractView(settings);
     const { head } = await contract.network();
     const chain = await contract.apps();
@@ -71,10 +70,9 @@ export const ps: Command = {
   async run(args) {
     const only = args.optional('app');
     if (only !== undefined) typed(() => appId(only));
-    const settings = settingsOf(args);
-    const said = await new NodeClient(settings.nodeUrl).apps();
-    const volume = args.optional('volume') ?? settings.appFiles?.volume;
-    const rows = containersOf(said, manifestsIn(volume)).filter(
+    const { nodeUrl, volume } = nodeSettings(environmentOf(args));
+    const said = await new NodeClient(nodeUrl).apps();
+    const rows = containersOf(said, manifestsIn(args.optional('volume') ?? volume)).filter(
       ({ app, state }) =>
         (only === undefined || app === only) && (args.flag('all') || ['running', 'ending'].includes(state)),
     );
@@ -93,7 +91,7 @@ export const logs: Command = {
   async run(args) {
     const [app] = args.positionals as [string];
     typed(() => appId(app));
-    const { apps } = await relayStatus(settingsOf(args));
+    const { apps } = await relayStatus(watchSettings(environmentOf(args)));
     if (apps === undefined)
       throw new DstackError(
         'NODE_APPS',

@@ -101,7 +101,7 @@ function objectOf({ chainId, contract }: RelaySettings, { status, view, head, ba
 export async function relayStatus({
   adminListen: { host, port },
   contract,
-}: RelaySettings): Promise<RelayStatus> {
+}: Pick<RelaySettings, 'adminListen' | 'contract'>): Promise<RelayStatus> {
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}/v1/status?contract=${contract}`;
   const reply = await httpJson({ url, timeout: 10_000, maxBytes: 4 * 1024 * 1024 }).catch((cause) => {
     throw new DstackError(

@@ -104,6 +104,28 @@ export function relaySettings(environment: Environment): RelaySettings {
   };
 }
 
+/** What it takes to look at a node, its relay and the contract: no account, and no folder of the relay's. */
+export type WatchSettings = Pick<
+  RelaySettings,
+  'rpcUrl' | 'chainId' | 'contract' | 'maxFeeGwei' | 'nodeUrl' | 'adminListen'
+>;
+
+/** @throws SETTINGS, naming the first setting that is missing or invalid */
+export const watchSettings = (environment: Environment): WatchSettings => ({
+  rpcUrl: take(environment, 'DSTACK_RPC_URL'),
+  chainId: take(environment, 'DSTACK_CHAIN_ID'),
+  contract: take(environment, 'DSTACK_CONTRACT'),
+  maxFeeGwei: take(environment, 'DSTACK_MAX_FEE_GWEI'),
+  ...nodeSettings(environment),
+  adminListen: take(environment, 'DSTACK_ADMIN_LISTEN'),
+});
+
+/** What it takes to look at a node alone: its port, and the host volume where there is one. @throws SETTINGS */
+export const nodeSettings = (environment: Environment): { nodeUrl: string; volume?: string } => ({
+  nodeUrl: take(environment, 'DSTACK_NODE_URL'),
+  ...(isSet(environment, 'DSTACK_VM_VOLUME_DIR') && { volume: take(environment, 'DSTACK_VM_VOLUME_DIR') }),
+});
+
 function networkSettings(environment: Environment): NetworkSettings {
   return {
     rpcUrl: take(environment, 'DSTACK_RPC_URL'),
