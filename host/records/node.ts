@@ -319,8 +319,9 @@ export class RecordsNode implements RecordSet {
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#awaitingRoom);
-    await this.#pruning;
+    // Who waits until something is thrown away does not begin any more.
     this.#stopped ??= new DstackError('RECORDS_STOPPED', 'this node was closed; start it again');
+    while (this.#pruning !== undefined) await this.#pruning;
     // Who waits for it is told.
     await this.#commit.settled().catch(() => {});
     this.pulses.close();

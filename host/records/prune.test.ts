@@ -264,3 +264,17 @@ test('without room for the new log nothing changes, and the node goes on', async
   expect(readdirSync(folder).filter((name) => name.startsWith(LOG_FILE))).toEqual([LOG_FILE]);
   expect(await node.prune({})).toMatchObject({ discarded: 2 });
 });
+
+test('a node that is closed throws nothing away any more, and lets its folder go once what was begun is done', async () => {
+  const folder = freshRecords();
+  const node = await openNode(folder);
+  for (const record of all) await node.add(encodeRecord(record), 'peer');
+  const asked = [node.prune({}), node.prune({}), node.prune({})];
+  await node.close();
+  const [first, ...later] = await Promise.allSettled(asked);
+  expect(first).toMatchObject({ status: 'fulfilled', value: { discarded: 2 } });
+  for (const one of later) expect(one).toMatchObject({ reason: { code: 'RECORDS_STOPPED' } });
+  const again = await openNode(folder);
+  expect(prunedIn(again)).toEqual([oldest, middle]);
+  await again.close();
+});

@@ -7,9 +7,10 @@ import { encodeRecord } from '../../lib/protocol/records/codec.ts';
 import { DRIFT, FOUNDER, idOf, MALLORY } from '../../lib/protocol/records/network.fixture.ts';
 import { makePulse, minuteOf } from '../../lib/protocol/records/pulse.ts';
 import { NOON } from '../../lib/protocol/records/records.fixture.ts';
+import { publicKeyOfSeed } from '../../lib/protocol/records/strict-ed25519.ts';
 import { chainOf } from './chain.fixture.ts';
 import type { RecordsNode } from './node.ts';
-import { BUCKETS, DIGEST_BYTES, PULSES_FILE } from './pulses.ts';
+import { BUCKETS, DIGEST_BYTES, PULSES_FILE, Pulses } from './pulses.ts';
 import { freshRecords, NOW, openNode } from './records.fixture.ts';
 
 const CHAIN = chainOf(12);
@@ -45,6 +46,48 @@ describe('pulses', () => {
       code = codeOf(error);
     }
     expect([code, pulses.of(id)?.minute]).toEqual(['RECORD_PULSE', minute + 1]);
+  });
+
+  test('of one record one a minute is passed on, however many it has; comparisons give the latest', async () => {
+    const folder = freshRecords();
+    const member = { owner: publicKeyOfSeed(FOUNDER), timestamp: NOON };
+    let uptime = 0;
+    const pulses = new Pulses(join(folder, 'alone.sqlite'), {
+      ...{ memberOf: () => member, now: () => NOON + 100 * 60_000, drift: 0, uptime: () => uptime },
+    });
+    const heard: string[] = [];
+    pulses.subscribePulses(({ id: of, minute: at }) => heard.push(`${of === id ? 'one' : 'other'} ${at}`));
+    const first = minuteOf(NOON);
+    for (let n = 0; n < 50; n += 1) expect(pulses.addPulse(makePulse(id, first + n, FOUNDER))).toBe('new');
+    pulses.addPulse(makePulse(IDS[1]!, first, FOUNDER));
+    expect(heard).toEqual([`one ${first}`, `other ${first}`]);
+    uptime = 60_000;
+    pulses.addPulse(makePulse(id, first + 60, FOUNDER));
+    expect(heard.at(-1)).toBe(`one ${first + 60}`);
+    expect([...pulses.pulsesBeside(NOTHING)].map((one) => one.minute).toSorted()).toEqual([
+      first,
+      first + 60,
+    ]);
+    pulses.close();
+  });
+
+  test('where not all fit into an answer, the next has others', async () => {
+    const folder = freshRecords();
+    const member = { owner: publicKeyOfSeed(FOUNDER), timestamp: NOON };
+    const pulses = new Pulses(join(folder, 'alone.sqlite'), {
+      ...{ memberOf: () => member, now: () => NOON + 100 * 60_000, drift: 0 },
+    });
+    // All of one bucket.
+    const ids = Array.from({ length: 40 }, (_, n) => `aa${n.toString(16).padStart(2, '0')}`.padEnd(64, 'c'));
+    for (const [n, one] of ids.entries())
+      pulses.addPulse(
+        makePulse(`aa${(n * 6).toString(16).padStart(2, '0')}${one.slice(4)}`, minute, FOUNDER),
+      );
+    const seen = new Set<string>();
+    for (let answer = 0; answer < 200; answer += 1)
+      for (const [n, one] of [...pulses.pulsesBeside(NOTHING)].entries()) if (n < 5) seen.add(one.id);
+    expect(seen.size).toBe(40);
+    pulses.close();
   });
 
   test('whatever the order in which they come, and whoever compares with whom, nodes have the same', async () => {

@@ -4,6 +4,7 @@
  *
  * Two nodes compare 256 digests, of all pulses whose records begin with that byte, and give each other those of the bytes that differ.
  */
+import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { fromHex, sha256, toHex } from '../../lib/protocol/encoding.ts';
@@ -43,7 +44,12 @@ interface PulsesOptions {
   readonly now: () => number;
   /** Milliseconds by which clocks may be apart. */
   readonly drift: number;
+  /** Milliseconds that only go on. */
+  readonly uptime?: () => number;
 }
+
+/** From one pulse of a record that is passed on to the next, milliseconds: an owner has a pulse for each minute that its record has been there for. */
+const PASSED_ON_EVERY = 60_000;
 
 export class Pulses implements PulseSet {
   readonly #db: DatabaseSync;
@@ -55,6 +61,8 @@ export class Pulses implements PulseSet {
   /** Buckets whose digest is to be made. */
   readonly #stale = new Set<number>();
   readonly #listeners = new Set<(pulse: Pulse) => void>();
+  /** When one of a record was last passed on, the earliest first. */
+  readonly #passedOn = new Map<string, number>();
 
   /** @throws RECORDS_INDEX where the file can't be used */
   constructor(path: string, options: PulsesOptions) {
@@ -89,8 +97,20 @@ export class Pulses implements PulseSet {
       throw stoppedBy(cause);
     }
     this.#stale.add(bucketOf(id));
-    for (const listener of this.#listeners) listener(pulse);
+    // What is not passed on, comparisons find.
+    if (this.#isDue(id)) for (const listener of this.#listeners) listener(pulse);
     return 'new';
+  }
+
+  #isDue(id: string): boolean {
+    const now = (this.#options.uptime ?? (() => performance.now()))();
+    for (const [other, at] of this.#passedOn) {
+      if (now - at < PASSED_ON_EVERY) break;
+      this.#passedOn.delete(other);
+    }
+    if (this.#passedOn.has(id)) return false;
+    this.#passedOn.set(id, now);
+    return true;
   }
 
   pulseDigests(): Uint8Array {
@@ -106,7 +126,12 @@ export class Pulses implements PulseSet {
     for (let i = 0; i < BUCKETS; i += 1) {
       const bucket = (start + i) % BUCKETS;
       const [from, to] = [bucket * DIGEST_BYTES, (bucket + 1) * DIGEST_BYTES];
-      if (Buffer.compare(own.subarray(from, to), digests.subarray(from, to)) !== 0) yield* this.#in(bucket);
+      if (Buffer.compare(own.subarray(from, to), digests.subarray(from, to)) === 0) continue;
+      // Else a bucket of more than an answer takes would give the same ones each time.
+      const middle = randomBytes(32);
+      middle[0] = bucket;
+      yield* this.#in(bucket, middle);
+      yield* this.#in(bucket, undefined, middle);
     }
   }
 
@@ -128,8 +153,9 @@ export class Pulses implements PulseSet {
     }
   }
 
-  *#in(bucket: number): Generator<Pulse> {
-    const [from, to] = [new Uint8Array(32), new Uint8Array(32).fill(0xff)];
+  /** Those of a bucket, in order. @param first and last of the records, both among them; all where they are left out */
+  *#in(bucket: number, first?: Uint8Array, last?: Uint8Array): Generator<Pulse> {
+    const [from, to] = [first ?? new Uint8Array(32), last ?? new Uint8Array(32).fill(0xff)];
     from[0] = to[0] = bucket;
     for (const raw of this.#bucket.all(from, to)) yield pulseOf(raw);
   }

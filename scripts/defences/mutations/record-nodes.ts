@@ -245,4 +245,25 @@ export const recordNodeRules: readonly Mutation[] = [
     'parts that do not make the whole are refused',
   ),
   row('the bound of an answer', QUERY, '|| limit > MOST_RECORDS', '', 'up to a limit'),
+  row(
+    'that of a record with many pulses one a minute is passed on',
+    at('pulses'),
+    'if (this.#isDue(id)) for',
+    'for',
+    'of one record one a minute is passed on',
+  ),
+  row(
+    'that an answer about pulses begins anywhere in a bucket',
+    at('pulses'),
+    'middle[0] = bucket;',
+    'middle.fill(0);',
+    'where not all fit into an answer',
+  ),
+  row(
+    'that who waits to prune does not begin in a node that is closed',
+    at('node', 'prune'),
+    "this.#stopped ??= new DstackError('RECORDS_STOPPED', 'this node was closed; start it again');",
+    '',
+    'a node that is closed throws nothing away any more',
+  ),
 ];
