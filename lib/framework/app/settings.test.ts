@@ -57,8 +57,8 @@ test.each([
   ['RPC_URLS', ['a.example', 'ftp://a.example']],
   ['RPC_QUORUM', ['0', '3', '1.5', '-1']],
   ['RPC_DEPTH', ['201', '1e3']],
-  ['ENCLAVE_PORT', ['65536', 'http']],
-  ['VISITORS_PORT', ['65536', 'http']],
+  ['ENCLAVE_PORT', ['65536', 'http', '0']],
+  ['VISITORS_PORT', ['65536', 'http', '0', '8080']],
 ])('the enclave does not start with %s as %j', (name, values) => {
   for (const value of values)
     expect(

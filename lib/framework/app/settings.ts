@@ -34,11 +34,15 @@ export interface EnclaveSettings {
 /** @throws SETTINGS, ADDRESS_INVALID */
 export function enclaveSettings(env: Environment): EnclaveSettings {
   const chainId = numberIn(env, 'CHAIN_ID');
+  const port = portIn(env, 'ENCLAVE_PORT', 8080);
+  const visitorsPort = env.VISITORS_PORT ? portIn(env, 'VISITORS_PORT') : undefined;
+  if (visitorsPort === port)
+    throw new DstackError('SETTINGS', `VISITORS_PORT is ${port}, as ENCLAVE_PORT, where hosts ask`);
   return {
     app: { chainId, contract: contractIn(env) },
     chain: env.RPC_URLS ? chainIn(env, chainId) : undefined,
-    port: portIn(env, 'ENCLAVE_PORT', 8080),
-    visitorsPort: env.VISITORS_PORT ? portIn(env, 'VISITORS_PORT') : undefined,
+    port,
+    visitorsPort,
     host: env.ENCLAVE_HOST || '0.0.0.0',
     data: textIn(env, 'ENCLAVE_DATA'),
   };
@@ -113,8 +117,8 @@ function urlIn(name: string, url: string, protocols = ['http:', 'https:']): stri
 
 function portIn(env: Environment, name: string, otherwise?: number): number {
   const port = numberIn(env, name, otherwise);
-  if (port <= 65_535) return port;
-  throw new DstackError('SETTINGS', `${name} has to be a port, up to 65535, not ${port}`);
+  if (port >= 1 && port <= 65_535) return port;
+  throw new DstackError('SETTINGS', `${name} has to be a port, 1 to 65535, not ${port}`);
 }
 
 function keyIn(env: Environment): string {
