@@ -194,6 +194,9 @@ test('no more wait for their turn than there is room for, even if their callers 
   const body = JSON.stringify({ request: next });
   const headers = { 'content-type': 'application/json' };
   let busy = 0;
+  /** Requests whose bodies have been read. */
+  let read = 0;
+  server.on('request', (request) => request.on('end', () => (read += 1)));
   for (let batch = 0; batch < 4; batch += 1) {
     const gone = new AbortController();
     const calls = Array.from({ length: 16 }, () =>
@@ -204,7 +207,9 @@ test('no more wait for their turn than there is room for, even if their callers 
         () => {},
       ),
     );
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await expect.poll(() => read).toBe(16 * (batch + 1));
+    // Those beyond the room are answered; of the others nothing is to be seen.
+    await expect.poll(() => busy).toBe(16 * Math.max(0, batch - 1));
     gone.abort();
     await Promise.all(calls);
   }
