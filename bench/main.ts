@@ -39,4 +39,6 @@ if (run === undefined) {
   process.exitCode = 2;
 } else {
   await run(process.argv.slice(3));
+  // Peers that lied are left in the middle of what they did, with sockets that nobody reads any more.
+  process.exit();
 }
