@@ -2,7 +2,7 @@
  * `dstack/framework`: what an author has for a contract whose requests are answered in an enclave. docs/framework.md goes through it.
  *
  * - In the enclave: `Enclave`, `Router` with `RequestHandler`s, `Refusal`, `Tables` of `TypedStore`s, `chainReader`.
- * - On the host: `serve`, `EvmChain` (a `ChainClient`), `enclaveAt`, and handlers of further events.
+ * - On the host: `serve`, and the `Host` that it stands on; `EvmChain` (a `ChainClient`), `enclaveAt`, and handlers of further events.
  * - On both: the codecs of Solidity's ABI, schemas (`Type`), errors.
  *
  * The contract's side is `dstack/contracts/EnclaveApp.sol`.
@@ -71,6 +71,7 @@ export {
   Tables,
   type TypedStore,
 } from '../lib/framework/app/typed-store.ts';
+export type { EventProgress, OpenJob } from '../lib/framework/event-loop.ts';
 export type { LogSource } from '../lib/framework/event-reader.ts';
 export {
   type ContractLog,
@@ -78,7 +79,6 @@ export {
   type Enclave as EnclaveClient,
   type EventContext,
   type EventHandler,
-  type Host,
   NotYet,
   type TransactionRequest,
   type Verdict,
@@ -88,6 +88,12 @@ export { type ChainClient, EvmChain, type EvmChainOptions } from '../lib/framewo
 export { enclaveAt } from '../lib/framework/host/enclave-client.ts';
 export {
   type ContractHandler,
+  type Gossiping,
+  Host,
+  type HostOptions,
+  type StartBlock,
+} from '../lib/framework/host/host.ts';
+export {
   type EnclaveAppOptions,
   type ServeOptions,
   type ServeStatus,

@@ -3,7 +3,7 @@
  *
  * What is durable, and when: the cursor moves in the same batch that stores the jobs of the blocks it moves over, so no
  * event is lost; a job's effects are stored before the first is carried out, and the job is deleted after the last, so
- * none is forgotten. Effects may be carried out twice after a crash; Host makes that harmless. A request to the
+ * none is forgotten. Effects may be carried out twice after a crash; what carries them out makes that harmless. A request to the
  * enclave may be repeated too; enclaves are written for that.
  *
  * Anyone may cause events. An event that waits for something that may never come is *parked*: it does not count towards the
@@ -15,7 +15,14 @@ import type { Static, TSchema } from 'typebox';
 import { codeOf, DstackError, messageOf, Retryable } from '../protocol/errors.ts';
 import { check } from '../protocol/schema.ts';
 import { EventReader, type EventReading, type EventReadingLimits } from './event-reader.ts';
-import { type Effect, type Enclave, type EventHandler, type Host, NotYet, type Verdict } from './handler.ts';
+import {
+  type Effect,
+  type Enclave,
+  type EventHandler,
+  NotYet,
+  type Outlet,
+  type Verdict,
+} from './handler.ts';
 import { DoneSchema, EffectsSchema, type Job, JobSchema, ParkedSchema } from './job.ts';
 import { Rounds } from './rounds.ts';
 import { type Spoiled, type StoreOperation, Table } from './store.ts';
@@ -23,7 +30,7 @@ import { turns } from './turns.ts';
 
 export interface EventLoopOptions extends EventReading, Partial<EventReadingLimits> {
   enclave: Enclave;
-  host: Host;
+  host: Outlet;
   /** What a gossip effect may carry. */
   message: TSchema;
   /** How often the chain is polled, milliseconds. */
@@ -47,6 +54,22 @@ export interface OpenJob {
   reason: string;
 }
 
+/** How far a loop is, for those who run it. */
+export interface EventProgress {
+  /** Jobs being worked on, then parked ones; at most 100. */
+  open(): OpenJob[];
+  /** How many jobs are being worked on, and how many are parked. */
+  count(): { jobs: number; parked: number };
+  /** The last block whose events are stored; undefined before the first poll. */
+  cursor(): number | undefined;
+  /** How many unreadable jobs are kept aside. */
+  setAside(): number;
+  /** What is failing at present, in words. */
+  problems(): string[];
+  /** When the chain was last read to its end, Unix milliseconds; undefined before the first time. */
+  polledAt(): number | undefined;
+}
+
 /** Unreadable jobs that are kept; further ones are dropped. */
 const ASIDE = 'loop/aside/';
 const MAX_ASIDE = 100;
@@ -56,7 +79,7 @@ const BACKOFF_MAX_MS = 15_000;
 /** Jobs that are read at once. */
 const PAGE = 100;
 
-export class EventLoop {
+export class EventLoop implements EventProgress {
   readonly #options: Required<EventLoopOptions>;
   readonly #jobs: Table<typeof JobSchema>;
   readonly #done: Table<typeof DoneSchema>;
@@ -117,7 +140,6 @@ export class EventLoop {
     this.#rounds.wake();
   }
 
-  /** Jobs being worked on, then parked ones; at most 100. */
   open(): OpenJob[] {
     const limit = 100;
     const jobs = this.#jobs.sift({ limit }).sound.map(({ value }) => value);
@@ -131,27 +153,22 @@ export class EventLoop {
     }));
   }
 
-  /** How many jobs are being worked on, and how many are parked. */
   count(): { jobs: number; parked: number } {
     return { jobs: this.#jobs.count(), parked: this.#parked.count() };
   }
 
-  /** The last block whose events are stored; undefined before the first poll. */
   cursor(): number | undefined {
     return this.#reader.cursor?.block;
   }
 
-  /** How many unreadable jobs are kept aside. */
   setAside(): number {
     return this.#options.store.count(ASIDE);
   }
 
-  /** What is failing at present, in words. */
   problems(): string[] {
     return [...this.#problems].map(([what, problem]) => `${what}: ${problem}`);
   }
 
-  /** When the chain was last read to its end, Unix milliseconds; undefined before the first time. */
   polledAt(): number | undefined {
     return this.#reader.polledAt;
   }
@@ -458,6 +475,8 @@ export class EventLoop {
    * unforeseen error is retried a bounded number of times.
    */
   async #failed(id: string, job: Job, error: unknown): Promise<void> {
+    // Nothing failed: it is looked at again at the next start.
+    if (this.#rounds.stopped && codeOf(error) === 'STOPPED') return;
     const current = this.#jobs.get(id) ?? job;
     // Looked at again in every round from now on.
     if (error instanceof NotYet) return this.#pause(id, current, `${error.code}: ${error.message}`, 0);

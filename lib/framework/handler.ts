@@ -33,6 +33,8 @@ export interface EventContext {
   log: ContractLog;
   /** Milliseconds since the event was first seen by this host. */
   age: number;
+  /** Aborted once nobody waits for this look at it any more: what is done after that has no effect, and another may have begun. */
+  signal?: AbortSignal;
 }
 
 /** What to do about an event now. A reason is shown to the operator. */
@@ -63,8 +65,8 @@ export type Effect =
   /** A message for other hosts, of the kind that the loop's `message` schema describes. */
   | { kind: 'gossip'; message: unknown };
 
-/** What the host does for an enclave. Both calls are durable when they return, and may be repeated without harm. */
-export interface Host {
+/** What carries effects out. Both calls are durable when they return, and may be repeated without harm. */
+export interface Outlet {
   submit(transaction: TransactionRequest): Promise<void>;
   publish(message: unknown): Promise<void>;
 }

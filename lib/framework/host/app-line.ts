@@ -28,11 +28,12 @@ import {
   settlePurpose,
 } from '../app/answer.ts';
 import { ANSWER_PATH } from '../app/router.ts';
-import type { Enclave, EventHandler } from '../handler.ts';
+import type { Enclave } from '../handler.ts';
 import { Rounds } from '../rounds.ts';
 import { type Store, Table } from '../store.ts';
 import { within } from '../within.ts';
 import type { ChainClient } from './chain-client.ts';
+import { type ContractHandler, firstBlock, type StartBlock } from './host.ts';
 import { RequestSearch } from './request-search.ts';
 
 /** What the host adds to a request, out of whatever it can show: proofs, or earlier events. The enclave checks it. */
@@ -48,7 +49,7 @@ export interface AppLineOptions {
   assemble: Readonly<Record<string, Assemble>>;
   pollInterval: number;
   /** Before which the contract has no requests. */
-  startBlock: number;
+  startBlock: StartBlock;
 }
 
 /** How a line stands. */
@@ -74,6 +75,7 @@ const AWAY_PAUSE_MAX_MS = 1_000;
 const PendingSchema = Strict({ hash: Word0x, purpose: Type.String({ maxLength: 200 }) });
 
 export class AppLine {
+  readonly contract: Address;
   readonly #options: AppLineOptions;
   readonly #domain: AppDomain;
   readonly #requests: Table<typeof AppRequestSchema>;
@@ -93,12 +95,16 @@ export class AppLine {
     this.#domain = { chainId: options.chain.chainId, contract: options.contract };
     this.#requests = new Table(options.store, 'line/request/', AppRequestSchema);
     this.#pending = new Table(options.store, 'line/', PendingSchema);
-    this.#search = new RequestSearch(options.chain.logsOf(options.contract), options.startBlock);
+    this.contract = options.contract;
+    this.#search = new RequestSearch(options.chain.logsOf(this.contract), (head) =>
+      firstBlock(options.startBlock, this.contract, head),
+    );
   }
 
   /** Keeps each request by its hash: of two of one number, the contract says which is meant. */
-  handler(): EventHandler<AppRequest> {
+  handler(): ContractHandler<AppRequest> {
     return {
+      contract: this.contract,
       name: 'requests',
       topic: REQUESTED,
       decode: decodeRequested,

@@ -15,22 +15,24 @@ const CALLS = 20;
 
 export class RequestSearch {
   readonly #source: Pick<LogSource, 'head' | 'logs'>;
-  readonly #startBlock: number;
+  readonly #startBlock: (head: number) => Promise<number>;
   #range = RANGE;
-  /** What is searched for, and the last block that was not looked at yet. */
-  #open: { hash: Hex; to: number } | undefined;
+  /** What is searched for, the first block to look at, and the last one that was not looked at yet. */
+  #open: { hash: Hex; first: number; to: number } | undefined;
 
-  /** @param startBlock before which there is none */
-  constructor(source: Pick<LogSource, 'head' | 'logs'>, startBlock: number) {
+  /** @param startBlock before which there is none, by the newest block's number */
+  constructor(source: Pick<LogSource, 'head' | 'logs'>, startBlock: (head: number) => Promise<number>) {
     this.#source = source;
     this.#startBlock = startBlock;
   }
 
   /** Looks through some more blocks; from the newest again once all were looked through. @throws what the source throws */
   async find(hash: Hex): Promise<AppRequest | undefined> {
-    let { to } = this.#open?.hash === hash ? this.#open : { to: (await this.#source.head()).number };
-    for (let calls = 0; calls < CALLS && to >= this.#startBlock; calls += 1) {
-      const from = Math.max(this.#startBlock, to - this.#range + 1);
+    const search = this.#open?.hash === hash ? this.#open : await this.#begin(hash);
+    const { first } = search;
+    let { to } = search;
+    for (let calls = 0; calls < CALLS && to >= first; calls += 1) {
+      const from = Math.max(first, to - this.#range + 1);
       const logs = await this.#logs(from, to);
       // Too many for one answer: fewer are asked for.
       if (logs === undefined) continue;
@@ -42,10 +44,15 @@ export class RequestSearch {
         return request;
       }
       to = from - 1;
-      this.#open = { hash, to };
+      this.#open = { hash, first, to };
     }
-    if (to < this.#startBlock) this.#open = undefined;
+    if (to < first) this.#open = undefined;
     return undefined;
+  }
+
+  async #begin(hash: Hex): Promise<{ hash: Hex; first: number; to: number }> {
+    const { number: to } = await this.#source.head();
+    return { hash, first: Math.max(0, await this.#startBlock(to)), to };
   }
 
   async #logs(from: number, to: number): Promise<ContractLog[] | undefined> {

@@ -3,7 +3,8 @@ import { expect, test } from 'vitest';
 import { parseAddress, parseHex } from '../../protocol/hex.ts';
 import type { ContractLog, Verdict } from '../handler.ts';
 import { openStore } from '../store.ts';
-import { type ContractHandler, serve } from './serve.ts';
+import type { ContractHandler } from './host.ts';
+import { serve } from './serve.ts';
 
 const contract = parseAddress(`0x${'c0'.repeat(20)}`);
 const word = (n: number) => parseHex(`0x${n.toString(16).padStart(64, '0')}`);
