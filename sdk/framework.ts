@@ -2,7 +2,7 @@
  * `dstack/framework`: what an author has for a contract whose requests are answered in an enclave. docs/framework.md goes through it.
  *
  * - In the enclave: `Enclave`, `Router` with `RequestHandler`s, `Refusal`, `Tables` of `TypedStore`s, `chainReader`.
- * - On the host: `serve`, and the `Host` that it stands on; `EvmChain` (a `ChainClient`), `enclaveAt`, and handlers of further events.
+ * - On the host: `runHost`, which is `serve` with settings; the `Host` that it stands on, with handlers of any events; `EvmChain` (a `ChainClient`), `enclaveAt`.
  * - On both: the codecs of Solidity's ABI, schemas (`Type`), errors.
  *
  * The contract's side is `dstack/contracts/EnclaveApp.sol`.
@@ -93,6 +93,7 @@ export {
   type HostOptions,
   type StartBlock,
 } from '../lib/framework/host/host.ts';
+export { type HostParts, runHost, type Served } from '../lib/framework/host/run.ts';
 export {
   type EnclaveAppOptions,
   type ServeOptions,

@@ -12,9 +12,10 @@
  */
 
 import type { Log } from '../../lib/daemon/log.ts';
+import type { TransactionRequest } from '../../lib/framework/handler.ts';
+import type { ChainClient } from '../../lib/framework/host/chain-client.ts';
 import { Rounds } from '../../lib/framework/rounds.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
-import type { Transactions } from '../../lib/framework/transactions/transactions.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, chainHex, type Hex, sameAddress } from '../../lib/protocol/hex.ts';
@@ -47,7 +48,7 @@ export interface JoinOptions {
   network: Network;
   gossip: Publisher;
   messages: MessageLog;
-  transactions: Pick<Transactions, 'submit' | 'status'>;
+  chain: Pick<ChainClient, 'sendTransaction' | 'transaction'>;
   archive: Archive;
   log: Log;
   /** At each look at a node that has joined; `isNew`: at the first of them. */
@@ -202,19 +203,15 @@ export class Join {
   }
 
   async #register(message: RequestMessage, hash: Hex): Promise<string> {
-    const { gossip, network, transactions } = this.#options;
+    const { gossip, network } = this.#options;
     await gossip.publish(message);
-    const transaction = network.register(message);
-    transactions.submit(transaction);
-    const status = transactions.status(transaction.purpose);
-    if (status?.state === 'failed') {
-      return `a new request: register of ${chainHex(hash)} failed: ${status.message ?? status.code}`;
-    }
-    return `register of ${chainHex(hash)} to be mined${status?.message === undefined ? '' : ` (${status.message})`}`;
+    const { failure, note } = await this.#send(network.register(message));
+    if (failure !== undefined) return `a new request: register of ${chainHex(hash)} failed: ${failure}`;
+    return `register of ${chainHex(hash)} to be mined${note}`;
   }
 
   async #onboard(hash: Hex, view: RecentView, onChain: RequestView): Promise<string> {
-    const { network, transactions, archive, log } = this.#options;
+    const { network, archive, log } = this.#options;
     const stored = this.#answers.get(hash);
     const answer = stored ?? this.#goodAnswer(hash, onChain.node, view.networkKey);
     if (answer === undefined)
@@ -225,13 +222,20 @@ export class Join {
       this.#answers.put(hash, answer);
       log.info({ request: chainHex(hash) }, 'an answer arrived');
     }
-    const transaction = network.onboard(answer);
-    transactions.submit(transaction);
-    const status = transactions.status(transaction.purpose);
-    if (status?.state === 'failed') {
-      return `${chainHex(hash)} to expire: onboard failed: ${status.message ?? status.code}`;
-    }
-    return `onboard of ${chainHex(hash)} to be mined${status?.message === undefined ? '' : ` (${status.message})`}`;
+    const { failure, note } = await this.#send(network.onboard(answer));
+    if (failure !== undefined) return `${chainHex(hash)} to expire: onboard failed: ${failure}`;
+    return `onboard of ${chainHex(hash)} to be mined${note}`;
+  }
+
+  /** @returns why it failed, or what there is to say of it while it has not */
+  async #send(transaction: TransactionRequest): Promise<{ failure?: string; note: string }> {
+    const { chain } = this.#options;
+    await chain.sendTransaction(transaction);
+    const { state, message, code } = (await chain.transaction(transaction.purpose)) ?? {};
+    return {
+      ...(state === 'failed' && { failure: String(message ?? code) }),
+      note: message === undefined ? '' : ` (${message})`,
+    };
   }
 
   /** The first answer in the gossip that the contract would take. */

@@ -87,8 +87,7 @@ export async function runRelay(
         new NetworkService({
           settings: network,
           store: stores[index]!,
-          endpoint,
-          transactions: payers.of(network, endpoint),
+          chain: payers.chainOf(network, endpoint),
           collateral,
           metrics: metrics.of({ contract: addressKey(network.contract) }),
           redact,

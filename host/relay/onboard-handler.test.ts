@@ -123,6 +123,18 @@ test('hands an open request to the joined node', async () => {
   });
 });
 
+test('a look that nobody waits for any more hands nothing over: another may have begun', async () => {
+  ours = PUBLISHED_SIMULATED_COLLATERAL;
+  messages.add(request, 'peer');
+  const signal = AbortSignal.abort(new Retryable('OVERDUE', 'overdue'));
+  await expect(handler.request(event, { ...context, signal })).rejects.toMatchObject({ code: 'OVERDUE' });
+  // Nothing was handed over that the node could have refused.
+  expect(await handler.refused?.(event, new Retryable('NODE_UNREACHABLE', 'later'))).toBe(false);
+  ours = undefined;
+  await handler.request(event, context);
+  expect(await handler.refused?.(event, new DstackError('QUOTE_INVALID', 'no'))).toBe(true);
+});
+
 test.each<[string, () => void, { kind: string; reason: RegExp }]>([
   ['it is our own', () => (own = true), { kind: 'skip', reason: /our own/ }],
   ['it is answered', () => (state = 'answered'), { kind: 'skip', reason: /answered/ }],

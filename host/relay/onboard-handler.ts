@@ -7,7 +7,8 @@
  * are about what the hash does cover; those do.
  */
 import type { Log } from '../../lib/daemon/log.ts';
-import type { Effect, EventContext, EventHandler, Verdict } from '../../lib/framework/handler.ts';
+import type { Effect, EventContext, Verdict } from '../../lib/framework/handler.ts';
+import type { ContractHandler } from '../../lib/framework/host/host.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
 import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { chainHex, type Hex } from '../../lib/protocol/hex.ts';
@@ -64,7 +65,7 @@ interface Work {
   handedAt?: number;
 }
 
-export function onboardHandler(options: OnboardHandlerOptions): EventHandler<RequestEvent> {
+export function onboardHandler(options: OnboardHandlerOptions): ContractHandler<RequestEvent> {
   const { network, node, messages, archive, isOwn, turns, log } = options;
   const refused = new Table(options.store, 'onboard/refused/', RefusedSchema);
   const works = new Map<string, Work>();
@@ -99,7 +100,7 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Req
 
   return {
     name: 'onboard',
-    ...onEvent('Registered'),
+    ...onEvent('Registered', network.domain),
 
     foresee(events: readonly RequestEvent[]): void {
       const hashes = events.map(({ requestHash }) => requestHash);
@@ -147,6 +148,8 @@ export function onboardHandler(options: OnboardHandlerOptions): EventHandler<Req
       if (handed === undefined) return park(requestHash, context);
       const waiting = await unlessJoined(node);
       if (waiting !== undefined) return waiting;
+      // Another look at the event may be handing over another copy by now.
+      context.signal?.throwIfAborted();
       const work = workOn(requestHash);
       const id = messageId(handed.copy);
       work.handed = handed;

@@ -1,10 +1,12 @@
-/** One nonce manager for each gas key on each chain, shared by all networks that it pays for. */
+/** The chain of each network. Networks whose gas key is the same on a chain have one payer, whichever files hold the key. */
 import type { Logger } from 'pino';
 import type { Metrics } from '../../lib/daemon/metrics.ts';
-import { type HostEndpoint, Rpc } from '../../lib/framework/endpoint/rpc.ts';
+import type { HostEndpoint } from '../../lib/framework/endpoint/rpc.ts';
+import { EvmChain } from '../../lib/framework/host/chain-client.ts';
 import type { Store } from '../../lib/framework/store.ts';
-import { Transactions } from '../../lib/framework/transactions/transactions.ts';
+import type { Transactions } from '../../lib/framework/transactions/transactions.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import { networkErrorInWords } from '../../lib/protocol/network-error-words.ts';
 import { type NetworkSettings, readGasKey } from './settings.ts';
 
 export interface PayersOptions {
@@ -22,54 +24,52 @@ const TERMS = {
   confirmations: 'DSTACK_CONFIRMATIONS',
 } as const;
 
+/** Of one transaction: more than `register` or `onboard` takes. */
+const MAX_GAS = 1_000_000n;
+
 export class Payers {
   readonly #options: PayersOptions;
-  readonly #payers = new Map<string, { transactions: Transactions; terms: NetworkSettings }>();
+  readonly #payers = new Map<string, { payer: Transactions; terms: NetworkSettings }>();
 
   constructor(options: PayersOptions) {
     this.#options = options;
   }
 
   /**
-   * The payer of a network: the same object for the same key on the same chain, whichever files hold the key. It sends
-   * through the endpoint of the first network.
+   * The chain of a network, read through the network's own endpoint. A payer sends through that of its first network.
    * @throws GAS_KEY; SETTINGS when another network of this payer sets other terms
    */
-  of(settings: NetworkSettings, { endpoint, heads }: HostEndpoint): Transactions {
-    const { chainId } = settings;
+  chainOf(settings: NetworkSettings, endpoint: HostEndpoint): EvmChain {
+    const { chainId, rpcUrl: url, pollMs: pollInterval } = settings;
     const privateKey = readGasKey(settings.gasKeyFile);
     // The map is in memory only, like the keys themselves.
     const id = `${chainId} ${privateKey.toLowerCase()}`;
     const known = this.#payers.get(id);
     if (known !== undefined) {
       requireSameTerms(known.terms, settings);
-      return known.transactions;
+      return new EvmChain({ url, endpoint, chainId, pollInterval, payer: known.payer });
     }
-    const { store, metrics, log } = this.#options;
-    const transactions = new Transactions({
-      store,
-      rpc: new Rpc({ url: settings.rpcUrl, endpoint, heads, chainId, contract: settings.contract }),
-      chainId,
-      privateKey,
-      log,
-      metrics,
+    const chain = new EvmChain({
+      ...{ url, endpoint, chainId, pollInterval, privateKey },
+      ...this.#options,
+      errorInWords: networkErrorInWords,
       maxFee: wei(settings.maxFeeGwei, 9),
       maxFeeSetting: TERMS.maxFeeGwei,
+      maxGas: MAX_GAS,
       bumpAfter: settings.feeBumpSeconds * 1000,
       confirmations: settings.confirmations,
       lowBalance: wei(settings.lowBalanceEth, 18),
-      pollInterval: settings.pollMs,
     });
-    this.#payers.set(id, { transactions, terms: settings });
-    return transactions;
+    this.#payers.set(id, { payer: chain.payer, terms: settings });
+    return chain;
   }
 
   start(): void {
-    for (const { transactions } of this.#payers.values()) transactions.start();
+    for (const { payer } of this.#payers.values()) payer.start();
   }
 
   async stop(): Promise<void> {
-    await Promise.all([...this.#payers.values()].map(({ transactions }) => transactions.stop()));
+    await Promise.all([...this.#payers.values()].map(({ payer }) => payer.stop()));
   }
 }
 

@@ -1,8 +1,10 @@
 /** What handlers of events about one request have in common. */
-import type { ContractLog, EventHandler, Verdict } from '../../lib/framework/handler.ts';
+import type { ContractLog, Verdict } from '../../lib/framework/handler.ts';
+import type { ContractHandler } from '../../lib/framework/host/host.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { bareHex, type Hex } from '../../lib/protocol/hex.ts';
 import { networkTopics, parseNetworkEvent } from '../../lib/protocol/network-contract.ts';
+import type { Domain } from '../../lib/protocol/typed-data.ts';
 import type { NodeClient } from '../node-client.ts';
 
 /** An event of the contract that names a request. */
@@ -14,8 +16,10 @@ export interface RequestEvent {
 /** The part of a handler that says which event it is for. */
 export function onEvent(
   name: 'Registered' | 'Onboarded',
-): Pick<EventHandler<RequestEvent>, 'topic' | 'decode'> {
+  { contract }: Domain,
+): Pick<ContractHandler<RequestEvent>, 'contract' | 'topic' | 'decode'> {
   return {
+    contract,
     topic: networkTopics[name],
     decode(log: ContractLog): RequestEvent {
       const event = parseNetworkEvent(log);

@@ -4,7 +4,8 @@
  * Whether the chain shows enough is for the node to judge, by its own confirmation rule.
  */
 import type { Log } from '../../lib/daemon/log.ts';
-import type { Effect, EventContext, EventHandler, Verdict } from '../../lib/framework/handler.ts';
+import type { Effect, EventContext, Verdict } from '../../lib/framework/handler.ts';
+import type { ContractHandler } from '../../lib/framework/host/host.ts';
 import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { chainHex, type Hex } from '../../lib/protocol/hex.ts';
@@ -51,11 +52,11 @@ export function sealHandler({
   turns,
   wake,
   log,
-}: SealHandlerOptions): EventHandler<RequestEvent> {
+}: SealHandlerOptions): ContractHandler<RequestEvent> {
   const alarms = new Alarms(wake);
   return {
     name: 'seal',
-    ...onEvent('Onboarded'),
+    ...onEvent('Onboarded', network.domain),
 
     foresee(events: readonly RequestEvent[]): void {
       network.foresee(events.flatMap(({ requestHash }) => (isOwn(requestHash) ? [] : [requestHash])));

@@ -8,16 +8,16 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { shown } from '../../lib/chain/rpc-errors.ts';
 import type { Metrics } from '../../lib/daemon/metrics.ts';
-import { type HostEndpoint, Rpc } from '../../lib/framework/endpoint/rpc.ts';
-import { EventLoop } from '../../lib/framework/event-loop.ts';
+import type { EventProgress } from '../../lib/framework/event-loop.ts';
+import type { EvmChain } from '../../lib/framework/host/chain-client.ts';
+import { Host } from '../../lib/framework/host/host.ts';
 import { Rounds } from '../../lib/framework/rounds.ts';
 import type { Store } from '../../lib/framework/store.ts';
-import type { TransactionStatus, Transactions } from '../../lib/framework/transactions/transactions.ts';
+import type { TransactionStatus } from '../../lib/framework/transactions/transactions.ts';
 import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { type Address, addressKey, type Hex } from '../../lib/protocol/hex.ts';
 import { type NetworkConfig, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
-import { check } from '../../lib/protocol/schema.ts';
 import type { SignerStatus } from '../../lib/protocol/signer-status.ts';
 import { type CollateralDesk, withCollateral } from '../collateral/attach.ts';
 import type { NetworkSource } from '../dashboard/live-state.ts';
@@ -28,7 +28,6 @@ import { PeerKeys } from '../gossip/peer-keys.ts';
 import { NodeClient } from '../node-client.ts';
 import { SiteClient } from '../site-client.ts';
 import { type Admission, checkNetwork } from './admission.ts';
-import { AnswerTurns } from './answer-turns.ts';
 import { AppCourier } from './app-courier.ts';
 import { AppFiles } from './app-files.ts';
 import { AppsWatch } from './apps-watch.ts';
@@ -41,7 +40,6 @@ import { certificateKind } from './kinds/certificate.ts';
 import { requestKind } from './kinds/request.ts';
 import { relayKinds } from './kinds.ts';
 import { Network } from './network.ts';
-import { NodeCount } from './node-count.ts';
 import { SealingKeys } from './sealing-keys.ts';
 import { gossipServer } from './server.ts';
 import type { NetworkSettings } from './settings.ts';
@@ -73,8 +71,7 @@ export interface RelayStatus extends JoinStatus {
 export interface ServiceOptions {
   settings: NetworkSettings;
   store: Store;
-  endpoint: HostEndpoint;
-  transactions: Transactions;
+  chain: EvmChain;
   /** Shared by all networks of the host. */
   collateral: CollateralDesk;
   metrics: Metrics;
@@ -101,30 +98,119 @@ export class NetworkService {
   readonly #joining: Join;
   readonly #apps: AppsWatch;
   readonly #signer: SignerWatch;
-  readonly #loop: EventLoop;
+  readonly #host: Host;
+  readonly #events: EventProgress;
   readonly #peerSide: FastifyInstance;
   readonly #courier: AppCourier | undefined;
   readonly #startedAt = Date.now();
-  #isStopping = false;
   readonly #expiring = new Rounds(() => this.#expire());
 
   constructor(options: ServiceOptions) {
-    const { settings, store, endpoint, transactions, metrics, log } = options;
+    const { settings, store, chain, collateral, metrics, log } = options;
     const { chainId, contract, confirmations, pollMs: pollInterval } = settings;
     this.#options = options;
     this.contract = contract;
     this.archive = archiveIn(settings.stateDir);
-    const rpc = new Rpc({ url: settings.rpcUrl, ...endpoint, chainId, contract });
-    this.#network = new Network(rpc, { chainId, contract });
+    const rpc = chain.logsOf(contract);
+    const network = new Network(rpc, { chainId, contract });
+    this.#network = network;
     const node = new NodeClient(settings.nodeUrl);
-    this.#gossip = new Gossip({
+    this.#gossip = this.#gossipOf(() => certificates.rule());
+    const { messages } = this.#gossip;
+    const site = new SiteCollateral({ node, collateral, log });
+    const certificates = new SiteCertificateCourier({
+      client: new SiteClient(settings.siteUrl),
+      gossip: this.#gossip,
+      messages,
+      store,
+      domain: network.domain,
+      extraRoots: () => this.#networkConfig()?.site?.roots ?? [],
+      metrics,
+      log,
+    });
+    this.#apps = new AppsWatch({ node, metrics, log });
+    this.#signer = new SignerWatch({ node, metrics, log });
+    const shared = { store, chain, network, messages, archive: this.archive, log, pollInterval };
+    this.#joining = new Join({
+      ...shared,
+      node: {
+        status: () => node.status(),
+        answer: (message) => node.answer(message),
+        newRequest: async () => withCollateral(await node.newRequest(), collateral),
+        bootstrapPackage: async () => withCollateral(await node.bootstrapPackage(), collateral),
+      },
+      gossip: this.#gossip,
+      whileJoined: async (isNew) => {
+        await this.#apps.look();
+        await this.#signer.look();
+        await site.bring(isNew);
+        await certificates.bring(isNew);
+      },
+    });
+    const isOwn = (requestHash: Hex) => this.#joining.isOwn(requestHash);
+    this.#host = new Host({
+      ...shared,
+      enclave: node,
+      gossip: this.#gossip,
+      handlers: relayHandlers({
+        ...shared,
+        node,
+        collateral,
+        isOwn,
+        ownKey: new PeerKeys(store).own,
+        latency: () => this.#gossip.latency(),
+        wake: (hash) => this.#host.wake(hash),
+      }),
+      // What is older has expired already.
+      startBlock: async (_, head) => head - (await network.recent()).view.requestWindow,
+      confirmations,
+      rewind: REWIND_BLOCKS,
+      onSetAside: () =>
+        metrics.count('dstack_relay_jobs_set_aside_total', 'Stored jobs that could not be read.'),
+    });
+    this.#events = this.#host.progress(contract);
+    this.#gossip.subscribe(({ message }) => {
+      const subject = messages.subjectOf(message);
+      // Only answered requests are archived, and whether this one will be is not known yet. An audit has no use for sealed
+      // bytes: the fewer copies of them remain, the better.
+      if (isOfKind(answerKind, message) && messages.isKept(subject)) this.archive.keep(message);
+      if (isOfKind(certificateKind, message)) certificates.arrived();
+      metrics.count('dstack_relay_gossip_messages_total', 'New gossip messages.', { type: message.type });
+      this.#host.wake(subject);
+      this.#joining.wake();
+    }, this.#gossip.last);
+    this.dashboard = new DashboardSource({
+      chainId,
+      contract,
+      rpc,
+      network,
+      transactions: chain.payer,
+      certificate: () => certificates.known,
+      isOwn,
+      status: () => this.status(),
+      unhealthy: () => this.unhealthy(),
+      redact: options.redact,
+    });
+    const { appFiles } = settings;
+    const files = appFiles === undefined ? undefined : new AppFiles(appFiles.volume);
+    this.#peerSide = gossipServer(this.#gossip, this.archive, files, new SealingKeys(node), log);
+    if (files !== undefined && appFiles?.fetch === true) {
+      const apps = () => network.apps();
+      this.#courier = new AppCourier({ files, peers: settings.gossipPeers, apps, metrics, log });
+    }
+  }
+
+  /** @param certificate what the website's must be, as soon as that is known */
+  #gossipOf(certificate: () => Admission['certificate']): Gossip<Admission> {
+    const { settings, store, metrics, log } = this.#options;
+    return new Gossip({
       store,
       kinds: relayKinds,
       context: () => ({
         network: this.#network,
         held: this.#gossip.messages,
         flavour: this.#joining.status().node?.flavour,
-        certificate: certificates.rule(),
+        certificate: certificate(),
       }),
       carriers: carriersOf(settings, {
         domain: this.#network.domain,
@@ -137,115 +223,6 @@ export class NetworkService {
       onRefused: (code) =>
         metrics.count('dstack_relay_gossip_refused_total', 'Gossip messages refused.', { code }),
     });
-    const { messages } = this.#gossip;
-    const shared = {
-      store,
-      network: this.#network,
-      messages,
-      archive: this.archive,
-      log,
-    };
-    const { collateral } = options;
-    const site = new SiteCollateral({ node, collateral, log });
-    const certificates = new SiteCertificateCourier({
-      client: new SiteClient(settings.siteUrl),
-      gossip: this.#gossip,
-      messages,
-      store,
-      domain: this.#network.domain,
-      extraRoots: () => this.#networkConfig()?.site?.roots ?? [],
-      metrics,
-      log,
-    });
-    this.#apps = new AppsWatch({ node, metrics, log });
-    this.#signer = new SignerWatch({ node, metrics, log });
-    this.#joining = new Join({
-      ...shared,
-      node: {
-        status: () => node.status(),
-        answer: (message) => node.answer(message),
-        newRequest: async () => withCollateral(await node.newRequest(), collateral),
-        bootstrapPackage: async () => withCollateral(await node.bootstrapPackage(), collateral),
-      },
-      gossip: this.#gossip,
-      transactions,
-      whileJoined: async (isNew) => {
-        await this.#apps.look();
-        await this.#signer.look();
-        await site.bring(isNew);
-        await certificates.bring(isNew);
-      },
-      pollInterval,
-    });
-    const isOwn = (requestHash: Hex) => this.#joining.isOwn(requestHash);
-    const nodeCount = new NodeCount(store);
-    const turns = new AnswerTurns({
-      ownKey: new PeerKeys(store).own,
-      nodes: () => nodeCount.nodes,
-      latency: () => this.#gossip.latency(),
-      pollInterval,
-    });
-    this.#loop = new EventLoop({
-      store,
-      source: rpc,
-      enclave: node,
-      host: {
-        submit: async (transaction) => transactions.submit(transaction),
-        publish: async (message) =>
-          void (await this.#gossip.publish(
-            check(this.#gossip.schema, message, 'EFFECT_INVALID', 'what a handler gossips'),
-          )),
-      },
-      message: this.#gossip.schema,
-      handlers: relayHandlers({
-        ...shared,
-        node,
-        collateral,
-        isOwn,
-        nodeCount,
-        turns,
-        wake: (hash) => {
-          if (!this.#isStopping) this.#loop.wake(hash);
-        },
-      }),
-      log,
-      // What is older has expired already.
-      startBlock: async (head) => head - (await this.#network.recent()).view.requestWindow,
-      confirmations,
-      pollInterval,
-      rewind: REWIND_BLOCKS,
-      onSetAside: () =>
-        metrics.count('dstack_relay_jobs_set_aside_total', 'Stored jobs that could not be read.'),
-    });
-    this.#gossip.subscribe(({ message }) => {
-      const subject = messages.subjectOf(message);
-      // Only answered requests are archived, and whether this one will be is not known yet. An audit has no use for sealed
-      // bytes: the fewer copies of them remain, the better.
-      if (isOfKind(answerKind, message) && messages.isKept(subject)) this.archive.keep(message);
-      if (isOfKind(certificateKind, message)) certificates.arrived();
-      metrics.count('dstack_relay_gossip_messages_total', 'New gossip messages.', { type: message.type });
-      this.#loop.wake(subject);
-      this.#joining.wake();
-    }, this.#gossip.last);
-    this.dashboard = new DashboardSource({
-      chainId,
-      contract,
-      rpc,
-      network: this.#network,
-      transactions,
-      certificate: () => certificates.known,
-      isOwn,
-      status: () => this.status(),
-      unhealthy: () => this.unhealthy(),
-      redact: options.redact,
-    });
-    const { appFiles } = settings;
-    const files = appFiles === undefined ? undefined : new AppFiles(appFiles.volume);
-    this.#peerSide = gossipServer(this.#gossip, this.archive, files, new SealingKeys(node), log);
-    if (files !== undefined && appFiles?.fetch === true) {
-      const apps = () => this.#network.apps();
-      this.#courier = new AppCourier({ files, peers: settings.gossipPeers, apps, metrics, log });
-    }
   }
 
   /** Starts serving peers; resolves with the base URL for them. */
@@ -258,8 +235,8 @@ export class NetworkService {
     this.#keepNetworkJson();
     this.#gossip.start();
     // A process may have died between a message and what it wakes.
-    for (const subject of this.#gossip.messages.subjects(requestKind)) this.#loop.wake(subject);
-    this.#loop.start();
+    for (const subject of this.#gossip.messages.subjects(requestKind)) this.#host.wake(subject);
+    this.#host.start();
     this.#joining.start();
     this.#expiring.start();
     this.#courier?.start();
@@ -267,10 +244,9 @@ export class NetworkService {
 
   /** Resolves when nothing of it is running; the store stays open. */
   async stop(): Promise<void> {
-    this.#isStopping = true;
     await Promise.all([
       this.#joining.stop(),
-      this.#loop.stop(),
+      this.#host.stop(),
       this.#expiring.stop(),
       this.#courier?.stop(),
     ]);
@@ -279,16 +255,16 @@ export class NetworkService {
   }
 
   status(): RelayStatus {
-    const { transactions } = this.#options;
+    const { payer } = this.#options.chain;
     const { contract } = this;
-    const { warning } = transactions.balance;
+    const { warning } = payer.balance;
     const hasJoined = this.#joining.status().node?.state === 'joined';
     return {
       ...this.#joining.status(),
-      gasAddress: transactions.address,
-      block: this.#loop.cursor(),
-      requests: this.#loop.open(),
-      transactions: transactions.open().filter(({ purpose }) => isOf(purpose, contract)),
+      gasAddress: payer.address,
+      block: this.#events.cursor(),
+      requests: this.#events.open(),
+      transactions: payer.open().filter(({ purpose }) => isOf(purpose, contract)),
       peers: this.#gossip.peers(),
       ...this.#recordsAddress(),
       apps: hasJoined ? this.#apps.status() : undefined,
@@ -304,10 +280,10 @@ export class NetworkService {
 
   /** What makes no progress, in the endpoint's own words where there are any. */
   #troubles(): string[] {
-    const payer = this.#options.transactions.problem();
-    const aside = this.#loop.setAside();
+    const payer = this.#options.chain.payer.problem();
+    const aside = this.#events.setAside();
     return [
-      ...this.#loop.problems(),
+      ...this.#events.problems(),
       ...(payer === undefined ? [] : [`transactions wait: ${payer}`]),
       ...(aside === 0 ? [] : [`${aside} stored jobs could not be read and are set aside: see the log`]),
     ].map((text) => shown(text, 500));
@@ -315,7 +291,7 @@ export class NetworkService {
 
   /** Why it is not healthy. */
   unhealthy(): string | undefined {
-    const silence = Date.now() - (this.#loop.polledAt() ?? this.#startedAt);
+    const silence = Date.now() - (this.#events.polledAt() ?? this.#startedAt);
     return silence > STALLED_AFTER
       ? `the chain has not been read for ${Math.round(silence / 1000)} s`
       : undefined;
@@ -328,15 +304,15 @@ export class NetworkService {
     const held = this.#gossip.messages.count();
     gauge('dstack_relay_gossip_held', 'Gossip messages held.', held.loose, { class: 'loose' });
     gauge('dstack_relay_gossip_held', 'Gossip messages held.', held.kept, { class: 'kept' });
-    gauge('dstack_relay_block', 'Last block whose events were read.', this.#loop.cursor() ?? 0);
-    const { jobs, parked } = this.#loop.count();
+    gauge('dstack_relay_block', 'Last block whose events were read.', this.#events.cursor() ?? 0);
+    const { jobs, parked } = this.#events.count();
     gauge('dstack_relay_requests_open', 'Requests of others being worked on.', jobs);
     gauge('dstack_relay_requests_parked', 'Registered requests with no copy in the gossip to try.', parked);
     const joined = this.#joining.status().node?.state === 'joined';
     gauge('dstack_relay_node_joined', '1 when the own node has joined.', joined ? 1 : 0);
     this.#apps.measure();
     this.#signer.measure();
-    const age = (Date.now() - (this.#loop.polledAt() ?? this.#startedAt)) / 1000;
+    const age = (Date.now() - (this.#events.polledAt() ?? this.#startedAt)) / 1000;
     gauge('dstack_relay_chain_age_seconds', 'Since the chain was last read to its end.', age);
     for (const { name, help, value } of this.#gossip.figures()) gauge(name, help, value);
     for (const { peer, reachable } of this.#gossip.peers()) {
@@ -347,7 +323,7 @@ export class NetworkService {
 
   /** Until a block that was read to its end: an endpoint that runs ahead must not make messages go. */
   async #expire(): Promise<number> {
-    const block = this.#loop.cursor();
+    const block = this.#events.cursor();
     const isMore = block !== undefined && this.#gossip.messages.expire(block);
     return isMore ? 0 : EXPIRE_MS;
   }

@@ -11,7 +11,6 @@ import type { Carrier, Exchange } from '../../host/gossip/carrier.ts';
 import { Gossip } from '../../host/gossip/gossip.ts';
 import type { Message } from '../../host/gossip/message-kind.ts';
 import type { Admission } from '../../host/relay/admission.ts';
-import { AnswerTurns } from '../../host/relay/answer-turns.ts';
 import { Archive } from '../../host/relay/archive.ts';
 import { relayHandlers } from '../../host/relay/handlers.ts';
 import { Join } from '../../host/relay/join.ts';
@@ -19,11 +18,10 @@ import { relayKinds } from '../../host/relay/kinds.ts';
 import { Network } from '../../host/relay/network.ts';
 import { NodeCount } from '../../host/relay/node-count.ts';
 import type { RpcEndpoint } from '../../lib/chain/json-rpc.ts';
-import { Metrics } from '../../lib/daemon/metrics.ts';
-import { Rpc } from '../../lib/framework/endpoint/rpc.ts';
-import { EventLoop } from '../../lib/framework/event-loop.ts';
+import { headsOf } from '../../lib/framework/endpoint/rpc.ts';
+import { EvmChain } from '../../lib/framework/host/chain-client.ts';
+import { Host } from '../../lib/framework/host/host.ts';
 import { openStore, type Store } from '../../lib/framework/store.ts';
-import { Transactions } from '../../lib/framework/transactions/transactions.ts';
 import { fromHex, sha256, to0x, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
@@ -205,8 +203,12 @@ export class ModelledHost {
     const { domain, chain } = model;
     const log = { info() {}, warn() {} };
     const endpoint = this.#counting(chain);
-    const rpc = new Rpc({ url: chain.url, endpoint, ...domain });
-    const network = new Network(rpc, domain);
+    const client = new EvmChain({
+      ...{ url: chain.url, endpoint: { endpoint, heads: headsOf(endpoint) }, chainId: domain.chainId },
+      ...{ store, log, maxFee: 10n ** 11n, bumpAfter: 45_000, confirmations: 2, pollInterval: POLL_MS },
+      privateKey: to0x(sha256(utf8(`gas key ${nth}`))),
+    });
+    const network = new Network(client.logsOf(domain.contract), domain);
     this.air = new Air((message) => model.carry(nth, message));
     const gossip: Gossip<Admission> = new Gossip<Admission>({
       ...{ store, log, kinds: relayKinds, carriers: [this.air] },
@@ -214,49 +216,30 @@ export class ModelledHost {
     });
     const { messages } = gossip;
     const archive = new Archive(join(model.scratch, String(nth)));
-    const transactions = new Transactions({
-      ...{ store, log, chainId: domain.chainId, maxFee: 10n ** 11n, bumpAfter: 45_000, confirmations: 2 },
-      ...{ lowBalance: 0n, pollInterval: POLL_MS, metrics: new Metrics() },
-      rpc: new Rpc({ url: chain.url, endpoint, heads: rpc.heads, ...domain }),
-      privateKey: to0x(sha256(utf8(`gas key ${nth}`))),
-    });
     const node = this.#guest();
-    const joining = new Join({
-      ...{ store, node, network, gossip, messages, transactions, archive, log, pollInterval: POLL_MS },
-      whileJoined: async () => {},
-    });
+    const shared = { store, chain: client, network, messages, archive, log, pollInterval: POLL_MS };
+    const joining = new Join({ ...shared, node, gossip, whileJoined: async () => {} });
     const nodeCount = new NodeCount(store);
     // All were there when each of them joined.
     for (let n = 1; n < model.options.hosts; n += 1) nodeCount.saw(toHex(sha256(utf8(`node ${n}`))));
-    const loop: EventLoop = new EventLoop({
-      ...{ store, source: rpc, enclave: node, message: gossip.schema, log, confirmations: 2 },
-      host: {
-        submit: async (transaction) => transactions.submit(transaction),
-        publish: async (message) => void (await gossip.publish(message as Message)),
-      },
+    const host: Host = new Host({
+      ...{ ...shared, enclave: node, gossip, confirmations: 2, rewind: 256 },
       handlers: relayHandlers({
-        ...{ store, network, messages, archive, node, nodeCount, log },
+        ...{ ...shared, node, ownKey: toHex(sha256(utf8(`relay ${nth}`))) },
         collateral: { forQuote: async (_quote, brought = []) => brought[0] },
         isOwn: (hash) => joining.isOwn(hash),
-        turns: new AnswerTurns({
-          ownKey: toHex(sha256(utf8(`relay ${nth}`))),
-          nodes: () => nodeCount.nodes,
-          latency: () => gossip.latency(),
-          pollInterval: POLL_MS,
-        }),
-        wake: (hash) => loop.wake(hash),
+        latency: () => gossip.latency(),
+        wake: (hash) => host.wake(hash),
       }),
-      startBlock: async (head) => head - 256,
-      pollInterval: POLL_MS,
-      rewind: 256,
+      startBlock: async (_, head) => head - 256,
     });
     gossip.subscribe(({ message }) => {
-      loop.wake(messages.subjectOf(message));
+      host.wake(messages.subjectOf(message));
       joining.wake();
     }, gossip.last);
     this.#gossip = gossip;
     gossip.start();
-    this.#parts = [loop, joining, transactions];
+    this.#parts = [host, joining, client];
     for (const part of this.#parts) part.start();
     this.#looks = setInterval(() => void network.apps().catch(() => {}), 5_000);
   }

@@ -4,7 +4,7 @@
  */
 import type { Log } from '../../daemon/log.ts';
 import { Metrics } from '../../daemon/metrics.ts';
-import { type Address, type Hex, ZERO_ADDRESS } from '../../protocol/hex.ts';
+import { type Address, addressKey, type Hex, ZERO_ADDRESS } from '../../protocol/hex.ts';
 import type { ExistenceProof } from '../app/existence.ts';
 import { type HostEndpoint, Rpc, sharedEndpoint } from '../endpoint/rpc.ts';
 import type { LogSource } from '../event-reader.ts';
@@ -35,10 +35,17 @@ export interface ChainClient {
   logsOf(contract: Address): LogSource;
 }
 
-export interface EvmChainOptions {
+interface EvmEndpoint {
   /** JSON-RPC over http or https. */
   url: string;
+  /** For that URL, when several chain clients share it and with it its pace and its newest block. */
+  endpoint?: HostEndpoint;
   chainId: number;
+  /** Milliseconds between looks at the chain; 2,000 by default. */
+  pollInterval?: number;
+}
+
+interface OwnPayer {
   /** Of the account that pays for transactions: 32 bytes, 0x hex. Kept in memory only, never logged. */
   privateKey: string;
   /** Where the queue of transactions is. */
@@ -46,67 +53,70 @@ export interface EvmChainOptions {
   log: Log;
   /** Wei per gas; nothing is ever sent above it. 100 gwei by default. */
   maxFee?: bigint;
+  /** The name of the setting that is `maxFee`, for the operator. */
+  maxFeeSetting?: string;
   /** Of one transaction; 2,000,000 by default. */
   maxGas?: bigint;
   /** Milliseconds without being mined after which the fee is raised; a minute by default. */
   bumpAfter?: number;
   /** Blocks on top of a transaction's after which it is left alone; 12 by default. */
   confirmations?: number;
-  /** Milliseconds between looks at the chain; 2,000 by default. */
-  pollInterval?: number;
+  /** Wei; below it the operator is warned. 0 by default. */
+  lowBalance?: bigint;
   metrics?: Metrics;
+  /** What a contract reverted with, in words; undefined for what is not known. */
+  errorInWords?: (data: string) => string | undefined;
 }
+
+/** An account pays from one queue: whoever else sends from it takes the payer of the first. */
+export type EvmChainOptions = EvmEndpoint & (OwnPayer | { payer: Transactions });
 
 /** A chain with Ethereum's JSON-RPC. It sends from `start` to `stop`; what is queued meanwhile is kept. */
 export class EvmChain implements ChainClient {
   readonly chainId: number;
+  /** What sends its transactions: one account's queue. */
+  readonly payer: Transactions;
   readonly #endpoint: HostEndpoint;
   readonly #rpc: Rpc;
-  readonly #transactions: Transactions;
+  readonly #contracts = new Map<Address, Rpc>();
   readonly #pollInterval: number;
   readonly #url: string;
 
   /** @throws GAS_KEY when the key is not a private key */
   constructor(options: EvmChainOptions) {
-    const { url, chainId, privateKey, store, log, pollInterval = 2_000 } = options;
+    const { url, chainId, pollInterval = 2_000, endpoint = sharedEndpoint(url) } = options;
     this.chainId = chainId;
     this.#url = url;
     this.#pollInterval = pollInterval;
-    this.#endpoint = sharedEndpoint(url);
-    this.#rpc = new Rpc({ url, ...this.#endpoint, chainId, contract: ZERO_ADDRESS });
-    this.#transactions = new Transactions({
-      store,
-      rpc: this.#rpc,
-      chainId,
-      privateKey,
-      log,
-      metrics: options.metrics ?? new Metrics(),
-      maxFee: options.maxFee ?? 100_000_000_000n,
-      maxGas: options.maxGas ?? 2_000_000n,
-      bumpAfter: options.bumpAfter ?? 60_000,
-      confirmations: options.confirmations ?? 12,
-      lowBalance: 0n,
-      pollInterval,
-      errorInWords: () => undefined,
-    });
+    this.#endpoint = endpoint;
+    this.#rpc = this.logsOf(ZERO_ADDRESS);
+    this.payer =
+      'payer' in options
+        ? options.payer
+        : new Transactions({
+            ...{ metrics: new Metrics(), maxFee: 100_000_000_000n, maxGas: 2_000_000n, bumpAfter: 60_000 },
+            ...{ confirmations: 12, lowBalance: 0n },
+            ...options,
+            ...{ rpc: this.#rpc, pollInterval },
+          });
   }
 
   /** The account that pays. */
   get address(): Address {
-    return this.#transactions.address;
+    return this.payer.address;
   }
 
   start(): void {
-    this.#transactions.start();
+    this.payer.start();
   }
 
   async stop(): Promise<void> {
-    await this.#transactions.stop();
+    await this.payer.stop();
   }
 
   /** Why no transaction is sent at present, if so. */
   problem(): string | undefined {
-    return this.#transactions.problem();
+    return this.payer.problem();
   }
 
   async head(): Promise<{ number: number; hash: Hex }> {
@@ -123,11 +133,11 @@ export class EvmChain implements ChainClient {
   }
 
   async sendTransaction(request: TransactionRequest): Promise<void> {
-    this.#transactions.submit(request);
+    this.payer.submit(request);
   }
 
   async transaction(purpose: string): Promise<TransactionStatus | undefined> {
-    return this.#transactions.status(purpose);
+    return this.payer.status(purpose);
   }
 
   async waitForBlocks(count: number, signal?: AbortSignal): Promise<void> {
@@ -138,7 +148,12 @@ export class EvmChain implements ChainClient {
     }
   }
 
-  logsOf(contract: Address): LogSource {
-    return new Rpc({ url: this.#url, ...this.#endpoint, chainId: this.chainId, contract });
+  /** One for each contract: what it has learnt of the endpoint is for all who ask. */
+  logsOf(contract: Address): Rpc {
+    const known = this.#contracts.get(addressKey(contract));
+    if (known !== undefined) return known;
+    const rpc = new Rpc({ url: this.#url, ...this.#endpoint, chainId: this.chainId, contract });
+    this.#contracts.set(addressKey(contract), rpc);
+    return rpc;
   }
 }

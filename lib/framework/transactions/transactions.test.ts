@@ -6,6 +6,7 @@ import { RpcRefusal } from '../../chain/json-rpc.ts';
 import { Metrics } from '../../daemon/metrics.ts';
 import { to0x } from '../../protocol/encoding.ts';
 import { encodeOnboard, encodeRegister } from '../../protocol/network-contract.ts';
+import { networkErrorInWords } from '../../protocol/network-error-words.ts';
 import { addressOf, newPrivateKey } from '../../protocol/secp256k1.ts';
 import { Rpc } from '../endpoint/rpc.ts';
 import { openStore, type Store } from '../store.ts';
@@ -61,6 +62,7 @@ function start(options: Partial<TransactionsOptions> = {}, rpc?: Rpc): Transacti
     confirmations: 0,
     lowBalance: 0n,
     pollInterval: 20,
+    errorInWords: networkErrorInWords,
     ...options,
   });
   running.push(transactions);

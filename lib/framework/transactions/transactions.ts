@@ -18,7 +18,6 @@ import type { Log } from '../../daemon/log.ts';
 import type { Metrics } from '../../daemon/metrics.ts';
 import { codeOf, Retryable } from '../../protocol/errors.ts';
 import { type Address, addressKey } from '../../protocol/hex.ts';
-import { describeNetworkError, parseNetworkError } from '../../protocol/network-contract.ts';
 import type { Rpc } from '../endpoint/rpc.ts';
 import type { TransactionRequest } from '../handler.ts';
 import { Rounds } from '../rounds.ts';
@@ -64,7 +63,7 @@ export interface TransactionsOptions {
   maxGas?: bigint;
   /** The name of the setting that is `maxFee`, for the operator. */
   maxFeeSetting?: string;
-  /** What a contract reverted with, in words; undefined for what is not known. The network's own errors by default. */
+  /** What a contract reverted with, in words; undefined for what is not known. */
   errorInWords?: (data: string) => string | undefined;
   now?: () => number;
 }
@@ -145,7 +144,7 @@ export class Transactions {
       now: Date.now,
       maxGas: 1_000_000n,
       maxFeeSetting: 'maxFee',
-      errorInWords: namedError,
+      errorInWords: () => undefined,
       ...options,
     };
     this.#signer = new Signer(options.privateKey, options.chainId);
@@ -670,16 +669,6 @@ function settled({ attempts, hash }: Entry): { attempts: Attempt[] } {
 /** Whether it is to be sent now. */
 const isWaiting = ({ state, notBefore }: Entry, now: number): boolean =>
   state === 'queued' && notBefore <= now;
-
-/** The contract's error in words; undefined when it is not one of the contract's own. */
-function namedError(data: string): string | undefined {
-  try {
-    const error = parseNetworkError(data);
-    return error === undefined ? undefined : describeNetworkError(error);
-  } catch {
-    return undefined;
-  }
-}
 
 const statusOf = (entry: Entry): TransactionStatus => ({
   purpose: entry.purpose,
