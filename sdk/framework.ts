@@ -93,7 +93,7 @@ export {
   type HostOptions,
   type StartBlock,
 } from '../lib/framework/host/host.ts';
-export { type HostParts, runHost, type Served } from '../lib/framework/host/run.ts';
+export { type HostParts, runHost, type Served, type Serves } from '../lib/framework/host/run.ts';
 export {
   type EnclaveAppOptions,
   type ServeOptions,

@@ -13,6 +13,8 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { repository } from '../repository.ts';
 
 const ENTRIES = ['framework', 'agent'] as const;
+/** `dstack-host`: the process of a host, whose handlers are the modules that its settings name. */
+const HOST = "#!/usr/bin/env node\nimport { runHost } from './framework.js';\n\nawait runHost();\n";
 
 /** What authors may write of an entry is what is exported from `sdk/<entry>.ts`. */
 interface Manifest {
@@ -53,6 +55,8 @@ export async function makePackage(
   const tsc = { cwd: repository, preferLocal: true, localDir: repository, cancelSignal };
   await output('tsc', declarations(join(out, 'types')), tsc);
   cpSync(join(repository, 'contracts/EnclaveApp.sol'), join(out, 'contracts/EnclaveApp.sol'));
+  // Not compiled by itself: errors of modules that it loads have to be those that it knows.
+  writeFileSync(join(out, 'host.js'), HOST, { mode: 0o755 });
   cpSync(join(repository, 'LICENSE'), join(out, 'LICENSE'));
   cpSync(join(repository, 'docs/framework.md'), join(out, 'README.md'));
   cpSync(join(repository, 'node_modules/typebox'), join(out, 'node_modules/typebox'), { recursive: true });
@@ -100,6 +104,7 @@ function manifestOf({ name, version, license, engines, dependencies }: Manifest)
       ),
       './contracts/EnclaveApp.sol': './contracts/EnclaveApp.sol',
     },
+    bin: { 'dstack-host': './host.js' },
     files: ['*.js', 'types', 'contracts'],
     dependencies: { typebox },
     bundleDependencies: ['typebox'],

@@ -42,6 +42,8 @@ test('the package brings along all that it needs, and nothing that runs when it 
     process.stdout.write(JSON.stringify([typeof framework.serve, typeof agent.agent, sol.includes('abstract contract EnclaveApp')]));`;
   const { stdout } = await execa(process.execPath, ['--input-type=module', '-e', script], { cwd: folder });
   expect(JSON.parse(stdout)).toEqual(['function', 'function', true]);
+  const host = await execa(join(folder, 'node_modules/.bin/dstack-host'), { cwd: folder, reject: false });
+  expect(host.stderr).toContain('CHAIN_ID is missing');
 });
 
 test('its declarations are whole, and say what is wrong with a handler', async () => {

@@ -9,6 +9,12 @@ const LOOP_TEST = 'lib/framework/event-loop.test.ts';
 export const relayRules: readonly Mutation[] = [
   one(
     'relay',
+    'that a look at a request which took too long hands nothing over beside the next one',
+    ['host/relay/onboard-handler.ts', 'context.signal?.throwIfAborted();', ''],
+    ['host/relay/onboard-handler.test.ts', '^a look that nobody waits for any more'],
+  ),
+  one(
+    'relay',
     'asking for fewer blocks when an endpoint finds them too many',
     ['lib/chain/log-reader.ts', 'asked === 1 || !isTooMuch(error)', 'asked >= 1'],
     ['lib/chain/log-reader.test.ts', '^it asks for less also'],
