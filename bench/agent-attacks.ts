@@ -1,5 +1,6 @@
 /** What bench/agent.ts has an app do to its agent, as a process of its own: `agent-attacks.ts ATTACK PLACE`, a place as JSON for node:net. */
 import { connect, type NetConnectOpts } from 'node:net';
+import { RUBBISH } from './agent-rubbish.ts';
 
 const CONNECTIONS = 64;
 
@@ -23,7 +24,7 @@ function again(act: (socket: ReturnType<typeof connect>) => void): void {
 }
 
 /** One request after the other. */
-const asking = (text: string) => (socket: ReturnType<typeof connect>) =>
+const asking = (text: string | Buffer) => (socket: ReturnType<typeof connect>) =>
   void socket
     .on('connect', () => socket.write(text))
     .on('data', (data) => {
@@ -42,7 +43,6 @@ const flooding = (head: string, text: string) => (socket: ReturnType<typeof conn
     .on('drain', fill);
 };
 
-const many = Object.fromEntries(Array.from({ length: 4_000 }, (_, at) => [`k${at}`, 1]));
 const signature = { algorithm: 'secp256k1', data: '00', signature: '11'.repeat(64) };
 const publicKey = '0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798';
 const chunked = `${start('POST', '/v1/key')}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`;
@@ -53,19 +53,15 @@ const attacks: Readonly<Record<string, (socket: ReturnType<typeof connect>) => v
   verifying: asking(post('/v1/verify', { ...signature, publicKey })),
   certificates: asking(post('/GetTlsKey', { usage_ra_tls: true })),
   quotes: asking(post('/v1/quote', { data: 'ab'.repeat(4_000) })),
-  rubbish: asking(post('/v1/key', many)),
   pipelining: flooding('', get('/getkey/x')),
   chunks: flooding(chunked, '1\r\n \r\n'),
   connections: (socket) => void socket.on('connect', () => socket.destroy()),
   // No port of the attacker's waits for a minute then (TIME_WAIT), so these are far more. A unix socket has nothing of the kind.
   resets: (socket) =>
     void socket.on('connect', () => ('path' in way ? socket.destroy() : socket.resetAndDestroy())),
-  // Of these the server closes the connection.
-  malformed: (socket) => void socket.resume().on('connect', () => socket.write('\r\n\r\nno HTTP\r\n')),
-  once: (socket) =>
-    void socket
-      .resume()
-      .on('connect', () => socket.write(`${start('GET', '/nowhere')}Connection: close\r\n\r\n`)),
+  ...Object.fromEntries(Object.entries(RUBBISH).map(([kind, text]) => [`rubbish-${kind}`, asking(text)])),
 };
 if (attack === 'nothing') for (;;);
-for (let one = 0; one < CONNECTIONS; one += 1) again(attacks[attack]!);
+// All kinds of rubbish at once, or one thing on all connections.
+const named = Object.keys(attacks).filter((name) => name === attack || name.startsWith(`${attack}-`));
+for (let one = 0; one < CONNECTIONS; one += 1) again(attacks[named[one % named.length]!]!);

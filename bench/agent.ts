@@ -1,8 +1,11 @@
 /**
- * `npm run bench -- agent [--only ATTACK,…] [--rounds N] [--seconds N]`: what one app's calls to its agent take while another app does its
+ * `npm run bench -- agent [--only ATTACK,…|rubbish-each] [--rounds N] [--seconds N]`: what one app's calls to its agent take while another app does its
  * worst, next to what they take without it. Agent, replicator and attestor are the daemons themselves, their platform is simulated. Calm and
  * attack take turns, round by round, and a round's ratio is of its own two measurements, so that a machine that is busy in some rounds and
  * idle in others does not decide it; the median of the rounds counts.
+ *
+ * `rubbish` is all kinds of what is refused at once (bench/agent-rubbish.ts); each by itself is `rubbish-KIND`, and `rubbish-each` is all of
+ * them one after the other, which takes an hour unless rounds and seconds are few.
  *
  * `nothing` is a process that computes and asks the agent for nothing: what it costs the calls is the machine's, and no fault of the agent's.
  * The agent's share of a processor is beside each; that includes what it does for the calls. The last line is JSON.
@@ -17,13 +20,16 @@ import { print, printJson } from '../lib/daemon/terminal.ts';
 import { AGENT_API } from '../lib/protocol/manifest.ts';
 import { startAgent } from '../test/support/agent.ts';
 import { startTestNetwork } from '../test/support/network.ts';
+import { RUBBISH } from './agent-rubbish.ts';
 import { cpuOf } from './processes.ts';
 
 const AIM = 2;
 const ATTACKS = [
   ...['nothing', 'keys', 'signatures', 'verifying', 'certificates', 'quotes', 'rubbish'],
-  ...['pipelining', 'chunks', 'connections', 'resets', 'malformed', 'once'],
+  ...['pipelining', 'chunks', 'connections', 'resets'],
 ];
+const EACH = 'rubbish-each';
+const KINDS = Object.keys(RUBBISH).map((kind) => `rubbish-${kind}`);
 const CALLS: readonly (readonly [path: string, body?: object])[] = [
   ['/v1/key', { tag: 'a', type: 'secp256k1' }],
   ['/getkey/x'],
@@ -43,9 +49,10 @@ export async function benchAgent(args: readonly string[]): Promise<void> {
     },
   });
   const [count, seconds] = [Number(values.rounds), Number(values.seconds)];
-  const attacks = values.only.split(',');
-  const unknown = attacks.find((attack) => !ATTACKS.includes(attack));
-  if (unknown !== undefined) throw new Error(`no attack ${unknown}: there are ${ATTACKS.join(', ')}`);
+  const attacks = values.only.split(',').flatMap((attack) => (attack === EACH ? KINDS : [attack]));
+  const known = [...ATTACKS, ...KINDS];
+  const unknown = attacks.find((attack) => !known.includes(attack));
+  if (unknown !== undefined) throw new Error(`no attack ${unknown}: there are ${known.join(', ')}`);
   const network = await startTestNetwork();
   let attacker: ChildProcess | undefined;
   try {

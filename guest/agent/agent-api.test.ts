@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { Value } from 'typebox/value';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { operations } from '../../lib/protocol/agent-api.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
@@ -29,6 +29,7 @@ import { AppSockets } from './app-sockets.ts';
 import { Doors } from './door.ts';
 import { ecosystemCalls } from './ecosystem.ts';
 import { openApi } from './openapi.ts';
+import { Refusals } from './refusals.ts';
 import { agentServer } from './server.ts';
 import type { Siblings } from './siblings.ts';
 
@@ -129,8 +130,12 @@ beforeAll(async () => {
   await new Promise((resolve) => free.close(resolve));
   await listenAt(server, gateways, port);
 });
+/** For which apps something was refused. None rests for it here: there are hundreds. */
+let refused: string[] = [];
+const counting = vi.spyOn(Refusals.prototype, 'count').mockImplementation((app) => void refused.push(app));
 beforeEach(() => {
   asked = [];
+  refused = [];
 });
 afterEach(() => {
   isHolding = false;
@@ -138,6 +143,7 @@ afterEach(() => {
   for (const socket of opened.splice(0)) socket.destroy();
 });
 afterAll(() => {
+  counting.mockRestore();
   server.close();
   rmSync(root, { recursive: true, force: true });
 });
@@ -474,6 +480,65 @@ describe('an adversary', () => {
     for (const path of ['/v1/app-key', '/v1/key/', '/v1/key?tag=a', '/v1/../GetKey', '/constructor'])
       expect(codeOf(await ask('greeting', 'GET', path))).toBe('NO_ROUTE');
     expect(asked).toEqual([]);
+  });
+
+  test('is counted for each refusal, and each connection without use; not for what it gets, nor for what others are not ready for', async () => {
+    const path = join(await folderOf('greeting'), 'dstack.sock');
+    const sends = async (...pieces: string[]) => {
+      const socket = connect({ path });
+      socket.on('error', () => {}).resume();
+      for (const piece of pieces) socket.write(piece);
+      socket.end();
+      await once(socket, 'close');
+    };
+    const start = 'POST /v1/key HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n';
+    const useless: readonly (readonly [string, () => Promise<unknown>])[] = [
+      ['nowhere', () => ask('greeting', 'GET', '/nowhere')],
+      ['bad body', () => ask('greeting', 'POST', '/v1/key', {})],
+      ['no JSON', () => ask('greeting', 'POST', '/GetKey', 'no JSON')],
+      ['forwarded', () => ask('greeting', 'GET', '/v1/status', undefined, { headers: { via: 'a' } })],
+      ['refused by the answer', () => ask('greeting', 'POST', '/EmitEvent', {})],
+      ['no HTTP', () => sends('\r\n\r\nno HTTP\r\n')],
+      ['headers too large', () => sends(`${start}A: ${'a'.repeat(20_000)}\r\n\r\n`)],
+      ['half a request', () => sends(`${start}Content-Length: 100\r\n\r\n{"tag":`)],
+      ['nothing', () => sends()],
+      ['another protocol', () => sends('CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n')],
+    ];
+    for (const [what, act] of useless) {
+      refused = [];
+      await act();
+      await expect.poll(() => [what, ...refused]).toEqual([what, mine.gateway]);
+    }
+    refused = [];
+    for (const [method, asking] of [
+      ['GET', '/v1/status'],
+      ['POST', '/v1/key'],
+    ] as const)
+      expect((await ask('greeting', method, asking, examples[asking])).status).toBe(200);
+    const away = vi.spyOn(siblings, 'status').mockRejectedValue(new DstackError('SOCKET_TIMEOUT', 'later'));
+    expect((await ask('greeting', 'GET', '/v1/status')).status).toBe(503);
+    away.mockRestore();
+    await expect.poll(() => connections.size).toBe(0);
+    expect(refused).toEqual([]);
+  });
+
+  test('sends a body without end: it is answered, and the connection is closed, also where no body belongs', async () => {
+    const path = join(await folderOf('greeting'), 'dstack.sock');
+    const json = 'Content-Type: application/json\r\n';
+    for (const [line, length, status] of [
+      ['POST /v1/key', `${json}Transfer-Encoding: chunked\r\n`, 413],
+      ['POST /v1/key', `${json}Content-Length: 1000000000\r\n`, 413],
+      ['GET /v1/status', 'Transfer-Encoding: chunked\r\n', 200],
+      ['POST /nowhere', 'Transfer-Encoding: chunked\r\n', 404],
+    ] as const) {
+      const socket = connect({ path });
+      opened.push(socket);
+      const answer = text(socket);
+      socket.write(
+        `${line} HTTP/1.1\r\nHost: a\r\n${length}\r\n${`4000\r\n${'x'.repeat(16_384)}\r\n`.repeat(8)}`,
+      );
+      expect(await answer).toMatch(new RegExp(`^HTTP/1.1 ${status} [^]*\r\nconnection: close\r\n`, 'i'));
+    }
   });
 
   test('has 64 connections over its bridge and its socket together, and another is answered', async () => {

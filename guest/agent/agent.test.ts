@@ -20,6 +20,7 @@ import { REMEMBERED } from '../bridges.ts';
 import { Callers } from '../callers.ts';
 import { listenAt } from '../listen.ts';
 import { parseQuestion } from './guards.ts';
+import { Refusals } from './refusals.ts';
 import { agentServer, sayings } from './server.ts';
 import type { Siblings } from './siblings.ts';
 import { Turns } from './turns.ts';
@@ -276,6 +277,14 @@ test('no path is parsed into anything but its own parts', () => {
   );
 });
 
+test('a path of thousands of slashes is not taken apart into thousands of parts', () => {
+  const split = vi.spyOn(String.prototype, 'split');
+  expect(() => parseQuestion(`/info${'/'.repeat(15_000)}`)).toThrow('the agent has');
+  const parts = split.mock.results.map(({ value }) => (value as string[]).length);
+  split.mockRestore();
+  expect(Math.max(...parts)).toBeLessThan(10);
+});
+
 test('a container that asks before kubernethes knows it waits a little', async () => {
   let calls = 0;
   const callers = new Callers(async () => {
@@ -433,6 +442,40 @@ test('a connection is begun in a turn, and its bytes are read in the next', asyn
   }
   inTurn.mockRestore();
   client.destroy();
+  server.close();
+});
+
+test('a connection that ends before its turn is no refusal', async () => {
+  const gateway = '127.0.0.22';
+  const turns: (() => unknown)[] = [];
+  const inTurn = vi
+    .spyOn(Turns.prototype, 'inTurn')
+    .mockImplementation(async (app, action) => void (app === gateway && turns.push(action)) as never);
+  const count = vi.spyOn(Refusals.prototype, 'count');
+  const never = () => Promise.reject(new DstackError('AWAY', 'away'));
+  const server = agentServer(
+    new Callers(async () => ({ containers: [], manifests: [] })),
+    { appKey: never, attest: never, info: never, disk: never } as unknown as Siblings,
+    { debug: () => {}, warn: () => {} },
+  );
+  let closed = 0;
+  server.on('connection', (socket) => socket.once('close', () => (closed += 1)));
+  server.listen(0, gateway);
+  await once(server, 'listening');
+  const port = (server.address() as AddressInfo).port;
+  // The first before its turn, the second after.
+  for (const isBegun of [false, true]) {
+    const client = connect({ host: gateway, port });
+    client.on('error', () => {});
+    await expect.poll(() => turns.length).toBe(1);
+    if (isBegun) turns.shift()!();
+    client.resetAndDestroy();
+    await expect.poll(() => closed).toBe(isBegun ? 2 : 1);
+    for (const turn of turns.splice(0)) turn();
+    await expect.poll(() => count.mock.calls).toEqual(isBegun ? [[gateway]] : []);
+  }
+  inTurn.mockRestore();
+  count.mockRestore();
   server.close();
 });
 

@@ -8,6 +8,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import type { Log } from '../../lib/daemon/log.ts';
+import { Allowance } from './allowance.ts';
 
 /** Connections that an app may make at once, and how many are added to that each second. One that waits for its answers makes dozens a second. */
 const AT_ONCE = 128;
@@ -16,21 +17,6 @@ const EACH_SECOND = 256;
 const CLOSED_FOR = 40;
 /** After how long it is tried again where none can be made, as without file descriptors. */
 const AGAIN_AFTER = 1_000;
-
-/** What an app has left of its connections, at all of its doors: it chooses how many containers it has. */
-class Allowance {
-  #left = AT_ONCE;
-  #countedAt = performance.now();
-
-  /** Counts one. @returns whether there may be another */
-  take(): boolean {
-    const now = performance.now();
-    const added = ((now - this.#countedAt) * EACH_SECOND) / 1_000;
-    this.#countedAt = now;
-    this.#left = Math.max(0, Math.min(AT_ONCE, this.#left + added) - 1);
-    return this.#left >= 1;
-  }
-}
 
 interface DoorOptions {
   /** Has a listener listen, each time in the same place. */
@@ -43,7 +29,7 @@ interface DoorOptions {
 /** The doors of all apps. */
 export class Doors {
   readonly #log: Log<'warn'>;
-  /** By the app, of which there are as many as bridges. */
+  /** What an app has left of its connections, at all of its doors: it chooses how many containers it has. There are as many apps as bridges. */
   readonly #allowances = new Map<string, Allowance>();
 
   constructor(log: Log<'warn'>) {
@@ -56,7 +42,7 @@ export class Doors {
    * @throws what listening throws
    */
   async open(app: string, options: DoorOptions): Promise<Door> {
-    const allowance = this.#allowances.get(app) ?? new Allowance();
+    const allowance = this.#allowances.get(app) ?? new Allowance(AT_ONCE, EACH_SECOND);
     this.#allowances.set(app, allowance);
     const door = new Door(options, allowance, this.#log);
     await door.open();

@@ -44,7 +44,8 @@ export type Question =
 
 /** @throws NO_ROUTE, BAD_TAG, BAD_DATA */
 export function parseQuestion(url: string): Question {
-  const [, kind, tag, data, ...rest] = url.split('/');
+  // No more parts than tell it apart: a path of slashes alone has thousands.
+  const [, kind, tag, data, ...rest] = url.split('/', 5);
   if (kind === 'info' && tag === undefined) return { kind };
   if (kind === 'getkey' && tag !== undefined && data === undefined) return { kind, tag: checkTag(tag) };
   if ((kind === 'attest' || kind === 'appdata') && data !== undefined && rest.length === 0) {

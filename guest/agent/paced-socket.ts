@@ -12,8 +12,12 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { Origin } from '../callers.ts';
 
-/** What is given in a turn, bytes. */
+/** What is given in a turn, bytes; and of a body of a known length, in which nothing is looked at. */
 const SLICE = 2 * 1024;
+const BODY_SLICE = 32 * 1024;
+/** What is dropped of a request that was answered before its end, bytes, and for how long at most, milliseconds. */
+const DROPPED = 2 ** 20;
+const DROPPED_FOR = 2_000;
 const EMPTY_LINE = '\r\n\r\n';
 const NOTHING = Buffer.alloc(0);
 
@@ -27,6 +31,8 @@ export interface From {
 export class PacedSocket extends Duplex {
   readonly app: string;
   readonly origin: Origin;
+  /** Whether it has had any use: an answer, also a refusal. */
+  hasAnswered = false;
   readonly #socket: Socket;
   readonly #inTurn: (action: () => void) => Promise<void>;
   #isWanted = false;
@@ -39,6 +45,8 @@ export class PacedSocket extends Duplex {
   /** Of the body of the request that was read last, where its length is known. Bytes. */
   #bodyLeft = 0;
   #unanswered: IncomingMessage | undefined;
+  /** What was dropped so far, once nothing else is done with what comes. Bytes. */
+  #dropped: number | undefined;
 
   /** @param inTurn does something in the app's turn */
   constructor(socket: Socket, { app, origin }: From, inTurn: (action: () => void) => Promise<void>) {
@@ -69,9 +77,19 @@ export class PacedSocket extends Duplex {
 
   /** As a socket's: node:http ends by it a connection that has had its last answer. */
   destroySoon(): void {
+    const close = this.#unanswered?.complete === false ? () => this.#drop() : () => this.destroy();
     if (this.writable) this.end();
-    if (this.writableFinished) this.destroy();
-    else this.once('finish', () => this.destroy());
+    if (this.writableFinished) close();
+    else this.once('finish', close);
+  }
+
+  /** Who still sends would lose its answer if the connection were closed before (RFC 9112, section 9.6). None of it is parsed. */
+  #drop(): void {
+    if (this.#socket.readableEnded) return void this.destroy();
+    this.#dropped = 0;
+    const timer = setTimeout(() => this.destroy(), DROPPED_FOR);
+    this.once('close', () => clearTimeout(timer));
+    this.#feed();
   }
 
   /** The headers of a request were given. What comes after it waits until it is answered; its body does not. */
@@ -105,27 +123,42 @@ export class PacedSocket extends Duplex {
     if (this.#socket.readableLength === 0) this.#socket.read(0);
     if (this.#length === 0 && this.#isEnded) {
       this.#isEnded = false;
-      this.push(null);
+      if (this.#dropped === undefined) this.push(null);
+      else this.destroy();
     }
-    if (!this.#isWanted || this.#isWaiting || !this.#mayGive || this.#length === 0) return;
+    if (this.#isWaiting || !this.#hasUse || this.#length === 0) return;
     this.#isWaiting = true;
     void this.#inTurn(() => {
       this.#isWaiting = false;
-      this.#give();
+      if (this.#dropped === undefined) this.#give();
+      else this.#dropMore(this.#dropped);
       this.#feed();
     });
   }
 
+  get #hasUse(): boolean {
+    return this.#dropped === undefined ? this.#isWanted && this.#mayGive : !this.destroyed;
+  }
+
   /** As much as may be in a turn, and no more than up to where a request may end: a body of a known length comes with its headers. */
   #give(): void {
-    let room = SLICE;
+    let given = 0;
+    const room = () => (this.#bodyLeft > 0 ? BODY_SLICE : SLICE) - given;
     do {
-      const piece = this.#mayGive ? this.#take(room) : NOTHING;
+      const piece = this.#mayGive ? this.#take(room()) : NOTHING;
       if (piece.length === 0) return;
-      room -= piece.length;
+      given += piece.length;
       this.#isWanted = false;
       this.push(piece);
-    } while (room > 0 && this.#bodyLeft > 0 && this.readableLength === 0);
+    } while (this.#bodyLeft > 0 && room() > 0 && this.readableLength === 0);
+  }
+
+  /** All that is there. */
+  #dropMore(before: number): void {
+    this.#dropped = before + this.#length;
+    this.#taken = NOTHING;
+    this.#socket.read();
+    if (this.#dropped >= DROPPED) this.destroy();
   }
 
   /** The next bytes, up to where a request may end. */

@@ -6,23 +6,23 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TSchema } from 'typebox';
-import { readBytes } from '../../lib/daemon/http-body.ts';
 import type { Log } from '../../lib/daemon/log.ts';
 import { HTTP_CHECKS, limitConnections } from '../../lib/daemon/server-limits.ts';
-import { type Operation, operations } from '../../lib/protocol/agent-api.ts';
+import { BODY_MAX_BYTES, type Operation, operations } from '../../lib/protocol/agent-api.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
-import { hasMoreValues } from '../../lib/protocol/json.ts';
 import { type AgentApi, appId } from '../../lib/protocol/manifest.ts';
-import { parseJson } from '../../lib/protocol/schema.ts';
-import { type AppFolderRequest, SIGN_MAX_BYTES } from '../../lib/protocol/sockets.ts';
+import type { AppFolderRequest } from '../../lib/protocol/sockets.ts';
 import { attestationDigest } from '../../lib/protocol/typed-data.ts';
 import type { Caller, Callers, Origin } from '../callers.ts';
 import { answers } from './answers.ts';
+import { bodyOf, parseBody } from './body.ts';
 import { ecosystemCalls } from './ecosystem.ts';
 import { assertPlain, HOST, parseQuestion, type Question } from './guards.ts';
 import { openApi } from './openapi.ts';
 import { PacedSocket } from './paced-socket.ts';
+import { Refusals } from './refusals.ts';
+import { SharedTime } from './shared-time.ts';
 import type { Siblings } from './siblings.ts';
 import { Turns } from './turns.ts';
 
@@ -67,12 +67,6 @@ const statuses: Record<string, number> = {
 
 /** What all containers of one app may have at once, and all apps together: an app leaves room for the others, whatever it does. */
 const CONNECTIONS = { connections: 512, perSource: 64 };
-/** The largest body that is read: what is signed, in hex, with a public key and some words beside it. */
-const BODY_MAX_BYTES = 2 * SIGN_MAX_BYTES + 4096;
-
-/** The most values that a body has: there are calls with a dozen fields, one of them a list of sixteen. Thousands take milliseconds to refuse. */
-const BODY_MAX_VALUES = 128;
-
 /** How long it may take to read an answer. Milliseconds. */
 const TAKEN_WITHIN = 10_000;
 
@@ -128,11 +122,13 @@ const routes: ReadonlyMap<string, Route> = new Map([
     },
   ],
 ]);
+const routesByLetters: ReadonlyMap<string, string> = new Map(
+  [...routes.keys()].map((key) => [key.toLowerCase(), key]),
+);
 /** What was meant by a path that is nowhere: by one with a query, a slash at its end, or other letters. */
 function nearestTo(method: string, url: string): string | undefined {
   const [path = ''] = url.slice(0, 64).split('?', 1);
-  const meant = `${method} ${path.endsWith('/') ? path.slice(0, -1) : path}`.toLowerCase();
-  return [...routes.keys()].find((key) => key.toLowerCase() === meant);
+  return routesByLetters.get(`${method} ${path.endsWith('/') ? path.slice(0, -1) : path}`.toLowerCase());
 }
 const methodsOf = (path: string): readonly string[] =>
   ['GET', 'POST'].filter((method) => routes.has(`${method} ${path}`));
@@ -150,9 +146,11 @@ export function agentServer(
   hosts: () => readonly string[] = () => [HOST],
 ): Server {
   let count = 0;
-  const doing = new Turns();
+  const time = new SharedTime();
+  const doing = new Turns(time.together);
   /** Beside what is done: bytes are taken also while an app waits for an answer. */
-  const reading = new Turns();
+  const reading = new Turns(time.alone);
+  const refusals = new Refusals((app, rest) => reading.restAtLeast(app, rest));
   /** An app by the gateway of its bridge, at which all its containers arrive and nobody else. A socket counts by the same. */
   const appOf = (socket: Socket): string => ownerOf(socket)?.gateway ?? socket.localAddress ?? '';
   const isSaid = sayings(() => performance.now());
@@ -193,7 +191,7 @@ export function agentServer(
     answered.then(
       ({ app, reply }) => {
         log.debug({ request: id, app, path: route?.name }, 'answered');
-        send(response, 200, reply);
+        send(request, response, 200, reply);
       },
       (error: unknown) => {
         const code = codeOf(error);
@@ -201,10 +199,11 @@ export function agentServer(
         if (!isSaid(`${code} ${from}`))
           log.warn({ request: id, code, from }, `refused: ${(error as Error).message}`);
         const message = error instanceof DstackError ? error.message : "see the node's log";
+        const status = statuses[code];
+        // Of a connection that is gone that is counted when it closes.
+        if (status !== undefined && !socket.destroyed) refusals.count(socket.app);
         // Ask again when a sibling is away or not ready yet, but not after a refusal.
-        send(response, statuses[code] ?? 503, (route?.refuse ?? refusal)(code, message));
-        // What is left of the body is read and dropped: the answer would be lost if the connection were closed.
-        request.resume();
+        send(request, response, status ?? 503, (route?.refuse ?? refusal)(code, message));
       },
     );
   });
@@ -222,7 +221,12 @@ export function agentServer(
     const paced = new PacedSocket(socket, { app, origin: originOf(socket, ownerOf(socket)) }, inTurn);
     // To be told of it costs as much as a request: who connects again and again has no more than its share either.
     void inTurn(() => {
-      if (!paced.destroyed) serve.call(server, paced);
+      if (paced.destroyed) return;
+      // One that was not begun is none: who is read seldom has connections that are closed for having waited.
+      paced.once('close', () => {
+        if (!paced.hasAnswered) refusals.count(app);
+      });
+      serve.call(server, paced);
     });
   });
   limitConnections(server, { ...CONNECTIONS, sourceOf: appOf });
@@ -285,37 +289,6 @@ function assertGranted({ app, api }: Caller, { name, words }: Route): void {
   );
 }
 
-/** @throws BODY_TYPE, BODY_TOO_LARGE, BODY_CUT */
-async function bodyOf(request: IncomingMessage): Promise<string> {
-  // What a web page in an app's browser can send without asking has another type (Fetch, CORS-safelisted headers).
-  if (!/^application\/json *(;|$)/i.test(request.headers['content-type'] ?? ''))
-    throw new DstackError(
-      'BODY_TYPE',
-      'a body is JSON and comes as content-type application/json: curl says so with --json',
-    );
-  try {
-    if (Number(request.headers['content-length'] ?? 0) > BODY_MAX_BYTES) throw tooLarge();
-    const bytes = await readBytes(request.iterator({ destroyOnReturn: false }), BODY_MAX_BYTES);
-    return bytes.toString('utf8');
-  } catch (cause) {
-    if (cause instanceof DstackError) throw cause;
-    throw new DstackError('BODY_CUT', 'the connection ended before the body did', { cause });
-  }
-}
-
-/** @throws BAD_BODY */
-function parseBody(schema: TSchema, text: string): unknown {
-  if (hasMoreValues(text, BODY_MAX_VALUES))
-    throw new DstackError(
-      'BAD_BODY',
-      `the body has more than ${BODY_MAX_VALUES} values: no call has as many`,
-    );
-  return parseJson(schema, text, 'BAD_BODY', 'the body', BODY_MAX_BYTES);
-}
-
-const tooLarge = () =>
-  new DstackError('BODY_TOO_LARGE', `a body of more than ${BODY_MAX_BYTES} bytes is not read`);
-
 async function answerQuestion(question: Question, caller: Caller, siblings: Siblings): Promise<Answer> {
   const { app, manifestHash } = caller;
   switch (question.kind) {
@@ -340,7 +313,18 @@ async function answerQuestion(question: Question, caller: Caller, siblings: Sibl
   }
 }
 
-function send(response: ServerResponse, status: number, { type, body }: Answer): void {
+/** Whether there is more of a request than may be read of its body, or nobody knows how much. */
+const hasMore = ({ complete, headers }: IncomingMessage): boolean =>
+  !complete && !(Number(headers['content-length']) <= BODY_MAX_BYTES);
+
+function send(
+  request: IncomingMessage,
+  response: ServerResponse,
+  status: number,
+  { type, body }: Answer,
+): void {
+  const paced = pacedOf(request);
+  paced.hasAnswered ||= !paced.destroyed;
   // A container that is gone takes none, and its connections would count towards its app until TCP gives them up.
   const timer = setTimeout(() => response.destroy(), TAKEN_WITHIN);
   response.once('close', () => clearTimeout(timer));
@@ -350,6 +334,10 @@ function send(response: ServerResponse, status: number, { type, body }: Answer):
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
     ...(status === 429 && { 'retry-after': '1' }),
+    // The rest of it is dropped as bytes.
+    ...(hasMore(request) && { connection: 'close' }),
   });
   response.end(body);
+  // What is left of the body is read: it is before the next request.
+  request.resume();
 }

@@ -5,6 +5,7 @@ import { text } from 'node:stream/consumers';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { PacedSocket } from './paced-socket.ts';
+import { SharedTime } from './shared-time.ts';
 import { Turns } from './turns.ts';
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['performance', 'setTimeout'] }));
@@ -47,8 +48,8 @@ test('many short things are a long one', async () => {
     await vi.advanceTimersByTimeAsync(2);
   }
   await Promise.all(all);
-  // Each rests for 0.4 ms, and three of them for more than the millisecond of a timer.
-  expect(doneBefore).toEqual([3, 6, 9]);
+  // Each rests for 0.8 ms, a tenth of a millisecond being added to its own, so two for more than the one that a timer can tell; and no part is lost.
+  expect(doneBefore).toEqual([2, 4, 7]);
 });
 
 test('what something leads to at once counts with it, as an answer that is written', async () => {
@@ -67,6 +68,74 @@ test('what something leads to at once counts with it, as an answer that is writt
   expect(isDone).toBe(false);
   await vi.advanceTimersByTimeAsync(1);
   await next;
+});
+
+/** Until all has happened that waits for no timer. */
+const settled = async () => {
+  for (let loop = 0; loop < 5; loop += 1) await new Promise((resolve) => setImmediate(resolve));
+};
+
+test('an app does not rest for what is done for others while it waits', async () => {
+  const time = new SharedTime();
+  const [doing, reading] = [new Turns(time.together), new Turns(time.alone)];
+  let clock = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => clock);
+  const { promise, resolve: answer } = Promise.withResolvers<void>();
+  const first = doing.inTurn('a', () => promise);
+  let isDone = false;
+  const next = doing.inTurn('a', () => {
+    isDone = true;
+  });
+  await settled();
+  clock += 4;
+  void reading.inTurn('b', () => {
+    clock += 90;
+  });
+  await settled();
+  clock += 6;
+  answer();
+  await first;
+  await settled();
+  // After 100 milliseconds, of which ten were its own.
+  await vi.advanceTimersByTimeAsync(39);
+  await settled();
+  expect(isDone).toBe(false);
+  await vi.advanceTimersByTimeAsync(1);
+  await next;
+});
+
+test('apps that wait at once have equal parts of the time', () => {
+  let clock = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => clock);
+  const { together, alone } = new SharedTime();
+  const a = together();
+  clock += 10;
+  const b = together();
+  clock += 10;
+  const c = alone();
+  clock += 100;
+  expect(c()).toBe(100);
+  clock += 10;
+  expect(a()).toBe(10 + 5 + 5);
+  clock += 10;
+  expect(b()).toBe(5 + 5 + 10);
+});
+
+test('an app that is to rest does so after what is next, once', async () => {
+  const turns = new Turns();
+  turns.restAtLeast('a', 400);
+  turns.restAtLeast('a', 300);
+  const done: string[] = [];
+  const doing = (app: string) => turns.inTurn(app, () => void done.push(app));
+  const all = [doing('a'), doing('a'), doing('a'), doing('b'), doing('b')];
+  await settled();
+  expect(done).toEqual(['a', 'b', 'b']);
+  await vi.advanceTimersByTimeAsync(399);
+  await settled();
+  expect(done).toHaveLength(3);
+  await vi.advanceTimersByTimeAsync(10);
+  await settled();
+  await Promise.all(all);
 });
 
 test('what fails ends its turn', async () => {
@@ -142,6 +211,93 @@ test.each(['closed', 'ended'])('a connection that is %s asks for no more turns',
   paced.destroy();
   client.destroy();
   listener.close();
+});
+
+/** A server of HTTP behind a paced connection, whose turns are taken by the test. */
+async function pacedHttp(answer: (request: IncomingMessage, response: ServerResponse) => void) {
+  const http = createHttpServer((request, response) => {
+    paced.asks(request);
+    response.once('close', () => paced.answered());
+    answer(request, response);
+  });
+  const listener = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const client = connect({ port: (listener.address() as { port: number }).port, host: '127.0.0.1' });
+  const [socket] = (await once(listener, 'connection')) as [Socket];
+  const turns: (() => void)[] = [];
+  const from = { app: 'a', origin: { remote: '', local: '' } };
+  const paced = new PacedSocket(socket, from, async (action) => void turns.push(action));
+  http.emit('connection', paced);
+  listener.close();
+  return { client: client.on('error', () => {}), socket, paced, turns };
+}
+
+test('a body of a known length takes few turns', async () => {
+  vi.useRealTimers();
+  const { client, turns } = await pacedHttp((request, response) => {
+    request.resume().on('end', () => response.end('read'));
+  });
+  const answer = once(client, 'data');
+  const length = 64 * 1024;
+  client.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${length}\r\n\r\n`);
+  client.write('x'.repeat(length));
+  let isAnswered = false;
+  void answer.then(() => {
+    isAnswered = true;
+  });
+  let taken = 0;
+  while (!isAnswered) {
+    await expect.poll(() => turns.length > 0 || isAnswered, { interval: 1 }).toBe(true);
+    if (turns.length > 0) taken += 1;
+    turns.shift()?.();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  // Of two kilobytes each it would be 32 at least.
+  expect(taken).toBeLessThan(16);
+  client.destroy();
+});
+
+test('what still comes after the last answer is dropped unparsed, a mebibyte of it, and the answer is not lost', async () => {
+  vi.useRealTimers();
+  const { client, socket, paced, turns } = await pacedHttp((_, response) => {
+    response.writeHead(413, { connection: 'close' }).end('too large');
+  });
+  let parsed = 0;
+  paced.on('data', ({ length }: Buffer) => {
+    parsed += length;
+  });
+  const answer = text(client).catch(() => 'lost');
+  client.write(`POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n`);
+  const chunks = Buffer.from('1\r\n \r\n'.repeat(2_000_000));
+  client.write(chunks);
+  while (!socket.destroyed) {
+    await expect.poll(() => turns.length > 0 || socket.destroyed, { interval: 1 }).toBe(true);
+    turns.shift()?.();
+  }
+  expect(await answer).toContain('too large');
+  expect(parsed).toBeLessThan(10_000);
+  expect(socket.bytesRead).toBeGreaterThan(2 ** 20);
+  expect(socket.bytesRead).toBeLessThan(3 * 2 ** 20);
+  client.destroy();
+});
+
+test('who sends no more after the last answer, and does not close, is waited for two seconds', async () => {
+  const { client, socket, turns } = await pacedHttp((_, response) => {
+    response.writeHead(413, { connection: 'close' }).end('too large');
+  });
+  const ended = once(client, 'end');
+  client.allowHalfOpen = true;
+  client.resume().write(`POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n`);
+  await once(socket, 'readable');
+  await settled();
+  turns.shift()!();
+  await ended;
+  await settled();
+  await vi.advanceTimersByTimeAsync(1_999);
+  expect(socket.destroyed).toBe(false);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(socket.destroyed).toBe(true);
+  client.destroy();
 });
 
 test('whatever comes at once, a turn gives one request, and the next when that is answered', async () => {

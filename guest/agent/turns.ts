@@ -12,12 +12,35 @@ const REQUESTS = 64;
  */
 const REST = 4;
 const LONGEST_REST = 400;
+/**
+ * What each thing takes beside its own time, in which it can't be seen: that the kernel hands bytes over, a timer, a loop of Node's, and memory
+ * to be collected. A few bytes that are read and dropped take less than that, and an app that sends these would have half of the time. Milliseconds.
+ */
+const BESIDE = 0.1;
+
+/** Begins to count the time of something. @returns ends it, and says how long it took, milliseconds */
+export type Count = () => () => number;
+
+const wholly: Count = () => {
+  const began = performance.now();
+  return () => performance.now() - began;
+};
 
 export class Turns {
   readonly #doing = new Map<string, number>();
   readonly #last = new Map<string, Promise<void>>();
-  /** The rests of each app that were too short for a timer, in sum. Milliseconds. */
+  /** What each app has to rest, and has not begun to. Milliseconds. */
   readonly #owed = new Map<string, number>();
+  readonly #count: Count;
+
+  constructor(count: Count = wholly) {
+    this.#count = count;
+  }
+
+  /** Has an app rest for so long at least when what is done for it, or is done next, is over. Milliseconds. */
+  restAtLeast(app: string, rest: number): void {
+    this.#owed.set(app, Math.max(this.#owed.get(app) ?? 0, rest));
+  }
 
   /** Does something for one app unless as much is being done for it already. @throws TOO_MANY_REQUESTS */
   async atMost<T>(app: string, action: () => Promise<T>): Promise<T> {
@@ -40,19 +63,19 @@ export class Turns {
   /** Does something for one app once all that was begun for it this way before is done, and the app has rested. */
   async inTurn<T>(app: string, action: () => T | Promise<T>): Promise<T> {
     const before = this.#last.get(app);
-    const { promise: mine, resolve: over } = Promise.withResolvers<void>();
+    const { promise: mine, resolve: next } = Promise.withResolvers<void>();
     this.#last.set(app, mine);
     await before;
-    const began = performance.now();
+    const over = this.#count();
     try {
       return await action();
     } finally {
       // After what it leads to at once, as an answer that is written: that counts, too.
       process.nextTick(() => {
-        const rest = this.#owe(app, Math.min(REST * (performance.now() - began), LONGEST_REST));
+        const rest = this.#owe(app, Math.min(REST * (over() + BESIDE), LONGEST_REST));
         const end = () => {
           if (this.#last.get(app) === mine) this.#last.delete(app);
-          over();
+          next();
         };
         // What others have sent meanwhile is read before, also where there is no rest yet.
         if (rest === 0) setImmediate(end);
@@ -61,14 +84,12 @@ export class Turns {
     }
   }
 
-  /** Adds to what an app has to rest. @returns all of that, once a timer can tell it, and 0 until then: many short things are a long one */
+  /** Adds to what an app has to rest. @returns whole milliseconds of that, which a timer can tell: many short things are a long one */
   #owe(app: string, rest: number): number {
     const owed = (this.#owed.get(app) ?? 0) + rest;
-    if (owed < 1) {
-      this.#owed.set(app, owed);
-      return 0;
-    }
-    this.#owed.delete(app);
-    return owed;
+    const whole = Math.floor(owed);
+    // What is left of an app that is gone is less than a millisecond, and there are as many as bridges.
+    this.#owed.set(app, owed - whole);
+    return whole;
   }
 }

@@ -17,6 +17,9 @@ import {
   Tag,
 } from './sockets.ts';
 
+/** The largest body that the agent reads: what is signed, in hex, with a public key and some words beside it. */
+export const BODY_MAX_BYTES = 2 * SIGN_MAX_BYTES + 4096;
+
 /** The types of keys that an app asks for by name. */
 export const KEY_TYPES = ['secp256k1', 'ed25519', 'raw'] as const;
 

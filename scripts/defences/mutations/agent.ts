@@ -4,6 +4,9 @@ import { type Mutation, one } from '../mutation.ts';
 const API = 'guest/agent/agent-api.test.ts';
 const TURNS = 'guest/agent/turns.test.ts';
 const SERVER = 'guest/agent/server.ts';
+const BODY = 'guest/agent/body.ts';
+const REFUSALS = 'guest/agent/refusals.ts';
+const TIME = 'guest/agent/shared-time.ts';
 const PACED = 'guest/agent/paced-socket.ts';
 const DOOR = 'guest/agent/door.ts';
 const DOORS = 'guest/agent/door.test.ts';
@@ -59,7 +62,7 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     "an app's rest after what was done for it",
-    ['guest/agent/turns.ts', 'Math.min(REST * (performance.now() - began), LONGEST_REST)', '1'],
+    ['guest/agent/turns.ts', 'Math.min(REST * (over() + BESIDE), LONGEST_REST)', '1'],
     [TURNS, 'an app has a fifth of the time'],
   ),
   one(
@@ -144,7 +147,7 @@ export const agentRules: readonly Mutation[] = [
     'agent',
     'the type of content of a body',
     [
-      SERVER,
+      BODY,
       "if (!/^application\\/json *(;|$)/i.test(request.headers['content-type'] ?? ''))",
       'if (!request)',
     ],
@@ -153,7 +156,7 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     'the bound of a body without a length',
-    [SERVER, 'request.iterator({ destroyOnReturn: false }), BODY_MAX_BYTES)', 'request, 2 ** 30)'],
+    [BODY, 'request.iterator({ destroyOnReturn: false }), BODY_MAX_BYTES)', 'request, 2 ** 30)'],
     [API, 'sends more than may be signed'],
   ),
   one(
@@ -269,7 +272,7 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     'that many short things of an app are a long one',
-    ['guest/agent/turns.ts', '    if (owed < 1) {', '    if (rest < 1) {'],
+    ['guest/agent/turns.ts', 'this.#owed.set(app, owed - whole);', 'this.#owed.set(app, 0);'],
     [TURNS, 'many short things are a long one'],
   ),
   one(
@@ -281,7 +284,7 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     'a bound of the values in a body',
-    [SERVER, 'if (hasMoreValues(text, BODY_MAX_VALUES))', 'if (!text)'],
+    [BODY, 'if (hasMoreValues(text, BODY_MAX_VALUES))', 'if (!text)'],
     [API, 'sends more values than any call has'],
   ),
   one(
@@ -293,7 +296,7 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     "counting an app's connections at all of its doors",
-    [DOOR, 'this.#allowances.get(app) ?? new Allowance()', 'new Allowance()'],
+    [DOOR, 'this.#allowances.get(app) ?? new Allowance(', 'new Allowance('],
     [DOORS, 'the doors of an app are counted together'],
   ),
   one(
@@ -301,5 +304,81 @@ export const agentRules: readonly Mutation[] = [
     'a bound of what an app rests after something that took long',
     ['guest/agent/turns.ts', 'const LONGEST_REST = 400;', 'const LONGEST_REST = 4_000;'],
     [TURNS, 'an app has a fifth of the time'],
+  ),
+  one(
+    'agent',
+    'that an app which goes on with what is refused is read seldom',
+    [REFUSALS, 'if (!allowance.take()) this.#rest(app, REST);', 'allowance.take();'],
+    ['guest/agent/refusals.test.ts', 'who goes on is read seldom'],
+  ),
+  one(
+    'agent',
+    'that an app has a bound of refusals of its own',
+    [REFUSALS, 'this.#allowances.get(app) ??', "this.#allowances.get('') ??"],
+    ['guest/agent/refusals.test.ts', 'who goes on is read seldom'],
+  ),
+  one(
+    'agent',
+    'counting what is refused',
+    [SERVER, 'if (status !== undefined && !socket.destroyed) refusals.count(socket.app);', ''],
+    [API, 'is counted for each refusal'],
+  ),
+  one(
+    'agent',
+    'counting connections without use as refusals',
+    [SERVER, 'if (!paced.hasAnswered) refusals.count(app);', ''],
+    [API, 'is counted for each refusal'],
+  ),
+  one(
+    'agent',
+    'the rest of an app that was refused too often',
+    [
+      'guest/agent/turns.ts',
+      'Math.max(this.#owed.get(app) ?? 0, rest)',
+      'Math.min(this.#owed.get(app) ?? 0, rest)',
+    ],
+    [TURNS, 'an app that is to rest does so'],
+  ),
+  one(
+    'agent',
+    'what is charged beside what can be seen',
+    ['guest/agent/turns.ts', 'const BESIDE = 0.1;', 'const BESIDE = 0;'],
+    [TURNS, 'many short things are a long one'],
+  ),
+  one(
+    'agent',
+    'that an app does not rest for what was done for another',
+    [TIME, '      this.#countedTo = now;\n      return now - began;', '      return now - began;'],
+    [TURNS, 'an app does not rest for what is done for others'],
+  ),
+  one(
+    'agent',
+    'that an endless body is not read after its answer',
+    [SERVER, "...(hasMore(request) && { connection: 'close' }),", ''],
+    [API, 'sends a body without end'],
+  ),
+  one(
+    'agent',
+    'that what comes after the last answer is not parsed',
+    [PACED, 'else this.#dropMore(this.#dropped);', 'else this.#give();'],
+    [TURNS, 'what still comes after the last answer'],
+  ),
+  one(
+    'agent',
+    'a bound of what is dropped after the last answer',
+    [PACED, 'if (this.#dropped >= DROPPED) this.destroy();', ''],
+    [TURNS, 'what still comes after the last answer'],
+  ),
+  one(
+    'agent',
+    'how long is waited for who does not close after the last answer',
+    [PACED, 'setTimeout(() => this.destroy(), DROPPED_FOR)', 'setTimeout(() => {}, DROPPED_FOR)'],
+    [TURNS, 'who sends no more after the last answer'],
+  ),
+  one(
+    'agent',
+    'that a path is taken apart into few parts',
+    ['guest/agent/guards.ts', "url.split('/', 5)", "url.split('/')"],
+    ['guest/agent/agent.test.ts', 'a path of thousands of slashes'],
   ),
 ];

@@ -1,0 +1,29 @@
+/**
+ * How often an app may be refused. To refuse is work, too, which an app can have for nothing, and of more kinds than can all be made cheap: so
+ * who goes on with what was refused is read seldom. Whoever mistypes notices nothing.
+ */
+import { Allowance } from './allowance.ts';
+
+/** Refusals of an app at once, and how many are added to that each second. */
+const AT_ONCE = 64;
+const EACH_SECOND = 10;
+/** How long nothing more of the app is read after each that is beyond that, milliseconds. */
+const REST = 400;
+
+export class Refusals {
+  /** By the app, of which there are as many as bridges. */
+  readonly #allowances = new Map<string, Allowance>();
+  readonly #rest: (app: string, milliseconds: number) => void;
+
+  /** @param rest has nothing of an app read for a while */
+  constructor(rest: (app: string, milliseconds: number) => void) {
+    this.#rest = rest;
+  }
+
+  /** Something of an app was refused, or a connection of its had no use. */
+  count(app: string): void {
+    const allowance = this.#allowances.get(app) ?? new Allowance(AT_ONCE, EACH_SECOND);
+    this.#allowances.set(app, allowance);
+    if (!allowance.take()) this.#rest(app, REST);
+  }
+}
