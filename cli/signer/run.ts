@@ -1,8 +1,7 @@
 /** `signer start --dev` and `signer status`. */
 
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { type IncomingMessage, request } from 'node:http';
+import { request } from 'node:http';
 import { pino } from 'pino';
 import { type Static, Type } from 'typebox';
 import { recordKey } from '../../guest/signer/chain-signer.ts';
@@ -12,6 +11,7 @@ import { keysOf, networkSeed, type SignerSecret } from '../../guest/signer/keys.
 import { serveStatus } from '../../guest/signer/status-server.ts';
 import { ed25519Key } from '../../lib/cometbft/ed25519.ts';
 import { encodeState, NOTHING_SIGNED } from '../../lib/cometbft/sign-state.ts';
+import { answerTo } from '../../lib/daemon/http-answer.ts';
 import { stopSignal } from '../../lib/daemon/stop-signal.ts';
 import { logLines, print, printError, printJson } from '../../lib/daemon/terminal.ts';
 import { RpcError } from '../../lib/etcd/errors.ts';
@@ -157,7 +157,7 @@ async function fetchText(listen: string): Promise<string> {
   try {
     const call = request({ ...target, path: '/v1/status', signal: AbortSignal.timeout(5_000) });
     call.end();
-    const [answer] = (await once(call, 'response')) as [IncomingMessage];
+    const answer = await answerTo(call);
     if (answer.statusCode === 503) throw new Error('the signer there is starting');
     const chunks: Buffer[] = [];
     for await (const chunk of answer as AsyncIterable<Buffer>) {

@@ -2,7 +2,6 @@
  * One question of the DNS over HTTPS (RFC 8484), asked of a resolver that network.json names: for a name's CAA records. The
  * resolver's word is what counts here; who is on the way to it can keep it silent, and no more.
  */
-import type { IncomingMessage } from 'node:http';
 import { Agent, request } from 'node:https';
 import packet, {
   type CaaAnswer,
@@ -10,6 +9,7 @@ import packet, {
   RECURSION_DESIRED,
   TRUNCATED_RESPONSE,
 } from 'dns-packet';
+import { answerTo } from '../../lib/daemon/http-answer.ts';
 import { readBytes } from '../../lib/daemon/http-body.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import type { CaaRecord } from '../../lib/site/caa.ts';
@@ -56,13 +56,11 @@ export async function caaOf(name: string, options: DohOptions): Promise<CaaRecor
 async function exchange(question: Buffer, { resolver, agent, signal }: DohOptions): Promise<Buffer> {
   const { host } = new URL(resolver);
   try {
-    const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      const headers = { 'content-type': TYPE, 'content-length': question.length, accept: TYPE };
-      request(resolver, { method: 'POST', headers, agent, signal })
-        .on('response', resolve)
-        .on('error', reject)
-        .end(question);
-    });
+    const headers = { 'content-type': TYPE, 'content-length': question.length, accept: TYPE };
+    const asked = request(resolver, { method: 'POST', headers, agent, signal });
+    const answer = answerTo(asked);
+    asked.end(question);
+    const response = await answer;
     if (response.statusCode !== 200 || response.headers['content-type'] !== TYPE) {
       response.destroy();
       throw new DstackError('DNS_ANSWER', `${host} answers HTTP ${response.statusCode}, and no DNS message`);

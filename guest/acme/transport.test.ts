@@ -61,6 +61,11 @@ describe('of an authority', () => {
       },
     ],
     ['none', 'ACME_UNREACHABLE', () => {}],
+    [
+      'another protocol',
+      'ACME_UNREACHABLE',
+      ({ socket }) => void socket.write('HTTP/1.1 101 X\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n'),
+    ],
     ['a connection that breaks off', 'ACME_UNREACHABLE', (request) => void request.socket.destroy()],
     [
       'a redirect to this machine',

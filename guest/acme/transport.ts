@@ -3,11 +3,11 @@
  * is hostile, or whose name leads elsewhere, gets a bounded time and a bounded number of bytes, and leads to no other place: every
  * URL that it names must be of its directory's origin, and a redirect is not followed.
  */
-import type { IncomingMessage } from 'node:http';
 import { Agent, request } from 'node:https';
 import { createSecureContext } from 'node:tls';
 import { type Static, Type } from 'typebox';
 import { Value } from 'typebox/value';
+import { answerTo } from '../../lib/daemon/http-answer.ts';
 import { readText } from '../../lib/daemon/http-body.ts';
 import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { printable } from '../../lib/protocol/printable.ts';
@@ -126,8 +126,7 @@ function exchange(
         }),
       },
     });
-    req.on('error', fail);
-    req.on('response', (response: IncomingMessage) => {
+    answerTo(req).then((response) => {
       const declared = Number(response.headers['content-length'] ?? 0);
       if (declared > MAX_ANSWER) {
         req.destroy();
@@ -138,7 +137,7 @@ function exchange(
         (text) => resolve({ status: response.statusCode ?? 0, headers: response.headers, text }),
         (error: unknown) => (codeOf(error) === 'BODY_TOO_LARGE' ? reject(tooMuch()) : fail(error)),
       );
-    });
+    }, fail);
     req.end(sent);
   });
 }

@@ -60,6 +60,14 @@ test.each([
   ['no JSON', `${head(200, 5)}<html`, 'APP_REPLY'],
   ['a body that is cut off', `${head(200, 50)}{}`, 'APP_UNREACHABLE'],
   ['too much', `${head(200, APP_CALL_MAX_BYTES + 2)}"${' '.repeat(APP_CALL_MAX_BYTES)}"`, 'APP_REPLY'],
+  ['JSON of too many levels', `${head(200, 202)}${'['.repeat(101)}${']'.repeat(101)}`, 'APP_REPLY'],
+  ['what grows', `${head(200, 500_001)}[${Array(100_000).fill('1e20').join()}]`, 'APP_REPLY'],
+  ['a status that is none', `${head(700, 2)}{}`, 'APP_REPLY'],
+  [
+    'both lengths',
+    'HTTP/1.1 200 X\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}',
+    'APP_UNREACHABLE',
+  ],
   ['another protocol', 'HTTP/1.1 101 X\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n', 'APP_REPLY'],
   ['interim responses without end', 'HTTP/1.1 103 X\r\n\r\n'.repeat(1000), 'APP_REPLY'],
   [

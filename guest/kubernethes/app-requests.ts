@@ -4,8 +4,9 @@
  * without end, holds up no other.
  */
 import { type IncomingMessage, request } from 'node:http';
-import { parseJson, readText } from '../../lib/daemon/http-body.ts';
-import { DstackError } from '../../lib/protocol/errors.ts';
+import { answerTo, NoAnswer } from '../../lib/daemon/http-answer.ts';
+import { bytesAsJson, parseJson, readText } from '../../lib/daemon/http-body.ts';
+import { codeOf, DstackError } from '../../lib/protocol/errors.ts';
 import { APP_CALL_MAX_BYTES, type AppCallReply } from '../../lib/protocol/sockets.ts';
 
 /**
@@ -15,8 +16,6 @@ import { APP_CALL_MAX_BYTES, type AppCallReply } from '../../lib/protocol/socket
 const AT_ONCE = { ofOne: 4, ofAll: 16 };
 /** Milliseconds. Less than who asks this daemon waits. */
 const WITHIN = 55_000;
-/** Interim responses (RFC 9110, section 15.2) before an answer. */
-const INFORMATION_MAX = 8;
 
 export interface Place {
   readonly host: string;
@@ -64,35 +63,20 @@ async function exchange(
 ): Promise<AppCallReply> {
   const signal = AbortSignal.timeout(within);
   const text = JSON.stringify(body ?? {});
-  const noAnswer = new DstackError('APP_REPLY', `${app} answers ${path} with interim responses without end`);
-  const otherProtocol = new DstackError('APP_REPLY', `${app} answers ${path} with another protocol`);
+  const headers = {
+    // Of ours alone: nothing of a host's headers arrives.
+    host: 'localhost',
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(text),
+    connection: 'close',
+  };
   try {
-    const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      const headers = {
-        // Of ours alone: nothing of a host's headers arrives.
-        host: 'localhost',
-        'content-type': 'application/json',
-        'content-length': Buffer.byteLength(text),
-        connection: 'close',
-      };
-      let before = 0;
-      const asked = request({ host, port, method: 'POST', path, headers, agent: false, signal })
-        // Each is work; there is no end to how many may come before an answer.
-        .on('information', () => {
-          before += 1;
-          if (before > INFORMATION_MAX) asked.destroy(noAnswer);
-        })
-        .on('response', resolve)
-        .on('error', reject)
-        // It may switch protocols of its own accord; then there is no answer.
-        .on('upgrade', (_, socket) => {
-          socket.destroy();
-          reject(otherProtocol);
-        });
-      asked.end(text);
-    });
+    const asked = request({ host, port, method: 'POST', path, headers, agent: false, signal });
+    const answer = answerTo(asked);
+    asked.end(text);
+    const response = await answer;
     const reply = await readText(response, APP_CALL_MAX_BYTES);
-    return { status: response.statusCode ?? 0, value: jsonOf(app, path, reply) };
+    return { status: statusOf(app, path, response), value: jsonOf(app, path, reply) };
   } catch (cause) {
     if (signal.aborted)
       throw new DstackError('APP_OVERDUE', `${app} did not answer ${path} in ${within / 1000} s`, { cause });
@@ -104,6 +88,8 @@ async function exchange(
           cause,
         },
       );
+    if (cause instanceof NoAnswer)
+      throw new DstackError('APP_REPLY', `${app} answers ${path} with ${cause.message}`, { cause });
     if (cause instanceof DstackError) throw cause;
     throw new DstackError('APP_UNREACHABLE', `${app} does not answer: ${(cause as Error).message}`, {
       cause,
@@ -111,10 +97,25 @@ async function exchange(
   }
 }
 
+/** From 600 on it would be none for whoever asked this daemon. */
+function statusOf(app: string, path: string, { statusCode = 0 }: IncomingMessage): number {
+  if (statusCode >= 200 && statusCode <= 599) return statusCode;
+  throw new DstackError('APP_REPLY', `${app} answers ${path} with status ${statusCode}, which is none`);
+}
+
+/** As it will be sent on: what cannot be, or is too much then, is the app's fault, and nobody else's. */
 function jsonOf(app: string, path: string, text: string): unknown {
+  let value: unknown;
   try {
-    return parseJson(text);
+    value = parseJson(text);
   } catch (cause) {
-    throw new DstackError('APP_REPLY', `${app} answers ${path} with what is no JSON`, { cause });
+    const what = codeOf(cause) === 'BODY_TOO_DEEP' ? 'JSON of too many levels' : 'what is no JSON';
+    throw new DstackError('APP_REPLY', `${app} answers ${path} with ${what}`, { cause });
   }
+  if (bytesAsJson(value) <= APP_CALL_MAX_BYTES) return value;
+  const written = 'once it is written out';
+  throw new DstackError(
+    'APP_REPLY',
+    `${app} answers ${path} with more than ${APP_CALL_MAX_BYTES} bytes ${written}`,
+  );
 }

@@ -1,10 +1,13 @@
 /** The node's reader of the chain as apps have it: what is shared, what is bounded, what is passed on. */
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
-import type { Head } from '../../lib/chain/chain-client.ts';
+import { chainClient, type Head } from '../../lib/chain/chain-client.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { CHAIN_REPLY_MAX_BYTES } from '../../lib/protocol/sockets.ts';
-import { chainReads } from './chain-reads.ts';
+import { CONNECTIONS, chainReads } from './chain-reads.ts';
 
 const to = parseAddress(`0x${'11'.repeat(20)}`);
 const hash = parseHex('22'.repeat(32));
@@ -63,6 +66,43 @@ test('calls under way are bounded, and what fails gives its place back', async (
   const again = reads.call(asked);
   ends[0]!();
   await expect(again).rejects.toThrow('no quorum');
+});
+
+test('calls that an endpoint takes its time for hold up nothing that the node asks for itself', async () => {
+  const now = () => `0x${Math.floor(Date.now() / 1000).toString(16)}`;
+  let held = 0;
+  const server = createServer(async (request, response) => {
+    let body = '';
+    for await (const chunk of request) body += chunk;
+    const { id, method } = JSON.parse(body) as { id: number; method: string };
+    if (method === 'eth_call') {
+      held += 1;
+      return;
+    }
+    const block = { number: '0x7', hash: `0x${hash}`, timestamp: now() };
+    response.end(JSON.stringify({ jsonrpc: '2.0', id, result: method === 'eth_chainId' ? '0x1' : block }));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const endpoints = [`http://127.0.0.1:${(server.address() as AddressInfo).port}`];
+  const chain = chainClient({
+    config: { chainId: 1, endpoints, quorum: 1, confirmation: { depth: 0 } },
+    timeout: 20_000,
+    connections: CONNECTIONS,
+  });
+  try {
+    const reads = chainReads(chain);
+    const calls = Array.from({ length: 8 }, () => reads.call(asked).catch(codeOf));
+    await expect.poll(() => held).toBe(8);
+    const own = Array.from({ length: 4 }, () => chain.head());
+    const never = new Promise((resolve) => setTimeout(resolve, 5_000, 'nothing'));
+    expect(await Promise.race([Promise.all(own), never])).toHaveLength(4);
+    server.closeAllConnections();
+    await Promise.all(calls);
+  } finally {
+    server.close();
+    server.closeAllConnections();
+  }
 });
 
 test("a contract's answer has a bound", async () => {

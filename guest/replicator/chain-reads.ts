@@ -15,6 +15,11 @@ import {
 
 /** Calls under way, of all apps: the agent lets one app have one at a time. */
 const AT_ONCE = 8;
+/**
+ * Of each endpoint at once, for the replicator's reader: all that apps ask, and room for what the node asks for itself. Calls that an endpoint
+ * takes its time for would hold up the latter until their time is over, and that may be all the time.
+ */
+export const CONNECTIONS = 16;
 
 export interface ChainReads {
   head(): Promise<ChainHeadReply>;

@@ -18,6 +18,7 @@ import { guestPorts } from '../../lib/protocol/ports.ts';
 import { SignerStatusSchema } from '../../lib/protocol/signer-status.ts';
 import { AppCallReply, sockets } from '../../lib/protocol/sockets.ts';
 import { attestorClient, attestorReady } from './attestor-client.ts';
+import { CONNECTIONS } from './chain-reads.ts';
 import { readIdentity } from './identity.ts';
 import { createNode } from './node.ts';
 import { nodePort } from './node-port.ts';
@@ -49,7 +50,7 @@ const runDirectory = join(values.root, '/run/dstack');
 await attestorReady(join(runDirectory, sockets.attestor));
 const identity = readIdentity(values.root);
 const reader = networkReader(
-  chainClient({ config: identity.network, builtAt: identity.image.builtAt }),
+  chainClient({ config: identity.network, builtAt: identity.image.builtAt, connections: CONNECTIONS }),
   identity.network.contract,
 );
 const node = createNode({

@@ -5,6 +5,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { PUBLISHED_SIMULATED_COLLATERAL } from '../../lib/attestation/simulated/published.ts';
+import { bytesAsJson } from '../../lib/daemon/http-body.ts';
 import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { MESSAGE_MAX_BYTES, type NodeStatus, nodePaths } from '../../lib/protocol/onboarding-messages.ts';
@@ -477,9 +478,23 @@ test('JSON that is nested deeper than it can be written ends its own call', asyn
   const deep = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
   ask = async () => ({ status: 200, value: JSON.parse(deep(100_000)) as unknown });
   expect((await post('/v1/app/auction/request/v1/answer', '{}')).status).toBeGreaterThanOrEqual(500);
-  ask = async (_app, _path, body) => ({ status: 200, value: JSON.stringify(body).length });
-  expect((await post('/v1/app/auction/request/v1/answer', deep(200_000))).status).toBeGreaterThanOrEqual(500);
+  ask = async (_app, _path, body) => ({ status: 200, value: bytesAsJson(body) });
+  for (const [depth, status] of [
+    [100, 200],
+    [101, 400],
+    [200_000, 400],
+  ] as const)
+    expect(await post('/v1/app/auction/request/v1/answer', deep(depth))).toMatchObject({ status });
   await stillServes();
+});
+
+test('a body that grows on the way to the app is refused as what it is', async () => {
+  ask = async () => ({ status: 200, value: {} });
+  for (const count of [1, 100_000]) {
+    const body = `[${Array(count).fill('1e20').join()}]`;
+    const status = count === 1 ? 200 : 413;
+    expect(await post('/v1/app/auction/request/v1/answer', body)).toMatchObject({ status });
+  }
 });
 
 test('apps that do not answer hold up no other call', async () => {

@@ -5,6 +5,7 @@
 import type { Server } from 'node:http';
 import { type Static, Type } from 'typebox';
 import type { PlatformKind } from '../../lib/attestation/quote/platform-kind.ts';
+import { bytesAsJson } from '../../lib/daemon/http-body.ts';
 import { HttpRefusal, jsonServer, type Refusal } from '../../lib/daemon/json-server.ts';
 import type { Log } from '../../lib/daemon/log.ts';
 import { type SealingKeyMessage, SealingKeyRequestSchema } from '../../lib/protocol/app-secrets.ts';
@@ -148,6 +149,13 @@ async function askApp(rest: string, body: unknown, reports: NodeReports): Promis
   const { app, path } = /^(?<app>[a-z0-9-]{1,31})\/request(?<path>\/.{1,127})$/.exec(rest)?.groups ?? {};
   if (app === undefined || path === undefined || !new RegExp(APP_CALL_PATH).test(path))
     throw new HttpRefusal(404, 'NO_ROUTE', 'an app is asked at /v1/app/APP/request/PATH, of plain segments');
+  // Numbers may become longer on the way, and what is no UTF-8 does: the next daemon reads no more than this.
+  if (bytesAsJson(body) > APP_CALL_MAX_BYTES)
+    throw new HttpRefusal(
+      413,
+      'BODY_TOO_LARGE',
+      `the body, once it is written out, has more than ${APP_CALL_MAX_BYTES} bytes`,
+    );
   const { status, value } = await reports.ask(app, path, body);
   if (status === 200) return value;
   // Else its code would pass as one of the node's own, with a status of the node's.

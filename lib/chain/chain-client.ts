@@ -68,13 +68,16 @@ export interface ChainClientOptions {
   from?: Reached;
   /** For one call, milliseconds. */
   timeout?: number;
+  /** Calls of one endpoint at once; 4 by default. */
+  connections?: number;
   /** A clock that only moves forward, in milliseconds. */
   monotonic?: () => number;
 }
 
 export function chainClient(options: ChainClientOptions): ChainClient {
   const { chainId, quorum, confirmation } = options.config;
-  const endpoints = options.config.endpoints.map((url) => rpcEndpoint(url, { timeout: options.timeout }));
+  const { timeout, connections } = options;
+  const endpoints = options.config.endpoints.map((url) => rpcEndpoint(url, { timeout, connections }));
   const depth = 'depth' in confirmation ? confirmation.depth : 0;
   const [tag, near] =
     'finalized' in confirmation

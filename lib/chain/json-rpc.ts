@@ -5,6 +5,7 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { type Static, type TSchema, Type } from 'typebox';
+import { answerTo } from '../daemon/http-answer.ts';
 import { readText } from '../daemon/http-body.ts';
 import { DstackError, Retryable } from '../protocol/errors.ts';
 import { check } from '../protocol/schema.ts';
@@ -50,6 +51,8 @@ export interface RpcOptions {
   timeout?: number | undefined;
   /** Larger replies are refused. Bytes. */
   maxReplyBytes?: number | undefined;
+  /** Calls at once; further ones wait, and their time runs. 4 by default. */
+  connections?: number | undefined;
 }
 
 export interface RpcEndpoint {
@@ -65,33 +68,33 @@ export interface RpcEndpoint {
 }
 
 export function rpcEndpoint(url: string, options: RpcOptions = {}): RpcEndpoint {
-  const { timeout = 10_000, maxReplyBytes = 1024 * 1024 } = options;
+  const { timeout = 10_000, maxReplyBytes = 1024 * 1024, connections = 4 } = options;
   const name = nameOf(url);
   const secure = url.startsWith('https://');
   const agent = secure
-    ? new HttpsAgent({ keepAlive: true, maxSockets: 4 })
-    : new HttpAgent({ keepAlive: true, maxSockets: 4 });
+    ? new HttpsAgent({ keepAlive: true, maxSockets: connections })
+    : new HttpAgent({ keepAlive: true, maxSockets: connections });
   let id = 0;
 
   /** @param once no second attempt: the caller decides this, since a call may change something */
-  function post(body: string, once: boolean, isSecond = false): Promise<IncomingMessage> {
-    return new Promise((resolve, reject) => {
-      const req = (secure ? httpsRequest : httpRequest)(url, {
-        method: 'POST',
-        // The second attempt gets a connection of its own.
-        agent: isSecond ? false : agent,
-        headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
-        signal: AbortSignal.timeout(timeout),
-      });
-      req.on('error', (error: NodeJS.ErrnoException) => {
-        // A server may close a kept-alive connection just as it is used again, which says nothing about the server.
-        const isStale = req.reusedSocket && error.code === 'ECONNRESET';
-        if (isStale && !once) post(body, once, true).then(resolve, reject);
-        else reject(error);
-      });
-      req.on('response', resolve);
-      req.end(body);
+  async function post(body: string, once: boolean, isSecond = false): Promise<IncomingMessage> {
+    const req = (secure ? httpsRequest : httpRequest)(url, {
+      method: 'POST',
+      // The second attempt gets a connection of its own.
+      agent: isSecond ? false : agent,
+      headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
+      signal: AbortSignal.timeout(timeout),
     });
+    const answer = answerTo(req);
+    req.end(body);
+    try {
+      return await answer;
+    } catch (error) {
+      // A server may close a kept-alive connection just as it is used again, which says nothing about the server.
+      const isStale = req.reusedSocket && (error as NodeJS.ErrnoException).code === 'ECONNRESET';
+      if (isStale && !once && !isSecond) return post(body, once, true);
+      throw error;
+    }
   }
 
   async function exchange(method: string, params: readonly unknown[]): Promise<unknown> {

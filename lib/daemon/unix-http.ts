@@ -8,6 +8,7 @@ import type { Server as NetServer } from 'node:net';
 import type { TSchema } from 'typebox';
 import { codeOf, DstackError } from '../protocol/errors.ts';
 import { check } from '../protocol/schema.ts';
+import { answerTo } from './http-answer.ts';
 import { parseJson, readText } from './http-body.ts';
 import { HttpRefusal, jsonServer, type Refusal, type Routes } from './json-server.ts';
 
@@ -115,7 +116,7 @@ function callOnce<T extends TSchema>(options: UnixCallOptions<T>): Promise<impor
           : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
       ...(options.timeout === undefined ? {} : { signal: AbortSignal.timeout(options.timeout) }),
     });
-    req.on('error', (cause: NodeJS.ErrnoException) => {
+    const fail = (cause: Error) => {
       const timedOut = cause.name === 'TimeoutError' || cause.name === 'AbortError';
       reject(
         timedOut
@@ -126,8 +127,8 @@ function callOnce<T extends TSchema>(options: UnixCallOptions<T>): Promise<impor
               cause,
             }),
       );
-    });
-    req.on('response', (res) => {
+    };
+    answerTo(req).then((res) => {
       readText(res, 1024 * 1024)
         .then((text) => {
           const value = parseJson(text);
@@ -140,7 +141,7 @@ function callOnce<T extends TSchema>(options: UnixCallOptions<T>): Promise<impor
           );
         })
         .then(resolve, reject);
-    });
+    }, fail);
     req.end(body);
   });
 }

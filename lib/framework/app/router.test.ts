@@ -98,6 +98,58 @@ afterEach(() => {
   server.closeAllConnections();
 });
 
+test('visitors are answered a few at a time, however many ask, and one that never ends gives its place back', async () => {
+  const ends: (() => void)[] = [];
+  router.route('/v1/slow', {
+    request: Type.Object({}),
+    response: Type.String(),
+    open: true,
+    handle: () => new Promise<string>((resolve) => ends.push(() => resolve('at last'))),
+  });
+  const visitors = await router.listen({ port: 0, isOpen: true });
+  try {
+    const place = `http://127.0.0.1:${(visitors.address() as AddressInfo).port}`;
+    const codes: string[] = [];
+    const asked = Array.from({ length: 12 }, () =>
+      refusal(enclaveAt(place).request('/v1/slow', {})).then((code) => codes.push(code)),
+    );
+    await expect.poll(() => codes.length + ends.length).toBe(12);
+    expect(codes).toEqual(['BUSY', 'BUSY', 'BUSY', 'BUSY']);
+    // Hosts have their own port.
+    expect(await enclaveAt(url).request('/v1/open', {})).toBe('for everybody');
+    for (const end of ends) end();
+    await Promise.all(asked);
+    expect(await enclaveAt(place).request('/v1/open', {})).toBe('for everybody');
+  } finally {
+    visitors.close();
+    visitors.closeAllConnections();
+  }
+});
+
+test('two contracts of one app have not the same chance', async () => {
+  const request = asking('echo', 'draw');
+  await ask(request);
+  for (const domain of [
+    { chainId: 1, contract: parseAddress(`0x${'c1'.repeat(20)}`) },
+    { chainId: 2, contract },
+  ]) {
+    const another = new Router(enclave, { warn: () => {} }).answers(domain).kind('echo', {
+      request: Text,
+      response: Text,
+      handle: (_, { text }: { text: string }, { seed }) => {
+        seeds.push(Buffer.from(seed).toString('hex'));
+        return { text };
+      },
+    });
+    const listening = await another.listen({ port: 0 });
+    const place = `http://127.0.0.1:${(listening.address() as AddressInfo).port}`;
+    await enclaveAt(place).request('/v1/answer', { request });
+    listening.close();
+    listening.closeAllConnections();
+  }
+  expect(new Set(seeds).size).toBe(3);
+});
+
 const ask = async (request: AppRequest, evidence?: unknown) => {
   next = request;
   const body = { request, ...(evidence === undefined ? {} : { evidence }) };

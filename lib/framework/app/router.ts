@@ -11,7 +11,7 @@ import { type Static, type TSchema, Type } from 'typebox';
 import { HttpRefusal, jsonServer, type Route } from '../../daemon/json-server.ts';
 import type { Log } from '../../daemon/log.ts';
 import { decodeStrictly } from '../../protocol/abi.ts';
-import { fromHex } from '../../protocol/encoding.ts';
+import { fromHex, lengthPrefixed, utf8 } from '../../protocol/encoding.ts';
 import { codeOf, DstackError, messageOf, Retryable } from '../../protocol/errors.ts';
 import { type Hex, parseHex, sameHex } from '../../protocol/hex.ts';
 import { check, Strict } from '../../protocol/schema.ts';
@@ -50,6 +50,8 @@ const ANSWER_MAX_BYTES = 1024 * 1024;
 const HANDLE_MAX_MS = 50_000;
 /** Requests that wait for their turn: callers that are gone still have theirs. */
 const WAITING_MAX = 32;
+/** Requests of visitors at once: what they cost the app's share of the agent, and of the chain, delays the contract's answers. */
+const VISITORS_MAX = 8;
 /** Characters of a message: no host reads more of it than this. */
 const MESSAGE_MAX = 2000;
 const CONNECTIONS = { connections: 64, perSource: 32 };
@@ -76,6 +78,7 @@ export class Router<E extends Enclave> {
   /** The last answer being made: one after the other, as the contract takes them. */
   #answering: Promise<unknown> = Promise.resolve();
   #waiting = 0;
+  #visitors = 0;
   #domain: AppDomain | undefined;
   #handleMax = HANDLE_MAX_MS;
 
@@ -123,7 +126,9 @@ export class Router<E extends Enclave> {
   server(isOpen = false): Server {
     const routes = [...this.#routes].filter(([, one]) => one.isOpen || !isOpen);
     return jsonServer({
-      routes: Object.fromEntries(routes.map(([key, { route }]) => [key, route])),
+      routes: Object.fromEntries(
+        routes.map(([key, { route }]) => [key, isOpen ? this.#forVisitors(key, route) : route]),
+      ),
       maxBodyBytes: (key) => this.#routes.get(key)?.maxBytes ?? 0,
       limits: CONNECTIONS,
       refusalOf: (error, { url }) => this.#refusalOf(error, url ?? ''),
@@ -145,6 +150,20 @@ export class Router<E extends Enclave> {
     const key = `POST ${path}`;
     if (this.#routes.has(key)) throw new DstackError('ROUTE_TWICE', `${path} has a handler already`);
     this.#routes.set(key, { ...bounds, route });
+  }
+
+  /** Anybody may be a visitor, with as many connections, and requests on each, as there are. */
+  #forVisitors(key: string, route: Route): Route {
+    return async (body) => {
+      if (this.#visitors >= VISITORS_MAX)
+        throw new Retryable('BUSY', `${VISITORS_MAX} visitors are being answered: ask again later`);
+      this.#visitors += 1;
+      try {
+        return await within(HANDLE_MAX_MS, `the handler of ${key}`, () => route(body));
+      } finally {
+        this.#visitors -= 1;
+      }
+    };
   }
 
   async #inTurn(body: unknown): Promise<Attested> {
@@ -182,7 +201,7 @@ export class Router<E extends Enclave> {
       sender: request.sender,
       block,
       call: (to: string, calldata: string) => chain.call(to, calldata, block),
-      seed: await this.#seed(hash),
+      seed: await this.#seed(domain, hash),
     };
     const outcome = await this.#outcome(request.kind, data, context, evidence);
     const { number: blockNumber, hash: blockHash } = block;
@@ -225,12 +244,11 @@ export class Router<E extends Enclave> {
     }
   }
 
-  /** Follows from a key that the app alone has. */
-  async #seed(hash: Hex): Promise<Uint8Array> {
+  /** Follows from a key that the app alone has. Another contract of the app may have had a request with the same hash, and its chance is known. */
+  async #seed({ chainId, contract }: AppDomain, hash: Hex): Promise<Uint8Array> {
     const { key } = await this.#enclave.keys.key({ tag: 'dstack/v1/seed', type: 'raw' });
-    return createHmac('sha256', fromHex(key))
-      .update(fromHex(hash.slice(2)))
-      .digest();
+    const request = [utf8(String(chainId)), fromHex(contract.slice(2)), fromHex(hash.slice(2))];
+    return createHmac('sha256', fromHex(key)).update(lengthPrefixed(request)).digest();
   }
 
   #refusalOf(error: unknown, url: string): { status: number; code: string; message: string } {

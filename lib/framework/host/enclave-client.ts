@@ -1,6 +1,7 @@
 /** The enclave as its host reaches it over HTTP. What it answers is bounded here, and checked by whoever asked. */
-import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { request } from 'node:http';
 import { type Static, Type } from 'typebox';
+import { answerTo } from '../../daemon/http-answer.ts';
 import { readText } from '../../daemon/http-body.ts';
 import { codeOf, DstackError, messageOf, Retryable } from '../../protocol/errors.ts';
 import { check } from '../../protocol/schema.ts';
@@ -62,16 +63,11 @@ async function exchange(
     text === undefined
       ? {}
       : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
-  const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    httpRequest(url, {
-      method: text === undefined ? 'GET' : 'POST',
-      headers,
-      signal: AbortSignal.timeout(timeout),
-    })
-      .on('response', resolve)
-      .on('error', reject)
-      .end(text);
-  });
+  const method = text === undefined ? 'GET' : 'POST';
+  const asked = request(url, { method, headers, signal: AbortSignal.timeout(timeout) });
+  const answer = answerTo(asked);
+  asked.end(text);
+  const response = await answer;
   return {
     status: response.statusCode ?? 0,
     value: JSON.parse(await readText(response, REPLY_MAX_BYTES)) as unknown,

@@ -28,11 +28,11 @@ export class RequestSearch {
 
   /** Looks through some more blocks; from the newest again once all were looked through. @throws what the source throws */
   async find(hash: Hex): Promise<AppRequest | undefined> {
-    const search = this.#open?.hash === hash ? this.#open : await this.#begin(hash);
-    const { first } = search;
-    let { to } = search;
-    for (let calls = 0; calls < CALLS && to >= first; calls += 1) {
-      const from = Math.max(first, to - this.#range + 1);
+    const head = (await this.#source.head()).number;
+    // An endpoint may have shown a head far beyond its chain, once: nothing would be found up there for years.
+    let to = this.#open?.hash === hash ? Math.min(this.#open.to, head) : head;
+    for (let calls = 0; calls < CALLS && to >= this.#startBlock; calls += 1) {
+      const from = Math.max(this.#startBlock, to - this.#range + 1);
       const logs = await this.#logs(from, to);
       // Too many for one answer: fewer are asked for.
       if (logs === undefined) continue;
