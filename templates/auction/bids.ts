@@ -2,6 +2,7 @@
 import {
   type Address,
   Address0x,
+  type AppDomain,
   abi,
   bareHex,
   fromHex,
@@ -27,9 +28,12 @@ export const BidSchema = Strict({
 export const BidsSchema = Type.Array(BidSchema, { maxItems: 100 });
 export type Bid = Type.Static<typeof BidSchema>;
 
-/** A bid is sealed for one bidder in one auction: copied by another, it does not open. */
-export const boundTo = (contract: Address, bidder: Address): Uint8Array =>
-  lengthPrefixed([utf8('bid'), fromHex(contract, 20), fromHex(bidder, 20)]);
+/**
+ * A bid is sealed for one bidder in one auction: copied by another it does not open, nor on another chain, which may have another contract, and
+ * another owner of an account, at the same address.
+ */
+export const boundTo = ({ chainId, contract }: AppDomain, bidder: Address): Uint8Array =>
+  lengthPrefixed([utf8('bid'), utf8(String(chainId)), fromHex(contract, 20), fromHex(bidder, 20)]);
 
 const word = abi.fixedBytes(32);
 const link = abi.struct({ before: word, bidder: abi.address, deposit: abi.bigUint(256), hash: word });

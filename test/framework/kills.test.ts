@@ -4,9 +4,13 @@ import { seal } from '../../lib/framework/app/sealing.ts';
 import { fromHex } from '../../lib/protocol/encoding.ts';
 import { type Hex, parseAddress } from '../../lib/protocol/hex.ts';
 import { boundTo, Offer } from '../../templates/auction/bids.ts';
+import { LEAST_WEI } from '../../templates/transfers/messages.ts';
 import { type App, startApp } from './support/app.ts';
 import { callsOf, expectKilledAt, killedAtAll } from './support/kills.ts';
 import type { Toll } from './support/toll.ts';
+
+/** Wei: as the auction's contract has it. */
+const RESERVE = 10n ** 15n;
 
 let app: App;
 const tolls: Toll[] = [];
@@ -41,10 +45,10 @@ test.each(['host', 'enclave'] as const)(
     app.start(other[which]);
     // The contract makes the first request itself.
     const count = await expectKilledAt(app, which, points, {
-      ask: () => app.send('deposit', [], { wei: 10n }),
+      ask: () => app.send('deposit', [], { wei: 10n * LEAST_WEI }),
       settled: 1,
     });
-    expect(await withdrawn(count)).toEqual([10n * BigInt(count - 1)]);
+    expect(await withdrawn(count)).toEqual([10n * LEAST_WEI * BigInt(count - 1)]);
   },
   LIMIT,
 );
@@ -54,20 +58,20 @@ test('transfers: a deposit that a re-organisation drops does not count, and the 
   app.start('enclave');
   app.start('host');
   await settled(1);
-  await app.send('deposit', [], { wei: 100n });
+  await app.send('deposit', [], { wei: 100n * LEAST_WEI });
   await settled(2);
   // The answer alone: it is given again, for the same balances.
   await app.chain.rpc('anvil_reorg', 1, []);
   await app.chain.mine(1);
   await settled(2);
-  await app.send('deposit', [], { wei: 1000n });
+  await app.send('deposit', [], { wei: 1000n * LEAST_WEI });
   await settled(3);
   await app.chain.rpc('anvil_reorg', 2, []);
-  await app.send('deposit', [], { wei: 7n });
+  await app.send('deposit', [], { wei: 7n * LEAST_WEI });
   await app.chain.mine(1);
   await settled(3);
-  expect(await withdrawn(3)).toEqual([107n]);
-  expect(BigInt(await app.chain.rpc('eth_getBalance', app.contract, 'latest'))).toBe(107n);
+  expect(await withdrawn(3)).toEqual([107n * LEAST_WEI]);
+  expect(BigInt(await app.chain.rpc('eth_getBalance', app.contract, 'latest'))).toBe(107n * LEAST_WEI);
 });
 
 test.each(['host', 'enclave'] as const)(
@@ -80,10 +84,11 @@ test.each(['host', 'enclave'] as const)(
     await settled(1);
     const [opened] = await app.events(['Opened']);
     const bidders = (await app.chain.accounts()).slice(1, 4);
+    const domain = { chainId: app.network.chainId, contract: app.contract };
     for (const [at, from] of bidders.entries()) {
-      const text = fromHex(Offer.encode({ wei: BigInt(500 + at) }));
-      const sealed = await seal(opened!.args[0] as Hex, text, boundTo(app.contract, parseAddress(from)));
-      await app.send('bid', [sealed], { from, wei: 1000n });
+      const text = fromHex(Offer.encode({ wei: BigInt(500 + at) * RESERVE }));
+      const sealed = await seal(opened!.args[0] as Hex, text, boundTo(domain, parseAddress(from)));
+      await app.send('bid', [sealed], { from, wei: 1000n * RESERVE });
     }
     await first.kill();
     const allKilled = killedAtAll(app, which, points);
@@ -91,7 +96,9 @@ test.each(['host', 'enclave'] as const)(
     await settled(2);
     await allKilled();
     const sold = await app.events(['Sold']);
-    expect(sold.map(({ args }) => [String(args[0]).toLowerCase(), args[1]])).toEqual([[bidders[2], 501n]]);
+    expect(sold.map(({ args }) => [String(args[0]).toLowerCase(), args[1]])).toEqual([
+      [bidders[2], 501n * RESERVE],
+    ]);
   },
   LIMIT,
 );

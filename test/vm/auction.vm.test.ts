@@ -153,7 +153,7 @@ test('bids are sealed, the auction is settled by attested answers, and a host an
   await b.ended();
   const closing = execa(process.execPath, ['--test', 'test/**/*.test.ts'], {
     cwd: author,
-    env: { RPC_URL: network.rpcUrl, APP_CONTRACT: contract },
+    env: { RPC_URL: network.rpcUrl, APP_CONTRACT: contract, CHAIN_ID: String(network.chainId) },
     reject: false,
     all: true,
   });

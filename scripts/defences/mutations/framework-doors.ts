@@ -6,6 +6,9 @@ const REQUESTS = 'guest/kubernethes/app-requests.ts';
 const READS = 'guest/replicator/chain-reads.ts';
 const CHAIN = 'lib/chain/chain-client.ts';
 const ROUTER = 'lib/framework/app/router.ts';
+const SEARCH = 'lib/framework/host/request-search.ts';
+const ANSWER = 'lib/daemon/http-answer.ts';
+const answers = 'lib/daemon/http-answer.test.ts';
 const MANIFEST = 'lib/protocol/manifest.ts';
 const port = 'guest/replicator/node-port.test.ts';
 const requests = 'guest/kubernethes/app-requests.test.ts';
@@ -54,9 +57,93 @@ export const frameworkDoorRules: readonly Mutation[] = [
   ),
   one(
     'framework',
-    'that an app that switches protocols gives no answer',
-    [REQUESTS, 'reject(otherProtocol);', ''],
-    [requests, '^an app that answers another protocol$'],
+    'that who is asked and switches protocols holds up nobody',
+    [ANSWER, "reject(new NoAnswer('another protocol'));", ''],
+    [answers, '^what is no answer ends in an error'],
+  ),
+  one(
+    'framework',
+    'the bound on interim responses',
+    [ANSWER, 'if (interim > INTERIM_MAX)', 'if (interim < 0)'],
+    [answers, '^what is no answer ends in an error'],
+  ),
+  one(
+    'framework',
+    'that an endpoint of the chain, and an enclave, is asked so',
+    [
+      'lib/chain/json-rpc.ts',
+      'const answer = answerTo(req);',
+      "const answer = new Promise<IncomingMessage>((resolve, reject) => req.on('response', resolve).on('error', reject));",
+    ],
+    ['lib/framework/host/enclave-client.test.ts', '^an endpoint of the chain, or an enclave'],
+  ),
+  one(
+    'framework',
+    'that an authority of certificates is asked so',
+    [
+      'guest/acme/transport.ts',
+      'answerTo(req).then(',
+      "new Promise<import('node:http').IncomingMessage>((resolve, reject) => req.on('response', resolve).on('error', reject)).then(",
+    ],
+    ['guest/acme/transport.test.ts', 'another protocol is refused'],
+  ),
+  one(
+    'framework',
+    'the depth of JSON that is read',
+    [
+      'lib/daemon/http-body.ts',
+      'if (isDeeper(value, LEVELS_MAX))',
+      'if (isDeeper(value, 0) && LEVELS_MAX < 0)',
+    ],
+    [port, '^JSON that is nested deeper'],
+  ),
+  one(
+    'framework',
+    'that a body that grows on the way is the host’s fault',
+    [PORT, 'if (bytesAsJson(body) > APP_CALL_MAX_BYTES)', 'if (bytesAsJson(body) < 0)'],
+    [port, '^a body that grows on the way'],
+  ),
+  one(
+    'framework',
+    'that an answer that grows on the way is the app’s fault',
+    [REQUESTS, 'if (bytesAsJson(value) <= APP_CALL_MAX_BYTES) return value;', 'return value;'],
+    [requests, '^an app that answers what grows$'],
+  ),
+  one(
+    'framework',
+    'that an app answers with a status of HTTP',
+    [REQUESTS, 'if (statusCode >= 200 && statusCode <= 599) return statusCode;', 'return statusCode;'],
+    [requests, '^an app that answers a status that is none$'],
+  ),
+  one(
+    'framework',
+    'that an app refuses with a status of a refusal',
+    [PORT, 'if (status < 400 || status > 599)', 'if (status < 0)'],
+    [port, '^an app that refuses with status'],
+  ),
+  one(
+    'framework',
+    'the bound on visitors at once',
+    [ROUTER, 'if (this.#visitors >= VISITORS_MAX)', 'if (this.#visitors < 0)'],
+    ['lib/framework/app/router.test.ts', '^visitors are answered a few at a time'],
+  ),
+  one(
+    'framework',
+    'that two contracts of one app have not the same chance',
+    [ROUTER, 'update(lengthPrefixed(request))', 'update(request[2]!)'],
+    ['lib/framework/app/router.test.ts', '^two contracts of one app'],
+  ),
+  one(
+    'framework',
+    "that apps' calls leave the node's own some connections",
+    [READS, 'export const CONNECTIONS = 16;', 'export const CONNECTIONS = 4;'],
+    [reads, '^calls that an endpoint takes its time for'],
+  ),
+  one(
+    'framework',
+    'that a search begins where the chain ends',
+    [SEARCH, 'Math.min(this.#open.to, head)', 'this.#open.to'],
+    ['lib/framework/host/request-search.test.ts', '^a head far beyond the chain'],
   ),
   one(
     'framework',

@@ -10,8 +10,13 @@ contract App is EnclaveApp {
     bytes32 private constant CLOSE = "close";
     uint256 private constant MAX_BIDS = 100;
     uint256 private constant SEALED_BYTES = 1168;
+    /// Bids below it do not count, and no deposit is less: the seller says what it is worth that nobody takes up all places.
+    uint256 public constant RESERVE = 0.001 ether;
+    /// For bids and for the enclave's answer. Then whoever has a deposit here need not wait for the seller, or a host, any more.
+    uint256 private constant AT_MOST = 14 days;
 
     address public immutable seller;
+    uint256 public immutable endsAt;
     bool public closed;
     uint256 public bids;
     /// All bids in their order, as one hash: what the host shows the enclave is compared with it.
@@ -31,15 +36,17 @@ contract App is EnclaveApp {
     error NotTheSeller();
     error BidRefused();
     error NotSettled();
+    error TooEarly();
 
     constructor(IAttestations network_, bytes32 app_) EnclaveApp(network_, app_) {
         seller = msg.sender;
+        endsAt = block.timestamp + AT_MOST;
         _request(OPEN, "");
     }
 
     function bid(bytes calldata sealedBid) external payable {
         if (closed) revert Closed();
-        bool fits = msg.value > 0 && deposits[msg.sender] == 0 && sealedBid.length == SEALED_BYTES;
+        bool fits = msg.value >= RESERVE && deposits[msg.sender] == 0 && sealedBid.length == SEALED_BYTES;
         if (!fits || bids == MAX_BIDS) revert BidRefused();
         deposits[msg.sender] = msg.value;
         bids += 1;
@@ -51,7 +58,15 @@ contract App is EnclaveApp {
         if (msg.sender != seller) revert NotTheSeller();
         if (closed) revert Closed();
         closed = true;
-        _request(CLOSE, abi.encode(bidsHash, bids));
+        _request(CLOSE, abi.encode(bidsHash, bids, RESERVE));
+    }
+
+    /// @notice Ends an auction that was not settled in time, without a winner: by anybody, or a seller who does not close, or hosts that bring no
+    /// answer, would keep all deposits.
+    function abandon() external {
+        if (block.timestamp < endsAt || settled) revert TooEarly();
+        closed = true;
+        settled = true;
     }
 
     /// @notice Deposits back, less what the winner pays; and to the seller what it comes to.
@@ -73,6 +88,8 @@ contract App is EnclaveApp {
             emit Opened(abi.decode(response, (bytes)));
             return;
         }
+        // Too late: deposits may be gone.
+        if (settled) return;
         // The enclave counts no bid above its deposit, and the price is not above the winner's bid.
         (winner, price) = abi.decode(response, (address, uint256));
         // Nobody has won where there was no bid that counts.

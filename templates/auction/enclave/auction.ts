@@ -2,6 +2,7 @@
 import {
   type Address,
   type Answering,
+  type AppDomain,
   abi,
   type Decoded,
   DstackError,
@@ -39,17 +40,21 @@ export const sealingKey: RouteOptions<Enclave, typeof NoFields, typeof KeyReply>
   handle: async ({ keys }) => ({ publicKey: await sealingPublicKey(keys, TAG) }),
 };
 
-const Close = abi.struct({ bidsHash: abi.fixedBytes(32), count: abi.smallUint(48) });
+const Close = abi.struct({
+  bidsHash: abi.fixedBytes(32),
+  count: abi.smallUint(48),
+  reserve: abi.bigUint(256),
+});
 const Result = abi.struct({ winner: abi.address, price: abi.bigUint(256) });
 
-/** @param contract for which bids are sealed */
+/** @param app for which bids are sealed */
 export const closing = (
-  contract: Address,
+  app: AppDomain,
 ): Answering<Enclave, Decoded<typeof Close>, Decoded<typeof Result>> => ({
   request: Close,
   response: Result,
   evidence: BidsSchema,
-  async handle({ keys }, { bidsHash, count }, { evidence }) {
+  async handle({ keys }, { bidsHash, count, reserve }, { evidence }) {
     const bids = evidence as Bid[];
     // A host that leaves a bid out, or makes one up, gets no answer: the contract has the hash of all of them.
     if (bids.length !== count || !sameHex(hashOfBids(bids), bidsHash))
@@ -57,19 +62,19 @@ export const closing = (
     const offers: { bidder: Address; wei: bigint }[] = [];
     for (const bid of bids) {
       const wei = await offerOf(bid);
-      if (wei !== undefined && wei > 0n) offers.push({ bidder: bid.bidder, wei });
+      if (wei !== undefined && wei >= reserve) offers.push({ bidder: bid.bidder, wei });
     }
     // The first of two alike wins: sorting keeps their order.
     offers.sort((a, b) => (a.wei === b.wei ? 0 : a.wei > b.wei ? -1 : 1));
     const [best, second] = offers;
     return best === undefined
       ? { winner: NOBODY, price: 0n }
-      : { winner: best.bidder, price: second?.wei ?? 0n };
+      : { winner: best.bidder, price: second?.wei ?? reserve };
 
     /** Undefined for a bid that does not open, or that its deposit does not cover: it does not count. */
     async function offerOf({ bidder, deposit, sealedBid }: Bid): Promise<bigint | undefined> {
       try {
-        const text = await open(keys, TAG, sealedBid, boundTo(contract, bidder));
+        const text = await open(keys, TAG, sealedBid, boundTo(app, bidder));
         const { wei } = abi.decodeStrictly(Offer, `0x${toHex(text)}`, 'offer');
         return wei <= BigInt(deposit) ? wei : undefined;
       } catch (error) {

@@ -25,7 +25,7 @@ const enclave = {
 const router = new Router(enclave, log)
   .answers(app)
   .kind('open', opening)
-  .kind('close', closing(app.contract))
+  .kind('close', closing(app))
   .route('/v1/sealing-key', sealingKey);
 const servers = [await router.listen({ port, host })];
 if (visitorsPort !== undefined) servers.push(await router.listen({ port: visitorsPort, host, isOpen: true }));

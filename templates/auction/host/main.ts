@@ -9,3 +9,21 @@ await runHost(({ app: { contract }, store }) => {
     handlers: [book.handler()],
   };
 });
+const book = new BidBook(store, app.contract, startBlock);
+const serving = serve({
+  chain,
+  enclave: enclaveAt(settings.enclaveUrl),
+  store,
+  log,
+  apps: [{ contract: app.contract, assemble: { close: async (_, chain) => book.all(chain) } }],
+  handlers: [book.handler()],
+  startBlock,
+  confirmations,
+  pollInterval,
+});
+chain.start();
+log.info({ contract: app.contract, payer: chain.address }, 'serving');
+await stopSignal();
+await serving.stop();
+await chain.stop();
+store.close();

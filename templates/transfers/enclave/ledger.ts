@@ -5,6 +5,7 @@
 import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto';
 import {
   type Address,
+  type AppDomain,
   type Enclave,
   fromHex,
   type Hex,
@@ -13,6 +14,7 @@ import {
   Retryable,
   to0x,
 } from 'dstack/framework';
+import { domainBytes } from '../messages.ts';
 
 /** So many have room. An account with nothing takes none. */
 export const ACCOUNTS_MAX = 100;
@@ -24,24 +26,36 @@ const TAG_BYTES = 16;
 
 export class Ledger {
   readonly #balances = new Map<string, bigint>();
+  readonly #least: bigint;
+
+  /** @param least wei of an account that has any: more than nothing, or filling all 100 costs nothing */
+  constructor(least: bigint) {
+    this.#least = least;
+  }
 
   of(account: Address): bigint {
     return this.#balances.get(account.toLowerCase()) ?? 0n;
   }
 
-  /** Whether it could: there is no room for one account more than there is. */
+  /** Whether it could: there is no room for one account more than there is, nor for less than the least in one. */
   add(account: Address, wei: bigint): boolean {
     const key = account.toLowerCase();
     const before = this.#balances.get(key);
     if (before === undefined && wei > 0n && this.#balances.size === ACCOUNTS_MAX) return false;
+    if (this.isTooLittle((before ?? 0n) + wei)) return false;
     if (wei > 0n) this.#balances.set(key, (before ?? 0n) + wei);
     return true;
   }
 
-  /** Whether it could: all or nothing. */
+  isTooLittle(wei: bigint): boolean {
+    return wei > 0n && wei < this.#least;
+  }
+
+  /** Whether it could: all or nothing. What is left is nothing, or the least: else dust would take up the room. */
   move(from: Address, to: Address, wei: bigint): boolean {
     const has = this.of(from);
     if (wei > has) return false;
+    if (this.isTooLittle(has - wei)) return false;
     this.#set(from, has - wei);
     if (this.add(to, wei)) return true;
     this.#set(from, has);
@@ -61,7 +75,8 @@ export class Ledger {
   }
 
   /** @param sequence of the request after which it is so: no two are alike */
-  async seal(keys: Enclave['keys'], contract: Address, sequence: number): Promise<Hex> {
+  async seal(keys: Enclave['keys'], app: AppDomain, sequence: number): Promise<Hex> {
+    const domain = domainBytes(app);
     const text = Buffer.alloc(STATE_BYTES);
     text.writeUInt32BE(sequence, 0);
     text.writeUInt32BE(this.#balances.size, 4);
@@ -74,17 +89,17 @@ export class Ledger {
     // From what is encrypted: asked twice, the enclave says the same, and no two texts have the same one.
     const mac = createHmac('sha256', await keyOf(keys, 'state-nonce'));
     const nonce = mac
-      .update(lengthPrefixed([fromHex(contract, 20), text]))
+      .update(lengthPrefixed([domain, text]))
       .digest()
       .subarray(0, NONCE_BYTES);
     const cipher = createCipheriv('aes-256-gcm', await keyOf(keys, 'state'), nonce);
-    cipher.setAAD(fromHex(contract, 20));
+    cipher.setAAD(domain);
     return to0x(Buffer.concat([nonce, cipher.update(text), cipher.final(), cipher.getAuthTag()]));
   }
 
   /** @throws STATE_UNKNOWN for what this app did not seal for this contract */
-  static async open(keys: Enclave['keys'], contract: Address, state: Hex): Promise<Ledger> {
-    const ledger = new Ledger();
+  static async open(keys: Enclave['keys'], app: AppDomain, state: Hex, least: bigint): Promise<Ledger> {
+    const ledger = new Ledger(least);
     const sealed = fromHex(state.slice(2));
     const end = sealed.length - TAG_BYTES;
     try {
@@ -92,7 +107,7 @@ export class Ledger {
       const cipher = createDecipheriv('aes-256-gcm', await keyOf(keys, 'state'), nonce, {
         authTagLength: TAG_BYTES,
       });
-      cipher.setAAD(fromHex(contract, 20)).setAuthTag(sealed.subarray(end));
+      cipher.setAAD(domainBytes(app)).setAuthTag(sealed.subarray(end));
       const text = Buffer.concat([cipher.update(sealed.subarray(NONCE_BYTES, end)), cipher.final()]);
       const count = text.readUInt32BE(4);
       for (let index = 0; index < count; index += 1) {

@@ -28,6 +28,8 @@ import {
   balanceText,
   boundTo,
   hashOf,
+  LEAST_WEI,
+  QUERY_MAX_S,
   StateSchema,
   TRANSFERS,
   Transfer,
@@ -51,14 +53,18 @@ export const opening: Answering<Enclave, object, Decoded<typeof Key>> = {
 
 export class Transfers {
   readonly #app: AppDomain;
+  readonly #least: bigint;
 
-  constructor(app: AppDomain) {
+  constructor(app: AppDomain, least = LEAST_WEI) {
     this.#app = app;
+    this.#least = least;
   }
 
   readonly deposit = (): Changing<Decoded<typeof Deposit>> =>
     this.#changing(Deposit, async (ledger, { wei }, { sender }) => {
       // For good: the contract gives it back.
+      if (ledger.isTooLittle(ledger.of(sender) + wei))
+        throw new Refusal('TOO_LITTLE', `an account has ${this.#least} wei at least`);
       if (!ledger.add(sender, wei)) throw new Refusal('FULL', 'there is no room for one more account');
       return 0n;
     });
@@ -67,7 +73,7 @@ export class Transfers {
   readonly transfer = (): Changing<Decoded<typeof Sealed>> =>
     this.#changing(Sealed, async (ledger, { sealedTransfer }, { sender }, { keys }) => {
       try {
-        const bound = boundTo(TRANSFERS, this.#app.contract, sender);
+        const bound = boundTo(TRANSFERS, this.#app, sender);
         const text = await open(keys, TRANSFERS, sealedTransfer, bound);
         const { to, wei } = abi.decodeStrictly(Transfer, `0x${toHex(text)}`, 'transfer');
         ledger.move(sender, to, wei);
@@ -85,15 +91,17 @@ export class Transfers {
     request: BalanceQuery,
     open: true,
     response: BalanceAnswer,
-    handle: async ({ keys, chain }, { account, answerTo, state, signature }) => {
-      const { chainId, contract } = this.#app;
-      const signer = signerOf(balanceText(chainId, contract, account, answerTo), signature);
+    handle: async ({ keys, chain }, { account, answerTo, state, until, signature }) => {
+      const signer = signerOf(balanceText(this.#app, { account, answerTo, until }), signature);
       if (!sameAddress(signer, account))
         throw new Refusal('NOT_THE_ACCOUNT', 'the account itself has to sign for its balance');
       const block = await chain.head();
+      // Whoever had the account sign once, for a key of its own, would see each balance from then on.
+      if (until < block.timestamp || until > block.timestamp + QUERY_MAX_S)
+        throw new Refusal('QUERY_EXPIRED', 'what was signed is not of use now: sign anew, for a day at most');
       const ledger = await this.#newest(keys, state, (to, data) => chain.call(to, data, block));
       const text = fromHex(Balance.encode({ wei: ledger.of(account) }));
-      const sealed = await seal(answerTo, text, boundTo(BALANCE, contract, account));
+      const sealed = await seal(answerTo, text, boundTo(BALANCE, this.#app, account));
       return { sealed, block: block.number };
     },
   });
@@ -114,7 +122,7 @@ export class Transfers {
       handle: async (enclave, asked, context) => {
         const ledger = await this.#newest(enclave.keys, context.evidence as Hex, context.call);
         const paid = await change(ledger, asked, context, enclave);
-        return { state: await ledger.seal(enclave.keys, this.#app.contract, context.sequence), paid };
+        return { state: await ledger.seal(enclave.keys, this.#app, context.sequence), paid };
       },
     };
   }
@@ -125,12 +133,11 @@ export class Transfers {
     state: Hex,
     call: (to: string, data: string) => Promise<string>,
   ): Promise<Ledger> {
-    const { contract } = this.#app;
-    const data = await call(contract, functionCall('stateHash()', Nothing, {}));
+    const data = await call(this.#app.contract, functionCall('stateHash()', Nothing, {}));
     const { hash } = abi.decodeStrictly(Word, data, 'stateHash');
-    if (/^0x0*$/.test(hash)) return new Ledger();
+    if (/^0x0*$/.test(hash)) return new Ledger(this.#least);
     if (!sameHex(hashOf(state), hash))
       throw new Retryable('STATE_UNKNOWN', 'these are not the newest balances that the contract has');
-    return Ledger.open(keys, contract, state);
+    return Ledger.open(keys, this.#app, state, this.#least);
   }
 }

@@ -14,10 +14,13 @@ import {
   sealingPublicKey,
   toHex,
 } from 'dstack/framework';
-import { BALANCE, Balance, balanceText, boundTo, TRANSFERS, Transfer } from '../messages.ts';
+import { BALANCE, Balance, balanceText, boundTo, LEAST_WEI, TRANSFERS, Transfer } from '../messages.ts';
 
 const { RPC_URL = '', APP_CONTRACT = '', CHAIN_ID = '', ENCLAVE_URL = '' } = process.env;
 const contract = parseAddress(APP_CONTRACT);
+const app = { chainId: Number(CHAIN_ID), contract };
+/** What is moved, in the least that an account may have. */
+const least = (count: number): bigint => BigInt(count) * LEAST_WEI;
 const Nothing = abi.struct({});
 
 async function rpc<T>(method: string, ...params: unknown[]): Promise<T> {
@@ -40,7 +43,7 @@ async function events(signature: string, atLeast: number): Promise<{ topics: str
   }
 }
 
-const send = (from: string, data: string, wei = 0) =>
+const send = (from: string, data: string, wei = 0n) =>
   rpc('eth_sendTransaction', { from, to: contract, data, value: `0x${wei.toString(16)}` });
 
 let changes = 0;
@@ -51,21 +54,27 @@ async function changed(): Promise<Hex> {
   return abi.decodeStrictly(abi.struct({ state: abi.bytes }), data, 'state').state;
 }
 
-/** @param signer whose wallet signs. @returns the balance, or the enclave's code */
-async function balanceOf(account: string, state: Hex, signer = account): Promise<bigint | string> {
+/** @param signer whose wallet signs. @param from when, seconds from now; for an hour. @returns the balance, or the enclave's code */
+async function balanceOf(
+  account: string,
+  state: Hex,
+  { signer = account, from = 0 } = {},
+): Promise<bigint | string> {
   const key = randomBytes(32).toString('hex');
   const keys = { key: async () => ({ key }) };
   const answerTo = await sealingPublicKey(keys, BALANCE);
-  const text = balanceText(Number(CHAIN_ID), contract, parseAddress(account), answerTo);
+  const { timestamp } = await rpc<{ timestamp: string }>('eth_getBlockByNumber', 'latest', false);
+  const until = Number(timestamp) + from + 3600;
+  const text = balanceText(app, { account: parseAddress(account), answerTo, until });
   const signature = await rpc<Hex>('personal_sign', `0x${Buffer.from(text).toString('hex')}`, signer);
   const reply = await fetch(`${ENCLAVE_URL}/v1/balance`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ account, answerTo, state, signature }),
+    body: JSON.stringify({ account, answerTo, state, until, signature }),
   });
   const answer = (await reply.json()) as { sealed: Hex; code: string };
   if (!reply.ok) return answer.code;
-  const opened = await open(keys, BALANCE, answer.sealed, boundTo(BALANCE, contract, parseAddress(account)));
+  const opened = await open(keys, BALANCE, answer.sealed, boundTo(BALANCE, app, parseAddress(account)));
   return abi.decodeStrictly(Balance, `0x${toHex(opened)}`, 'balance').wei;
 }
 
@@ -77,7 +86,7 @@ test('money goes in, from one to another unseen, and out', { timeout: 120_000 },
     seal(
       publicKey,
       fromHex(Transfer.encode({ to: parseAddress(to), wei })),
-      boundTo(TRANSFERS, contract, parseAddress(from)),
+      boundTo(TRANSFERS, app, parseAddress(from)),
     );
   const transfer = (from: string, sealedTransfer: Hex) =>
     send(
@@ -85,23 +94,25 @@ test('money goes in, from one to another unseen, and out', { timeout: 120_000 },
       functionCall('transfer(bytes)', abi.struct({ sealedTransfer: abi.bytes }), { sealedTransfer }),
     );
 
-  await send(ann, functionCall('deposit()', Nothing, {}), 1000);
+  await send(ann, functionCall('deposit()', Nothing, {}), least(1000));
   const first = await changed();
-  assert.equal(await balanceOf(ann, first), 1000n);
-  const toBen = await sealed(ann, ben, 300n);
+  assert.equal(await balanceOf(ann, first), least(1000));
+  const toBen = await sealed(ann, ben, least(300));
   await transfer(ann, toBen);
   const second = await changed();
-  assert.deepEqual([await balanceOf(ann, second), await balanceOf(ben, second)], [700n, 300n]);
+  assert.deepEqual([await balanceOf(ann, second), await balanceOf(ben, second)], [least(700), least(300)]);
   // More than there is; a copy under another name: balances stay, and nobody sees that they do.
-  await transfer(ben, await sealed(ben, eve, 301n));
+  await transfer(ben, await sealed(ben, eve, least(301)));
   await changed();
   await transfer(eve, toBen);
   const state = await changed();
   assert.notEqual(state, second);
   assert.equal(state.length, second.length);
-  assert.deepEqual([await balanceOf(ben, state), await balanceOf(eve, state)], [300n, 0n]);
-  // Nobody else's, and nothing old.
-  assert.equal(await balanceOf(ben, state, eve), 'NOT_THE_ACCOUNT');
+  assert.deepEqual([await balanceOf(ben, state), await balanceOf(eve, state)], [least(300), 0n]);
+  // Nobody else's, nothing old, and not for longer than was signed for.
+  assert.equal(await balanceOf(ben, state, { signer: eve }), 'NOT_THE_ACCOUNT');
+  for (const from of [-2 * 3600, 24 * 3600])
+    assert.equal(await balanceOf(ben, state, { from }), 'QUERY_EXPIRED');
   assert.equal(await balanceOf(ben, second), 'STATE_UNKNOWN');
 
   await send(ben, functionCall('withdraw()', Nothing, {}));
@@ -112,5 +123,5 @@ test('money goes in, from one to another unseen, and out', { timeout: 120_000 },
     to: contract,
     data: functionCall('collect()', Nothing, {}),
   });
-  assert.equal(before - BigInt(await rpc<string>('eth_getBalance', contract, 'latest')), 300n);
+  assert.equal(before - BigInt(await rpc<string>('eth_getBalance', contract, 'latest')), least(300));
 });
