@@ -81,6 +81,11 @@ test('nobody takes up room with dust, neither by a deposit nor by what a transfe
   const asked = { sequence: 2, sender: account(1), evidence: none, call: async () => NONE };
   const refused = new Transfers(app, 10n).deposit().handle({ keys } as never, { wei: 9n }, asked as never);
   expect(await code(refused as Promise<unknown>)).toBe('TOO_LITTLE');
+  // Also of one that has enough: others see the refusal.
+  const state = await ledger.seal(keys, app, 2);
+  const more = { sequence: 3, sender: account(2), evidence: state, call: async () => hashOf(state) };
+  const again = new Transfers(app, 10n).deposit().handle({ keys } as never, { wei: 9n }, more as never);
+  expect(await code(again as Promise<unknown>)).toBe('TOO_LITTLE');
 });
 
 test('what is sealed on one chain is nothing on another, also for a contract at the same address', async () => {

@@ -166,6 +166,13 @@ export const frameworkRules: readonly Mutation[] = [
     '^deposits come back',
   ),
   row(
+    'that a refused deposit says nothing of what its sender has',
+    ['templates/transfers/enclave/transfers.ts', 'test/framework/transfers.test.ts'],
+    'if (ledger.isTooLittle(wei))',
+    'if (ledger.isTooLittle(ledger.of(sender) + wei))',
+    '^nobody takes up room with dust',
+  ),
+  row(
     'that dust takes up no room of the transfers',
     ['templates/transfers/enclave/ledger.ts', 'test/framework/transfers.test.ts'],
     'if (this.isTooLittle(has - wei)) return false;',

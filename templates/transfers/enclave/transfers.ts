@@ -62,9 +62,9 @@ export class Transfers {
 
   readonly deposit = (): Changing<Decoded<typeof Deposit>> =>
     this.#changing(Deposit, async (ledger, { wei }, { sender }) => {
-      // For good: the contract gives it back.
-      if (ledger.isTooLittle(ledger.of(sender) + wei))
-        throw new Refusal('TOO_LITTLE', `an account has ${this.#least} wei at least`);
+      // For good: the contract gives it back. Whatever the sender has: else all would see whether it has anything.
+      if (ledger.isTooLittle(wei))
+        throw new Refusal('TOO_LITTLE', `a deposit has ${this.#least} wei at least`);
       if (!ledger.add(sender, wei)) throw new Refusal('FULL', 'there is no room for one more account');
       return 0n;
     });
