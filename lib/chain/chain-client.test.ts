@@ -109,6 +109,20 @@ test('of an endpoint of another chain its host is named, and not the key in its 
   expect(message).not.toContain('secret-key');
 });
 
+test('one that never answers makes no read take as long as a call may', async () => {
+  proxies[0]!.lie = () => 'stall';
+  const config = {
+    chainId: 31337,
+    endpoints: proxies.map(({ url }) => url),
+    quorum: 2,
+    confirmation: { depth: 0 },
+  };
+  const chain = chainClient({ config, timeout: 60_000 });
+  const reads = chain.head().then((head) => chain.call(coinbase, '0x', head));
+  const never = new Promise((resolve) => setTimeout(resolve, 20_000, 'nothing'));
+  expect(await Promise.race([reads, never])).toBe('0x');
+}, 30_000);
+
 test('two that are silent are too many', async () => {
   proxies[0]!.lie = proxies[1]!.lie = () => undefined;
   await expect(client().head()).rejects.toMatchObject({ code: 'CHAIN_UNREACHABLE' });

@@ -56,6 +56,12 @@ export interface Reached {
   now: number;
 }
 
+/**
+ * For how long the others are waited for once a quorum has answered alike, milliseconds: what they say is of use, but an endpoint that never
+ * answers would make each read take as long as a call may.
+ */
+const GRACE = 1_000;
+
 const Quantity = Type.String({ pattern: '^0x(0|[1-9a-f][0-9a-f]{0,13})$', maxLength: 16 });
 const HeaderSchema = Type.Object({ number: Quantity, hash: Word0x, timestamp: Quantity });
 const DataSchema = Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: 1024 * 1024 });
@@ -90,27 +96,35 @@ export function chainClient(options: ChainClientOptions): ChainClient {
   const lowest = () => accepted?.number ?? from?.block ?? 0;
   const onChain = new WeakSet<RpcEndpoint>();
 
-  /** All answers that arrived, were well formed, and came from an endpoint of our chain. */
+  /**
+   * All answers that arrived, were well formed, and came from an endpoint of our chain.
+   * @param isEnough whether they decide, so that further ones need not be waited for
+   */
   async function ask<T extends TSchema>(
     schema: T,
     method: string,
     params: readonly unknown[],
+    isEnough: (answers: readonly Static<T>[]) => boolean,
   ): Promise<Static<T>[]> {
     const failures: string[] = [];
+    const answers: Static<T>[] = [];
     let reverted = 0;
-    const settled = await Promise.all(
+    const { promise: decided, resolve: nowDecided } = Promise.withResolvers<void>();
+    let grace: NodeJS.Timeout | undefined;
+    const all = Promise.all(
       endpoints.map(async (endpoint) => {
         try {
           await assertChain(endpoint);
-          return [await endpoint.call(schema, method, params)];
+          answers.push(await endpoint.call(schema, method, params));
         } catch (error) {
           failures.push((error as Error).message);
           if (error instanceof RpcRefusal && error.kind === 'reverted') reverted += 1;
-          return [];
         }
+        if (reverted >= quorum || isEnough(answers)) grace ??= setTimeout(nowDecided, GRACE);
       }),
     );
-    const answers = settled.flat() as Static<T>[];
+    await Promise.race([all, decided]);
+    clearTimeout(grace);
     if (reverted >= quorum)
       throw new DstackError('CALL_REVERTED', `the contract refuses the call: ${failures.join('; ')}`);
     if (answers.length < quorum) {
@@ -119,7 +133,7 @@ export function chainClient(options: ChainClientOptions): ChainClient {
         `${answers.length} of ${endpoints.length} endpoints answered ${method}, ${quorum} are needed: ${failures.join('; ')}`,
       );
     }
-    return answers;
+    return [...answers];
   }
 
   async function assertChain(endpoint: RpcEndpoint): Promise<void> {
@@ -131,8 +145,8 @@ export function chainClient(options: ChainClientOptions): ChainClient {
     onChain.add(endpoint);
   }
 
-  /** The answer that a quorum gave; answers are compared as text. */
-  function agreed<T>(answers: readonly T[], what: string): { answer: T; agreeing: number } {
+  /** The answer that most gave; answers are compared as text. */
+  function leading<T>(answers: readonly T[]): { answer: T; agreeing: number } | undefined {
     const votes = new Map<string, { answer: T; agreeing: number }>();
     for (const answer of answers) {
       const key = JSON.stringify(answer);
@@ -140,7 +154,13 @@ export function chainClient(options: ChainClientOptions): ChainClient {
       vote.agreeing += 1;
       votes.set(key, vote);
     }
-    const best = [...votes.values()].sort((a, b) => b.agreeing - a.agreeing)[0];
+    return [...votes.values()].sort((a, b) => b.agreeing - a.agreeing)[0];
+  }
+  const isAgreed = (answers: readonly unknown[]) => (leading(answers)?.agreeing ?? 0) >= quorum;
+
+  /** The answer that a quorum gave. */
+  function agreed<T>(answers: readonly T[], what: string): { answer: T; agreeing: number } {
+    const best = leading(answers);
     if (best === undefined || best.agreeing < quorum) {
       throw new DstackError(
         'CHAIN_DISAGREES',
@@ -151,11 +171,11 @@ export function chainClient(options: ChainClientOptions): ChainClient {
   }
 
   async function block(number: number): Promise<Head> {
-    const headers = await ask(HeaderSchema, 'eth_getBlockByNumber', [`0x${number.toString(16)}`, false]);
-    const { answer, agreeing } = agreed(
-      headers.map(({ number, hash, timestamp }) => ({ number, hash, timestamp })),
-      `block ${number}`,
-    );
+    const plain = (headers: readonly Static<typeof HeaderSchema>[]) =>
+      headers.map(({ number, hash, timestamp }) => ({ number, hash, timestamp }));
+    const params = [`0x${number.toString(16)}`, false];
+    const headers = await ask(HeaderSchema, 'eth_getBlockByNumber', params, (some) => isAgreed(plain(some)));
+    const { answer, agreeing } = agreed(plain(headers), `block ${number}`);
     if (Number(answer.number) !== number) {
       throw new DstackError(
         'CHAIN_DISAGREES',
@@ -222,17 +242,20 @@ export function chainClient(options: ChainClientOptions): ChainClient {
     chainId,
     block,
     async head() {
-      const headers = await ask(HeaderSchema, 'eth_getBlockByNumber', [tag, false]);
-      const claims = headers.map(({ number, timestamp }) => ({
-        number: Number(number),
-        timestamp: Number(timestamp),
-      }));
-      const head = await firstAccepted(claims);
+      const claimsOf = (headers: readonly Static<typeof HeaderSchema>[]) =>
+        headers.map(({ number, timestamp }) => ({ number: Number(number), timestamp: Number(timestamp) }));
+      const headers = await ask(
+        HeaderSchema,
+        'eth_getBlockByNumber',
+        [tag, false],
+        (some) => nearHeads(claimsOf(some), quorum, near).length > 0,
+      );
+      const head = await firstAccepted(claimsOf(headers));
       clock.now();
       return head;
     },
     async call(to, data, at) {
-      const answers = await ask(DataSchema, 'eth_call', [{ to, data }, { blockHash: at.hash }]);
+      const answers = await ask(DataSchema, 'eth_call', [{ to, data }, { blockHash: at.hash }], isAgreed);
       return agreed(answers, `a call to ${to} at block ${at.number}`).answer;
     },
     now: () => clock.now(),

@@ -165,6 +165,12 @@ export const frameworkDoorRules: readonly Mutation[] = [
   ),
   one(
     'framework',
+    'that an endpoint that never answers makes no read slow',
+    [CHAIN, 'grace ??= setTimeout(nowDecided, GRACE);', 'grace ??= undefined;'],
+    ['lib/chain/chain-client.test.ts', '^one that never answers makes no read'],
+  ),
+  one(
+    'framework',
     "that visitors take up no turn of a contract's requests",
     [ROUTER, '.filter(([, one]) => one.isOpen || !isOpen)', ''],
     ['lib/framework/app/router.test.ts', '^visitors have the open routes'],
