@@ -23,6 +23,7 @@ test('the committed files are, byte for byte, what the compiler gives; if not: n
   expect(files.map((file) => file.path)).toEqual([
     'contracts/bindings.ts',
     'lib/protocol/network-contract.ts',
+    'lib/protocol/publications-contract.ts',
   ]);
   expect(stale(files)).toEqual([]);
   const changed = files.map((file) => ({ ...file, contents: `${file.contents} ` }));

@@ -1,13 +1,14 @@
 /**
- * `npm run bindings`: compiles the contract and writes what is generated from it. `npm run bindings -- --check` only says
+ * `npm run bindings`: compiles the contracts and writes what is generated from them. `npm run bindings -- --check` only says
  * whether the files are what they should be.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { print, printError } from '../lib/daemon/terminal.ts';
-import { compileNetwork } from './compile.ts';
+import { compileNetwork, compilePublications } from './compile.ts';
 import { generateBindings, generateProtocol } from './generate.ts';
+import { generatePublications } from './generate-publications.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 
@@ -21,10 +22,15 @@ export interface Generated {
 export async function generate(): Promise<readonly Generated[]> {
   const compiled = compileNetwork();
   const protocol = 'lib/protocol/network-contract.ts';
+  const publications = 'lib/protocol/publications-contract.ts';
   return [
     // Holds 26 kB of bytecode and is left alone by the formatter.
     { path: 'contracts/bindings.ts', contents: generateBindings(compiled) },
     { path: protocol, contents: await formatted(protocol, generateProtocol(compiled)) },
+    {
+      path: publications,
+      contents: await formatted(publications, generatePublications(compilePublications())),
+    },
   ];
 }
 
@@ -53,7 +59,7 @@ async function formatted(path: string, source: string): Promise<string> {
 }
 
 async function main(check: boolean): Promise<void> {
-  print('compiling contracts/Network.sol');
+  print('compiling contracts/Network.sol and contracts/Publications.sol');
   const files = await generate();
   const changed = stale(files);
   if (check && changed.length > 0) {

@@ -1,5 +1,5 @@
 /**
- * Compiles Network.sol with the pinned solc from node_modules. Everything that decides the bytes is in this file and in
+ * Compiles Network.sol, and Publications.sol, with the pinned solc from node_modules. Everything that decides the bytes is in this file and in
  * package-lock.json, so anyone's build gives the same bytecode: that is how an auditor checks a deployed network.
  */
 import { readFileSync } from 'node:fs';
@@ -148,6 +148,49 @@ export function compileNetwork(): CompiledNetwork {
   };
 }
 
+/** What is deployed of Publications.sol. */
+export interface CompiledPublications {
+  readonly abi: readonly AbiEntry[];
+  /** Creation code, `0x` hex: it takes no arguments. */
+  readonly bytecode: string;
+  readonly runtimeBytecode: string;
+}
+
+/** Compiles Publications.sol. @throws DstackError `SOLC_FAILED` as `compileNetwork` */
+export function compilePublications(): CompiledPublications {
+  const outputs = ['abi', 'evm.bytecode.object', 'evm.deployedBytecode.object'];
+  const settings = { ...SETTINGS, outputSelection: { [PUBLICATIONS]: { Publications: outputs } } };
+  const output = compiled<PublicationsOutput>(
+    require('solc'),
+    textOf(PUBLICATIONS),
+    settings,
+    'refused',
+    PUBLICATIONS,
+  );
+  const { abi, evm } = output.contracts[PUBLICATIONS].Publications;
+  return {
+    abi,
+    bytecode: `0x${evm.bytecode.object}`,
+    runtimeBytecode: `0x${evm.deployedBytecode.object}`,
+  };
+}
+
+const PUBLICATIONS = 'Publications.sol';
+
+interface PublicationsOutput {
+  readonly contracts: {
+    readonly [PUBLICATIONS]: {
+      readonly Publications: {
+        readonly abi: readonly AbiEntry[];
+        readonly evm: {
+          readonly bytecode: { readonly object: string };
+          readonly deployedBytecode: { readonly object: string };
+        };
+      };
+    };
+  };
+}
+
 /** The text of Network.sol. */
 export function networkSource(): string {
   return readFileSync(join(CONTRACTS, 'Network.sol'), 'utf8');
@@ -234,8 +277,14 @@ function textOf(path: string): string {
   return found.contents;
 }
 
-function compiled<T>(solc: Solc, source: string, settings: unknown, warnings: 'refused' | 'accepted'): T {
-  const input = { language: 'Solidity', sources: { 'Network.sol': { content: source } }, settings };
+function compiled<T>(
+  solc: Solc,
+  source: string,
+  settings: unknown,
+  warnings: 'refused' | 'accepted',
+  path = 'Network.sol',
+): T {
+  const input = { language: 'Solidity', sources: { [path]: { content: source } }, settings };
   const output = JSON.parse(solc.compile(JSON.stringify(input), { import: readImport })) as Partial<T> & {
     readonly errors?: readonly {
       readonly severity: string;
@@ -249,7 +298,7 @@ function compiled<T>(solc: Solc, source: string, settings: unknown, warnings: 'r
   );
   if (refused.length > 0 || !output.contracts || !output.sources) {
     const messages = refused.map((error) => error.formattedMessage).join('\n');
-    throw new DstackError('SOLC_FAILED', `solc did not accept contracts/Network.sol as it is:\n${messages}`);
+    throw new DstackError('SOLC_FAILED', `solc did not accept contracts/${path} as it is:\n${messages}`);
   }
   return output as T;
 }

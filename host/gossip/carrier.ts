@@ -45,6 +45,10 @@ export interface Exchange {
   knows(id: string, source: string): boolean;
   /** Ids of what is held about a subject. */
   idsAbout(subject: string): string[];
+  /** Subjects that are known to be on chain, each with the last block at which messages about it are of use. */
+  onChain(): [subject: string, until: number][];
+  /** What a message is about. @throws GOSSIP_MALFORMED for what is of none of the kinds that are taken */
+  subjectOf(value: unknown): string;
   /** Subjects of which something should be held, and nothing is. */
   readonly sought: Pick<Sought, 'all' | 'onNew'>;
   /** Parts that messages have in common. */

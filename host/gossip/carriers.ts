@@ -2,6 +2,7 @@
 import type { Log } from '../../lib/daemon/log.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
+import { CalldataCarrier, type CalldataChain, type CalldataSettings } from './calldata/carrier.ts';
 import type { Carrier } from './carrier.ts';
 import { HttpCarrier } from './http-carrier.ts';
 import { RecordsCarrier, type RecordsSettings } from './records-carrier.ts';
@@ -11,6 +12,8 @@ export interface CarrierSettings {
   gossipPeers: readonly string[];
   /** How messages travel as records; absent: they do not. */
   records?: RecordsSettings;
+  /** How messages travel as calldata; absent: they do not. */
+  calldata?: CalldataSettings;
 }
 
 /** What every carrier is given: whose gossip it is, a store for where it stands, and a log. */
@@ -18,13 +21,17 @@ export interface CarrierShared {
   domain: Domain;
   store: Store;
   log: Log;
+  /** For a carrier by the network's own chain. */
+  chain: CalldataChain;
   /** What a source did against the rules, for the metrics. */
   onCharge?: (source: string, code: string) => void;
 }
 
-export function carriersOf({ gossipPeers, records }: CarrierSettings, shared: CarrierShared): Carrier[] {
+export function carriersOf(settings: CarrierSettings, shared: CarrierShared): Carrier[] {
+  const { gossipPeers, records, calldata } = settings;
   return [
     new HttpCarrier({ peers: gossipPeers, ...shared }),
     ...(records === undefined ? [] : [new RecordsCarrier({ ...records, ...shared })]),
+    ...(calldata === undefined ? [] : [new CalldataCarrier({ ...calldata, ...shared })]),
   ];
 }

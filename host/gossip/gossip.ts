@@ -176,6 +176,14 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
     return this.messages.idsAbout(subject);
   }
 
+  onChain(): [subject: string, until: number][] {
+    return this.messages.onChain();
+  }
+
+  subjectOf(value: unknown): string {
+    return this.messages.subjectOf(this.#kinds.check(value));
+  }
+
   get sought(): Sought {
     return this.messages.sought;
   }

@@ -252,6 +252,11 @@ export class MessageLog {
     return this.#kept.has(subject);
   }
 
+  /** Subjects that are on chain and whose end is known, with the last block at which messages about them are of use. */
+  onChain(): [subject: string, until: number][] {
+    return this.#kept.ends();
+  }
+
   /** The chain has got to this block: what is of no use any more is removed. @returns whether there may be more of it */
   expire(block: number): boolean {
     this.sought.expire(block);

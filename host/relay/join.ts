@@ -75,6 +75,7 @@ export class Join {
   readonly #answers: Table<typeof AnswerMessageSchema>;
   #status: JoinStatus = { node: undefined, waitingFor: 'the first look at the node' };
   #lastUseless = '';
+  #open: { subject: Hex; message: RequestMessage } | undefined;
   readonly #rounds = new Rounds(() => this.#look());
 
   constructor(options: JoinOptions) {
@@ -98,6 +99,11 @@ export class Join {
 
   status(): JoinStatus {
     return this.#status;
+  }
+
+  /** The node's request while it is on chain and the node has not joined by it. */
+  open(): { subject: Hex; message: RequestMessage } | undefined {
+    return this.#open;
   }
 
   isOwn(requestHash: Hex): boolean {
@@ -134,6 +140,7 @@ export class Join {
     checkNetwork(network.domain, status);
     const before = this.#status.node?.state;
     this.#status = { ...this.#status, node: status };
+    if (status.state !== 'requesting') this.#open = undefined;
     if (before !== status.state)
       log.info({ node: status.state, code: status.code }, `the node is ${status.state}`);
     switch (status.state) {
@@ -170,6 +177,8 @@ export class Join {
     const message = await this.#options.node.newRequest();
     const hash = this.#remember(message);
     const onChain = await this.#options.network.request(hash);
+    const isOpen = onChain.state === 'open' || onChain.state === 'answered';
+    this.#open = isOpen ? { subject: hash, message } : undefined;
     switch (onChain.state) {
       case 'none':
         return this.#register(message, hash);

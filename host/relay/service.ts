@@ -16,7 +16,7 @@ import type { Store } from '../../lib/framework/store.ts';
 import type { TransactionStatus } from '../../lib/framework/transactions/transactions.ts';
 import type { AppsStatus } from '../../lib/protocol/app-status.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
-import { type Address, addressKey, type Hex } from '../../lib/protocol/hex.ts';
+import { type Address, addressKey, type Hex, parseHex } from '../../lib/protocol/hex.ts';
 import { type NetworkConfig, parseNetworkConfig } from '../../lib/protocol/network-config.ts';
 import type { SignerStatus } from '../../lib/protocol/signer-status.ts';
 import { type CollateralDesk, withCollateral } from '../collateral/attach.ts';
@@ -216,6 +216,14 @@ export class NetworkService {
         domain: this.#network.domain,
         store,
         log,
+        chain: {
+          rpc,
+          transactions,
+          requestWindow: async () => (await this.#network.recent()).view.requestWindow,
+          own: () => this.#joining.open(),
+          isOwn: (subject) => this.#joining.isOwn(parseHex(subject)),
+          pollMs: pollInterval,
+        },
         onCharge: (_source, code) =>
           metrics.count('dstack_relay_gossip_charged_total', 'Breaches of the protocol of gossip.', { code }),
       }),

@@ -103,6 +103,7 @@ export const settings = {
     recordsPeers,
     ' ',
   ),
+  DSTACK_CALLDATA_AFTER: whole(0, 100_000),
   DSTACK_ADMIN_LISTEN: setting(Listen, LISTEN_IS, listen, '127.0.0.1:7611'),
   DSTACK_PCS_URL: {
     ...setting(Type.Union([Url, Type.Literal('none')]), `${URL_IS}, or none`, url, INTEL_PCS),

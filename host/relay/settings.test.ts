@@ -124,6 +124,7 @@ const mistyped: Readonly<Record<Name, readonly string[]>> = {
   ],
   DSTACK_RECORDS_LISTEN: ['7612', 'a:99999', ':7612'],
   DSTACK_RECORDS_PEERS: ['a', 'a:0', 'ab@a:7612', 'http://a:7612', '@a:7612', 'a:7612,b'],
+  DSTACK_CALLDATA_AFTER: ['yes', '-1', '100001', '1.5'],
   DSTACK_ADMIN_LISTEN: ['7611', '127.0.0.1', 'a:65536'],
   DSTACK_PCS_URL: ['pccs:8081', 'None'],
   DSTACK_PCS_ROOT_CRL_URL: ['root.crl', '/etc/root.crl'],

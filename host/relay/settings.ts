@@ -55,6 +55,8 @@ export interface NetworkSettings {
     listen?: ValueOf<'DSTACK_RECORDS_LISTEN'>;
     peers: ValueOf<'DSTACK_RECORDS_PEERS'>;
   };
+  /** How messages travel as calldata; absent: they do not. `after`: the blocks for which others are waited for, before anything is paid for. */
+  calldata?: { after: number };
 }
 
 /** What the relay needs. */
@@ -149,6 +151,9 @@ function networkSettings(environment: Environment): NetworkSettings {
     gossipListen: take(environment, 'DSTACK_GOSSIP_LISTEN'),
     gossipPeers: take(environment, 'DSTACK_GOSSIP_PEERS'),
     ...recordsOf(environment),
+    ...(isSet(environment, 'DSTACK_CALLDATA_AFTER') && {
+      calldata: { after: take(environment, 'DSTACK_CALLDATA_AFTER') },
+    }),
   };
 }
 

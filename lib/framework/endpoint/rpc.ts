@@ -69,6 +69,22 @@ const ReceiptSchema = Type.Union([
   }),
 ]);
 
+/** Characters of a transaction's data, with 0x: as much as nodes pass on, 128 KiB, and no more. */
+export const TRANSACTION_INPUT_MAX = 2 + 2 * 128 * 1024;
+/** Anyone may send one that is larger, through whoever builds a block. */
+const Input = Type.Union([
+  Type.String({ minLength: TRANSACTION_INPUT_MAX + 1 }),
+  Type.String({ pattern: '^0x([0-9a-f]{2})*$', maxLength: TRANSACTION_INPUT_MAX }),
+]);
+const TransactionSchema = Type.Union([
+  Type.Null(),
+  Type.Object({
+    hash: Word0x,
+    to: Type.Optional(Type.Union([Type.Null(), Address0x])),
+    input: Input,
+  }),
+]);
+
 const Node0x = Type.Unsafe<Hex>(Type.String({ pattern: '^0x([0-9a-f]{2})+$', maxLength: 2 + 2 * 1024 }));
 const ProofSchema = Type.Object({
   accountProof: Type.Array(Node0x, { maxItems: 64 }),
@@ -200,8 +216,18 @@ export class Rpc implements LogSource {
     return block?.hash;
   }
 
-  async logs(from: number, to: number, topics: readonly string[]): Promise<ContractLog[]> {
-    const filter = { address: this.contract, fromBlock: hex(from), toBlock: hex(to), topics: [topics] };
+  logs(from: number, to: number, topics: readonly string[]): Promise<ContractLog[]> {
+    return this.logsOf(this.contract, from, to, [topics]);
+  }
+
+  /** Logs of any contract. @param topics by their place: those of which each has one */
+  async logsOf(
+    contract: Address,
+    from: number,
+    to: number,
+    topics: readonly (readonly string[])[],
+  ): Promise<ContractLog[]> {
+    const filter = { address: contract, fromBlock: hex(from), toBlock: hex(to), topics };
     const reply = await this.#call(LogsSchema, 'eth_getLogs', [filter]);
     if (reply.length > MAX_LOGS) {
       const what = `${this.#endpoint.name} has ${reply.length} logs in blocks ${from} to ${to}, more than ${MAX_LOGS}`;
@@ -217,10 +243,10 @@ export class Rpc implements LogSource {
       .map((log) => ({ ...log, blockNumber: Number(log.blockNumber), logIndex: Number(log.logIndex) }))
       .filter(
         (log) =>
-          sameAddress(log.address, this.contract) &&
+          sameAddress(log.address, contract) &&
           log.blockNumber >= from &&
           log.blockNumber <= to &&
-          topics.includes(log.topics[0] ?? ''),
+          topics.every((wanted, at) => wanted.includes(log.topics[at] ?? '')),
       )
       .map(({ blockNumber, blockHash, transactionHash, logIndex, topics: own, data }) => ({
         blockNumber,
@@ -230,6 +256,22 @@ export class Rpc implements LogSource {
         topics: own,
         data,
       }));
+  }
+
+  /**
+   * What a transaction said to whom, mined or not; undefined where the endpoint has none of that hash. Data of more than TRANSACTION_INPUT_MAX
+   * characters is given as none: `0x`.
+   */
+  async transaction(hash: string): Promise<{ to: Address | undefined; input: string } | undefined> {
+    const found = await this.#call(TransactionSchema, 'eth_getTransactionByHash', [hash]);
+    if (found === null || found.hash !== hash) return undefined;
+    const input = found.input.length > TRANSACTION_INPUT_MAX ? '0x' : found.input;
+    return { to: found.to === null || found.to === undefined ? undefined : addressKey(found.to), input };
+  }
+
+  /** The code at an address now; `0x` where there is none. */
+  code(address: Address): Promise<string> {
+    return this.#call(Answer, 'eth_getCode', [address, 'latest']);
   }
 
   /** `eth_call` of the network's contract against the newest state. */
