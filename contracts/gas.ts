@@ -10,6 +10,12 @@ import { join } from 'node:path';
 import { print } from '../lib/daemon/terminal.ts';
 import { to0x } from '../lib/protocol/encoding.ts';
 import * as contract from '../lib/protocol/network-contract.ts';
+import {
+  encodePublish,
+  publicationsAddress,
+  publicationsDeployer,
+  publicationsDeployment,
+} from '../lib/protocol/publications-contract.ts';
 import { sign } from '../lib/protocol/secp256k1.ts';
 import { statusMask } from '../lib/protocol/tcb-policy.ts';
 import { attestationDigest } from '../lib/protocol/typed-data.ts';
@@ -44,6 +50,19 @@ const PROTOTYPE = [
   ['change of containers, first', 140_559, "rollout, an app's first"],
   ['change of containers, later', 49_470, "rollout, an app's third"],
 ] as const;
+
+/**
+ * Messages that travel as calldata, by what they are and the bytes that they take as such (host/gossip/calldata/message-bytes.ts): of a request with
+ * a real quote, packed and without the collateral that others have, or with it; and of one as it is, which is never sent.
+ */
+const PUBLISHED = [
+  ['publish a request', 4_330],
+  ['publish a request with collateral', 7_891],
+  ['publish an answer', 414],
+  ['publish a sealed secret', 1_331],
+  ['publish 18,000 bytes', 18_000],
+] as const;
+const PUBLICATIONS = ['the contract for publications, once a chain', ...PUBLISHED.map(([label]) => label)];
 
 /** Runs the scenario on a fresh anvil; about two seconds. */
 export async function measureGas(): Promise<GasTable> {
@@ -129,7 +148,20 @@ async function scenario(chain: Chain): Promise<GasTable> {
   await owner('withdraw', contract.encodeWithdraw({ app }));
   await owner('setDelay, shorter', contract.encodeSetDelay({ delay: 0 }));
   table['verifyAttestation, as a call'] = await attestationGas(network);
+  await measure(PUBLICATIONS[0]!, () =>
+    chain.send(network.stranger, publicationsDeployer, publicationsDeployment),
+  );
+  for (const [label, size] of PUBLISHED) {
+    const args = { subject: to0x(value('request')), message: to0x(packed(size)) };
+    await measure(label, () => chain.send(network.stranger, publicationsAddress, encodePublish(args)));
+  }
   return table;
+}
+
+/** So many bytes that look like packed ones. */
+function packed(size: number): Uint8Array {
+  const words = Array.from({ length: Math.ceil(size / 32) }, (_, at) => value(`packed ${at}`));
+  return Buffer.concat(words).subarray(0, size);
 }
 
 /** The cost of a transaction that only verifies an attestation; less inside another contract. */
@@ -167,7 +199,9 @@ class SteadyChain {
 /** docs/gas.md for these figures. */
 export function gasPage(table: GasTable): string {
   const figure = (gas: number | undefined): string => (gas ?? 0).toLocaleString('en-US');
-  const rows = Object.entries(table).map(([label, gas]) => {
+  const published = PUBLICATIONS.map((label) => `| ${label} | ${figure(table[label])} |`);
+  const own = Object.entries(table).filter(([label]) => !PUBLICATIONS.includes(label));
+  const rows = own.map(([label, gas]) => {
     const ceiling = (CEILINGS as Readonly<Record<string, number>>)[label];
     return `| ${label} | ${figure(gas)} | ${ceiling ? `< ${figure(ceiling)}` : ''} |`;
   });
@@ -204,6 +238,15 @@ closes bootstrap (2,900). An app's two manifests take turns, so a rollout from t
 costs a joining node nothing: \`onboard\` does not read it, the answering node does, before it signs. The compiled
 contract tries one function selector after another, 22 gas each: the TCB policy's functions have names that sort after
 \`register\`, \`onboard\` and \`rollout\`.
+
+## Messages as calldata
+
+What relays without a peer pay to be heard ([operating.md](operating.md#gossip-by-calldata)): whole transactions to \`contracts/Publications.sol\`, which
+stores nothing. Bytes are what they cost: 40 gas each, 10 for a zero (EIP-7623's floor), so that the function and its event cost nothing beside a message of this size.
+
+| | gas |
+|---|---:|
+${published.join('\n')}
 `;
 }
 

@@ -148,7 +148,7 @@ export function peerReasons({ peers }: Pick<RelayStatus, 'peers'>): Reason[] {
   if (peers.some(({ reachable }) => reachable)) return [];
   const text =
     peers.length === 0
-      ? 'There is no gossip peer: DSTACK_GOSSIP_PEERS is empty, and so is DSTACK_RECORDS_PEERS: only relays that name this one as theirs see its requests.'
+      ? 'There is no gossip peer: DSTACK_GOSSIP_PEERS is empty, and so is DSTACK_RECORDS_PEERS: only relays that name this one as theirs see its requests, and, where DSTACK_CALLDATA_AFTER is set here and there, those that read them from the chain.'
       : `No gossip peer can be reached (${peers.map(({ peer }) => peer).join(', ')}): nobody may see this host's requests.`;
   return [{ kind: 'peers', text }];
 }

@@ -181,7 +181,7 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
   }
 
   subjectOf(value: unknown): string {
-    return this.messages.subjectOf(this.#kinds.check(value));
+    return this.messages.subjectOf(this.#checked(value));
   }
 
   get sought(): Sought {
@@ -220,7 +220,7 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
     if (place !== undefined)
       return { entry: { sequence: place, id, message: value as Message }, fresh: false };
     try {
-      const message = this.#kinds.check(value);
+      const message = this.#checked(value);
       if (Buffer.byteLength(JSON.stringify(message)) > MESSAGE_MAX_BYTES) {
         throw new DstackError(
           'GOSSIP_TOO_LARGE',
@@ -253,6 +253,10 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
       const timer = setTimeout(done, wait);
       this.#waiters.add(done);
     });
+  }
+
+  #checked(value: unknown): Message {
+    return this.#kinds.check(value);
   }
 
   /** What is published again is given out again, once in a while: a peer may have had no room for it, or lost it. */

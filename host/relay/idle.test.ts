@@ -10,6 +10,8 @@ import { to0x } from '../../lib/protocol/encoding.ts';
 import { networkTopics } from '../../lib/protocol/network-contract.ts';
 import { newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import { PacedChain, type PacedChainOptions, word } from '../../test/support/paced-chain.ts';
+import { CalldataCarrier } from '../gossip/calldata/carrier.ts';
+import type { Exchange } from '../gossip/carrier.ts';
 import { Network } from './network.ts';
 
 beforeEach(() => void vi.useFakeTimers({ now: 1_800_000_000_000 }));
@@ -73,7 +75,7 @@ function startRelay(options: Partial<PacedChainOptions> = {}) {
     await vi.advanceTimersByTimeAsync(2 * POLL);
     await stopped;
   };
-  return { chain, loop, seen, stop };
+  return { chain, rpc, loop, seen, stop };
 }
 
 test('an idle relay makes at most 15,000 calls a day on blocks of twelve seconds', async () => {
@@ -85,6 +87,42 @@ test('an idle relay makes at most 15,000 calls a day on blocks of twelve seconds
   await stop();
   expect(perDay, JSON.stringify([...chain.asked])).toBeLessThan(15_000);
   expect(loop.cursor()).toBeGreaterThanOrEqual(chain.height - 3);
+}, 60_000);
+
+test('messages as calldata cost an idle relay no call, and one with an open request one in sixteen blocks', async () => {
+  const callsOf = async (onChain: [subject: string, until: number][]) => {
+    const { chain, rpc, stop } = startRelay();
+    const carrier = new CalldataCarrier({
+      after: 0,
+      domain: { chainId: 1, contract: chain.address },
+      store: openStore(':memory:'),
+      log: { info() {}, warn() {} },
+      chain: {
+        rpc,
+        transactions: { submit() {}, status: () => undefined, address: chain.address },
+        requestWindow: async () => 256,
+        own: () => undefined,
+        isOwn: () => false,
+        pollMs: POLL,
+      },
+    });
+    carrier.attach({ onChain: () => onChain, last: 0 } as unknown as Exchange);
+    carrier.start();
+    await vi.advanceTimersByTimeAsync(HOUR / 12);
+    const before = chain.calls;
+    // 100 blocks.
+    await vi.advanceTimersByTimeAsync(HOUR / 3);
+    const calls = chain.calls - before;
+    const closed = carrier.close();
+    await vi.advanceTimersByTimeAsync(2 * POLL);
+    await Promise.all([closed, stop()]);
+    return calls;
+  };
+  const idle = await callsOf([]);
+  const busy = await callsOf([[word(7).slice(2), 1_000_000]]);
+  expect(3 * 24 * idle).toBeLessThan(15_000);
+  expect(busy - idle).toBeGreaterThan(0);
+  expect(busy - idle).toBeLessThan(9);
 }, 60_000);
 
 test('an event is seen as soon as its block is deep enough, whatever else is in the filters', async () => {

@@ -16,6 +16,7 @@ import { frameworkDoorRules } from './mutations/framework-doors.ts';
 import { frontRules } from './mutations/front.ts';
 import { fuzzRules } from './mutations/fuzz.ts';
 import { gossipRules } from './mutations/gossip.ts';
+import { gossipCalldata } from './mutations/gossip-calldata.ts';
 import { gossipPeers } from './mutations/gossip-peers.ts';
 import { gossipRecords } from './mutations/gossip-records.ts';
 import { imageRules } from './mutations/image.ts';
@@ -48,6 +49,7 @@ const ofPoints: readonly Mutation[] = [
   ...evidence,
   ...gossipRules,
   ...gossipPeers,
+  ...gossipCalldata,
   ...gossipRecords,
 ].sort((a, b) => Number(a.point) - Number(b.point));
 

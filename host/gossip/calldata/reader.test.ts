@@ -217,7 +217,7 @@ test('own publications are not read', async () => {
 test('a message that unpacks to more than any may have is refused before it does', () => {
   const bomb = encodeMessage({ message: { text: 'a'.repeat(10_000_000) } });
   expect(bomb.length).toBeLessThan(1_000);
-  expect(() => decodeMessage(bomb)).toThrowError(expect.objectContaining({ code: 'CALLDATA_MALFORMED' }));
+  expect(() => decodeMessage(bomb)).toThrowError(/does not unpack/);
   expect(() => decodeMessage(to0x(Uint8Array.of(2, 1)))).toThrowError(
     expect.objectContaining({ code: 'CALLDATA_MALFORMED' }),
   );
