@@ -217,12 +217,12 @@ export class NetworkService {
         store,
         log,
         chain: {
-          rpc,
-          transactions,
+          rpc: this.#options.chain.logsOf(this.contract),
+          transactions: this.#options.chain.payer,
           requestWindow: async () => (await this.#network.recent()).view.requestWindow,
           own: () => this.#joining.open(),
           isOwn: (subject) => this.#joining.isOwn(parseHex(subject)),
-          pollMs: pollInterval,
+          pollMs: settings.pollMs,
         },
         onCharge: (_source, code) =>
           metrics.count('dstack_relay_gossip_charged_total', 'Breaches of the protocol of gossip.', { code }),

@@ -14,7 +14,7 @@ test('a head far beyond the chain, shown once, does not hold up the search', asy
         return [];
       },
     },
-    100,
+    async () => 100,
   );
   const hash = parseHex(`0x${'11'.repeat(32)}`);
   await search.find(hash);
