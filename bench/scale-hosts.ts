@@ -30,27 +30,32 @@ export interface JoinFigures {
 }
 
 export interface JoinLoad extends Omit<ModelOptions, 'joiners'> {
-  /** Nodes that begin to join in each block, and for how many blocks. */
+  /** Nodes that begin to join in each block, and in how many blocks. */
   perBlock: number;
   blocks: number;
+  /** Blocks from one of these to the next; 1 by default. */
+  apart?: number;
 }
 
+/** Blocks after which a join leaves no trace: beside another so far away it is a lone one. */
+const LONE = 24;
+/** Before anything is counted. */
+const WARM_BLOCKS = 30;
+/** Joins that are followed, each alone. */
+export const LONE_JOINS = { perBlock: 1, blocks: 4, apart: LONE };
 /** Of so many relays: 8 is what the goals are said for. */
 const HOSTS = 8;
 
 export async function hostRows(tell: (row: Row) => void): Promise<Partial<Costs>> {
   let costs: Partial<Costs> = {};
-  for (const [perBlock, blocks] of [
-    [1, 1],
-    [1, 10],
-    [10, 4],
-  ] as const) {
-    const { joins, ...found } = await joinFigures({ hosts: HOSTS, perBlock, blocks });
-    const which = joins === 1 ? 'a lone join' : `a join, of so many a block`;
+  for (const load of [LONE_JOINS, { perBlock: 1, blocks: 10 }, { perBlock: 10, blocks: 4 }]) {
+    const { perBlock } = load;
+    const { joins: _, ...found } = await joinFigures({ hosts: HOSTS, ...load });
+    const which = load === LONE_JOINS ? 'a lone join' : `a join, of so many a block`;
     const row = (what: string, figure: number, unit: string) =>
       tell({ what: `${HOSTS} hosts: ${what}`, size: perBlock, figure, unit });
     row(`calls of a relay for ${which}, beyond idling`, found.further, 'calls');
-    if (joins === 1) continue;
+    if (load === LONE_JOINS) continue;
     row(`calls of a relay for ${which}`, found.calls, 'calls');
     row('calls of the relay whose node joins', found.own, 'calls');
     row('nodes that answer a request', found.onboards, 'nodes');
@@ -67,17 +72,26 @@ export async function hostRows(tell: (row: Row) => void): Promise<Partial<Costs>
   return costs;
 }
 
+interface Counted {
+  /** Milliseconds of the chain's time. */
+  took: number;
+  calls: Map<string, number>;
+  syncs: number;
+}
+
 /** @throws Error when a node has not joined after an hour of the chain's time */
-export async function joinFigures({ perBlock, blocks, ...options }: JoinLoad): Promise<JoinFigures> {
+export async function joinFigures({
+  perBlock,
+  blocks,
+  apart = 1,
+  ...options
+}: JoinLoad): Promise<JoinFigures> {
   const joins = perBlock * blocks;
-  const model = await ModelledHosts.open({ ...options, joiners: joins });
-  try {
-    const idle = await idleRate(model);
-    const [before, syncs, begun] = [model.calls(), model.syncs(), Date.now()];
-    const added: ModelledHost[] = [];
+  const found = await counted({ ...options, joiners: joins }, async (model) => {
+    const [before, added]: [Map<string, number>, ModelledHost[]] = [model.calls(), []];
     for (let block = 0; block < blocks; block += 1) {
       for (let nth = 0; nth < perBlock; nth += 1) added.push(model.add(model.joiners[added.length]!));
-      await settle(model, added, BLOCK_MS);
+      await settle(model, added, apart * BLOCK_MS);
     }
     for (let waited = 0; added.some((host) => host.joinedAt === undefined); waited += BLOCK_MS) {
       if (waited > 3_600_000) throw new Error('a node has not joined in an hour');
@@ -85,40 +99,51 @@ export async function joinFigures({ perBlock, blocks, ...options }: JoinLoad): P
     }
     const whileJoining = sum(model.calls().values()) - sum(before.values());
     // What a join costs afterwards belongs to it too.
-    await settle(model, added, 20 * BLOCK_MS);
-    const [after, took] = [model.calls(), Date.now() - begun];
-    const by = Object.fromEntries(
-      [...after].map(([method, times]) => {
-        const anyway = took * (idle.calls.get(method) ?? 0);
-        return [method, (times - (before.get(method) ?? 0) - anyway) / options.hosts];
-      }),
-    );
+    await settle(model, added, LONE * BLOCK_MS);
     const times = added.map(({ joinedAt, addedAt }) => joinedAt! - addedAt).toSorted((a, b) => a - b);
     return {
       joins,
       calls: whileJoining / options.hosts / joins,
-      further: sum(Object.values(by)) / joins,
-      by,
       own: sum(added.map(({ callsToJoin }) => callsToJoin)) / joins,
-      syncs: (model.syncs() - syncs - took * idle.syncs) / options.hosts / joins,
       onboards: sum(model.onboards.values()) / joins,
       seals: sum(model.seals.values()) / joins,
       seconds: times[times.length >> 1]! / 1000,
     };
+  });
+  // The same relays for the same time, with no join: what they ask then they would have asked anyway.
+  const idle = await counted({ ...options, joiners: 1 }, (model) => model.pass(found.took));
+  const by = Object.fromEntries(
+    [...found.calls].map(([method, times]) => [
+      method,
+      (times - (idle.calls.get(method) ?? 0)) / options.hosts,
+    ]),
+  );
+  return {
+    ...found.result,
+    further: sum(Object.values(by)) / joins,
+    by,
+    syncs: (found.syncs - idle.syncs) / options.hosts / joins,
+  };
+}
+
+/** What relays whose nodes had joined before do meanwhile. */
+async function counted<T>(
+  options: ModelOptions,
+  action: (model: ModelledHosts) => Promise<T>,
+): Promise<Counted & { result: T }> {
+  const model = await ModelledHosts.open(options);
+  try {
+    // Until what is read again and again has been.
+    await model.pass(WARM_BLOCKS * BLOCK_MS);
+    const [before, syncs, begun] = [model.calls(), model.syncs(), Date.now()];
+    const result = await action(model);
+    const calls = [...model.calls()].map(
+      ([method, times]) => [method, times - (before.get(method) ?? 0)] as const,
+    );
+    return { result, took: Date.now() - begun, calls: new Map(calls), syncs: model.syncs() - syncs };
   } finally {
     await model.close();
   }
-}
-
-/** What all relays do in a millisecond without a join, by what is called: over as many blocks as some of it is apart. */
-async function idleRate(model: ModelledHosts): Promise<{ calls: Map<string, number>; syncs: number }> {
-  const [before, syncs] = [model.calls(), model.syncs()];
-  const span = 80 * BLOCK_MS;
-  await model.pass(span);
-  const calls = [...model.calls()].map(
-    ([method, times]) => [method, (times - (before.get(method) ?? 0)) / span] as const,
-  );
-  return { calls: new Map(calls), syncs: (model.syncs() - syncs) / span };
 }
 
 /** Relays whose nodes have joined go: the others stay as many. */

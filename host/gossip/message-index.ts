@@ -16,6 +16,8 @@ export interface IndexRow {
 export class MessageIndex {
   readonly #byId = new Map<string, IndexRow>();
   readonly #bySubject = new Map<string, Set<IndexRow>>();
+  /** Of the messages of each type. */
+  readonly #subjects = new Map<string, Set<string>>();
   /** Loose messages by source, in the order in which they became the source's. */
   readonly #loose = new Map<string, Set<IndexRow>>();
   readonly #isKept: (subject: string) => boolean;
@@ -46,6 +48,7 @@ export class MessageIndex {
     this.#byId.set(row.id, row);
     this.#rows.push(row);
     this.#bySubject.set(row.subject, (this.#bySubject.get(row.subject) ?? new Set()).add(row));
+    this.#subjects.set(row.type, (this.#subjects.get(row.type) ?? new Set()).add(row.subject));
     if (this.#isKept(row.subject)) this.keptSize += row.size;
     else this.#addLoose(row);
   }
@@ -57,6 +60,8 @@ export class MessageIndex {
     const about = this.#bySubject.get(row.subject);
     about?.delete(row);
     if (about?.size === 0) this.#bySubject.delete(row.subject);
+    const isLast = ![...(about ?? [])].some(({ type }) => type === row.type);
+    if (isLast) this.#subjects.get(row.type)?.delete(row.subject);
     if (!this.#deleteLoose(row)) this.keptSize -= row.size;
     if (this.#rows.length > 2 * this.#byId.size + 64)
       this.#rows = this.#rows.filter((other) => this.#isHeld(other));
@@ -81,9 +86,9 @@ export class MessageIndex {
     return [...(this.#bySubject.get(subject) ?? [])];
   }
 
-  /** The subjects of one type's messages. */
-  subjects(type: string): Set<string> {
-    return new Set([...this.#byId.values()].flatMap((row) => (row.type === type ? [row.subject] : [])));
+  /** The subjects of one type's messages, at any time: not a copy. */
+  subjects(type: string): ReadonlySet<string> {
+    return this.#subjects.get(type) ?? new Set();
   }
 
   /** Loose messages of one source, oldest first. */

@@ -228,8 +228,8 @@ export class MessageLog {
     });
   }
 
-  /** What messages of one kind are held about. */
-  subjects({ type }: Pick<MessageForm, 'type'>): Set<string> {
+  /** What messages of one kind are held about, at any time: not a copy. */
+  subjects({ type }: Pick<MessageForm, 'type'>): ReadonlySet<string> {
     return this.#index.subjects(type);
   }
 

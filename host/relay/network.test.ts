@@ -98,7 +98,8 @@ test('the network and its apps are read once, until a block has what changes the
     await network.recent();
     after.push(reads());
   }
-  expect(after).toEqual([2, 2, 3, 3, 3, 4, 4, 4]);
+  // Who looks at the apps keeps the network in view too.
+  expect(after).toEqual([2, 2, 3, 3, 4, 4, 4, 4]);
 });
 
 test('what an endpoint showed that was behind its own head is read again some blocks later', async () => {
@@ -114,4 +115,58 @@ test('what an endpoint showed that was behind its own head is read again some bl
   isBehind = false;
   await vi.advanceTimersByTimeAsync(16 * BLOCK);
   expect((await network.recent()).view.epoch).toBe(1);
+});
+
+test('what stays the same is read again after longer and longer pauses, and soon after an event that it should show', async () => {
+  const { chain, network } = newNetwork((block) =>
+    block === 700 ? [{ name: 'Bootstrapped', requestHash: word(1) }] : [],
+  );
+  const first = chain.height;
+  const readAt: number[] = [];
+  const call = chain.call.bind(chain);
+  chain.call = async (schema, method, params) => {
+    if (method === 'eth_call') readAt.push(chain.height - first);
+    return call(schema, method, params) as never;
+  };
+  while (chain.height < first + 750) {
+    await network.recent();
+    await vi.advanceTimersByTimeAsync(BLOCK);
+  }
+  // What is said at the event may be of before it: that is as at the first time.
+  expect(readAt).toEqual([0, 16, 48, 112, 240, 496, 700, 716, 748]);
+});
+
+test('a request surely is open while no block since its own has an answer or another key, without a call', async () => {
+  const event = (number: number, block = 399 + number) => ({
+    blockNumber: block,
+    blockHash: parseHex(word(1_000_000 + block)),
+  });
+  const { network, reads } = newNetwork((block) => {
+    if (block === 1 || block === 4) return [registered(block)];
+    return block === 3 || block === 6
+      ? [{ name: block === 3 ? 'Onboarded' : 'Bootstrapped', requestHash: word(1) }]
+      : [];
+  });
+  await network.recent();
+  const before = reads();
+  const found: boolean[][] = [];
+  for (let block = 1; block <= 6; block += 1) {
+    await vi.advanceTimersByTimeAsync(BLOCK);
+    found.push([await network.isOpenSince(event(1)), await network.isOpenSince(event(4))]);
+  }
+  expect(found.map(([first]) => first)).toEqual([false, true, false, false, false, false]);
+  expect(found.map(([, second]) => second)).toEqual([false, false, false, false, true, false]);
+  // Of another fork nothing is known.
+  expect(await network.isOpenSince({ ...event(5), blockHash: parseHex(word(1)) })).toBe(false);
+  // One for the new key.
+  expect(reads()).toBe(before + 1);
+});
+
+test('requests that are foreseen and never asked for do not pile up', async () => {
+  const { network, chain } = newNetwork(() => []);
+  for (let n = 0; n < 40_000; n += 100)
+    network.foresee(Array.from({ length: 100 }, (_, at) => hashOf(n + at)));
+  await network.request(hashOf(50_000));
+  // Eight full ones, and the one that was asked for.
+  expect(chain.asked.get('eth_call')).toBeLessThanOrEqual(9);
 });

@@ -1,7 +1,8 @@
 /** The network's contract as the relay reads and calls it. */
+import { isDeepStrictEqual } from 'node:util';
 
 import type { Rpc } from '../../lib/framework/endpoint/rpc.ts';
-import type { TransactionRequest } from '../../lib/framework/handler.ts';
+import type { ContractLog, TransactionRequest } from '../../lib/framework/handler.ts';
 import { appList } from '../../lib/protocol/app-list.ts';
 import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { Retryable } from '../../lib/protocol/errors.ts';
@@ -34,8 +35,9 @@ interface Seen<View> {
   head: number;
   /** The hash of that block. */
   hash: string;
-  /** The number of the block at which it was read. */
+  /** The number of the block at which it was read, and after how many it is read again even if nothing seems to have happened to it. */
   readAt: number;
+  again: number;
 }
 
 /** Of the network what nothing but events change: no time that passes does. */
@@ -49,15 +51,18 @@ const changesOf = ({ onboarded }: RecentView): string[] => [
 const ROLLOUTS = [networkTopics.RolledOut, networkTopics.RolledBack, networkTopics.Withdrawn];
 /**
  * Blocks after which it is read again even so: an endpoint that is several machines may have answered from one that was behind its
- * own head.
+ * own head. What it says again, and again, was said by one that had come as far: so the pauses double, up to the most.
  */
 const READ_AGAIN_BLOCKS = 16;
+const READ_AGAIN_MOST = 256;
 
 /**
  * Requests in one call. Each takes the endpoint two reads of storage and 192 bytes of its answer; memory beyond this would cost an
  * `eth_call` more gas than many endpoints give.
  */
 const MOST_REQUESTS = 2000;
+/** Requests that are remembered as about to be asked for. */
+const MOST_FORESEEN = 8 * MOST_REQUESTS;
 /** Blocks for which a request that nobody asked about any more is still read with the others. */
 const REMEMBERED_BLOCKS = 4;
 
@@ -84,10 +89,9 @@ export class Network {
     const head = await this.#rpc.head(anew && this.#sooner.take('') ? anew : undefined);
     const known = this.#view;
     if (known !== undefined && this.#isUnchanged(known, head, changesOf(known.view))) return known;
-    const { number, hash } = head;
     this.#reading ??= this.#rpc
       .call(encodeNetwork())
-      .then((data) => ({ view: decodeNetwork(data), head: number, hash, readAt: number }))
+      .then((data) => this.#seen(head, decodeNetwork(data), known, changesOf))
       .finally(() => {
         this.#reading = undefined;
       });
@@ -97,16 +101,61 @@ export class Network {
 
   /** The apps that have a manifest: read again once something may have happened to them. */
   async apps(): Promise<readonly AppView[]> {
+    // What is looked at all the time keeps what is known of the network from being lost: the next join need not read it.
+    await this.recent();
     const head = await this.#rpc.head();
-    if (this.#apps !== undefined && this.#isUnchanged(this.#apps, head, ROLLOUTS)) return this.#apps.view;
-    const view = await appList((data) => this.#rpc.call(data));
-    this.#apps = { view, head: head.number, hash: head.hash, readAt: head.number };
-    return view;
+    const known = this.#apps;
+    if (known !== undefined && this.#isUnchanged(known, head, ROLLOUTS)) return known.view;
+    this.#apps = this.#seen(head, await appList((data) => this.#rpc.call(data)), known, () => ROLLOUTS);
+    return this.#apps.view;
+  }
+
+  /** @param before what was known of the same, until now. @param topicsOf the events by which that changes */
+  #seen<View>(
+    { number, hash }: { number: number; hash: string },
+    view: View,
+    before: Seen<View> | undefined,
+    topicsOf: (view: View) => readonly string[],
+  ): Seen<View> {
+    // After an event the same as before may be what an endpoint says that has not come to it.
+    const isConfirmed =
+      before !== undefined &&
+      this.#isQuietSince(before, number, topicsOf(before.view)) &&
+      isDeepStrictEqual(before.view, view);
+    const again = isConfirmed ? Math.min(READ_AGAIN_MOST, 2 * before.again) : READ_AGAIN_BLOCKS;
+    return { view, head: number, hash, readAt: number, again };
+  }
+
+  #isQuietSince({ head, hash }: Seen<unknown>, to: number, topics?: readonly string[]): boolean {
+    return this.#rpc.heads.hashOf(head) === hash && this.#rpc.isQuiet(head + 1, to, topics);
   }
 
   /** Requests that will be asked for now: they are read together. */
   foresee(hashes: readonly Hex[]): void {
     for (const hash of hashes) this.#wanted.add(hash);
+    // Not all of them are asked for in the end, and anyone can have any number of them registered.
+    for (const hash of this.#wanted) {
+      if (this.#wanted.size <= MOST_FORESEEN) break;
+      this.#wanted.delete(hash);
+    }
+  }
+
+  /**
+   * Whether a request surely is open since this event: its block is among those from which the newest one descends, and none of them since has an
+   * answer, or another key. This takes no call. False where that is not known.
+   */
+  async isOpenSince({
+    blockNumber,
+    blockHash,
+  }: Pick<ContractLog, 'blockNumber' | 'blockHash'>): Promise<boolean> {
+    const { view, head } = await this.recent();
+    const { heads } = this.#rpc;
+    const isShown = heads.hashOf(blockNumber) === blockHash && blockNumber < head;
+    return (
+      isShown &&
+      head < blockNumber + view.requestWindow &&
+      this.#rpc.isQuiet(blockNumber, head, [networkTopics.Onboarded, networkTopics.Bootstrapped])
+    );
   }
 
   /**
@@ -150,9 +199,8 @@ export class Network {
     topics?: readonly string[],
   ): boolean {
     if (seen.hash === now.hash) return true;
-    if (now.number - seen.readAt >= READ_AGAIN_BLOCKS) return false;
-    if (this.#rpc.heads.hashOf(seen.head) !== seen.hash) return false;
-    if (!this.#rpc.isQuiet(seen.head + 1, now.number, topics)) return false;
+    if (now.number - seen.readAt >= seen.again) return false;
+    if (!this.#isQuietSince(seen, now.number, topics)) return false;
     [seen.head, seen.hash] = [now.number, now.hash];
     return true;
   }
@@ -175,7 +223,15 @@ export class Network {
       for (const [at, hash] of some.entries()) {
         const asked = this.#requests.get(hash)?.asked ?? head.number;
         const { number, hash: block } = head;
-        this.#requests.set(hash, { view: views[at]!, head: number, hash: block, readAt: number, asked });
+        const again = READ_AGAIN_BLOCKS;
+        this.#requests.set(hash, {
+          view: views[at]!,
+          head: number,
+          hash: block,
+          readAt: number,
+          again,
+          asked,
+        });
       }
     }
   }

@@ -61,6 +61,8 @@ let own: boolean;
 let turn: number;
 let woken: string[];
 let onboarded: boolean;
+/** Whether the blocks say that the request is open. */
+let surely: boolean;
 let ours: CollateralMessage | undefined;
 let messages: MessageLog;
 let archive: Archive;
@@ -69,7 +71,7 @@ let folders = 0;
 
 beforeEach(() => {
   [state, reads, nodeState, own, ours] = ['open', 0, 'joined', false, undefined];
-  [turn, woken, onboarded] = [0, [], false];
+  [turn, woken, onboarded, surely] = [0, [], false, false];
   const store = openStore(':memory:');
   messages = new MessageLog(store, new MessageKinds(relayKinds));
   archive = new Archive(join(scratch, String(folders++)));
@@ -79,6 +81,7 @@ beforeEach(() => {
       reads += 1;
       return { state };
     },
+    isOpenSince: async () => surely,
     recent: async () => ({
       head: 10,
       view: { networkKey: networkKey(SECRET, 1).address, requestWindow: 50 },
@@ -164,10 +167,50 @@ test('does not when another node has answered, nor for ever when its block was d
   const waits = { reason: expect.stringMatching(/another node has answered/) };
   expect(await handler.request(event, context)).toMatchObject({ kind: 'park', key: requestHash, ...waits });
   expect(reads).toBe(before);
-  // An event says that the answer is on chain: reason to look.
+  // An event says that the answer is on chain, and it is signed: nothing is left to look for.
   onboarded = true;
-  expect(await handler.request(event, context)).toMatchObject({ kind: 'wait', ...waits });
-  expect(reads).toBe(before + 1);
+  expect(await handler.request(event, context)).toMatchObject({
+    kind: 'skip',
+    reason: 'the request is answered',
+  });
+  expect(reads).toBe(before);
+  expect([archive.hasRequest(requestHash), messages.isKept(requestHash)]).toEqual([true, true]);
+});
+
+test("an event alone ends nothing: without an answer that the network's key signed the state is read", async () => {
+  messages.add(request, 'peer');
+  messages.add(await newAnswer(domain, request, newPrivateKey()), 'peer');
+  [onboarded, surely] = [true, true];
+  expect(await handler.request(event, context)).toMatchObject({ kind: 'request' });
+  expect(reads).toBe(1);
+});
+
+test('a request that the blocks say is open is handed over without a look at the chain, once', async () => {
+  messages.add(request, 'peer');
+  [surely, state] = [true, 'answered'];
+  expect(await handler.request(event, context)).toMatchObject({ kind: 'request' });
+  expect(reads).toBe(0);
+  await handler.refused?.(event, new Retryable('LATER', 'not now'));
+  expect(await handler.request(event, context)).toMatchObject({ kind: 'skip' });
+  expect(reads).toBe(1);
+});
+
+test('of a block that is not read yet it has to know what it may have to answer itself, and what it does not know', async () => {
+  turn = 5000;
+  const names = (subject: string) => subject === requestHash;
+  const patience = (age = 0) => handler.patience?.({ age, names });
+  // Something else happened, or the request has not come here.
+  expect(await patience()).toBe(0);
+  messages.add(request, 'peer');
+  expect([await patience(), await patience(4999), await patience(5000)]).toEqual([5000, 1, 0]);
+  own = true;
+  expect(await patience()).toBeLessThanOrEqual(0);
+  own = false;
+  messages.add(await newAnswer(domain, request), 'peer');
+  expect(await patience()).toBe(Number.POSITIVE_INFINITY);
+  // Its event was seen: another one about it is news.
+  messages.keep(requestHash);
+  expect(await patience()).toBe(0);
 });
 
 test('waits for its turn without a look at the chain, and hands nothing over if an answer came first', async () => {

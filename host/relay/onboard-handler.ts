@@ -7,8 +7,13 @@
  * are about what the hash does cover; those do.
  */
 import type { Log } from '../../lib/daemon/log.ts';
-import type { Effect, EventContext, Verdict } from '../../lib/framework/handler.ts';
-import type { ContractHandler } from '../../lib/framework/host/host.ts';
+import type {
+  Effect,
+  EventContext,
+  EventHandler,
+  UnreadBlock,
+  Verdict,
+} from '../../lib/framework/handler.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
 import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { chainHex, type Hex } from '../../lib/protocol/hex.ts';
@@ -30,6 +35,7 @@ import { requestKind } from './kinds/request.ts';
 import { sealedKind } from './kinds/sealed.ts';
 import type { Network } from './network.ts';
 import type { NodeCount } from './node-count.ts';
+import { patienceFor } from './patience.ts';
 import { OWN_REQUEST, onEvent, type RequestEvent, unlessJoined } from './request-events.ts';
 
 export interface OnboardHandlerOptions {
@@ -102,6 +108,17 @@ export function onboardHandler(options: OnboardHandlerOptions): ContractHandler<
     name: 'onboard',
     ...onEvent('Registered', network.domain),
 
+    async patience(unread: UnreadBlock): Promise<number> {
+      const [requests, answers] = [messages.subjects(requestKind), messages.subjects(answerKind)];
+      const about = [...new Set([...requests, ...answers])].filter((hash) => !messages.isKept(hash));
+      const { view, head } = await network.recent();
+      turns.saw(head);
+      return patienceFor(unread, about, (hash) => {
+        if (isOwn(hash)) return 0;
+        return answers.has(hash) ? Number.POSITIVE_INFINITY : turns.delay(hash, view.requestWindow);
+      });
+    },
+
     foresee(events: readonly RequestEvent[]): void {
       const hashes = events.map(({ requestHash }) => requestHash);
       network.foresee(hashes.filter((hash) => !isOwn(hash) && isKnown(hash)));
@@ -119,18 +136,18 @@ export function onboardHandler(options: OnboardHandlerOptions): ContractHandler<
         options.nodeCount.has(requestHash) || messages.about(sealedKind, requestHash).length > 0;
       if (isAnswered && !isSettled)
         return park(requestHash, context, 'another node has answered; the contract does not show it yet');
+      // Signed by the network's key, and on chain by the event or by what nodes seal only then: there is nothing to look for. Should its block
+      // be dropped, the answer is still there for whoever pays for it again.
+      if (isAnswered) return answered(requestHash, context);
       const pause = isAnswered ? 0 : await untilTurn(requestHash, context);
       if (pause > 0) {
         alarms.set(requestHash, pause);
         return park(requestHash, context, 'its turn: other nodes can answer too');
       }
-      const { state } = await network.request(requestHash);
-      if (state === 'answered') {
-        keep(requestHash, await lastUseOf(context));
-        await keepJudged(requestHash);
-        end(requestHash);
-        return { kind: 'skip', reason: 'the request is answered' };
-      }
+      const { state } = (await isOpenSurely(requestHash, context))
+        ? { state: 'open' as const }
+        : await network.request(requestHash);
+      if (state === 'answered') return answered(requestHash, context);
       // A re-org may still bring an answer.
       if (state === 'expired') return park(requestHash, context, 'the request is expired');
       // The event may be ahead of the state that the endpoint serves, or its block was dropped.
@@ -141,9 +158,6 @@ export function onboardHandler(options: OnboardHandlerOptions): ContractHandler<
         return { kind: 'skip', reason: 'the request is not on chain any more' };
       }
       keep(requestHash, await lastUseOf(context));
-      if (isAnswered) {
-        return { kind: 'wait', reason: 'another node has answered; the contract does not show it yet' };
-      }
       const handed = await next(requestHash);
       if (handed === undefined) return park(requestHash, context);
       const waiting = await unlessJoined(node);
@@ -214,6 +228,19 @@ export function onboardHandler(options: OnboardHandlerOptions): ContractHandler<
       messages.forget(requestHash);
     },
   };
+
+  async function answered(requestHash: Hex, context: EventContext): Promise<Verdict> {
+    keep(requestHash, await lastUseOf(context));
+    await keepJudged(requestHash);
+    end(requestHash);
+    return { kind: 'skip', reason: 'the request is answered' };
+  }
+
+  /** What is handed over for the first time need not be asked for where the blocks since the event say that it is open; the node looks for itself. */
+  async function isOpenSurely(hash: Hex, { log: event }: EventContext): Promise<boolean> {
+    if ((works.get(hash)?.tries.size ?? 0) > 0 || options.nodeCount.has(hash)) return false;
+    return network.isOpenSince(event);
+  }
 
   /** Requests that are registered but not published must not cost us calls to the chain. */
   function isKnown(hash: Hex): boolean {

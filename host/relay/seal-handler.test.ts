@@ -6,7 +6,7 @@ import { chainHex, parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { type NetworkView, networkTopics, type RequestView } from '../../lib/protocol/network-contract.ts';
 import { nodePaths, type RequestMessage, requestOf } from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
-import { newSealed } from '../../test/support/guest.ts';
+import { newAnswer, newSealed } from '../../test/support/guest.ts';
 import { MessageKinds } from '../gossip/message-kind.ts';
 import { MessageLog } from '../gossip/message-log.ts';
 import { relayKinds } from './kinds.ts';
@@ -72,6 +72,7 @@ beforeEach(() => {
     messages,
     isOwn: () => own,
     nodeCount: {
+      has: (hash) => seen.includes(hash),
       saw: (hash) => {
         if (seen.includes(hash)) return false;
         seen.push(hash);
@@ -167,6 +168,36 @@ test('waits for its turn without a look at the chain, then has the secret sealed
   } finally {
     vi.useRealTimers();
   }
+});
+
+test('bytes that a signed answer names need no look at the chain; others do', async () => {
+  messages.add(request, 'peer');
+  messages.add(await newAnswer(domain, request), 'peer');
+  messages.add(sealed, 'peer');
+  expect(await handler.request(event, context)).toMatchObject({
+    kind: 'skip',
+    reason: expect.stringMatching(/another node/),
+  });
+  expect([reads, messages.isKept(requestHash)]).toEqual([0, true]);
+  messages.forget(requestHash);
+  messages.add({ ...sealed, sealed: parseHex('00'.repeat(1168)) }, 'peer');
+  messages.add(await newAnswer(domain, request), 'peer');
+  await handler.request(event, context);
+  expect(reads).toBe(1);
+});
+
+test('of a block that is not read yet it has to know what it may have to seal itself, and what it does not know', async () => {
+  turn = 5000;
+  const names = (subject: string) => subject === requestHash;
+  const patience = (age = 0) => handler.patience?.({ age, names });
+  expect(await patience()).toBe(0);
+  messages.add(request, 'peer');
+  expect([await patience(), await patience(5000)]).toEqual([5000, 0]);
+  messages.add(sealed, 'peer');
+  expect(await patience()).toBe(Number.POSITIVE_INFINITY);
+  // It was seen to be onboarded.
+  seen.push(requestHash);
+  expect(await patience()).toBe(0);
 });
 
 test('counts each node that was onboarded once, also after a restart', () => {

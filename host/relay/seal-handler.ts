@@ -4,8 +4,13 @@
  * Whether the chain shows enough is for the node to judge, by its own confirmation rule.
  */
 import type { Log } from '../../lib/daemon/log.ts';
-import type { Effect, EventContext, Verdict } from '../../lib/framework/handler.ts';
-import type { ContractHandler } from '../../lib/framework/host/host.ts';
+import type {
+  Effect,
+  EventContext,
+  EventHandler,
+  UnreadBlock,
+  Verdict,
+} from '../../lib/framework/handler.ts';
 import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { chainHex, type Hex } from '../../lib/protocol/hex.ts';
@@ -15,19 +20,21 @@ import type { MessageLog } from '../gossip/message-log.ts';
 import type { NodeClient } from '../node-client.ts';
 import { checkNetwork } from './admission.ts';
 import { Alarms, type AnswerTurns } from './answer-turns.ts';
+import { answerKind } from './kinds/answer.ts';
 import { requestKind } from './kinds/request.ts';
 import { sealedKind } from './kinds/sealed.ts';
-import { isSealedOnChain, type Network } from './network.ts';
+import { hashOfSealed, isSealedOnChain, type Network } from './network.ts';
 import type { NodeCount } from './node-count.ts';
+import { patienceFor } from './patience.ts';
 import { OWN_REQUEST, onEvent, type RequestEvent, unlessJoined } from './request-events.ts';
 
 export interface SealHandlerOptions {
   network: Pick<Network, 'domain' | 'foresee' | 'recent' | 'request'>;
   node: Pick<NodeClient, 'status'>;
-  messages: Pick<MessageLog, 'about' | 'keep' | 'seek'>;
+  messages: Pick<MessageLog, 'about' | 'keep' | 'seek' | 'subjects'>;
   /** Whether a request (64 hex digits) is this host's own node's. */
   isOwn(requestHash: Hex): boolean;
-  nodeCount: Pick<NodeCount, 'saw'>;
+  nodeCount: Pick<NodeCount, 'has' | 'saw'>;
   /** When it is this relay's turn. */
   turns: Pick<AnswerTurns, 'delay'>;
   /** Has an event that was set aside for a request looked at again. */
@@ -54,12 +61,31 @@ export function sealHandler({
   log,
 }: SealHandlerOptions): ContractHandler<RequestEvent> {
   const alarms = new Alarms(wake);
+
+  /** Whether the bytes are here that an answer signed by the network's key names. Every node signs the same: the contract has no other. */
+  function hasSealedAnswer(requestHash: Hex): boolean {
+    const answers = messages.about(answerKind, requestHash).map(({ answerHash }) => answerHash);
+    return messages.about(sealedKind, requestHash).some((message) => answers.includes(hashOfSealed(message)));
+  }
+
   return {
     name: 'seal',
     ...onEvent('Onboarded', network.domain),
 
+    async patience(unread: UnreadBlock): Promise<number> {
+      const [requests, sealed] = [messages.subjects(requestKind), messages.subjects(sealedKind)];
+      const about = [...requests].filter((hash) => !nodeCount.has(hash));
+      const { requestWindow } = (await network.recent()).view;
+      return patienceFor(unread, about, (hash) => {
+        if (isOwn(hash)) return 0;
+        return sealed.has(hash) ? Number.POSITIVE_INFINITY : turns.delay(sealPlace(hash), requestWindow);
+      });
+    },
+
     foresee(events: readonly RequestEvent[]): void {
-      network.foresee(events.flatMap(({ requestHash }) => (isOwn(requestHash) ? [] : [requestHash])));
+      const sealed = messages.subjects(sealedKind);
+      const hashes = events.map(({ requestHash }) => requestHash);
+      network.foresee(hashes.filter((hash) => !isOwn(hash) && !sealed.has(hash)));
     },
 
     async request({ requestHash }: RequestEvent, { age, log: event }: EventContext): Promise<Verdict> {
@@ -83,6 +109,10 @@ export function sealHandler({
         }
       }
       alarms.clear(requestHash);
+      if (hasSealedAnswer(requestHash)) {
+        messages.keep(requestHash);
+        return { kind: 'skip', reason: 'another node has sealed the secret' };
+      }
       const view = await network.request(requestHash);
       // The event may be ahead of the state that the endpoint serves, or its block was dropped.
       if (view.state !== 'answered') return { kind: 'wait', reason: 'the answer is not on chain any more' };

@@ -551,6 +551,94 @@ test('an endpoint whose blocks are wrong about what is in them delays events, on
   expect(world.said.filter((line) => line.includes('say that they have none'))).toHaveLength(1);
 });
 
+/** Blocks whose filters say what is in them, and a handler that can wait for it until `patience` says otherwise. */
+function patient(world: World, patience: (age: number, block: number) => number): void {
+  const has = (block: number) => world.chain.entries.some(({ blockNumber }) => blockNumber === block);
+  quiet(world, (block) => !has(block));
+  let asked = 0;
+  Object.assign(world.chain, {
+    isLoud: (block: number) => {
+      asked = block;
+      return has(block);
+    },
+    names: (block: number, topic: string, subject: string) =>
+      topic === TOPIC && subject === word(block) && has(block),
+  });
+  world.handler = {
+    ...world.handler,
+    patience: async ({ age, names }) => (names(word(asked)) ? patience(age, asked) : 0),
+  };
+}
+
+test('events of which nobody has to know now are read with those of later blocks: all of them, and as old as they are', async () => {
+  const world = newWorld();
+  const ages: number[] = [];
+  const request = world.handler.request;
+  patient(world, () => Number.POSITIVE_INFINITY);
+  world.handler.request = async (event, context) => {
+    ages.push(context.age);
+    return request(event, context);
+  };
+  let now = 1_000_000;
+  world.options = { now: () => now };
+  const loop = run(world);
+  await until(() => loop.cursor() === 10);
+  for (const block of [12, 15, 18, 40]) world.chain.add(block, block);
+  const reads = () => world.chain.ranges.length;
+  const before = reads();
+  for (let height = 11; height <= 25; height += 1) {
+    [world.chain.height, now] = [height, now + 1000];
+    await until(() => loop.cursor() === height);
+  }
+  expect([reads() - before, world.asked]).toEqual([0, []]);
+  // The last block was read sixteen blocks ago.
+  world.chain.height = 26;
+  await until(() => world.asked.length === 3);
+  expect(world.asked).toEqual([12, 15, 18].map(word));
+  expect(reads()).toBe(before + 1);
+  expect(ages).toEqual([13_000, 10_000, 7_000]);
+  for (; world.chain.height < 60; world.chain.height += 1)
+    await until(() => loop.cursor() === world.chain.height);
+  await until(() => world.asked.length === 4);
+});
+
+test('a block is read once one of its events is needed, without another block', async () => {
+  const world = newWorld();
+  patient(world, (age, block) => (block === 12 ? 3000 - age : Number.POSITIVE_INFINITY));
+  let now = 1_000_000;
+  world.options = { now: () => now };
+  const loop = run(world);
+  await until(() => loop.cursor() === 10);
+  for (const block of [11, 12]) world.chain.add(block, block);
+  world.chain.height = 12;
+  await until(() => loop.cursor() === 12);
+  const { rounds } = world.chain;
+  now += 2999;
+  await until(() => world.chain.rounds > rounds + 2);
+  expect(world.asked).toEqual([]);
+  now += 1;
+  await until(() => world.asked.length === 2);
+});
+
+test('a block that was read in vain is asked for again, whoever could wait for it', async () => {
+  const world = newWorld();
+  patient(world, (_age, block) => (block === 12 ? 0 : Number.POSITIVE_INFINITY));
+  const logs = world.chain.logs.bind(world.chain);
+  let isLate = true;
+  world.chain.logs = async (from, to, topics) =>
+    isLate ? (await logs(from, to, topics)).slice(0, 0) : logs(from, to, topics);
+  const loop = run(world);
+  await until(() => loop.cursor() === 10);
+  for (const block of [11, 12]) world.chain.add(block, block);
+  for (; world.chain.height < 13; world.chain.height += 1)
+    await until(() => loop.cursor() === world.chain.height);
+  await until(() => loop.cursor() === 13);
+  world.handler.patience = async () => Number.POSITIVE_INFINITY;
+  isLate = false;
+  world.chain.height = 14;
+  await until(() => world.asked.length === 2);
+});
+
 test('all handlers of one event run, each once', async () => {
   const world = newWorld();
   world.chain.add(3, 7);

@@ -26,6 +26,7 @@ import {
 import { OwedBlocks } from './owed-blocks.ts';
 import { type Store, type StoreOperation, Table } from './store.ts';
 import { turns } from './turns.ts';
+import { UnreadBlocks } from './unread-blocks.ts';
 
 /** Where logs come from. Replies are expected to be bounded and checked by the implementation. */
 export interface LogSource {
@@ -39,6 +40,8 @@ export interface LogSource {
   isQuiet?(from: number, to: number, topics: readonly string[]): boolean;
   /** Whether a block says of itself that it may well have such logs; false when that is not known. */
   isLoud?(block: number, topics: readonly string[]): boolean;
+  /** Whether it says so of a log with this topic that is about `subject`, its first indexed word (64 hex digits); false when that is not known. */
+  names?(block: number, topic: string, subject: string): boolean;
   /** The contract's logs with one of `topics` as topic 0; `from` and `to` are inclusive. */
   logs(from: number, to: number, topics: readonly string[]): Promise<ContractLog[]>;
 }
@@ -115,11 +118,14 @@ export class EventReader {
   #shorterSince: number | undefined;
   /** Blocks whose logs are not there yet, by what they say of themselves. */
   readonly #owed = new OwedBlocks();
+  /** Blocks that may have events of which no handler has to know yet. */
+  readonly #unread: UnreadBlocks;
 
   constructor(options: EventReading & EventReadingLimits, tables: EventTables) {
     this.#options = options;
     this.#tables = tables;
     this.#cursor = new Table(options.store, 'loop/', CursorSchema);
+    this.#unread = new UnreadBlocks(options);
     const { maxRange } = options;
     this.#logs = new LogReader({
       first: maxRange,
@@ -150,6 +156,7 @@ export class EventReader {
       );
       cursor = undefined;
       this.#shown.clear();
+      this.#unread.clear();
       this.#forgetDone(await startBlock(safe));
     }
     if (
@@ -159,12 +166,14 @@ export class EventReader {
     ) {
       log.warn({ block: cursor.block }, 'the chain was re-organised: looking at its last blocks again');
       this.#shown.clear();
+      this.#unread.clear();
       cursor = { block: Math.max(0, cursor.block - rewind), hash: '' };
     }
     const known = cursor?.block ?? -1;
     const again = Math.max(0, Math.min(known, safe) + 1 - reread);
     // Not beyond the cursor either: what is there is read again from where the chain ends.
-    let from = known === safe ? safe + 1 : this.#owed.from(again, safe);
+    const isRead = known === safe && this.#unread.size === 0;
+    let from = isRead ? safe + 1 : this.#owed.from(again, safe);
     if (cursor === undefined || safe - known > rewind) {
       const start = Math.max(0, await startBlock(safe));
       if (cursor !== undefined && start > known + 1) {
@@ -175,7 +184,7 @@ export class EventReader {
       }
       from = Math.max(from, start);
     }
-    if (cursor !== undefined && from <= known && this.#isQuiet(from, safe)) {
+    if (cursor !== undefined && from <= known && (await this.#isQuiet(from, safe))) {
       const hash = await source.blockHash(safe);
       if (hash === undefined) return;
       if (safe > known) this.#cursor.put('cursor', { block: safe, hash });
@@ -209,6 +218,7 @@ export class EventReader {
         await turn();
         jobs.push(...this.#jobsOf(entry));
       }
+      this.#unread.read(to);
       this.#options.store.batch([
         ...jobs,
         // A page that is read again may end before the cursor.
@@ -217,7 +227,8 @@ export class EventReader {
       ]);
       from = to + 1;
     }
-    this.#complete = head.hash;
+    // What can wait now may not in a second.
+    this.#complete = this.#unread.size === 0 ? head.hash : undefined;
     this.polledAt = this.#options.now();
   }
 
@@ -246,14 +257,16 @@ export class EventReader {
   }
 
   /**
-   * Whether those blocks need not be read: they have shown their events, or say that they have none of ours. So that this can only delay an event, each
-   * block is read once all the same, with the others that are read again.
+   * Whether those blocks need not be read: they have shown their events, say that they have none of ours, or of those that nobody has to know of now. So
+   * that this can only delay an event, each block is read once all the same, with the others that are read again.
    */
-  #isQuiet(from: number, to: number): boolean {
+  async #isQuiet(from: number, to: number): Promise<boolean> {
     const { reread } = this.#options;
     if (!this.#trustsQuiet || this.#readTo === undefined || to - this.#readTo >= reread) return false;
     for (let block = from; block <= to; block += 1) {
-      if (!this.#shown.has(block) && !this.#isSaidQuiet(block, block)) return false;
+      if (this.#shown.has(block) || this.#isSaidQuiet(block, block)) continue;
+      // Of one that was read its events should have been there: it is asked for them again.
+      if (block <= this.#readTo || !(await this.#unread.canWait(block))) return false;
     }
     return true;
   }
@@ -326,7 +339,7 @@ export class EventReader {
         const job: Job = {
           handler: name,
           log: { ...log, topics: [...log.topics] },
-          firstSeen: this.#options.now(),
+          firstSeen: this.#unread.since(log.blockNumber) ?? this.#options.now(),
           notBefore: 0,
           attempts: 0,
         };

@@ -37,6 +37,14 @@ export interface EventContext {
   signal?: AbortSignal;
 }
 
+/** A block whose filter says that it may have events of a handler, and that is not read yet. */
+export interface UnreadBlock {
+  /** Milliseconds since this host could have read it. */
+  age: number;
+  /** Whether its filter may have such an event that is about `subject`, its first indexed word, 64 hex digits. */
+  names(subject: string): boolean;
+}
+
 /** What to do about an event now. A reason is shown to the operator. */
 export type Verdict =
   | { kind: 'request'; path: string; body: unknown }
@@ -83,6 +91,12 @@ export interface EventHandler<E> {
    * done, in the chain's order. Without it they do not wait for each other. A parked event is not waited for.
    */
   key?(event: E): string;
+  /**
+   * For how many milliseconds this handler need not know of the events of such a block: they are then read with those of later blocks, in one call. It
+   * is asked again every second and when the loop is woken. Anyone can have a filter say more than there is: this may delay an event, and decides
+   * nothing about it. Without this method events are read at once.
+   */
+  patience?(unread: UnreadBlock): Promise<number>;
   /** `request` is about to be asked for each of these, one after the other: what they need can be read at once. */
   foresee?(events: readonly E[]): void;
   /** An event is a reason to read state, never a fact: the handler reads the state that it decides on. May be called often. */

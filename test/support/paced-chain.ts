@@ -184,7 +184,10 @@ export class PacedChain implements RpcEndpoint {
     if (number > this.height) return null;
     const events = this.#happened[number]!;
     // A busy chain's filter has other things in it; a contract that it has by chance would be read in vain.
-    const items = ['0x01', ...events.flatMap(({ name }) => [this.address, networkTopics[name]])];
+    const items = [
+      '0x01',
+      ...events.flatMap(({ name, requestHash }) => [this.address, networkTopics[name], requestHash]),
+    ];
     return {
       number: hex(number),
       hash: word(number + 1_000_000),

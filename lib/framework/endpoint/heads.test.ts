@@ -151,6 +151,9 @@ test("a block's filter says that a contract emitted nothing, and never of one th
       expect(rpc.isQuiet(number, number)).toBe(false);
       expect(rpc.isQuiet(number, number, [networkTopics.ConfigAllowed])).toBe(false);
       expect(rpc.isQuiet(number, number, [networkTopics.Registered])).toBe(true);
+      const names = (config: number, topic: string = networkTopics.ConfigAllowed) =>
+        rpc.names(number, topic, word(config).slice(2));
+      expect([names(n), names(n + 100), names(n, networkTopics.Registered)]).toEqual([true, false, false]);
       expect(rpc.heads.isQuiet(number, number, other)).toBe(true);
       // Nothing is known of it.
       expect(rpc.heads.isQuiet(number, number + 1, other)).toBe(false);

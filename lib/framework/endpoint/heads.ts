@@ -118,6 +118,11 @@ export class Heads {
     return bloom !== undefined && !/^0xf*$/.test(bloom) && mayHave(bloom, contract, topics);
   }
 
+  /** Whether a block is known to say that it may have a log of this topic about a subject. @param subject its first indexed word, 64 hex digits */
+  names(number: number, contract: string, topic: string, subject: string): boolean {
+    return this.isLoud(number, contract, [topic]) && mayContain(this.#filterOf(number)!, subject);
+  }
+
   #filterOf(number: number): string | undefined {
     const bloom = this.#linked.get(number)?.logsBloom;
     return bloom === undefined || /^0x0*$/.test(bloom) ? undefined : bloom;

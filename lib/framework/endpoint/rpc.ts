@@ -208,6 +208,10 @@ export class Rpc implements LogSource {
     return this.heads.isLoud(block, this.contract, topics);
   }
 
+  names(block: number, topic: string, subject: string): boolean {
+    return this.heads.names(block, this.contract, topic, subject);
+  }
+
   async blockHash(number: number): Promise<string | undefined> {
     const known = this.heads.hashOf(number);
     if (known !== undefined) return known;

@@ -1,0 +1,27 @@
+/**
+ * For how long a relay need not know of the events of a block that is not read yet. The block's filter names the requests that they are about; of
+ * those that this relay holds it knows when its turn is to do something, and most of them others see to before. So a relay among many reads
+ * what happened with the blocks that it reads anyway.
+ */
+import type { UnreadBlock } from '../../lib/framework/handler.ts';
+import { type Hex, parseHex } from '../../lib/protocol/hex.ts';
+
+/** Of so many one reading serves many; and each is looked for in the filter, every second. */
+const MANY = 256;
+
+/**
+ * Milliseconds.
+ * @param about requests that such events may be about, as far as this relay knows: none of which it has seen the event
+ * @param pauseOf milliseconds from the block until this relay may have something to do for a request; infinite when others have done it
+ */
+export function patienceFor(
+  { age, names }: UnreadBlock,
+  about: readonly string[],
+  pauseOf: (requestHash: Hex) => number,
+): number {
+  if (about.length > MANY) return 0;
+  const named = about.filter(names);
+  // Of something that has not come here: it has to be looked for.
+  if (named.length === 0) return 0;
+  return Math.min(...named.map((hash) => pauseOf(parseHex(hash)))) - age;
+}
