@@ -1,16 +1,17 @@
 /**
  * `npm run bench -- scale`: what grows with a network, counted where it can be counted. Start reading here; each part is a file of its own.
  *
- *   npm run bench -- scale [--only store,verifier,relay,hosts,answers,gossip,audit,simulation] [--joins 20] [--seed 1]
+ *   npm run bench -- scale [--only store,verifier,relay,apps,hosts,answers,gossip,audit,simulation] [--joins 20] [--seed 1]
  *
  * A table, how each figure grows, what a network of ten thousand relays would be by these figures (`simulation`; those of parts that are left
  * out are those of docs/growth.md), and JSON on the last line. Some twenty minutes.
  */
 import { parseArgs } from 'node:util';
-import { print, printJson } from '../lib/daemon/terminal.ts';
+import { print, printError, printJson } from '../lib/daemon/terminal.ts';
 import { gossipFigures } from './gossip.ts';
 import { curvesOf, curveTable, type Row, shown } from './growth.ts';
 import { answerRows } from './scale-answers.ts';
+import { appRows } from './scale-apps.ts';
 import { auditRows } from './scale-audit.ts';
 import { hostRows } from './scale-hosts.ts';
 import { memoryRows, storeRows } from './scale-parts.ts';
@@ -27,6 +28,7 @@ const parts: Readonly<Record<string, Part>> = {
   store: async (tell) => storeRows().forEach(tell),
   verifier: async (tell) => memoryRows().forEach(tell),
   relay: relayRows,
+  apps: appRows,
   hosts: hostRows,
   answers: answerRows,
   gossip: gossipRows,
@@ -56,7 +58,14 @@ export async function benchScale(args: readonly string[] = []): Promise<void> {
     rows.push(row);
   };
   let costs: Costs = MEASURED;
-  for (const name of chosen) costs = { ...costs, ...(await parts[name]?.(tell)) };
+  for (const name of chosen) {
+    const part = parts[name];
+    if (part === undefined) continue;
+    const begun = performance.now();
+    printError(`${name} …`);
+    costs = { ...costs, ...(await part(tell)) };
+    printError(`${name}: ${Math.round((performance.now() - begun) / 1000)} s`);
+  }
   const curves = curvesOf(rows);
   print('', ...curveTable(curves));
   const simulation = chosen.includes(SIMULATION)

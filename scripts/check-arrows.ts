@@ -113,6 +113,8 @@ const allowed: Record<string, readonly string[]> = {
     'test/signer/support',
     'test/support/agent.ts',
     'test/support/browser.ts',
+    'contracts/fixture.ts',
+    'contracts/local-chain.ts',
     'contracts/local-node.ts',
     'test/support/front.ts',
     'test/support/greeting.ts',

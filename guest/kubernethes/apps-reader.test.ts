@@ -103,6 +103,21 @@ test('a list of many apps is read in pages, all at the one head', async () => {
   expect(calls.filter((call) => (call as unknown[])[2] === HEAD)).toHaveLength(4);
 });
 
+test('a list without an end is given up after as many apps as a network can run, not after all its pages', async () => {
+  const calls: unknown[] = [];
+  const page = (n: number) =>
+    encodeApps(
+      Array.from({ length: 250 }, (_, at): [string, string] => [id(`app-${n + at}`), word('a')]),
+      n + 250,
+    );
+  const pages = Object.fromEntries(Array.from({ length: 100 }, (_, n) => [askApps(250 * n), page(250 * n)]));
+  await expect(readState(readerOf(pages, true, calls))).rejects.toMatchObject({
+    code: 'CONTRACT_DATA_INVALID',
+  });
+  // Ten thousand, and the page that has one more.
+  expect(calls.length).toBeLessThanOrEqual(42);
+});
+
 test.each([
   ['goes back', encodeApps([[id('a'), word('a')]], 1)],
   ['has more than was asked for', encodeApps(Array.from({ length: 251 }, () => [id('a'), word('a')]))],

@@ -16,6 +16,9 @@ export interface IndexRow {
 export class MessageIndex {
   readonly #byId = new Map<string, IndexRow>();
   readonly #bySubject = new Map<string, Set<IndexRow>>();
+  /** Kept subjects by how many messages there are about each, in the order in which they had so many: who has most is found without a look at all. */
+  readonly #kept = new Map<number, Set<string>>();
+  readonly #counted = new Map<string, number>();
   /** Of the messages of each type. */
   readonly #subjects = new Map<string, Set<string>>();
   /** Loose messages by source, in the order in which they became the source's. */
@@ -49,8 +52,10 @@ export class MessageIndex {
     this.#rows.push(row);
     this.#bySubject.set(row.subject, (this.#bySubject.get(row.subject) ?? new Set()).add(row));
     this.#subjects.set(row.type, (this.#subjects.get(row.type) ?? new Set()).add(row.subject));
-    if (this.#isKept(row.subject)) this.keptSize += row.size;
-    else this.#addLoose(row);
+    if (this.#isKept(row.subject)) {
+      this.keptSize += row.size;
+      this.#count(row.subject);
+    } else this.#addLoose(row);
   }
 
   delete(id: string): void {
@@ -62,7 +67,10 @@ export class MessageIndex {
     if (about?.size === 0) this.#bySubject.delete(row.subject);
     const isLast = ![...(about ?? [])].some(({ type }) => type === row.type);
     if (isLast) this.#subjects.get(row.type)?.delete(row.subject);
-    if (!this.#deleteLoose(row)) this.keptSize -= row.size;
+    if (!this.#deleteLoose(row)) {
+      this.keptSize -= row.size;
+      this.#count(row.subject);
+    }
     if (this.#rows.length > 2 * this.#byId.size + 64)
       this.#rows = this.#rows.filter((other) => this.#isHeld(other));
   }
@@ -79,6 +87,7 @@ export class MessageIndex {
   /** The subject is kept from now on. */
   keep(subject: string): void {
     for (const row of this.about(subject)) if (this.#deleteLoose(row)) this.keptSize += row.size;
+    this.#count(subject);
   }
 
   /** Messages about a subject, oldest first. */
@@ -106,9 +115,26 @@ export class MessageIndex {
     return this.#loose.entries();
   }
 
-  /** All kept messages by subject. */
-  *kept(): Generator<IndexRow[]> {
-    for (const [subject, rows] of this.#bySubject) if (this.#isKept(subject)) yield [...rows];
+  /** The kept messages about the subject with most of them, oldest first; of several the one that has had so many for the longest. */
+  mostKept(): IndexRow[] {
+    const [subject] = this.#kept.get(Math.max(...this.#kept.keys())) ?? [];
+    return subject === undefined ? [] : this.about(subject);
+  }
+
+  /** The number of messages about a kept subject is another. */
+  #count(subject: string): void {
+    const count = this.#bySubject.get(subject)?.size ?? 0;
+    const before = this.#counted.get(subject);
+    if (before === count) return;
+    if (before !== undefined) {
+      const those = this.#kept.get(before);
+      those?.delete(subject);
+      if (those?.size === 0) this.#kept.delete(before);
+    }
+    this.#counted.delete(subject);
+    if (count === 0) return;
+    this.#counted.set(subject, count);
+    this.#kept.set(count, (this.#kept.get(count) ?? new Set()).add(subject));
   }
 
   /** Rows after a sequence, oldest first. */

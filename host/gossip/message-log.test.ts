@@ -5,6 +5,7 @@ import { answerKind } from '../relay/kinds/answer.ts';
 import { requestKind } from '../relay/kinds/request.ts';
 import { sealedKind } from '../relay/kinds/sealed.ts';
 import { numberOf, registered, someAnswer, someKinds, someRequest, someSealed } from './gossip.fixture.ts';
+import { MessageIndex } from './message-index.ts';
 import { MessageKinds, messageId } from './message-kind.ts';
 import { MessageLog, SELF } from './message-log.ts';
 
@@ -373,4 +374,26 @@ test('however many messages the chain makes room for, loose ones are bounded by 
   for (let n = 20; n < 30; n += 1) log.add(someRequest(n, large), `source ${n}`);
   for (let n = 30; n < 40; n += 1) log.add(someRequest(n, large), 'peer');
   expect(nodesIn(log)).toEqual([1, 27, 28, 29, 38, 39]);
+});
+
+test('who gives way is found without a look at all that is kept, and is the one with most whatever came and went', () => {
+  let asked = 0;
+  const index = new MessageIndex(() => {
+    asked += 1;
+    return true;
+  });
+  const row = (sequence: number, subject: string) => ({
+    ...{ sequence, subject, id: `${sequence}`, type: 'request', size: 10, source: 'a' },
+  });
+  expect(index.mostKept()).toEqual([]);
+  for (let n = 1; n <= 1000; n += 1) index.add(row(n, `subject ${n % 500}`));
+  index.add(row(1001, 'subject 7'));
+  asked = 0;
+  expect(index.mostKept().map(({ id }) => id)).toEqual(['7', '507', '1001']);
+  index.delete('507');
+  // All have two again, this one since last.
+  expect(index.mostKept().map(({ subject }) => subject)).toEqual(['subject 1', 'subject 1']);
+  for (const id of ['1', '501', '2', '502']) index.delete(id);
+  expect(index.mostKept().map(({ subject }) => subject)).toEqual(['subject 3', 'subject 3']);
+  expect(asked).toBe(0);
 });

@@ -408,7 +408,7 @@ export class MessageLog {
 
   /** Of the subject with most messages: its newest spare copy, since more than one is rarely of use; else its oldest message. */
   #dropKept(): void {
-    const rows = largest(this.#index.kept());
+    const rows = this.#index.mostKept();
     const copies = rows.filter(({ type }) => this.#kinds.isSpare(type));
     this.#drop((copies.length > 1 ? copies.at(-1) : rows[0])!);
   }

@@ -35,7 +35,7 @@ import { requestKind } from './kinds/request.ts';
 import { sealedKind } from './kinds/sealed.ts';
 import type { Network } from './network.ts';
 import type { NodeCount } from './node-count.ts';
-import { patienceFor } from './patience.ts';
+import { BUSY, patienceFor } from './patience.ts';
 import { OWN_REQUEST, onEvent, type RequestEvent, unlessJoined } from './request-events.ts';
 
 export interface OnboardHandlerOptions {
@@ -110,6 +110,7 @@ export function onboardHandler(options: OnboardHandlerOptions): ContractHandler<
 
     async patience(unread: UnreadBlock): Promise<number> {
       const [requests, answers] = [messages.subjects(requestKind), messages.subjects(answerKind)];
+      if (requests.size > BUSY) return 0;
       const about = [...new Set([...requests, ...answers])].filter((hash) => !messages.isKept(hash));
       const { view, head } = await network.recent();
       turns.saw(head);

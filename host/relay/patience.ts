@@ -6,8 +6,13 @@
 import type { UnreadBlock } from '../../lib/framework/handler.ts';
 import { type Hex, parseHex } from '../../lib/protocol/hex.ts';
 
-/** Of so many one reading serves many; and each is looked for in the filter, every second. */
-const MANY = 256;
+/**
+ * Of so many one reading serves many; and each is looked for in the filter of each block, every second and with each message. Strangers can send as many:
+ * then each block is read.
+ */
+const MANY = 64;
+/** Requests that are held: among more of them those are not even looked for. */
+export const BUSY = 1024;
 
 /**
  * Milliseconds.

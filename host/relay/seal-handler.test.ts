@@ -122,7 +122,10 @@ test.each<[string, () => void, { kind: string; reason: RegExp }]>([
 });
 
 test('waits for the request, bytes that the contract does not name keep it from nothing, and an hour ends it', async () => {
-  expect(await handler.request(event, context)).toMatchObject({ kind: 'wait' });
+  const parked = { kind: 'park', key: requestHash, until: 120 };
+  expect(await handler.request(event, context)).toMatchObject(parked);
+  // Any number of such events cost no look at the chain, and none of the places of those that are worked on.
+  expect([reads, messages.isKept(requestHash), messages.sought.has(requestHash)]).toEqual([0, true, true]);
   messages.add({ ...sealed, sealed: parseHex('00'.repeat(1168)) }, 'peer');
   messages.add(request, 'peer');
   expect(await handler.request(event, context)).toMatchObject({ kind: 'request' });

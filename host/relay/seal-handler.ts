@@ -25,7 +25,7 @@ import { requestKind } from './kinds/request.ts';
 import { sealedKind } from './kinds/sealed.ts';
 import { hashOfSealed, isSealedOnChain, type Network } from './network.ts';
 import type { NodeCount } from './node-count.ts';
-import { patienceFor } from './patience.ts';
+import { BUSY, patienceFor } from './patience.ts';
 import { OWN_REQUEST, onEvent, type RequestEvent, unlessJoined } from './request-events.ts';
 
 export interface SealHandlerOptions {
@@ -68,12 +68,18 @@ export function sealHandler({
     return messages.about(sealedKind, requestHash).some((message) => answers.includes(hashOfSealed(message)));
   }
 
+  /** Whether there is something to seal to, or that may be what was sealed. */
+  function isKnown(requestHash: Hex): boolean {
+    return [requestKind, sealedKind].some((kind) => messages.subjects(kind).has(requestHash));
+  }
+
   return {
     name: 'seal',
     ...onEvent('Onboarded', network.domain),
 
     async patience(unread: UnreadBlock): Promise<number> {
       const [requests, sealed] = [messages.subjects(requestKind), messages.subjects(sealedKind)];
+      if (requests.size > BUSY) return 0;
       const about = [...requests].filter((hash) => !nodeCount.has(hash));
       const { requestWindow } = (await network.recent()).view;
       return patienceFor(unread, about, (hash) => {
@@ -109,6 +115,19 @@ export function sealHandler({
         }
       }
       alarms.clear(requestHash);
+      // Nothing can be done without, whoever says that it is on chain: it costs no look, and no place among what is worked on.
+      if (!isKnown(requestHash)) {
+        const { requestWindow } = (await network.recent()).view;
+        const until = event.blockNumber + requestWindow + REORG_BLOCKS;
+        messages.keep(requestHash, until);
+        messages.seek(requestHash, until);
+        return {
+          kind: 'park',
+          key: requestHash,
+          until,
+          reason: `request ${requestHash} has not arrived by gossip`,
+        };
+      }
       if (hasSealedAnswer(requestHash)) {
         messages.keep(requestHash);
         return { kind: 'skip', reason: 'another node has sealed the secret' };

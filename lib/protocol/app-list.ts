@@ -6,6 +6,8 @@ import { type AppView, decodeAppsAfter, encodeAppsAfter } from './network-contra
 const PAGE = 250n;
 /** Names in one answer at most: what the contract looks at. A network of more names than this times the pages has other worries. */
 const MAX_PAGES = 500;
+/** Apps that are live. Every one of them is run by every node; who says that there are more would have each reader read for ever. */
+const MAX_APPS = 10_000;
 
 /**
  * In the contract's order; apps that were withdrawn are not among them, and cost the contract alone.
@@ -20,6 +22,7 @@ export async function appList(call: (data: string) => Promise<string>): Promise<
     const { list, next } = decodeAppsAfter(await call(encodeAppsAfter({ skipped, most: PAGE })));
     if (list.length > PAGE || (next !== 0n && next <= skipped)) break;
     apps.push(...list);
+    if (apps.length > MAX_APPS) break;
     if (next === 0n) return apps;
     skipped = next;
   }

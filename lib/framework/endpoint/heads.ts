@@ -186,11 +186,23 @@ const mayHave = (bloom: string, contract: string, topics: readonly string[]): bo
   return may(contract) && (topics.length === 0 || topics.some(may));
 };
 
-/** @param item an address or a topic, 0x-prefixed */
-function mayContain(bloom: string, item: string): boolean {
+/** The bits of what was asked for lately: the same few are looked for in every block. */
+const bitsOf = new Map<string, readonly number[]>();
+const MOST_BITS = 4096;
+
+function bits(item: string): readonly number[] {
+  const known = bitsOf.get(item);
+  if (known !== undefined) return known;
   const hash = keccak256(fromHex(item.replace(/^0x/, '')));
-  return [0, 2, 4].every((at) => {
-    const bit = ((hash[at]! << 8) | hash[at + 1]!) & 2047;
+  const found = [0, 2, 4].map((at) => ((hash[at]! << 8) | hash[at + 1]!) & 2047);
+  if (bitsOf.size >= MOST_BITS) bitsOf.clear();
+  bitsOf.set(item, found);
+  return found;
+}
+
+/** @param item an address or a word, hex */
+function mayContain(bloom: string, item: string): boolean {
+  return bits(item).every((bit) => {
     // The filter is one large number, its lowest bit last.
     const nibble = Number.parseInt(bloom.at(-1 - (bit >> 2)) ?? '0', 16);
     return ((nibble >> (bit & 3)) & 1) === 1;
