@@ -76,6 +76,8 @@ const relayOf = (files: Record<string, Uint8Array | string>, spoil: Handler | un
   });
 const files = () => ({ [configName]: config, [requestName(0)]: JSON.stringify(request()) });
 
+const NETWORK = { chainId: 1, contract: parseAddress(`0x${'1'.repeat(40)}`) };
+
 /** An audit that asks for whatever there is. */
 async function readRecords(sources: readonly string[], limits: Partial<SourceLimits> = {}) {
   const requests = new Map<string, RequestMessage[]>();
@@ -89,7 +91,7 @@ async function readRecords(sources: readonly string[], limits: Partial<SourceLim
       requests.set(record.subject, [...(requests.get(record.subject) ?? []), record.message]);
     },
   };
-  return { sources: await readInto(sources, taker, limits), requests, configs };
+  return { sources: await readInto(sources, taker, NETWORK, limits), requests, configs };
 }
 
 /** Reads a hostile source before and beside a good one: what the good one has must be there. */
@@ -234,7 +236,7 @@ describe('a relay that gives bundles', () => {
       wants: () => true,
       take: ({ subject }: FoundRecord) => void found.push(subject),
     };
-    const [source] = await readInto([url], taker);
+    const [source] = await readInto([url], taker, NETWORK);
     expect(found).toHaveLength(10);
     expect(source).toMatchObject({ records: 10, faults: [] });
     expect(asked()).toBe(2 + 10);

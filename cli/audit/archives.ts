@@ -11,8 +11,11 @@
  */
 import { opendir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Address } from '../../host/records/wire/address.ts';
 import { sha256 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
+import type { Domain } from '../../lib/protocol/typed-data.ts';
+import { RecordsArchive, recordsAddressOf } from '../records-archive.ts';
 import { kindOf, MAX_RECORD_BYTES, type RecordKind, type RecordTaker, recordOf } from './record.ts';
 import { RelayArchive } from './relay-archive.ts';
 
@@ -51,15 +54,16 @@ export interface SourceReport {
 /**
  * Reads all sources at the same time, and hands on each record once, however many sources have it under however many names. Whatever one
  * of them does wrong is in its report; it is never thrown.
- * @param sources folders, or a relay's base URL
+ * @param sources folders, relays' base URLs, or relays by records (cli/records-archive.ts), which are those of the network
  */
 export async function readRecords(
   sources: readonly string[],
   taker: RecordTaker,
+  network: Domain,
   limits: Partial<SourceLimits> = {},
 ): Promise<SourceReport[]> {
   const once = new Once(taker);
-  const readers = sources.map((name) => new Source(name, { ...LIMITS, ...limits }, once));
+  const readers = sources.map((name) => new Source(name, { ...LIMITS, ...limits }, once, network));
   await Promise.all(readers.map((reader) => reader.read()));
   return readers.map((reader) => reader.report());
 }
@@ -106,6 +110,7 @@ class Source {
   readonly #source: string;
   readonly #limits: SourceLimits;
   readonly #once: Once;
+  readonly #network: Domain;
   readonly #faults: string[] = [];
   #faultCount = 0;
   #records = 0;
@@ -114,8 +119,9 @@ class Source {
   #idle = { records: 0, bytes: 0 };
   readonly #versions = new Map<string, number>();
 
-  constructor(source: string, limits: SourceLimits, once: Once) {
+  constructor(source: string, limits: SourceLimits, once: Once, network: Domain) {
     this.#source = source;
+    this.#network = network;
     this.#limits = limits;
     this.#once = once;
   }
@@ -123,7 +129,10 @@ class Source {
   async read(): Promise<void> {
     const overdue = AbortSignal.timeout(this.#limits.milliseconds);
     try {
-      if (/^https?:\/\//.test(this.#source)) await this.#readRelay(overdue);
+      const byRecords = recordsAddressOf(this.#source);
+      if (byRecords !== undefined) await this.#askRelay(byRecords, overdue);
+      else if (/^https?:\/\//.test(this.#source))
+        await this.#readRelay(new RelayArchive(this.#source, overdue), overdue);
       else await this.#readFolder(overdue);
     } catch (error) {
       // Reading ends here; what it gave before still counts.
@@ -158,8 +167,20 @@ class Source {
     }
   }
 
-  async #readRelay(overdue: AbortSignal): Promise<void> {
-    const relay = new RelayArchive(this.#source, overdue);
+  async #askRelay(address: Address, overdue: AbortSignal): Promise<void> {
+    const options = { address, domain: this.#network, until: overdue, code: 'AUDIT_RECORDS' };
+    const relay = await RecordsArchive.open({ ...options, maxBytes: MAX_RECORD_BYTES });
+    try {
+      await this.#readRelay(relay, overdue);
+    } finally {
+      await relay.close();
+    }
+  }
+
+  async #readRelay(
+    relay: Pick<RelayArchive, 'pages' | 'file' | 'bundled'>,
+    overdue: AbortSignal,
+  ): Promise<void> {
     for await (const { after, names } of relay.pages()) {
       this.#goesOn(overdue);
       const left = new Set(names.filter((name) => this.#isOfUse(name)));

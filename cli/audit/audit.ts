@@ -95,7 +95,7 @@ export async function audit(input: AuditInput): Promise<Audited> {
   const historyHolds = !findings.has('failure');
   judgeCheckpoint(earlier, historyHolds, findings);
 
-  const sources = await readRecords(input.archives, handingOn(evidence, input.onRecord), {
+  const sources = await readRecords(input.archives, handingOn(evidence, input.onRecord), network, {
     milliseconds: BASE_MS + evidence.unproven * CLAIM_MS,
     ...input.limits,
   });

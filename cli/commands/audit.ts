@@ -15,6 +15,7 @@ import {
 } from '../command.ts';
 import { flavourOf, flavourOption } from '../flavour.ts';
 import { requireAddress } from '../owner/connection.ts';
+import { recordsAddressOf } from '../records-archive.ts';
 
 /** How an audit reads a chain and archives; of whoever publishes one, too. */
 export const readingOptions = {
@@ -26,7 +27,7 @@ export const readingOptions = {
   },
   archive: {
     value: 'DIR|URL',
-    help: "a relay's archive: its folder, or the relay to read it from; give several",
+    help: "a relay's archive: its folder, or the relay to read it from, by http(s) or records://KEY@HOST:PORT; give several",
     multiple: true,
     formerly: 'records',
   },
@@ -178,11 +179,12 @@ function checkpointOf(args: Arguments): RunOptions['checkpoint'] {
 
 /** Mistyped, a folder would be a source with a fault, and every record missing. */
 function requireArchive(archive: string): void {
+  if (typed(() => recordsAddressOf(archive)) !== undefined) return;
   const isUrl = /^[a-z][a-z0-9+.-]*:\/\//i.test(archive);
   if (isUrl && /^https?:\/\/[^\s]+$/.test(archive) && URL.canParse(archive)) return;
   if (!isUrl && isFolder(archive)) return;
   throw new UsageError(
-    `--archive takes a folder that is there, or an http(s) URL, not ${JSON.stringify(archive.slice(0, 200))}`,
+    `--archive takes a folder that is there, an http(s) URL or records://KEY@HOST:PORT, not ${JSON.stringify(archive.slice(0, 200))}`,
   );
 }
 

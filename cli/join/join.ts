@@ -129,6 +129,7 @@ async function networkFile(
     source: networkJson,
     volume: vm.hostVolume,
     peers: relay.gossipPeers,
+    records: relay.records?.peers ?? [],
     network: relay,
     flavour,
     isAllowed: (config) => contract.isConfigAllowed(config),

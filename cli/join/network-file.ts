@@ -1,17 +1,18 @@
 /**
  * The network.json that the VM will measure. It can't be written from host.env: its bytes hash to a config that the owner allowed,
  * including the endpoints as the VMs reach them. So it is taken from where the operator says, else from the host volume, else from
- * a gossip peer, which keeps it in its archive. A peer is not trusted: its bytes must have the hash in the name, be for this contract
+ * a gossip peer, by HTTP or by records, which keeps it in its archive. A peer is not trusted: its bytes must have the hash in the name, be for this contract
  * and be allowed by it.
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Type } from 'typebox';
+import type { Address as RecordsAddress } from '../../host/records/wire/address.ts';
 import { archivedConfig } from '../../host/relay/archive.ts';
 import { dropDrafts, writeDurably } from '../../lib/daemon/durable-file.ts';
 import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
+import { sameAddress } from '../../lib/protocol/hex.ts';
 import {
   CONFIG_MAX_BYTES,
   configHash,
@@ -19,11 +20,15 @@ import {
   parseNetworkConfig,
 } from '../../lib/protocol/network-config.ts';
 import { parseJson } from '../../lib/protocol/schema.ts';
+import type { Domain } from '../../lib/protocol/typed-data.ts';
 import { download } from '../download.ts';
+import { RecordsArchive } from '../records-archive.ts';
 import type { Reason } from './narrator.ts';
 
 /** A peer that lists more configs of one network than this is not asked for the rest. */
 const MAX_CONFIGS = 32;
+/** For all that a relay by records is asked. Milliseconds. */
+const TIMEOUT_MS = 20_000;
 const LIST_MAX_BYTES = 256 * 1024;
 const ListSchema = Type.Object({ records: Type.Array(Type.String({ maxLength: 200 }), { maxItems: 1000 }) });
 
@@ -32,8 +37,11 @@ export interface NetworkFileOptions {
   readonly source: string | undefined;
   /** The host volume. */
   readonly volume: string;
+  /** Relays' base URLs. */
   readonly peers: readonly string[];
-  readonly network: { readonly chainId: number; readonly contract: Address };
+  /** Relays by records. */
+  readonly records: readonly RecordsAddress[];
+  readonly network: Domain;
   readonly flavour: Flavour;
   /** @param config 0x-prefixed */
   isAllowed(config: string): Promise<boolean>;
@@ -53,7 +61,7 @@ export interface NetworkFile {
  *   for one that this image would refuse, NETWORK_JSON_AMBIGUOUS when peers have several, NETWORK_JSON_FETCH for a bad URL
  */
 export async function findNetworkFile(options: NetworkFileOptions): Promise<NetworkFile | Reason> {
-  const { source, volume, peers } = options;
+  const { source, volume, peers, records } = options;
   if (source !== undefined) {
     const bytes = /^https?:\/\//.test(source)
       ? await download(source, CONFIG_MAX_BYTES, 'NETWORK_JSON_FETCH')
@@ -63,10 +71,10 @@ export async function findNetworkFile(options: NetworkFileOptions): Promise<Netw
   const path = join(volume, 'network.json');
   const present = await readFile(path).catch(absent);
   if (present !== undefined) return accepted(present, path, options);
-  if (peers.length === 0) {
+  if (peers.length + records.length === 0) {
     throw new DstackError(
       'NETWORK_JSON_MISSING',
-      `there is no ${path}, and no peer to take it from: give --network-json FILE or URL, or set DSTACK_GOSSIP_PEERS`,
+      `there is no ${path}, and no peer to take it from: give --network-json FILE or URL, or set DSTACK_GOSSIP_PEERS or DSTACK_RECORDS_PEERS`,
     );
   }
   return fromPeers(options);
@@ -96,9 +104,16 @@ function accepted(bytes: Uint8Array, origin: string, options: NetworkFileOptions
 async function fromPeers(options: NetworkFileOptions): Promise<NetworkFile | Reason> {
   const found = new Map<string, NetworkFile>();
   const failures: string[] = [];
-  for (const peer of options.peers) {
+  const ways: [string, () => Promise<NetworkFile[]>][] = [
+    ...options.peers.map((peer): (typeof ways)[number] => [peer, () => ofPeer(peer, options)]),
+    ...options.records.map((address): (typeof ways)[number] => [
+      `records://${address.host}:${address.port}`,
+      () => byRecords(address, options),
+    ]),
+  ];
+  for (const [peer, ask] of ways) {
     try {
-      for (const file of await ofPeer(peer, options)) found.set(file.config, file);
+      for (const file of await ask()) found.set(file.config, file);
       if (found.size === 0) failures.push(`${peer} has none that the contract allows`);
     } catch (error) {
       if (!(error instanceof DstackError) || error.code.startsWith('RPC_')) throw error;
@@ -131,16 +146,43 @@ async function ofPeer(peer: string, options: NetworkFileOptions): Promise<Networ
     'its list of records',
     LIST_MAX_BYTES,
   );
+  const urlOf = (name: string) => `${peer}/v1/records/${name}`;
+  return await allowedOf(records, (name) => download(urlOf(name), CONFIG_MAX_BYTES, 'NETWORK_JSON_FETCH'), {
+    ...options,
+    originOf: urlOf,
+  });
+}
+
+/** The same, by records. */
+async function byRecords(address: RecordsAddress, options: NetworkFileOptions): Promise<NetworkFile[]> {
+  const archive = await RecordsArchive.open({
+    ...{ address, domain: options.network, maxBytes: CONFIG_MAX_BYTES, code: 'NETWORK_JSON_FETCH' },
+    until: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  try {
+    const { value: page } = await archive.pages('config-').next();
+    return await allowedOf(page?.names ?? [], (name) => archive.file(name), {
+      ...options,
+      originOf: (name) => `records://${address.host}:${address.port}/${name}`,
+    });
+  } finally {
+    await archive.close();
+  }
+}
+
+/** Of a peer's names. @throws NETWORK_JSON_FETCH for a file that is not what its name says */
+async function allowedOf(
+  names: readonly string[],
+  read: (name: string) => Promise<Uint8Array>,
+  options: NetworkFileOptions & { originOf(name: string): string },
+): Promise<NetworkFile[]> {
   const files: NetworkFile[] = [];
-  for (const name of records
-    .filter((name) => /^config-[0-9a-f]{64}\.json$/.test(name))
-    .slice(0, MAX_CONFIGS)) {
-    const url = `${peer}/v1/records/${name}`;
-    const bytes = await download(url, CONFIG_MAX_BYTES, 'NETWORK_JSON_FETCH');
+  for (const name of names.filter((name) => /^config-[0-9a-f]{64}\.json$/.test(name)).slice(0, MAX_CONFIGS)) {
+    const bytes = await read(name);
     if (archivedConfig(toHex(configHash(bytes))) !== name) {
       throw new DstackError('NETWORK_JSON_FETCH', `what it serves as ${name} has another hash`);
     }
-    const file = ifAccepted(bytes, url, options);
+    const file = ifAccepted(bytes, options.originOf(name), options);
     if (file !== undefined && (await options.isAllowed(file.config))) files.push(file);
   }
   return files;

@@ -76,6 +76,16 @@ export interface PeerStatus {
   reachable: boolean;
 }
 
+/** A peer of the operator's choice that can be asked for what is no message. */
+export interface AskablePeer {
+  readonly peer: string;
+  /**
+   * What it says; empty where it has nothing to say. Nothing is believed of it.
+   * @param what a question of lib/protocol/relay-questions.ts @throws WIRE_* when there is no answer
+   */
+  ask(what: Uint8Array): Promise<Uint8Array>;
+}
+
 /** A gauge, in the words of Prometheus. */
 export interface Figure {
   readonly name: string;
@@ -103,6 +113,8 @@ export interface Carrier {
   /** Which of `peers` makes a request to that port; undefined for anyone else. */
   callerOf?(request: FastifyRequest): string | undefined;
   status(): readonly PeerStatus[];
+  /** Those of `peers` that can be asked for files now. */
+  askable?(): readonly AskablePeer[];
   /** For the metrics: what it is doing now. */
   figures?(): readonly Figure[];
   /** Milliseconds that a message takes to one of the peers; undefined while none was seen. */

@@ -2,10 +2,12 @@
 import type { Log } from '../../lib/daemon/log.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
-import { CalldataCarrier, type CalldataChain, type CalldataSettings } from './calldata/carrier.ts';
+import type { Desk } from '../records/wire/asking.ts';
 import type { Carrier } from './carrier.ts';
 import { HttpCarrier } from './http-carrier.ts';
 import { RecordsCarrier, type RecordsSettings } from './records-carrier.ts';
+
+export type { Desk };
 
 export interface CarrierSettings {
   /** Base URLs of other relays. */
@@ -25,6 +27,8 @@ export interface CarrierShared {
   chain: CalldataChain;
   /** What a source did against the rules, for the metrics. */
   onCharge?: (source: string, code: string) => void;
+  /** Answers what relays ask for beside messages, where a carrier lets them; absent: nobody does. */
+  desk?: Desk;
 }
 
 export function carriersOf(settings: CarrierSettings, shared: CarrierShared): Carrier[] {

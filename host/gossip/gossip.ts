@@ -10,7 +10,16 @@ import type { Log } from '../../lib/daemon/log.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { MESSAGE_MAX_BYTES } from '../../lib/protocol/onboarding-messages.ts';
-import type { Carrier, Entry, Exchange, Figure, PeerStatus, Place, SourcedEntry } from './carrier.ts';
+import type {
+  AskablePeer,
+  Carrier,
+  Entry,
+  Exchange,
+  Figure,
+  PeerStatus,
+  Place,
+  SourcedEntry,
+} from './carrier.ts';
 import { idOf, type Message, type MessageKind, MessageKinds, messageId } from './message-kind.ts';
 import { MessageLog, type MessageLogLimits, SELF } from './message-log.ts';
 import { Refusals } from './refusals.ts';
@@ -80,6 +89,11 @@ export class Gossip<Context = unknown> implements Exchange, Publisher {
   /** What operators of other hosts write into their settings to reach this one, beside the port for all of them. */
   addresses(): string[] {
     return this.#options.carriers.flatMap((carrier) => carrier.address?.() ?? []);
+  }
+
+  /** Peers of the operator's choice that can be asked for files now. */
+  askable(): AskablePeer[] {
+    return this.#options.carriers.flatMap((carrier) => carrier.askable?.() ?? []);
   }
 
   /** For the metrics. */

@@ -12,9 +12,10 @@ import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { codeOf } from '../../lib/protocol/errors.ts';
 import { HexOf, Strict } from '../../lib/protocol/schema.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
+import type { Desk } from '../records/wire/asking.ts';
 import type { WireLimits } from '../records/wire/limits.ts';
 import { type Address, RecordWire, type WireEvent } from '../records/wire/wire.ts';
-import type { Carrier, Exchange, Figure, PeerStatus } from './carrier.ts';
+import type { AskablePeer, Carrier, Exchange, Figure, PeerStatus } from './carrier.ts';
 import { Charges } from './charges.ts';
 import { MessageRecords } from './message-records.ts';
 import { MessageStore } from './message-store.ts';
@@ -34,6 +35,8 @@ export interface RecordsCarrierOptions extends RecordsSettings {
   store: Store;
   log: Log;
   limits?: Partial<WireLimits>;
+  /** Answers what peers ask for beside messages; absent: nobody does. */
+  desk?: Desk;
   /** What a source did against the rules, for the metrics. */
   onCharge?: (source: string, code: string) => void;
 }
@@ -90,7 +93,7 @@ export class RecordsCarrier implements Carrier {
   }
 
   attach(exchange: Exchange): void {
-    const { domain, limits } = this.#options;
+    const { domain, limits, desk } = this.#options;
     this.#exchange = exchange;
     this.#messages = new MessageStore({
       records: new MessageRecords(domain),
@@ -106,6 +109,7 @@ export class RecordsCarrier implements Carrier {
       store: this.#messages,
       staticKey: this.#staticKey(),
       limits: { ...LIMITS, ...limits },
+      desk,
       onEvent: (event) => this.#see(event),
     });
     exchange.sought.onNew(() => this.#seeking.ring());
@@ -138,6 +142,13 @@ export class RecordsCarrier implements Carrier {
   status(): PeerStatus[] {
     const connected = new Set(this.#wire.peers.map(({ key }) => this.#sources.get(key)));
     return this.peers.map((peer) => ({ peer, reachable: connected.has(peer) }));
+  }
+
+  askable(): AskablePeer[] {
+    return this.#wire.peers.flatMap(({ key }) => {
+      const peer = this.#isChosen(key) ? this.#sources.get(key) : undefined;
+      return peer === undefined ? [] : [{ peer, ask: (what) => this.#wire.ask(key, what) }];
+    });
   }
 
   figures(): Figure[] {

@@ -2,7 +2,7 @@
  * Brings what a rollout needs from other relays to this host's volume: the manifests that the contract names, now and next, the
  * envelopes of their secrets and the archives of their images. So an operator has nothing to copy, and a new node finds all that it is to run.
  *
- * Peers are not trusted: whatever comes is bounded in size and time, written beside its place, checked by its hash as the guest
+ * It comes over HTTP, or by records (files-by-records.ts), from whoever has it. Peers are not trusted: whatever comes is bounded in size and time, written beside its place, checked by its hash as the guest
  * checks it, and only then put there. What was cut off goes on later, at the same peer. A peer whose bytes are not what they
  * should be is left alone for an hour.
  */
@@ -23,13 +23,18 @@ import {
   secretsOf,
 } from '../../lib/protocol/manifest.ts';
 import type { AppView } from '../../lib/protocol/network-contract.ts';
+import type { AskablePeer } from '../gossip/carrier.ts';
 import { httpStream } from '../http-json.ts';
 import { APP_FILE_MAX_BYTES, type AppFileKind, type AppFiles, tagFile } from './app-files.ts';
+import { Lie } from './asked-parts.ts';
+import { bringByRecords, RECORDS_MARK } from './files-by-records.ts';
 
 export interface AppCourierOptions {
   files: AppFiles;
   /** Base URLs of relays. */
   peers: readonly string[];
+  /** Relays that are connected by records now; absent: there never are any. */
+  askable?(): readonly AskablePeer[];
   /** What the contract says now. */
   apps(): Promise<readonly AppView[]>;
   metrics: Pick<Metrics, 'count'>;
@@ -80,7 +85,7 @@ export class AppCourier {
   }
 
   start(): void {
-    if (this.#options.peers.length > 0) this.#loop ??= this.#forever();
+    if (this.#options.peers.length > 0 || this.#options.askable !== undefined) this.#loop ??= this.#forever();
   }
 
   async stop(): Promise<void> {
@@ -153,11 +158,18 @@ export class AppCourier {
     const wait = this.#waits.get(hash);
     if (wait !== undefined && wait.until > performance.now()) return false;
     const failedAt = (peer: string) => this.#failed.get(peer) ?? 0;
-    for (const peer of [...peers].sort((a, b) => failedAt(a) - failedAt(b))) {
+    const askable = this.#options.askable?.() ?? [];
+    const all = [...peers, ...askable.map(({ peer }) => peer)];
+    for (const peer of all.sort((a, b) => failedAt(a) - failedAt(b))) {
       if (this.#ending.signal.aborted) return false;
       if ((this.#left.get(peer) ?? 0) > performance.now()) continue;
       try {
-        if (!(await this.#fetch(kind, hash, peer, check))) continue;
+        const byRecords = askable.find((one) => one.peer === peer);
+        const isThere =
+          byRecords === undefined
+            ? await this.#fetch(kind, hash, peer, check)
+            : await this.#ask(kind, hash, byRecords, check);
+        if (!isThere) continue;
         this.#waits.delete(hash);
         this.#failed.delete(peer);
         metrics.count('dstack_relay_app_files_total', 'Files of apps asked of peers.', { outcome: 'taken' });
@@ -204,11 +216,35 @@ export class AppCourier {
     return true;
   }
 
-  /** Of this file, by whatever peer: there is one at a time. */
+  /** The same, by records. Each part was found to be the file's before it was written: what is wrong with the whole is this host's. */
+  async #ask(kind: AppFileKind, hash: string, peer: AskablePeer, check: Check): Promise<boolean> {
+    const { files } = this.#options;
+    const { stalledAfter, within } = this.#bounds;
+    const draft = await files.draft(kind, hash, RECORDS_MARK);
+    const isWhole = await bringByRecords({
+      ...{ peer, kind, hash, draft, within, partWithin: stalledAfter, signal: this.#ending.signal },
+      requireRoom: (bytes) => this.#requireRoom(draft, bytes),
+    });
+    if (!isWhole) return false;
+    try {
+      await check(draft, hash);
+    } catch (cause) {
+      await this.#removeDrafts(kind, hash);
+      if (cause instanceof ImageRefused) throw cause;
+      const message = `what was written is not what came, so that all of it is asked for again: ${(cause as Error).message}`;
+      throw new DstackError('APP_FILE_DRAFT', message, { cause });
+    }
+    await files.place(kind, hash, draft);
+    await this.#removeDrafts(kind, hash);
+    return true;
+  }
+
+  /** Of this file, by whatever peer: there is one over HTTP at a time, and one by records. */
   async #removeDrafts(kind: AppFileKind, hash: string, except?: string): Promise<void> {
+    const byRecords = await this.#options.files.draft(kind, hash, RECORDS_MARK);
+    const spared = except === undefined ? [] : [except, byRecords].flatMap((path) => [path, tagFile(path)]);
     for (const { hash: of, path } of await this.#options.files.drafts(kind))
-      if (of === hash && (except === undefined || (path !== except && path !== tagFile(except))))
-        await rm(path, { force: true });
+      if (of === hash && !spared.includes(path)) await rm(path, { force: true });
   }
 
   /** Of files that are not wanted any more, or are there by now. Never fails: what is wanted does not wait for it. */
@@ -278,14 +314,15 @@ export class AppCourier {
   async #assertRoom(draft: string, whole: number, at: number, maxBytes: number): Promise<void> {
     if (whole > maxBytes)
       throw new Lie('APP_FILE_TOO_LARGE', `it has ${whole} bytes, and may have ${maxBytes}`);
+    await this.#requireRoom(draft, whole - at);
+  }
+
+  async #requireRoom(draft: string, bytes: number): Promise<void> {
     const { bavail, bsize } = await statfs(dirname(draft));
-    if (whole - at > bavail * bsize - this.#bounds.spare)
-      throw new DstackError('APP_FILE_NO_SPACE', `the volume has no room for ${whole} bytes: make some`);
+    if (bytes > bavail * bsize - this.#bounds.spare)
+      throw new DstackError('APP_FILE_NO_SPACE', `the volume has no room for ${bytes} bytes: make some`);
   }
 }
-
-/** A peer sent what its name does not say. */
-class Lie extends DstackError {}
 
 /** @throws DstackError when the draft is not what it should be */
 type Check = (draft: string, hash: string) => Promise<void>;

@@ -25,7 +25,7 @@ const SUFFIX: Readonly<Record<AppFileKind, string>> = {
 };
 
 /** A draft of what, and with what suffix; its name is `draft`'s, or that of the tag beside it. */
-const DRAFT = /^([0-9a-f]{64})(\.json|\.tar)\.[0-9a-f]{16}\.part(\.tag)?$/;
+const DRAFT = /^([0-9a-f]{64})(\.json|\.tar)\.[0-9a-f]{16}\.part(\.tag){0,2}$/;
 
 /** Beside a draft: of which file of the peer's it is. */
 export const tagFile = (draft: string): string => `${draft}.tag`;

@@ -58,3 +58,21 @@ test('what an earlier release kept under another name is taken over', () => {
   expect(existsSync(join(stateDir, 'records'))).toBe(false);
   expect(archiveIn(join(scratch, 'new')).list()).toEqual([]);
 });
+
+test('a part of a file is given by its name, and no name leads out of the folder', () => {
+  const archive = new Archive(join(scratch, 'parts', 'inner'));
+  writeFileSync(join(scratch, 'parts', 'secret'), 'a secret');
+  writeFileSync(join(archive.directory, nameOf(1)), '0123456789');
+  const textOf = (...part: Parameters<Archive['part']>) => {
+    const found = archive.part(...part);
+    return found && [found.length, Buffer.from(found.bytes).toString()];
+  };
+  expect(textOf(nameOf(1), 0, 4)).toEqual([10, '0123']);
+  expect(textOf(nameOf(1), 8, 4)).toEqual([10, '89']);
+  expect(textOf(nameOf(1), 10, 4)).toEqual([10, '']);
+  expect(textOf(nameOf(1), 99, 4)).toEqual([10, '']);
+  for (const name of ['../secret', nameOf(2), `${nameOf(1)}/../../secret`])
+    expect(textOf(name, 0, 4)).toBeUndefined();
+  expect(archive.has(nameOf(1))).toBe(true);
+  expect(archive.has('../secret')).toBe(false);
+});

@@ -3,7 +3,18 @@
  * network.json behind a config hash. Requests that nobody answered are not here: anyone can register one, and the chain's
  * events name it. One JSON file each, so that they can be copied, served and verified without this program.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  statSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { dropDrafts, writeDurably } from '../../lib/daemon/durable-file.ts';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
@@ -20,7 +31,7 @@ import { messageId } from '../gossip/message-kind.ts';
 type Archived = RequestMessage | AnswerMessage | BootstrapPackage;
 
 /** The only names there are: what is served can't leave the folder. */
-const NAME =
+export const ARCHIVED_NAME =
   /^(request|answer)-[0-9a-f]{64}-[0-9a-f]{16}\.json$|^bootstrap-0x[0-9a-f]{40}(-[0-9a-f]{16})?\.json$|^config-[0-9a-f]{64}\.json$/;
 
 /**
@@ -101,16 +112,36 @@ export class Archive {
     // Before the folder is read: a change in between makes the next call read it again.
     const changed = statSync(this.directory, { bigint: true }).mtimeNs;
     if (this.#listed?.changed !== changed) {
-      const names = readdirSync(this.directory).filter((name) => NAME.test(name));
+      const names = readdirSync(this.directory).filter((name) => ARCHIVED_NAME.test(name));
       this.#listed = { names: names.sort(), changed };
     }
     return this.#listed.names;
   }
 
+  /** Whether a file of this name is kept. */
+  has(name: string): boolean {
+    return ARCHIVED_NAME.test(name) && existsSync(join(this.directory, name));
+  }
+
+  /** Up to so many bytes of a file from one on, and how many it has; undefined for a name that is not in the archive. */
+  part(name: string, at: number, most: number): { length: number; bytes: Uint8Array } | undefined {
+    const path = join(this.directory, name);
+    if (!ARCHIVED_NAME.test(name) || !existsSync(path)) return undefined;
+    const file = openSync(path, 'r');
+    try {
+      const length = fstatSync(file).size;
+      const bytes = new Uint8Array(Math.max(0, Math.min(most, length - at)));
+      const read = readSync(file, bytes, 0, bytes.length, at);
+      return { length, bytes: bytes.subarray(0, read) };
+    } finally {
+      closeSync(file);
+    }
+  }
+
   /** The file's text; undefined for a name that is not in the archive. */
   read(name: string): string | undefined {
     const path = join(this.directory, name);
-    return NAME.test(name) && existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+    return ARCHIVED_NAME.test(name) && existsSync(path) ? readFileSync(path, 'utf8') : undefined;
   }
 }
 

@@ -9,8 +9,10 @@ import { Retryable } from '../../lib/protocol/errors.ts';
 import type { Hex } from '../../lib/protocol/hex.ts';
 import {
   type AppView,
+  decodeConfigAllowedFrom,
   decodeNetwork,
   decodeRequestsByHash,
+  encodeConfigAllowedFrom,
   encodeNetwork,
   encodeRequestsByHash,
   type NetworkView,
@@ -128,6 +130,11 @@ export class Network {
 
   #isQuietSince({ head, hash }: Seen<unknown>, to: number, topics?: readonly string[]): boolean {
     return this.#rpc.heads.hashOf(head) === hash && this.#rpc.isQuiet(head + 1, to, topics);
+  }
+
+  /** Whether the owner allowed a network.json of this hash, now or from some time on. @param config 64 hex digits */
+  async isConfigAllowed(config: Hex): Promise<boolean> {
+    return decodeConfigAllowedFrom(await this.#rpc.call(encodeConfigAllowedFrom({ config }))) !== 0n;
   }
 
   /** Requests that will be asked for now: they are read together. */

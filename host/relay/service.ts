@@ -32,7 +32,9 @@ import { AppCourier } from './app-courier.ts';
 import { AppFiles } from './app-files.ts';
 import { AppsWatch } from './apps-watch.ts';
 import { type Archive, archiveIn } from './archive.ts';
+import { ArchiveCourier } from './archive-courier.ts';
 import { DashboardSource } from './dashboard-source.ts';
+import { RelayDesk } from './desk.ts';
 import { relayHandlers } from './handlers.ts';
 import { Join, type JoinStatus } from './join.ts';
 import { answerKind } from './kinds/answer.ts';
@@ -102,6 +104,7 @@ export class NetworkService {
   readonly #events: EventProgress;
   readonly #peerSide: FastifyInstance;
   readonly #courier: AppCourier | undefined;
+  readonly #archiveCourier: ArchiveCourier | undefined;
   readonly #startedAt = Date.now();
   readonly #expiring = new Rounds(() => this.#expire());
 
@@ -115,7 +118,29 @@ export class NetworkService {
     const network = new Network(rpc, { chainId, contract });
     this.#network = network;
     const node = new NodeClient(settings.nodeUrl);
-    this.#gossip = this.#gossipOf(() => certificates.rule());
+    const { appFiles } = settings;
+    const files = appFiles === undefined ? undefined : new AppFiles(appFiles.volume);
+    this.#gossip = new Gossip({
+      store,
+      kinds: relayKinds,
+      context: () => ({
+        network: this.#network,
+        held: this.#gossip.messages,
+        flavour: this.#joining.status().node?.flavour,
+        certificate: certificates.rule(),
+      }),
+      carriers: carriersOf(settings, {
+        domain: this.#network.domain,
+        store,
+        log,
+        desk: new RelayDesk({ archive: this.archive, files }),
+        onCharge: (_source, code) =>
+          metrics.count('dstack_relay_gossip_charged_total', 'Breaches of the protocol of gossip.', { code }),
+      }),
+      log,
+      onRefused: (code) =>
+        metrics.count('dstack_relay_gossip_refused_total', 'Gossip messages refused.', { code }),
+    });
     const { messages } = this.#gossip;
     const site = new SiteCollateral({ node, collateral, log });
     const certificates = new SiteCertificateCourier({
@@ -191,12 +216,29 @@ export class NetworkService {
       unhealthy: () => this.unhealthy(),
       redact: options.redact,
     });
-    const { appFiles } = settings;
-    const files = appFiles === undefined ? undefined : new AppFiles(appFiles.volume);
     this.#peerSide = gossipServer(this.#gossip, this.archive, files, new SealingKeys(node), log);
+    const hasRecordsPeers = (settings.records?.peers.length ?? 0) > 0;
+    const byRecords = hasRecordsPeers ? { askable: () => this.#gossip.askable() } : {};
+    if (byRecords.askable !== undefined) {
+      const { archive } = this;
+      this.#archiveCourier = new ArchiveCourier({
+        archive,
+        network: this.#network,
+        ...byRecords,
+        metrics,
+        log,
+      });
+    }
     if (files !== undefined && appFiles?.fetch === true) {
-      const apps = () => network.apps();
-      this.#courier = new AppCourier({ files, peers: settings.gossipPeers, apps, metrics, log });
+      const apps = () => this.#network.apps();
+      this.#courier = new AppCourier({
+        files,
+        peers: settings.gossipPeers,
+        ...byRecords,
+        apps,
+        metrics,
+        log,
+      });
     }
   }
 
@@ -248,6 +290,7 @@ export class NetworkService {
     this.#joining.start();
     this.#expiring.start();
     this.#courier?.start();
+    this.#archiveCourier?.start();
   }
 
   /** Resolves when nothing of it is running; the store stays open. */
@@ -257,6 +300,7 @@ export class NetworkService {
       this.#host.stop(),
       this.#expiring.stop(),
       this.#courier?.stop(),
+      this.#archiveCourier?.stop(),
     ]);
     await this.#gossip.close();
     await this.#peerSide.close();

@@ -19,6 +19,7 @@ import { type ByteSource, readExactly, readTar, type TarEntry } from './tar.ts';
 
 /** manifest.json and a config are small; more is an attack. Bytes. */
 const MAX_JSON = 1024 * 1024;
+export const CONFIG_IN_ARCHIVE_MAX_BYTES = MAX_JSON;
 const MAX_LAYERS = 128;
 const CHUNK = 1024 * 1024;
 
@@ -71,12 +72,31 @@ export interface FoundLayer {
  *   right, and still none
  */
 export async function findImage(file: ByteSource, length: number, digest: string): Promise<FoundImage> {
+  const { config, layers } = await readImage(file, length, digest);
+  return { digest, config, layers };
+}
+
+/**
+ * Where an image's config and each of its layers are, by their digests.
+ * @throws what `findImage` throws
+ */
+export async function piecesOfImage(
+  file: ByteSource,
+  length: number,
+  digest: string,
+): Promise<Map<string, TarEntry>> {
+  const { configEntry, layers } = await readImage(file, length, digest);
+  return new Map([[digest, configEntry], ...layers.map((one) => [one.digest, one.entry] as const)]);
+}
+
+async function readImage(file: ByteSource, length: number, digest: string) {
   const entries = byName(await readTar(file, length));
   const index = await readIndex(file, length, entries);
-  const config = await readJson(file, length, regular(entries, index.Config), index.Config);
+  const configEntry = regular(entries, index.Config);
+  const config = await readJson(file, length, configEntry, index.Config);
   assertConfigDigest(config, digest);
-  const layers = layersOf(entries, index.Layers, parseConfig(config));
-  return { digest, config, layers };
+  const layers = layersOf(entries, index.Layers, layersInConfig(config));
+  return { config, configEntry, layers };
 }
 
 /** Bytes of the image's layers, each counted once. */
@@ -248,7 +268,8 @@ function assertConfigDigest(config: Uint8Array, digest: string): void {
   }
 }
 
-function parseConfig(config: Uint8Array): string[] {
+/** The SHA-256 of each layer that a config has, in order, 64 hex digits. @throws an ImageRefused for a config that is none */
+export function layersInConfig(config: Uint8Array): string[] {
   try {
     const parsed = parseJson(ConfigSchema, text(config), 'ARCHIVE_MALFORMED', "the image's config", MAX_JSON);
     return parsed.rootfs.diff_ids.map((id) => id.slice('sha256:'.length));

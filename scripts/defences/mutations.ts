@@ -30,6 +30,7 @@ import { recordServiceRules } from './mutations/record-service.ts';
 import { recordWireRules } from './mutations/record-wire.ts';
 import { recordRules } from './mutations/records.ts';
 import { relayRules } from './mutations/relay.ts';
+import { relayFiles } from './mutations/relay-files.ts';
 import { replicatorRules } from './mutations/replicator.ts';
 import { secretRules } from './mutations/secrets.ts';
 import { signerRules } from './mutations/signer.ts';
@@ -51,6 +52,7 @@ const ofPoints: readonly Mutation[] = [
   ...gossipPeers,
   ...gossipCalldata,
   ...gossipRecords,
+  ...relayFiles,
 ].sort((a, b) => Number(a.point) - Number(b.point));
 
 /** Those that a test sees: the rows of docs/defences.md. */

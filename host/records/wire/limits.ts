@@ -19,6 +19,8 @@ export interface WireLimits {
   readonly takenWithin: number;
   /** Milliseconds in which a record comes that was asked for. */
   readonly deliveredWithin: number;
+  /** Milliseconds in which what a peer was asked is answered: it may have to read all of a large file first. */
+  readonly answeredWithin: number;
   /** Bytes that wait to be sent, after which the peer is not answered until it has taken some. */
   readonly backlog: number;
   /** Records that a peer asked for and is still to get, after which nothing more of it is read. */
@@ -70,6 +72,7 @@ export const WIRE_LIMITS: WireLimits = {
   idle: 120_000,
   takenWithin: 60_000,
   deliveredWithin: 60_000,
+  answeredWithin: 60_000,
   backlog: MIB,
   owed: 2_048,
   rekeyFrames: 65_536,

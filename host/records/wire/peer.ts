@@ -21,6 +21,7 @@ import {
   Reconciliation,
 } from '../../../lib/protocol/records/sync/reconcile.ts';
 import type { Verdict } from '../types.ts';
+import { Asking, type Desk } from './asking.ts';
 import type { Fetcher } from './fetcher.ts';
 import { Forgotten } from './forgotten.ts';
 import { Giver } from './giver.ts';
@@ -43,6 +44,8 @@ export interface PeerHost {
   readonly store: RecordStore;
   readonly fetcher: Fetcher;
   readonly limits: WireLimits;
+  /** Who answers what peers ask beside records; absent: nobody. */
+  readonly desk?: Desk | undefined;
   /** The members as they are now. */
   items(): ItemSet;
   /** Milliseconds since 1970. */
@@ -72,6 +75,7 @@ export class Peer {
   readonly #purse: Purse;
   readonly #giver: Giver;
   readonly #pulses: PulseExchange;
+  readonly #asking: Asking;
   /** With when, the oldest first. */
   readonly #asked = new Map<string, number>();
   readonly #known = new Set<string>();
@@ -127,6 +131,13 @@ export class Peer {
       send: (message) => this.#send(message),
       isBehind: () => this.#isOver || this.#socket.backlog >= host.limits.backlog * ANNOUNCING,
     });
+    this.#asking = new Asking({
+      desk: host.desk,
+      within: host.limits.answeredWithin,
+      send: (message) => this.#send(message),
+      paced: (work) => this.#paced(work),
+      fail: (error) => this.#fail(error),
+    });
     this.#giver = new Giver(
       {
         get: (id) => host.store.get(id),
@@ -160,7 +171,8 @@ export class Peer {
   /** Speaks with the peer until the connection ends. @returns why it did, `PEER_…` if the peer said so */
   async run(): Promise<{ readonly code: string; readonly cause?: unknown }> {
     try {
-      this.#send({ kind: 'hello', network: this.#host.store.network, features: this.#pulses.features });
+      const features = this.#pulses.features | this.#asking.features;
+      this.#send({ kind: 'hello', network: this.#host.store.network, features });
       for (;;) {
         const code = await this.#turn();
         if (code !== undefined) return { code };
@@ -181,6 +193,15 @@ export class Peer {
     if (!this.#socket.isClosed) this.#send({ kind: 'refuse', code });
     this.#finish();
     this.#socket.end();
+  }
+
+  /**
+   * What the peer says to this; empty where it has nothing to say.
+   * @param what up to 512 bytes
+   * @throws WIRE_NO_ANSWERS, WIRE_ASKS, WIRE_LATE, WIRE_CLOSED
+   */
+  async askFor(what: Uint8Array): Promise<Uint8Array> {
+    return this.#asking.ask(what);
   }
 
   /** Compares all members with the peer's, unless that is under way. */
@@ -250,18 +271,19 @@ export class Peer {
     return undefined;
   }
 
-  /** Whether the message brought a new member. */
+  /** Whether the message brought a new member, or what was asked for. */
   async #handle(message: Exclude<Message, { kind: 'refuse' }>): Promise<boolean> {
     if (message.kind !== 'hello' && !this.#hasMet) {
       throw new DstackError('SYNC_HELLO', 'the first message of a connection is a hello');
     }
     if (message.kind === 'records') return await this.#take(message.records);
+    if (message.kind === 'tell') return this.#asking.hearAnswer(message.number, message.what);
     if (message.kind === 'want') await this.#giver.owe(message.ids);
     else this.#timed(() => this.#handleAtOnce(message));
     return false;
   }
 
-  #handleAtOnce(message: Exclude<Message, { kind: 'refuse' | 'records' | 'want' }>): void {
+  #handleAtOnce(message: Exclude<Message, { kind: 'refuse' | 'records' | 'want' | 'tell' }>): void {
     switch (message.kind) {
       case 'hello':
         this.#meet(message.network, message.features);
@@ -287,6 +309,9 @@ export class Peer {
       case 'lack':
         this.#miss(message.ids);
         break;
+      case 'ask':
+        this.#asking.hear(message.number, message.what);
+        break;
     }
   }
 
@@ -297,6 +322,7 @@ export class Peer {
     }
     this.#hasMet = true;
     this.#pulses.meet(features);
+    this.#asking.meet(features);
     this.reconcile();
   }
 
@@ -598,6 +624,7 @@ export class Peer {
   #finish(): void {
     this.#isOver = true;
     this.#giver.stop();
+    this.#asking.stop();
     clearTimeout(this.#next);
     clearTimeout(this.#overdue);
   }

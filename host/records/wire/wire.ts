@@ -12,6 +12,7 @@ import { ItemSet } from '../../../lib/protocol/records/sync/item-set.ts';
 import { placeOf } from '../../../lib/protocol/records/sync/places.ts';
 import type { Item } from '../types.ts';
 import { type Address, requireAddress } from './address.ts';
+import type { Desk } from './asking.ts';
 import { Fetcher } from './fetcher.ts';
 import { Gate } from './gate.ts';
 import { WIRE_LIMITS, type WireLimits } from './limits.ts';
@@ -49,6 +50,8 @@ export interface WireOptions {
   /** The network's, if it has one. */
   readonly secret?: Uint8Array;
   readonly limits?: Partial<WireLimits>;
+  /** Who answers what peers ask beside records; absent: nobody. */
+  readonly desk?: Desk | undefined;
   readonly onEvent?: (event: WireEvent) => void;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
@@ -103,6 +106,7 @@ export class RecordWire {
       store,
       fetcher: this.#fetcher,
       limits: this.#limits,
+      desk: options.desk,
       items: () => this.#current(),
       now: options.now ?? Date.now,
       uptime: this.#uptime,
@@ -156,6 +160,17 @@ export class RecordWire {
 
   get peers(): readonly PeerStatus[] {
     return [...this.#peers.values()].map(({ status }) => status);
+  }
+
+  /**
+   * What a peer says to this, beside records; empty where it has nothing to say.
+   * @param key of a peer that is connected @param what up to 512 bytes
+   * @throws WIRE_CLOSED for one that is not; WIRE_NO_ANSWERS, WIRE_ASKS, WIRE_LATE
+   */
+  async ask(key: string, what: Uint8Array): Promise<Uint8Array> {
+    const peer = this.#peers.get(key);
+    if (peer === undefined) throw new DstackError('WIRE_CLOSED', 'there is no connection with that node now');
+    return await peer.askFor(what);
   }
 
   /** How many records somebody offers that this node lacks. */

@@ -43,6 +43,7 @@ const messages: fc.Arbitrary<Message> = fc.oneof(
     kind: fc.constant('pulse-digests' as const),
     digests: fc.uint8Array({ minLength: 2048, maxLength: 2048 }),
   }),
+  fc.record({ kind: fc.constantFrom('ask' as const, 'tell' as const), number: session, what: bytes }),
   fc.record({ kind: fc.constant('refuse' as const), code: fc.constantFrom('SYNC_SIZE', 'A') }),
 );
 const refusal = (message: Uint8Array): string => {

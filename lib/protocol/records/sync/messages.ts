@@ -14,6 +14,9 @@ export const MAX_MESSAGE_BYTES = 131_072;
 export const MAX_IDS = 1024;
 /** Of one message: each costs a signature. */
 export const MAX_PULSES = 128;
+/** What is asked, and what of it may wait for its answer at once. */
+export const MAX_ASK_BYTES = 512;
+export const MAX_ASKS = 32;
 /** 256 of 8 bytes. */
 const PULSE_DIGESTS_BYTES = 2048;
 const CODE = /^[A-Z][A-Z_]{0,47}$/;
@@ -38,6 +41,10 @@ export type Message =
   | { readonly kind: 'pulses'; readonly pulses: readonly Pulse[] }
   /** Digests of all pulses that are here, by the first byte of their records: the other side gives what is not. */
   | { readonly kind: 'pulse-digests'; readonly digests: Uint8Array }
+  /** Asks for what is no record, in words of whoever uses the wire. @property number of the asking side's own count */
+  | { readonly kind: 'ask'; readonly number: number; readonly what: Uint8Array }
+  /** What was asked for; empty for what is not here. */
+  | { readonly kind: 'tell'; readonly number: number; readonly what: Uint8Array }
   /** Why the connection ends. */
   | { readonly kind: 'refuse'; readonly code: string };
 
@@ -53,6 +60,8 @@ const NUMBERS: Readonly<Record<Message['kind'], number>> = {
   refuse: 9,
   pulses: 10,
   'pulse-digests': 11,
+  ask: 12,
+  tell: 13,
 };
 const KINDS = new Map(Object.entries(NUMBERS).map(([kind, number]) => [number, kind as Message['kind']]));
 
@@ -112,6 +121,9 @@ function contentsOf(message: Message): Uint8Array[] {
       return message.pulses.map(encodePulse);
     case 'pulse-digests':
       return [message.digests];
+    case 'ask':
+    case 'tell':
+      return [uint(message.number, 4), message.what];
     case 'refuse':
       return [utf8(message.code)];
     case 'want':
@@ -136,6 +148,10 @@ function readContents(kind: Message['kind'], reader: MessageReader): Message {
       return { kind, pulses: reader.some(() => decodePulse(reader.take(PULSE_BYTES)), MAX_PULSES) };
     case 'pulse-digests':
       return { kind, digests: reader.take(PULSE_DIGESTS_BYTES) };
+    case 'ask':
+      return { kind, number: reader.number(4), what: reader.upTo(MAX_ASK_BYTES) };
+    case 'tell':
+      return { kind, number: reader.number(4), what: reader.rest() };
     case 'refuse':
       return { kind, code: codeIn(reader.rest()) };
     case 'want':
@@ -177,6 +193,14 @@ class MessageReader {
 
   rest(): Uint8Array {
     return this.take(this.#bytes.length - this.#offset);
+  }
+
+  /** All that follows. @throws SYNC_SIZE */
+  upTo(most: number): Uint8Array {
+    const length = this.#bytes.length - this.#offset;
+    if (length > most)
+      throw new DstackError('SYNC_SIZE', `what is asked has up to ${most} bytes, not ${length}`);
+    return this.take(length);
   }
 
   /** All that follow, one at least. */
