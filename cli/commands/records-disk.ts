@@ -50,7 +50,7 @@ const prune: Command = {
       const choice = choose(node.genesis.id);
       const { discarded, bytes, ...log } = isTrial
         ? { ...(await node.prunable(choice)), before: null, after: null }
-        : await node.prune(choice);
+        : await node.prune(choice, true);
       if (log.before === null) say(`${discarded} values of ${bytes} bytes would be thrown away.`);
       else say(`${discarded} values are thrown away; the log had ${log.before} bytes and has ${log.after}.`);
       answer(args, 'records prune', { discarded, bytes, ...log, wanted: 0 });

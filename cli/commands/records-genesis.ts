@@ -1,6 +1,7 @@
 /** `records genesis …`: a network's beginning, which says for ever what belongs to it. */
 import { randomBytes } from 'node:crypto';
 import { resolve } from 'node:path';
+import { defaultGenesis } from '../../host/records/service/default-network.ts';
 import {
   MAX_GENESIS_FILE_BYTES,
   makeGenesis,
@@ -17,7 +18,7 @@ import { answer } from '../answers.ts';
 import { type Arguments, type Command, narration, narrationOptions, typed, UsageError } from '../command.ts';
 import { parseDuration, showDuration } from '../duration.ts';
 import { reachNode } from '../records/client.ts';
-import { folderOf, parseUrl, pathOption } from '../records/folder.ts';
+import { folderOf, meantNetwork, networkOption, parseUrl, pathOption } from '../records/folder.ts';
 import { ownerNamed, parseOwner, writerOf } from '../records/owners.ts';
 import { writeRecord } from '../records/write.ts';
 
@@ -101,12 +102,15 @@ const make: Command = {
 
 const show: Command = {
   name: 'records genesis show',
-  summary: 'what a genesis file says: the network, its founder, its rules',
-  positionals: ['FILE'],
+  summary: 'what a genesis file says, or the built-in genesis: the network, its founder, its rules',
+  positionals: ['[FILE]'],
   options: { json: narrationOptions.json },
   async run(args) {
+    const [file] = args.positionals;
     const { genesis, records } = parseGenesis(
-      readBounded(resolve(args.positionals[0]!), { maxBytes: MAX_GENESIS_FILE_BYTES, pipes: true }),
+      file === undefined
+        ? defaultGenesis()
+        : readBounded(resolve(file), { maxBytes: MAX_GENESIS_FILE_BYTES, pipes: true }),
     );
     if (!args.flag('json')) print(...linesOf(genesis), `records    ${records.length}`);
     answer(args, 'records genesis show', {
@@ -123,6 +127,7 @@ const amend: Command = {
   summary: 'says the words anew that the network lets its founder change',
   options: {
     ...pathOption,
+    ...networkOption,
     url: { value: 'URL', help: 'nodes to ask, instead of those of the folder', multiple: true },
     name: { value: 'WORDS', help: 'what the network is called' },
     ...words,
@@ -138,7 +143,7 @@ const amend: Command = {
     const folder = folderOf(args);
     const chosen = args.optional('owner');
     const owner = chosen === undefined ? writerOf(folder, undefined) : ownerNamed(folder, chosen);
-    const client = await reachNode(folder, args.list('url').map(parseUrl));
+    const client = await reachNode(folder, args.list('url').map(parseUrl), meantNetwork(args, folder));
     if (owner.key !== toHex(client.genesis.owner))
       throw new DstackError(
         'RECORDS_AUTHORITY',

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pino } from 'pino';
+import { defaultGenesis, defaultNetwork } from '../../host/records/service/default-network.ts';
 import {
   MAX_GENESIS_FILE_BYTES,
   makeGenesis,
@@ -21,7 +22,7 @@ import { LONGEST_AGE, parseDuration } from '../duration.ts';
 import { genesisBytes, statusOf, tellNode, tokenFor } from '../records/client.ts';
 import {
   changeClient,
-  type clientOf,
+  clientOf,
   folderOf,
   nodeFolder,
   ownUrl,
@@ -41,7 +42,10 @@ const start: Command = {
   summary: 'runs a node, in the foreground: keeps all records of a network, and answers who asks',
   options: {
     ...pathOption,
-    genesis: { value: 'FILE', help: 'the network, for a folder that has none yet' },
+    genesis: {
+      value: 'FILE',
+      help: 'the network, for a folder that has none yet (default: the built-in one)',
+    },
     secret: {
       value: 'FILE',
       help: 'the secret of a private network, with --genesis',
@@ -116,7 +120,12 @@ const start: Command = {
 };
 
 function networkOf([genesis, secret]: readonly (string | undefined)[], folder: string, isTest: boolean) {
-  if (isTest) return hasRecords(nodeFolder(folder)) ? {} : { genesis: testGenesis() };
+  const isThere = hasRecords(nodeFolder(folder));
+  if (isTest) return isThere ? {} : { genesis: testGenesis() };
+  // A secret is of a network that its founder made; and who asked nodes of another one means that.
+  const known = clientOf(folder).network ?? defaultNetwork;
+  if (!isThere && genesis === undefined && secret === undefined && known === defaultNetwork)
+    return { genesis: defaultGenesis() };
   return {
     ...(genesis !== undefined && {
       genesis: new Uint8Array(

@@ -16,7 +16,15 @@ import { encodeCertificate, encodeRevocation } from '../../lib/protocol/records/
 import { answer } from '../answers.ts';
 import { type Arguments, type Command, narration, narrationOptions, typed, UsageError } from '../command.ts';
 import { type Client, reachNode } from '../records/client.ts';
-import { changeClient, clientOf, folderOf, parseUrl, pathOption } from '../records/folder.ts';
+import {
+  changeClient,
+  clientOf,
+  folderOf,
+  meantNetwork,
+  networkOption,
+  parseUrl,
+  pathOption,
+} from '../records/folder.ts';
 import {
   addOwner,
   deleteOwner,
@@ -40,11 +48,15 @@ const MAX_KEY_BYTES = 4_096;
 const options = { ...pathOption, ...narrationOptions } as const;
 const atNode = {
   ...options,
+  ...networkOption,
   url: { value: 'URL', help: 'nodes to ask, instead of those of the folder', multiple: true },
 } as const;
 const outOption = { out: { value: 'FILE', help: 'a new file for it, instead of standard output' } } as const;
 
-const reach = (args: Arguments): Promise<Client> => reachNode(folderOf(args), args.list('url').map(parseUrl));
+function reach(args: Arguments): Promise<Client> {
+  const folder = folderOf(args);
+  return reachNode(folder, args.list('url').map(parseUrl), meantNetwork(args, folder));
+}
 
 function tell(args: Arguments, { name, key }: Owner): void {
   narration(args)(`${name}  ${key}`);

@@ -16,6 +16,8 @@ import {
   clientOf,
   folderOf,
   givenSecret,
+  meantNetwork,
+  networkOption,
   parseUrl,
   pathOption,
   secretOption,
@@ -37,6 +39,7 @@ const LONGEST_PULSE = 7 * 86_400;
 
 const atNode = {
   ...pathOption,
+  ...networkOption,
   ...secretOption,
   url: {
     value: 'URL',
@@ -72,7 +75,7 @@ const get: Command = {
       throw new UsageError('--raw and --json are two ways to print: take one');
     const folder = folderOf(args);
     const secret = givenSecret(args, folder);
-    const client = await reachNode(folder, urlsIn(args));
+    const client = await reachNode(folder, urlsIn(args), meantNetwork(args, folder));
     const space = spaceOf(client, secret);
     const maskKey = maskKeyOf(args, space);
     const { sets, isCut } = await findRecords(client, {
@@ -135,7 +138,7 @@ const set: Command = {
     const owner = writerOf(folder, args.optional('owner'));
     const secret = givenSecret(args, folder);
     const value = file === undefined ? utf8(args.positionals.at(-1)!) : await valueIn(file);
-    const client = await reachNode(folder, urlsIn(args));
+    const client = await reachNode(folder, urlsIn(args), meantNetwork(args, folder));
     const space = spaceOf(client, secret);
     const names = selections.map(({ name, from }) => ({ keys: nameKeys(name, space), ordinal: from }));
     const maskKey = maskKeyOf(args, space);
@@ -192,7 +195,7 @@ const pulse: Command = {
     const folder = folderOf(args);
     const owner = writerOf(folder, args.optional('owner'));
     const secret = givenSecret(args, folder);
-    const client = await reachNode(folder, urlsIn(args));
+    const client = await reachNode(folder, urlsIn(args), meantNetwork(args, folder));
     const { id } = await requireOwnRecord(client, { selections, space: spaceOf(client, secret) }, owner);
     const { isNew, minute } = await sendPulse(client, id, owner);
     const at = new Date(minute * MINUTE).toISOString();

@@ -2,6 +2,7 @@
 
 import type { Static, TSchema } from 'typebox';
 import { httpBytes, httpJson } from '../../host/http-json.ts';
+import { defaultNetwork } from '../../host/records/service/default-network.ts';
 import { tokenOf } from '../../host/records/service/home.ts';
 import {
   LinksReply,
@@ -22,7 +23,7 @@ import { verifyAlone } from '../../lib/protocol/records/membership.ts';
 import type { NameSpace } from '../../lib/protocol/records/names.ts';
 import type { Pulse } from '../../lib/protocol/records/pulse.ts';
 import { check } from '../../lib/protocol/schema.ts';
-import { changeClient, clientOf, nodeFolder, urlsOf } from './folder.ts';
+import { changeClient, clientOf, type Network, nodeFolder, urlsOf } from './folder.ts';
 
 /** Milliseconds. */
 const TIMEOUT = 30_000;
@@ -46,17 +47,17 @@ export interface Client {
 }
 
 /**
- * The first node that answers as one does, of the network that this folder is of.
+ * The first node that answers as one does, of the network that is meant; the folder is of that one from then on.
  * @param given instead of those of the folder
  * @throws RECORDS_NO_NODE, RECORDS_NETWORK_OTHER; where there is but one, what is wrong with it, such as RECORDS_ANSWER
  */
-export async function reachNode(folder: string, given: readonly string[]): Promise<Client> {
+export async function reachNode(folder: string, given: readonly string[], meant: Network): Promise<Client> {
   const urls = given.length > 0 ? given : urlsOf(folder);
   const failures: DstackError[] = [];
   for (const url of urls) {
     try {
       const status = await statusOf(url);
-      await requireSameNetwork(folder, url, status.network);
+      await requireSameNetwork(folder, url, status.network, meant);
       return clientAt(url, await genesisAt(url, status.network), status.isPrivate);
     } catch (error) {
       if (!(error instanceof DstackError) || !/^(HTTP_|RECORDS_(ANSWER|RATE)$)/.test(error.code)) throw error;
@@ -156,13 +157,18 @@ function clientAt(url: string, genesis: Genesis, isPrivate: boolean): Client {
   };
 }
 
-/** The network of the first node that was asked is this folder's from then on. */
 async function requireSameNetwork(
   folder: string,
   url: string,
   network: StatusReply['network'],
+  meant: Network,
 ): Promise<void> {
   let { network: known } = clientOf(folder);
+  if (known === undefined && network !== meant)
+    throw new DstackError(
+      'RECORDS_NETWORK_OTHER',
+      `${url} is a node of network ${network}, and ${meant === defaultNetwork ? 'no other than the built-in one' : meant} was asked for; if you mean that one, say so (--network ${network})`,
+    );
   // Of two commands that ask for the first time, the later goes by what the earlier found.
   if (known === undefined) {
     const client = await changeClient(folder, (now) => ({ ...now, network: now.network ?? network }));

@@ -4,12 +4,14 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { type Static, Type } from 'typebox';
+import { defaultNetwork } from '../../host/records/service/default-network.ts';
 import { keyIn, runningOf, secretOf } from '../../host/records/service/home.ts';
 import { requireAddress } from '../../host/records/wire/address.ts';
 import { readBounded } from '../../lib/daemon/bounded-file.ts';
 import { writeDurably } from '../../lib/daemon/durable-file.ts';
 import { makeFolder } from '../../lib/daemon/folder.ts';
 import { takeFolder } from '../../lib/daemon/sole-holder.ts';
+import { fromHex, toHex } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { HexOf, parseJson, Strict } from '../../lib/protocol/schema.ts';
 import { type Arguments, typed, UsageError } from '../command.ts';
@@ -33,6 +35,7 @@ const Client = Strict({
   owner: Type.Optional(Type.String({ maxLength: 64 })),
 });
 export type Client = Static<typeof Client>;
+export type Network = NonNullable<Client['network']>;
 
 export const pathOption = {
   path: {
@@ -101,6 +104,30 @@ export function urlsOf(folder: string): string[] {
 export function ownUrl(folder: string): string[] {
   const url = runningOf(nodeFolder(folder))?.url;
   return url === undefined ? [] : [url];
+}
+
+export const networkOption = {
+  network: {
+    value: 'ID',
+    help: 'the network of a folder that has none yet (default: the built-in one)',
+    env: 'DSTACK_RECORDS_NETWORK',
+  },
+} as const;
+
+/**
+ * The network that is meant: the folder's own, else the one that is named, else the built-in one.
+ * @throws USAGE; RECORDS_NETWORK_OTHER for one that the folder is not of
+ */
+export function meantNetwork(args: Pick<Arguments, 'optional'>, folder: string): Network {
+  const named = args.optional('network');
+  const network = named === undefined ? undefined : (toHex(typed(() => fromHex(named, 32))) as Network);
+  const known = clientOf(folder).network;
+  if (network !== undefined && known !== undefined && network !== known)
+    throw new DstackError(
+      'RECORDS_NETWORK_OTHER',
+      `${folder} is of network ${known}, and not of ${network}; use another folder for that (--path)`,
+    );
+  return known ?? network ?? (defaultNetwork as Network);
 }
 
 export const secretOption = {

@@ -78,6 +78,7 @@ beforeAll(async () => {
         .end(JSON.stringify(lies.get(path) ?? truth[path] ?? {}));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
+  vi.stubEnv('DSTACK_RECORDS_NETWORK', network);
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 });
 afterEach(() => {
@@ -175,7 +176,8 @@ test('a node that says to have taken another record than it was given is named',
 test('Ctrl-C ends the work for a record, and nothing is written', async () => {
   const { owner } = await bench.json<{ owner: string }>('worker', 'owner', 'new', 'me');
   lies.set(`/v1/owner/${owner}`, { owner, isFounder: false, isAuthority: false, certificates: [] });
-  const words = ['records', 'set', 'page', 'x'.repeat(900), '--url', url, '--path', bench.path('worker')];
+  const there = ['--network', network, '--url', url, '--path', bench.path('worker')];
+  const words = ['records', 'set', 'page', 'x'.repeat(900), ...there];
   const { child, text, ended } = startDstack(words);
   await vi.waitFor(() => expect(text()).toMatch(/work: \d+ solutions seen, of about \d{4}/), 180_000);
   child.kill('SIGINT');
@@ -278,4 +280,22 @@ test('the token goes to no program that has taken the place of a node that was k
   } finally {
     thief.close();
   }
+});
+
+test('a node of another network than is meant is not asked, and the folder stays without one', async () => {
+  vi.stubEnv('DSTACK_RECORDS_NETWORK', undefined);
+  asked.length = 0;
+  expect(await bench.run('default', 'get', 'page', '--url', url)).toMatchObject({
+    ...{ exit: 1, code: 'RECORDS_NETWORK_OTHER', out: '' },
+  });
+  expect(asked).toEqual(['/v1/status']);
+  expect(await bench.run('default', 'get', 'page', '--url', url, '--network', 'ab'.repeat(32))).toMatchObject(
+    {
+      code: 'RECORDS_NETWORK_OTHER',
+    },
+  );
+  expect(await bench.run('default', 'get', 'page', '--url', url, '--network', network)).toMatchObject({
+    ...{ exit: 0, out: 'true | page#0\n' },
+  });
+  vi.stubEnv('DSTACK_RECORDS_NETWORK', network);
 });

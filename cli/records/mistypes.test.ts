@@ -88,7 +88,6 @@ test.each([
   ['RECORDS_NO_NODE', ['get', 'a']],
   ['RECORDS_NO_NODE', ['get', 'a', '--url', 'http://127.0.0.1:1']],
   ['RECORDS_NO_NODE', ['node', 'connect', '127.0.0.1:9908', KEY]],
-  ['RECORDS_NO_NETWORK', ['node', 'start', '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0']],
   ['RECORDS_OWNER', ['pulse', 'a', '--owner', 'nobody']],
   ['RECORDS_FOLDER', ['rebuild']],
   ['RECORDS_FOLDER', ['prune']],

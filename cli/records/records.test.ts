@@ -2,6 +2,7 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { defaultNetwork } from '../../host/records/service/default-network.ts';
 import { Bench, type Node } from '../../test/support/records-bench.ts';
 
 vi.setConfig({ testTimeout: 400_000, hookTimeout: 400_000 });
@@ -320,9 +321,15 @@ describe('networks that are not each other’s', () => {
     });
 
     // Its names are keyed by its secret: who has it reads them.
-    expect(await bench.run('r', 'get', 'name', '--url', p.url)).toMatchObject({
+    const { network: other } = await of('p');
+    expect(await bench.run('r', 'get', 'name', '--network', other, '--url', p.url)).toMatchObject({
       exit: 1,
       code: 'RECORDS_SECRET',
+    });
+    // Named once, it is the folder's.
+    expect(await bench.run('r', 'get', 'name', '--url', p.url)).toMatchObject({ code: 'RECORDS_SECRET' });
+    expect(await bench.run('r', 'get', 'name', '--network', network, '--url', p.url)).toMatchObject({
+      code: 'RECORDS_NETWORK_OTHER',
     });
     await bench.ok('p', 'owner', 'new', 'us');
     await bench.ok('p', 'set', 'name', 'ours');
@@ -331,6 +338,36 @@ describe('networks that are not each other’s', () => {
       async () => expect((await bench.run('q', 'get', 'name')).out).toBe('ours | name#0\n'),
       WAIT,
     );
+  });
+
+  test('who names no network is of the built-in one: its node, its questions, and no node of another', async () => {
+    const shown = await bench.json<{ network: string }>('d', 'genesis', 'show');
+    expect(shown).toMatchObject({ network: defaultNetwork, records: 2 });
+    const node = await bench.start('d');
+    expect(await bench.json('d', 'node', 'status')).toMatchObject({
+      ...{ network: defaultNetwork, name: 'dstack', records: 2, peers: 0, isPrivate: false },
+    });
+    // A folder that has asked nobody yet.
+    expect(await bench.run('e', 'get', 'nothing', '--url', node.url)).toMatchObject({ exit: 1, out: '' });
+    const other = await bench.start('f', '--localtest');
+    expect(await bench.run('g', 'get', 'nothing', '--url', other.url)).toMatchObject({
+      exit: 1,
+      code: 'RECORDS_NETWORK_OTHER',
+    });
+    const { network } = await bench.json<{ network: string }>('f/localtest', 'node', 'status');
+    expect(await bench.run('g', 'get', 'nothing', '--url', other.url, '--network', network)).toMatchObject({
+      exit: 1,
+      code: undefined,
+    });
+    // Its node is none of the built-in network from then on, and neither is it begun as one.
+    expect(await bench.run('g', 'get', 'nothing', '--url', node.url)).toMatchObject({
+      code: 'RECORDS_NETWORK_OTHER',
+    });
+    expect(
+      await bench.run('g', 'node', 'start', '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0'),
+    ).toMatchObject({ code: 'RECORDS_NO_NETWORK' });
+    expect(await node.stop()).toBe(0);
+    expect(await other.stop()).toBe(0);
   });
 
   test('--localtest: a network of one, without peers, in a folder of its own', async () => {

@@ -14,7 +14,7 @@ import { DstackError } from '../../lib/protocol/errors.ts';
 import { decodeRecord, encodeRecord } from '../../lib/protocol/records/codec.ts';
 import { withoutValue } from '../../lib/protocol/records/identity.ts';
 import { DISCARDED_NOW, type Fates, WANTED_AGAIN } from './discard.ts';
-import type { Moved, RecordIndex, Row } from './index.ts';
+import { dropIndex, type Moved, type RecordIndex, type Row } from './index.ts';
 import { diskFile, GROUP_BYTES, isFull, type OpenOptions, RecordLog, syncFolder } from './log.ts';
 import {
   BEGINS_GROUP,
@@ -31,6 +31,14 @@ interface Source {
   readonly index: RecordIndex;
 }
 
+/** What of a row the new log is written by. */
+type Kept = Pick<Row, 'row' | 'place' | 'isDiscarded' | 'isCollider'>;
+
+interface CompactOptions extends Pick<OpenOptions, 'fileOf'> {
+  /** Called with the new log before anybody else has a turn: from here on the index has its places. */
+  readonly use: (next: RecordLog) => void;
+}
+
 const draftOf = (path: string): string => `${path}.compacted`;
 const formerOf = (path: string): string => `${path}.former`;
 
@@ -45,42 +53,81 @@ export const compactedSize = (index: RecordIndex): number =>
 
 /**
  * Nothing may be written meanwhile. The old log is closed.
- * @returns the new one
  * @throws RECORDS_PRUNE_ROOM, or what else failed: then log and index are as they were
  */
 export async function compactLog(
   path: string,
   source: Source,
   fates: Fates,
-  { fileOf = diskFile }: Pick<OpenOptions, 'fileOf'> = {},
-): Promise<RecordLog> {
+  { fileOf = diskFile, use }: CompactOptions,
+): Promise<void> {
   const draft = draftOf(path);
   dropCompacted(path);
   let next: RecordLog | undefined;
   try {
-    await writeAnew(draft, source, fates, fileOf);
+    await writeAnew(draft, source.log, source.index.rows(), { fates, fileOf });
     // As the disk gives it.
     next = await RecordLog.open(draft, { fileOf });
     exchange(path, source.index, next);
+    use(next);
   } catch (cause) {
     await next?.close();
     dropCompacted(path);
-    if (!isFull(cause)) throw cause;
-    throw new DstackError(
-      'RECORDS_PRUNE_ROOM',
-      `there is no room to write beside the log what is kept of it: make room, or have more thrown away; nothing was changed`,
-      { cause },
-    );
+    throw isFull(cause) ? noRoom(cause) : cause;
   }
   await source.log.close();
-  return next;
+}
+
+/**
+ * The same where the disk is full, for a node that nobody asks meanwhile: the index, which is made from the log, is thrown away first, and the new log takes its room.
+ * @param makeIndex makes it again, from the new log or, where that failed, from the old one
+ * @throws RECORDS_PRUNE_ROOM where that room is not enough: then the log is as it was. RECORDS_INDEX where there is none for the index: the next start
+ *   makes it
+ */
+export async function compactInPlaceOfIndex(
+  path: string,
+  { log, index }: Source,
+  fates: Fates,
+  { fileOf = diskFile, use, makeIndex }: CompactOptions & { readonly makeIndex: () => void },
+): Promise<void> {
+  const draft = draftOf(path);
+  const kept = Array.from(
+    index.rows(),
+    ({ row, place, isDiscarded, isCollider }): Kept => ({ row, place, isDiscarded, isCollider }),
+  );
+  index.close();
+  dropIndex(index.path);
+  let next: RecordLog | undefined;
+  try {
+    await writeAnew(draft, log, kept, { fates, fileOf });
+    next = await RecordLog.open(draft, { fileOf });
+    renameSync(draft, path);
+    syncFolder(dirname(path));
+    use(next);
+  } catch (cause) {
+    await next?.close();
+    dropCompacted(path);
+    makeIndex();
+    throw isFull(cause) ? noRoom(cause) : cause;
+  }
+  // Before the index is made: what it takes is the room of the old log.
+  await log.close();
+  makeIndex();
+}
+
+function noRoom(cause: unknown): DstackError {
+  return new DstackError(
+    'RECORDS_PRUNE_ROOM',
+    'there is no room to write beside the log what is kept of it, and nothing was changed: make room, have more thrown away, or stop the node and run `records prune`, which has the room of the index too',
+    { cause },
+  );
 }
 
 async function writeAnew(
   draft: string,
-  { log, index }: Source,
-  fates: Fates,
-  fileOf: NonNullable<OpenOptions['fileOf']>,
+  log: RecordLog,
+  rows: Iterable<Kept>,
+  { fates, fileOf }: { readonly fates: Fates; readonly fileOf: NonNullable<OpenOptions['fileOf']> },
 ): Promise<void> {
   const salt = new Uint8Array(randomBytes(16));
   const format = new EntryFormat(salt);
@@ -97,7 +144,7 @@ async function writeAnew(
       parts = [];
       group = 0;
     };
-    for (const row of index.rows()) {
+    for (const row of rows) {
       const { record, flags } = entryOf(row, log, fates[row.row]);
       const part = format.encode(at, group === 0 ? flags | BEGINS_GROUP : flags, record);
       parts.push(part);
@@ -112,7 +159,7 @@ async function writeAnew(
   }
 }
 
-function entryOf(row: Row, log: RecordLog, fate: number | undefined): { record: Uint8Array; flags: number } {
+function entryOf(row: Kept, log: RecordLog, fate: number | undefined): { record: Uint8Array; flags: number } {
   const record = log.read(row.place);
   const discarded = fate === DISCARDED_NOW || (row.isDiscarded && fate !== WANTED_AGAIN);
   // Of the others it makes no difference whether this node had all when they came.

@@ -5,12 +5,12 @@ import { dropDrafts } from '../../lib/daemon/durable-file.ts';
 import { makeFolder } from '../../lib/daemon/folder.ts';
 import { takeFolder } from '../../lib/daemon/sole-holder.ts';
 import { toHex } from '../../lib/protocol/encoding.ts';
-import { DstackError } from '../../lib/protocol/errors.ts';
+import { DstackError, hasCode } from '../../lib/protocol/errors.ts';
 import { decodeRecord } from '../../lib/protocol/records/codec.ts';
 import { genesisOf } from '../../lib/protocol/records/genesis.ts';
 import { recordId } from '../../lib/protocol/records/identity.ts';
 import { verifyAlone } from '../../lib/protocol/records/membership.ts';
-import { compactLog, dropCompacted } from './compact.ts';
+import { compactInPlaceOfIndex, compactLog, dropCompacted } from './compact.ts';
 import type { Fates } from './discard.ts';
 import { type Indexed, noIndex, RecordIndex } from './index.ts';
 import { createLog, type OpenOptions, RecordLog } from './log.ts';
@@ -30,9 +30,10 @@ export interface OpenFolder {
   readonly index: RecordIndex;
   /**
    * Writes the log anew, with these values or without them; then `log` is another one. Nothing may be written meanwhile.
+   * @param isAlone nobody asks anything meanwhile: where there is no room, that of the index is taken. Then `index` is another one too
    * @throws RECORDS_PRUNE_ROOM, or what else failed; then nothing has changed
    */
-  compact(fates: Fates): Promise<void>;
+  compact(fates: Fates, isAlone: boolean): Promise<void>;
   /** Records of the log that were not in the index. */
   readonly replayed: number;
   /** Whether there is as much room as a few groups and what is found by them take. */
@@ -94,19 +95,36 @@ export async function openFolder(
       replay(whole, behind);
       return behind.count - before;
     };
-    const ownIndex = index;
+    let ownIndex = index;
     let ownLog = log;
     const replayed = catchUp(log, index);
     return {
       get log() {
         return ownLog;
       },
-      index,
-      compact: async (fates) => {
-        ownLog = await compactLog(logPath, { log: ownLog, index: ownIndex }, fates, {
+      get index() {
+        return ownIndex;
+      },
+      compact: async (fates, isAlone) => {
+        const source = { log: ownLog, index: ownIndex };
+        const options = {
           ...(fileOf && { fileOf }),
-        });
-        log = ownLog;
+          use: (next: RecordLog) => {
+            log = next;
+            ownLog = next;
+          },
+        };
+        try {
+          await compactLog(logPath, source, fates, options);
+        } catch (error) {
+          if (!isAlone || !hasCode(error, 'RECORDS_PRUNE_ROOM')) throw error;
+          const makeIndex = () => {
+            ownIndex = RecordIndex.make(path);
+            index = ownIndex;
+            replay(ownLog, ownIndex);
+          };
+          await compactInPlaceOfIndex(logPath, source, fates, { ...options, makeIndex });
+        }
       },
       replayed,
       hasRoom: () => roomIn(folder) >= ROOM_BYTES,

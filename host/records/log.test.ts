@@ -62,6 +62,42 @@ test('a log is its owner’s alone, and never made in the place of another file 
   await expect(RecordLog.open(link)).rejects.toMatchObject({ code: 'ELOOP' });
 });
 
+describe('of another version', () => {
+  const withMagic = (path: string, magic: string) => {
+    const bytes = readFileSync(path);
+    bytes.write(magic, 'latin1');
+    bytes.writeUInt32BE(crc32c(bytes.subarray(0, HEADER_BYTES - 4)), HEADER_BYTES - 4);
+    writeFileSync(path, bytes);
+    return bytes;
+  };
+
+  test('a log is refused and left as it is, by its number; the one before this is read', async () => {
+    const path = await logOf(['one']);
+    const later = withMagic(path, 'dstack-records-3');
+    expect(await codeOfReading(path)).toBe('RECORDS_LOG_VERSION');
+    expect(readFileSync(path)).toEqual(later);
+    withMagic(path, 'another-program1');
+    expect(await codeOfReading(path)).toBe('RECORDS_LOG_FORM');
+    withMagic(path, 'dstack-records-1');
+    expect((await reading(path)).texts).toEqual(['genesis', 'one']);
+  });
+
+  test('a log with an entry that says what is not known here is refused, and not cut off there', async () => {
+    const path = await logOf(['one']);
+    const whole = readFileSync(path);
+    const format = new EntryFormat(parseHeader(whole)!.salt);
+    for (const flags of [8, 0x80, BEGINS_GROUP | 8]) {
+      const later = Buffer.concat([whole, format.encode(whole.length, flags, utf8('two'))]);
+      writeFileSync(path, later);
+      expect(await codeOfReading(path)).toBe('RECORDS_LOG_VERSION');
+      expect(readFileSync(path)).toEqual(later);
+    }
+    // An entry that was not finished is none, whatever it would have said.
+    writeFileSync(path, Buffer.concat([whole, format.encode(whole.length, 8, utf8('two')).subarray(0, -1)]));
+    expect((await reading(path)).texts).toEqual(['genesis', 'one']);
+  });
+});
+
 describe('an unfinished end', () => {
   test('at any byte of the last entry, is cut off, and what follows is written in its place', async () => {
     const path = await logOf(['one'], ['two', 'three']);

@@ -117,7 +117,7 @@ export class RecordLog {
 
   /**
    * Reads the whole file once, and cuts an unfinished group off.
-   * @throws RECORDS_LOG_DAMAGED, RECORDS_LOG_FORM for a file that is no log, and the file system's own errors
+   * @throws RECORDS_LOG_DAMAGED, RECORDS_LOG_VERSION, RECORDS_LOG_FORM for a file that is no log, and the file system's own errors
    */
   static async open(path: string, { known, fileOf = diskFile }: OpenOptions = {}): Promise<RecordLog> {
     // Through no link to another's file.
@@ -231,7 +231,7 @@ function settle(fd: number, group: number, end: number): void {
   fdatasyncSync(fd);
 }
 
-/** @throws RECORDS_LOG_FORM */
+/** @throws RECORDS_LOG_FORM, RECORDS_LOG_VERSION */
 export function headerOf(fd: number, path: string): LogHeader {
   const header = parseHeader(readAt(fd, 0, HEADER_BYTES));
   if (header !== undefined) return { network: header.network.slice(), salt: header.salt.slice() };

@@ -249,14 +249,17 @@ export class RecordsNode implements RecordSet {
 
   /**
    * Throws values away, and gives their space back: the log is written anew. Records that come meanwhile wait; questions are answered.
+   * @param isAlone nobody asks anything meanwhile: on a full disk, the room of the index is taken for the new log
    * @throws RECORDS_PRUNE_ROOM where there is no room for the new log: then nothing has changed; RECORDS_STOPPED, RECORDS_LOG_DAMAGED
    */
-  async prune(choice: PruneChoice): Promise<Pruned> {
+  async prune(choice: PruneChoice, isAlone = false): Promise<Pruned> {
     return await this.#alone(async () => {
       const { log, index } = this.#store;
       const { fates, ...counts } = await chooseDiscarded({ log, index }, choice);
       const before = log.end;
-      if (counts.discarded > 0 || before > compactedSize(index)) await this.#store.compact(fates);
+      if (counts.discarded > 0 || before > compactedSize(index)) await this.#store.compact(fates, isAlone);
+      if (this.#store.index !== index)
+        ({ commit: this.#commit, members: this.#members, intake: this.#intake } = this.#begin());
       return { ...counts, before, after: this.#store.log.end };
     });
   }
@@ -273,7 +276,7 @@ export class RecordsNode implements RecordSet {
   async wantAgain(): Promise<number> {
     return await this.#alone(async () => {
       const { fates, wanted } = wantedAgain(this.#store.index);
-      if (wanted > 0) await this.#store.compact(fates);
+      if (wanted > 0) await this.#store.compact(fates, false);
       return wanted;
     });
   }

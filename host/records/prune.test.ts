@@ -1,8 +1,10 @@
 import { copyFileSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test, vi } from 'vitest';
 import { toHex, utf8 } from '../../lib/protocol/encoding.ts';
+import { codeOf } from '../../lib/protocol/errors.ts';
 import { decodeRecord, encodeRecord } from '../../lib/protocol/records/codec.ts';
 import type { DagRecord } from '../../lib/protocol/records/format.ts';
 import { recordId, withoutValue } from '../../lib/protocol/records/identity.ts';
@@ -263,6 +265,63 @@ test('without room for the new log nothing changes, and the node goes on', async
   expect([readFileSync(join(folder, LOG_FILE)), [...node.dump()]]).toEqual([log, dump]);
   expect(readdirSync(folder).filter((name) => name.startsWith(LOG_FILE))).toEqual([LOG_FILE]);
   expect(await node.prune({})).toMatchObject({ discarded: 2 });
+});
+
+test('questions are answered in every turn of it, from the old log or the new one', async () => {
+  const { node } = await filled();
+  const seen = new Set<string>();
+  let isDone = false;
+  const look = () => {
+    for (const record of [newest, other, foreign]) {
+      try {
+        seen.add(toHex(recordId(decodeRecord(node.get(idOf(record))!))));
+      } catch (error) {
+        seen.add(codeOf(error));
+      }
+    }
+    if (!isDone) setImmediate(look);
+  };
+  setImmediate(look);
+  await node.prune({});
+  isDone = true;
+  expect([...seen].toSorted()).toEqual([newest, other, foreign].map(idOf).toSorted());
+});
+
+test('on a full disk, where nobody asks meanwhile, the new log takes the room of the index, which is made again', async () => {
+  const folder = freshRecords();
+  // As much room as the index has.
+  let hasRoom: () => boolean = () => true;
+  const fileOf = (handle: FileHandle) => ({
+    async write(bytes: Uint8Array, at: number) {
+      if (!hasRoom()) throw Object.assign(new Error('no space left'), { code: 'ENOSPC' });
+      await handle.write(bytes, 0, bytes.length, at);
+    },
+    sync: () => handle.datasync(),
+  });
+  const node = await openNode(folder, { fileOf });
+  await fill(node);
+  const items = [...node.items()];
+  const [before, dump] = [readFileSync(join(folder, LOG_FILE)), [...node.dump()]];
+
+  // Not even with that: nothing is lost.
+  hasRoom = () => false;
+  await expect(node.prune({}, true)).rejects.toMatchObject({ code: 'RECORDS_PRUNE_ROOM' });
+  expect([readFileSync(join(folder, LOG_FILE)), [...node.dump()]]).toEqual([before, dump]);
+
+  hasRoom = () => !existsSync(join(folder, INDEX_FILE));
+  await expect(node.prune({})).rejects.toMatchObject({ code: 'RECORDS_PRUNE_ROOM' });
+  expect(await node.prune({}, true)).toMatchObject({ discarded: 2, before: before.length });
+  expect(prunedIn(node)).toEqual([oldest, middle]);
+  expect([[...node.items()], [...node.dump()]]).toEqual([items, await rebuiltDump(folder)]);
+  expect(readdirSync(folder).filter((name) => name.startsWith(LOG_FILE))).toEqual([LOG_FILE]);
+
+  // And with the room that there is now, records are taken.
+  hasRoom = () => true;
+  const more = under('page', 40, LARGE, recordId(middle));
+  expect(await node.add(encodeRecord(more), 'peer')).toMatchObject({ kind: 'members' });
+  expect([...node.dump()]).toEqual(await rebuiltDump(folder));
+  await node.close();
+  expect((await openNode(folder)).count).toBe(items.length + 1);
 });
 
 test('a node that is closed throws nothing away any more, and lets its folder go once what was begun is done', async () => {

@@ -10,7 +10,7 @@ import { NOON } from '../../lib/protocol/records/records.fixture.ts';
 import { publicKeyOfSeed } from '../../lib/protocol/records/strict-ed25519.ts';
 import { chainOf } from './chain.fixture.ts';
 import type { RecordsNode } from './node.ts';
-import { BUCKETS, DIGEST_BYTES, PULSES_FILE, Pulses } from './pulses.ts';
+import { BUCKETS, bucketsApart, DIGEST_BYTES, PULSES_FILE, Pulses } from './pulses.ts';
 import { freshRecords, NOW, openNode } from './records.fixture.ts';
 
 const CHAIN = chainOf(12);
@@ -25,8 +25,11 @@ async function filled(folder = freshRecords()): Promise<RecordsNode> {
   return node;
 }
 
-const all = (node: RecordsNode) =>
-  [...node.pulses.pulsesBeside(NOTHING)].map((one) => `${one.id} ${one.minute}`).toSorted();
+/** What a node gives to one that has these digests. */
+const beside = async (pulses: Pulses, digests: Uint8Array) =>
+  bucketsApart(await pulses.pulseDigests(), digests).flatMap((bucket) => [...pulses.pulsesIn(bucket)]);
+const all = async (node: RecordsNode) =>
+  (await beside(node.pulses, NOTHING)).map((one) => `${one.id} ${one.minute}`).toSorted();
 
 describe('pulses', () => {
   test('of each record the latest counts; what is of the future, of nothing that is here, or another’s, does not', async () => {
@@ -64,10 +67,7 @@ describe('pulses', () => {
     uptime = 60_000;
     pulses.addPulse(makePulse(id, first + 60, FOUNDER));
     expect(heard.at(-1)).toBe(`one ${first + 60}`);
-    expect([...pulses.pulsesBeside(NOTHING)].map((one) => one.minute).toSorted()).toEqual([
-      first,
-      first + 60,
-    ]);
+    expect((await beside(pulses, NOTHING)).map((one) => one.minute).toSorted()).toEqual([first, first + 60]);
     pulses.close();
   });
 
@@ -85,7 +85,7 @@ describe('pulses', () => {
       );
     const seen = new Set<string>();
     for (let answer = 0; answer < 200; answer += 1)
-      for (const [n, one] of [...pulses.pulsesBeside(NOTHING)].entries()) if (n < 5) seen.add(one.id);
+      for (const [n, one] of [...pulses.pulsesIn(0xaa)].entries()) if (n < 5) seen.add(one.id);
     expect(seen.size).toBe(40);
     pulses.close();
   });
@@ -97,14 +97,15 @@ describe('pulses', () => {
     for (const order of orders) {
       const [a, b] = [await filled(), await filled()];
       for (const [i, pulse] of order.entries()) (i % 3 === 0 ? a : b).pulses.addPulse(pulse);
-      const give = (from: RecordsNode, to: RecordsNode) => {
-        for (const pulse of from.pulses.pulsesBeside(to.pulses.pulseDigests())) to.pulses.addPulse(pulse);
+      const give = async (from: RecordsNode, to: RecordsNode) => {
+        for (const pulse of await beside(from.pulses, await to.pulses.pulseDigests()))
+          to.pulses.addPulse(pulse);
       };
-      give(a, b);
-      give(b, a);
-      expect([all(a), all(b)]).toEqual([latest, latest]);
+      await give(a, b);
+      await give(b, a);
+      expect([await all(a), await all(b)]).toEqual([latest, latest]);
       // And then there is nothing to give.
-      expect([...a.pulses.pulsesBeside(b.pulses.pulseDigests())]).toEqual([]);
+      expect(await beside(a.pulses, await b.pulses.pulseDigests())).toEqual([]);
     }
   }, 60_000);
 
@@ -124,5 +125,44 @@ describe('pulses', () => {
     const anew = await openNode(folder);
     expect(anew.pulses.of(id)).toBeUndefined();
     expect(anew.pulses.addPulse(makePulse(id, minute, FOUNDER))).toBe('new');
+  });
+
+  test('of records that are gone are dropped, and digests are made, a part at a time: others have their turn between', async () => {
+    const path = join(freshRecords(), 'alone.sqlite');
+    const member = { owner: publicKeyOfSeed(FOUNDER), timestamp: NOON };
+    const options = { now: () => NOON + 100 * 60_000, drift: 0 };
+    const before = new Pulses(path, { ...options, memberOf: () => member });
+    // More of one bucket than are swept at once.
+    const many = Array.from({ length: 150 }, (_, n) => `07${(n + 1).toString(16).padStart(62, '0')}`);
+    for (const one of [...IDS, ...many]) before.addPulse(makePulse(one, minute, FOUNDER));
+    const digests = await before.pulseDigests();
+    before.close();
+
+    let looked = 0;
+    const after = new Pulses(path, {
+      ...options,
+      memberOf: (one) => {
+        looked += 1;
+        return one === many[140] ? undefined : member;
+      },
+    });
+    // A start looks at none.
+    expect(looked).toBe(0);
+    let turns = 0;
+    let isDone = false;
+    const turn = () => {
+      turns += 1;
+      if (!isDone) setImmediate(turn);
+    };
+    setImmediate(turn);
+    const anew = await after.pulseDigests();
+    isDone = true;
+    expect(turns).toBeGreaterThanOrEqual(BUCKETS);
+    expect([looked, bucketsApart(anew, digests)]).toEqual([IDS.length + many.length, [7]]);
+    expect([...after.pulsesIn(7)].map(({ id: one }) => one)).not.toContain(many[140]);
+    // A node that closes meanwhile ends it.
+    const cut = after.pulseDigests();
+    after.close();
+    await cut;
   });
 });

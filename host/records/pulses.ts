@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fromHex, sha256, toHex } from '../../lib/protocol/encoding.ts';
 import { minuteOf, type Pulse, type Pulsing, verifyPulse } from '../../lib/protocol/records/pulse.ts';
 import { dropIndex, noIndex } from './index.ts';
@@ -24,16 +25,21 @@ export type PulseVerdict =
   /** The record is not here, or not yet. */
   | 'unknown'
   /** Of the future. */
-  | 'early';
+  | 'early'
+  /** Not looked at: its owner has had enough of them judged for now. */
+  | 'passed over';
 
 /** What the wire sees of a node's pulses. */
 export interface PulseSet {
-  /** @throws RECORD_PULSE for one that is its owner's in no case; RECORDS_STOPPED where the disk takes none */
-  addPulse(pulse: Pulse): PulseVerdict;
-  /** `BUCKETS` digests of `DIGEST_BYTES`. */
-  pulseDigests(): Uint8Array;
-  /** Those in buckets of which the other's digest is another, the buckets in any order. */
-  pulsesBeside(digests: Uint8Array): Iterable<Pulse>;
+  /**
+   * @param mayJudge whether a signature of this owner, in hex, is looked at now; absent: each is
+   * @throws RECORD_PULSE for one that is its owner's in no case; RECORDS_STOPPED where the disk takes none
+   */
+  addPulse(pulse: Pulse, mayJudge?: (owner: string) => boolean): PulseVerdict;
+  /** `BUCKETS` digests of `DIGEST_BYTES`. They are made a bucket at a time, and others have their turn between. */
+  pulseDigests(): Promise<Uint8Array>;
+  /** Those of one bucket, from anywhere on. */
+  pulsesIn(bucket: number): Iterable<Pulse>;
   /** Calls for pulses that are new. @returns what ends it */
   subscribePulses(listener: (pulse: Pulse) => void): () => void;
 }
@@ -50,6 +56,8 @@ interface PulsesOptions {
 
 /** From one pulse of a record that is passed on to the next, milliseconds: an owner has a pulse for each minute that its record has been there for. */
 const PASSED_ON_EVERY = 60_000;
+/** Pulses whose records are looked for before others have their turn. */
+const AT_ONCE = 128;
 
 export class Pulses implements PulseSet {
   readonly #db: DatabaseSync;
@@ -60,6 +68,10 @@ export class Pulses implements PulseSet {
   readonly #digests = new Uint8Array(BUCKETS * DIGEST_BYTES);
   /** Buckets whose digest is to be made. */
   readonly #stale = new Set<number>();
+  /** Buckets that may have pulses of records that a rebuild has lost. */
+  readonly #unswept = new Set<number>();
+  readonly #sweep: StatementSync;
+  readonly #drop: StatementSync;
   readonly #listeners = new Set<(pulse: Pulse) => void>();
   /** When one of a record was last passed on, the earliest first. */
   readonly #passedOn = new Map<string, number>();
@@ -73,8 +85,12 @@ export class Pulses implements PulseSet {
       'SELECT id, minute, signature FROM pulses WHERE id BETWEEN ? AND ? ORDER BY id',
     );
     this.#put = this.#db.prepare('INSERT OR REPLACE INTO pulses VALUES (?, ?, ?)');
-    this.#dropOrphans();
-    for (let bucket = 0; bucket < BUCKETS; bucket += 1) this.#stale.add(bucket);
+    this.#sweep = this.#db.prepare('SELECT id FROM pulses WHERE id > ? AND id <= ? ORDER BY id LIMIT ?');
+    this.#drop = this.#db.prepare('DELETE FROM pulses WHERE id = ?');
+    for (let bucket = 0; bucket < BUCKETS; bucket += 1) {
+      this.#stale.add(bucket);
+      this.#unswept.add(bucket);
+    }
   }
 
   of(id: string): Pulse | undefined {
@@ -82,7 +98,7 @@ export class Pulses implements PulseSet {
     return raw && pulseOf(raw);
   }
 
-  addPulse(pulse: Pulse): PulseVerdict {
+  addPulse(pulse: Pulse, mayJudge?: (owner: string) => boolean): PulseVerdict {
     const { memberOf, now, drift } = this.#options;
     const { id, minute, signature } = pulse;
     const member = memberOf(id);
@@ -90,6 +106,7 @@ export class Pulses implements PulseSet {
     // Before the signature, which costs the most.
     if (minute <= (this.of(id)?.minute ?? -1)) return 'known';
     if (minute > minuteOf(now() + drift)) return 'early';
+    if (mayJudge !== undefined && !mayJudge(toHex(member.owner))) return 'passed over';
     verifyPulse(pulse, member);
     try {
       this.#put.run(fromHex(id), minute, signature);
@@ -113,26 +130,23 @@ export class Pulses implements PulseSet {
     return true;
   }
 
-  pulseDigests(): Uint8Array {
-    for (const bucket of this.#stale) this.#digests.set(this.#digestOf(bucket), bucket * DIGEST_BYTES);
-    this.#stale.clear();
+  async pulseDigests(): Promise<Uint8Array> {
+    for (const bucket of [...this.#stale]) {
+      await nextTurn();
+      await this.#dropOrphansIn(bucket);
+      if (!this.#db.isOpen) break;
+      this.#stale.delete(bucket);
+      this.#digests.set(this.#digestOf(bucket), bucket * DIGEST_BYTES);
+    }
     return this.#digests.slice();
   }
 
-  *pulsesBeside(digests: Uint8Array): Generator<Pulse> {
-    const own = this.pulseDigests();
-    // From anywhere: what does not fit into one answer comes with another.
-    const start = Math.floor(Math.random() * BUCKETS);
-    for (let i = 0; i < BUCKETS; i += 1) {
-      const bucket = (start + i) % BUCKETS;
-      const [from, to] = [bucket * DIGEST_BYTES, (bucket + 1) * DIGEST_BYTES];
-      if (Buffer.compare(own.subarray(from, to), digests.subarray(from, to)) === 0) continue;
-      // Else a bucket of more than an answer takes would give the same ones each time.
-      const middle = randomBytes(32);
-      middle[0] = bucket;
-      yield* this.#in(bucket, middle);
-      yield* this.#in(bucket, undefined, middle);
-    }
+  *pulsesIn(bucket: number): Generator<Pulse> {
+    // Else a bucket of more than an answer takes would give the same ones each time.
+    const middle = randomBytes(32);
+    middle[0] = bucket;
+    yield* this.#in(bucket, middle);
+    yield* this.#in(bucket, undefined, middle);
   }
 
   subscribePulses(listener: (pulse: Pulse) => void): () => void {
@@ -144,12 +158,16 @@ export class Pulses implements PulseSet {
     if (this.#db.isOpen) this.#db.close();
   }
 
-  /** Of records that a rebuild has lost. */
-  #dropOrphans(): void {
-    const rows = this.#db.prepare('SELECT id FROM pulses').all();
-    const drop = this.#db.prepare('DELETE FROM pulses WHERE id = ?');
-    for (const { id } of rows) {
-      if (this.#options.memberOf(toHex(id as Uint8Array)) === undefined) drop.run(id!);
+  /** Of records that a rebuild has lost; once after a start, and not at it: there may be as many as records. */
+  async #dropOrphansIn(bucket: number): Promise<void> {
+    if (!this.#unswept.delete(bucket)) return;
+    const [from, to] = [new Uint8Array(32), new Uint8Array(32).fill(0xff)];
+    from[0] = to[0] = bucket;
+    for (let after: Uint8Array = from; this.#db.isOpen; await nextTurn()) {
+      const ids = this.#sweep.all(after, to, AT_ONCE).map(({ id }) => id as Uint8Array);
+      for (const id of ids) if (this.#options.memberOf(toHex(id)) === undefined) this.#drop.run(id);
+      if (ids.length < AT_ONCE) return;
+      after = ids.at(-1)!;
     }
   }
 
@@ -164,6 +182,15 @@ export class Pulses implements PulseSet {
     const parts = [...this.#in(bucket)].map(({ id, minute }) => `${id} ${minute}\n`);
     return sha256(Buffer.from(parts.join(''))).subarray(0, DIGEST_BYTES);
   }
+}
+
+/** Those of which two nodes have another digest, in any order: what does not fit into one answer comes with another. */
+export function bucketsApart(a: Uint8Array, b: Uint8Array): number[] {
+  const start = Math.floor(Math.random() * BUCKETS);
+  return Array.from({ length: BUCKETS }, (_, i) => (start + i) % BUCKETS).filter((bucket) => {
+    const [from, to] = [bucket * DIGEST_BYTES, (bucket + 1) * DIGEST_BYTES];
+    return Buffer.compare(a.subarray(from, to), b.subarray(from, to)) !== 0;
+  });
 }
 
 /** What can't be read is made anew: peers have it. */

@@ -17,7 +17,7 @@ test('what is spent above the allowance is waited for', () => {
 
 describe('what connections may still cost', () => {
   const rate = { perSecond: 100, burst: 1000 };
-  const limits = { cpu: rate, bytesIn: rate, bytesOut: rate };
+  const limits = { cpu: rate, bytesIn: rate, bytesOut: rate, pulsesIn: rate };
   const spent = (purses: Purses, address: string, amount: number): void => {
     const purse = purses.take(address);
     purse.cpu.spend(amount);

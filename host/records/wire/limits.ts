@@ -42,6 +42,9 @@ export interface WireLimits {
   readonly values: number;
   /** Milliseconds from one comparison of all pulses with a peer to the next. */
   readonly pulses: number;
+  /** Pulses of one peer whose signatures are looked at, of all owners and of each. They are not counted with its CPU: who passes them on has not made them. */
+  readonly pulsesIn: Rate;
+  readonly pulsesOfOwner: Rate;
   /** Milliseconds before this node dials a peer again: the first time, and at most. */
   readonly redial: readonly [number, number];
   /** Milliseconds for which a key that broke the rules is not spoken to. */
@@ -84,6 +87,8 @@ export const WIRE_LIMITS: WireLimits = {
   again: 1_000,
   values: 3_600_000,
   pulses: 600_000,
+  pulsesIn: { perSecond: 250, burst: 4_096 },
+  pulsesOfOwner: { perSecond: 50, burst: 1_024 },
   redial: [1_000, 60_000],
   penalty: 600_000,
   cpu: { perSecond: 200, burst: 1_000 },

@@ -127,9 +127,17 @@ export class Peer {
     this.#pulses = new PulseExchange({
       pulses: host.store.pulses,
       interval: host.limits.pulses,
+      perOwner: host.limits.pulsesOfOwner,
+      allowance: purse.pulsesIn,
       uptime: () => host.uptime(),
+      cpu,
+      forgive: (milliseconds) => {
+        this.#spent -= milliseconds;
+      },
       send: (message) => this.#send(message),
       isBehind: () => this.#isOver || this.#socket.backlog >= host.limits.backlog * ANNOUNCING,
+      paced: (work) => this.#paced(work),
+      fail: (error) => this.#fail(error),
     });
     this.#asking = new Asking({
       desk: host.desk,
@@ -304,7 +312,7 @@ export class Peer {
         this.#pulses.hear(message.pulses);
         break;
       case 'pulse-digests':
-        this.#pulses.answer(message.digests);
+        void this.#pulses.answer(message.digests);
         break;
       case 'lack':
         this.#miss(message.ids);
@@ -370,8 +378,7 @@ export class Peer {
     // The order of time is not one in which they can be taken.
     this.#announce(store.inOrder([...missingThere]));
     this.#seekValues(missingThere);
-    // Those of records that are still to come are given again.
-    if (missingHere.size === 0) this.#pulses.compare();
+    this.#pulses.compare(missingHere.size === 0);
     this.ask();
     this.#pause = this.#pauseAfter(difference);
     // Not all nodes at the same time.
@@ -637,8 +644,13 @@ function isForRoom(verdict: Verdict | undefined): boolean {
 
 /** With the time of the processor that it took. */
 function measured<T>(work: () => T): { readonly result: T; readonly milliseconds: number } {
-  const before = process.threadCpuUsage();
+  const before = cpu();
   const result = work();
-  const { user, system } = process.threadCpuUsage(before);
-  return { result, milliseconds: (user + system) / 1000 };
+  return { result, milliseconds: cpu() - before };
+}
+
+/** Milliseconds of the processor that this thread has taken. */
+function cpu(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1000;
 }

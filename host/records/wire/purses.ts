@@ -3,18 +3,20 @@
  * address, and taken up by the next one from there. So an address never has more to spend than as many connections as it had at once.
  */
 import { Allowance } from './allowance.ts';
-import type { WireLimits } from './limits.ts';
+import type { Rate, WireLimits } from './limits.ts';
 
 /** Addresses of former connections that are remembered. */
 const MOST = 1024;
 
-type PurseLimits = Pick<WireLimits, 'cpu' | 'bytesIn' | 'bytesOut'>;
+type PurseLimits = Pick<WireLimits, 'cpu' | 'bytesIn' | 'bytesOut' | 'pulsesIn'>;
 
 /** Of one connection. */
 export interface Purse {
   readonly cpu: Allowance;
   readonly bytesIn: Allowance;
   readonly bytesOut: Allowance;
+  /** Of pulses whose signatures are looked at; what is above is not, and costs nothing. */
+  readonly pulsesIn: Allowance;
 }
 
 export class Purses {
@@ -40,9 +42,9 @@ export class Purses {
     const purse = left?.shift();
     if (left?.length === 0) this.#left.delete(address);
     if (purse !== undefined) return purse;
-    const { cpu, bytesIn, bytesOut } = this.#limits;
-    const [one, two, three] = [cpu, bytesIn, bytesOut].map((rate) => new Allowance(rate, this.#now));
-    return { cpu: one!, bytesIn: two!, bytesOut: three! };
+    const of = (rate: Rate) => new Allowance(rate, this.#now);
+    const { cpu, bytesIn, bytesOut, pulsesIn } = this.#limits;
+    return { cpu: of(cpu), bytesIn: of(bytesIn), bytesOut: of(bytesOut), pulsesIn: of(pulsesIn) };
   }
 
   /** The connection has ended. */
@@ -64,5 +66,5 @@ export class Purses {
   }
 }
 
-const isWhole = ({ cpu, bytesIn, bytesOut }: Purse): boolean =>
-  [cpu, bytesIn, bytesOut].every((allowance) => allowance.isWhole);
+const isWhole = ({ cpu, bytesIn, bytesOut, pulsesIn }: Purse): boolean =>
+  [cpu, bytesIn, bytesOut, pulsesIn].every((allowance) => allowance.isWhole);

@@ -17,7 +17,7 @@ export interface PartList {
   /** Of the whole, in bytes. */
   readonly length: number;
   readonly hash: Uint8Array;
-  /** Identities of the parts' records, in hex, in the order of the whole; a part may be there several times. */
+  /** Identities of the parts' records, in hex, in the order of the whole, each once: else one small record would be read as 2,000 times another. */
   readonly parts: readonly string[];
 }
 
@@ -55,7 +55,8 @@ export function partListOf(value: Uint8Array, maxValue: number): PartList | unde
       const hash = value.slice(HEAD_BYTES - 32, HEAD_BYTES);
       const idAt = (i: number) =>
         toHex(value.subarray(HEAD_BYTES + i * ID_BYTES, HEAD_BYTES + (i + 1) * ID_BYTES));
-      return { length, hash, parts: Array.from({ length: count }, (_, i) => idAt(i)) };
+      const parts = Array.from({ length: count }, (_, i) => idAt(i));
+      if (new Set(parts).size === count) return { length, hash, parts };
     }
   }
   throw new DstackError(
@@ -64,11 +65,39 @@ export function partListOf(value: Uint8Array, maxValue: number): PartList | unde
   );
 }
 
-/** @throws RECORD_PARTS unless the parts make the whole that the list says */
-export function joinParts({ length, hash }: PartList, parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(Buffer.concat(parts));
-  if (whole.length === length && Buffer.compare(sha256(whole), hash) === 0) return whole;
-  throw new DstackError(
+/**
+ * Puts a whole together as its parts come: no more is kept than the list says, and what does not fit is refused before the next one is asked for. A part is bytes
+ * of the whole, even if it looks like a list itself.
+ */
+export class Whole {
+  readonly #list: PartList;
+  readonly #part: number;
+  readonly #bytes: Uint8Array;
+  #end = 0;
+
+  constructor(list: PartList, maxValue: number) {
+    this.#list = list;
+    this.#part = partSizes(maxValue).part;
+    this.#bytes = new Uint8Array(list.length);
+  }
+
+  /** @throws RECORD_PARTS for one of another length than its place has */
+  add(part: Uint8Array): void {
+    if (part.length !== Math.min(this.#part, this.#bytes.length - this.#end)) throw badParts();
+    this.#bytes.set(part, this.#end);
+    this.#end += part.length;
+  }
+
+  /** @throws RECORD_PARTS unless the parts make the whole that the list says */
+  finish(): Uint8Array {
+    if (this.#end === this.#bytes.length && Buffer.compare(sha256(this.#bytes), this.#list.hash) === 0)
+      return this.#bytes;
+    throw badParts();
+  }
+}
+
+function badParts(): DstackError {
+  return new DstackError(
     'RECORD_PARTS',
     'the parts of a value do not make what their list says; its writer made them so',
   );
