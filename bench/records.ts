@@ -10,6 +10,7 @@ import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { print, printJson } from '../lib/daemon/terminal.ts';
+import { AS_A_NODE } from './records/files.ts';
 import { costOfLiar, type LiarCost } from './records/liars.ts';
 import { LIES } from './records/lies.ts';
 import { benchFresh, benchPair, type FreshFigures, type PairFigures } from './records/sync.ts';
@@ -103,11 +104,11 @@ export async function benchRecords(args: readonly string[]): Promise<void> {
 async function run(folder: string, program: string, ...given: readonly number[]): Promise<string> {
   const path = join(import.meta.dirname, 'records', program);
   // As `npx dstack` does: 20 MiB less than where each start compiles the sources.
-  const env = { ...process.env, NODE_COMPILE_CACHE: join(folder, 'compiled') };
+  const env = { ...process.env, ...AS_A_NODE.env, NODE_COMPILE_CACHE: join(folder, 'compiled') };
   const node = async (...args: string[]) =>
     (await promisify(execFile)(process.execPath, args, { maxBuffer: 1 << 20, env })).stdout;
   await node('--import', join(import.meta.dirname, '../host/records/node.ts'), '--eval', '0');
-  return await node(path, folder, ...given.map(String));
+  return await node(...AS_A_NODE.flags, path, folder, ...given.map(String));
 }
 
 function show<T extends Partial<Record<keyof typeof ROWS, number>>>(figures: T): T {

@@ -2,13 +2,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { AS_A_NODE } from './files.ts';
 
 export class SpokenProcess<Answer> {
   readonly #child;
   readonly #answers: AsyncIterator<string>;
 
   constructor(program: string, ...args: readonly string[]) {
-    this.#child = spawn(process.execPath, [program, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#child = spawn(process.execPath, [...AS_A_NODE.flags, program, ...args], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, ...AS_A_NODE.env },
+    });
     this.#child.stdin.on('error', () => {});
     this.#answers = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }

@@ -1,4 +1,6 @@
 /** `records …` as its users run it: nodes on the loopback, what is written and read, and who is believed. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -368,6 +370,33 @@ describe('networks that are not each other’s', () => {
     ).toMatchObject({ code: 'RECORDS_NO_NETWORK' });
     expect(await node.stop()).toBe(0);
     expect(await other.stop()).toBe(0);
+  });
+
+  test('npx dstack has a node take little memory, and what a person has set counts', async () => {
+    const words = [
+      'records',
+      'node',
+      'start',
+      '--localtest',
+      '--http',
+      '127.0.0.1:0',
+      '--path',
+      bench.path('m'),
+    ];
+    const child = spawn(process.execPath, [join(import.meta.dirname, '../dstack.mjs'), ...words], {
+      env: { ...process.env, MALLOC_ARENA_MAX: '3' },
+    });
+    const ended = once(child, 'exit');
+    let said = '';
+    child.stdout.on('data', (part: Buffer) => {
+      said += part;
+    });
+    await vi.waitFor(() => expect(said).toContain('the node runs'), WAIT);
+    const pid = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim();
+    expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')).toContain('--max-semi-space-size=4');
+    expect(readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')).toContain('MALLOC_ARENA_MAX=3');
+    child.kill('SIGINT');
+    expect(await ended).toEqual([0, null]);
   });
 
   test('--localtest: a network of one, without peers, in a folder of its own', async () => {

@@ -188,7 +188,10 @@ function exchange(path: string, index: RecordIndex, next: RecordLog): void {
     }
     throw error;
   }
-  rmSync(former);
+  // From here on it is done: what fails now, the next start puts in order.
+  try {
+    rmSync(former);
+  } catch {}
 }
 
 /** As it stands in a record's first byte: see codec.ts. */

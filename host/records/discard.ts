@@ -82,28 +82,32 @@ export function wantedAgain(index: RecordIndex): { readonly fates: Fates; readon
   return { fates, wanted };
 }
 
-/** Row of each owner's newest, as `rank` has it: of the same time the higher identity. */
-async function newestOf(source: Source): Promise<ReadonlyMap<string, Row>> {
-  const newest = new Map<string, Row>();
+/** Of a row, for each name and owner: no more than it takes. */
+type Newest = Pick<Row, 'row' | 'timestamp'>;
+
+/** Each owner's newest, as `rank` has it: of the same time the higher identity. */
+async function newestOf(source: Source): Promise<ReadonlyMap<string, Newest>> {
+  const newest = new Map<string, Newest>();
   const all = () => true;
   await eachDatum(source, all, (row, record) => {
     const key = seriesOf(row, record);
     const known = newest.get(key);
-    if (known === undefined || isLater(row, known)) newest.set(key, row);
+    if (known === undefined || isLater(row, known, source.index))
+      newest.set(key, { row: row.row, timestamp: row.timestamp });
   });
   return newest;
 }
 
-function isReplaced(row: Row, record: DagRecord, newest: ReadonlyMap<string, Row>): boolean {
+function isReplaced(row: Row, record: DagRecord, newest: ReadonlyMap<string, Newest>): boolean {
   return record.selectors.length > 0 && newest.get(seriesOf(row, record))!.row !== row.row;
 }
 
 /** What one owner writes under the same names and ordinals. */
 const seriesOf = ({ owner }: Row, record: DagRecord): string =>
-  `${owner.slice(0, 32)}${toHex(conflictKey(record)).slice(0, 32)}`;
+  Buffer.from(owner.slice(0, 32) + toHex(conflictKey(record)).slice(0, 32), 'hex').toString('latin1');
 
-const isLater = (a: Row, b: Row): boolean =>
-  a.timestamp > b.timestamp || (a.timestamp === b.timestamp && a.id > b.id);
+const isLater = (a: Row, b: Newest, index: RecordIndex): boolean =>
+  a.timestamp > b.timestamp || (a.timestamp === b.timestamp && a.id > index.rowAt(b.row).id);
 
 /** What the index knows, before the record is read. */
 const isPossible =

@@ -434,8 +434,10 @@ export class RecordIndex {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
       throw error;
     }
-    // What SQLite wrote beside the file is as large as what was changed.
-    this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+    // What SQLite wrote beside the file is as large as what was changed. Where that can't be given back, it is changed all the same.
+    try {
+      this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+    } catch {}
   }
 
   /** For weights.ts: of each row from this one on its work and the rows that it stands on. */

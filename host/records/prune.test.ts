@@ -245,6 +245,27 @@ test('where the index can’t be changed, log and index are as they were, and th
   expect([...node.dump()]).toEqual(await rebuiltDump(folder));
 });
 
+test('what fails after the exchange undoes nothing: what is acknowledged from then on is in the log that is there', async () => {
+  const { folder, node } = await filled();
+  const full = Object.assign(new Error('database or disk is full'), { errcode: 13 });
+  const checkpoint = vi.spyOn(DatabaseSync.prototype, 'exec').mockImplementation(function (
+    this: DatabaseSync,
+    sql,
+  ) {
+    if (sql.includes('wal_checkpoint')) throw full;
+    this.prepare(sql).run();
+  });
+  const pruned = await Promise.allSettled([node.prune({})]);
+  checkpoint.mockRestore();
+  expect(pruned).toMatchObject([{ status: 'fulfilled' }]);
+  const more = under('page', 40, LARGE, recordId(middle));
+  expect(await node.add(encodeRecord(more), 'peer')).toMatchObject({ kind: 'members' });
+  await node.close();
+  const again = await openNode(folder);
+  expect(again.get(idOf(more))).toEqual(encodeRecord(more));
+  expect(prunedIn(again)).toEqual([oldest, middle]);
+});
+
 test('without room for the new log nothing changes, and the node goes on', async () => {
   const folder = freshRecords();
   let isFull = false;

@@ -371,4 +371,11 @@ export const recordNodeRules: readonly Mutation[] = [
     'if (known === undefined && network === meant)',
     'of another network than is meant is not asked',
   ),
+  row(
+    'that what fails after the log was exchanged undoes nothing',
+    at('index', 'prune'),
+    "    try {\n      this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');\n    } catch {}\n",
+    "    this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');\n",
+    'what fails after the exchange undoes nothing',
+  ),
 ];
