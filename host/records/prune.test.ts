@@ -327,11 +327,18 @@ test('on a full disk, where nobody asks meanwhile, the new log takes the room of
   // Not even with that: nothing is lost.
   hasRoom = () => false;
   await expect(node.prune({}, true)).rejects.toMatchObject({ code: 'RECORDS_PRUNE_ROOM' });
-  expect([readFileSync(join(folder, LOG_FILE)), [...node.dump()]]).toEqual([before, dump]);
+  const dumped = () => {
+    try {
+      return [...node.dump()];
+    } catch (error) {
+      return [String(error)];
+    }
+  };
+  expect([readFileSync(join(folder, LOG_FILE)), dumped()]).toEqual([before, dump]);
 
   hasRoom = () => !existsSync(join(folder, INDEX_FILE));
   await expect(node.prune({})).rejects.toMatchObject({ code: 'RECORDS_PRUNE_ROOM' });
-  expect(await node.prune({}, true)).toMatchObject({ discarded: 2, before: before.length });
+  expect(await node.prune({}, true).catch(codeOf)).toMatchObject({ discarded: 2, before: before.length });
   expect(prunedIn(node)).toEqual([oldest, middle]);
   expect([[...node.items()], [...node.dump()]]).toEqual([items, await rebuiltDump(folder)]);
   expect(readdirSync(folder).filter((name) => name.startsWith(LOG_FILE))).toEqual([LOG_FILE]);

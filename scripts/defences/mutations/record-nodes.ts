@@ -240,8 +240,8 @@ export const recordNodeRules: readonly Mutation[] = [
   row(
     'the hash of what is in parts',
     ['lib/protocol/records/part-list.ts', 'lib/protocol/records/part-list.test.ts'],
-    'whole.length === length && Buffer.compare(sha256(whole), hash) === 0',
-    'hash.length > 0',
+    'this.#end === this.#bytes.length && Buffer.compare(sha256(this.#bytes), this.#list.hash) === 0',
+    'this.#list.hash.length > 0',
     'parts that do not make the whole are refused',
   ),
   row('the bound of an answer', QUERY, '|| limit > MOST_RECORDS', '', 'up to a limit'),
