@@ -1,5 +1,5 @@
 /**
- * A real Ethereum node for development and tests: the pinned anvil, on a free loopback port.
+ * A real Ethereum node for development and tests: anvil, by default this repository's, on a free loopback port.
  *
  * By default it mines a block for each transaction. Tests that read the time or `finalized` need `--block-time 1
  * --slots-in-an-epoch 1`, or both stand still between transactions.
@@ -15,21 +15,29 @@ export interface Anvil {
   /** JSON-RPC over http. */
   readonly url: string;
   readonly pid: number;
+  /** Resolves once the process is gone, whoever ended it. */
+  readonly gone: Promise<void>;
   /** Ends the process; resolves when it is gone. Harmless when called twice. */
   stop(): Promise<void>;
+}
+
+export interface AnvilOptions {
+  /** Further ones, such as `['--block-time', '1']`. */
+  readonly args?: readonly string[];
+  /** The file to run. */
+  readonly program?: string;
 }
 
 /**
  * Starts an anvil and waits until it listens. It dies with this process.
  *
- * @param options.args further arguments, such as `['--block-time', '1']`
  * @throws Error when it ends, or says nothing for 30 s, before it listens
  */
-export async function startAnvil(options: { readonly args?: readonly string[] } = {}): Promise<Anvil> {
+export async function startAnvil(options: AnvilOptions = {}): Promise<Anvil> {
   // Without a bound on its history anvil writes gigabytes of old states into the home folder, and leaves them there.
   const bounded = ['--prune-history', '1000'];
   const args = ['--host', '127.0.0.1', '--port', '0', '--threads', '1', ...bounded, ...(options.args ?? [])];
-  const child = execa(ANVIL, args, {
+  const child = execa(options.program ?? ANVIL, args, {
     cleanup: true,
     reject: false,
     stdin: 'ignore',
@@ -46,7 +54,7 @@ export async function startAnvil(options: { readonly args?: readonly string[] } 
     await stop();
     throw new Error(`anvil ${args.join(' ')} did not start to listen`);
   }
-  return { url: `http://${address}`, pid: child.pid, stop };
+  return { url: `http://${address}`, pid: child.pid, gone: child.then(() => {}), stop };
 }
 
 /** Resolves with `host:port` once anvil prints it; keeps reading its output, or the pipe would fill up. */

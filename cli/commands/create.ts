@@ -2,9 +2,8 @@
 import { resolve } from 'node:path';
 import { stopSignal } from '../../lib/daemon/stop-signal.ts';
 import { print } from '../../lib/daemon/terminal.ts';
-import { AppName, check } from '../../lib/protocol/schema.ts';
 import { type Command, typed, UsageError } from '../command.ts';
-import { createApp, TEMPLATES } from '../dev/create.ts';
+import { checkName, createApp, TEMPLATES } from '../dev/create.ts';
 
 const create: Command = {
   name: 'create',
@@ -18,9 +17,10 @@ const create: Command = {
     },
   },
   async run(args) {
-    const name = typed(() => check(AppName, args.positionals[0], 'APP_NAME', 'the name of the app'));
+    const name = typed(() => checkName(args.positionals[0]));
     const template = TEMPLATES.find((one) => one === args.text('template'));
-    if (template === undefined) throw new UsageError(`--template is ${TEMPLATES.join(', ')}`);
+    if (template === undefined)
+      throw new UsageError(`--template is one of ${TEMPLATES.join(', ')}; not ${args.text('template')}`);
     const folder = resolve(name);
     const stopped = new AbortController();
     stopSignal().then(() => stopped.abort());
@@ -28,8 +28,9 @@ const create: Command = {
     print(
       `${folder} has a contract, an enclave, a host and tests (template ${template}).`,
       '',
-      `  npx dstack dev --dir ${name}          a local chain, a simulated node, and the app on them`,
-      `  npx dstack dev --dir ${name} --test   the same for the app's tests`,
+      `  cd ${name}`,
+      '  npm run dev      a local chain, a simulated node, and the app on them',
+      "  npm test         the same for the app's tests",
     );
   },
 };

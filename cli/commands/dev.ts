@@ -1,15 +1,11 @@
 /** `dev`: an app on a local chain and a simulated node, for who writes it. */
-import { existsSync, readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { Type } from 'typebox';
+import { resolve } from 'node:path';
 import { stopSignal } from '../../lib/daemon/stop-signal.ts';
 import { print, printError } from '../../lib/daemon/terminal.ts';
-import { AppName, parseJson } from '../../lib/protocol/schema.ts';
-import { type Command, typed, UsageError } from '../command.ts';
-import { startDev } from '../dev/dev.ts';
-
-const MANIFEST_MAX_BYTES = 64 * 1024;
-const Manifest = Type.Object({ name: AppName });
+import { type Arguments, type Command, typed, UsageError } from '../command.ts';
+import { nameOfApp } from '../dev/app-folder.ts';
+import { type Dev, startDev } from '../dev/dev.ts';
+import { startVmDev, type VmDev } from '../dev/vm/vm-dev.ts';
 
 const dev: Command = {
   name: 'dev',
@@ -18,42 +14,59 @@ const dev: Command = {
     dir: { value: 'DIR', help: "the app's folder, as `create` makes it", default: '.' },
     port: { value: 'PORT', help: "the enclave's, on the loopback", default: '8080' },
     test: { help: "runs the app's tests there, and ends with their exit code" },
+    vm: {
+      help: "runs the enclave in a container of a VM in place of this machine's processes: of a clone, with its image",
+    },
+    image: { value: 'DIR', help: "with --vm: an image's folder, in place of the clone's build/image-sim" },
+    archive: {
+      value: 'FILE',
+      help: "with --vm: the container as `docker save` writes it, in place of one built from the app's Dockerfile",
+    },
   },
   async run(args) {
-    const folder = resolve(args.text('dir'));
-    const app = nameOf(folder);
     const port = Number(args.text('port'));
     if (!(Number.isInteger(port) && port > 0 && port <= 65_535))
       throw new UsageError(`--port is a number from 1 to 65535, not ${args.text('port')}`);
-    const stopped = stopSignal();
+    refuseUnused(args);
+    const folder = resolve(args.text('dir'));
+    const app = typed(() => nameOfApp(folder));
+    const ended = new AbortController();
+    const stopped = stopSignal().then(() => ended.abort());
     printError(
       'For development only: nothing that this chain, this node or this network says proves anything.',
     );
-    const running = await startDev({ folder, app, port });
+    const running: VmDev & Partial<Dev> = args.flag('vm')
+      ? await inVm(args, { folder, app, stopped: ended.signal })
+      : await startDev({ folder, app, port, stopped: ended.signal });
     try {
-      if (args.flag('test')) {
-        const ended = new AbortController();
-        stopped.then(() => ended.abort());
+      if (args.flag('test') && running.test !== undefined) {
         process.exitCode = await running.test(ended.signal);
-      } else {
-        print('', 'Ctrl-C ends it; a changed file starts again what it belongs to.');
-        await stopped;
+        return;
       }
+      print('', 'Ctrl-C ends it; a changed file starts again what it belongs to.');
+      const why = await Promise.race([stopped, running.failed]);
+      if (why !== undefined && !ended.signal.aborted) throw why;
     } finally {
       await running.stop();
     }
   },
 };
 
-/** @throws USAGE, APP_FOLDER */
-function nameOf(folder: string): string {
-  const file = join(folder, 'package.json');
-  if (!existsSync(file))
+/** @throws USAGE */
+function refuseUnused(args: Arguments): void {
+  const [vm, without] = [args.flag('vm'), args.flag('vm') ? ['test', 'port'] : ['image', 'archive']];
+  const unused = without.filter((name) => args.isTyped(name)).map((name) => `--${name}`);
+  if (unused.length > 0)
     throw new UsageError(
-      `${folder} has no package.json: npx dstack create NAME makes an app, --dir names its folder`,
+      `${unused.join(' and ')} ${vm ? 'has no meaning with --vm' : 'is for --vm alone'}: leave it out`,
     );
-  return typed(() => parseJson(Manifest, readFileSync(file, 'utf8'), 'APP_FOLDER', file, MANIFEST_MAX_BYTES))
-    .name;
+}
+
+async function inVm(args: Arguments, app: { folder: string; app: string; stopped: AbortSignal }) {
+  const [image, archive] = ['image', 'archive']
+    .map((name) => args.optional(name))
+    .map((path) => path && resolve(path));
+  return startVmDev({ ...app, image, archive });
 }
 
 export const devCommands: readonly Command[] = [dev];

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { Type } from 'typebox';
 import { parseCollateral } from '../../lib/attestation/collateral/collateral.ts';
-import { print, printJson } from '../../lib/daemon/terminal.ts';
+import { printJson } from '../../lib/daemon/terminal.ts';
 import { to0x, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { type Address, sameAddress } from '../../lib/protocol/hex.ts';
@@ -270,23 +270,25 @@ const bootstrap: Command = {
     'check-only': { help: 'verify, and sign nothing; needs no key' },
   },
   async run(args) {
+    // Standard output is for the one object of --json.
+    const say = narration(args);
     const message = bootstrapPackage(args);
     const checkOnly = args.flag('check-only');
     const owner = checkOnly ? undefined : await openOwner(args);
     const network = owner ?? (await connectNetwork(args));
     if (await isPosted(message, network)) {
-      print(
+      say(
         `this package is posted already: the network's key is ${message.networkKey}, epoch ${message.epoch}`,
       );
       return;
     }
     const verdict = await verdictOn(message, network, flavourOf(args));
-    for (const step of verdict.steps) print(`ok  ${step.name}: ${step.detail}`);
+    for (const step of verdict.steps) say(`ok  ${step.name}: ${step.detail}`);
     if (flavourOf(args) !== 'production')
-      print('NOT PRODUCTION: anyone can forge a quote of the simulated platform');
+      say('NOT PRODUCTION: anyone can forge a quote of the simulated platform');
     if (owner === undefined) return;
     await act(args, owner, bootstrapDeed(message, owner));
-    print(`the network's key is ${message.networkKey}, epoch ${message.epoch}`);
+    say(`the network's key is ${message.networkKey}, epoch ${message.epoch}`);
   },
 };
 

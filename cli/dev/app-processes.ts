@@ -4,22 +4,27 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { print, printError } from '../../lib/daemon/terminal.ts';
+import type { Guard } from './guard.ts';
 
 export const PROCESSES = ['enclave', 'host'] as const;
 export type ProcessName = (typeof PROCESSES)[number];
 
+/** Node before 24.12 says at each start that TypeScript is an experiment of its own. */
+export const QUIETLY = '--disable-warning=ExperimentalWarning';
 /** How long a process may take to end by itself, milliseconds. */
 const END_WITHIN = 5_000;
 
 export class AppProcesses {
   readonly #folder: string;
+  readonly #guard: Guard | undefined;
   readonly #running = new Map<ProcessName, ChildProcess>();
   readonly #ending = new Map<ChildProcess, Promise<void>>();
 
   #stopped = false;
 
-  constructor(folder: string) {
+  constructor(folder: string, guard?: Guard) {
     this.#folder = folder;
+    this.#guard = guard;
     // A second Ctrl-C ends this process at once.
     process.once('exit', this.#killAll);
   }
@@ -28,16 +33,18 @@ export class AppProcesses {
   async restart(name: ProcessName, env: NodeJS.ProcessEnv): Promise<void> {
     await this.#end(name);
     if (this.#stopped) return;
-    const child = spawn(process.execPath, [join(this.#folder, name, 'main.ts')], {
+    const child = spawn(process.execPath, [QUIETLY, join(this.#folder, name, 'main.ts')], {
       cwd: this.#folder,
       env,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#running.set(name, child);
+    this.#guard?.add(child.pid);
     createInterface({ input: child.stdout }).on('line', (line) => print(line));
     createInterface({ input: child.stderr }).on('line', (line) => printError(line));
     child.on('error', (error) => printError(`${name}: ${error.message}`));
     child.on('exit', (code, signal) => {
+      this.#guard?.remove(child.pid);
       if (this.#ending.has(child) || this.#running.get(name) !== child) return;
       this.#running.delete(name);
       printError(`${name}: has ended (${signal ?? `code ${code}`}); it starts again when a file changes`);

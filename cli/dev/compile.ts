@@ -1,11 +1,10 @@
-/** Compiles the contracts of an author's folder with the pinned solc; of other packages they may import this one's base contract and OpenZeppelin's. */
+/** Compiles the contracts of an author's folder with the solc that the app has; of other packages they may import this one's base contract and OpenZeppelin's. */
 import { existsSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { dirname, join, normalize } from 'node:path';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { repository } from '../repository.ts';
+import { solcOf, toolOf } from './tools.ts';
 
-const require = createRequire(import.meta.url);
 const OURS = 'dstack/contracts/EnclaveApp.sol';
 const OPENZEPPELIN = '@openzeppelin/contracts/';
 
@@ -26,13 +25,13 @@ interface Output {
 /**
  * @param folder where the source is, and those that it imports by relative paths
  * @param file in it; its contract has the file's name
- * @throws SOLC_FAILED with the compiler's own words
+ * @throws SOLC_FAILED with the compiler's own words, DEV_TOOL
  */
 export function compileApp(folder: string, file: string): CompiledApp {
   const name = file.replace(/\.sol$/, '');
   const path = join(folder, file);
   if (!existsSync(path)) throw new DstackError('SOLC_FAILED', `${path} is missing`);
-  const solc = require('solc') as { compile(input: string, callbacks: object): string };
+  const solc = solcOf(folder);
   const input = {
     language: 'Solidity',
     sources: { [file]: { content: readFileSync(path, 'utf8') } },
@@ -68,6 +67,6 @@ function importOf(folder: string, path: string): { contents: string } | { error:
 function fileOf(folder: string, path: string): string {
   if (path === OURS) return join(repository, 'contracts/EnclaveApp.sol');
   if (!path.startsWith(OPENZEPPELIN)) return join(folder, path);
-  const root = dirname(require.resolve('@openzeppelin/contracts/package.json'));
+  const root = dirname(toolOf(folder, '@openzeppelin/contracts/package.json'));
   return join(root, path.slice(OPENZEPPELIN.length));
 }

@@ -3,33 +3,37 @@
  * app's contract, its enclave and its host. Each start is a new chain; nothing of it stays.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, watch, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join, sep } from 'node:path';
+import { join } from 'node:path';
 import { execa } from 'execa';
 import { Chain } from '../../contracts/local-chain.ts';
 import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
-import { print, printError, printFailure } from '../../lib/daemon/terminal.ts';
+import { print, printError } from '../../lib/daemon/terminal.ts';
 import { to0x } from '../../lib/protocol/encoding.ts';
 import { DstackError, messageOf } from '../../lib/protocol/errors.ts';
 import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import { appNamed } from '../agent/app.ts';
 import { type SimulatedAgent, serveAgent } from '../agent/serve.ts';
-import { AppProcesses, PROCESSES, type ProcessName } from './app-processes.ts';
+import { assertReadable } from './app-folder.ts';
+import { AppProcesses, PROCESSES, type ProcessName, QUIETLY } from './app-processes.ts';
+import { onChange } from './changes.ts';
 import { compileApp } from './compile.ts';
+import { Guard } from './guard.ts';
 import { deployApp, type LocalNetwork, localNetwork } from './local-network.ts';
+import { anvilOf } from './tools.ts';
 
 /** Ten ether. */
 const GAS_MONEY = '0x8ac7230489e80000';
-/** Between a change of a file and what it leads to: editors write more than once. Milliseconds. */
-const SETTLE_MS = 200;
 
 export interface Dev {
   /** What the app's processes and tests are told. */
   env(): NodeJS.ProcessEnv;
   /** Runs the app's own tests. @param stopped ends them. @returns their exit code */
   test(stopped: AbortSignal): Promise<number>;
+  /** Resolves with why it can't go on. */
+  readonly failed: Promise<DstackError>;
   stop(): Promise<void>;
 }
 
@@ -39,22 +43,30 @@ export interface DevOptions {
   readonly app: string;
   /** Of the enclave, on the loopback. */
   readonly port: number;
+  /** Ends it before it runs, with nothing left. */
+  readonly stopped?: AbortSignal;
 }
 
-/** @throws DEV_PORT, SOLC_FAILED, and what the parts throw that it starts */
-export async function startDev({ folder, app, port }: DevOptions): Promise<Dev> {
+/** @throws DEV_PORT, DEV_TOOL, DEV_SOURCE, SOLC_FAILED, INTERRUPTED, and what the parts throw that it starts */
+export async function startDev({ folder, app, port, stopped }: DevOptions): Promise<Dev> {
   await assertFree(port);
+  assertReadable(folder);
+  const anvilProgram = anvilOf(folder);
   const state = mkdtempSync(join(tmpdir(), 'dstack-dev-'));
+  const guard = new Guard(state);
   const open: { anvil?: Anvil; agent?: SimulatedAgent; close?: () => void } = {};
-  const processes = new AppProcesses(folder);
+  const processes = new AppProcesses(folder, guard);
   let deployed: Awaited<ReturnType<typeof deploy>>;
   let deployments = 0;
+  let isStopping = false;
 
   async function stop(): Promise<void> {
+    isStopping = true;
     open.close?.();
     await processes.stop();
     await open.agent?.close();
     await open.anvil?.stop();
+    guard.close();
     rmSync(state, { recursive: true, force: true });
   }
 
@@ -67,8 +79,10 @@ export async function startDev({ folder, app, port }: DevOptions): Promise<Dev> 
   }
 
   try {
-    const anvil = await startAnvil();
+    const anvil = await startAnvil({ program: anvilProgram });
     open.anvil = anvil;
+    guard.add(anvil.pid);
+    stopped?.throwIfAborted();
     const network = await localNetwork(anvil.url, randomBytes(32));
     mkdirSync(join(state, 'agent'));
     const log = { debug: () => {}, warn: refused };
@@ -83,6 +97,7 @@ export async function startDev({ folder, app, port }: DevOptions): Promise<Dev> 
     await new Chain(anvil.url).rpc('anvil_setBalance', addressOf(key), GAS_MONEY);
     print(`chain        ${anvil.url}, chain id ${network.chainId}`, `network      ${network.contract}`);
     deployed = await deploy(anvil.url, network);
+    stopped?.throwIfAborted();
     const env = (): NodeJS.ProcessEnv => ({
       ...process.env,
       CHAIN_ID: String(network.chainId),
@@ -107,6 +122,7 @@ export async function startDev({ folder, app, port }: DevOptions): Promise<Dev> 
     };
     await restart(PROCESSES);
     open.close = onChange(folder, async (changed) => {
+      assertReadable(folder);
       if (changed.has('contracts')) deployed = await deploy(anvil.url, network);
       const one = PROCESSES.filter((name) => changed.has(name));
       // What is in neither folder may be of both.
@@ -117,15 +133,25 @@ export async function startDev({ folder, app, port }: DevOptions): Promise<Dev> 
     return {
       env,
       stop,
-      async test(stopped) {
-        const tests = await execa(process.execPath, ['--test', 'test/**/*.test.ts'], {
-          ...{ cwd: folder, env: env(), reject: false, stdio: 'inherit', cancelSignal: stopped },
+      async test(ended) {
+        const tests = execa(process.execPath, [QUIETLY, '--test', 'test/**/*.test.ts'], {
+          ...{ cwd: folder, env: env(), reject: false, stdio: 'inherit', cancelSignal: ended },
         });
-        return tests.exitCode ?? 1;
+        guard.add(tests.pid);
+        const { exitCode } = await tests;
+        guard.remove(tests.pid);
+        return exitCode ?? 1;
       },
+      failed: anvil.gone.then(() =>
+        isStopping
+          ? new Promise<never>(() => {})
+          : new DstackError('DEV_CHAIN', 'the local chain has ended: start dev again'),
+      ),
     };
   } catch (error) {
     await stop();
+    // Ctrl-C in a terminal also ends the chain, of which the next step then says that it is not there.
+    if (stopped?.aborted) throw new DstackError('INTERRUPTED', 'stopped before the app ran');
     throw error;
   }
 }
@@ -144,33 +170,6 @@ async function assertFree(port: number): Promise<void> {
   }
   await new Promise((resolve) => server.close(resolve));
 }
-
-/** Tells which folders of the app have changed, by their names; one telling after the other. @returns ends it */
-function onChange(folder: string, told: (changed: ReadonlySet<string>) => Promise<void>): () => void {
-  const changed = new Set<string>();
-  let timer: NodeJS.Timeout | undefined;
-  let telling: Promise<void> = Promise.resolve();
-  const watcher = watch(folder, { recursive: true }, (_, name) => {
-    const [top, ...rest] = (name ?? '').split(sep);
-    if (top === undefined || !/\.(ts|sol)$/.test(name ?? '') || IGNORED.includes(top)) return;
-    changed.add(rest.length === 0 ? '.' : top);
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      const these = new Set(changed);
-      changed.clear();
-      // A contract that does not compile is told, and the app goes on as it was.
-      telling = telling.then(() => told(these)).catch((error) => printFailure('dstack dev', error));
-    }, SETTLE_MS);
-  });
-  watcher.on('error', (error) => printError(`changes are not seen any more: ${(error as Error).message}`));
-  return () => {
-    clearTimeout(timer);
-    watcher.close();
-  };
-}
-
-/** Folders whose changes mean nothing to what runs. */
-const IGNORED: readonly string[] = ['node_modules', 'test', 'vendor', '.git'];
 
 const refused = (fields: object, message: string): void =>
   printError(`agent: ${message} (${(fields as { code?: string }).code ?? 'no code'})`);

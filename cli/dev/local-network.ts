@@ -93,7 +93,7 @@ export async function localNetwork(url: string, secret: Uint8Array): Promise<Loc
 /** Deploys an app's contract, whose constructor takes the network and the app. @returns its address and block */
 export async function deployApp(
   url: string,
-  { contract, owner }: LocalNetwork,
+  { contract, owner }: Pick<LocalNetwork, 'contract' | 'owner'>,
   app: string,
   bytecode: string,
 ): Promise<{ contract: Address; block: number }> {

@@ -1,27 +1,33 @@
 /**
- * The package for authors: what those outside of this repository install, as a tarball: compiled JavaScript and declarations of `sdk/`, and
- * the contract that theirs is based on.
+ * The package for authors: what those outside of this repository install, as a tarball: compiled JavaScript and declarations of `sdk/`, the
+ * contract that theirs is based on, and a command line with `create` and `dev`.
  *
  * The package has one dependency, typebox, and brings it along, since schemas are made by authors and checked by the framework, and both
  * have to mean the same. Everything else is compiled in: nothing is fetched when it is installed, and no script runs.
  */
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { build } from 'esbuild';
 import { execa, type Options } from 'execa';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { repository } from '../repository.ts';
+import { lockedTools, TOOLS_FILE } from './tools.ts';
 
 const ENTRIES = ['framework', 'agent'] as const;
-/** `dstack-host`: the process of a host, whose handlers are the modules that its settings name. */
-const HOST = "#!/usr/bin/env node\nimport { runHost } from './framework.js';\n\nawait runHost();\n";
+/** What is in it as it is here, and under which name. */
+const COPIED: Readonly<Record<string, string>> = {
+  'contracts/EnclaveApp.sol': 'contracts/EnclaveApp.sol',
+  LICENSE: 'LICENSE',
+  'docs/framework.md': 'README.md',
+  templates: 'templates',
+  'cli/author-node.mjs': 'cli/dstack.js',
+  'node_modules/typebox': 'node_modules/typebox',
+};
 
 /** What authors may write of an entry is what is exported from `sdk/<entry>.ts`. */
 interface Manifest {
   readonly name: string;
   readonly version: string;
   readonly license: string;
-  readonly engines: Record<string, string>;
   readonly dependencies: Record<string, string>;
 }
 
@@ -35,16 +41,49 @@ export async function makePackage(
   cancelSignal: AbortSignal = new AbortController().signal,
 ): Promise<string> {
   rmSync(out, { recursive: true, force: true });
-  mkdirSync(join(out, 'contracts'), { recursive: true });
+  mkdirSync(out, { recursive: true });
+  // An app that is created by the package has the package that created it.
+  const folder = isPackage() ? repository : out;
+  if (!isPackage()) await layPackage(out, cancelSignal);
+  const pack = ['pack', '--json', '--ignore-scripts', '--offline', '--no-dry-run', folder];
+  const stdout = await output('npm', pack, { cwd: join(out, '..'), cancelSignal });
+  const [packed] = JSON.parse(stdout) as { filename: string }[];
+  return join(out, '..', packed!.filename);
+}
+
+/** Whether this is compiled, and not in this repository. */
+const isPackage = (): boolean => existsSync(join(repository, TOOLS_FILE));
+
+async function layPackage(out: string, cancelSignal: AbortSignal): Promise<void> {
+  await compile(
+    ENTRIES.map((entry) => `sdk/${entry}.ts`),
+    { outdir: out },
+  );
+  await compile(['cli/author.ts'], { outfile: join(out, 'cli/main.js') });
+  const tsc = { cwd: repository, preferLocal: true, localDir: repository, cancelSignal };
+  await output('tsc', declarations(join(out, 'types')), tsc);
+  for (const [from, to] of Object.entries(COPIED))
+    cpSync(join(repository, from), join(out, to), { recursive: true, dereference: true });
+  writeFileSync(join(out, TOOLS_FILE), JSON.stringify(lockedTools(), undefined, 2));
+  const manifest = manifestOf(JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as Manifest);
+  writeFileSync(join(out, 'package.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
+}
+
+async function compile(
+  entryPoints: string[],
+  to: { readonly outdir: string } | { readonly outfile: string },
+): Promise<void> {
+  // Only here: the package does not have it.
+  const { build } = await import('esbuild');
   await build({
     absWorkingDir: repository,
-    entryPoints: ENTRIES.map((entry) => `sdk/${entry}.ts`),
-    outdir: out,
+    entryPoints,
+    ...to,
     bundle: true,
     platform: 'node',
     target: 'node22',
     format: 'esm',
-    external: ['typebox', 'typebox/*'],
+    external: ['typebox', 'typebox/*', 'esbuild'],
     // Some of what is compiled in asks for Node's modules as CommonJS does.
     banner: {
       js: "import { createRequire as createRequireOfPackage } from 'node:module'; const require = createRequireOfPackage(import.meta.url);",
@@ -52,20 +91,6 @@ export async function makePackage(
     legalComments: 'eof',
     logLevel: 'error',
   });
-  const tsc = { cwd: repository, preferLocal: true, localDir: repository, cancelSignal };
-  await output('tsc', declarations(join(out, 'types')), tsc);
-  cpSync(join(repository, 'contracts/EnclaveApp.sol'), join(out, 'contracts/EnclaveApp.sol'));
-  // Not compiled by itself: errors of modules that it loads have to be those that it knows.
-  writeFileSync(join(out, 'host.js'), HOST, { mode: 0o755 });
-  cpSync(join(repository, 'LICENSE'), join(out, 'LICENSE'));
-  cpSync(join(repository, 'docs/framework.md'), join(out, 'README.md'));
-  cpSync(join(repository, 'node_modules/typebox'), join(out, 'node_modules/typebox'), { recursive: true });
-  const manifest = manifestOf(JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as Manifest);
-  writeFileSync(join(out, 'package.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
-  const pack = ['pack', '--json', '--ignore-scripts', '--offline', out];
-  const stdout = await output('npm', pack, { cwd: join(out, '..'), cancelSignal });
-  const [packed] = JSON.parse(stdout) as { filename: string }[];
-  return join(out, '..', packed!.filename);
 }
 
 async function output(command: string, args: string[], options: Options): Promise<string> {
@@ -85,7 +110,7 @@ function declarations(outDir: string): string[] {
   ];
 }
 
-function manifestOf({ name, version, license, engines, dependencies }: Manifest): object {
+function manifestOf({ name, version, license, dependencies }: Manifest): object {
   const { typebox } = dependencies;
   return {
     name,
@@ -94,7 +119,9 @@ function manifestOf({ name, version, license, engines, dependencies }: Manifest)
       'Contracts whose requests are answered in an enclave: the framework and the agent API for authors',
     license,
     type: 'module',
-    engines,
+    // TypeScript is run as it is from then on.
+    engines: { node: '>=22.18' },
+    bin: { dstack: 'cli/dstack.js' },
     exports: {
       ...Object.fromEntries(
         ENTRIES.map((entry) => [
@@ -104,8 +131,7 @@ function manifestOf({ name, version, license, engines, dependencies }: Manifest)
       ),
       './contracts/EnclaveApp.sol': './contracts/EnclaveApp.sol',
     },
-    bin: { 'dstack-host': './host.js' },
-    files: ['*.js', 'types', 'contracts'],
+    files: ['*.js', 'cli', 'types', 'contracts', 'templates', TOOLS_FILE],
     dependencies: { typebox },
     bundleDependencies: ['typebox'],
   };

@@ -13,7 +13,7 @@ import {
 } from 'dstack/framework';
 import { ping } from './ping.ts';
 
-const { app, chain, port, host, data } = enclaveSettings(process.env);
+const { app, chain, port, visitorsPort, host, data } = enclaveSettings(process.env);
 const log = lineLog('enclave');
 const node = agent();
 const enclave = {
@@ -22,9 +22,14 @@ const enclave = {
   store: new Tables(fileBacking(join(data, 'store'))),
   chain: chain === undefined ? nodeChain(node) : chainReader({ config: chain }),
 };
-const server = await new Router(enclave, log).answers(app).kind('ping', ping).listen({ port, host });
+const router = new Router(enclave, log).answers(app).kind('ping', ping);
+const servers = [await router.listen({ port, host })];
+// Routes with `open: true` are for visitors, who have a door of their own.
+if (visitorsPort !== undefined) servers.push(await router.listen({ port: visitorsPort, host, isOpen: true }));
 log.info({ port, contract: app.contract }, 'listening');
 await stopSignal();
-server.close();
-server.closeAllConnections();
+for (const server of servers) {
+  server.close();
+  server.closeAllConnections();
+}
 await enclave.store.close();
