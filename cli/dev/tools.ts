@@ -2,7 +2,15 @@
  * What an app needs for development besides the package: solc and anvil, as packages that the app itself depends on. Their versions, and those
  * of all that they stand on, are this repository's, down to the hashes of what is installed.
  */
-import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative } from 'node:path';
 import { DstackError } from '../../lib/protocol/errors.ts';
@@ -65,7 +73,10 @@ function take(path: string, from: Packages, into: Record<string, Locked>): void 
 export function layTools(folder: string, { packages }: Tools): void {
   if (!Object.keys(packages).every((path) => existsSync(join(repository, path)))) return;
   for (const [path, { bin }] of Object.entries(packages)) {
-    cpSync(join(repository, path), join(folder, path), { recursive: true, dereference: true });
+    const from = realpathSync(join(repository, path));
+    // What lies within it has entries of its own; Node would make its links absolute, into this repository.
+    const filter = (file: string): boolean => file !== join(from, 'node_modules');
+    cpSync(from, join(folder, path), { recursive: true, verbatimSymlinks: true, filter });
     const modules = path.slice(0, path.lastIndexOf('node_modules/') + 'node_modules'.length);
     for (const [name, program] of Object.entries(bin ?? {})) {
       const link = join(folder, modules, '.bin', name);
