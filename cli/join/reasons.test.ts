@@ -96,6 +96,7 @@ test('peers are mentioned only when none can be reached', () => {
   ).toEqual([]);
   expect(texts(peerReasons({ peers: [{ peer: 'http://a', reachable: false }] }))).toContain('(http://a)');
   expect(texts(peerReasons({ peers: [] }))).toContain('DSTACK_GOSSIP_PEERS is empty');
+  expect(peerReasons({ peers: [], calldata: { after: 0 } })).toEqual([]);
 });
 
 test('a reason is said at once, again after a while, and anew when it comes back', () => {

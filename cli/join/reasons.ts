@@ -144,11 +144,12 @@ function posting(status: RelayStatus, node: NodeStatus, what: PurposeKind, hash:
 }
 
 /** Mentioned only when it is a problem: a request that no relay sees can't be answered. */
-export function peerReasons({ peers }: Pick<RelayStatus, 'peers'>): Reason[] {
-  if (peers.some(({ reachable }) => reachable)) return [];
+export function peerReasons({ peers, calldata }: Pick<RelayStatus, 'peers' | 'calldata'>): Reason[] {
+  // Without any peer it is by the chain that relays are reached.
+  if (peers.some(({ reachable }) => reachable) || calldata !== undefined) return [];
   const text =
     peers.length === 0
-      ? 'There is no gossip peer: DSTACK_GOSSIP_PEERS is empty, and so is DSTACK_RECORDS_PEERS: only relays that name this one as theirs see its requests, and, where DSTACK_CALLDATA_AFTER is set here and there, those that read them from the chain.'
+      ? 'There is no gossip peer: DSTACK_GOSSIP_PEERS is empty, and so is DSTACK_RECORDS_PEERS: only relays that name this one as theirs see its requests. Without any peer, DSTACK_CALLDATA_AFTER=0 has them travel by the chain.'
       : `No gossip peer can be reached (${peers.map(({ peer }) => peer).join(', ')}): nobody may see this host's requests.`;
   return [{ kind: 'peers', text }];
 }

@@ -216,6 +216,7 @@ test('no carrier at the start, and calldata added later', async () => {
   const one = await start({ ...settings[0], calldata });
   const other = await start({ ...settings[1], calldata });
   await joined(fresh, one, other);
+  await expectPaid(network, payerOf(other), payerOf(one));
 });
 
 test('what spammers publish about an open request is read by and by, is of no use, and keeps nobody out', async () => {

@@ -62,6 +62,8 @@ export interface RelayStatus extends JoinStatus {
   peers: { peer: string; reachable: boolean }[];
   /** What other relays write into DSTACK_RECORDS_PEERS to reach this one; absent where it does not listen for records. */
   recordsAddress?: string;
+  /** Whether messages travel as calldata, and after how many blocks the own node's request does; absent where they do not. */
+  calldata?: { after: number };
   /** How the node's apps stand; undefined while it does not say it. */
   apps?: AppsStatus | undefined;
   /** How its signer stands; undefined where there is none, and while it does not say it. */
@@ -319,6 +321,7 @@ export class NetworkService {
       transactions: payer.open().filter(({ purpose }) => isOf(purpose, contract)),
       peers: this.#gossip.peers(),
       ...this.#recordsAddress(),
+      ...(this.#options.settings.calldata !== undefined && { calldata: this.#options.settings.calldata }),
       apps: hasJoined ? this.#apps.status() : undefined,
       signer: hasJoined ? this.#signer.status() : undefined,
       warnings: [warning, ...this.#troubles()].filter((text) => text !== undefined),

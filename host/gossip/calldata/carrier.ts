@@ -94,7 +94,14 @@ export class CalldataCarrier implements Carrier {
   }
 
   start(): void {
-    this.#loop ??= this.#run();
+    if (this.#loop !== undefined) return;
+    const { after, log } = this.#options;
+    const costs = 'about 200,000 gas; an answer to a request of another that comes so, about 120,000';
+    log.info(
+      { after },
+      `a request without an answer is published as calldata after ${after} blocks, for ${costs}`,
+    );
+    this.#loop = this.#run();
   }
 
   async close(): Promise<void> {

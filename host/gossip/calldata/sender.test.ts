@@ -39,6 +39,7 @@ function senderOf(after: number, store = openStore(':memory:')) {
       return { message: held.get(subject!)![Number(at)]! };
     },
     parts: {
+      note() {},
       atHand: () => ({ names: () => ['aaaaaaaaaaaaaaaa'] }),
       without: ({ collateral: _, ...rest }: Message) => ({
         message: rest,

@@ -89,6 +89,8 @@ export class PublicationSender {
     const { exchange, ledger, reader, after } = this.#options;
     const published = ledger.sentAt(subject, message.type);
     if (published === undefined && head - this.#sinceOf(subject, message.type, head) < after) return;
+    // Which parts there are is not known any more after a restart.
+    exchange.parts.note(message);
     const names = new Set(exchange.parts.atHand().names());
     const short = exchange.parts.without(message, names);
     await this.#publish(subject, message.type, short, head);
