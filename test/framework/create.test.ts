@@ -238,6 +238,27 @@ test('npm finds all installed, and nothing to change', async () => {
   expect(existsSync(join(folder, 'node_modules/solc/soljson.js'))).toBe(true);
 });
 
+test('what each Dockerfile copies is there, and its npm fetches nothing and leaves out compiler and chain', async () => {
+  const image = join(outside, 'image');
+  for (const template of TEMPLATES) {
+    const from = join(root, 'templates', template);
+    const dockerfile = readFileSync(join(from, 'Dockerfile'), 'utf8');
+    const copied = [...dockerfile.matchAll(/^COPY (.*) \S+$/gm)].flatMap(([, words]) => words!.split(' '));
+    const kept = readFileSync(join(from, '.dockerignore'), 'utf8').trim().split('\n');
+    expect(kept.toSorted()).toEqual(['*', ...copied.map((name) => `!${name}`)].toSorted());
+    for (const name of copied)
+      expect(existsSync(join(from, name)) || existsSync(join(folder, name))).toBe(true);
+    expect(dockerfile).toContain('RUN npm ci --omit=dev --offline --ignore-scripts --no-audit --no-fund\n');
+  }
+  mkdirSync(image);
+  for (const name of ['package.json', 'package-lock.json', 'vendor'])
+    cpSync(join(folder, name), join(image, name), { recursive: true });
+  const words = ['ci', '--omit=dev', '--offline', '--ignore-scripts', '--no-audit', '--no-fund'];
+  await execa('npm', [...words, '--cache', join(outside, 'empty')], { cwd: image });
+  const installed = readdirSync(join(image, 'node_modules')).filter((name) => !name.startsWith('.'));
+  expect(installed).toEqual(['dstack']);
+});
+
 test('the documentation says to type what the tests here do', () => {
   const commandsOf = (file: string) =>
     [.../```sh\n(.*?)```/s.exec(readFileSync(file, 'utf8'))![1]!.matchAll(/^(.*?)(?: {2,}#.*)?$/gm)]

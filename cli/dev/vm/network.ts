@@ -11,7 +11,8 @@ import { run, type Service, type Settings, start } from './commands.ts';
 
 /** A hundred ether, in wei. */
 const MONEY = '0x56bc75e2d63100000';
-const LOOK_MS = 500;
+/** Each look is a call of a node that may be emulated. */
+const LOOK_MS = 2_000;
 const DISK_MIB = '64';
 
 export interface VmNetwork {
