@@ -141,18 +141,21 @@ export const firstBlock = async (startBlock: StartBlock, contract: Address, head
 function bounded<E>(handler: ContractHandler<E>, stopped: AbortSignal): EventHandler<E> {
   const bound = <T>(step: string, task: (signal: AbortSignal) => Promise<T>): Promise<T> =>
     within(STEP_MAX_MS, `${step} of ${handler.name}`, task, stopped);
-  // By name: a copy would lack what a class has.
-  return {
+  const { key, patience, foresee, refused, over } = handler;
+  // By name, since a copy would lack what a class has; and all of them, so that the compiler says which one is missing here.
+  const parts: { [part in keyof Required<EventHandler<E>>]: EventHandler<E>[part] | undefined } = {
     name: handler.name,
     topic: handler.topic,
     decode: (log) => handler.decode(log),
     request: (event, context) => bound('request', (signal) => handler.request(event, { ...context, signal })),
     settle: (response, event) => bound('settle', () => handler.settle(response, event)),
-    ...(handler.key && { key: (event: E) => handler.key!(event) }),
-    ...(handler.foresee && { foresee: (events: readonly E[]) => handler.foresee!(events) }),
-    ...(handler.refused && {
-      refused: (event: E, error: DstackError) => bound('refused', () => handler.refused!(event, error)),
-    }),
-    ...(handler.over && { over: (event: E) => handler.over!(event) }),
+    key: key && ((event) => key.call(handler, event)),
+    patience: patience && ((unread) => bound('patience', () => patience.call(handler, unread))),
+    foresee: foresee && ((events) => foresee.call(handler, events)),
+    refused: refused && ((event, error) => bound('refused', () => refused.call(handler, event, error))),
+    over: over && ((event) => over.call(handler, event)),
   };
+  return Object.fromEntries(
+    Object.entries(parts).filter(([, part]) => part !== undefined),
+  ) as EventHandler<E>;
 }
