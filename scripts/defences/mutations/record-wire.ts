@@ -349,4 +349,11 @@ export const recordWireRules: readonly Mutation[] = [
     'last.missingHere + last.missingThere >= 0',
     'is nobody with whom a peer says to differ',
   ),
+  row(
+    'that a peer is given what follows what it has, before what is far behind',
+    RECONCILE,
+    "if (range.kind === 'ids' && isOpen && to - from > MANY) {",
+    "if (range.kind === 'ids' && isOpen && to - from > 1e9) {",
+    'is found to lack what follows it, in that order',
+  ),
 ];

@@ -262,3 +262,20 @@ describe('who makes answers up', () => {
     expect(answerReconciliation(ours, question.finish(), 4096).length).toBeLessThanOrEqual(4096);
   });
 });
+
+test('who has the beginning alone is found to lack what follows it, in that order, and not what is far behind', () => {
+  const all = Array.from({ length: 40_000 }, (_, n) => itemOf(n)).toSorted(Buffer.compare);
+  // Somewhere within a part of the whole.
+  const there = 6_400;
+  const limits = { ...RECONCILE_LIMITS, difference: 1_000 };
+  const ours = ItemSet.empty.with(all);
+  const found = reconcile(ours, ItemSet.empty.with(all.slice(0, there)), limits);
+  const places = new Map<string, number>(all.map((place, n) => [hexOf(place), n]));
+  const last = Math.max(...[...found.missingThere].map((id) => places.get(id)!));
+  expect(found.missingThere.size).toBe(1_000);
+  // No more is left out than waits for it in little room.
+  expect(last - there - found.missingThere.size).toBeLessThan(256);
+  expect(found.rounds).toBeLessThan(10);
+  // Of one that has nothing, the beginning.
+  expect([...reconcile(ours, ItemSet.empty, limits).missingThere]).toEqual(all.slice(0, 1_000).map(hexOf));
+});

@@ -20,6 +20,9 @@ const LISTED = 6;
 /** A range of few items is divided into parts of about so many. */
 const FEW = 4;
 
+/** More of our own items than that in a range that the other side lists: they are taken in their order, after what comes before them. */
+const MANY = 256;
+
 export interface ReconcileLimits {
   /** Of one message in each direction, in bytes: at least 4096. */
   readonly messageBytes: number;
@@ -211,12 +214,22 @@ export class Reconciliation {
       throw new DstackError('SYNC_ROUNDS', 'an answer to no question; answer each once');
     }
     const output = new Output(this.#items, this.#limits.messageBytes);
+    let isOpen = false;
     eachRange(this.#items, answer, (range, from, to) => {
       if (output.isFull || this.#isCut) return;
+      if (range.kind === 'ids' && isOpen && to - from > MANY) {
+        // Else those far behind would fill the difference, and the other side would get what stands on what it does not have yet.
+        const fingerprint = this.#items.fingerprint(from, to);
+        output.range(range.upper, { kind: 'fingerprint', fingerprint }, from);
+        return;
+      }
       if (range.kind === 'ids') this.#compare(range.ids, from, to);
       if (range.kind !== 'fingerprint' || isSame(this.#items, from, to, range.fingerprint))
         output.skip(range.upper);
-      else divide(this.#items, output, from, to, range.upper);
+      else {
+        isOpen = true;
+        divide(this.#items, output, from, to, range.upper);
+      }
     });
     const question = output.finish();
     this.#isWhole = !this.#isCut && question.length === 1;
