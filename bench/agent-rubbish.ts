@@ -42,7 +42,8 @@ export const RUBBISH: Readonly<Record<string, Buffer>> = {
   escapes: sized(filled('{"tag":"', '\\u0041', '","type":"raw"}')),
   quotes: sized(filled('{"tag":"', '\\"', '","type":"raw"}')),
   utf8: sized(Buffer.from(filled('{"tag":"', '\u00ff', '","type":"raw"}'), 'latin1').subarray(0, MOST)),
-  letters: sized(Buffer.from(filled('{"tag":"', '€', '","type":"raw"}')).subarray(0, MOST)),
+  // Three bytes each.
+  letters: sized(`{"tag":"${'€'.repeat(MOST / 3 - 20)}","type":"raw"}`),
   deep: sized(filled('['.repeat(126), ' ')),
   values: sized(members(127, (at) => `${at}`.padEnd(280, 'k'))),
   'too-many-values': sized(filled('[', '1,', '1]')),

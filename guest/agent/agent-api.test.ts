@@ -507,7 +507,7 @@ describe('an adversary', () => {
     for (const [what, act] of useless) {
       refused = [];
       await act();
-      await expect.poll(() => [what, ...refused]).toEqual([what, mine.gateway]);
+      await expect.poll(() => [what, ...refused], { timeout: 15_000 }).toEqual([what, mine.gateway]);
     }
     refused = [];
     for (const [method, asking] of [

@@ -101,6 +101,8 @@ test('an app does not rest for what is done for others while it waits', async ()
   await settled();
   expect(isDone).toBe(false);
   await vi.advanceTimersByTimeAsync(1);
+  await settled();
+  expect(isDone).toBe(true);
   await next;
 });
 
