@@ -359,8 +359,8 @@ export const agentRules: readonly Mutation[] = [
   ),
   one(
     'agent',
-    'that what comes after the last answer is not parsed',
-    [PACED, 'else this.#dropMore(this.#dropped);', 'else this.#give();'],
+    'that who still sends does not lose the last answer',
+    [PACED, 'this.#unanswered?.complete === false ?', 'this.#unanswered === null ?'],
     [TURNS, 'what still comes after the last answer'],
   ),
   one(
