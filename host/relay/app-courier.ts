@@ -220,21 +220,21 @@ export class AppCourier {
   async #ask(kind: AppFileKind, hash: string, peer: AskablePeer, check: Check): Promise<boolean> {
     const { files } = this.#options;
     const { stalledAfter, within } = this.#bounds;
-    const draft = await files.draft(kind, hash, RECORDS_MARK);
+    const made = await files.draft(kind, hash, RECORDS_MARK);
     const isWhole = await bringByRecords({
-      ...{ peer, kind, hash, draft, within, partWithin: stalledAfter, signal: this.#ending.signal },
-      requireRoom: (bytes) => this.#requireRoom(draft, bytes),
+      ...{ peer, kind, hash, draft: made, within, partWithin: stalledAfter, signal: this.#ending.signal },
+      requireRoom: (bytes) => this.#requireRoom(made, bytes),
     });
     if (!isWhole) return false;
     try {
-      await check(draft, hash);
+      await check(made, hash);
     } catch (cause) {
       await this.#removeDrafts(kind, hash);
       if (cause instanceof ImageRefused) throw cause;
       const message = `what was written is not what came, so that all of it is asked for again: ${(cause as Error).message}`;
       throw new DstackError('APP_FILE_DRAFT', message, { cause });
     }
-    await files.place(kind, hash, draft);
+    await files.place(kind, hash, made);
     await this.#removeDrafts(kind, hash);
     return true;
   }

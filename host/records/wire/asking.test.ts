@@ -107,10 +107,13 @@ test('who asks more than may wait, and who asks where nobody answers, is gone', 
   const full = await node('full', { desk: { answer: () => new Promise(() => {}) } });
   const flooder = await Liar.at(full.port, new MemoryStore([first]).network, 'flooder');
   for (let number = 0; number <= MAX_ASKS; number += 1) flooder.say({ kind: 'ask', number, what: utf8('x') });
+  // Whoever is still heard is told of this.
+  flooder.say({ kind: 'hello', network: new MemoryStore([first]).network, features: 0 });
   expect(await flooder.hearUntil('refuse')).toEqual({ kind: 'refuse', code: 'SYNC_ASKS' });
   const none = await node('none');
   const lost = await Liar.at(none.port, new MemoryStore([first]).network, 'lost');
   lost.say({ kind: 'ask', number: 1, what: utf8('x') });
+  lost.say({ kind: 'hello', network: new MemoryStore([first]).network, features: 0 });
   expect(await lost.hearUntil('refuse')).toEqual({ kind: 'refuse', code: 'SYNC_ASKS' });
 });
 
@@ -118,5 +121,6 @@ test('who answers what it was not asked is gone', async () => {
   const one = await node('one');
   const liar = await Liar.at(one.port, new MemoryStore([first]).network, 'liar');
   liar.say({ kind: 'tell', number: 7, what: utf8('x') });
+  liar.say({ kind: 'hello', network: new MemoryStore([first]).network, features: 0 });
   expect(await liar.hearUntil('refuse')).toEqual({ kind: 'refuse', code: 'SYNC_UNASKED' });
 });

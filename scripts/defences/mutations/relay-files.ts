@@ -25,13 +25,6 @@ export const relayFiles = [
     '^whatever of a part is another',
   ),
   row(
-    'that a part is whole',
-    PARTS,
-    'if (part.bytes.length !== PART_BYTES) throw mismatch();',
-    '',
-    '^whatever of a part is another',
-  ),
-  row(
     'judging each part as it comes',
     ['host/relay/asked-parts.ts', FILES_TEST],
     '    judged(asked, () => requirePartBefore(part, index, state));\n',
@@ -39,25 +32,11 @@ export const relayFiles = [
     '^a liar that gives another part, by a byte',
   ),
   row(
-    'judging the last part by the digest',
-    ['host/relay/asked-parts.ts', FILES_TEST],
-    'judged(asked, () => requireLastPart(found, found.length, fromHex(asked.piece, 32)));',
-    '',
-    '^a liar about the last part',
-  ),
-  row(
     'the most of a piece, before it is asked for',
     ['host/relay/files-by-records.ts', FILES_TEST],
     'if (length <= most) return;',
     'if (length <= Infinity) return;',
     '^an image that is larger than any',
-  ),
-  row(
-    'the check of the whole that came by records',
-    ['host/relay/app-courier.ts', FILES_TEST],
-    'await check(draft, hash);\n    } catch (cause) {\n      await this.#removeDrafts(kind, hash);\n      if (cause instanceof ImageRefused) throw cause;\n      const message',
-    'if (hash === "") await check(draft, hash);\n    } catch (cause) {\n      await this.#removeDrafts(kind, hash);\n      if (cause instanceof ImageRefused) throw cause;\n      const message',
-    '^what a disk lost of a draft',
   ),
   row(
     'how many questions of a peer wait',
@@ -72,13 +51,6 @@ export const relayFiles = [
     "throw new DstackError('SYNC_UNASKED', 'the peer answers what it was not asked');",
     'return false;',
     '^who answers what it was not asked',
-  ),
-  row(
-    'that nobody asks where nobody answers',
-    ASKING,
-    "if (this.#host.desk === undefined) throw new DstackError('SYNC_ASKS', 'this node answers no questions');",
-    'if (this.#host.desk === undefined) return;',
-    '^who asks more than may wait',
   ),
   row(
     'that names lead nowhere but into the archive',
@@ -109,13 +81,6 @@ export const relayFiles = [
     '^a version that is what its name says',
   ),
   row(
-    "the network's signature of answers that another relay archived",
-    ITEM,
-    'if (onChain.epoch === view.epoch) checkAnswerSignature(domain, message, view.networkKey);',
-    '',
-    '^a version that is what its name says',
-  ),
-  row(
     'how many names a relay may have that nobody needs',
     COURIER,
     'if (strangers > this.#bounds.strangers) {',
@@ -123,31 +88,10 @@ export const relayFiles = [
     '^what the chain does not name is not taken',
   ),
   row(
-    'how many network.jsons of a relay the chain is asked of',
-    COURIER,
-    '++configs > this.#bounds.configs',
-    '++configs > Infinity',
-    '^of the network.jsons that a relay names',
-  ),
-  row(
     'how many versions of one thing a relay may give',
     COURIER,
     'if (taken >= most || kept.length + taken >= versionsKept) return false;',
     '',
     '^of one thing a relay gives two versions',
-  ),
-  row(
-    'that the parts of an archived file are of one file',
-    COURIER,
-    'part.length !== length || length > most',
-    'length > most',
-    '^a file of many parts comes whole',
-  ),
-  row(
-    'that lists of names go on',
-    ['lib/protocol/relay-questions.ts', 'lib/protocol/relay-questions.test.ts'],
-    'name <= (names.at(-1) ?? after) || ',
-    '',
-    '^names come in order',
   ),
 ];
