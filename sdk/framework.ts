@@ -81,6 +81,7 @@ export {
   type EventHandler,
   NotYet,
   type TransactionRequest,
+  type UnreadBlock,
   type Verdict,
 } from '../lib/framework/handler.ts';
 export type { Assemble, LineStatus } from '../lib/framework/host/app-line.ts';

@@ -30,7 +30,7 @@ import { recordServiceRules } from './mutations/record-service.ts';
 import { recordWireRules } from './mutations/record-wire.ts';
 import { recordRules } from './mutations/records.ts';
 import { relayRules } from './mutations/relay.ts';
-import { relayFiles } from './mutations/relay-files.ts';
+import { relayGrowthRules } from './mutations/relay-growth.ts';
 import { replicatorRules } from './mutations/replicator.ts';
 import { secretRules } from './mutations/secrets.ts';
 import { signerRules } from './mutations/signer.ts';
@@ -64,6 +64,7 @@ export const mutations: readonly Mutation[] = [
   ...auditRules,
   ...ownerRules,
   ...relayRules,
+  ...relayGrowthRules,
   ...siteRules,
   ...frontRules,
   ...sitesRules,

@@ -177,8 +177,8 @@ export const gossipRules: readonly Mutation[] = [
     'that only what was answered is kept for ever',
     [
       HANDLER,
-      '      keep(requestHash, await lastUseOf(context));\n      if (isAnswered',
-      '      keep(requestHash, await lastUseOf(context));\n      await keepJudged(requestHash);\n      if (isAnswered',
+      '      keep(requestHash, await lastUseOf(context));\n      const handed',
+      '      keep(requestHash, await lastUseOf(context));\n      await keepJudged(requestHash);\n      const handed',
     ],
     ['host/relay/onboard-handler.test.ts', '^of a request that nobody answered'],
   ),

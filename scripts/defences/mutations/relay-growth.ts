@@ -1,0 +1,78 @@
+/** What keeps the work of a relay from growing with what strangers, payers and its endpoint can bring about. */
+import { type Mutation, one } from '../mutation.ts';
+
+const NETWORK = 'host/relay/network.ts';
+const NETWORK_TEST = 'host/relay/network.test.ts';
+const SEAL = 'host/relay/seal-handler.ts';
+const SEAL_TEST = 'host/relay/seal-handler.test.ts';
+
+export const relayGrowthRules: readonly Mutation[] = [
+  one(
+    'relay',
+    'asking again for a block that was read in vain, whoever could wait for it',
+    ['lib/framework/event-reader.ts', 'block <= this.#readTo || ', ''],
+    ['lib/framework/event-loop.test.ts', '^a block that was read in vain'],
+  ),
+  one(
+    'relay',
+    'the bound on requests that are foreseen and never asked for',
+    [NETWORK, 'if (this.#wanted.size <= MOST_FORESEEN) break;', 'break;'],
+    [NETWORK_TEST, '^requests that are foreseen'],
+  ),
+  one(
+    'relay',
+    'that what is said after an event counts as confirmed only some blocks later',
+    [NETWORK, 'this.#isQuietSince(before, number, topicsOf(before.view)) &&', ''],
+    [NETWORK_TEST, '^what stays the same is read again'],
+  ),
+  one(
+    'relay',
+    'that a request of a key of before is not taken to be open',
+    [NETWORK, '[networkTopics.Onboarded, networkTopics.Bootstrapped]', '[networkTopics.Onboarded]'],
+    [NETWORK_TEST, '^a request surely is open'],
+  ),
+  one(
+    'relay',
+    'that an event alone, without a signed answer, ends nothing',
+    [
+      'host/relay/onboard-handler.ts',
+      'if (isAnswered) return answered(requestHash, context);',
+      'if (isSettled) return answered(requestHash, context);',
+    ],
+    ['host/relay/onboard-handler.test.ts', '^an event alone ends nothing'],
+  ),
+  one(
+    'relay',
+    'that only bytes which a signed answer names are taken for what was sealed',
+    [SEAL, 'answers.includes(hashOfSealed(message))', 'hashOfSealed(message).length > 0'],
+    [SEAL_TEST, '^bytes that a signed answer names'],
+  ),
+  one(
+    'relay',
+    'that answers whose requests nobody published cost no look at the chain and no place',
+    [SEAL, 'if (!isKnown(requestHash)) {', 'if (requestHash.length === 0) {'],
+    [SEAL_TEST, '^waits for the request, bytes that'],
+  ),
+  one(
+    'relay',
+    "the bound on requests that are looked for in a block's filter",
+    ['host/relay/patience.ts', 'if (about.length > MANY) return 0;', ''],
+    ['host/relay/patience.test.ts', '^who fills the log with requests'],
+  ),
+  one(
+    'relay',
+    'making room without a look at all that is kept',
+    [
+      'host/gossip/message-index.ts',
+      'const [subject] = this.#kept.get(Math.max(...this.#kept.keys())) ?? [];',
+      'const [subject] = [...this.#bySubject.keys()].filter((one) => this.#isKept(one)).toSorted((a, b) => this.about(b).length - this.about(a).length);',
+    ],
+    ['host/gossip/message-log.test.ts', '^who gives way is found'],
+  ),
+  one(
+    'apps',
+    'giving up a list of apps that has more than a network can run',
+    ['lib/protocol/app-list.ts', 'if (apps.length > MAX_APPS) break;', ''],
+    ['guest/kubernethes/apps-reader.test.ts', '^a list without an end is given up'],
+  ),
+];
