@@ -79,16 +79,6 @@ export const frameworkDoorRules: readonly Mutation[] = [
   ),
   one(
     'framework',
-    'that an authority of certificates is asked so',
-    [
-      'guest/acme/transport.ts',
-      'answerTo(req).then(',
-      "new Promise<import('node:http').IncomingMessage>((resolve, reject) => req.on('response', resolve).on('error', reject)).then(",
-    ],
-    ['guest/acme/transport.test.ts', 'another protocol is refused'],
-  ),
-  one(
-    'framework',
     'the depth of JSON that is read',
     [
       'lib/daemon/http-body.ts',
@@ -119,7 +109,7 @@ export const frameworkDoorRules: readonly Mutation[] = [
     'framework',
     'that an app refuses with a status of a refusal',
     [PORT, 'if (status < 400 || status > 599)', 'if (status < 0)'],
-    [port, '^an app that refuses with status'],
+    [port, '^an app that refuses with status 302'],
   ),
   one(
     'framework',

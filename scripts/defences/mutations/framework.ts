@@ -152,10 +152,10 @@ export const frameworkRules: readonly Mutation[] = [
     '^bids that an endpoint made up',
   ),
   row(
-    'that an auction without a result gives deposits back',
+    'that nobody abandons an auction before its time is over',
     ['templates/auction/contracts/App.sol', 'test/framework/auction.test.ts'],
     'if (block.timestamp < endsAt || settled) revert TooEarly();',
-    'if (msg.sender != seller) revert TooEarly();',
+    'if (settled) revert TooEarly();',
     '^deposits come back',
   ),
   row(
