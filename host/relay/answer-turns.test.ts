@@ -85,6 +85,7 @@ async function run(
     const network = {
       domain,
       foresee() {},
+      isOpenSince: async () => false,
       request: async () => {
         reads += 1;
         return { state: 'open' };
