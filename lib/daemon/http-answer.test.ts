@@ -31,9 +31,9 @@ const INTERIM = 'HTTP/1.1 103 X\r\n\r\n'.repeat(1000);
 const never = (): Promise<string> => new Promise((resolve) => setTimeout(resolve, 6_000, 'nothing'));
 
 test.each([
-  [OTHER_PROTOCOL, 'another protocol'],
-  [INTERIM, 'interim responses without end'],
-])('what is no answer ends in an error: %#', async (text, why) => {
+  ['another protocol', OTHER_PROTOCOL],
+  ['interim responses without end', INTERIM],
+])('what is no answer, as %s, ends in an error', async (why, text) => {
   const url = await saying(text);
   const ask = () => {
     const asked = request(url, { agent: false, signal: AbortSignal.timeout(3_000) });
