@@ -6,12 +6,11 @@
  * process that is killed leaves no VM behind that still answers for the network.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, open, readFile, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import type { SimulatedSetting } from '../../lib/attestation/simulated/conditions.ts';
+import { freePort } from '../../lib/daemon/free-port.ts';
 import { qemuDataArguments, toolCommand } from '../../lib/daemon/tool-root.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { guestPorts } from '../../lib/protocol/ports.ts';
@@ -291,18 +290,6 @@ export async function emptyDisk(path: string, mebibytes: number): Promise<void> 
   const file = await open(path, 'wx', 0o600);
   await file.truncate(mebibytes * 2 ** 20);
   await file.close();
-}
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new DstackError('PORT_INVALID', 'no free port');
-  return address.port;
 }
 
 /** Characters after which output without a newline is cut. */

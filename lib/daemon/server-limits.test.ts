@@ -112,13 +112,12 @@ const EXCEPT: Readonly<Record<string, string>> = {
   'cli/audit/chain-tape.ts': 'on the loopback, for the one audit of this process; a bound of connections',
   'cli/dev/dev.ts': 'looks whether a port is free, serves nothing',
   'guest/agent/door.ts': "hands each connection to the agent's server, whose bounds count it by the app",
+  'lib/daemon/free-port.ts': 'looks for a free port, serves nothing',
   'lib/daemon/sole-holder.ts': 'a lock: each connection is destroyed as it comes',
   'guest/listen.ts': 'hands each connection to the server of the store, whose bounds count it',
   'guest/kv/dev/main.ts': 'looks for a free port, serves nothing',
-  'guest/kv/dev/restore.ts': 'looks for a free port, serves nothing',
   'host/records/wire/wire.ts': 'its gate counts connections and handshakes by the same sources',
   'host/vm/quoting.ts': 'a unix socket of mode 0600, for one QEMU',
-  'host/vm/vm.ts': 'looks for a free port, serves nothing',
 };
 
 test('every server of ours has these bounds', () => {

@@ -1,8 +1,8 @@
 /** A network of one VM on a local chain: what its owner and its host's operator would do one by one. */
 import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Chain } from '../../../contracts/local-chain.ts';
+import { freePort } from '../../../lib/daemon/free-port.ts';
 import { to0x } from '../../../lib/protocol/encoding.ts';
 import { DstackError } from '../../../lib/protocol/errors.ts';
 import { nodePaths } from '../../../lib/protocol/onboarding-messages.ts';
@@ -165,16 +165,6 @@ export async function key(url: string, file: string): Promise<string> {
   writeFileSync(file, to0x(secret), { mode: 0o600 });
   await new Chain(url).rpc('anvil_setBalance', addressOf(secret), MONEY);
   return file;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(0, '127.0.0.1', resolve);
-  });
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** Looks until there is something; a look that fails has found nothing. @throws what `ended` resolves with, INTERRUPTED */

@@ -17,13 +17,13 @@ import {
   statSync,
 } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { decrypterWith, withBoundedHeader } from '../../../lib/daemon/age.ts';
 import { readBounded } from '../../../lib/daemon/bounded-file.ts';
 import { writeDurably } from '../../../lib/daemon/durable-file.ts';
 import { makeFolder } from '../../../lib/daemon/folder.ts';
+import { freePort } from '../../../lib/daemon/free-port.ts';
 import { print, printError, printFailure, printJson } from '../../../lib/daemon/terminal.ts';
 import { toolCommand } from '../../../lib/daemon/tool-root.ts';
 import { auditLog } from '../../../lib/ledger/audit.ts';
@@ -286,14 +286,6 @@ async function beginLog(
   for (let slot = 0; slot < 2; slot += 1)
     await files.write(new Batch(), { head, ...(policy === undefined ? {} : { policy }) });
   await files.close();
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as { port: number };
-  await new Promise((done) => server.close(done));
-  return port;
 }
 
 const TYPED = new Set(['KV_DATA', 'KV_PATH_TOO_LONG', 'FOLDER', 'BACKUP_IDENTITY', 'KV_SECRET']);
