@@ -2,7 +2,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { parseAddress, parseHex } from '../../lib/protocol/hex.ts';
 import { networkKey } from '../../lib/protocol/keys.ts';
@@ -150,6 +150,54 @@ test('what the chain does not name is not taken, and who names too much of it is
   await second.look();
   expect(second.outcomes).toEqual(['ARCHIVE_STRANGERS']);
   expect(liar.asked).toHaveLength(1);
+});
+
+test('who names versions of one thing without end is gone through no further', async () => {
+  let count = 0;
+  const prefix = requestName(onboarded[0]!).slice(0, -'0123456789abcdef.json'.length);
+  const version = () => `${prefix}${(count++).toString(16).padStart(16, '0')}.json`;
+  const liar = relay('liar', archiveOf('liar'), (answer, question) => {
+    if (question.kind !== 'names') return answer;
+    // No later than this a list that is gone through for ever is told from one that is not.
+    return encodeNames(count > 10_000 ? [] : Array.from({ length: 100 }, version));
+  });
+  const { look, outcomes } = courier(archiveOf('b'), [liar], { strangers: 50 });
+  await look();
+  expect(outcomes).toEqual(['ARCHIVE_STRANGERS']);
+});
+
+test('a relay that gives a name now and then keeps this one from asking others for no longer than so long', async () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  try {
+    const a = archiveOf('a', onboarded);
+    let count = 0;
+    const slow = relay('slow', archiveOf('slow'), (answer, question) => {
+      vi.advanceTimersByTime(20_000);
+      if (question.kind !== 'names' || count > 1_000) return answer;
+      return encodeNames([`answer-${String(count++).padStart(64, '0')}-${'0'.repeat(16)}.json`]);
+    });
+    const b = archiveOf('b');
+    const { look, outcomes } = courier(b, [slow, relay('a', a)]);
+    await look();
+    expect(slow.asked.length).toBeLessThan(50);
+    expect(outcomes[0]).toBe('ARCHIVE_SLOW');
+    expect(b.list()).toEqual(a.list());
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test('a file that comes in parts of a byte is refused at the first', async () => {
+  const a = archiveOf('a', [victim]);
+  const peer = relay('a', a, (answer, question) => {
+    if (question.kind !== 'archived') return answer;
+    const { length, bytes } = decodeArchived(answer);
+    return encodeArchived({ length, bytes: bytes.subarray(0, 1) });
+  });
+  const { look, outcomes } = courier(archiveOf('b'), [peer]);
+  await look();
+  expect(outcomes).toEqual(['RELAY_ANSWER']);
+  expect(peer.asked.filter(({ kind }) => kind === 'archived').length).toBeLessThan(5);
 });
 
 test('of the network.jsons that a relay names the chain is asked of a few', async () => {

@@ -13,6 +13,7 @@ import {
   decodeNames,
   encodeQuestion,
 } from '../../lib/protocol/relay-questions.ts';
+import { PART_BYTES } from '../../lib/protocol/sha256-parts.ts';
 import type { AskablePeer } from '../gossip/carrier.ts';
 import type { Archive } from './archive.ts';
 import {
@@ -42,8 +43,9 @@ export interface ArchiveBounds {
   again: number;
   after: number;
   leftFor: number;
-  /** For each answer. */
+  /** For each answer, and for all of one peer's before others have their turn: a peer may give everything, and that for ever. */
   within: number;
+  inAll: number;
   /** Names of one peer that nobody needs, at one time. */
   strangers: number;
   /** Of these, network.jsons, of each of which the chain is asked by itself. */
@@ -59,6 +61,7 @@ const BOUNDS: ArchiveBounds = {
   after: 60_000,
   leftFor: 3_600_000,
   within: 30_000,
+  inAll: 600_000,
   strangers: 4_096,
   configs: 64,
   versions: 2,
@@ -71,6 +74,8 @@ export class ArchiveCourier {
   readonly #options: ArchiveCourierOptions;
   readonly #bounds: ArchiveBounds;
   readonly #ending = new AbortController();
+  /** Until when the peer at hand may be asked. */
+  #until = 0;
   /** When a peer is to be asked again, by its name. */
   readonly #due = new Map<string, number>();
   readonly #rounds = new Rounds(async () => {
@@ -108,6 +113,7 @@ export class ArchiveCourier {
   async #askAll(peer: AskablePeer): Promise<number> {
     const { log } = this.#options;
     this.#configs = undefined;
+    this.#until = performance.now() + this.#bounds.inAll;
     let taken = 0;
     try {
       for await (const items of this.#lacking(peer)) taken += await this.#takeAll(peer, items);
@@ -128,6 +134,7 @@ export class ArchiveCourier {
     let strangers = 0;
     let configs = 0;
     const versions = new Map<string, number>();
+    const named = new Map<string, number>();
     for (let after = ''; ; ) {
       const names = await this.#names(peer, after);
       const last = names.at(-1);
@@ -138,7 +145,10 @@ export class ArchiveCourier {
       network.foresee(items.flatMap((item) => ('subject' in item ? [item.subject] : [])));
       const wanted: NamedItem[] = [];
       for (const item of items) {
-        const isUnread = item.kind === 'config' && ++configs > this.#bounds.configs;
+        const nth = (named.get(versionsOf(item)) ?? 0) + 1;
+        named.set(versionsOf(item), nth);
+        const isUnread =
+          nth > this.#bounds.versionsKept || (item.kind === 'config' && ++configs > this.#bounds.configs);
         if (isUnread || !(await isNamedByChain(item, network, (config) => this.#isConfigNamed(config))))
           strangers += 1;
         else if (this.#hasRoom(item, versions)) wanted.push(item);
@@ -205,6 +215,12 @@ export class ArchiveCourier {
   }
 
   async #ask(peer: AskablePeer, what: Uint8Array): Promise<Uint8Array> {
+    const { inAll } = this.#bounds;
+    if (performance.now() > this.#until)
+      throw new DstackError(
+        'ARCHIVE_SLOW',
+        `${peer.peer} took ${inAll / 1000} s: others have their turn first`,
+      );
     return await inTime(peer.ask(what), this.#bounds.within, this.#ending.signal);
   }
 
@@ -221,7 +237,7 @@ export class ArchiveCourier {
 
 /**
  * A file of an archive, in as many parts as it takes; undefined where the relay does not have it.
- * @throws RELAY_ANSWER for one that is larger, or whose parts are not of one file
+ * @throws RELAY_ANSWER for one that is larger, or whose parts are not of one file, or smaller than they may be
  */
 export async function wholeFile(
   name: string,
@@ -235,9 +251,10 @@ export async function wholeFile(
     if (answer.length === 0) return undefined;
     const part: ArchivedAnswer = decodeArchived(answer);
     if (at === 0) length = part.length;
+    // As many as there are: or a relay would be asked as many questions as the file has bytes.
+    const isWhole = part.bytes.length === Math.min(PART_BYTES, length - at);
     at += part.bytes.length;
-    const isEmpty = part.bytes.length === 0 && length > 0;
-    if (part.length !== length || length > most || at > length || isEmpty)
+    if (part.length !== length || length > most || !isWhole)
       throw new DstackError(
         'RELAY_ANSWER',
         `the relay gives another ${name.slice(0, 100)} than it said: ask another`,

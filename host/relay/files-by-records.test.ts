@@ -34,6 +34,7 @@ import type { AskablePeer } from '../gossip/carrier.ts';
 import { AppCourier, type CourierBounds } from './app-courier.ts';
 import { AppFiles } from './app-files.ts';
 import { RelayDesk } from './desk.ts';
+import { Pieces } from './pieces.ts';
 
 const layers = [layerOf('a'.repeat(2_200_000)), layerOf('b'), layerOf('b'), layerOf('c'.repeat(80_000))];
 const { digest, items, config } = imageOf(layers);
@@ -230,6 +231,35 @@ test('a relay that says nothing, one that has nothing and one that goes: another
   expect(outcomes.filter((outcome) => outcome === 'taken')).toHaveLength(3);
   expect(outcomes).toContain('WIRE_LATE');
   await expectWhole(b);
+});
+
+test('however many ask at once for a piece that nobody has asked for, it is read once for that', async () => {
+  const files = new AppFiles(volume('from', whole));
+  let read = 0;
+  const openFile = files.open.bind(files);
+  files.open = async (kind, name) => {
+    const opened = await openFile(kind, name);
+    if (opened === undefined) return undefined;
+    const { file } = opened;
+    const counting = {
+      async read(buffer: Buffer, offset: number, length: number, position: number) {
+        const found = await file.read(buffer, offset, length, position);
+        read += found.bytesRead;
+        return found;
+      },
+      close: () => file.close(),
+    };
+    return { ...opened, file: counting as unknown as typeof file };
+  };
+  const pieces = new Pieces(files);
+  const piece = toHex(sha256(layers[0]!));
+  const asking = Array.from({ length: 16 }, () =>
+    pieces.part({ of: 'archives', name: digest, piece, part: 0 }),
+  );
+  const parts = await Promise.all(asking);
+  expect(parts.every((part) => part?.length === layers[0]!.length)).toBe(true);
+  // With the part itself and the archive's index for each.
+  expect(read).toBeLessThan(layers[0]!.length + 16 * (PART_BYTES + 20_000));
 });
 
 test('an answer that does not come is waited for no longer than a peer over HTTP is', async () => {

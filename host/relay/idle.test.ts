@@ -100,6 +100,7 @@ test('messages as calldata cost an idle relay no call, and one with an open requ
       chain: {
         rpc,
         transactions: { submit() {}, status: () => undefined, address: chain.address },
+        nodes: () => 1,
         requestWindow: async () => 256,
         own: () => undefined,
         isOwn: () => false,

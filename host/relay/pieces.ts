@@ -1,7 +1,8 @@
 /**
  * The files of apps as relays give them by records: each is one piece or, of an archive, an image's config and its layers, by their own SHA-256. So what
  * somebody else's tool wrote around them does not matter. A piece is read part by part from where it lies; what is in memory is SHA-256's state before
- * each part, 32 bytes for 65,536. To have these, a piece is read once by this process, whoever asks for it, and one piece at a time.
+ * each part, 32 bytes for 65,536. To have these, a piece is read once by this process, whoever asks for it and however many at once, and one piece at a
+ * time.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { piecesOfImage } from '../../lib/archives/archive.ts';
@@ -17,7 +18,7 @@ import {
 } from '../../lib/protocol/sha256-parts.ts';
 import type { AppFiles, OpenAppFile } from './app-files.ts';
 
-/** Files whose pieces are known, and bytes of states: those of 16 GiB. What was asked for longest ago goes first. */
+/** Archives whose pieces are known, and bytes of states: those of 16 GiB. What was asked for longest ago goes first. */
 const MOST_FILES = 256;
 const MOST_STATE_BYTES = 8 * 1024 * 1024;
 
@@ -76,14 +77,17 @@ export class Pieces {
   }
 
   async #knownFile(of: PieceKind, name: string, { file, size, tag }: OpenAppFile): Promise<KnownFile> {
-    const key = `${of}/${name}`;
-    const before = this.#known.get(key);
-    const known =
-      before?.tag === tag
-        ? before
-        : { tag, pieces: of === 'archives' ? await imagePieces(file, size, name) : wholePiece(name, size) };
-    this.#known.delete(key);
-    this.#known.set(key, known);
+    // Of one part: there is nothing to remember, and it takes no archive's place.
+    if (of !== 'archives') return { tag, pieces: wholePiece(name, size) };
+    let known = this.#known.get(name);
+    if (known?.tag !== tag) {
+      const pieces = await imagePieces(file, size, name);
+      // By now another may have asked for it, and have its pieces read.
+      known = this.#known.get(name);
+      if (known?.tag !== tag) known = { tag, pieces };
+    }
+    this.#known.delete(name);
+    this.#known.set(name, known);
     while (this.#known.size > MOST_FILES || (this.#stateBytes > MOST_STATE_BYTES && this.#known.size > 1))
       this.#known.delete(this.#known.keys().next().value!);
     return known;
@@ -98,6 +102,8 @@ export class Pieces {
   }
 
   async #statesOf(piece: Piece, file: FileHandle): Promise<Uint8Array> {
+    // What is small does not wait for what is large.
+    if (piece.length <= PART_BYTES) return FIRST_STATE;
     // Of what could not be read, nothing is remembered.
     piece.states ??= this.#inTurn(() => readStates(file, piece)).catch((error) => {
       delete piece.states;

@@ -42,6 +42,7 @@ import { certificateKind } from './kinds/certificate.ts';
 import { requestKind } from './kinds/request.ts';
 import { relayKinds } from './kinds.ts';
 import { Network } from './network.ts';
+import { NodeCount } from './node-count.ts';
 import { SealingKeys } from './sealing-keys.ts';
 import { gossipServer } from './server.ts';
 import type { NetworkSettings } from './settings.ts';
@@ -99,6 +100,7 @@ export class NetworkService {
   readonly #options: ServiceOptions;
   readonly #gossip: Gossip<Admission>;
   readonly #network: Network;
+  readonly #nodeCount: NodeCount;
   readonly #joining: Join;
   readonly #apps: AppsWatch;
   readonly #signer: SignerWatch;
@@ -119,6 +121,7 @@ export class NetworkService {
     const rpc = chain.logsOf(contract);
     const network = new Network(rpc, { chainId, contract });
     this.#network = network;
+    this.#nodeCount = new NodeCount(store);
     const node = new NodeClient(settings.nodeUrl);
     const { appFiles } = settings;
     const files = appFiles === undefined ? undefined : new AppFiles(appFiles.volume);
@@ -184,6 +187,7 @@ export class NetworkService {
         node,
         collateral,
         isOwn,
+        nodeCount: this.#nodeCount,
         ownKey: new PeerKeys(store).own,
         latency: () => this.#gossip.latency(),
         wake: (hash) => this.#host.wake(hash),
@@ -263,6 +267,7 @@ export class NetworkService {
         chain: {
           rpc: this.#options.chain.logsOf(this.contract),
           transactions: this.#options.chain.payer,
+          nodes: () => this.#nodeCount.nodes,
           requestWindow: async () => (await this.#network.recent()).view.requestWindow,
           own: () => this.#joining.open(),
           isOwn: (subject) => this.#joining.isOwn(parseHex(subject)),

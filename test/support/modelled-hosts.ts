@@ -228,6 +228,7 @@ export class ModelledHost {
         ...{ ...shared, node, ownKey: toHex(sha256(utf8(`relay ${nth}`))) },
         collateral: { forQuote: async (_quote, brought = []) => brought[0] },
         isOwn: (hash) => joining.isOwn(hash),
+        nodeCount,
         latency: () => gossip.latency(),
         wake: (hash) => host.wake(hash),
       }),

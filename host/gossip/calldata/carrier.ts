@@ -27,6 +27,8 @@ export interface CalldataSettings {
 export interface CalldataChain {
   rpc: PublicationsRpc;
   transactions: Pick<Transactions, 'submit' | 'status' | 'address'>;
+  /** Nodes that the network has, as far as this host knows. */
+  nodes(): number;
   /** Blocks for which a request is open. */
   requestWindow(): Promise<number>;
   own(): OwnRequest | undefined;
@@ -89,6 +91,7 @@ export class CalldataCarrier implements Carrier {
     this.#sender = new PublicationSender({
       ...{ exchange, publications, ledger, transactions, contract, after, log },
       reader: this.#reader,
+      nodes: () => chain.nodes(),
       isOwn: (subject) => chain.isOwn(subject),
     });
   }

@@ -138,6 +138,18 @@ test('a publisher who floods is read as often as one who does not', async () => 
   expect([...reader.published(SUBJECT)]).toEqual(['answer']);
 });
 
+test('whoever has many requests, each with much junk, keeps none of another from being read', async () => {
+  for (let subject = 100; subject < 140; subject += 1)
+    for (let nth = 0; nth < 20; nth += 1) endpoint.publish(1, 10, '0x01', word(subject));
+  endpoint.publish(2, 11, GOOD);
+  const { reader } = readerOf();
+  reader.keep(asFound(), isOpen);
+  // All of them have a turn before any has a second one.
+  await read(reader, 2);
+  await read(reader, 3);
+  expect([...reader.published(SUBJECT)]).toEqual(['answer']);
+});
+
 test('what is beyond the room for all is left out, and counted', async () => {
   for (let nth = 0; nth < 50; nth += 1) endpoint.publish(1, nth);
   const { reader } = readerOf(undefined, undefined, { waiting: 20 });

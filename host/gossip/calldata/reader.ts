@@ -1,7 +1,7 @@
 /**
  * Reads what publications say. Each costs whoever published it a transaction, and this host a call and at most one check of a message: so many in
- * each block, of one subject fewer, of every publisher one before anyone's second, the oldest first. What is not read by the end of its subject's
- * window never is.
+ * each block, of one subject fewer, of every publisher one before anyone's second, the oldest first. A subject of which less was read comes first: who
+ * has some requests and fills them with junk keeps none of another from being read. What is not read by the end of its subject's window never is.
  */
 import { codeOf, DstackError, Retryable } from '../../../lib/protocol/errors.ts';
 import { type Address, sameAddress } from '../../../lib/protocol/hex.ts';
@@ -94,7 +94,12 @@ export class PublicationReader {
   /** Reads as many as may be read at this block. @param first a subject that goes before all others */
   async read(head: number, first: string | undefined, stopped: () => boolean): Promise<void> {
     if (this.#readAt.block !== head) this.#readAt = { block: head, bySubject: new Map() };
-    const subjects = [...this.#waiting.keys()].toSorted((a, b) => Number(b === first) - Number(a === first));
+    const had = (subject: string) =>
+      [...(this.#reads.get(subject)?.values() ?? [])].reduce((sum, count) => sum + count, 0);
+    const subjects = [...this.#waiting.keys()]
+      .map((subject) => ({ subject, place: subject === first ? -1 : had(subject) }))
+      .toSorted((a, b) => a.place - b.place)
+      .map(({ subject }) => subject);
     // One of each, then another of each.
     for (let isMore = true; isMore; ) {
       isMore = false;

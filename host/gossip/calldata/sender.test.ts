@@ -31,7 +31,7 @@ beforeEach(() => {
   ownBefore = new Set();
 });
 
-function senderOf(after: number, store = openStore(':memory:')) {
+function senderOf(after: number, store = openStore(':memory:'), { nodes = 1, account = 0x11 } = {}) {
   const exchange = {
     idsAbout: (subject: string) => (held.get(subject) ?? []).map((_, at) => `${subject} ${at}`),
     get: (id: string) => {
@@ -58,8 +58,9 @@ function senderOf(after: number, store = openStore(':memory:')) {
     transactions: {
       submit: (request) => void submitted.push(request),
       status: () => undefined,
-      address: parseAddress(`0x${'11'.repeat(20)}`),
+      address: parseAddress(`0x${account.toString(16).padStart(40, '0')}`),
     },
+    nodes: () => nodes,
     isOwn: (subject) => ownBefore.has(subject),
     contract: parseAddress(`0x${'22'.repeat(20)}`),
     after,
@@ -99,6 +100,12 @@ test('it is published with all its parts where nobody has answered for half a wi
   for (let head = 100; head <= 200; head += 1) await sender.send(at(head, OWN));
   expect(sent()).toEqual(['request', 'request, whole']);
   submitted = [];
+  // A copy of the request, by whoever likes, is no answer.
+  published.set(OWN.subject, new Set(['request']));
+  const copied = senderOf(0);
+  for (let head = 100; head <= 200; head += 1) await copied.send(at(head, OWN, []));
+  expect(sent()).toEqual(['request', 'request, whole']);
+  submitted = [];
   const answered = senderOf(0);
   published.set(OWN.subject, new Set(['answer']));
   ownBefore.add(OWN.subject);
@@ -123,13 +130,66 @@ test('what is held about a published request of another is published, once, and 
 
 test('nothing is published about a request that is over, nor for others about an own one of before', async () => {
   for (const subject of [word(2), word(3)]) {
-    published.set(subject, new Set(['answer']));
-    held.set(subject, [{ type: 'request' }]);
+    published.set(subject, new Set(['request']));
+    held.set(subject, [{ type: 'answer' }]);
   }
   ownBefore.add(word(3));
   const sender = senderOf(0);
   for (let head = 100; head < 110; head += 1) await sender.send(at(head, undefined, [word(3)]));
   expect(sent()).toEqual([]);
+});
+
+test('who publishes an answer has nobody pay for the request, nor for what nobody asked for in this way', async () => {
+  published.set(word(2), new Set(['answer']));
+  published.set(word(3), new Set(['answer', 'request']));
+  for (const subject of [word(2), word(3)])
+    held.set(
+      subject,
+      ['request', 'answer', 'sealed'].map((type) => ({ type })),
+    );
+  const sender = senderOf(0);
+  for (let head = 100; head < 110; head += 1) await sender.send(at(head, undefined));
+  expect(sent()).toEqual(['sealed']);
+  submitted = [];
+  published.set(word(3), new Set(['sealed']));
+  published.set(word(4), new Set(['request']));
+  held.set(word(4), [{ type: 'request', collateral: 'other' }]);
+  for (let head = 110; head < 120; head += 1) await sender.send(at(head, undefined));
+  expect(sent()).toEqual([]);
+});
+
+test('however many hosts there are, few pay for the same answer', async () => {
+  const hosts = Array.from({ length: 100 }, (_, nth) =>
+    senderOf(0, openStore(':memory:'), { nodes: 100, account: 1000 + nth }),
+  );
+  let most = 0;
+  for (let nth = 2; nth < 12; nth += 1) {
+    submitted = [];
+    published = new Map([[word(nth), new Set(['request'])]]);
+    held.set(word(nth), [{ type: 'answer' }]);
+    let seenAt = Number.POSITIVE_INFINITY;
+    for (let head = 100; head < 130; head += 1) {
+      // What one block has, the others read two blocks later.
+      if (head >= seenAt + 2) published.get(word(nth))!.add('answer');
+      for (const host of hosts) await host.send(at(head, undefined));
+      if (submitted.length > 0) seenAt = Math.min(seenAt, head);
+    }
+    expect(submitted.length).toBeGreaterThan(0);
+    most = Math.max(most, submitted.length);
+  }
+  expect(most).toBeLessThan(12);
+});
+
+test('while what can be sent is waited for, nothing of what may be paid for others is used up', async () => {
+  isDeployed = false;
+  published.set(word(2), new Set(['request']));
+  held.set(word(2), [{ type: 'answer' }]);
+  const sender = senderOf(0);
+  for (let head = 100; head < 130; head += 1) await sender.send(at(head, undefined));
+  submitted = [];
+  isDeployed = true;
+  await sender.send(at(130, undefined));
+  expect(sent()).toEqual(['answer']);
 });
 
 test('however many ask, a host pays for sixteen messages at once', async () => {

@@ -3,8 +3,9 @@
  *
  * - the request of its own node, while that is open: at once where nothing else carries messages, or when what does has brought no answer in time.
  *   Without the parts that most have; whole, if there is still no answer half a request window later: nodes may go by finality, which takes its time;
- * - what is held about a request of others that was itself published: its answer goes the way it came. Hosts take turns, so that few of them pay
- *   for the same.
+ * - what answers a request of others that was itself published: it goes the way the request came. The request never does, nor anything because of an
+ *   answer that somebody published: that would cost each host ten times what it costs who wants it so. Hosts take turns, so that few of them pay for
+ *   the same.
  */
 import type { Log } from '../../../lib/daemon/log.ts';
 import { TRANSACTION_DATA_MAX } from '../../../lib/framework/handler.ts';
@@ -48,6 +49,8 @@ export interface SenderOptions {
   reader: Pick<PublicationReader, 'published' | 'subjects'>;
   ledger: Ledger;
   transactions: Pick<Transactions, 'submit' | 'status' | 'address'>;
+  /** Nodes that the network has, as far as this host knows: their hosts could all answer. */
+  nodes(): number;
   /** Whether a subject is a request of this host's own node, of now or of before: whose answers are not for others. */
   isOwn(subject: string): boolean;
   /** The network's: part of what a transaction is for. */
@@ -57,8 +60,11 @@ export interface SenderOptions {
   log: Log<'info' | 'warn'>;
 }
 
-/** Hosts wait for up to so many blocks, each for others, before they answer. */
+/** The type of what asks for the others. */
+const REQUEST = 'request';
+/** In so many blocks as many hosts have their turns, in expectation; then four times as many, and so on: who is dead costs these few blocks. */
 const TURNS = 4;
+const GROWTH = 4;
 /** Publications for others: as many at once, and one in five minutes. What they cost, whoever asked has paid several times over. */
 const FOR_OTHERS = { burst: 16, perSecond: 1 / 300 };
 
@@ -82,7 +88,8 @@ export class PublicationSender {
     if (own !== undefined) await this.#sendOwn(own, head, window);
     const { reader, isOwn } = this.#options;
     for (const subject of reader.subjects())
-      if (open.has(subject) && !isOwn(subject)) await this.#answer(subject, head);
+      if (open.has(subject) && reader.published(subject).has(REQUEST) && !isOwn(subject))
+        await this.#answer(subject, head);
   }
 
   async #sendOwn({ subject, message }: OwnRequest, head: number, window: number): Promise<void> {
@@ -95,32 +102,39 @@ export class PublicationSender {
     const short = exchange.parts.without(message, names);
     await this.#publish(subject, message.type, short, head);
     const isLate = published !== undefined && head - published >= window / 2;
-    if (isLate && short.without !== undefined && reader.published(subject).size === 0)
+    // Anybody can publish a copy of the request.
+    const isAnswered = [...reader.published(subject)].some((type) => type !== message.type);
+    if (isLate && short.without !== undefined && !isAnswered)
       await this.#publish(subject, `${message.type}-whole`, { message }, head);
   }
 
-  /** What is held about a published request and nobody has published. */
+  /** What is held that answers a published request and nobody has published. */
   async #answer(subject: string, head: number): Promise<void> {
     const { exchange, reader, ledger } = this.#options;
     const held = new Map<string, Message>();
     for (const id of exchange.idsAbout(subject)) {
       const message = exchange.get(id)?.message;
-      if (message !== undefined && !held.has(message.type)) held.set(message.type, message);
+      if (message !== undefined && message.type !== REQUEST && !held.has(message.type))
+        held.set(message.type, message);
     }
     for (const [type, message] of held) {
       if (reader.published(subject).has(type)) continue;
       if (head - this.#sinceOf(subject, type, head) < this.#turn(subject)) continue;
-      if (ledger.sentAt(subject, type) === undefined && !this.#forOthers.take('')) continue;
-      await this.#publish(subject, type, { message }, head);
+      const isPaidFor = () => ledger.sentAt(subject, type) !== undefined || this.#forOthers.take('');
+      await this.#publish(subject, type, { message }, head, isPaidFor);
     }
   }
 
-  /** Once: the payer stores it, raises its fee, and sends it again when a re-organisation dropped it. */
+  /**
+   * Once: the payer stores it, raises its fee, and sends it again when a re-organisation dropped it.
+   * @param mayPay asked last, once nothing else is in the way
+   */
   async #publish(
     subject: string,
     what: string,
     sent: Parameters<typeof encodeMessage>[0],
     head: number,
+    mayPay = () => true,
   ): Promise<void> {
     const { ledger, transactions, contract, log } = this.#options;
     const request = chainHex(parseHex(subject));
@@ -137,6 +151,7 @@ export class PublicationSender {
       );
       return;
     }
+    if (!mayPay()) return;
     transactions.submit({ purpose, to: publicationsAddress, data });
     if (isSent) return;
     ledger.putSent(subject, what, head);
@@ -174,8 +189,15 @@ export class PublicationSender {
 
   /** Blocks that this host leaves to others. */
   #turn(subject: string): number {
-    const [first] = sha256(utf8(`${addressKey(this.#options.transactions.address)}/${subject}`));
-    return first! % TURNS;
+    const { transactions, nodes } = this.#options;
+    const hash = sha256(utf8(`${addressKey(transactions.address)}/${subject}`));
+    const place = new DataView(hash.buffer, hash.byteOffset).getUint32(0) / 2 ** 32;
+    let [from, to, start] = [0, Math.min(1, TURNS / nodes()), 0];
+    while (place >= to) {
+      [from, to] = [to, Math.min(1, to * GROWTH)];
+      start += TURNS;
+    }
+    return start + Math.floor((TURNS * (place - from)) / (to - from));
   }
 
   #say(code: string, text: string): void {
