@@ -299,6 +299,27 @@ test('of one thing a relay gives two versions at most', async () => {
   expect(asked.asked.filter(({ kind }) => kind === 'archived')).toHaveLength(2);
 });
 
+test('forged answers of a former epoch, whose key is in events only, leave room for the good one of another relay', async () => {
+  const former = {
+    ...chain,
+    recent: async () => {
+      const { view, head } = await chain.recent();
+      return { view: { ...view, epoch: 2 }, head };
+    },
+  };
+  const forger = archiveOf('forger');
+  for (let i = 0; i < 20; i += 1)
+    forger.keep({ ...victim.answer, measurement: parseHex(`${i}`.padStart(64, '0')) });
+  const peers = [relay('forger', forger)];
+  const b = archiveOf('b');
+  const { look } = courier(b, peers, { again: 0 }, former);
+  for (let hours = 0; hours < 10; hours += 1) await look();
+  expect(b.list()).toHaveLength(2);
+  peers.push(relay('a', archiveOf('a', [victim])));
+  await look();
+  expect(b.list()).toContain(nameOf(victim.answer));
+});
+
 test('a file of many parts comes whole, and one that grows on its way is refused', async () => {
   const a = archiveOf('a', [victim]);
   const [name] = a.list('request-') as [string];

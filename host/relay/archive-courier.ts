@@ -50,7 +50,7 @@ export interface ArchiveBounds {
   strangers: number;
   /** Of these, network.jsons, of each of which the chain is asked by itself. */
   configs: number;
-  /** Versions of one thing that are taken of one peer at one time, and that are kept. Each is one that an audit judges. */
+  /** Versions of one thing that are taken of one peer at one time (of an answer, ever), and that are kept. Each is one that an audit judges. */
   versions: number;
   versionsKept: number;
 }
@@ -82,6 +82,11 @@ export class ArchiveCourier {
     await this.look();
     return this.#bounds.interval;
   });
+  /**
+   * Answers that were taken beside another to the same request, by who gave them and the request. Those of a former epoch can't all be judged here: its key is
+   * in events only.
+   */
+  readonly #beside = new Map<string, number>();
   /** What answers and bootstrap packages of the archive name, once that was asked for. */
   #configs: Promise<ReadonlySet<string>> | undefined;
 
@@ -151,7 +156,7 @@ export class ArchiveCourier {
           nth > this.#bounds.versionsKept || (item.kind === 'config' && ++configs > this.#bounds.configs);
         if (isUnread || !(await isNamedByChain(item, network, (config) => this.#isConfigNamed(config))))
           strangers += 1;
-        else if (this.#hasRoom(item, versions)) wanted.push(item);
+        else if (this.#hasRoom(peer, item, versions)) wanted.push(item);
       }
       if (strangers > this.#bounds.strangers) {
         const message = `${peer.peer} names ${strangers} files that the chain does not: the rest is not gone through`;
@@ -161,12 +166,18 @@ export class ArchiveCourier {
     }
   }
 
-  #hasRoom(item: NamedItem, versions: Map<string, number>): boolean {
+  #hasRoom({ peer }: AskablePeer, item: NamedItem, versions: Map<string, number>): boolean {
     const prefix = versionsOf(item);
     const taken = versions.get(prefix) ?? 0;
     const { versions: most, versionsKept } = this.#bounds;
     const kept = this.#options.archive.list(prefix, versionsKept).filter((name) => name.startsWith(prefix));
     if (taken >= most || kept.length + taken >= versionsKept) return false;
+    if (item.kind === 'answer' && kept.length + taken > 0) {
+      const key = `${prefix}${peer}`;
+      const beside = this.#beside.get(key) ?? 0;
+      if (beside >= most - 1) return false;
+      this.#beside.set(key, beside + 1);
+    }
     versions.set(prefix, taken + 1);
     return true;
   }

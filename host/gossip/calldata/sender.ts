@@ -120,8 +120,9 @@ export class PublicationSender {
     for (const [type, message] of held) {
       if (reader.published(subject).has(type)) continue;
       if (head - this.#sinceOf(subject, type, head) < this.#turn(subject)) continue;
-      const isPaidFor = () => ledger.sentAt(subject, type) !== undefined || this.#forOthers.take('');
-      await this.#publish(subject, type, { message }, head, isPaidFor);
+      const isNew = ledger.sentAt(subject, type) === undefined;
+      if (isNew && !this.#forOthers.has('', 1)) continue;
+      await this.#publish(subject, type, { message }, head, () => !isNew || this.#forOthers.take(''));
     }
   }
 
