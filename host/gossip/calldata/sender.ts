@@ -114,8 +114,7 @@ export class PublicationSender {
     const held = new Map<string, Message>();
     for (const id of exchange.idsAbout(subject)) {
       const message = exchange.get(id)?.message;
-      if (message !== undefined && message.type !== REQUEST && !held.has(message.type))
-        held.set(message.type, message);
+      if (message !== undefined && !held.has(message.type)) held.set(message.type, message);
     }
     for (const [type, message] of held) {
       if (reader.published(subject).has(type)) continue;

@@ -87,13 +87,6 @@ export const gossipCalldata = [
     '^who publishes an answer has nobody pay',
   ),
   row(
-    'that nobody pays for a request of others',
-    SENDER,
-    ' && message.type !== REQUEST',
-    '',
-    '^who publishes an answer has nobody pay',
-  ),
-  row(
     'that few of many hosts pay for the same answer',
     SENDER,
     'Math.min(1, TURNS / nodes())',
