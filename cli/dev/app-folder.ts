@@ -49,6 +49,9 @@ function wrongIn(folder: string, path: string): readonly string[] {
   } catch (error) {
     // Saved by an editor that deletes first: the next look finds what came in its place.
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    return [`${path}:`, ...messageOf(error).trim().split('\n')];
+    return [`${path}${lineOf(error)}:`, ...messageOf(error).trim().split('\n')];
   }
 }
+
+/** Node says the line at the beginning of the stack alone: `:2`, then the source. */
+const lineOf = (error: unknown): string => /^:\d+(?=\n)/.exec((error as Error).stack ?? '')?.[0] ?? '';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { onChange } from './changes.ts';
+import { onChange, sources } from './changes.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'dstack-changes-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
@@ -59,6 +59,21 @@ test('files come, change, go and come back; what means nothing is not told; what
     // The folder itself goes, and nothing is thrown.
     rmSync(folder, { recursive: true });
     await next('. contracts enclave host');
+  } finally {
+    close();
+  }
+});
+
+test('what changed while the app was still being started is told', async () => {
+  const folder = join(scratch, 'starting');
+  mkdirSync(join(folder, 'enclave'), { recursive: true });
+  writeFileSync(join(folder, 'enclave/main.ts'), '1');
+  const started = sources(folder);
+  writeFileSync(join(folder, 'enclave/main.ts'), '22');
+  const { promise, resolve } = Promise.withResolvers<ReadonlySet<string>>();
+  const close = onChange(folder, async (changed) => resolve(changed), started);
+  try {
+    expect([...(await promise)]).toEqual(['enclave']);
   } finally {
     close();
   }

@@ -13,10 +13,14 @@ const IGNORED: readonly string[] = ['node_modules', 'test', 'vendor'];
 
 /**
  * @param told which folders of the app have changed, by their names, `.` for the app's own; one telling after the other, and what was told in vain is told again with the next
+ * @param known the sources that run already
  * @returns ends it
  */
-export function onChange(folder: string, told: (changed: ReadonlySet<string>) => Promise<void>): () => void {
-  let known = sources(folder);
+export function onChange(
+  folder: string,
+  told: (changed: ReadonlySet<string>) => Promise<void>,
+  known = sources(folder),
+): () => void {
   let seen = known;
   let pending: ReadonlySet<string> = new Set();
   let isTelling = false;
@@ -79,7 +83,8 @@ function namesIn(folder: string): readonly string[] {
   }
 }
 
-function differing(one: ReadonlyMap<string, string>, other: ReadonlyMap<string, string>): Set<string> {
+/** The folders of what differs, `.` for the app's own. */
+export function differing(one: ReadonlyMap<string, string>, other: ReadonlyMap<string, string>): Set<string> {
   const paths = [...new Set([...one.keys(), ...other.keys()])];
   const differs = paths.filter((path) => one.get(path) !== other.get(path));
   return new Set(differs.map((path) => (path.includes('/') ? path.slice(0, path.indexOf('/')) : '.')));

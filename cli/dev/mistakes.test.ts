@@ -186,7 +186,7 @@ describe('dev', () => {
   });
 
   test.each([
-    ['TypeScript', { 'enclave/main.ts': 'const = 1;' }, 'DEV_SOURCE', /enclave\/main\.ts/],
+    ['TypeScript', { 'enclave/main.ts': '\nconst = 1;' }, 'DEV_SOURCE', /enclave\/main\.ts:2:/],
     [
       'TypeScript that has to be compiled',
       { 'enclave/kind.ts': 'enum A { B }' },

@@ -74,11 +74,12 @@ export async function vmNetwork(options: VmOptions): Promise<VmNetwork> {
   const vm = start(vmSettings(options, volume, { tls, http, node }), join(state, 'vm.log'), ...VM_RUN);
   options.started(vm);
   const { platform, consoleLog, accelerator } = await vm.line('VM runs');
-  say(`VM           under ${accelerator}; console: ${consoleLog}`);
+  const patience = accelerator === 'kvm' ? '' : '; without KVM it takes minutes to boot and join';
+  say(`VM           under ${accelerator}; console: ${consoleLog}${patience}`);
   await asOwner('network', 'allow', 'platform', platform as string);
 
   const relay = start(
-    await relaySettings(options, owner, volume, nodeUrl),
+    { ...(await relaySettings(options, owner, volume, nodeUrl)), DSTACK_VM_TLS_PORT: String(tls) },
     join(state, 'relay.log'),
     'relay',
     'run',

@@ -14,7 +14,7 @@ import { nodePaths } from '../../../lib/protocol/onboarding-messages.ts';
 import { repository } from '../../repository.ts';
 import { assertReadable } from '../app-folder.ts';
 import { AppProcesses } from '../app-processes.ts';
-import { onChange } from '../changes.ts';
+import { differing, onChange, sources } from '../changes.ts';
 import { compileApp } from '../compile.ts';
 import { Guard } from '../guard.ts';
 import { deployApp } from '../local-network.ts';
@@ -70,6 +70,7 @@ export async function startVmDev(options: VmDevOptions): Promise<VmDev> {
 
   try {
     mkdirSync(join(state, 'archives'));
+    const known = sources(folder);
     const archive = await archiveOf(join(state, 'archives/app.tar'));
     const anvil = await startAnvil({ program, args: BLOCKS });
     open.anvil = anvil;
@@ -82,7 +83,7 @@ export async function startVmDev(options: VmDevOptions): Promise<VmDev> {
     const network = await vmNetwork({ state, url: anvil.url, image, say: print, stopped, started });
     const rolledOut = { folder, app, url: anvil.url, network, stopped };
     let contract = await deploy(rolledOut);
-    await rollOut({ ...rolledOut, contract: contract.contract, archive });
+    let manifest = await rollOut({ ...rolledOut, contract: contract.contract, archive, known });
     const gasKey = await key(anvil.url, join(state, 'gas.key'));
     let runs = 0;
     const startHost = () => {
@@ -92,14 +93,17 @@ export async function startVmDev(options: VmDevOptions): Promise<VmDev> {
     };
     await startHost();
     printDoors(network, app);
-    open.close = onChange(folder, async (changed) => {
+    const rollOutAgain = async (changed: ReadonlySet<string>) => {
+      print(`changed: ${[...changed].join(', ')}`);
+      const now = sources(folder);
       assertReadable(folder);
       if (changed.has('contracts')) contract = await deploy(rolledOut);
       const again = await archiveOf(join(state, 'archives/app.tar'));
-      print(`changed: ${[...changed].join(', ')}; rolling it out`);
-      await rollOut({ ...rolledOut, contract: contract.contract, archive: again });
+      const next = { ...rolledOut, contract: contract.contract, archive: again, known: now };
+      manifest = await rollOut(next, manifest);
       await startHost();
-    });
+    };
+    open.close = onChange(folder, rollOutAgain, known);
     return { stop, failed: network.ended };
   } catch (error) {
     await stop();
@@ -135,6 +139,7 @@ async function archiver({
     );
   const builder = await findBuilder();
   return async (file) => {
+    print(`container    is built by ${builder.name}`);
     await buildContainer(builder, { folder, app, file, stopped });
     return file;
   };
@@ -162,14 +167,23 @@ async function deploy({ folder, app, url, network }: Place): Promise<Deployed> {
   return deployed;
 }
 
-/** Packs and rolls it out. @returns once the node says that it serves */
-async function rollOut({
-  app,
-  network,
-  stopped,
-  contract,
-  archive,
-}: Place & { contract: string; archive: string }) {
+interface Rollout extends Place {
+  readonly contract: string;
+  readonly archive: string;
+  /** The app's sources, as they are in the archive. */
+  readonly known: ReturnType<typeof sources>;
+}
+
+/**
+ * Packs and rolls it out, if it is not what runs.
+ *
+ * @param running the manifest that runs
+ * @returns its manifest, once the node says that it serves, or the sources have changed again: what does not serve may have been mended
+ */
+async function rollOut(
+  { folder, app, network, stopped, contract, archive, known }: Rollout,
+  running?: string,
+): Promise<string> {
   const environment = {
     CHAIN_ID: String(network.chainId),
     APP_CONTRACT: contract,
@@ -197,10 +211,16 @@ async function rollOut({
     ...Object.entries(environment).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
   );
   const manifest = packed.manifest as string;
-  await run(network.owner, stopped, 'app', 'rollout', app, manifest, '--yes');
-  print(`rolled out   ${manifest}`);
+  if (manifest === running) print('the container is as it was, and stays; only the host starts again');
+  else {
+    await run(network.owner, stopped, 'app', 'rollout', app, manifest, '--yes');
+    print(`rolled out   ${manifest}; the VM takes and starts it`);
+  }
   const told = new Set<string>();
-  await until(stopped, network.ended, () => isServing(network.nodeUrl, { app, manifest, told }));
+  await until(stopped, network.ended, async () =>
+    differing(known, sources(folder)).size > 0 ? true : isServing(network.nodeUrl, { app, manifest, told }),
+  );
+  return manifest;
 }
 
 const requestsOf = (network: VmNetwork, app: string): string =>
