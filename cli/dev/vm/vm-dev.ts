@@ -98,12 +98,17 @@ export async function startVmDev(options: VmDevOptions): Promise<VmDev> {
       const now = sources(folder);
       assertReadable(folder);
       if (changed.has('contracts')) contract = await deploy(rolledOut);
-      const again = await archiveOf(join(state, 'archives/app.tar'));
-      const next = { ...rolledOut, contract: contract.contract, archive: again, known: now };
-      manifest = await rollOut(next, manifest);
+      if (concernsVm(changed)) {
+        const again = await archiveOf(join(state, 'archives/app.tar'));
+        const next = { ...rolledOut, contract: contract.contract, archive: again, known: now };
+        manifest = await rollOut(next, manifest);
+      }
       await startHost();
     };
-    open.close = onChange(folder, rollOutAgain, known);
+    const unlessStopped = (error: unknown) => {
+      if (!stopped.aborted) throw error;
+    };
+    open.close = onChange(folder, (changed) => rollOutAgain(changed).catch(unlessStopped), known);
     return { stop, failed: network.ended };
   } catch (error) {
     await stop();
@@ -167,6 +172,9 @@ async function deploy({ folder, app, url, network }: Place): Promise<Deployed> {
   return deployed;
 }
 
+/** The host runs beside the VM. @param changed folders */
+const concernsVm = (changed: ReadonlySet<string>): boolean => [...changed].some((name) => name !== 'host');
+
 interface Rollout extends Place {
   readonly contract: string;
   readonly archive: string;
@@ -211,14 +219,16 @@ async function rollOut(
     ...Object.entries(environment).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
   );
   const manifest = packed.manifest as string;
-  if (manifest === running) print('the container is as it was, and stays; only the host starts again');
+  if (manifest === running) print('the container is as it was, and stays; the host starts again');
   else {
     await run(network.owner, stopped, 'app', 'rollout', app, manifest, '--yes');
     print(`rolled out   ${manifest}; the VM takes and starts it`);
   }
   const told = new Set<string>();
   await until(stopped, network.ended, async () =>
-    differing(known, sources(folder)).size > 0 ? true : isServing(network.nodeUrl, { app, manifest, told }),
+    concernsVm(differing(known, sources(folder)))
+      ? true
+      : isServing(network.nodeUrl, { app, manifest, told }),
   );
   return manifest;
 }
