@@ -132,7 +132,7 @@ export const frameworkDoorRules: readonly Mutation[] = [
   one(
     'framework',
     'that a search begins where the chain ends',
-    [SEARCH, 'Math.min(this.#open.to, head)', 'this.#open.to'],
+    [SEARCH, 'Math.min(search.to, head)', 'search.to'],
     ['lib/framework/host/request-search.test.ts', '^a head far beyond the chain'],
   ),
   one(
