@@ -54,7 +54,8 @@ export class Callers {
         );
       }
       await new Promise((resolve) => setTimeout(resolve, BETWEEN));
-      await this.#refresh();
+      // Of all who wait the first asks for the others: an app may have as many waiting as it has connections.
+      if (performance.now() - this.#askedAt >= BETWEEN) await this.#refresh();
     }
   }
 

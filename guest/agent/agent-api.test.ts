@@ -389,6 +389,22 @@ describe('the socket', () => {
     now = 0;
   });
 
+  test('of an app that came back on another bridge counts there, and not towards who has its old one', async () => {
+    const doors = new Doors({ warn() {} });
+    const own = new AppSockets(join(root, 'moved'), server, doors, () => now);
+    const mine = { app: 'greeting', container: 'web', manifestHash: hash, gateway: '127.0.0.1' };
+    await own.open(mine);
+    const folder = await own.open({ ...mine, gateway: '127.0.0.9' });
+    const counted = (gateway: string) => vi.spyOn(doors.allowanceOf(gateway), 'take');
+    const [before, after] = [counted('127.0.0.1'), counted('127.0.0.9')];
+    const socket = connect({ path: join(folder, 'dstack.sock') });
+    opened.push(socket);
+    socket.end('GET /v1/info HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    expect(await text(socket)).toContain('HTTP/1.1');
+    expect([before.mock.calls.length, after.mock.calls.length]).toEqual([0, 1]);
+    await own.close();
+  });
+
   test('that can not be opened keeps no other from it', async () => {
     const [first, second] = containers as [(typeof containers)[number], (typeof containers)[number]];
     const own = new AppSockets(join(root, 'blocked'), server, new Doors({ warn() {} }), () => now);

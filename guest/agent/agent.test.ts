@@ -294,6 +294,30 @@ test('a container that asks before kubernethes knows it waits a little', async (
   expect((await callers.identify({ remote: '127.0.0.2', local: '127.0.0.1' })).app).toBe('greeting');
 });
 
+test('many that kubernethes does not know ask it no more often than one', async () => {
+  vi.useFakeTimers({ toFake: ['performance', 'setTimeout'] });
+  try {
+    let calls = 0;
+    const callers = new Callers(async () => {
+      calls += 1;
+      return { containers: [], manifests };
+    });
+    const waiting: Promise<unknown>[] = [];
+    for (let nth = 0; nth < 30; nth += 1) {
+      const origin = { remote: `127.0.1.${nth}`, local: '127.0.0.1' };
+      waiting.push(callers.identify(origin).catch(codeOf));
+      await vi.advanceTimersByTimeAsync(10);
+    }
+    await vi.advanceTimersByTimeAsync(4_000);
+    expect(new Set(await Promise.all(waiting))).toEqual(new Set(['UNKNOWN_CALLER']));
+    // In 3.3 seconds, 300 milliseconds apart.
+    expect(calls).toBeLessThanOrEqual(12);
+    expect(calls).toBeGreaterThanOrEqual(10);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
 test('one that is looked at again is not waited for', async () => {
   let calls = 0;
   const callers = new Callers(async () => {

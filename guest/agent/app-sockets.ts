@@ -112,7 +112,9 @@ export class AppSockets {
     mkdirSync(folder, { recursive: true });
     // Not left to the umask: in the container everybody is another user.
     chmodSync(folder, 0o755);
-    const door = await this.#doors.open(of.gateway, {
+    const door = await this.#doors.open({
+      // Nobody comes before it listens, and then it is there.
+      app: () => opened.of.gateway,
       listen: (listener) => listenIn(folder, listener),
       enter: (socket) => {
         this.#owners.set(socket, opened.of);

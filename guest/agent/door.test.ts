@@ -33,7 +33,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const doors = () => new Doors({ warn: (_: object, text: string) => void warned.push(text) });
 
 async function open(of = doors(), app = 'a', at = path): Promise<Door> {
-  const door = await of.open(app, {
+  const door = await of.open({
+    app: () => app,
     async listen(listener) {
       listens += 1;
       if (problem !== undefined) throw problem;

@@ -19,6 +19,8 @@ const CLOSED_FOR = 40;
 const AGAIN_AFTER = 1_000;
 
 interface DoorOptions {
+  /** What all doors of an app have in common: the gateway of its bridge, which may become another. */
+  readonly app: () => string;
   /** Has a listener listen, each time in the same place. */
   readonly listen: (listener: Server) => Promise<void>;
   readonly enter: (socket: Socket) => void;
@@ -36,31 +38,33 @@ export class Doors {
     this.#log = log;
   }
 
-  /**
-   * Resolves when it listens.
-   * @param app what all doors of an app have in common: the gateway of its bridge
-   * @throws what listening throws
-   */
-  async open(app: string, options: DoorOptions): Promise<Door> {
-    const allowance = this.#allowances.get(app) ?? new Allowance(AT_ONCE, EACH_SECOND);
-    this.#allowances.set(app, allowance);
-    const door = new Door(options, allowance, this.#log);
+  /** Resolves when it listens. @throws what listening throws */
+  async open(options: DoorOptions): Promise<Door> {
+    // The bridge that an app had may be another's by now, who must not pay for it.
+    const door = new Door(options, () => this.allowanceOf(options.app()).take(), this.#log);
     await door.open();
     return door;
+  }
+
+  /** What an app has left, for a look from outside. */
+  allowanceOf(app: string): Allowance {
+    const allowance = this.#allowances.get(app) ?? new Allowance(AT_ONCE, EACH_SECOND);
+    this.#allowances.set(app, allowance);
+    return allowance;
   }
 }
 
 export class Door {
   readonly #options: DoorOptions;
-  readonly #allowance: Allowance;
+  readonly #mayEnter: () => boolean;
   readonly #log: Log<'warn'>;
   #listener: Server | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isShut = false;
 
-  constructor(options: DoorOptions, allowance: Allowance, log: Log<'warn'>) {
+  constructor(options: DoorOptions, mayEnter: () => boolean, log: Log<'warn'>) {
     this.#options = options;
-    this.#allowance = allowance;
+    this.#mayEnter = mayEnter;
     this.#log = log;
   }
 
@@ -91,7 +95,7 @@ export class Door {
   }
 
   #count(): void {
-    if (this.#allowance.take() || this.#isShut) return;
+    if (this.#mayEnter() || this.#isShut) return;
     this.#listener?.close();
     this.#openIn(CLOSED_FOR);
   }
@@ -127,7 +131,8 @@ export async function openGateways(
   const doors: Door[] = [];
   for (const gateway of gateways)
     doors.push(
-      await opener.open(gateway, {
+      await opener.open({
+        app: () => gateway,
         async listen(listener) {
           listener.listen(at, gateway);
           await once(listener, 'listening');

@@ -198,7 +198,7 @@ test('a request that the blocks say is open is handed over without a look at the
 test('of a block that is not read yet it has to know what it may have to answer itself, and what it does not know', async () => {
   turn = 5000;
   const names = (subject: string) => subject === requestHash;
-  const patience = (age = 0) => handler.patience?.({ age, names });
+  const patience = (age = 0) => handler.patience?.({ age, followed: 0, names });
   // Something else happened, or the request has not come here.
   expect(await patience()).toBe(0);
   messages.add(request, 'peer');

@@ -114,7 +114,7 @@ export function onboardHandler(options: OnboardHandlerOptions): ContractHandler<
       const about = [...new Set([...requests, ...answers])].filter((hash) => !messages.isKept(hash));
       const { view, head } = await network.recent();
       turns.saw(head);
-      return patienceFor(unread, about, (hash) => {
+      return patienceFor(unread, view.requestWindow, about, (hash) => {
         if (isOwn(hash)) return 0;
         return answers.has(hash) ? Number.POSITIVE_INFINITY : turns.delay(hash, view.requestWindow);
       });

@@ -192,7 +192,7 @@ test('bytes that a signed answer names need no look at the chain; others do', as
 test('of a block that is not read yet it has to know what it may have to seal itself, and what it does not know', async () => {
   turn = 5000;
   const names = (subject: string) => subject === requestHash;
-  const patience = (age = 0) => handler.patience?.({ age, names });
+  const patience = (age = 0) => handler.patience?.({ age, followed: 0, names });
   expect(await patience()).toBe(0);
   messages.add(request, 'peer');
   expect([await patience(), await patience(5000)]).toEqual([5000, 0]);

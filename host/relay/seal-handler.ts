@@ -82,7 +82,7 @@ export function sealHandler({
       if (requests.size > BUSY) return 0;
       const about = [...requests].filter((hash) => !nodeCount.has(hash));
       const { requestWindow } = (await network.recent()).view;
-      return patienceFor(unread, about, (hash) => {
+      return patienceFor(unread, requestWindow, about, (hash) => {
         if (isOwn(hash)) return 0;
         return sealed.has(hash) ? Number.POSITIVE_INFINITY : turns.delay(sealPlace(hash), requestWindow);
       });

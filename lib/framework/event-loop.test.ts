@@ -639,6 +639,71 @@ test('a block that was read in vain is asked for again, whoever could wait for i
   await until(() => world.asked.length === 2);
 });
 
+test('who starts anew reads what was left for later, without another block', async () => {
+  const world = newWorld();
+  patient(world, () => Number.POSITIVE_INFINITY);
+  const loop = run(world);
+  await until(() => loop.cursor() === 10);
+  for (const block of [11, 12]) world.chain.add(block, block);
+  for (; world.chain.height < 12; world.chain.height += 1)
+    await until(() => loop.cursor() === world.chain.height);
+  await until(() => loop.cursor() === 12);
+  await loop.stop();
+  expect(world.asked).toEqual([]);
+  const again = run(world);
+  await round(world);
+  await until(() => again.open().length === 0);
+  expect(world.asked).toEqual([word(11), word(12)]);
+});
+
+test('a handler that can not say whether it can wait does not', async () => {
+  const world = newWorld();
+  patient(world, () => {
+    throw new Error('the endpoint is away');
+  });
+  const loop = run(world);
+  await until(() => loop.cursor() === 10);
+  world.chain.add(11, 11);
+  world.chain.height = 11;
+  await round(world);
+  await round(world);
+  expect([world.asked, loop.problems()]).toEqual([[word(11)], []]);
+});
+
+test('a clock that is set back has no block wait for as long again, nor an event that was seen before', async () => {
+  const world = newWorld();
+  patient(world, (age) => 3000 - age);
+  const ages: number[] = [];
+  const request = world.handler.request;
+  world.handler.request = async (event, context) => {
+    ages.push(context.age);
+    return context.age < 2000 ? { kind: 'wait', reason: 'its turn' } : request(event, context);
+  };
+  let now = 10_000_000;
+  world.options = { now: () => now };
+  const loop = run(world);
+  await until(() => loop.cursor() === 10);
+  world.chain.add(11, 11);
+  world.chain.height = 11;
+  await until(() => loop.cursor() === 11);
+  now -= 3_600_000;
+  await round(world);
+  now += 3000;
+  await round(world);
+  await round(world);
+  expect([ages, world.asked]).toEqual([[3000], [word(11)]]);
+  // One that is being waited for.
+  world.handler.patience = async () => 0;
+  world.chain.add(12, 12);
+  world.chain.height = 12;
+  await until(() => ages.length === 2);
+  now -= 3_600_000;
+  await until(() => ages.length === 3);
+  now += 2000;
+  await until(() => world.asked.length === 2);
+  expect(ages).toEqual([3000, 0, 0, 2000]);
+});
+
 test('all handlers of one event run, each once', async () => {
   const world = newWorld();
   world.chain.add(3, 7);

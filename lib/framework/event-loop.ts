@@ -76,6 +76,9 @@ const MAX_ASIDE = 100;
 const WAIT_MIN_MS = 1000;
 const WAIT_MAX_MS = 15_000;
 const BACKOFF_MAX_MS = 15_000;
+/** Nothing is put off for longer than these: what seems to be was, before the clock was set back. */
+const hasCome = (time: number, now: number): boolean =>
+  time <= now || time > now + Math.max(WAIT_MAX_MS, BACKOFF_MAX_MS);
 /** Jobs that are read at once. */
 const PAGE = 100;
 
@@ -213,7 +216,8 @@ export class EventLoop implements EventProgress {
     this.#woken.clear();
     const turn = turns();
     const due = this.#firstOfEach(await this.#readJobs(turn)).filter(
-      ({ id, value }) => value.notBefore <= now && (impatient || (this.#waitUntil.get(id) ?? 0) <= now),
+      ({ id, value }) =>
+        hasCome(value.notBefore, now) && (impatient || hasCome(this.#waitUntil.get(id) ?? 0, now)),
     );
     this.#foresee(due.map(({ value }) => value));
     const queue = due.values();
@@ -315,7 +319,13 @@ export class EventLoop implements EventProgress {
     if (handler === undefined)
       throw new DstackError('LOOP_NO_HANDLER', `nothing handles ${job.handler} any more`);
     const event = handler.decode(job.log);
-    const verdict = await handler.request(event, { log: job.log, age: this.#options.now() - job.firstSeen });
+    const now = this.#options.now();
+    if (job.firstSeen > now) {
+      // The clock was set back.
+      job.firstSeen = now;
+      this.#jobs.put(id, job);
+    }
+    const verdict = await handler.request(event, { log: job.log, age: now - job.firstSeen });
     if (verdict.kind === 'skip') {
       this.#finish(id, job, verdict.reason);
       return undefined;

@@ -172,7 +172,8 @@ export class EventReader {
     const known = cursor?.block ?? -1;
     const again = Math.max(0, Math.min(known, safe) + 1 - reread);
     // Not beyond the cursor either: what is there is read again from where the chain ends.
-    const isRead = known === safe && this.#unread.size === 0;
+    // Nor is it known after a restart which blocks before it were left for later.
+    const isRead = known === safe && this.#unread.size === 0 && this.#readTo !== undefined;
     let from = isRead ? safe + 1 : this.#owed.from(again, safe);
     if (cursor === undefined || safe - known > rewind) {
       const start = Math.max(0, await startBlock(safe));
@@ -266,7 +267,7 @@ export class EventReader {
     for (let block = from; block <= to; block += 1) {
       if (this.#shown.has(block) || this.#isSaidQuiet(block, block)) continue;
       // Of one that was read its events should have been there: it is asked for them again.
-      if (block <= this.#readTo || !(await this.#unread.canWait(block))) return false;
+      if (block <= this.#readTo || !(await this.#unread.canWait(block, to))) return false;
     }
     return true;
   }

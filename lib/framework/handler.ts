@@ -41,6 +41,8 @@ export interface EventContext {
 export interface UnreadBlock {
   /** Milliseconds since this host could have read it. */
   age: number;
+  /** How many blocks there are after it. */
+  followed: number;
   /** Whether its filter may have such an event that is about `subject`, its first indexed word, 64 hex digits. */
   names(subject: string): boolean;
 }

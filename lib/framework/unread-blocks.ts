@@ -30,17 +30,20 @@ export class UnreadBlocks {
     return this.#since.get(block);
   }
 
-  /** Whether no handler has to know now of what is in a block. @throws what a handler does that reads the chain for it */
-  async canWait(block: number): Promise<boolean> {
+  /** Whether no handler has to know now of what is in a block. @param newest block */
+  async canWait(block: number, newest: number): Promise<boolean> {
     const { source, handlers, now } = this.#options;
-    const since = this.#since.get(block) ?? now();
-    const age = now() - since;
+    // By a clock that was set back it could have been read later than now.
+    const since = Math.min(this.#since.get(block) ?? now(), now());
+    const [age, followed] = [now() - since, newest - block];
     let isSome = false;
     for (const { topic, patience } of handlers) {
       if (source.isLoud?.(block, [topic]) !== true) continue;
       isSome = true;
       const names = (subject: string) => source.names?.(block, topic, subject) === true;
-      if (patience === undefined || (await patience({ age, names })) <= 0) return false;
+      // Who can't say, as when the endpoint is asked for it and does not answer, does not keep others from knowing.
+      const left = (await patience?.({ age, followed, names }).catch(() => 0)) ?? 0;
+      if (left <= 0) return false;
     }
     if (isSome) this.#since.set(block, since);
     return isSome;
