@@ -117,6 +117,37 @@ test('what an endpoint showed that was behind its own head is read again some bl
   expect((await network.recent()).view.epoch).toBe(1);
 });
 
+test('what an endpoint showed that was behind its head refuses nothing for long: it is read again before, once a block at most', async () => {
+  const { chain, network, reads } = newNetwork(() => []);
+  const call = chain.call.bind(chain);
+  let isBehind = true;
+  chain.call = async (schema, method, params) => {
+    const reply = (await call(schema, method, params)) as never;
+    return method === 'eth_call' && isBehind ? (`0x${'00'.repeat(192)}` as never) : reply;
+  };
+  expect((await network.recent()).view.epoch).toBe(0);
+  isBehind = false;
+  await vi.advanceTimersByTimeAsync(BLOCK);
+  expect((await network.recent()).view.epoch).toBe(0);
+  expect((await network.recent('anew')).view.epoch).toBe(1);
+  const before = reads();
+  for (let times = 0; times < 100; times += 1) await network.recent('anew');
+  expect(reads()).toBe(before);
+  // Whatever strangers send: as often as there is room for it.
+  for (let block = 0; block < 15; block += 1) {
+    await vi.advanceTimersByTimeAsync(BLOCK);
+    for (let times = 0; times < 100; times += 1) await network.recent('anew');
+  }
+  expect(reads() - before).toBeLessThanOrEqual(15);
+  // And no less often without them.
+  const after = reads();
+  for (let block = 0; block < 17; block += 1) {
+    await vi.advanceTimersByTimeAsync(BLOCK);
+    await network.recent();
+  }
+  expect(reads() - after).toBe(1);
+});
+
 test('what stays the same is read again after longer and longer pauses, and soon after an event that it should show', async () => {
   const { chain, network } = newNetwork((block) =>
     block === 700 ? [{ name: 'Bootstrapped', requestHash: word(1) }] : [],

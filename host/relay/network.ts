@@ -86,11 +86,16 @@ export class Network {
     this.domain = domain;
   }
 
-  /** The network at the newest block, and that block's number. However many ask, it is read once a block at most. */
+  /**
+   * The network at the newest block, and that block's number. However many ask, it is read once a block at most.
+   * @param anew for one who would refuse something by it: it is read, whatever filters say, if it was not at this block
+   */
   async recent(anew?: 'anew'): Promise<{ view: RecentView; head: number }> {
-    const head = await this.#rpc.head(anew && this.#sooner.take('') ? anew : undefined);
+    const isAnew = anew !== undefined && this.#sooner.take('');
+    const head = await this.#rpc.head(isAnew ? 'anew' : undefined);
     const known = this.#view;
-    if (known !== undefined && this.#isUnchanged(known, head, changesOf(known.view))) return known;
+    const mayHold = !isAnew || known?.readAt === head.number;
+    if (known !== undefined && mayHold && this.#isUnchanged(known, head, changesOf(known.view))) return known;
     this.#reading ??= this.#rpc
       .call(encodeNetwork())
       .then((data) => this.#seen(head, decodeNetwork(data), known, changesOf))
@@ -124,7 +129,9 @@ export class Network {
       before !== undefined &&
       this.#isQuietSince(before, number, topicsOf(before.view)) &&
       isDeepStrictEqual(before.view, view);
-    const again = isConfirmed ? Math.min(READ_AGAIN_MOST, 2 * before.again) : READ_AGAIN_BLOCKS;
+    let again = isConfirmed ? before.again : READ_AGAIN_BLOCKS;
+    // Strangers can have it read sooner, which says nothing of how far an endpoint has come.
+    if (isConfirmed && number - before.readAt >= again) again = Math.min(READ_AGAIN_MOST, 2 * again);
     return { view, head: number, hash, readAt: number, again };
   }
 

@@ -31,7 +31,8 @@ export function patienceFor(
   about: readonly string[],
   pauseOf: (requestHash: Hex) => number,
 ): number {
-  if (about.length > MANY || followed + 1 > window * PART) return 0;
+  if (about.length > MANY) return 0;
+  if (followed + 1 > window * PART) return 0;
   const named = about.filter(names);
   // Of something that has not come here: it has to be looked for.
   if (named.length === 0) return 0;

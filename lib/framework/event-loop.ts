@@ -76,11 +76,12 @@ const MAX_ASIDE = 100;
 const WAIT_MIN_MS = 1000;
 const WAIT_MAX_MS = 15_000;
 const BACKOFF_MAX_MS = 15_000;
+/** Jobs that are read at once. */
+const PAGE = 100;
+
 /** Nothing is put off for longer than these: what seems to be was, before the clock was set back. */
 const hasCome = (time: number, now: number): boolean =>
   time <= now || time > now + Math.max(WAIT_MAX_MS, BACKOFF_MAX_MS);
-/** Jobs that are read at once. */
-const PAGE = 100;
 
 export class EventLoop implements EventProgress {
   readonly #options: Required<EventLoopOptions>;
