@@ -290,7 +290,7 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     'that an app which connects in a loop finds nobody for a moment',
-    [DOOR, 'if (this.#allowance.take() || this.#isShut) return;', 'if (this.#allowance) return;'],
+    [DOOR, 'if (this.#mayEnter() || this.#isShut) return;', 'if (this.#mayEnter) return;'],
     [DOORS, 'who connects again and again finds nobody'],
   ),
   one(
@@ -380,5 +380,17 @@ export const agentRules: readonly Mutation[] = [
     'that a path is taken apart into few parts',
     ['guest/agent/guards.ts', "url.split('/', 5)", "url.split('/')"],
     ['guest/agent/agent.test.ts', 'a path of thousands of slashes'],
+  ),
+  one(
+    'agent',
+    "counting an app's connections at the bridge that it has now",
+    [SOCKETS, 'app: () => opened.of.gateway,', 'app: () => of.gateway,'],
+    [API, 'of an app that came back on another bridge'],
+  ),
+  one(
+    'agent',
+    'that one of all unknown containers has kubernethes asked',
+    [CALLERS, 'if (performance.now() - this.#askedAt >= BETWEEN) await', 'await'],
+    ['guest/agent/agent.test.ts', 'many that kubernethes does not know'],
   ),
 ];

@@ -3,6 +3,8 @@ import { type Mutation, one } from '../mutation.ts';
 
 const NETWORK = 'host/relay/network.ts';
 const NETWORK_TEST = 'host/relay/network.test.ts';
+const LOOP = 'lib/framework/event-loop.ts';
+const LOOP_TEST = 'lib/framework/event-loop.test.ts';
 const SEAL = 'host/relay/seal-handler.ts';
 const SEAL_TEST = 'host/relay/seal-handler.test.ts';
 
@@ -58,6 +60,62 @@ export const relayGrowthRules: readonly Mutation[] = [
     "the bound on requests that are looked for in a block's filter",
     ['host/relay/patience.ts', 'if (about.length > MANY) return 0;', ''],
     ['host/relay/patience.test.ts', '^who fills the log with requests'],
+  ),
+  one(
+    'relay',
+    'reading a block within a part of the window, whatever its filter names',
+    ['host/relay/patience.ts', 'if (followed + 1 > window * PART) return 0;', ''],
+    ['host/relay/patience.test.ts', '^no block is left for so long'],
+  ),
+  one(
+    'relay',
+    'reading after a restart what was left for later',
+    ['lib/framework/event-reader.ts', ' && this.#readTo !== undefined;', ';'],
+    [LOOP_TEST, '^who starts anew reads what was left'],
+  ),
+  one(
+    'relay',
+    'reading a block of which a handler can not say whether it can wait',
+    ['lib/framework/unread-blocks.ts', '.catch(() => 0)', ''],
+    [LOOP_TEST, '^a handler that can not say'],
+  ),
+  one(
+    'relay',
+    'that a block waits no longer by a clock that was set back',
+    [
+      'lib/framework/unread-blocks.ts',
+      'Math.min(this.#since.get(block) ?? now(), now())',
+      'this.#since.get(block) ?? now()',
+    ],
+    [LOOP_TEST, '^a clock that is set back'],
+  ),
+  one(
+    'relay',
+    'that an event waits no longer by a clock that was set back',
+    [LOOP, ' || time > now + Math.max(WAIT_MAX_MS, BACKOFF_MAX_MS);', ';'],
+    [LOOP_TEST, '^a clock that is set back'],
+  ),
+  one(
+    'relay',
+    'that an event is no younger than it was by a clock that was set back',
+    [LOOP, 'if (job.firstSeen > now) {', 'if (job.firstSeen < 0) {'],
+    [LOOP_TEST, '^a clock that is set back'],
+  ),
+  one(
+    'relay',
+    'reading the network again before something is refused by it',
+    [
+      NETWORK,
+      'const mayHold = !isAnew || known?.readAt === head.number;',
+      'const mayHold = isAnew || !isAnew;',
+    ],
+    [NETWORK_TEST, '^what an endpoint showed that was behind its head refuses'],
+  ),
+  one(
+    'relay',
+    'that what strangers have read again is read by itself as often as before',
+    [NETWORK, 'if (isConfirmed && number - before.readAt >= again)', 'if (isConfirmed)'],
+    [NETWORK_TEST, '^what an endpoint showed that was behind its head refuses'],
   ),
   one(
     'relay',
