@@ -43,7 +43,11 @@ test.each<[string, string[], RegExp]>([
     [CONTRACT, ...RPC, '--archive', '{}/file'],
     /--archive takes a folder that is there/,
   ],
-  ['an archive of another scheme', [CONTRACT, ...RPC, '--archive', 'ftp://relay'], /an http\(s\) URL or records:/],
+  [
+    'an archive of another scheme',
+    [CONTRACT, ...RPC, '--archive', 'ftp://relay'],
+    /an http\(s\) URL or records:/,
+  ],
   ['a folder for a checkpoint', [CONTRACT, ...RPC, '--checkpoint', '{}'], /--checkpoint names a file/],
   ['a checkpoint in no folder', [CONTRACT, ...RPC, '--checkpoint', '/no/such/file'], /there is no folder/],
   ['an empty checkpoint', [CONTRACT, ...RPC, '--checkpoint', ''], /given without a value/],

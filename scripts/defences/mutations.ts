@@ -30,7 +30,8 @@ import { recordServiceRules } from './mutations/record-service.ts';
 import { recordWireRules } from './mutations/record-wire.ts';
 import { recordRules } from './mutations/records.ts';
 import { relayRules } from './mutations/relay.ts';
-import { relayGrowthRules } from './mutations/relay-growth.ts';
+import { relayFiles } from './mutations/relay-files.ts';
+import { appListRules, relayGrowthRules } from './mutations/relay-growth.ts';
 import { replicatorRules } from './mutations/replicator.ts';
 import { secretRules } from './mutations/secrets.ts';
 import { signerRules } from './mutations/signer.ts';
@@ -69,6 +70,7 @@ export const mutations: readonly Mutation[] = [
   ...frontRules,
   ...sitesRules,
   ...appRules,
+  ...appListRules,
   ...secretRules,
   ...agentRules,
   ...frameworkRules,

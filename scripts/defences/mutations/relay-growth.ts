@@ -127,6 +127,9 @@ export const relayGrowthRules: readonly Mutation[] = [
     ],
     ['host/gossip/message-log.test.ts', '^who gives way is found'],
   ),
+];
+
+export const appListRules = [
   one(
     'apps',
     'giving up a list of apps that has more than a network can run',

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Interface, Wallet } from 'ethers';
@@ -84,7 +84,7 @@ export async function startApp(name: string): Promise<App> {
   const abi = new Interface(itsAbi as never);
   const running = new Set<ChildProcess>();
   const logFile = join(folder, 'log');
-  appendFileSync(logFile, '');
+  const log = openSync(logFile, 'a');
   const self: App = {
     anvil,
     chain,
@@ -130,11 +130,10 @@ export async function startApp(name: string): Promise<App> {
     start(which) {
       const child = spawn(process.execPath, [join(template, which, 'main.ts')], {
         env: { ...process.env, ...self.env },
-        stdio: ['ignore', 'pipe', 'pipe'],
+        // What it says goes there by itself: nothing of it is on its way when the folder goes.
+        stdio: ['ignore', log, log],
       });
       running.add(child);
-      for (const stream of [child.stdout, child.stderr])
-        stream.on('data', (chunk: Buffer) => appendFileSync(logFile, chunk));
       return {
         async kill(signal = 'SIGKILL') {
           if (child.exitCode !== null || child.signalCode !== null) return;
@@ -157,6 +156,7 @@ export async function startApp(name: string): Promise<App> {
       );
       await agent.close();
       await anvil.stop();
+      closeSync(log);
       rmSync(folder, { recursive: true, force: true });
     },
   };
