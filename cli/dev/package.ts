@@ -22,6 +22,8 @@ const COPIED: Readonly<Record<string, string>> = {
   'cli/author-node.mjs': 'cli/dstack.js',
   'node_modules/typebox': 'node_modules/typebox',
 };
+/** `dstack-host`: the process of a host, whose handlers are the modules that its settings name. */
+const HOST = "#!/usr/bin/env node\nimport { runHost } from './framework.js';\n\nawait runHost();\n";
 
 /** What authors may write of an entry is what is exported from `sdk/<entry>.ts`. */
 interface Manifest {
@@ -64,6 +66,8 @@ async function layPackage(out: string, cancelSignal: AbortSignal): Promise<void>
   await output('tsc', declarations(join(out, 'types')), tsc);
   for (const [from, to] of Object.entries(COPIED))
     cpSync(join(repository, from), join(out, to), { recursive: true, dereference: true });
+  // Not compiled by itself: errors of modules that it loads have to be those that it knows.
+  writeFileSync(join(out, 'host.js'), HOST, { mode: 0o755 });
   writeFileSync(join(out, TOOLS_FILE), JSON.stringify(lockedTools(), undefined, 2));
   const manifest = manifestOf(JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as Manifest);
   writeFileSync(join(out, 'package.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
@@ -121,7 +125,7 @@ function manifestOf({ name, version, license, dependencies }: Manifest): object 
     type: 'module',
     // TypeScript is run as it is from then on.
     engines: { node: '>=22.18' },
-    bin: { dstack: 'cli/dstack.js' },
+    bin: { dstack: 'cli/dstack.js', 'dstack-host': 'host.js' },
     exports: {
       ...Object.fromEntries(
         ENTRIES.map((entry) => [

@@ -3,6 +3,7 @@ import type { Log } from '../../lib/daemon/log.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
 import type { Desk } from '../records/wire/asking.ts';
+import { CalldataCarrier, type CalldataChain, type CalldataSettings } from './calldata/carrier.ts';
 import type { Carrier } from './carrier.ts';
 import { HttpCarrier } from './http-carrier.ts';
 import { RecordsCarrier, type RecordsSettings } from './records-carrier.ts';

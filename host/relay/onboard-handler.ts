@@ -7,13 +7,8 @@
  * are about what the hash does cover; those do.
  */
 import type { Log } from '../../lib/daemon/log.ts';
-import type {
-  Effect,
-  EventContext,
-  EventHandler,
-  UnreadBlock,
-  Verdict,
-} from '../../lib/framework/handler.ts';
+import type { Effect, EventContext, UnreadBlock, Verdict } from '../../lib/framework/handler.ts';
+import type { ContractHandler } from '../../lib/framework/host/host.ts';
 import { type Store, Table } from '../../lib/framework/store.ts';
 import { codeOf, DstackError, Retryable } from '../../lib/protocol/errors.ts';
 import { chainHex, type Hex } from '../../lib/protocol/hex.ts';

@@ -4,13 +4,8 @@
  * Whether the chain shows enough is for the node to judge, by its own confirmation rule.
  */
 import type { Log } from '../../lib/daemon/log.ts';
-import type {
-  Effect,
-  EventContext,
-  EventHandler,
-  UnreadBlock,
-  Verdict,
-} from '../../lib/framework/handler.ts';
+import type { Effect, EventContext, UnreadBlock, Verdict } from '../../lib/framework/handler.ts';
+import type { ContractHandler } from '../../lib/framework/host/host.ts';
 import { sha256, toHex, utf8 } from '../../lib/protocol/encoding.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
 import { chainHex, type Hex } from '../../lib/protocol/hex.ts';

@@ -125,27 +125,7 @@ export class NetworkService {
     const node = new NodeClient(settings.nodeUrl);
     const { appFiles } = settings;
     const files = appFiles === undefined ? undefined : new AppFiles(appFiles.volume);
-    this.#gossip = new Gossip({
-      store,
-      kinds: relayKinds,
-      context: () => ({
-        network: this.#network,
-        held: this.#gossip.messages,
-        flavour: this.#joining.status().node?.flavour,
-        certificate: certificates.rule(),
-      }),
-      carriers: carriersOf(settings, {
-        domain: this.#network.domain,
-        store,
-        log,
-        desk: new RelayDesk({ archive: this.archive, files }),
-        onCharge: (_source, code) =>
-          metrics.count('dstack_relay_gossip_charged_total', 'Breaches of the protocol of gossip.', { code }),
-      }),
-      log,
-      onRefused: (code) =>
-        metrics.count('dstack_relay_gossip_refused_total', 'Gossip messages refused.', { code }),
-    });
+    this.#gossip = this.#gossipOf(new RelayDesk({ archive: this.archive, files }), () => certificates.rule());
     const { messages } = this.#gossip;
     const site = new SiteCollateral({ node, collateral, log });
     const certificates = new SiteCertificateCourier({
@@ -236,7 +216,7 @@ export class NetworkService {
       });
     }
     if (files !== undefined && appFiles?.fetch === true) {
-      const apps = () => this.#network.apps();
+      const apps = () => network.apps();
       this.#courier = new AppCourier({
         files,
         peers: settings.gossipPeers,
@@ -248,8 +228,8 @@ export class NetworkService {
     }
   }
 
-  /** @param certificate what the website's must be, as soon as that is known */
-  #gossipOf(certificate: () => Admission['certificate']): Gossip<Admission> {
+  /** @param desk what relays may ask for beside messages; @param certificate what the website's must be, as soon as that is known */
+  #gossipOf(desk: RelayDesk, certificate: () => Admission['certificate']): Gossip<Admission> {
     const { settings, store, metrics, log } = this.#options;
     return new Gossip({
       store,
@@ -264,6 +244,7 @@ export class NetworkService {
         domain: this.#network.domain,
         store,
         log,
+        desk,
         chain: {
           rpc: this.#options.chain.logsOf(this.contract),
           transactions: this.#options.chain.payer,

@@ -157,5 +157,5 @@ function bounded<E>(handler: ContractHandler<E>, stopped: AbortSignal): EventHan
   };
   return Object.fromEntries(
     Object.entries(parts).filter(([, part]) => part !== undefined),
-  ) as EventHandler<E>;
+  ) as unknown as EventHandler<E>;
 }

@@ -29,10 +29,12 @@ export class RequestSearch {
   /** Looks through some more blocks; from the newest again once all were looked through. @throws what the source throws */
   async find(hash: Hex): Promise<AppRequest | undefined> {
     const head = (await this.#source.head()).number;
+    const search = this.#open?.hash === hash ? this.#open : await this.#begin(hash, head);
+    const { first } = search;
     // An endpoint may have shown a head far beyond its chain, once: nothing would be found up there for years.
-    let to = this.#open?.hash === hash ? Math.min(this.#open.to, head) : head;
-    for (let calls = 0; calls < CALLS && to >= this.#startBlock; calls += 1) {
-      const from = Math.max(this.#startBlock, to - this.#range + 1);
+    let to = Math.min(search.to, head);
+    for (let calls = 0; calls < CALLS && to >= first; calls += 1) {
+      const from = Math.max(first, to - this.#range + 1);
       const logs = await this.#logs(from, to);
       // Too many for one answer: fewer are asked for.
       if (logs === undefined) continue;
@@ -50,9 +52,8 @@ export class RequestSearch {
     return undefined;
   }
 
-  async #begin(hash: Hex): Promise<{ hash: Hex; first: number; to: number }> {
-    const { number: to } = await this.#source.head();
-    return { hash, first: Math.max(0, await this.#startBlock(to)), to };
+  async #begin(hash: Hex, head: number): Promise<{ hash: Hex; first: number; to: number }> {
+    return { hash, first: Math.max(0, await this.#startBlock(head)), to: head };
   }
 
   async #logs(from: number, to: number): Promise<ContractLog[] | undefined> {

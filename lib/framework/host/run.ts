@@ -18,6 +18,8 @@ export interface HostParts {
   readonly chain: ChainClient;
   readonly store: Store;
   readonly log: Log;
+  /** Of the settings: before it there are no events. */
+  readonly startBlock: number;
 }
 
 /** What it serves. A `startBlock` goes before that of the settings. */
@@ -40,7 +42,7 @@ export async function runHost(
   const log = lineLog('host');
   const store = openStore(join(data, 'store'));
   const chain = new EvmChain({ url, chainId: app.chainId, privateKey, store, log, ...pace });
-  const served = await Promise.all(all.map((one) => one({ app, chain, store, log })));
+  const served = await Promise.all(all.map((one) => one({ app, chain, store, log, startBlock })));
   const serving = serve({
     ...{ chain, store, log, enclave: enclaveAt(enclaveUrl), ...pace },
     apps: served.flatMap(({ apps = [] }) => apps),
