@@ -14,7 +14,7 @@ export default defineConfig({
           hookTimeout: 300_000,
           expect: { poll: { timeout: 60_000 } },
           // They mostly wait for processes of their own; by default a machine of two processors would run one file at a time.
-          maxWorkers: Math.max(3, availableParallelism() - 1),
+          maxWorkers: Math.max(4, availableParallelism() - 1),
         },
       },
       {

@@ -39,7 +39,7 @@ beforeAll(async () => {
   await chain.rpc('anvil_impersonateAccount', SAFE);
   await chain.rpc('anvil_setBalance', SAFE, '0xde0b6b3a7640000');
   await network.asOwner(encodeTransferOwnership({ newOwner: SAFE }));
-  await chain.rpc('eth_sendTransaction', { from: SAFE, to: network.address, data: '0x79ba5097' });
+  await chain.rpc('eth_sendTransactionSync', { from: SAFE, to: network.address, data: '0x79ba5097' });
   const release = await makeSmallRelease();
   writeFileSync(path('shop.tar'), await tar(imageOf([layerOf('hello')]).items));
   here = shell(folder);
@@ -85,7 +85,7 @@ async function executeBatch(): Promise<void> {
   expect(transactions).toHaveLength(2);
   for (const { to, value, data } of transactions) {
     expect([to, value]).toEqual([network.address, '0']);
-    await chain.rpc('eth_sendTransaction', { from: SAFE, to, data });
+    await chain.rpc('eth_sendTransactionSync', { from: SAFE, to, data });
     await chain.rpc('evm_mine');
   }
 }

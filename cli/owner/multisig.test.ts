@@ -96,7 +96,7 @@ async function ownedBySafe(): Promise<void> {
   await chain.rpc('anvil_impersonateAccount', SAFE);
   await chain.rpc('anvil_setBalance', SAFE, '0xde0b6b3a7640000');
   await network.asOwner(encodeTransferOwnership({ newOwner: SAFE }));
-  await chain.rpc('eth_sendTransaction', { from: SAFE, to: network.address, data: '0x79ba5097' });
+  await chain.rpc('eth_sendTransactionSync', { from: SAFE, to: network.address, data: '0x79ba5097' });
   // Anvil says that it has a transaction, not that it mined it.
   await expect.poll(ownerNow).toBe(SAFE);
 }
@@ -186,7 +186,7 @@ test('several commands fill one Safe file, whose transactions do what was shown'
     batch.transactions.map(({ contractMethod }: { contractMethod: { name: string } }) => contractMethod.name),
   ).toEqual(['allowMeasurement', 'setDelay', 'rollout']);
   for (const { to, data, value: wei } of batch.transactions) {
-    await chain.rpc('eth_sendTransaction', { from: SAFE, to, data, value: wei === '0' ? '0x0' : wei });
+    await chain.rpc('eth_sendTransactionSync', { from: SAFE, to, data, value: wei === '0' ? '0x0' : wei });
   }
   expect(await allowedFrom()).toBeGreaterThan(0n);
   expect(await delayNow()).toBe(3 * 86_400);

@@ -138,7 +138,7 @@ test('whoever settles can not choose so little gas that a call of the app fails,
   }
   for (const attempt of attempts) expect(attempt).not.toBe('settled');
   const gas = await chain.rpc<string>('eth_estimateGas', { from: owner, to: contract, data });
-  await chain.rpc('eth_sendTransaction', { from: owner, to: contract, data, gas });
+  await chain.rpc('eth_sendTransactionSync', { from: owner, to: contract, data, gas });
   expect(await events()).toEqual(['Begun 1', 'Ended 1 true']);
 });
 
