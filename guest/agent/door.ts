@@ -8,11 +8,10 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import type { Log } from '../../lib/daemon/log.ts';
-import { Allowance } from './allowance.ts';
+import { RateLimit } from '../../lib/daemon/rate-limit.ts';
 
 /** Connections that an app may make at once, and how many are added to that each second. One that waits for its answers makes dozens a second. */
-const AT_ONCE = 128;
-const EACH_SECOND = 256;
+const CONNECTIONS = { burst: 128, perSecond: 256 };
 /** How long nobody listens, milliseconds: for some ten connections, beside which making a listener is little. */
 const CLOSED_FOR = 40;
 /** After how long it is tried again where none can be made, as without file descriptors. */
@@ -31,8 +30,8 @@ interface DoorOptions {
 /** The doors of all apps. */
 export class Doors {
   readonly #log: Log<'warn'>;
-  /** What an app has left of its connections, at all of its doors: it chooses how many containers it has. There are as many apps as bridges. */
-  readonly #allowances = new Map<string, Allowance>();
+  /** What an app has left of its connections, at all of its doors: it chooses how many containers it has. */
+  readonly #limit = new RateLimit({ ...CONNECTIONS, now: () => performance.now() });
 
   constructor(log: Log<'warn'>) {
     this.#log = log;
@@ -41,16 +40,15 @@ export class Doors {
   /** Resolves when it listens. @throws what listening throws */
   async open(options: DoorOptions): Promise<Door> {
     // The bridge that an app had may be another's by now, who must not pay for it.
-    const door = new Door(options, () => this.allowanceOf(options.app()).take(), this.#log);
+    const door = new Door(options, () => this.mayEnter(options.app()), this.#log);
     await door.open();
     return door;
   }
 
-  /** What an app has left, for a look from outside. */
-  allowanceOf(app: string): Allowance {
-    const allowance = this.#allowances.get(app) ?? new Allowance(AT_ONCE, EACH_SECOND);
-    this.#allowances.set(app, allowance);
-    return allowance;
+  /** Counts a connection of an app. @returns whether there may be another now */
+  mayEnter(app: string): boolean {
+    this.#limit.take(app);
+    return this.#limit.has(app, 1);
   }
 }
 

@@ -17,14 +17,14 @@ test('who is refused once in a while notices nothing, and who goes on is read se
     expect(rests.filter((rest) => rest !== `${app} 400`)).toEqual([]);
     return rests.length;
   };
-  expect(refused('a', 63)).toBe(0);
+  expect(refused('a', 64)).toBe(0);
   expect(refused('a', 100)).toBe(100);
-  expect(refused('b', 63)).toBe(0);
+  expect(refused('b', 64)).toBe(0);
   // Ten more for each second, and no more than at first.
   clock += 1_000;
-  expect(refused('a', 30)).toBe(21);
+  expect(refused('a', 30)).toBe(20);
   clock += 3_600_000;
-  expect(refused('a', 100)).toBe(37);
+  expect(refused('a', 100)).toBe(36);
   // So often it may go on.
   for (let tenth = 0; tenth < 100; tenth += 1) {
     clock += 101;

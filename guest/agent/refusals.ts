@@ -2,17 +2,15 @@
  * How often an app may be refused. To refuse is work, too, which an app can have for nothing, and of more kinds than can all be made cheap: so
  * who goes on with what was refused is read seldom. Whoever mistypes notices nothing.
  */
-import { Allowance } from './allowance.ts';
+import { RateLimit } from '../../lib/daemon/rate-limit.ts';
 
 /** Refusals of an app at once, and how many are added to that each second. */
-const AT_ONCE = 64;
-const EACH_SECOND = 10;
+const REFUSED = { burst: 64, perSecond: 10 };
 /** How long nothing more of the app is read after each that is beyond that, milliseconds. */
 const REST = 400;
 
 export class Refusals {
-  /** By the app, of which there are as many as bridges. */
-  readonly #allowances = new Map<string, Allowance>();
+  readonly #limit = new RateLimit({ ...REFUSED, now: () => performance.now() });
   readonly #rest: (app: string, milliseconds: number) => void;
 
   /** @param rest has nothing of an app read for a while */
@@ -22,8 +20,6 @@ export class Refusals {
 
   /** Something of an app was refused, or a connection of its had no use. */
   count(app: string): void {
-    const allowance = this.#allowances.get(app) ?? new Allowance(AT_ONCE, EACH_SECOND);
-    this.#allowances.set(app, allowance);
-    if (!allowance.take()) this.#rest(app, REST);
+    if (!this.#limit.take(app)) this.#rest(app, REST);
   }
 }

@@ -5,8 +5,9 @@
  * What an honest relay may well pass on, though it is of no use here, costs no credit: whose node is not there yet checks less, and
  * what was recent when it came is held for an hour. So that it can't keep us busy, such a source is only asked more slowly.
  */
+
+import { RateLimit } from '../../lib/daemon/rate-limit.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { RateLimit } from './rate-limit.ts';
 
 /** What each costs. */
 const COSTS = {

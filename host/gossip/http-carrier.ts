@@ -7,6 +7,7 @@
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Log } from '../../lib/daemon/log.ts';
+import { RateLimit } from '../../lib/daemon/rate-limit.ts';
 import { sourceOf } from '../../lib/daemon/server-limits.ts';
 import type { Store } from '../../lib/framework/store.ts';
 import { DstackError, Retryable } from '../../lib/protocol/errors.ts';
@@ -28,7 +29,6 @@ import {
   PollQuerySchema,
   REPLY_FULL_BYTES,
 } from './protocol.ts';
-import { RateLimit } from './rate-limit.ts';
 import type { Sent } from './shared-parts.ts';
 import { Wants } from './wants.ts';
 

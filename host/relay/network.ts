@@ -1,6 +1,6 @@
 /** The network's contract as the relay reads and calls it. */
 import { isDeepStrictEqual } from 'node:util';
-
+import { RateLimit } from '../../lib/daemon/rate-limit.ts';
 import type { Rpc } from '../../lib/framework/endpoint/rpc.ts';
 import type { ContractLog, TransactionRequest } from '../../lib/framework/handler.ts';
 import { appList } from '../../lib/protocol/app-list.ts';
@@ -28,7 +28,6 @@ import {
 } from '../../lib/protocol/onboarding-messages.ts';
 import { answerHash, isRecordedAnswer } from '../../lib/protocol/sealing.ts';
 import type { Domain } from '../../lib/protocol/typed-data.ts';
-import { RateLimit } from '../gossip/rate-limit.ts';
 import { purposeOf } from './purpose.ts';
 
 /** What one block showed. `head`: the number of the block up to which it is known to be so. */

@@ -5,9 +5,10 @@
  * Strangers choose the names. So answers are kept for a while, and for new names the node is asked one by one, at a pace at
  * which it still has time for all else.
  */
+
+import { RateLimit } from '../../lib/daemon/rate-limit.ts';
 import type { SealingKeyMessage } from '../../lib/protocol/app-secrets.ts';
 import { DstackError } from '../../lib/protocol/errors.ts';
-import { RateLimit } from '../gossip/rate-limit.ts';
 import type { NodeClient } from '../node-client.ts';
 
 /** Milliseconds. A key never changes, its signature does with the network key. */

@@ -7,6 +7,7 @@ import { isIP } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import type { Log } from '../../lib/daemon/log.ts';
 import type { Metrics } from '../../lib/daemon/metrics.ts';
+import { RateLimit } from '../../lib/daemon/rate-limit.ts';
 import {
   type ConnectionLimits,
   HTTP_CHECKS,
@@ -20,7 +21,6 @@ import { nodePaths } from '../../lib/protocol/onboarding-messages.ts';
 import { check } from '../../lib/protocol/schema.ts';
 import type { Dashboard } from '../dashboard/dashboard.ts';
 import type { Gossip } from '../gossip/gossip.ts';
-import { RateLimit } from '../gossip/rate-limit.ts';
 import type { AppFiles } from './app-files.ts';
 import { appRoutes } from './app-routes.ts';
 import type { Archive } from './archive.ts';

@@ -8,6 +8,7 @@
  *   the same.
  */
 import type { Log } from '../../../lib/daemon/log.ts';
+import { RateLimit } from '../../../lib/daemon/rate-limit.ts';
 import { TRANSACTION_DATA_MAX } from '../../../lib/framework/handler.ts';
 import type { Transactions } from '../../../lib/framework/transactions/transactions.ts';
 import { fromHex, sha256, utf8 } from '../../../lib/protocol/encoding.ts';
@@ -20,7 +21,6 @@ import {
 } from '../../../lib/protocol/publications-contract.ts';
 import type { Exchange } from '../carrier.ts';
 import type { Message } from '../message-kind.ts';
-import { RateLimit } from '../rate-limit.ts';
 import type { Ledger } from './ledger.ts';
 import { encodeMessage } from './message-bytes.ts';
 import type { Publications } from './publications.ts';

@@ -296,7 +296,7 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     "counting an app's connections at all of its doors",
-    [DOOR, 'this.#allowances.get(app) ?? new Allowance(', 'new Allowance('],
+    [DOOR, 'this.mayEnter(options.app())', 'this.mayEnter(String(Math.random()))'],
     [DOORS, 'the doors of an app are counted together'],
   ),
   one(
@@ -308,13 +308,13 @@ export const agentRules: readonly Mutation[] = [
   one(
     'agent',
     'that an app which goes on with what is refused is read seldom',
-    [REFUSALS, 'if (!allowance.take()) this.#rest(app, REST);', 'allowance.take();'],
+    [REFUSALS, 'if (!this.#limit.take(app)) this.#rest(app, REST);', 'this.#limit.take(app);'],
     ['guest/agent/refusals.test.ts', 'who goes on is read seldom'],
   ),
   one(
     'agent',
     'that an app has a bound of refusals of its own',
-    [REFUSALS, 'this.#allowances.get(app) ??', "this.#allowances.get('') ??"],
+    [REFUSALS, 'this.#limit.take(app)', "this.#limit.take('')"],
     ['guest/agent/refusals.test.ts', 'who goes on is read seldom'],
   ),
   one(
