@@ -174,8 +174,12 @@ export class CalldataCarrier implements Carrier {
       const window = await chain.requestWindow();
       const found = await this.#finder.look(this.#open, head, window + REORG_BLOCKS);
       this.#reader.keep(found, (subject) => this.#open.has(subject));
-      await this.#reader.read(head, own?.subject, () => this.#closing.signal.aborted);
-      await this.#sender.send({ head, window, own, open: this.#open });
+      try {
+        await this.#reader.read(head, own?.subject, () => this.#closing.signal.aborted);
+      } finally {
+        // An endpoint that can't give one publication keeps no other host waiting for an answer.
+        await this.#sender.send({ head, window, own, open: this.#open });
+      }
     }
     this.#lookedAt = at;
     return true;

@@ -43,16 +43,13 @@ export class Ledger {
   /** Subjects about which others have published something good, with the types of those messages. */
   published(): Map<string, Set<string>> {
     const found = new Map<string, Set<string>>();
-    for (let after: string | undefined; ; ) {
-      const { sound, spoiled } = this.#read.sift({ limit: PAGE, ...(after !== undefined && { after }) });
+    for (const { sound } of pagesOf(this.#read))
       for (const { id, value } of sound) {
         if (value.type === undefined) continue;
         const subject = id.slice(0, 64);
         found.set(subject, (found.get(subject) ?? new Set()).add(value.type));
       }
-      if (sound.length + spoiled.length < PAGE) return found;
-      after = [...sound, ...spoiled].map(({ id }) => id).reduce((a, b) => (a > b ? a : b));
-    }
+    return found;
   }
 
   /** The block at which this host published something about the subject; undefined when it has not. @param what its type, and the form of it */
@@ -68,10 +65,29 @@ export class Ledger {
   /** Forgets what is old and about nothing that is open. */
   prune(isOpen: (subject: string) => boolean): void {
     const old = this.#now() - KEPT_MS;
-    for (const table of [this.#read, this.#sent]) {
-      const { sound, spoiled } = table.sift({ limit: PAGE });
-      const over = sound.filter(({ id, value }) => value.at < old && !isOpen(id.slice(0, 64)));
-      this.#store.batch([...over, ...spoiled].map(({ id }) => table.deleting(id)));
-    }
+    // All of them: anyone can put as many before them as they pay for.
+    for (const table of [this.#read, this.#sent])
+      for (const { sound, spoiled } of pagesOf<{ at: number }>(table)) {
+        const over = sound.filter(({ id, value }) => value.at < old && !isOpen(id.slice(0, 64)));
+        this.#store.batch([...over, ...spoiled].map(({ id }) => table.deleting(id)));
+      }
+  }
+}
+
+interface Page<Value> {
+  sound: { id: string; value: Value }[];
+  spoiled: { id: string }[];
+}
+
+/** A table's rows, some at a time; those of a page may be deleted before the next one. */
+function* pagesOf<Value>(table: {
+  sift(options: { limit: number; after?: string }): Page<Value>;
+}): Generator<Page<Value>> {
+  for (let after: string | undefined; ; ) {
+    const page = table.sift({ limit: PAGE, ...(after !== undefined && { after }) });
+    const ids = [...page.sound, ...page.spoiled].map(({ id }) => id);
+    yield page;
+    if (ids.length < PAGE) return;
+    after = ids.reduce((a, b) => (a > b ? a : b));
   }
 }

@@ -114,4 +114,11 @@ export const gossipCalldata = [
     'await this.#deployed();',
     '^nothing is sent to an address without code',
   ),
+  row(
+    'that what is old is forgotten behind any number of rows',
+    ['host/gossip/calldata/ledger.ts', 'host/gossip/calldata/ledger.test.ts'],
+    'if (ids.length < PAGE) return;',
+    'if (ids.length < Infinity) return;',
+    '^what is old is forgotten',
+  ),
 ];
