@@ -1,9 +1,4 @@
-/** Relays that reach nothing but the chain: messages travel as calldata, alone, beside a carrier that lies, from some time on, past junk and re-organisations. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
+import { beforeAll, expect, test } from 'vitest';
 import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { chainHex } from '../../lib/protocol/hex.ts';
 import { networkTopics } from '../../lib/protocol/network-contract.ts';
@@ -17,82 +12,30 @@ import {
   publishedTopic,
 } from '../../lib/protocol/publications-contract.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
-import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import {
   bootstrappedNetwork,
-  Chain,
+  type Chain,
   forgedCopy,
   newRequest,
   SECRET,
   spoiledCopy,
-  TestGuest,
+  type TestGuest,
   type TestNetwork,
 } from '../../test/support/guest.ts';
-import { RelayHost } from '../../test/support/relay.ts';
 import { decodeMessage, encodeMessage } from '../gossip/calldata/message-bytes.ts';
 import { startFalsePeer } from '../gossip/false-peer.fixture.ts';
-import { type Relay, runRelay } from './main.ts';
-import type { RelaySettings } from './settings.ts';
+import type { Relay } from './main.ts';
+import { RelayTests } from './relays.fixture.ts';
 
-let anvil: Anvil;
+const relays = new RelayTests('relay-calldata-');
+const { guestOf, start } = relays;
 let chain: Chain;
-const scratch = mkdtempSync(join(tmpdir(), 'relay-calldata-'));
-const cleanups: (() => Promise<unknown>)[] = [];
-
-beforeAll(async () => {
-  anvil = await startAnvil({ args: ['--block-time', '1', '--slots-in-an-epoch', '1'] });
-  chain = new Chain(anvil.url);
-});
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-afterAll(async () => {
-  await anvil.stop();
-  rmSync(scratch, { recursive: true });
+beforeAll(() => {
+  chain = relays.chain;
 });
 
-const LOOPBACK = '127.0.0.1';
-let hosts = 0;
-
-/** A host's settings: an endpoint, a gas key with money, a state directory, no peer of any kind. */
-async function hostFor(network: TestNetwork, guest: TestGuest, after?: number): Promise<RelaySettings> {
-  const stateDir = join(scratch, `host-${hosts++}`);
-  const key = newPrivateKey();
-  const gasKeyFile = `${stateDir}.key`;
-  writeFileSync(gasKeyFile, to0x(key), { mode: 0o600 });
-  await chain.rpc('anvil_setBalance', addressOf(key), '0x8ac7230489e80000');
-  return {
-    rpcUrl: anvil.url,
-    chainId: network.domain.chainId,
-    contract: network.address,
-    gasKeyFile,
-    nodeUrl: guest.url,
-    siteUrl: 'https://127.0.0.1:1',
-    gossipListen: { host: LOOPBACK, port: 0 },
-    gossipPeers: [],
-    ...(after !== undefined && { calldata: { after } }),
-    adminListen: { host: LOOPBACK, port: 0 },
-    stateDir,
-    confirmations: 0,
-    pollMs: 100,
-    maxFeeGwei: 100,
-    feeBumpSeconds: 45,
-    lowBalanceEth: 0.01,
-    logLevel: process.env.RELAY_TEST_LOG === undefined ? 'silent' : 'debug',
-  };
-}
-
-async function start(settings: RelaySettings): Promise<Relay> {
-  const relay = await runRelay(settings);
-  cleanups.push(() => relay.close());
-  return relay;
-}
-
-async function guestOf(network: TestNetwork, state: 'joined' | 'requesting'): Promise<TestGuest> {
-  const guest = await TestGuest.start(network, state);
-  cleanups.push(() => guest.stop());
-  return guest;
-}
+const hostFor = (network: TestNetwork, guest: TestGuest, after?: number) =>
+  relays.hostFor(network, guest, after === undefined ? {} : { calldata: { after } });
 
 const joined = async (guest: TestGuest, ...relays: { status(): unknown }[]): Promise<void> => {
   await expect
@@ -147,18 +90,8 @@ const payerOf = (relay: Relay): string => relay.status().gasAddress;
 test('two relays, processes of their own, bring a node in by calldata alone; who is killed on the way pays once', async () => {
   const network = await bootstrappedNetwork(chain, 100);
   const [old, fresh] = [await guestOf(network, 'joined'), await guestOf(network, 'requesting')];
-  const hostOf = async (name: string, guest: TestGuest) => {
-    const host = await RelayHost.create({
-      rpcUrl: anvil.url,
-      domain: { ...network.domain, contract: network.address },
-      nodeUrl: guest.url,
-      stateDir: join(scratch, name),
-      settings: { DSTACK_CALLDATA_AFTER: '0' },
-    });
-    await chain.rpc('anvil_setBalance', host.gasAddress, '0x8ac7230489e80000');
-    cleanups.push(() => host.kill());
-    return host;
-  };
+  const hostOf = (name: string, { url }: TestGuest) =>
+    relays.processOf(network, name, url, { DSTACK_CALLDATA_AFTER: '0' });
   const second = await hostOf('second', fresh);
   second.start();
   // Nobody is there to read it yet.
@@ -186,7 +119,7 @@ test('peers that lie by HTTP, and calldata beside them', async () => {
     messages: spoiled,
     bodies: () => ({ messages: [{ message: forgedCopy(request, 1) }], missing: [] }),
   });
-  for (const liar of [mute, alters]) cleanups.push(() => liar.close());
+  for (const liar of [mute, alters]) relays.cleanups.push(() => liar.close());
   const gossipPeers = [mute.url, alters.url];
   const one = await start({ ...(await hostFor(network, old, 2)), gossipPeers });
   const other = await start({ ...(await hostFor(network, fresh, 2)), gossipPeers });

@@ -2,59 +2,33 @@
  * Relays, processes of their own, whose only carrier is records: the second gets from the first what its node runs, and makes its archive again.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
+import { beforeAll, expect, test } from 'vitest';
 import { findImage } from '../../lib/archives/archive.ts';
 import { imageOf, layerOf, tar } from '../../lib/archives/images.fixture.ts';
 import { to0x, toHex } from '../../lib/protocol/encoding.ts';
 import { appId, formatManifest, manifestHash } from '../../lib/protocol/manifest.ts';
 import { encodeRollout } from '../../lib/protocol/network-contract.ts';
 import { freePort } from '../../test/support/free-port.ts';
-import { bootstrappedNetwork, Chain, SECRET, TestGuest, type TestNetwork } from '../../test/support/guest.ts';
-import { RelayHost } from '../../test/support/relay.ts';
+import { bootstrappedNetwork, type Chain, SECRET, type TestNetwork } from '../../test/support/guest.ts';
+import { RelayTests } from './relays.fixture.ts';
 
-let anvil: Anvil;
+const relays = new RelayTests('relay-records-files-');
+const { guestOf, scratch } = relays;
 let chain: Chain;
-const scratch = mkdtempSync(join(tmpdir(), 'relay-records-files-'));
-const cleanups: (() => Promise<unknown>)[] = [];
-
-beforeAll(async () => {
-  anvil = await startAnvil({ args: ['--block-time', '1', '--slots-in-an-epoch', '1'] });
-  chain = new Chain(anvil.url);
-});
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-afterAll(async () => {
-  await anvil.stop();
-  rmSync(scratch, { recursive: true });
+beforeAll(() => {
+  chain = relays.chain;
 });
 
 async function hostOf(network: TestNetwork, name: string, nodeUrl: string, settings: Record<string, string>) {
   const volume = join(scratch, name, 'volume');
   for (const kind of ['manifests', 'archives']) mkdirSync(join(volume, kind), { recursive: true });
-  const host = await RelayHost.create({
-    rpcUrl: anvil.url,
-    domain: { ...network.domain, contract: network.address },
-    nodeUrl,
-    stateDir: join(scratch, name),
-    settings: { DSTACK_VM_VOLUME_DIR: volume, ...settings },
-  });
-  await chain.rpc('anvil_setBalance', host.gasAddress, '0x8ac7230489e80000');
+  const host = await relays.processOf(network, name, nodeUrl, { DSTACK_VM_VOLUME_DIR: volume, ...settings });
   host.start();
-  cleanups.push(() => host.kill());
   await host.serves();
   return host;
-}
-
-async function guestOf(network: TestNetwork, state: 'joined' | 'requesting'): Promise<TestGuest> {
-  const guest = await TestGuest.start(network, state);
-  cleanups.push(() => guest.stop());
-  return guest;
 }
 
 const archived = (name: string): Record<string, unknown> => {

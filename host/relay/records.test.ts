@@ -1,91 +1,34 @@
-/** Relays that exchange messages as records: alone, beside HTTP, with liars among their peers, and from some time on only. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
-import { to0x } from '../../lib/protocol/encoding.ts';
+import { beforeAll, expect, test } from 'vitest';
 import { parseHex } from '../../lib/protocol/hex.ts';
 import { networkTopics } from '../../lib/protocol/network-contract.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
-import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import { freePort } from '../../test/support/free-port.ts';
 import {
   bootstrappedNetwork,
-  Chain,
+  type Chain,
   forgedCopy,
   newRequest,
   SECRET,
   spoiledCopy,
-  TestGuest,
+  type TestGuest,
   type TestNetwork,
 } from '../../test/support/guest.ts';
-import { RelayHost } from '../../test/support/relay.ts';
 import { startFalsePeer } from '../gossip/false-peer.fixture.ts';
 import { MessageRecords } from '../gossip/message-records.ts';
 import { Liar } from '../records/wire/sockets.fixture.ts';
-import { type Relay, runRelay } from './main.ts';
-import type { NetworkSettings, RelaySettings } from './settings.ts';
+import type { Relay } from './main.ts';
+import { RelayTests } from './relays.fixture.ts';
+import type { NetworkSettings } from './settings.ts';
 
-let anvil: Anvil;
+const relays = new RelayTests('relay-records-');
+const { guestOf, hostFor, start } = relays;
 let chain: Chain;
-const scratch = mkdtempSync(join(tmpdir(), 'relay-records-'));
-const cleanups: (() => Promise<unknown>)[] = [];
-
-beforeAll(async () => {
-  anvil = await startAnvil({ args: ['--block-time', '1', '--slots-in-an-epoch', '1'] });
-  chain = new Chain(anvil.url);
-});
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-afterAll(async () => {
-  await anvil.stop();
-  rmSync(scratch, { recursive: true });
+beforeAll(() => {
+  chain = relays.chain;
 });
 
 const LOOPBACK = '127.0.0.1';
 const LISTENING: NetworkSettings['records'] = { listen: { host: LOOPBACK, port: 0 }, peers: [] };
-
-let hosts = 0;
-/** A host's settings: a gas key with money, a state directory, no peer of any kind. */
-async function hostFor(network: TestNetwork, guest: TestGuest): Promise<RelaySettings> {
-  const stateDir = join(scratch, `host-${hosts++}`);
-  const key = newPrivateKey();
-  const gasKeyFile = `${stateDir}.key`;
-  writeFileSync(gasKeyFile, to0x(key), { mode: 0o600 });
-  await chain.rpc('anvil_setBalance', addressOf(key), '0x8ac7230489e80000');
-  return {
-    rpcUrl: anvil.url,
-    chainId: network.domain.chainId,
-    contract: network.address,
-    gasKeyFile,
-    nodeUrl: guest.url,
-    siteUrl: 'https://127.0.0.1:1',
-    gossipListen: { host: LOOPBACK, port: 0 },
-    gossipPeers: [],
-    adminListen: { host: LOOPBACK, port: 0 },
-    stateDir,
-    confirmations: 0,
-    pollMs: 100,
-    maxFeeGwei: 100,
-    feeBumpSeconds: 45,
-    lowBalanceEth: 0.01,
-    logLevel: process.env.RELAY_TEST_LOG === undefined ? 'silent' : 'debug',
-  };
-}
-
-async function start(settings: RelaySettings): Promise<Relay> {
-  const relay = await runRelay(settings);
-  cleanups.push(() => relay.close());
-  return relay;
-}
-
-async function guestOf(network: TestNetwork, state: 'joined' | 'requesting'): Promise<TestGuest> {
-  const guest = await TestGuest.start(network, state);
-  cleanups.push(() => guest.stop());
-  return guest;
-}
 
 /** As an operator of another host has it from a relay's status. */
 function addressIn(relay: Relay) {
@@ -104,17 +47,9 @@ test('two relays, processes of their own, bring a node in by records alone', asy
   const network = await bootstrappedNetwork(chain, 50);
   const [old, fresh] = [await guestOf(network, 'joined'), await guestOf(network, 'requesting')];
   const port = await freePort();
-  const hostOf = async (name: string, guest: TestGuest, settings: Record<string, string>) => {
-    const host = await RelayHost.create({
-      rpcUrl: anvil.url,
-      domain: { ...network.domain, contract: network.address },
-      nodeUrl: guest.url,
-      stateDir: join(scratch, name),
-      settings,
-    });
-    await chain.rpc('anvil_setBalance', host.gasAddress, '0x8ac7230489e80000');
+  const hostOf = async (name: string, { url }: TestGuest, settings: Record<string, string>) => {
+    const host = await relays.processOf(network, name, url, settings);
     host.start();
-    cleanups.push(() => host.kill());
     await host.serves();
     return host;
   };
@@ -164,7 +99,7 @@ test('one carrier that lies and one that is good: whichever is which', async () 
     messages: spoiled,
     bodies: () => ({ messages: [{ message: forgedCopy(request, 1) }], missing: [] }),
   });
-  for (const liar of [mute, alters]) cleanups.push(() => liar.close());
+  for (const liar of [mute, alters]) relays.cleanups.push(() => liar.close());
   const fresh = await guestOf(network, 'requesting');
   const second = await start({
     ...(await hostFor(network, fresh)),

@@ -1,19 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
+import { beforeAll, expect, test } from 'vitest';
 import { imageOf, layerOf, tar } from '../../lib/archives/images.fixture.ts';
 import { openStore } from '../../lib/framework/store.ts';
 import { to0x, toHex } from '../../lib/protocol/encoding.ts';
@@ -26,74 +16,29 @@ import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
 import { addressOf, newPrivateKey } from '../../lib/protocol/secp256k1.ts';
 import {
   bootstrappedNetwork,
-  Chain,
+  type Chain,
   forgedCopy,
   newAnswer,
   newRequest,
   newSealed,
   SECRET,
   spoiledCopy,
-  TestGuest,
+  type TestGuest,
   TestNetwork,
 } from '../../test/support/guest.ts';
 import { type Relay, runRelay } from './main.ts';
+import { RelayTests } from './relays.fixture.ts';
 import type { RelaySettings } from './settings.ts';
 
-let anvil: Anvil;
+const relays = new RelayTests('relay-test-');
+const { cleanups, guestOf, scratch, start } = relays;
 let chain: Chain;
-const scratch = mkdtempSync(join(tmpdir(), 'relay-test-'));
-const cleanups: (() => Promise<void>)[] = [];
-
-beforeAll(async () => {
-  anvil = await startAnvil({ args: ['--block-time', '1', '--slots-in-an-epoch', '1'] });
-  chain = new Chain(anvil.url);
-});
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-afterAll(async () => {
-  await anvil.stop();
-  rmSync(scratch, { recursive: true });
+beforeAll(() => {
+  chain = relays.chain;
 });
 
-let hosts = 0;
-/** A host's settings, with a funded gas key and a state directory of its own. */
-async function hostFor(
-  network: TestNetwork,
-  guest: TestGuest,
-  peers: string[] = [],
-): Promise<RelaySettings & { gas: string }> {
-  const stateDir = join(scratch, `host-${hosts++}`);
-  const key = newPrivateKey();
-  const gasKeyFile = `${stateDir}.key`;
-  writeFileSync(gasKeyFile, to0x(key), { mode: 0o600 });
-  await chain.rpc('anvil_setBalance', addressOf(key), '0x8ac7230489e80000');
-  return {
-    rpcUrl: anvil.url,
-    chainId: network.domain.chainId,
-    contract: network.address,
-    gasKeyFile,
-    nodeUrl: guest.url,
-    siteUrl: 'https://127.0.0.1:1',
-    gossipListen: { host: '127.0.0.1', port: 0 },
-    gossipPeers: peers,
-    adminListen: { host: '127.0.0.1', port: 0 },
-    stateDir,
-    confirmations: 0,
-    pollMs: 100,
-    maxFeeGwei: 100,
-    feeBumpSeconds: 45,
-    lowBalanceEth: 0.01,
-    logLevel: process.env.RELAY_TEST_LOG === undefined ? 'silent' : 'debug',
-    gas: addressOf(key),
-  };
-}
-
-async function start({ gas: _, ...settings }: RelaySettings & { gas?: string }): Promise<Relay> {
-  const relay = await runRelay(settings);
-  cleanups.push(() => relay.close());
-  return relay;
-}
+const hostFor = (network: TestNetwork, guest: TestGuest, gossipPeers: string[] = []) =>
+  relays.hostFor(network, guest, { gossipPeers });
 
 /** The relay as its own process, so that it can be killed. */
 function spawnRelay(host: RelaySettings): { said: string[]; kill(): Promise<void> } {
@@ -129,15 +74,6 @@ function spawnRelay(host: RelaySettings): { said: string[]; kill(): Promise<void
   };
   cleanups.push(kill);
   return { said, kill };
-}
-
-async function guestOf(
-  network: TestNetwork,
-  state: 'joined' | 'requesting' | 'bootstrapping',
-): Promise<TestGuest> {
-  const guest = await TestGuest.start(network, state);
-  cleanups.push(() => guest.stop());
-  return guest;
 }
 
 /** Polls until it holds; fails with what was seen last. */

@@ -1,44 +1,33 @@
 /** Point 13: no message from a peer stops a relay, and a latecomer sees earlier messages. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type Anvil, startAnvil } from '../../contracts/local-node.ts';
+import { beforeAll, expect, test } from 'vitest';
 import { startFalsePeer } from '../../host/gossip/false-peer.fixture.ts';
 import { idOf } from '../../host/gossip/message-kind.ts';
+import { RelayTests } from '../../host/relay/relays.fixture.ts';
 import { registerCall } from '../../lib/protocol/onboarding-calls.ts';
 import { nodePaths, type RequestMessage } from '../../lib/protocol/onboarding-messages.ts';
 import { newKemKeyPair } from '../../lib/protocol/sealing.ts';
-import { bootstrappedNetwork, Chain, newRequest, TestGuest, type TestNetwork } from '../support/guest.ts';
+import {
+  bootstrappedNetwork,
+  type Chain,
+  newRequest,
+  type TestGuest,
+  type TestNetwork,
+} from '../support/guest.ts';
 import { eventually } from '../support/network.ts';
 import { startRelay } from '../support/relay.ts';
 
-let anvil: Anvil;
+const relays = new RelayTests('dstack-trust-gossip-');
+const { cleanups, guestOf, scratch } = relays;
 let chain: Chain;
-const scratch = mkdtempSync(join(tmpdir(), 'dstack-trust-gossip-'));
-const cleanups: (() => Promise<unknown>)[] = [];
-
-beforeAll(async () => {
-  anvil = await startAnvil({ args: ['--block-time', '1', '--slots-in-an-epoch', '1'] });
-  chain = new Chain(anvil.url);
+beforeAll(() => {
+  chain = relays.chain;
 });
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-afterAll(async () => {
-  await anvil?.stop();
-  rmSync(scratch, { recursive: true });
-});
-
-async function guestOf(network: TestNetwork, state: 'joined' | 'requesting'): Promise<TestGuest> {
-  const guest = await TestGuest.start(network, state);
-  cleanups.push(() => guest.stop());
-  return guest;
-}
 
 async function relayOf(network: TestNetwork, guest: TestGuest, peers: string[] = []) {
   const stateDir = mkdtempSync(join(scratch, 'relay-'));
-  const relay = await startRelay({ chain, rpcUrl: anvil.url, network, guest, stateDir, peers });
+  const relay = await startRelay({ chain, rpcUrl: relays.rpcUrl, network, guest, stateDir, peers });
   cleanups.push(() => relay.kill());
   return relay;
 }
